@@ -1,0 +1,83 @@
+import { quantile, type Spread, spread } from './statistics.ts';
+
+/** What one contender did with one workload in one round. */
+export interface Measurement {
+  /** Per request; undefined where it cannot be read. */
+  cpuMs: number | undefined;
+  requestsPerSecond: number;
+  firstEventMs: number[];
+  endMs: number[];
+}
+
+/** The figures that are printed of each workload. Another one is another entry. */
+export const figures = {
+  cpu: { title: 'CPU ms/request', value: (measured: Measurement) => measured.cpuMs },
+  requestsPerSecond: { title: 'requests/s', value: (measured: Measurement) => measured.requestsPerSecond },
+  firstEventP50: {
+    title: 'first event p50 ms',
+    value: (measured: Measurement) => quantile(measured.firstEventMs, 0.5),
+  },
+  firstEventP99: {
+    title: 'first event p99 ms',
+    value: (measured: Measurement) => quantile(measured.firstEventMs, 0.99),
+  },
+  endP50: { title: 'end p50 ms', value: (measured: Measurement) => quantile(measured.endMs, 0.5) },
+  endP99: { title: 'end p99 ms', value: (measured: Measurement) => quantile(measured.endMs, 0.99) },
+} satisfies Record<string, { title: string; value: (measured: Measurement) => number | undefined }>;
+
+type FigureName = keyof typeof figures;
+
+/** What a figure of one workload may be: itself, as a multiple of the bare Worker's, or above the bare Worker's. */
+export interface Ceiling {
+  workload: string;
+  figure: FigureName;
+  of: 'value' | 'ratio' | 'added';
+  max: number;
+}
+
+/** One figure of a contender beside the bare Worker's, both measured in the same rounds. */
+export interface Comparison {
+  workload: string;
+  contender: string;
+  figure: FigureName;
+  bare: Spread;
+  value: Spread;
+  ratio: Spread;
+  added: Spread;
+  ceiling?: Ceiling & { over: boolean };
+}
+
+/** Compares round by round, so that what disturbs the machine for a while disturbs both sides of a ratio. */
+function compare(figure: FigureName, bareRounds: Measurement[], ownRounds: Measurement[]) {
+  const pairs: { bare: number; own: number }[] = [];
+  for (const [round, bareMeasured] of bareRounds.entries()) {
+    const ownMeasured = ownRounds[round];
+    const bare = figures[figure].value(bareMeasured);
+    const own = ownMeasured && figures[figure].value(ownMeasured);
+    if (bare === undefined || own === undefined) return undefined;
+    pairs.push({ bare, own });
+  }
+  return {
+    bare: spread(pairs.map(({ bare }) => bare)),
+    value: spread(pairs.map(({ own }) => own)),
+    ratio: spread(pairs.map(({ bare, own }) => own / bare)),
+    added: spread(pairs.map(({ bare, own }) => own - bare)),
+  };
+}
+
+/** Every figure of one contender and workload that could be measured, judged by the contender's ceilings. */
+export function compareAll(
+  names: { workload: string; contender: string },
+  ceilings: Ceiling[],
+  bareRounds: Measurement[],
+  ownRounds: Measurement[],
+): Comparison[] {
+  return (Object.keys(figures) as FigureName[]).flatMap((figure) => {
+    const compared = compare(figure, bareRounds, ownRounds);
+    if (compared === undefined) return [];
+    const ceiling = ceilings.find((candidate) => candidate.workload === names.workload && candidate.figure === figure);
+    if (ceiling === undefined) return [{ ...names, figure, ...compared }];
+    const over = compared[ceiling.of].median > ceiling.max;
+    return [{ ...names, figure, ...compared, ceiling: { ...ceiling, over } }];
+  });
+}

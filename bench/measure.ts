@@ -1,0 +1,84 @@
+import type { ChildProcess } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Contender } from './contenders.ts';
+import type { Measurement } from './figures.ts';
+import type { LoadOrder, LoadResult } from './load.ts';
+import { nextMessage } from './processes.ts';
+import { type Bundle, type Server, startServer } from './server.ts';
+import { answerHeaders, requestBody, type Workload } from './workloads.ts';
+
+const concurrency = 8;
+
+// What a Worker does after the answer (reading the rest of a copy, settling) belongs to the request.
+const afterworkMs = 100;
+
+/** Has a contender's requests sent by the load generator, and knows how many it has had. */
+export class Client {
+  #load: ChildProcess;
+  #contender: Contender;
+  #server: Server;
+  #sent = 0;
+
+  constructor(load: ChildProcess, contender: Contender, server: Server) {
+    this.#load = load;
+    this.#contender = contender;
+    this.#server = server;
+  }
+
+  /** Rejects if one of the answers is not whole. */
+  async #send(workload: Workload, inFlight: number, requests: number): Promise<LoadResult> {
+    const order: LoadOrder = {
+      origin: this.#server.origin,
+      contender: this.#contender.name,
+      workload: workload.name,
+      concurrency: inFlight,
+      requests,
+      sent: this.#sent,
+    };
+    this.#sent += requests;
+    this.#load.send(order);
+    const answer = await nextMessage<{ result: LoadResult } | { error: string }>(this.#load);
+    if ('error' in answer) throw new Error(`${this.#contender.name}: ${answer.error}`);
+    return answer.result;
+  }
+
+  /** Gives the runtime's compiler the time to see what is hot. */
+  async warmUp(workload: Workload): Promise<void> {
+    await this.#send(workload, concurrency, Math.ceil(workload.requests / 2));
+  }
+
+  async measure(workload: Workload): Promise<Measurement> {
+    const before = this.#server.cpuMs();
+    const busy = await this.#send(workload, concurrency, workload.requests);
+    await sleep(afterworkMs);
+    const after = this.#server.cpuMs();
+    const calm = await this.#send(workload, 1, workload.latencyRequests);
+    return {
+      cpuMs: before === undefined || after === undefined ? undefined : (after - before) / workload.requests,
+      requestsPerSecond: (workload.requests / busy.elapsedMs) * 1000,
+      firstEventMs: calm.firstEventMs,
+      endMs: calm.endMs,
+    };
+  }
+}
+
+/** From starting workerd to the last byte of the first answer. */
+export async function measureStart(
+  contender: Contender,
+  bundle: Bundle,
+  upstream: string,
+  workload: Workload,
+): Promise<number> {
+  const start = performance.now();
+  const server = await startServer(contender, bundle, upstream);
+  const response = await fetch(server.origin + contender.path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...answerHeaders(workload), ...contender.headers(0) },
+    body: requestBody(workload),
+  });
+  await response.arrayBuffer();
+  const elapsed = performance.now() - start;
+  await server.stop();
+  if (!response.ok) throw new Error(`${contender.name}: the first answer has status ${response.status}`);
+  return elapsed;
+}

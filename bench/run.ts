@@ -1,0 +1,131 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { bare, type Contender, contenders } from './contenders.ts';
+import { nextMessage, startChild } from './processes.ts';
+import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
+import { type Bundle, buildWorker } from './server.ts';
+import { align, comparisonTable, number, verdict } from './table.ts';
+import { workloads } from './workloads.ts';
+
+const usage = `npm run bench -- [options]
+  --rounds N       how often everything is measured (7)
+  --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
+  --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
+  --json FILE      also write what is printed as JSON
+  --check          exit with 1 if a ceiling is exceeded`;
+
+// Of the Worker that wrangler.toml describes; a kB is 1,000 bytes.
+const gzipCeiling = 120_000;
+
+/** Those of `all` that a comma-separated flag names, or all of them. */
+function chosen<T extends { name: string }>(all: T[], names: string | undefined): T[] {
+  if (names === undefined) return all;
+  return names.split(',').map((name) => {
+    const found = all.find((candidate) => candidate.name === name);
+    if (found === undefined) throw new Error(`${name} is none of ${all.map((each) => each.name).join(', ')}`);
+    return found;
+  });
+}
+
+function startTable(starts: Start[]): string {
+  return align([
+    ['bundle', 'kB', 'kB gzip', 'first answer after ms', 'ceiling'],
+    ...starts.map(({ contender, bytes, gzipBytes, startMs }) => [
+      `  ${contender}`,
+      number(bytes / 1000),
+      number(gzipBytes / 1000),
+      `${number(startMs.median)} (${number(startMs.min)}–${number(startMs.max)})`,
+      contender === bare.name ? '' : verdict(`${gzipCeiling / 1000} kB gzip`, gzipBytes > gzipCeiling),
+    ]),
+  ]);
+}
+
+/** One line that is overwritten by the next, for a person who waits. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '7' },
+      only: { type: 'string' },
+      workload: { type: 'string' },
+      json: { type: 'string' },
+      check: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    return;
+  }
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number from 1 on');
+
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  progress('building');
+  const built = new Map<string, Promise<Bundle>>();
+  const build = (worker: Contender['worker']): Promise<Bundle> => {
+    const name = String(worker);
+    const bundle = built.get(name) ?? buildWorker(worker, join(directory, String(built.size)));
+    built.set(name, bundle);
+    return bundle;
+  };
+  const upstream = startChild(new URL('upstream.ts', import.meta.url));
+  const { port } = await nextMessage<{ port: number }>(upstream);
+  const plan: Plan = {
+    rounds,
+    workloads: chosen(workloads, values.workload),
+    contenders: await Promise.all(
+      [bare, ...chosen(contenders, values.only)].map(async (contender) => ({
+        contender,
+        bundle: await build(contender.worker),
+      })),
+    ),
+    upstream: `http://127.0.0.1:${port}`,
+    progress,
+  };
+
+  const comparisons = await measureRounds(plan);
+  const [workload = workloads[0]] = workloads;
+  const starts = workload === undefined ? [] : await measureStarts(plan, workload);
+  progress('');
+
+  const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? 'unknown processor'}`;
+  console.log(`${machine}; node ${process.version}; median of ${rounds} rounds (lowest–highest)`);
+  console.log('CPU is that of the whole runtime process; ratios are taken within each round');
+  if (process.platform !== 'linux') console.log('CPU per request: n/a, it can be read on Linux only');
+  console.log(
+    comparisonTable(
+      plan.workloads.flatMap(({ name, title }) =>
+        plan.contenders.slice(1).map(({ contender }) => ({
+          title,
+          contender: contender.name,
+          comparisons: comparisons.filter((each) => each.workload === name && each.contender === contender.name),
+        })),
+      ),
+    ),
+  );
+  console.log(`\n${startTable(starts)}`);
+  if (values.json !== undefined) {
+    await writeFile(values.json, `${JSON.stringify({ machine, rounds, comparisons, starts }, null, 2)}\n`);
+  }
+  const over =
+    comparisons.some(({ ceiling }) => ceiling?.over) ||
+    starts.some(({ contender, gzipBytes }) => contender !== bare.name && gzipBytes > gzipCeiling);
+  if (values.check && over) process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
+// Miniflare and the children keep the process alive otherwise.
+process.exit();

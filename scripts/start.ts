@@ -1,0 +1,114 @@
+/** Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:net';
+import { parseArgs } from 'node:util';
+import { parseSettings } from '../src/env.ts';
+import { addDevVar, readDevVars } from './dev-vars.ts';
+
+const DEFAULT_PORT = 8787;
+const READY_TIMEOUT_MS = 60_000;
+
+const args = process.argv.slice(2);
+const { values } = parseArgs({
+  args,
+  strict: false,
+  options: { port: { type: 'string' }, ip: { type: 'string' }, var: { type: 'string', multiple: true } },
+});
+const port = Number(values.port ?? DEFAULT_PORT);
+const variables = Object.fromEntries(
+  (values.var ?? []).map((pair) => {
+    const [name = '', ...value] = String(pair).split(':');
+    return [name, value.join(':')];
+  }),
+);
+
+try {
+  const given = { ...(await readDevVars()), ...variables };
+  parseSettings({ ...given, MODE: 'development' });
+  // So that minting a token works at once.
+  if (!given.SIGNING_SECRET) await addDevVar('SIGNING_SECRET', randomBytes(32).toString('base64url'));
+} catch (thrown) {
+  stop(thrown instanceof Error ? thrown.message : String(thrown));
+}
+if (!(await isFree(port))) {
+  stop(`Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`);
+}
+
+const inspectorPort = await freePort();
+const server = spawn(
+  process.execPath,
+  [
+    new URL('../node_modules/wrangler/bin/wrangler.js', import.meta.url).pathname,
+    'dev',
+    '--show-interactive-dev-session=false',
+    ...['--inspector-port', String(inspectorPort)],
+    ...(values.port === undefined ? ['--port', String(port)] : []),
+    ...args,
+    ...['--var', 'MODE:development'],
+  ],
+  { stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, WRANGLER_SEND_METRICS: 'false' } },
+);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
+server.on('exit', (code) => process.exit(code ?? 0));
+
+await ready(server, `http://localhost:${port}`);
+
+async function ready(child: ChildProcess, url: string): Promise<void> {
+  const deadline = Date.now() + READY_TIMEOUT_MS;
+  while (Date.now() < deadline && child.exitCode === null) {
+    try {
+      const health = (await (await fetch(`${url}/health`)).json()) as { upstream?: string };
+      console.log(welcome(url, health.upstream ?? 'unknown'));
+      return;
+    } catch {
+      // Not listening yet.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+  if (child.exitCode === null) console.error(`No answer from ${url}/health yet. What is printed above says why.`);
+}
+
+function welcome(url: string, upstream: string): string {
+  const source =
+    upstream === 'simulator'
+      ? 'Answers come from the built-in simulator. For Claude, put ANTHROPIC_API_KEY in .dev.vars and start again.'
+      : 'Answers come from the Claude API, by the key in .dev.vars or --var.';
+  return `
+Sluice is ready on ${url}
+${source}
+
+Try:
+  curl -N ${url}/messages -H 'content-type: application/json' \\
+    -d '{"model":"claude-haiku-5-5","max_tokens":200,"messages":[{"role":"user","content":"Hello, who are you?"}]}'
+
+Or point any Claude client at it: ANTHROPIC_BASE_URL=${url}
+Stop with Ctrl+C. Forget all local state with: npm run reset
+`;
+}
+
+function isFree(candidate: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer()
+      .once('error', () => resolve(false))
+      .once('listening', () => probe.close(() => resolve(true)))
+      .listen(candidate, typeof values.ip === 'string' ? values.ip : 'localhost');
+  });
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+      .once('error', reject)
+      .listen(0, 'localhost', () => {
+        const address = probe.address();
+        const found = typeof address === 'object' && address ? address.port : 0;
+        probe.close(() => resolve(found));
+      });
+  });
+}
+
+function stop(sentence: string): never {
+  console.error(sentence);
+  process.exit(1);
+}

@@ -1,0 +1,13 @@
+/** What a credential may do. `admin` includes the others. */
+export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
+
+export type Scope = (typeof SCOPES)[number];
+
+/** What a provider's token may do when its `scope` claim names none of ours. */
+export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];
+
+/** @returns those of the names, separated by spaces or listed, that are scopes here; others are somebody else's. */
+export function parseScopes(claim: unknown): Scope[] {
+  const names = Array.isArray(claim) ? claim : typeof claim === 'string' ? claim.split(' ') : [];
+  return SCOPES.filter((scope) => names.includes(scope));
+}

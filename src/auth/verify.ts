@@ -1,0 +1,159 @@
+import {
+  createRemoteJWKSet,
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+} from 'jose';
+import type { Settings } from '../env.ts';
+import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { type Identity, isAccount, type VerifiedToken } from './identity.ts';
+import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
+import { TOKEN_ALGORITHM } from './tokens.ts';
+
+/** A provider's tokens are signed by a private key; a shared secret of theirs is never ours to hold. */
+const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
+
+const MOST_REMEMBERED = 5_000;
+
+/** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
+interface Verifier {
+  remembered: Map<string, Identity>;
+  provider: JWTVerifyGetKey | undefined;
+}
+
+const verifiers = new WeakMap<Settings, Verifier>();
+
+/**
+ * Verifies a credential: a token of this edge, or of the identity provider.
+ *
+ * @throws ApiError 401 for whatever does not hold; 503 while a provider's keys cannot be had
+ */
+export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
+  const verifier = verifierOf(settings);
+  const known = verifier.remembered.get(token);
+  if (known) {
+    if ((known.token?.expires_at ?? Number.POSITIVE_INFINITY) * 1_000 > now) return known;
+    verifier.remembered.delete(token);
+  }
+  const identity = await verify(token, settings, verifier, now);
+  if (verifier.remembered.size >= MOST_REMEMBERED) {
+    const [oldest] = verifier.remembered.keys();
+    if (oldest !== undefined) verifier.remembered.delete(oldest);
+  }
+  verifier.remembered.set(token, identity);
+  return identity;
+}
+
+/** @returns whether a string has the form of a JWT: three parts, the first a header. */
+export function isJwt(credential: string): boolean {
+  return /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/.test(credential);
+}
+
+/** @returns the 401 for a credential that is absent or does not hold. */
+export function unauthenticated(message: string): ApiError {
+  return new ApiError('authentication_error', message, { headers: DO_NOT_RETRY });
+}
+
+function verifierOf(settings: Settings): Verifier {
+  let verifier = verifiers.get(settings);
+  if (!verifier) {
+    const { JWKS_URL: url } = settings;
+    verifier = { remembered: new Map(), provider: url === undefined ? undefined : providerKeys(new URL(url)) };
+    verifiers.set(settings, verifier);
+  }
+  return verifier;
+}
+
+function providerKeys(url: URL): JWTVerifyGetKey {
+  const keys = createRemoteJWKSet(url);
+  return async (header, token) => {
+    try {
+      return await keys(header, token);
+    } catch (thrown) {
+      if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
+      // The credential may be good: the caller may try again.
+      throw new ApiError('api_error', 'The identity provider’s keys could not be read. Try again in a moment.', {
+        status: 503,
+        headers: { 'retry-after': '5' },
+        logged: 'jwks_unavailable',
+        cause: thrown,
+      });
+    }
+  };
+}
+
+async function verify(token: string, settings: Settings, verifier: Verifier, now: number): Promise<Identity> {
+  const { SIGNING_SECRET, SIGNING_SECRET_PREVIOUS } = settings;
+  const secrets = [SIGNING_SECRET, SIGNING_SECRET_PREVIOUS].filter((secret) => secret !== undefined);
+  const currentDate = new Date(now);
+  try {
+    if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
+      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge');
+    }
+    if (!verifier.provider)
+      throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+    const { payload } = await jwtVerify(token, verifier.provider, {
+      algorithms: PROVIDER_ALGORITHMS,
+      issuer: settings.JWT_ISSUER ?? [],
+      audience: settings.JWT_AUDIENCE ?? [],
+      requiredClaims: ['sub', 'exp'],
+      currentDate,
+    });
+    return await identityOf(token, payload, 'provider');
+  } catch (thrown) {
+    throw asUnauthenticated(thrown);
+  }
+}
+
+/** During a rotation both the new secret and the one before it sign valid tokens. */
+async function verifyWithSecrets(token: string, secrets: readonly string[], currentDate: Date): Promise<JWTPayload> {
+  let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+  for (const secret of secrets) {
+    try {
+      const key = new TextEncoder().encode(secret);
+      const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
+      return payload;
+    } catch (thrown) {
+      failure = thrown;
+      if (!(thrown instanceof errors.JWSSignatureVerificationFailed)) break;
+    }
+  }
+  throw failure;
+}
+
+async function identityOf(token: string, claims: JWTPayload, issuer: VerifiedToken['issuer']): Promise<Identity> {
+  if (!isAccount(claims.sub)) {
+    throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
+  }
+  const named = parseScopes(claims.scope);
+  const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
+  return {
+    account: claims.sub,
+    scopes,
+    token: {
+      jti: claims.jti ?? (await digest(token)),
+      issued_at: claims.iat,
+      expires_at: claims.exp,
+      scopes,
+      label: typeof claims.label === 'string' ? claims.label : undefined,
+      issuer,
+    },
+  };
+}
+
+/** A token without an id of its own must be revocable as well. */
+async function digest(token: string): Promise<string> {
+  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token));
+  return `sha256-${new Uint8Array(hash).toHex().slice(0, 32)}`;
+}
+
+function asUnauthenticated(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  if (thrown instanceof errors.JWTExpired) return unauthenticated('This credential has expired. Get a new one.');
+  if (thrown instanceof errors.JWTClaimValidationFailed) {
+    return unauthenticated(`This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`);
+  }
+  return unauthenticated('This credential does not hold: it is malformed, altered, or signed with another key.');
+}

@@ -1,0 +1,422 @@
+/**
+ * The most that a request can cost, found from its body alone: what a hold is made of.
+ *
+ * Text is bounded by bytes, since no token of the API's tokenizers stands for less than one. The bytes of the whole
+ * body are taken at once: JSON only ever lengthens the text in it (quotes, escapes, names), so nothing is encoded or
+ * serialized to find them. Only what costs more, or less, than its bytes is looked for, block by block.
+ */
+import { type Nanodollars, nanodollarsPerToken, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import type { Model, ModelTable, TokenPrices } from './models.ts';
+
+/** The dearest that a request can be; plain numbers, so that it can cross to another object. */
+export interface Bound {
+  /** Input tokens of all steps and attempts together. */
+  inputTokens: number;
+  /** What does not depend on `max_tokens`: input at its dearest, searches, sub-requests to other models. */
+  inputCost: Nanodollars;
+  /** `max_tokens` as asked. */
+  outputTokens: number;
+  /** What each unit of `max_tokens` can cost: the output price, once for each step and attempt. */
+  outputPrice: Nanodollars;
+  /** `max_tokens` must not be lowered below this: one more than thinking's budget. */
+  leastOutput: number;
+  /** False where the context window had to be held, because nothing in the body bounds the input. */
+  bounded: boolean;
+  /** Whether counting the tokens could make the bound smaller. */
+  countable: boolean;
+  /** False where the model is not in the price table. */
+  known: boolean;
+  /** Every model that may be billed, each by all of its names; the API's own choice of fallbacks is `default`. */
+  models: string[][];
+}
+
+export interface BoundOptions {
+  /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
+  bytes: number;
+  models: ModelTable;
+  /** Names in the header `anthropic-beta`. */
+  betas?: readonly string[];
+  /** What count_tokens answered; null if it refused. Absent: it was not asked. */
+  count?: number | null;
+}
+
+type Json = Record<string, unknown>;
+
+const PER_MESSAGE = 16;
+const PER_REQUEST = 256;
+/** For tools as a whole, for an output format, for a listing of MCP tools. */
+const PER_SCHEMA = 1_024;
+/** A tool that the API defines is a short name for a schema that is not in the body; a toolset for many. */
+const PER_NATIVE_TOOL = 2_048;
+const PER_TOOLSET = 8_192;
+/**
+ * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
+ * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026); the rest is for what
+ * frames it.
+ */
+const PER_IMAGE = 5_000;
+/** Steps of the API's own tool loop where no `max_uses` limits it, and searches in each of them. */
+const UNLIMITED_USES = 10;
+/** Above these the sums stay exact integers and no budget can pay. */
+const MOST_STEPS = 1_000;
+const MOST_HELD: Nanodollars = 1e15;
+/** Content nests four deep at most in anything the API accepts. */
+const DEEPEST = 32;
+const COMPACTION_TRIGGER = 150_000;
+
+/** Blocks whose cost is in their bytes. */
+const LEAVES = new Set([
+  'text',
+  'thinking',
+  'redacted_thinking',
+  'tool_use',
+  'server_tool_use',
+  'mcp_tool_use',
+  'compaction',
+  'fallback',
+  'tool_removal',
+  'browser_state',
+  'web_search_result',
+  'advisor_result',
+  'advisor_redacted_result',
+  'code_execution_result',
+  'encrypted_code_execution_result',
+  'bash_code_execution_result',
+  'text_editor_code_execution_view_result',
+  'text_editor_code_execution_create_result',
+  'text_editor_code_execution_str_replace_result',
+]);
+/** Blocks whose `content` is blocks, one block, or text. */
+const CONTAINERS = new Set([
+  'tool_result',
+  'search_result',
+  'mcp_tool_result',
+  'web_search_tool_result',
+  'web_fetch_tool_result',
+  'web_fetch_result',
+  'advisor_tool_result',
+  'code_execution_tool_result',
+  'bash_code_execution_tool_result',
+  'text_editor_code_execution_tool_result',
+  'tool_search_tool_result',
+]);
+/** A few bytes stand for much that the API holds, and counts: a tool's definition, a file that cannot change. */
+const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
+const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
+const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
+
+/** What a walk over a body finds. */
+interface Findings {
+  /** Tokens beyond bytes, less the bytes that are no text (base64 of images). */
+  extra: number;
+  /** By what the input is bounded: its bytes, a count of its tokens, the context window alone. */
+  by: 'bytes' | 'count' | 'window';
+  /** The longest cache lifetime asked for. */
+  cache: 'none' | '5m' | '1h';
+  limitedUses: number;
+  unlimited: boolean;
+  served: boolean;
+  searches: number;
+  advisors: Json[];
+}
+
+/**
+ * Bounds what a request can cost.
+ *
+ * @param body a Messages body: an object whose `messages` is a list; nothing else about it is assumed
+ */
+export function boundOf(body: Json, options: BoundOptions): Bound {
+  const found: Findings = {
+    extra: PER_REQUEST,
+    by: 'bytes',
+    cache: 'none',
+    limitedUses: 0,
+    unlimited: false,
+    served: false,
+    searches: 0,
+    advisors: [],
+  };
+  readBody(body, found);
+  const steps = found.served ? Math.min(MOST_STEPS, found.limitedUses + (found.unlimited ? UNLIMITED_USES : 1)) : 1;
+  const geography = body.inference_geo === 'global' ? 10 : 11;
+  const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
+  const asked = wholeNumber(body.max_tokens);
+
+  const bound: Bound = {
+    inputTokens: 0,
+    inputCost: 0,
+    outputTokens: 0,
+    outputPrice: 0,
+    leastOutput: 0,
+    bounded: true,
+    countable: found.by !== 'window' && steps === 1 && options.count === undefined,
+    known: true,
+    models: [],
+  };
+  for (const attempt of attemptsOf(body)) {
+    const rows = rowsOf(options.models, attempt.model);
+    const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
+    const step = stepTokens(found, steps, window, options);
+    const price = dearest(rows, step.tokens, attempt.fast, found.cache, geography);
+    const own = attempt.maxTokens;
+    bound.inputTokens += step.tokens * steps;
+    bound.inputCost += step.tokens * steps * price.input + found.searches * WEB_SEARCH_NANODOLLARS;
+    if (own === undefined) bound.outputPrice += price.output * steps;
+    else bound.inputCost += Math.min(own, window) * price.output * steps;
+    if (compacts(body, step.tokens, steps)) {
+      bound.inputTokens += step.tokens * steps;
+      bound.inputCost += (step.tokens * price.input + longestOutput(rows) * price.output) * steps;
+    }
+    if (bound.models.length === 0) {
+      bound.outputTokens = Math.min(asked ?? longestOutput(rows), window);
+      bound.known = options.models.find(String(attempt.model)) !== undefined;
+    }
+    bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
+    bound.bounded &&= step.bounded;
+    bound.models.push(namesOf(options.models, attempt.model));
+  }
+  for (const advisor of found.advisors) addAdvisor(bound, advisor, options.models, geography);
+  if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
+  if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
+  return bound;
+}
+
+function stepTokens(
+  found: Findings,
+  steps: number,
+  window: number,
+  { bytes, count }: BoundOptions,
+): { tokens: number; bounded: boolean } {
+  // A served tool brings into the prompt what no one here has seen.
+  if (steps > 1 || found.by === 'window' || count === null) return { tokens: window, bounded: false };
+  const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
+  if (count === undefined) return { tokens: byBytes, bounded: found.by === 'bytes' };
+  // count_tokens is an estimate; its error is within two percent, and on short prompts a few dozen tokens.
+  return { tokens: Math.min(byBytes, count + Math.max(64, Math.ceil(count * 0.02))), bounded: true };
+}
+
+/** One pass over the messages by one model: the asked one, and each that may step in for it. */
+interface Attempt {
+  model: unknown;
+  fast: boolean;
+  /** Its own `max_tokens`, which lowering the request's does not lower. */
+  maxTokens: number | undefined;
+  thinkingBudget: number;
+}
+
+function attemptsOf(body: Json): Attempt[] {
+  const first = {
+    model: body.model,
+    fast: isFast(body.speed),
+    maxTokens: undefined,
+    thinkingBudget: thinkingBudget(body.thinking),
+  };
+  if (body.fallbacks === undefined || body.fallbacks === null) return [first];
+  // "default" lets the API choose: priced as a model that nobody knows.
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.slice(0, MOST_STEPS) : [{ model: undefined }];
+  return [
+    first,
+    ...named.filter(isObject).map((entry) => ({
+      model: entry.model,
+      fast: first.fast || isFast(entry.speed),
+      maxTokens: wholeNumber(entry.max_tokens),
+      thinkingBudget: thinkingBudget(entry.thinking),
+    })),
+  ];
+}
+
+function readBody(body: Json, found: Findings): void {
+  noteCache(body.cache_control, found);
+  readBlocks(body.system, found);
+  if (Array.isArray(body.messages)) {
+    found.extra += body.messages.length * PER_MESSAGE;
+    for (const message of body.messages) {
+      const content = isObject(message) ? message.content : undefined;
+      if (typeof content !== 'string') readBlocks(content, found);
+    }
+  }
+  if (Array.isArray(body.tools) && body.tools.length > 0) {
+    found.extra += PER_SCHEMA;
+    for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
+  }
+  if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
+  if (body.output_format) found.extra += PER_SCHEMA;
+  if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) serve(undefined, found);
+  if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
+    serve(undefined, found);
+  }
+  // The conversation lies at the API; the body has only what is new in it.
+  if (body.thread) found.by = 'window';
+}
+
+/** Walks with a stack of its own: a body may nest as deep as it is long. */
+function readBlocks(content: unknown, found: Findings): void {
+  if (typeof content !== 'object' || content === null) return;
+  let level: unknown[] = [content];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEEPEST) {
+      found.by = 'window';
+      return;
+    }
+    const next: unknown[] = [];
+    for (const node of level) {
+      if (Array.isArray(node)) for (const item of node) readNode(item, found, next);
+      else readNode(node, found, next);
+    }
+    level = next;
+  }
+}
+
+function readNode(node: unknown, found: Findings, next: unknown[]): void {
+  if (Array.isArray(node)) {
+    next.push(node);
+    return;
+  }
+  if (!isObject(node)) return;
+  noteCache(node.cache_control, found);
+  const type = String(node.type);
+  if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
+  if (type === 'image' || type === 'document') readSource(type, node.source, found, next);
+  else if (CONTAINERS.has(type)) {
+    if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
+  } else if (REFERENCES.has(type)) byCount(found);
+  else if (type === 'mcp_tool_listing') found.extra += PER_SCHEMA;
+  else if (type === 'tool_addition') {
+    byCount(found);
+    if (isObject(node.tool)) readTool(node.tool, found);
+  } else found.by = 'window';
+}
+
+function readSource(type: 'image' | 'document', source: unknown, found: Findings, next: unknown[]): void {
+  const kind = isObject(source) ? source.type : undefined;
+  if (!isObject(source) || typeof kind !== 'string') found.by = 'window';
+  else if (kind === 'base64' && type === 'image' && typeof source.data === 'string') {
+    found.extra += PER_IMAGE - source.data.length;
+  } else if (kind === 'base64' && type === 'document') {
+    // Pages and text lie compressed in a PDF: neither can be counted from its bytes, nor is a page's text limited.
+    byCount(found);
+  } else if (kind === 'text') {
+    // In its bytes.
+  } else if (kind === 'content') {
+    if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
+  } else if (kind === 'file') byCount(found);
+  // What stands behind a URL may be another thing after it was counted.
+  else found.by = 'window';
+}
+
+function readTool(tool: Json, found: Findings): void {
+  noteCache(tool.cache_control, found);
+  const type = typeof tool.type === 'string' ? tool.type : 'custom';
+  if (type === 'custom' || type === 'tool_reference') return;
+  if (CLIENT_TOOLS.test(type)) found.extra += PER_NATIVE_TOOL;
+  else if (CLIENT_TOOLSETS.test(type)) found.extra += PER_TOOLSET;
+  else {
+    const uses = wholeNumber(tool.max_uses);
+    serve(uses, found);
+    if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
+    if (type.startsWith('advisor')) found.advisors.push(tool);
+  }
+}
+
+/** A tool that the API itself runs: after each use it reads the whole prompt again. */
+function serve(uses: number | undefined, found: Findings): void {
+  found.served = true;
+  if (uses === undefined) found.unlimited = true;
+  else found.limitedUses += uses;
+}
+
+function byCount(found: Findings): void {
+  if (found.by === 'bytes') found.by = 'count';
+}
+
+function noteCache(control: unknown, found: Findings): void {
+  if (control === undefined || control === null) return;
+  const ttl = isObject(control) ? control.ttl : undefined;
+  if (ttl !== undefined && ttl !== null && ttl !== '5m') found.cache = '1h';
+  else if (found.cache === 'none') found.cache = '5m';
+}
+
+/** Each use of an advisor is a request of its own, to the model that the tool names. */
+function addAdvisor(bound: Bound, tool: Json, models: ModelTable, geography: number): void {
+  const rows = rowsOf(models, tool.model);
+  const window = Math.max(...rows.map((row) => row.max_input_tokens));
+  const caching: Pick<Findings, 'cache'> = { cache: 'none' };
+  noteCache(tool.caching, caching as Findings);
+  const price = dearest(rows, window, false, caching.cache, geography);
+  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window);
+  const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
+  bound.inputCost += uses * (window * price.input + output * price.output);
+  bound.models.push(namesOf(models, tool.model));
+}
+
+/** Whether the API may summarize the prompt first: billed beside the answer, and not limited by `max_tokens`. */
+function compacts(body: Json, tokens: number, steps: number): boolean {
+  if (body.compaction) return true;
+  const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
+  if (!Array.isArray(edits)) return false;
+  return edits.some((edit) => {
+    if (!isObject(edit) || String(edit.type).startsWith('clear_')) return false;
+    const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
+    return steps > 1 || tokens >= (trigger ?? 0);
+  });
+}
+
+/** The rows a model may be billed by: its own, or every row for one that is not in the table. */
+function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
+  const row = typeof name === 'string' ? models.find(name) : undefined;
+  return row ? [row] : models.rows;
+}
+
+function namesOf(models: ModelTable, name: unknown): string[] {
+  if (typeof name !== 'string') return ['default'];
+  const row = models.find(name);
+  return [...new Set([name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])])];
+}
+
+function longestOutput(rows: readonly Model[]): number {
+  return Math.max(...rows.map((row) => row.max_tokens));
+}
+
+function dearest(
+  rows: readonly Model[],
+  promptTokens: number,
+  fast: boolean,
+  cache: Findings['cache'],
+  geography: number,
+): { input: Nanodollars; output: Nanodollars } {
+  let input = 0;
+  let output = 0;
+  const consider = (price: TokenPrices | undefined) => {
+    if (!price) return;
+    input = Math.max(input, price.input, price.cache_read);
+    if (cache !== 'none') input = Math.max(input, price.cache_write_5m);
+    if (cache === '1h') input = Math.max(input, price.cache_write_1h);
+    output = Math.max(output, price.output);
+  };
+  for (const { prices } of rows) {
+    consider(prices);
+    if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
+    if (fast) consider(prices.fast);
+  }
+  // The workspace may set a geography for requests that name none.
+  return {
+    input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
+    output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),
+  };
+}
+
+function isFast(speed: unknown): boolean {
+  return speed !== undefined && speed !== null && speed !== 'standard';
+}
+
+function thinkingBudget(thinking: unknown): number {
+  return (isObject(thinking) && thinking.type === 'enabled' && wholeNumber(thinking.budget_tokens)) || 0;
+}
+
+function wholeNumber(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,125 @@
+/** A member of the outermost object: where its key and its value stand in the text. */
+interface Member {
+  key: string;
+  start: number;
+  valueStart: number;
+  end: number;
+}
+
+const STRUCTURE = /["{}[\]]/g;
+const SCALAR_END = /[,}\]\s]/g;
+const NOT_SPACE = /[^\s]/g;
+
+/**
+ * Changes single members of a JSON object's text and leaves every other byte as it came.
+ *
+ * @param text a valid JSON object
+ * @param changes by key: the JSON text of the new value, or undefined to take the member out
+ */
+export function edit(text: string, changes: Readonly<Record<string, string | undefined>>): string {
+  const all = members(text);
+  // Of a repeated key the last member counts, as it does to every JSON reader here; a change takes the others out.
+  const last = new Map(all.map((member, index) => [member.key, index]));
+  const stays = (member: Member, index: number) =>
+    !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
+  const lastKept = all.findLastIndex(stays);
+  const parts: string[] = [];
+  let at = 0;
+  for (const [index, member] of all.entries()) {
+    if (index > lastKept) break;
+    const value = changes[member.key];
+    if (!stays(member, index)) {
+      parts.push(text.slice(at, member.start));
+      at = all[index + 1]?.start ?? member.end;
+    } else if (value !== undefined && Object.hasOwn(changes, member.key)) {
+      parts.push(text.slice(at, member.valueStart), value);
+      at = member.end;
+    }
+  }
+  const lastMember = all.at(-1);
+  if (lastMember && lastKept < all.length - 1) {
+    // What goes behind the last member that stays takes the comma before it along.
+    parts.push(text.slice(at, all[lastKept]?.end ?? all[0]?.start));
+    at = lastMember.end;
+  }
+  parts.push(text.slice(at));
+  let edited = parts.join('');
+  let empty = lastKept < 0;
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === undefined || last.has(key)) continue;
+    edited = insertFirst(edited, key, value, !empty);
+    empty = false;
+  }
+  return edited;
+}
+
+/**
+ * Leaves of each key that the outermost object repeats only the last member, so that the upstream cannot read another
+ * one than was judged here.
+ *
+ * @param json what the text parses to
+ */
+export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
+  const all = members(text);
+  if (all.length === Object.keys(json).length) return text;
+  const seen = new Set<string>();
+  const repeated: Record<string, string> = Object.create(null);
+  for (const { key, valueStart, end } of all) {
+    if (seen.has(key)) repeated[key] = text.slice(valueStart, end);
+    seen.add(key);
+  }
+  return edit(text, repeated);
+}
+
+function insertFirst(text: string, key: string, value: string, more: boolean): string {
+  const brace = text.indexOf('{') + 1;
+  return `${text.slice(0, brace)}${JSON.stringify(key)}:${value}${more ? ',' : ''}${text.slice(brace)}`;
+}
+
+function members(text: string): Member[] {
+  const found: Member[] = [];
+  let at = find(NOT_SPACE, text, text.indexOf('{') + 1);
+  while (text[at] === '"') {
+    const start = at;
+    const keyEnd = skipString(text, at);
+    const key = JSON.parse(text.slice(at, keyEnd)) as string;
+    const valueStart = find(NOT_SPACE, text, text.indexOf(':', keyEnd) + 1);
+    const end = skipValue(text, valueStart);
+    found.push({ key, start, valueStart, end });
+    at = find(NOT_SPACE, text, end);
+    if (text[at] !== ',') break;
+    at = find(NOT_SPACE, text, at + 1);
+  }
+  return found;
+}
+
+function skipValue(text: string, at: number): number {
+  const first = text[at];
+  if (first === '"') return skipString(text, at);
+  if (first !== '{' && first !== '[') return find(SCALAR_END, text, at);
+  let depth = 0;
+  let next = at;
+  do {
+    const character = text[next];
+    if (character === '"') next = skipString(text, next);
+    else {
+      depth += character === '{' || character === '[' ? 1 : -1;
+      next += 1;
+    }
+    if (depth > 0) next = find(STRUCTURE, text, next);
+  } while (depth > 0);
+  return next;
+}
+
+function skipString(text: string, at: number): number {
+  for (let quote = text.indexOf('"', at + 1); ; quote = text.indexOf('"', quote + 1)) {
+    let backslashes = 0;
+    while (text[quote - 1 - backslashes] === '\\') backslashes += 1;
+    if (backslashes % 2 === 0) return quote + 1;
+  }
+}
+
+function find(pattern: RegExp, text: string, from: number): number {
+  pattern.lastIndex = from;
+  return pattern.exec(text)?.index ?? text.length;
+}

@@ -1,0 +1,77 @@
+/** Never sent up: they are the connection's, the caller's own credentials, the browser's, the platform's or ours. */
+const NOT_UP: ReadonlySet<string> = new Set([
+  'authorization',
+  'x-api-key',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'host',
+  'content-length',
+  'cookie',
+  'origin',
+  'referer',
+  'x-real-ip',
+  'anthropic-dangerous-direct-browser-access',
+  // The copy that is metered must be readable here; the platform compresses towards the caller by itself.
+  'accept-encoding',
+]);
+const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
+
+/** Never sent down: they are the connection's, or speak of an account and an origin that are not the caller's. */
+const NOT_DOWN: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-encoding',
+  'content-length',
+  'set-cookie',
+  'alt-svc',
+  'strict-transport-security',
+]);
+const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'access-control-', 'cf-'];
+
+/** Requests without a version are answered as this one. */
+const DEFAULT_VERSION = '2023-06-01';
+
+/**
+ * @param caller the caller's headers
+ * @param apiKey the deployment's key, which takes the place of the caller's credential
+ * @returns the headers that go up: the caller's own, known or not, but for those that must not
+ */
+export function headersUp(caller: Headers, apiKey: string): Headers {
+  const up = without(caller, NOT_UP, NOT_UP_PREFIXES);
+  up.set('x-api-key', apiKey);
+  up.set('accept-encoding', 'identity');
+  if (!up.has('anthropic-version')) up.set('anthropic-version', DEFAULT_VERSION);
+  return up;
+}
+
+/**
+ * @param upstream the upstream's response headers
+ * @returns the headers that go down to the caller
+ */
+export function headersDown(upstream: Headers): Headers {
+  return without(upstream, NOT_DOWN, NOT_DOWN_PREFIXES);
+}
+
+/** A copy is made by the runtime at once; only the few headers that must go are touched one by one. */
+function without(headers: Headers, names: ReadonlySet<string>, prefixes: readonly string[]): Headers {
+  const rest = new Headers(headers);
+  for (const name of headers.keys()) {
+    if (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix))) rest.delete(name);
+  }
+  // What `connection` names is the connection's too.
+  for (const name of headers.get('connection')?.split(',') ?? []) {
+    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name.trim())) rest.delete(name.trim());
+  }
+  return rest;
+}

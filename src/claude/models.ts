@@ -1,0 +1,177 @@
+/**
+ * The models this edge knows: limits and prices.
+ *
+ * Source: Anthropic's published model and price tables, read on 2026-11-20. Prices are US dollars per million
+ * tokens and each figure stands for itself: no column is derived from another, because they are not uniform.
+ * Two things are not published and chosen so that they cannot surprise a bill or mislead about caching:
+ * cache writes at fast speed (1.25 and 2 times the fast input price) and the minimum cacheable length of the
+ * 5.5 models and of Fable and Mythos 5.2 (that of their predecessor).
+ */
+
+/** US dollars per million tokens, by kind. */
+export interface TokenPrices {
+  input: number;
+  output: number;
+  cache_write_5m: number;
+  cache_write_1h: number;
+  cache_read: number;
+}
+
+export interface ModelPrices extends TokenPrices {
+  /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
+  long_prompt?: TokenPrices & { above_tokens: number };
+  /** Prices at `speed: "fast"`. */
+  fast?: TokenPrices;
+}
+
+export interface Model {
+  id: string;
+  display_name: string;
+  /** Other ids that the API takes for the same model. */
+  aliases: readonly string[];
+  max_input_tokens: number;
+  max_tokens: number;
+  /** Prefixes shorter than this are not cached, silently. */
+  minimum_cacheable_tokens: number;
+  /** Day on which the API stops to answer for it, where one is announced. */
+  retires_at: string | null;
+  replacement: string | null;
+  prices: ModelPrices;
+}
+
+function prices(
+  input: number,
+  output: number,
+  cache_write_5m: number,
+  cache_write_1h: number,
+  cache_read: number,
+): TokenPrices {
+  return { input, output, cache_write_5m, cache_write_1h, cache_read };
+}
+
+const MILLION = 1_000_000;
+
+function model(
+  id: string,
+  display_name: string,
+  minimum_cacheable_tokens: number,
+  price: ModelPrices,
+  more: Partial<Model> = {},
+): Model {
+  return {
+    id,
+    display_name,
+    aliases: [],
+    max_input_tokens: MILLION,
+    max_tokens: 128_000,
+    minimum_cacheable_tokens,
+    retires_at: null,
+    replacement: null,
+    prices: price,
+    ...more,
+  };
+}
+
+const SMALLER = { max_input_tokens: 200_000, max_tokens: 64_000 };
+const FABLE_5_2 = { ...prices(8, 40, 10, 16, 0.2), fast: prices(16, 80, 20, 32, 0.4) };
+const FABLE_5_1 = prices(10, 50, 12.5, 20, 0.25);
+const FABLE_5 = prices(10, 50, 12.5, 20, 1);
+const OPUS = prices(5, 25, 6.25, 10, 0.5);
+const OPUS_FAST = prices(10, 50, 12.5, 20, 1);
+const OPUS_FAST_OLD = prices(30, 150, 37.5, 60, 3);
+const SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
+
+/** The table, newest first within a line. */
+export const MODELS: readonly Model[] = [
+  model('claude-fable-5-2', 'Claude Fable 5.2', 512, FABLE_5_2),
+  model('claude-mythos-5-2', 'Claude Mythos 5.2', 512, prices(8, 40, 10, 16, 0.2)),
+  model('claude-fable-5-1', 'Claude Fable 5.1', 512, FABLE_5_1),
+  model('claude-mythos-5-1', 'Claude Mythos 5.1', 512, FABLE_5_1),
+  model('claude-fable-5', 'Claude Fable 5', 512, FABLE_5),
+  model('claude-mythos-5', 'Claude Mythos 5', 512, FABLE_5),
+  model('claude-opus-5-5', 'Claude Opus 5.5', 512, { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) }),
+  model('claude-opus-5', 'Claude Opus 5', 512, { ...OPUS, fast: OPUS_FAST }),
+  model('claude-opus-4-8', 'Claude Opus 4.8', 1_024, { ...OPUS, fast: OPUS_FAST }),
+  model('claude-opus-4-7', 'Claude Opus 4.7', 2_048, { ...OPUS, fast: OPUS_FAST_OLD }),
+  model('claude-opus-4-6', 'Claude Opus 4.6', 4_096, { ...OPUS, fast: OPUS_FAST_OLD }),
+  model('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, { ...SMALLER, aliases: ['claude-opus-4-5'] }),
+  model('claude-sonnet-5-5', 'Claude Sonnet 5.5', 1_024, prices(2, 10, 2.5, 4, 0.1)),
+  model('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2)),
+  model('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, SONNET_4),
+  model('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, SONNET_4, {
+    ...SMALLER,
+    aliases: ['claude-sonnet-4-5'],
+    retires_at: '2026-11-30T00:00:00Z',
+    replacement: 'claude-sonnet-5-5',
+  }),
+  model('claude-haiku-5-5', 'Claude Haiku 5.5', 4_096, {
+    ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
+    long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
+  }),
+  model('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
+    ...SMALLER,
+    aliases: ['claude-haiku-4-5'],
+  }),
+];
+
+/** What `PRICES` may say of a model: any part of a row; a new row needs `prices`. */
+export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
+
+/** The models of one deployment: the table above with its overrides, found by id or alias. */
+export class ModelTable {
+  readonly rows: readonly Model[];
+  readonly #byName = new Map<string, Model>();
+  readonly #aliases: Readonly<Record<string, string>>;
+
+  /**
+   * @param overrides rows of the setting `PRICES`, by model id; an unknown id adds a row.
+   * @param aliases the setting `MODEL_ALIASES`: names of this deployment's own → model ids.
+   */
+  constructor(overrides: Readonly<Record<string, ModelOverride>> = {}, aliases: Readonly<Record<string, string>> = {}) {
+    const rows = new Map(MODELS.map((row) => [row.id, row]));
+    for (const [name, override] of Object.entries(overrides)) {
+      const id = MODELS.find((row) => row.aliases.includes(name))?.id ?? name;
+      const base = rows.get(id) ?? { ...dearest(MODELS), id, display_name: id, aliases: [] };
+      rows.set(id, { ...base, ...override, prices: { ...base.prices, ...override.prices } });
+    }
+    this.rows = [...rows.values()];
+    this.#aliases = aliases;
+    for (const row of this.rows) for (const name of [row.id, ...row.aliases]) this.#byName.set(name, row);
+  }
+
+  /** @returns the model's id as the upstream knows it: what the deployment's alias stands for, else the name itself. */
+  resolve(name: string): string {
+    return Object.hasOwn(this.#aliases, name) ? (this.#aliases[name] ?? name) : name;
+  }
+
+  /** @returns the row of an id or alias, or undefined for a model that is not in the table. */
+  find(name: string): Model | undefined {
+    return this.#byName.get(this.resolve(name));
+  }
+
+  /** @returns the row to price a model by: its own, or, marked, the dearest of the table. */
+  price(name: string): { row: Model; known: boolean } {
+    const row = this.find(name);
+    return row ? { row, known: true } : { row: dearest(this.rows), known: false };
+  }
+}
+
+const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;
+
+/** @returns when a model stops to answer, if that is within 60 days or already past. */
+export function retiresSoon(model: Model | undefined, now = Date.now()): string | undefined {
+  if (!model?.retires_at) return undefined;
+  return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
+}
+
+/** A row that is nowhere cheaper than any other: by it a model is priced of which nothing is known. */
+function dearest(rows: readonly Model[]): Model {
+  const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
+  const fast = rows.flatMap(({ prices }) => prices.fast ?? []);
+  return model('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
+}
+
+function highest(rows: readonly TokenPrices[]): TokenPrices {
+  const most = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
+  return prices(most('input'), most('output'), most('cache_write_5m'), most('cache_write_1h'), most('cache_read'));
+}

@@ -1,0 +1,309 @@
+import type { Settings } from '../env.ts';
+import { ApiError, errorEvent, upstreamRefusedKey } from '../errors.ts';
+import { completion, cutEnding } from '../sse/endings.ts';
+import { headersDown, headersUp } from './headers.ts';
+import { redirected, send } from './send.ts';
+import type { Upstream } from './upstream.ts';
+import { type Report, reportOf, UsageReader } from './usage.ts';
+
+export interface RelayRequest {
+  /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
+  caller: Request;
+  /** The path at the upstream, beginning with `/v1`. */
+  path: string;
+  /** The caller's bytes, or the text in which something had to change. */
+  body?: Uint8Array | string | undefined;
+}
+
+/** How an answer ended, for the ledger and the log. */
+export interface Outcome extends Report {
+  /** The upstream's HTTP status; undefined if it sent none. */
+  status: number | undefined;
+  end: 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
+  upstream_request_id: string | undefined;
+  /** From the request to the first byte of a stream, or to the headers of another answer. */
+  ttft_ms: number;
+}
+
+export interface RelayOptions {
+  upstream: Upstream;
+  settings: Settings;
+  requestId: string;
+  waitUntil(work: Promise<unknown>): void;
+  /**
+   * Told once how the answer ended, also when the caller has left. It starts what must follow, and returns at once.
+   *
+   * @returns a remark to put behind a complete stream as a comment, without its colon
+   */
+  onEnd?(outcome: Outcome): string | undefined;
+}
+
+const EVENT_STREAM = 'text/event-stream';
+const PIECE_BYTES = 65_536;
+/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+const spareBuffers: ArrayBuffer[] = [];
+const MOST_SPARE_BUFFERS = 16;
+/** The first pieces are read at once: `message_start` says early what the input cost. */
+const EAGER_PIECES = 2;
+const LAZY_WAIT_MS = 25;
+/** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
+const COPY_GRACE_MS = 1_000;
+/** How long the last words of a broken stream are offered to a caller that does not read. */
+const LAST_WORDS_MS = 20_000;
+
+/**
+ * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
+ *
+ * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
+ * @throws ApiError when nothing can be relayed: no answer, the deployment's key refused, a body that was cut
+ */
+export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
+  const { upstream, settings } = options;
+  const { caller } = request;
+  const started = Date.now();
+  const controller = new AbortController();
+  const leave = () => controller.abort(callerLeft());
+  if (caller.signal.aborted) leave();
+  caller.signal.addEventListener('abort', leave, { once: true });
+  const headers = headersUp(caller.headers, upstream.apiKey);
+  const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
+  if (simulate !== null) headers.set('sluice-simulate', simulate);
+
+  const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
+  const finish = (report: Report, end: Outcome['end'], firstByte: number) =>
+    options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
+
+  try {
+    const response = await send(
+      upstream,
+      { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: settings.UPSTREAM_TIMEOUT_MS, controller },
+    );
+    observed.status = response.status;
+    observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
+      return relayStream(response, response.body, caller, controller, options, finish);
+    }
+    const body = await readWhole(response, settings.STREAM_IDLE_MS, controller);
+    const json = parseObject(body);
+    const answer = wholeAnswer(response, body, json !== undefined, options.requestId);
+    finish(reportOf(json, body.length), response.ok ? 'complete' : 'error', Date.now());
+    return answer;
+  } catch (thrown) {
+    const refused = observed.status !== undefined && observed.status >= 300;
+    const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
+    const end = caller.signal.aborted ? 'client_gone' : refused ? 'error' : silent ? 'silent' : 'cut';
+    const error_type = thrown instanceof ApiError ? thrown.logged : undefined;
+    finish({ ...reportOf(undefined, 0), error_type }, end, Date.now());
+    throw thrown;
+  }
+}
+
+type Finish = (report: Report, end: Outcome['end'], firstByte: number) => string | undefined;
+
+/** The native pipe carries the bytes; JavaScript sees only a copy of them, late and in large pieces. */
+function relayStream(
+  response: Response,
+  body: ReadableStream<Uint8Array>,
+  { signal }: Request,
+  controller: AbortController,
+  options: RelayOptions,
+  finish: Finish,
+): Response {
+  const [down, copy] = body.tee();
+  const { readable, writable } = new IdentityTransformStream();
+  const reader = new UsageReader();
+  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+    () => true,
+    () => false,
+  );
+  const reading = readCopy(copy, reader, pipe, options.settings.STREAM_IDLE_MS, controller);
+
+  const conclude = async () => {
+    const whole = await pipe;
+    const read = await (whole ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
+    const firstByte = read?.firstByte ?? Date.now();
+    if (signal.aborted || !read) {
+      controller.abort(callerLeft());
+      finish(reader.report, 'client_gone', firstByte);
+      return;
+    }
+    const report = reader.wholeReport;
+    if (report) {
+      const remark = finish(report, 'complete', firstByte);
+      await writeLastWords(writable, remark === undefined ? '' : `: ${remark}\n\n`, signal);
+      return;
+    }
+    let words = '';
+    if (!reader.ended) {
+      const completed = completion(reader.end);
+      if (completed !== undefined) {
+        words = completed;
+        reader.complete(completed);
+      }
+    }
+    if (reader.ended) {
+      const remark = finish(reader.report, reader.report.completed ? 'complete' : 'error', firstByte);
+      if (remark !== undefined && reader.end.atBoundary) words += `: ${remark}\n\n`;
+    } else {
+      const silent = controller.signal.aborted;
+      words += cutEnding(reader.end, errorEvent(cutError(silent), options.requestId));
+      finish(reader.report, silent ? 'silent' : 'cut', firstByte);
+    }
+    await writeLastWords(writable, words, signal);
+  };
+  options.waitUntil(conclude());
+
+  const headers = headersDown(response.headers);
+  headers.set('content-type', response.headers.get('content-type') ?? EVENT_STREAM);
+  headers.set('cache-control', 'no-cache, no-transform');
+  headers.set('x-accel-buffering', 'no');
+  return new Response(readable, { status: response.status, headers });
+}
+
+/**
+ * Reads the copy of a stream to its end, and aborts the upstream after too long a silence.
+ *
+ * @returns when the first byte came; it never rejects: a copy that breaks has ended where it broke
+ */
+async function readCopy(
+  copy: ReadableStream<Uint8Array>,
+  usage: UsageReader,
+  pipe: Promise<unknown>,
+  idleMs: number,
+  controller: AbortController,
+): Promise<{ firstByte: number | undefined }> {
+  let lastByte = Date.now();
+  let firstByte: number | undefined;
+  let timer = setTimeout(watch, idleMs);
+  function watch(): void {
+    const silence = Date.now() - lastByte;
+    if (silence >= idleMs) controller.abort(cutError(true));
+    else timer = setTimeout(watch, idleMs - silence);
+  }
+  let piping = true;
+  const piped = pipe.then(() => {
+    piping = false;
+  });
+  const reader = copy.getReader({ mode: 'byob' });
+  let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+  try {
+    for (let pieces = 0; ; pieces += 1) {
+      // At the end too the runtime gives the buffer back, though the types do not say so.
+      const { value, done }: { value?: Uint8Array | undefined; done: boolean } = await reader.read(
+        new Uint8Array(buffer),
+      );
+      if (done) {
+        if (value && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(value.buffer as ArrayBuffer);
+        break;
+      }
+      if (!value) continue;
+      lastByte = Date.now();
+      firstByte ??= lastByte;
+      usage.push(value);
+      buffer = value.buffer as ArrayBuffer;
+      if (pieces >= EAGER_PIECES && piping) await Promise.race([piped, wait(LAZY_WAIT_MS)]);
+    }
+  } catch {
+    // The break is told by what the reader has not seen: an end.
+  } finally {
+    clearTimeout(timer);
+  }
+  return { firstByte };
+}
+
+/** A caller that stopped reading must not keep the Worker alive: writing to it can hang for ever. */
+async function writeLastWords(writable: WritableStream, words: string, signal: AbortSignal): Promise<void> {
+  const writer = writable.getWriter();
+  if (words === '') {
+    writer.close().catch(ignoreGone);
+    return;
+  }
+  const written = writer.write(new TextEncoder().encode(words)).then(() => writer.close());
+  if (!signal.aborted) await Promise.race([written.catch(ignoreGone), wait(LAST_WORDS_MS)]);
+}
+
+/** The caller has left in the meantime; there is nobody to tell. */
+function ignoreGone(): void {}
+
+/** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
+async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
+  if (!response.body) return new Uint8Array(0);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  let timer = setTimeout(() => controller.abort(cutError(true)), idleMs);
+  try {
+    for await (const piece of response.body) {
+      clearTimeout(timer);
+      timer = setTimeout(() => controller.abort(cutError(true)), idleMs);
+      pieces.push(piece);
+      length += piece.length;
+    }
+  } catch (thrown) {
+    throw controller.signal.aborted ? controller.signal.reason : cutError(false, thrown);
+  } finally {
+    clearTimeout(timer);
+  }
+  const [only] = pieces;
+  if (only && pieces.length === 1) return only;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/** @throws ApiError for what the caller must not see as it is, or what is no whole JSON */
+function wholeAnswer(response: Response, body: Uint8Array, json: boolean, requestId: string): Response {
+  const { status } = response;
+  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
+  if (status >= 300 && status < 400) throw redirected();
+  if (response.ok && !json) throw cutError(false);
+  const headers = headersDown(response.headers);
+  if (status === 429) headers.set('sluice-limited-by', 'upstream');
+  if (json) return new Response(body, { status, headers });
+  // Not the API's words but those of something before it: the envelope is what clients can read.
+  headers.set('content-type', 'application/json');
+  const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
+  return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
+}
+
+function parseObject(body: Uint8Array): object | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(body));
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function queryOf(url: string): string {
+  const at = url.indexOf('?');
+  return at < 0 ? '' : url.slice(at);
+}
+
+function typeOfStatus(status: number): string {
+  if (status === 404) return 'not_found_error';
+  if (status === 413) return 'request_too_large';
+  if (status === 429) return 'rate_limit_error';
+  if (status === 529) return 'overloaded_error';
+  if (status === 504) return 'timeout_error';
+  return status < 500 ? 'invalid_request_error' : 'api_error';
+}
+
+function cutError(silent: boolean, cause?: unknown): ApiError {
+  const message = silent
+    ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
+    : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
+  return new ApiError('api_error', message, { logged: silent ? 'upstream_silent' : 'upstream_cut', cause });
+}
+
+function callerLeft(): ApiError {
+  return new ApiError('api_error', 'The caller left before the answer ended.', { logged: 'client_gone' });
+}
+
+function wait(milliseconds: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds, undefined));
+}

@@ -1,0 +1,132 @@
+/** The error types of the Anthropic API, and `not_supported` for what this edge does not offer. */
+export type ErrorType =
+  | 'invalid_request_error'
+  | 'authentication_error'
+  | 'billing_error'
+  | 'permission_error'
+  | 'not_found_error'
+  | 'conflict_error'
+  | 'request_too_large'
+  | 'rate_limit_error'
+  | 'api_error'
+  | 'timeout_error'
+  | 'overloaded_error'
+  | 'not_supported';
+
+const STATUS: Record<ErrorType, number> = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  billing_error: 429,
+  permission_error: 403,
+  not_found_error: 404,
+  conflict_error: 409,
+  request_too_large: 413,
+  rate_limit_error: 429,
+  api_error: 500,
+  timeout_error: 504,
+  overloaded_error: 529,
+  not_supported: 501,
+};
+
+/** The body of every error, as the Anthropic API shapes it. */
+export interface ErrorBody {
+  type: 'error';
+  error: { type: string; message: string };
+  request_id: string;
+}
+
+export interface ErrorOptions {
+  /** HTTP status, where it is not the one that belongs to the type. */
+  status?: number;
+  headers?: Record<string, string>;
+  /** What the operator reads in the log instead of the type; never sent to the caller. */
+  logged?: string;
+  cause?: unknown;
+}
+
+/** An error that a caller may see: its type decides the status, its message says what to do. */
+export class ApiError extends Error {
+  override name = 'ApiError';
+  readonly type: ErrorType;
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly logged: string;
+
+  constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.type = type;
+    this.status = options.status ?? STATUS[type];
+    this.headers = options.headers ?? {};
+    this.logged = options.logged ?? type;
+  }
+}
+
+/** Official clients retry 408, 409, 429 and 5xx unless this header forbids it. */
+export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
+
+/** @returns a 400 that the caller can mend by changing the request. */
+export function invalidRequest(message: string, options?: ErrorOptions): ApiError {
+  return new ApiError('invalid_request_error', message, options);
+}
+
+/** @returns a 404; also for what belongs to somebody else, so that ids cannot be probed. */
+export function notFound(message: string): ApiError {
+  return new ApiError('not_found_error', message);
+}
+
+/** @returns a 413 that names the limit. */
+export function tooLarge(limitBytes: number): ApiError {
+  return new ApiError(
+    'request_too_large',
+    `Request exceeds the maximum size of ${limitBytes} bytes. Send a smaller body.`,
+  );
+}
+
+/** @returns a 405 with the `allow` header that HTTP demands. */
+export function methodNotAllowed(method: string, allowed: readonly string[]): ApiError {
+  const allow = allowed.join(', ');
+  return invalidRequest(`${method} is not allowed here. Use ${allow}.`, { status: 405, headers: { allow } });
+}
+
+/** @returns a 415 that names the content type to send. */
+export function unsupportedMediaType(): ApiError {
+  return invalidRequest('Send the body as JSON, with the header content-type: application/json.', { status: 415 });
+}
+
+/** @returns a 500 for the operator: the deployment itself is not set up. */
+export function misconfigured(message: string, logged = 'misconfigured'): ApiError {
+  return new ApiError('api_error', message, { headers: DO_NOT_RETRY, logged });
+}
+
+/** @returns the 500 behind which the upstream's 401, 402 and 403 hide: they are the operator's trouble. */
+export function upstreamRefusedKey(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
+    { headers: DO_NOT_RETRY, logged: 'upstream_auth' },
+  );
+}
+
+/** @returns whatever was thrown as an error that may be shown: the unexpected is told without its details. */
+export function toApiError(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
+    logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
+    cause: thrown,
+  });
+}
+
+/** @returns the wire shape of an error. */
+export function errorBody(error: { type: string; message: string }, requestId: string): ErrorBody {
+  return { type: 'error', error: { type: error.type, message: error.message }, request_id: requestId };
+}
+
+/** @returns the lines of an `error` event, its empty line included, as the API sends them in a stream. */
+export function errorEvent(error: { type: string; message: string }, requestId: string): string {
+  return `event: error\ndata: ${JSON.stringify(errorBody(error, requestId))}\n\n`;
+}
+
+/** @returns the error as a response; the ids are put on by the app. */
+export function errorResponse(error: ApiError, requestId: string): Response {
+  return Response.json(errorBody(error, requestId), { status: error.status, headers: error.headers });
+}

@@ -1,0 +1,4 @@
+import { createApp } from './app.ts';
+
+export default { fetch: createApp().fetch };
+export { Account } from './objects/account.ts';

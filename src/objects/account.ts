@@ -1,0 +1,453 @@
+import { DurableObject } from 'cloudflare:workers';
+import type { Bound } from '../claude/bound.ts';
+import type { Nanodollars } from '../claude/cost.ts';
+import type { Bindings } from '../env.ts';
+import type { Limits } from '../schemas/limits.ts';
+import type { LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
+import {
+  admitCount,
+  advance,
+  type Budget,
+  bucketsAfterAdmission,
+  bucketsAfterSettlement,
+  correct,
+  decide,
+  emptyBudget,
+  type Hold,
+  place,
+  type Refusal,
+  type Spent,
+  settle,
+} from './budget.ts';
+import { Credentials, type MintedToken, type Token } from './credentials.ts';
+import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
+import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
+import { migrate } from './migrations.ts';
+import { type Rules, rulesOf } from './rules.ts';
+import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
+import { reportStanding, type Standing, standingOf } from './standing.ts';
+import { DAY_MS, PERIODS } from './windows.ts';
+
+/** What a request wants of its account. */
+export interface Ask {
+  /** Sorts by time, and is used once. */
+  requestId: string;
+  /** The route's name in the ledger: messages, classify, … */
+  route: string;
+  model: string;
+  /** What the request can cost; absent for a token count, which costs nothing. */
+  bound?: Bound | undefined;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  /** The credential that asks; absent in development without one. */
+  token?: Token | undefined;
+  /** The deployment's limits, for what the account's own leave open. */
+  defaults?: Limits | undefined;
+}
+
+/** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
+export type Answer =
+  | { outcome: 'revoked' }
+  | { outcome: 'count_needed' }
+  | { outcome: 'refused'; refusal: Refusal; standing: Standing }
+  | {
+      outcome: 'admitted';
+      hold: Nanodollars;
+      /** What `max_tokens` has to be lowered to; absent where it may stay. */
+      maxTokens?: number;
+      standing: Standing;
+      /** Nobody has put this account on the list of accounts yet; say `listed()` when it is done. */
+      unlisted: boolean;
+    };
+
+export interface Erasure {
+  done: boolean;
+  /** Rows that are still to be erased. */
+  remaining: number;
+}
+
+const HOLD_MS = 15 * 60_000;
+const RENEW_BELOW_MS = 10 * 60_000;
+const ALARM_GRAIN_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const SOON_MS = 1_000;
+const PAGE = 5_000;
+
+/**
+ * One account: its limits, holds, ledger and credentials.
+ *
+ * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
+ * between a check and its hold no other request can come.
+ */
+export class Account extends DurableObject<Bindings> {
+  readonly #ledger: Ledger;
+  readonly #credentials: Credentials;
+  readonly #budget: Budget;
+  #own: Limits | null;
+  #defaults: string;
+  #limits: Limits = {};
+  #rules: Rules = rulesOf({});
+  #alarmAt: number | null = null;
+  #listed: boolean;
+  /** Rows admitted until then are being erased, or have been; 0 is never. */
+  #erasing: number;
+  #erasedAt: number;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    migrate(ctx.storage, LEDGER_MIGRATIONS);
+    const ledger = new Ledger(ctx.storage);
+    this.#ledger = ledger;
+    this.#credentials = new Credentials(ledger);
+    this.#budget = recall(ledger);
+    this.#own = JSON.parse(ledger.meta('limits') ?? 'null') as Limits | null;
+    this.#defaults = ledger.meta('defaults') ?? '{}';
+    this.#listed = ledger.meta('listed') !== undefined;
+    this.#erasing = Number(ledger.meta('erasing') ?? 0);
+    this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
+    this.#applyLimits();
+    void ctx.blockConcurrencyWhile(async () => {
+      this.#alarmAt = await ctx.storage.getAlarm();
+    });
+  }
+
+  /** The clock; tests put their own in its place. */
+  protected now(): number {
+    return Date.now();
+  }
+
+  /**
+   * Decides on a request and sets aside what it can cost, in one step.
+   *
+   * @throws TypeError if the bound is no bound; nothing has changed then
+   */
+  admit(ask: Ask): Answer {
+    const { requestId, bound, token } = ask;
+    if (bound) checkBound(bound);
+    this.#noteDefaults(ask.defaults);
+    const now = advance(this.#budget, this.now());
+    if (token) {
+      if (this.#credentials.isRevoked(token)) return { outcome: 'revoked' };
+      this.#credentials.see(token, now);
+    }
+    if (!bound) {
+      const decision = admitCount(this.#budget, this.#rules, now);
+      if (decision.kind === 'refused') return this.#refuse(decision, now);
+      return { outcome: 'admitted', hold: 0, standing: this.#standing(now), unlisted: !this.#listed };
+    }
+    const known = this.#budget.holds.get(requestId);
+    if (known) return this.#admitted(known, bound, now);
+
+    const decision = decide(this.#budget, this.#rules, bound, now);
+    if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
+    if (decision.kind === 'refused') return this.#refuse(decision, now);
+    const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
+    const hold: Hold = {
+      id: requestId,
+      at: now,
+      deadline: now + HOLD_MS,
+      nanodollars,
+      inputTokens,
+      outputTokens,
+      maxTokens,
+      stage: 'admitted',
+    };
+    const buckets = bucketsAfterAdmission(this.#budget, this.#rules);
+    // The row first: an id that was used before throws here, and nothing has changed.
+    this.#ledger.open(hold, openingOf({ ...ask, unpriced: !bound.known, token: token?.jti }), buckets);
+    place(this.#budget, hold, buckets);
+    this.#ledger.fold();
+    this.#wakeFor(hold.deadline);
+    return this.#admitted(hold, bound, now);
+  }
+
+  /** Replaces a request's hold by what it cost: once, whenever and however often it is said. */
+  settle(settlement: Settlement): Settled {
+    const { requestId } = settlement;
+    const now = advance(this.#budget, this.now());
+    const hold = this.#budget.holds.get(requestId);
+    if (hold) return this.#close(hold, settlement, now);
+    const row = this.#ledger.find(requestId);
+    if (!row) return this.#closeUnheld(settlement, now);
+    const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
+    if (row.at <= this.#erasing) return { outcome: 'erased', ...unchanged };
+    if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
+    const closing = closingOf(settlement, row.hold, now, true);
+    this.#ledger.close(requestId, closing, this.#budget.fullAt);
+    correct(this.#budget, row.at, closing.cost - row.cost);
+    return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
+  }
+
+  /**
+   * Says that a request still runs: its deadline is fifteen minutes from now. Writes a row every five minutes at most.
+   *
+   * @returns whether it has a hold
+   */
+  renew(requestId: string, stage?: string): boolean {
+    const now = advance(this.#budget, this.now());
+    const hold = this.#budget.holds.get(requestId);
+    if (!hold) return false;
+    if (stage !== undefined) hold.stage = stage;
+    if (hold.deadline - now >= RENEW_BELOW_MS) return true;
+    const deadline = now + HOLD_MS;
+    this.#ledger.write('update ledger set deadline = ?, stage = ? where id = ?', deadline, hold.stage, requestId);
+    hold.deadline = deadline;
+    return true;
+  }
+
+  /** Notes how far a request has come, in memory: it is written with the next row that is written for it anyway. */
+  stage(requestId: string, stage: string): void {
+    const hold = this.#budget.holds.get(requestId);
+    if (hold) hold.stage = stage;
+  }
+
+  /** @returns where the account stands, for people. */
+  standing(defaults?: Limits): StandingReport {
+    this.#noteDefaults(defaults);
+    const limits = { inForce: this.#limits, own: this.#own };
+    return reportStanding(this.#budget, this.#rules, limits, this.now());
+  }
+
+  /** @returns the account's own limits, or null. */
+  getLimits(): Limits | null {
+    return this.#own;
+  }
+
+  /** Replaces the account's own limits; null takes the deployment's for all. */
+  setLimits(limits: Limits | null): void {
+    this.#ledger.setMeta('limits', limits === null ? undefined : JSON.stringify(limits));
+    this.#own = limits;
+    this.#applyLimits();
+  }
+
+  /** @returns what was spent, by day, model, conversation or prefix. */
+  usage(query: UsageQuery): UsageReport {
+    return usageOf(this.#ledger, query);
+  }
+
+  /** @returns a page of the ledger, newest first. */
+  requests(page: PageOf): Page<LedgerRow> {
+    return requestsOf(this.#ledger, page);
+  }
+
+  /** @returns one row of the ledger, or undefined. */
+  request(id: string): LedgerRow | undefined {
+    return requestOf(this.#ledger, id);
+  }
+
+  /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
+  exportRows(cursor = '', limit = 500): { rows: LedgerRow[]; next: string | null } {
+    return exportOf(this.#ledger, cursor, limit);
+  }
+
+  /** @returns the credentials that were minted for the account or seen in use, by their ids. */
+  tokens(limit = 1_000, after = ''): { data: TokenRow[]; has_more: boolean } {
+    return this.#credentials.list(limit, after);
+  }
+
+  /** Notes a credential that was minted, so that it can be listed. */
+  rememberToken(minted: MintedToken): void {
+    this.#credentials.remember(minted, advance(this.#budget, this.now()));
+  }
+
+  /** Revokes a credential by its id, known or not. */
+  revokeToken(jti: string): void {
+    this.#credentials.revoke(jti, advance(this.#budget, this.now()));
+  }
+
+  /** Revokes every credential that was issued until now. */
+  revokeAll(): void {
+    this.#credentials.revokeAll(advance(this.#budget, this.now()));
+  }
+
+  /** For routes that admit nothing: whether the credential is revoked. One that is not has been seen now. */
+  isRevoked(token: Token): boolean {
+    if (this.#credentials.isRevoked(token)) return true;
+    this.#credentials.see(token, advance(this.#budget, this.now()));
+    return false;
+  }
+
+  /** Notes that the account is on the list of accounts. */
+  listed(): void {
+    if (this.#listed) return;
+    this.#ledger.setMeta('listed', '1');
+    this.#listed = true;
+  }
+
+  /**
+   * Erases all but the revocations, which it makes complete first. Goes on by itself; to ask again tells how far it is.
+   * What runs meanwhile is erased when it ends.
+   */
+  erase(): Erasure {
+    const now = advance(this.#budget, this.now());
+    if (this.#erasing === 0) {
+      this.#credentials.revokeAll(now);
+      this.#credentials.erase();
+      this.setLimits(null);
+      this.#ledger.startAnew();
+      this.#ledger.setMeta('listed', undefined);
+      this.#ledger.setMeta('erasing', String(now));
+      this.#listed = false;
+      this.#erasing = now;
+      for (const period of PERIODS) this.#budget.windows[period].settled = 0;
+      // What is admitted from now on is told from what is erased by its time.
+      advance(this.#budget, now + 1);
+    }
+    const { remaining, more } = this.#eraseSome();
+    if (more) this.#wakeFor(now + SOON_MS, 1);
+    return { done: remaining === 0, remaining };
+  }
+
+  /** Settles orphans at their hold, goes on erasing, and lets go of rows beyond their retention. */
+  override alarm(): void {
+    this.#alarmAt = null;
+    const now = advance(this.#budget, this.now());
+    for (const hold of [...this.#budget.holds.values()]) {
+      if (hold.deadline > now) continue;
+      const { id, nanodollars, inputTokens, outputTokens, stage } = hold;
+      const lost = { requestId: id, status: 'orphaned', stage, cost: nanodollars, estimated: true };
+      this.#close(hold, lost, now, { inputTokens, outputTokens });
+    }
+    this.#credentials.prune(now);
+    if (this.#erasing > 0 && this.#eraseSome().more) this.#wakeFor(now + SOON_MS, 1);
+    this.#prune(now);
+    for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
+  }
+
+  #admitted(hold: Hold, bound: Bound, now: number): Answer {
+    const lowered = hold.maxTokens < bound.outputTokens ? { maxTokens: hold.maxTokens } : {};
+    const standing = this.#standing(now);
+    return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !this.#listed };
+  }
+
+  #refuse(refusal: Refusal, now: number): Answer {
+    return { outcome: 'refused', refusal, standing: this.#standing(now) };
+  }
+
+  #standing(now: number): Standing {
+    return standingOf(this.#budget, this.#rules, now);
+  }
+
+  /** @param spent what leaves the buckets, where the tokens of the row do not tell */
+  #close(hold: Hold, settlement: Settlement, now: number, spent?: Spent): Settled {
+    const closing = closingOf(settlement, hold.nanodollars, now, false);
+    const { cost, overHold } = closing;
+    if (hold.at <= this.#erasing) {
+      this.#ledger.write('delete from ledger where id = ?', hold.id);
+      this.#ledger.forget(hold.id);
+      settle(this.#budget, hold, 0, this.#budget.fullAt);
+      return { outcome: 'erased', cost, overHold };
+    }
+    const used = spent ?? spentOf(closing);
+    const buckets = bucketsAfterSettlement(this.#budget, this.#rules, used);
+    this.#ledger.close(hold.id, closing, buckets);
+    settle(this.#budget, hold, cost, buckets);
+    return { outcome: 'settled', cost, overHold };
+  }
+
+  #closeUnheld(settlement: Settlement, now: number): Settled {
+    const at = Math.min(now, amount(settlement.startedAt ?? now, now));
+    const closing = closingOf(settlement, 0, now, false);
+    if (at <= this.#erasedAt || at <= this.#erasing) return { outcome: 'erased', cost: closing.cost, overHold: false };
+    const hold: Hold = {
+      id: settlement.requestId,
+      at,
+      deadline: now,
+      nanodollars: 0,
+      inputTokens: 0,
+      outputTokens: 0,
+      maxTokens: 0,
+      stage: 'unheld',
+    };
+    const opening = openingOf({ model: settlement.answeredBy, ...settlement.opening });
+    const buckets = bucketsAfterSettlement(this.#budget, this.#rules, spentOf(closing));
+    this.#ledger.open(hold, opening, buckets);
+    this.#ledger.close(hold.id, closing, buckets);
+    this.#budget.fullAt = buckets;
+    correct(this.#budget, at, closing.cost);
+    this.#wakeFor(now + this.#retention());
+    return { outcome: 'unheld', cost: closing.cost, overHold: closing.overHold };
+  }
+
+  #noteDefaults(defaults: Limits | undefined): void {
+    if (defaults === undefined) return;
+    const text = JSON.stringify(defaults);
+    if (text === this.#defaults) return;
+    // Kept, because a settlement and an alarm come without them.
+    this.#ledger.setMeta('defaults', text);
+    this.#defaults = text;
+    this.#applyLimits();
+  }
+
+  #applyLimits(): void {
+    this.#limits = { ...(JSON.parse(this.#defaults) as Limits), ...this.#own };
+    this.#rules = rulesOf(this.#limits);
+  }
+
+  /** Has the alarm come by then, in whole minutes: one alarm serves all requests of a quarter of an hour. */
+  #wakeFor(time: number, grain = ALARM_GRAIN_MS): void {
+    const at = Math.ceil(time / grain) * grain;
+    if (this.#alarmAt !== null && this.#alarmAt <= at) return;
+    this.#alarmAt = at;
+    void this.ctx.storage.setAlarm(at);
+  }
+
+  #retention(): number {
+    const days = Number(this.env.RETENTION_DAYS ?? 30);
+    return (Number.isFinite(days) && days >= 0 ? days : 30) * DAY_MS;
+  }
+
+  /** Lets go of rows beyond their retention, a page at a time, and comes back when there will be more. */
+  #prune(now: number): void {
+    const retention = this.#retention();
+    const [oldest] = this.#ledger.read<{ at: number }>('select at from ledger order by id limit 1');
+    if (!oldest) return;
+    if (oldest.at >= now - retention) {
+      this.#wakeFor(Math.max(oldest.at + retention, now + HOUR_MS));
+      return;
+    }
+    this.#ledger.fold(true);
+    const pruned = this.#ledger.write(
+      `delete from ledger where id in (select id from ledger order by id limit ${PAGE}) and at < ? and status != 'held'`,
+      now - retention,
+    );
+    this.#wakeFor(now + (pruned < PAGE ? HOUR_MS : SOON_MS));
+  }
+
+  /** @returns how many rows are left to erase, and whether that can go on at once: what still runs is waited for. */
+  #eraseSome(): { remaining: number; more: boolean } {
+    const [left] = this.#ledger.read<{ rows: number }>(
+      'select count(*) as rows from ledger where at <= ?',
+      this.#erasing,
+    );
+    const erased = this.#ledger.write(
+      `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${PAGE})`,
+      this.#erasing,
+    );
+    const remaining = Math.max(0, (left?.rows ?? 0) - erased);
+    if (remaining === 0) {
+      this.#ledger.setMeta('erased_at', String(this.#erasing));
+      this.#ledger.setMeta('erasing', undefined);
+      this.#erasedAt = this.#erasing;
+      this.#erasing = 0;
+    }
+    return { remaining, more: erased >= PAGE };
+  }
+}
+
+/** @returns the budget as the rows tell it. */
+function recall(ledger: Ledger): Budget {
+  const memory = ledger.recall();
+  const budget = emptyBudget(memory.last);
+  budget.fullAt = { ...memory.fullAt, counts: 0 };
+  for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
+  for (const hold of memory.holds) place(budget, hold, budget.fullAt);
+  return budget;
+}
+
+function checkBound(bound: Bound): void {
+  const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput } = bound;
+  for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput]) {
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('A bound must be whole numbers, none negative.');
+  }
+}

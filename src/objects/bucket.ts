@@ -1,0 +1,32 @@
+/**
+ * A token bucket without a timer: its whole state is the time at which it will be full again. Taking from it moves that
+ * time onwards, so that it only ever grows, and what is in the bucket follows from the clock.
+ *
+ * `limit` is what flows in during a minute, and what the bucket holds (but one at least, or nothing could be taken).
+ */
+const MINUTE_MS = 60_000;
+
+/** @returns what fits into the bucket. */
+export function capacity(limit: number): number {
+  return limit > 0 ? Math.max(1, limit) : 0;
+}
+
+/** @returns whole units in the bucket; negative while more was taken than it held. */
+export function level(fullAt: number, limit: number, now: number): number {
+  if (limit <= 0) return 0;
+  // Milliseconds since 1970 are exact to a few ten-thousandths: what is lost there must not cost a unit.
+  const lost = 1e-6 + limit * 1e-8;
+  return Math.floor(capacity(limit) - Math.max(0, fullAt - now) * (limit / MINUTE_MS) + lost);
+}
+
+/** @returns the bucket's new `fullAt` after `units` were taken. */
+export function take(fullAt: number, limit: number, now: number, units: number): number {
+  if (limit <= 0 || units <= 0) return fullAt;
+  return Math.max(fullAt, now) + units * (MINUTE_MS / limit);
+}
+
+/** @returns milliseconds until `units` are in the bucket; a full minute where they never will be. */
+export function waitFor(fullAt: number, limit: number, now: number, units: number): number {
+  if (limit <= 0 || units > capacity(limit)) return MINUTE_MS;
+  return Math.max(0, fullAt - now - (capacity(limit) - units) * (MINUTE_MS / limit));
+}

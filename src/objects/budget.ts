@@ -1,0 +1,286 @@
+/**
+ * The arithmetic of an account's budget: no storage, no clock, no waiting.
+ *
+ * Money: in every window settled + held ≤ limit. Rates: what is held of a bucket is never more than is in it, and it is
+ * taken out when a request is settled, by what it used. Both break only where the upstream bills more than a hold;
+ * then all of it is settled, and nothing is admitted until it has been made up for.
+ */
+import type { Bound } from '../claude/bound.ts';
+import type { Nanodollars } from '../claude/cost.ts';
+import { capacity, level, take, waitFor } from './bucket.ts';
+import { CEILING, type Rules } from './rules.ts';
+import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
+
+/** What a running request has set aside. */
+export interface Hold {
+  id: string;
+  /** When it was admitted: decides the windows that it belongs to, for ever. */
+  at: number;
+  /** After this it is an orphan. */
+  deadline: number;
+  nanodollars: Nanodollars;
+  inputTokens: number;
+  outputTokens: number;
+  maxTokens: number;
+  stage: string;
+}
+
+interface WindowTotal extends Span {
+  settled: Nanodollars;
+  held: Nanodollars;
+}
+
+/** For each bucket the time at which it is full again. */
+export interface Buckets {
+  requests: number;
+  input: number;
+  output: number;
+  counts: number;
+}
+
+export interface Budget {
+  /** The latest time seen: a clock that goes back stands still here. */
+  last: number;
+  windows: Record<Period, WindowTotal>;
+  fullAt: Buckets;
+  heldInput: number;
+  heldOutput: number;
+  holds: Map<string, Hold>;
+}
+
+/** A request is refused: by which limit, and when it is worth trying again. */
+export interface Refusal {
+  kind: 'refused';
+  reason: 'model' | 'concurrency' | 'rate' | 'spend';
+  /** The limit, as it is named in the account's limits. */
+  limit: string;
+  /** Whole seconds, at least one. */
+  retryAfter: number;
+  /** Milliseconds since 1970. */
+  resetsAt: number;
+  /** What the request needs at the least, and what there is; nanodollars for `spend`, units otherwise. */
+  needed: number;
+  left: number;
+  /** Whether the limit is too small for this request even when nothing is used. */
+  never: boolean;
+  /** The model that is not allowed. */
+  model?: string;
+}
+
+/** What a request sets aside when it is admitted. */
+interface Grant {
+  kind: 'admitted';
+  nanodollars: Nanodollars;
+  inputTokens: number;
+  outputTokens: number;
+  maxTokens: number;
+}
+
+export type Decision = Grant | Refusal | { kind: 'count_needed' };
+
+/** What a request took out of the buckets. */
+export interface Spent {
+  /** Without cache reads. */
+  inputTokens: number;
+  outputTokens: number;
+}
+
+/** A clamp that leaves less than this many times the least is worth counting the input for. */
+const COMFORT = 16;
+
+/** @returns the budget of an account that has used nothing, as of `now`. */
+export function emptyBudget(now: number): Budget {
+  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
+  return {
+    last: now,
+    windows: { day: total('day'), week: total('week'), month: total('month') },
+    fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
+    heldInput: 0,
+    heldOutput: 0,
+    holds: new Map(),
+  };
+}
+
+/**
+ * Moves to `now`: windows that ended make place for new ones.
+ *
+ * @returns the time to decide by, never earlier than any before
+ */
+export function advance(budget: Budget, now: number): number {
+  if (now > budget.last) budget.last = now;
+  for (const period of PERIODS) {
+    if (budget.last >= budget.windows[period].end) {
+      budget.windows[period] = { ...spanAt(period, budget.last), settled: 0, held: 0 };
+    }
+  }
+  return budget.last;
+}
+
+/** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
+export function admitCount(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+  const time = advance(budget, now);
+  const { counts } = rules;
+  if (counts !== undefined) {
+    if (level(budget.fullAt.counts, counts, time) < 1) {
+      return rateRefusal('count_requests_per_minute', budget.fullAt.counts, counts, time, 1, 0);
+    }
+    budget.fullAt.counts = take(budget.fullAt.counts, counts, time, 1);
+  }
+  return { kind: 'admitted' };
+}
+
+/** Decides on a request by its bound; changes nothing but the time. What is granted becomes a hold by `place`. */
+export function decide(budget: Budget, rules: Rules, bound: Bound, now: number): Decision {
+  const time = advance(budget, now);
+  const { fullAt } = budget;
+  const barred = rules.models && bound.models.find((names) => !names.some((name) => rules.models?.includes(name)));
+  if (barred) {
+    const model = barred[0] ?? '';
+    return { ...refusal('model', 'models', time, time, 1, 0, true), model };
+  }
+
+  const asked = bound.outputTokens;
+  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, bound.leastOutput)) : asked;
+  // What can be counted may turn out to cost next to nothing.
+  const sure = (bound.countable ? 0 : bound.inputCost) + least * bound.outputPrice;
+  const broke = shortOfMoney(budget, rules, sure, time);
+  if (broke) return broke;
+  if (budget.holds.size >= rules.concurrent) {
+    const running = budget.holds.size;
+    return refusal('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
+  }
+  if (rules.requests !== undefined && level(fullAt.requests, rules.requests, time) < 1) {
+    return rateRefusal('requests_per_minute', fullAt.requests, rules.requests, time, 1, 0);
+  }
+
+  let inputTokens = bound.inputTokens;
+  if (rules.input !== undefined) {
+    // What nothing bounds takes the whole bucket: what it uses beyond is made up for by waiting.
+    if (!bound.bounded && !bound.countable) inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
+    if (inputTokens > level(fullAt.input, rules.input, time) - budget.heldInput) {
+      if (bound.countable) return { kind: 'count_needed' };
+      return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, budget.heldInput);
+    }
+  }
+
+  const affordable = affordableOutput(budget, rules, bound);
+  const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
+  if (affordable < comfortable && bound.countable) return { kind: 'count_needed' };
+  let maxTokens = Math.min(asked, affordable);
+  if (rules.output !== undefined) {
+    const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
+    if (room < least) {
+      return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
+    }
+    maxTokens = Math.min(maxTokens, room);
+  }
+  const nanodollars = bound.inputCost + maxTokens * bound.outputPrice;
+  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
+}
+
+/** @returns the buckets once the request has been taken out; for `place`, and to be stored with it. */
+export function bucketsAfterAdmission(budget: Budget, rules: Rules): Buckets {
+  const { fullAt, last } = budget;
+  return rules.requests === undefined
+    ? fullAt
+    : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
+}
+
+/** Sets aside what was granted. */
+export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
+  budget.fullAt = buckets;
+  budget.holds.set(hold.id, hold);
+  budget.heldInput += hold.inputTokens;
+  budget.heldOutput += hold.outputTokens;
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (contains(window, hold.at)) window.held += hold.nanodollars;
+  }
+}
+
+/** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
+export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
+  const { fullAt, last } = budget;
+  return {
+    ...fullAt,
+    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, spent.inputTokens),
+    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, spent.outputTokens),
+  };
+}
+
+/** Replaces a hold by what the request used, in the windows that it was admitted in. */
+export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
+  if (!budget.holds.delete(hold.id)) return;
+  budget.fullAt = buckets;
+  budget.heldInput -= hold.inputTokens;
+  budget.heldOutput -= hold.outputTokens;
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (!contains(window, hold.at)) continue;
+    window.held -= hold.nanodollars;
+    window.settled += spent;
+  }
+}
+
+/** Adds to what was settled at `at`: a request without a hold, or a correction, which may be negative. */
+export function correct(budget: Budget, at: number, difference: Nanodollars): void {
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (contains(window, at)) window.settled += difference;
+  }
+}
+
+function contains({ start, end }: Span, time: number): boolean {
+  return time >= start && time < end;
+}
+
+function limitOf(rules: Rules, period: Period): Nanodollars {
+  return rules.spend[period] ?? CEILING;
+}
+
+function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
+  const { settled, held } = budget.windows[period];
+  return limitOf(rules, period) - settled - held;
+}
+
+/** @returns the `max_tokens` that what is left in the tightest window pays for; negative if not even the input. */
+function affordableOutput(budget: Budget, rules: Rules, bound: Bound): number {
+  const left = Math.min(...PERIODS.map((period) => leftIn(budget, rules, period))) - bound.inputCost;
+  if (left < 0) return -1;
+  return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;
+}
+
+/** @returns the refusal by the window that stays too tight for the longest, if any is. */
+function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
+  const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
+  const [first, ...others] = short;
+  if (first === undefined) return undefined;
+  const end = (period: Period) => budget.windows[period].end;
+  const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
+  return spendRefusal(budget, rules, longest, needed, now);
+}
+
+function spendRefusal(budget: Budget, rules: Rules, period: Period, needed: Nanodollars, now: number): Refusal {
+  const left = Math.max(0, leftIn(budget, rules, period));
+  const never = needed > limitOf(rules, period);
+  return refusal('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
+}
+
+function rateRefusal(name: string, fullAt: number, limit: number, now: number, units: number, held: number): Refusal {
+  const left = Math.max(0, level(fullAt, limit, now) - held);
+  const wait = waitFor(fullAt, limit, now, units + held);
+  return refusal('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
+}
+
+function refusal(
+  reason: Refusal['reason'],
+  limit: string,
+  now: number,
+  resetsAt: number,
+  needed: number,
+  left: number,
+  never: boolean,
+): Refusal {
+  const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
+  return { kind: 'refused', reason, limit, retryAfter, resetsAt, needed, left, never };
+}

@@ -1,0 +1,152 @@
+/** The credentials of an account: which were minted or seen, and which are revoked. */
+import type { TokenRow } from '../schemas/usage.ts';
+import type { Ledger } from './ledger.ts';
+
+/** What a verified credential says about itself; times are a JWT's, in seconds. */
+export interface Token {
+  jti?: string | undefined;
+  iat?: number | undefined;
+  exp?: number | undefined;
+}
+
+/** A credential that was just minted. */
+export interface MintedToken extends Token {
+  jti: string;
+  scopes: string[];
+  label?: string | undefined;
+}
+
+type Row = Record<string, SqlStorageValue> & {
+  jti: string;
+  label: string | null;
+  scopes: string | null;
+  minted_at: number | null;
+  first_seen_at: number | null;
+  expires_at: number | null;
+  revoked_at: number | null;
+};
+
+const DAY_MS = 86_400_000;
+const MOST_JTI = 256;
+
+export class Credentials {
+  readonly #ledger: Ledger;
+  readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
+  #revokedBefore: number;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+    this.#revokedBefore = Number(ledger.meta('revoked_before') ?? 0);
+    const rows = ledger.read<Pick<Row, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
+      'select jti, minted_at, first_seen_at, revoked_at from tokens',
+    );
+    for (const row of rows) {
+      this.#known.set(row.jti, {
+        mintedAt: row.minted_at,
+        seen: row.first_seen_at !== null,
+        revoked: row.revoked_at !== null,
+      });
+    }
+  }
+
+  /** @returns whether the token is refused: by its own id, or since all until then were revoked. */
+  isRevoked(token: Token): boolean {
+    const known = token.jti === undefined ? undefined : this.#known.get(token.jti);
+    if (known?.revoked) return true;
+    if (this.#revokedBefore === 0) return false;
+    if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
+    // Issued in the same second is before: a JWT knows no smaller unit.
+    return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
+  }
+
+  /** Notes the first use of a token, so that it can be listed; one row, once for each token. */
+  see(token: Token, now: number): void {
+    const { jti } = token;
+    if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
+    this.#ledger.write(
+      `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
+       on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
+      jti,
+      now,
+      milliseconds(token.exp),
+    );
+    this.#known.set(jti, { mintedAt: this.#known.get(jti)?.mintedAt ?? null, seen: true, revoked: false });
+  }
+
+  /** Notes a token that was minted for the account. */
+  remember(token: MintedToken, now: number): void {
+    this.#ledger.write(
+      'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
+      token.jti,
+      token.label ?? null,
+      token.scopes.join(' '),
+      now,
+      milliseconds(token.exp),
+    );
+    if (!this.#known.has(token.jti)) this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
+  }
+
+  /** Revokes a token, known or not. */
+  revoke(jti: string, now: number): void {
+    const known = this.#known.get(jti);
+    if (known?.revoked) return;
+    this.#ledger.write(
+      'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
+      jti,
+      now,
+    );
+    this.#known.set(jti, { mintedAt: known?.mintedAt ?? null, seen: known?.seen ?? false, revoked: true });
+  }
+
+  /** Revokes every token that was issued until now, seen or not. */
+  revokeAll(now: number): void {
+    this.#revokedBefore = now;
+    this.#ledger.setMeta('revoked_before', String(now));
+    this.#ledger.write('update tokens set revoked_at = ? where revoked_at is null', now);
+    for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
+  }
+
+  /** Forgets all about the tokens but that they are revoked. */
+  erase(): void {
+    this.#ledger.write('delete from tokens where revoked_at is null');
+    this.#ledger.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
+    for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
+  }
+
+  /** Lets go of tokens that expired a day ago: their own `exp` refuses them. */
+  prune(now: number): void {
+    const expired = this.#ledger.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
+    for (const { jti } of expired) {
+      this.#ledger.write('delete from tokens where jti = ?', jti);
+      this.#known.delete(jti);
+    }
+  }
+
+  /** @returns the tokens by their id, a page of them after `after`. */
+  list(limit: number, after = ''): { data: TokenRow[]; has_more: boolean } {
+    const rows = this.#ledger.read<Row>('select * from tokens where jti > ? order by jti limit ?', after, limit + 1);
+    return { data: rows.slice(0, limit).map(report), has_more: rows.length > limit };
+  }
+}
+
+function report(row: Row): TokenRow {
+  return {
+    jti: row.jti,
+    label: row.label,
+    scopes: row.scopes === null ? null : row.scopes.split(' ').filter((scope) => scope !== ''),
+    minted_at: time(row.minted_at),
+    first_seen_at: time(row.first_seen_at),
+    expires_at: time(row.expires_at),
+    revoked_at: time(row.revoked_at),
+  };
+}
+
+function time(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : new Date(milliseconds).toISOString();
+}
+
+/** @returns a JWT's seconds as whole milliseconds that a date can hold. */
+function milliseconds(seconds: number | undefined): number | null {
+  if (seconds === undefined || !Number.isFinite(seconds)) return null;
+  return Math.min(Math.max(0, Math.round(seconds * 1_000)), 8.64e15);
+}

@@ -1,0 +1,379 @@
+/**
+ * The rows behind a budget: one for each request, written twice, and rollups that many requests share.
+ *
+ * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; of
+ * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
+ * shared by a thousand of them.
+ */
+import type { Nanodollars } from '../claude/cost.ts';
+import type { Buckets, Hold } from './budget.ts';
+import type { Migration } from './migrations.ts';
+import { DAY_MS } from './windows.ts';
+
+/** Tokens that a request used, by kind. */
+export interface Tokens {
+  input: number;
+  output: number;
+  cacheRead: number;
+  cacheWrite5m: number;
+  cacheWrite1h: number;
+  thinking: number;
+  webSearches: number;
+}
+
+/** What is known of a request when it is admitted. */
+export interface Opening {
+  route: string;
+  model: string;
+  unpriced: boolean;
+  conversation: string | null;
+  prefix: string | null;
+  token: string | null;
+}
+
+/** What is known of a request when it is settled. */
+export interface Closing {
+  status: string;
+  stage: string | null;
+  cost: Nanodollars;
+  tokens: Tokens;
+  estimated: boolean;
+  overHold: boolean;
+  late: boolean;
+  answeredBy: string | null;
+  stopReason: string | null;
+  errorType: string | null;
+  upstreamRequestId: string | null;
+  ttftMs: number | null;
+  ms: number | null;
+  at: number;
+}
+
+/** What an object that wakes must know to decide as if it had never slept. */
+export interface Memory {
+  last: number;
+  fullAt: Omit<Buckets, 'counts'>;
+  holds: Hold[];
+  unfolded: number;
+}
+
+/** Where the folded rows end. */
+interface Fold {
+  marker: string;
+  last: number;
+  requests: number;
+  input: number;
+  output: number;
+  /** Rows up to the marker that were not settled when it was set. */
+  open: string[];
+}
+
+/** The columns that sums are taken of, in rows and rollups alike. */
+export const SUMS = [
+  'cost',
+  'input_tokens',
+  'output_tokens',
+  'cache_read_tokens',
+  'cache_write_5m_tokens',
+  'cache_write_1h_tokens',
+  'thinking_tokens',
+  'web_searches',
+] as const;
+
+/** Names that no price table knows and nobody paid for share a rollup, or anyone could make rows without end. */
+export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
+
+export const LEDGER_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table ledger (
+        id text primary key,
+        at integer not null,
+        route text not null,
+        model text not null,
+        unpriced integer not null,
+        conversation text,
+        prefix text,
+        token text,
+        status text not null,
+        stage text,
+        max_tokens integer,
+        hold integer not null,
+        held_input integer not null,
+        held_output integer not null,
+        deadline integer not null,
+        cost integer not null default 0,
+        input_tokens integer not null default 0,
+        output_tokens integer not null default 0,
+        cache_read_tokens integer not null default 0,
+        cache_write_5m_tokens integer not null default 0,
+        cache_write_1h_tokens integer not null default 0,
+        thinking_tokens integer not null default 0,
+        web_searches integer not null default 0,
+        estimated integer not null default 0,
+        over_hold integer not null default 0,
+        late integer not null default 0,
+        answered_by text,
+        stop_reason text,
+        error_type text,
+        upstream_request_id text,
+        ttft_ms real,
+        ms real,
+        settled_at integer,
+        requests_full_at real not null,
+        input_full_at real not null,
+        output_full_at real not null
+      ) strict, without rowid;
+      create table rollups (
+        day integer not null,
+        model text not null,
+        requests integer not null,
+        ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+        primary key (day, model)
+      ) strict, without rowid;
+      create table tokens (
+        jti text primary key,
+        label text,
+        scopes text,
+        minted_at integer,
+        first_seen_at integer,
+        expires_at integer,
+        revoked_at integer
+      ) strict, without rowid;`,
+  },
+];
+
+const FOLD_EVERY = 1_000;
+const UPSERT = `on conflict (day, model) do update set requests = requests + excluded.requests, ${SUMS.map(
+  (column) => `${column} = ${column} + excluded.${column}`,
+).join(', ')}`;
+
+export class Ledger {
+  /** Rows written by this instance: what the platform bills, and tests compare. */
+  rowsWritten = 0;
+  readonly #storage: DurableObjectStorage;
+  #fold: Fold;
+  #unfolded = 0;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    const stored = this.meta('fold');
+    this.#fold = stored
+      ? (JSON.parse(stored) as Fold)
+      : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
+  }
+
+  /** @returns rows after this id are not in the rollups yet. */
+  get marker(): string {
+    return this.#fold.marker;
+  }
+
+  /** Runs one statement and counts the rows it writes. */
+  write(statement: string, ...bindings: SqlStorageValue[]): number {
+    const cursor = this.#storage.sql.exec(statement, ...bindings);
+    const { rowsWritten } = cursor;
+    this.rowsWritten += rowsWritten;
+    return rowsWritten;
+  }
+
+  /** @returns the rows of one query. */
+  read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
+    return this.#storage.sql.exec<Row>(query, ...bindings).toArray();
+  }
+
+  meta(key: string): string | undefined {
+    return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
+  }
+
+  setMeta(key: string, value: string | undefined): void {
+    if (value === undefined) this.write('delete from meta where key = ?', key);
+    else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
+  }
+
+  /** Runs statements that must be stored together. */
+  together(change: () => void): void {
+    this.#storage.transactionSync(change);
+  }
+
+  /** Writes the row of a request that was admitted; `hold.id` must be new. */
+  open(hold: Hold, opening: Opening, buckets: Buckets): void {
+    this.write(
+      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, status, stage, max_tokens, hold,
+         held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at)
+       values (?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      hold.id,
+      hold.at,
+      opening.route,
+      opening.model,
+      opening.unpriced ? 1 : 0,
+      opening.conversation,
+      opening.prefix,
+      opening.token,
+      hold.stage,
+      hold.maxTokens,
+      hold.nanodollars,
+      hold.inputTokens,
+      hold.outputTokens,
+      hold.deadline,
+      buckets.requests,
+      buckets.input,
+      buckets.output,
+    );
+    if (hold.id > this.#fold.marker) this.#unfolded += 1;
+    else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
+  }
+
+  /** Settles a row; `buckets` as they are afterwards. */
+  close(id: string, closing: Closing, buckets: Buckets): void {
+    const { tokens } = closing;
+    const update = () =>
+      this.write(
+        `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,
+           cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, thinking_tokens = ?, web_searches = ?, estimated = ?,
+           over_hold = ?, late = ?, answered_by = ?, stop_reason = ?, error_type = ?, upstream_request_id = ?,
+           ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ? where id = ?`,
+        closing.status,
+        closing.stage,
+        closing.cost,
+        tokens.input,
+        tokens.output,
+        tokens.cacheRead,
+        tokens.cacheWrite5m,
+        tokens.cacheWrite1h,
+        tokens.thinking,
+        tokens.webSearches,
+        closing.estimated ? 1 : 0,
+        closing.overHold ? 1 : 0,
+        closing.late ? 1 : 0,
+        closing.answeredBy,
+        closing.stopReason,
+        closing.errorType,
+        closing.upstreamRequestId,
+        closing.ttftMs,
+        closing.ms,
+        closing.at,
+        buckets.input,
+        buckets.output,
+        id,
+      );
+    if (id > this.#fold.marker) update();
+    else {
+      // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
+      this.together(() => {
+        if (!this.#fold.open.includes(id)) this.#rollUp('id = ?', -1, id);
+        update();
+        this.#rollUp('id = ?', 1, id);
+        const { input, output } = buckets;
+        this.#setFold({
+          ...this.#fold,
+          input,
+          output,
+          last: closing.at,
+          open: this.#fold.open.filter((x) => x !== id),
+        });
+      });
+    }
+  }
+
+  /** @returns the row of a request, or undefined. */
+  find(id: string): { at: number; status: string; hold: number; cost: number } | undefined {
+    return this.read<{ at: number; status: string; hold: number; cost: number }>(
+      'select at, status, hold, cost from ledger where id = ?',
+      id,
+    )[0];
+  }
+
+  /** Folds settled rows into the rollups once there are enough of them, or at once. */
+  fold(atOnce = false): void {
+    if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
+    const { marker } = this.#fold;
+    const [seen] = this.read<{ id: string } & Record<'last' | 'requests' | 'input' | 'output', number>>(
+      `select max(id) as id, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
+         max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
+      marker,
+    );
+    if (!seen?.id) return;
+    const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    this.together(() => {
+      this.#rollUp("id > ? and status != 'held'", 1, marker);
+      this.#setFold({
+        marker: seen.id,
+        last: Math.max(this.#fold.last, seen.last),
+        requests: Math.max(this.#fold.requests, seen.requests),
+        input: Math.max(this.#fold.input, seen.input),
+        output: Math.max(this.#fold.output, seen.output),
+        open: [...this.#fold.open, ...open.map(({ id }) => id)],
+      });
+    });
+    this.#unfolded = 0;
+  }
+
+  /** Forgets what the rollups hold and begins after the newest row: what was settled until now counts no more. */
+  startAnew(): void {
+    this.fold(true);
+    this.write('delete from rollups');
+  }
+
+  /** Takes a row that was open at the last fold off its list. */
+  forget(id: string): void {
+    if (this.#fold.open.includes(id)) {
+      this.#setFold({ ...this.#fold, open: this.#fold.open.filter((open) => open !== id) });
+    }
+  }
+
+  /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
+  recall(): Memory {
+    const { marker, last, requests, input, output, open } = this.#fold;
+    const [seen] = this.read<Record<'unfolded' | 'last' | 'requests' | 'input' | 'output', number | null>>(
+      `select count(*) as unfolded, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
+         max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
+      marker,
+    );
+    this.#unfolded = seen?.unfolded ?? 0;
+    const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
+      max_tokens as maxTokens, stage`;
+    type Row = Record<string, SqlStorageValue> & Hold;
+    const holds = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
+    for (const id of open) {
+      holds.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
+    }
+    return {
+      last: Math.max(last, seen?.last ?? 0),
+      fullAt: {
+        requests: Math.max(requests, seen?.requests ?? 0),
+        input: Math.max(input, seen?.input ?? 0),
+        output: Math.max(output, seen?.output ?? 0),
+      },
+      holds,
+      unfolded: this.#unfolded,
+    };
+  }
+
+  /** @returns what was settled by requests admitted since `start`, a day's beginning. */
+  settledSince(start: number): Nanodollars {
+    const [row] = this.read<{ folded: number; unfolded: number }>(
+      `select (select coalesce(sum(cost), 0) from rollups where day >= ?) as folded,
+         (select coalesce(sum(cost), 0) from ledger where id > ? and at >= ?) as unfolded`,
+      Math.floor(start / DAY_MS),
+      this.#fold.marker,
+      start,
+    );
+    return (row?.folded ?? 0) + (row?.unfolded ?? 0);
+  }
+
+  #setFold(fold: Fold): void {
+    this.#fold = fold;
+    this.setMeta('fold', JSON.stringify(fold));
+  }
+
+  #rollUp(where: string, sign: 1 | -1, binding: string): void {
+    this.write(
+      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
+       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+         ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
+       from ledger where ${where} group by day, rolled ${UPSERT}`,
+      binding,
+    );
+  }
+}

@@ -1,0 +1,51 @@
+import * as z from 'zod';
+import { fieldError } from './json.ts';
+
+const message = z.looseObject(
+  {
+    role: z.string({ error: fieldError('Input should be a valid string') }),
+    content: z.union([z.string(), z.array(z.unknown())], {
+      error: fieldError('Input should be a valid string or a list of blocks'),
+    }),
+  },
+  { error: 'Input should be an object with role and content' },
+);
+
+type Message = z.output<typeof message>;
+
+/** A list of millions with a fault in each must not make millions of faults: the first one is told. */
+const messages = z
+  .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
+  .min(1, 'at least one message is required')
+  .superRefine((list, context) => {
+    for (const [index, item] of list.entries()) {
+      const [issue] = message.safeParse(item).error?.issues ?? [];
+      if (issue === undefined) continue;
+      context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
+      return;
+    }
+  });
+
+const model = z
+  .string({ error: fieldError('Input should be a valid string') })
+  .min(1, 'Input should be a non-empty string: the id of a model');
+
+const maxTokens = z
+  .number({ error: fieldError('Input should be a valid integer') })
+  .refine(Number.isInteger, 'Input should be a valid integer')
+  .min(0, 'Input should be greater than or equal to 0');
+
+const fields = {
+  model,
+  max_tokens: maxTokens,
+  messages,
+  stream: z.boolean({ error: 'Input should be a valid boolean' }).optional(),
+};
+
+/** A Messages request, as far as this edge judges it: everything else is the upstream's. */
+export const messagesRequest = z.looseObject(fields);
+
+/** The same for the count routes, where `max_tokens` says nothing. */
+export const countRequest = z.looseObject({ ...fields, max_tokens: maxTokens.optional() });
+
+export type MessagesRequest = z.output<typeof messagesRequest>;

@@ -1,0 +1,59 @@
+/** 128 bits, as four unsigned 32-bit words. */
+export type Digest = readonly [number, number, number, number];
+
+const start: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+
+/**
+ * A 128-bit digest of a text, continued from an earlier one. Not cryptographic: it tells prefixes and requests apart and
+ * must be synchronous, which the platform's own digests are not.
+ */
+export function digest(text: string, from: Digest = start): Digest {
+  let [a, b, c, d] = from;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = b ^ Math.imul(a ^ unit, 597399067);
+    b = c ^ Math.imul(b ^ unit, 2869860233);
+    c = d ^ Math.imul(c ^ unit, 951274213);
+    d = a ^ Math.imul(d ^ unit, 2716044179);
+  }
+  // The length separates "ab"+"c" from "a"+"bc" when digests are chained.
+  a = Math.imul(c ^ (a >>> 18) ^ text.length, 597399067);
+  b = Math.imul(d ^ (b >>> 22), 2869860233);
+  c = Math.imul(a ^ (c >>> 17), 951274213);
+  d = Math.imul(b ^ (d >>> 19), 2716044179);
+  return [(a ^ b ^ c ^ d) >>> 0, (b ^ a) >>> 0, (c ^ a) >>> 0, (d ^ a) >>> 0];
+}
+
+/** A digest as 32 hexadecimal digits. */
+export function hex(value: Digest): string {
+  return value.map((word) => word.toString(16).padStart(8, '0')).join('');
+}
+
+/** A source of numbers in [0, 1) that are the same for the same digest. */
+export type Random = () => number;
+
+/** The generator (sfc32) that a digest starts. */
+export function randomFrom(value: Digest): Random {
+  let [a, b, c, d] = value;
+  const next = (): number => {
+    const sum = (a + b + d) | 0;
+    d = (d + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + sum) | 0;
+    return (sum >>> 0) / 4294967296;
+  };
+  // The first numbers of near seeds are alike.
+  for (let i = 0; i < 12; i++) next();
+  return next;
+}
+
+const alphabet = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+
+/** An identifier as the API writes them: a prefix, `01`, and 22 letters and digits. */
+export function identifier(prefix: string, value: Digest): string {
+  const random = randomFrom(value);
+  let id = `${prefix}01`;
+  for (let i = 0; i < 22; i++) id += alphabet.charAt(Math.floor(random() * alphabet.length));
+  return id;
+}

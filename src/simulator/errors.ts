@@ -1,0 +1,47 @@
+/** The error type that the API gives to each status. */
+const typeOfStatus = new Map<number, string>([
+  [400, 'invalid_request_error'],
+  [401, 'authentication_error'],
+  [402, 'billing_error'],
+  [403, 'permission_error'],
+  [404, 'not_found_error'],
+  [409, 'conflict_error'],
+  [413, 'request_too_large'],
+  [429, 'rate_limit_error'],
+  [500, 'api_error'],
+  [504, 'timeout_error'],
+  [529, 'overloaded_error'],
+]);
+
+/** A refusal that becomes the API's error envelope. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly details: Record<string, string> | undefined;
+
+  /** @param details tells programs apart what has the same status. */
+  constructor(status: number, message: string, headers: Record<string, string> = {}, details?: Record<string, string>) {
+    super(message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.headers = headers;
+    this.details = details;
+  }
+
+  /** The API's name for this kind of error; statuses without one of their own share that of their class. */
+  get type(): string {
+    return typeOfStatus.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
+  }
+
+  /** The envelope as JSON text. */
+  envelope(requestId: string): string {
+    const details = this.details === undefined ? {} : { details: this.details };
+    const error = { type: this.type, message: this.message, ...details };
+    return JSON.stringify({ type: 'error', error, request_id: requestId });
+  }
+}
+
+/** A 400 `invalid_request_error`, to be thrown. */
+export function invalid(message: string): ApiError {
+  return new ApiError(400, message);
+}

@@ -1,0 +1,165 @@
+import { forcibleStopReasons } from './answer.ts';
+import { ApiError, invalid } from './errors.ts';
+
+/**
+ * The faults that the request header `sluice-simulate` asks for: entries `name` or `name=value`, separated by `;`, in any
+ * order. An unknown name or a value that does not fit is a 400 that names it.
+ *
+ * | entry | does |
+ * |---|---|
+ * | `status=529` | answers this error status (400 to 599) in the API's envelope, on any route |
+ * | `retry-after=2`, `retry-after-ms=200`, `should-retry=false` | with `status`: the headers `retry-after` (seconds), `retry-after-ms`, `x-should-retry` |
+ * | `network` | no answer: the call rejects with a TypeError, as `fetch` does |
+ * | `times=2`, `key=abc` | the whole header counts only for the first 2 requests that send this key (without one: the empty key) |
+ * | `slow-start=5000` | the answer, headers too, starts after so many milliseconds |
+ * | `ttft=300`, `tps=40` | milliseconds to the first content, tokens per second, in place of the simulator's settings |
+ * | `cut-events=3`, `cut-bytes=120` | the body breaks (errors) after exactly so many events or bytes |
+ * | `end-events=3`, `end-bytes=120` | the body ends there, as if it were complete |
+ * | `silence-after=3` | so many events, then nothing until the caller leaves |
+ * | `malformed=2` | the data of the nth event (from 1) is broken JSON |
+ * | `split=7`, `split=random` | no chunk of the body is longer than so many bytes; 1 to 16, other for each chunk |
+ * | `flush` | each event is a chunk of its own, and the next comes in a later turn of the event loop |
+ * | `stop-reason=refusal` | ends the answer so: `refusal`, `pause_turn`, `model_context_window_exceeded`, `max_tokens` (all cut it in the middle), `end_turn` |
+ * | `answer=hello%20there` | answers exactly this percent-encoded text; `answer=` answers nothing |
+ *
+ * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
+ * breaks it.
+ */
+export interface Faults {
+  status?: number;
+  retryAfter?: string;
+  retryAfterMs?: string;
+  shouldRetry?: string;
+  network?: true;
+  times?: number;
+  key?: string;
+  slowStart?: number;
+  ttft?: number;
+  tps?: number;
+  cutEvents?: number;
+  cutBytes?: number;
+  endEvents?: number;
+  endBytes?: number;
+  silenceAfter?: number;
+  malformed?: number;
+  split?: number | 'random';
+  flush?: true;
+  stopReason?: (typeof forcibleStopReasons)[number];
+  answer?: string;
+}
+
+const header = 'sluice-simulate';
+
+function refuse(name: string, value: string, expected: string): ApiError {
+  return invalid(`${header}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
+}
+
+function whole(name: string, value: string, from = 0, to = 1_000_000_000): number {
+  const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
+  if (!(number >= from && number <= to)) throw refuse(name, value, `a whole number from ${from} to ${to}`);
+  return number;
+}
+
+function decimal(name: string, value: string): string {
+  if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw refuse(name, value, 'a number');
+  return value;
+}
+
+function oneOf<const Choice extends string>(name: string, value: string, choices: readonly Choice[]): Choice {
+  const choice = choices.find((entry) => entry === value);
+  if (choice === undefined) throw refuse(name, value, `one of ${choices.join(', ')}`);
+  return choice;
+}
+
+function decoded(name: string, value: string): string {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    throw refuse(name, value, 'percent-encoded text');
+  }
+}
+
+const entries: Record<string, (value: string) => Faults> = {
+  status: (value) => ({ status: whole('status', value, 400, 599) }),
+  'retry-after': (value) => ({ retryAfter: decimal('retry-after', value) }),
+  'retry-after-ms': (value) => ({ retryAfterMs: decimal('retry-after-ms', value) }),
+  'should-retry': (value) => ({ shouldRetry: oneOf('should-retry', value, ['true', 'false']) }),
+  times: (value) => ({ times: whole('times', value) }),
+  key: (value) => ({ key: value }),
+  'slow-start': (value) => ({ slowStart: whole('slow-start', value) }),
+  ttft: (value) => ({ ttft: whole('ttft', value) }),
+  tps: (value) => ({ tps: Number(decimal('tps', value)) }),
+  'cut-events': (value) => ({ cutEvents: whole('cut-events', value) }),
+  'cut-bytes': (value) => ({ cutBytes: whole('cut-bytes', value) }),
+  'end-events': (value) => ({ endEvents: whole('end-events', value) }),
+  'end-bytes': (value) => ({ endBytes: whole('end-bytes', value) }),
+  'silence-after': (value) => ({ silenceAfter: whole('silence-after', value) }),
+  malformed: (value) => ({ malformed: whole('malformed', value, 1) }),
+  split: (value) => ({ split: value === 'random' ? value : whole('split', value, 1) }),
+  'stop-reason': (value) => ({ stopReason: oneOf('stop-reason', value, forcibleStopReasons) }),
+  answer: (value) => ({ answer: decoded('answer', value) }),
+};
+
+const flags: Record<string, () => Faults> = {
+  network: () => ({ network: true }),
+  flush: () => ({ flush: true }),
+};
+
+/**
+ * Reads the header's value.
+ * @throws ApiError 400 for an entry that is not in the table, or a value that does not fit.
+ */
+export function readFaults(value: string): Faults {
+  const faults: Faults = {};
+  for (const part of value.split(';')) {
+    const entry = part.trim();
+    if (entry === '') continue;
+    const at = entry.indexOf('=');
+    const name = at === -1 ? entry : entry.slice(0, at).trimEnd();
+    const reader = at === -1 ? flags : entries;
+    const read = Object.hasOwn(reader, name) ? reader[name] : undefined;
+    if (read === undefined) throw invalid(`${header}: ${entry.slice(0, 100)}: no such fault`);
+    Object.assign(faults, read(entry.slice(at + 1).trimStart()));
+  }
+  return faults;
+}
+
+/** Counts the requests of each key, for `times`. */
+export class FaultCounter {
+  readonly #seen = new Map<string, number>();
+
+  /** The faults as they hold for this request: none, once they have held as often as they are to. */
+  next(faults: Faults): Faults {
+    if (faults.times === undefined) return faults;
+    const key = faults.key ?? '';
+    const seen = this.#seen.get(key) ?? 0;
+    this.#seen.delete(key);
+    this.#seen.set(key, seen + 1);
+    if (this.#seen.size > 10_000) {
+      const [oldest] = this.#seen.keys();
+      this.#seen.delete(oldest ?? '');
+    }
+    return seen < faults.times ? faults : {};
+  }
+}
+
+const messages = new Map<number, string>([
+  [401, 'invalid x-api-key'],
+  [402, 'Your credit balance is too low to access the Anthropic API (simulated).'],
+  [403, 'Your API key does not have permission to use the specified resource (simulated).'],
+  [408, 'Request timed out (simulated).'],
+  [409, 'Conflict (simulated).'],
+  [413, 'Request exceeds the maximum size'],
+  [429, 'This request would exceed your organization’s rate limit (simulated).'],
+  [500, 'Internal server error'],
+  [504, 'Request timed out (simulated).'],
+  [529, 'Overloaded'],
+]);
+
+/** The error that `status` asks for; undefined where it is not asked for. */
+export function statusFault({ status, retryAfter, retryAfterMs, shouldRetry }: Faults): ApiError | undefined {
+  if (status === undefined) return undefined;
+  const headers = { 'retry-after': retryAfter, 'retry-after-ms': retryAfterMs, 'x-should-retry': shouldRetry };
+  const given = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return new ApiError(status, messages.get(status) ?? `Status ${status} (simulated).`, Object.fromEntries(given));
+}

@@ -1,0 +1,99 @@
+import { invalid } from './errors.ts';
+import { isObject, type Json, type JsonObject, member } from './json.ts';
+
+// Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
+// `messages.0.content.1.image.source`.
+
+/** Values as the API lists them: `'a', 'b' or 'c'`. */
+export function listed(values: readonly string[]): string {
+  const quoted = values.map((value) => `'${value}'`);
+  return quoted.length < 2 ? quoted.join('') : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
+}
+
+/** The string at a path; 400 for an absent value or another type. */
+export function requiredString(value: Json | undefined, path: string): string {
+  if (value === undefined) throw invalid(`${path}: Field required`);
+  if (typeof value !== 'string') throw invalid(`${path}: Input should be a valid string`);
+  return value;
+}
+
+/** The string at a path, or undefined for an absent one and null. */
+export function optionalString(value: Json | undefined, path: string): string | undefined {
+  return value === undefined || value === null ? undefined : requiredString(value, path);
+}
+
+/** The boolean at a path, or undefined for an absent one and null. */
+export function optionalBoolean(value: Json | undefined, path: string): boolean | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'boolean') throw invalid(`${path}: Input should be a valid boolean`);
+  return value;
+}
+
+/** The integer at a path, at least `minimum`; 400 for an absent value, another type or a smaller one. */
+export function requiredInteger(value: Json | undefined, path: string, minimum: number): number {
+  if (value === undefined) throw invalid(`${path}: Field required`);
+  if (typeof value !== 'number') throw invalid(`${path}: Input should be a valid integer`);
+  if (!Number.isInteger(value)) {
+    throw invalid(`${path}: Input should be a valid integer, got a number with a fractional part`);
+  }
+  if (value < minimum) throw invalid(`${path}: Input should be greater than or equal to ${minimum}`);
+  return value;
+}
+
+/** The number at a path within the bounds, or undefined for an absent one and null. */
+export function optionalNumber(value: Json | undefined, path: string, from: number, to: number): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'number') throw invalid(`${path}: Input should be a valid number`);
+  if (value < from || value > to) {
+    throw invalid(to === Number.POSITIVE_INFINITY ? `${path}: range: >=${from}` : `${path}: range: ${from}..${to}`);
+  }
+  return value;
+}
+
+/** The list at a path; 400 for an absent value or another type. */
+export function requiredList(value: Json | undefined, path: string): Json[] {
+  if (value === undefined) throw invalid(`${path}: Field required`);
+  if (!Array.isArray(value)) throw invalid(`${path}: Input should be a valid list`);
+  return value;
+}
+
+/** The object at a path; 400 for an absent value or another type. */
+export function requiredObject(value: Json | undefined, path: string): JsonObject {
+  if (value === undefined) throw invalid(`${path}: Field required`);
+  if (!isObject(value)) {
+    throw invalid(`${path}: Input should be a valid dictionary or object to extract fields from`);
+  }
+  return value;
+}
+
+/** One of the given strings, or undefined for an absent value and null. */
+export function optionalChoice<const Choice extends string>(
+  value: Json | undefined,
+  choices: readonly Choice[],
+  path: string,
+): Choice | undefined {
+  if (value === undefined || value === null) return undefined;
+  const choice = choices.find((entry) => entry === value);
+  if (choice === undefined) throw invalid(`${path}: Input should be ${listed(choices)}`);
+  return choice;
+}
+
+/** The `type` of a tagged object, one of those expected; 400 for an absent or unknown one. */
+export function requiredTag<const Tag extends string>(object: JsonObject, tags: readonly Tag[], path: string): Tag {
+  const type = member(object, 'type');
+  if (type === undefined) throw invalid(`${path}: Unable to extract tag using discriminator 'type'`);
+  const tag = tags.find((entry) => entry === type);
+  if (tag !== undefined) return tag;
+  const shown = typeof type === 'string' ? type.slice(0, 100) : JSON.stringify(type).slice(0, 100);
+  const expected = tags.map((entry) => `'${entry}'`).join(', ');
+  throw invalid(
+    `${path}: Input tag '${shown}' found using 'type' does not match any of the expected tags: ${expected}`,
+  );
+}
+
+/** 400 for a key that is none of the given ones. `path` is that of the object, empty for the body itself. */
+export function refuseExtras(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
+  const extra = Object.keys(object).find((key) => !keys.has(key));
+  if (extra === undefined) return;
+  throw invalid(`${path === '' ? '' : `${path}.`}${extra.slice(0, 100)}: Extra inputs are not permitted`);
+}

@@ -1,0 +1,77 @@
+/** The kind and the size, in pixels, that an image's own header tells. */
+export interface ImageSize {
+  mediaType: 'image/png' | 'image/jpeg' | 'image/gif' | 'image/webp';
+  width: number;
+  height: number;
+}
+
+/** Whether a text is base64 with padding, as the API wants it. */
+export function isBase64(text: string): boolean {
+  return text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
+}
+
+/** The bytes of (the beginning of) a base64 text; at most `limit` characters of it are read. */
+export function base64Bytes(text: string, limit: number): Uint8Array {
+  const binary = atob(text.slice(0, limit - (limit % 4)));
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+function ascii(bytes: Uint8Array, from: number, to: number): string {
+  return String.fromCharCode(...bytes.subarray(from, to));
+}
+
+function pngSize(view: DataView): ImageSize {
+  return { mediaType: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
+}
+
+function gifSize(view: DataView): ImageSize {
+  return { mediaType: 'image/gif', width: view.getUint16(6, true), height: view.getUint16(8, true) };
+}
+
+function webpSize(view: DataView, form: string): ImageSize | undefined {
+  const uint24 = (at: number): number => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
+  const mediaType = 'image/webp';
+  if (form === 'VP8X') return { mediaType, width: uint24(24) + 1, height: uint24(27) + 1 };
+  if (form === 'VP8 ') {
+    return { mediaType, width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff };
+  }
+  if (form === 'VP8L') {
+    const bits = view.getUint32(21, true);
+    return { mediaType, width: (bits & 0x3fff) + 1, height: ((bits >>> 14) & 0x3fff) + 1 };
+  }
+  return undefined;
+}
+
+function jpegSize(view: DataView): ImageSize | undefined {
+  for (let at = 2; at + 9 <= view.byteLength; ) {
+    if (view.getUint8(at) !== 0xff) return undefined;
+    const marker = view.getUint8(at + 1);
+    // Any number of fill bytes may stand before a marker.
+    if (marker === 0xff) {
+      at++;
+      continue;
+    }
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+    if (isFrame) return { mediaType: 'image/jpeg', width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    at += 2 + view.getUint16(at + 2);
+  }
+  return undefined;
+}
+
+/** Reads the kind and size of a base64 PNG, JPEG, GIF or WebP from its header; undefined if it has none that can be read. */
+export function imageSize(base64: string): ImageSize | undefined {
+  // A JPEG's frame header may stand behind large metadata; the others tell their size at once.
+  const bytes = base64Bytes(base64, base64.startsWith('/9j/') ? 1_048_576 : 64);
+  const view = new DataView(bytes.buffer);
+  try {
+    if (ascii(bytes, 0, 8) === '\x89PNG\r\n\x1a\n') return pngSize(view);
+    if (ascii(bytes, 0, 4) === 'GIF8') return gifSize(view);
+    if (ascii(bytes, 0, 4) === 'RIFF' && ascii(bytes, 8, 12) === 'WEBP') return webpSize(view, ascii(bytes, 12, 16));
+    if (view.byteLength > 2 && view.getUint16(0) === 0xffd8) return jpegSize(view);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return undefined;
+}

@@ -1,0 +1,55 @@
+import type { JsonObject } from './json.ts';
+import type { SimulatedModel } from './models.ts';
+
+/** How long a cache entry lives. */
+export type CacheLifetime = '5m' | '1h';
+
+/** What of the headers decides how a body is judged. */
+export interface Protocol {
+  version: '2023-06-01' | '2026-10-21';
+  /** A beta is asked for: fields and block types that are not known may belong to it. */
+  beta: boolean;
+}
+
+/** A message with its content as blocks: a string has become one text block. */
+export interface RequestMessage {
+  role: 'user' | 'assistant' | 'system';
+  blocks: JsonObject[];
+}
+
+export type Thinking =
+  | { type: 'disabled' }
+  | { type: 'enabled'; budgetTokens: number; display: 'summarized' | 'omitted' }
+  | { type: 'adaptive'; display: 'summarized' | 'omitted' };
+
+export interface ToolChoice {
+  type: 'auto' | 'any' | 'tool' | 'none';
+  /** The tool's name where the type is `tool`. */
+  name: string | undefined;
+  disableParallelToolUse: boolean;
+}
+
+/** What a prompt is made of, once it has been found valid. */
+export interface Prompt {
+  tools: JsonObject[];
+  system: JsonObject[];
+  messages: RequestMessage[];
+  /** The JSON schema that the answer has to satisfy. */
+  outputSchema: JsonObject | undefined;
+  /** The lifetime of automatic caching, where it is asked for. */
+  automaticCaching: CacheLifetime | undefined;
+}
+
+/** A request to `/v1/messages` that has been found valid. */
+export interface MessageRequest extends Prompt {
+  model: SimulatedModel;
+  /** In tokens. */
+  maxTokens: number;
+  stream: boolean;
+  stopSequences: string[];
+  thinking: Thinking;
+  effort: string | undefined;
+  toolChoice: ToolChoice;
+  speed: string | undefined;
+  inferenceGeo: string | undefined;
+}

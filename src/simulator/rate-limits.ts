@@ -1,0 +1,49 @@
+/** What an account may use in a minute. The simulator reports it and never refuses for it. */
+const limits = { requests: 4000, input: 2_000_000, output: 400_000 };
+
+interface Minute {
+  /** Milliseconds since the epoch. */
+  endsAt: number;
+  requests: number;
+  input: number;
+  output: number;
+}
+
+/** What accounts used in the current minute, as the headers of an answer tell it. */
+export class RateLimits {
+  readonly #minutes = new Map<string, Minute>();
+
+  /**
+   * Counts a request and tells where the account stands.
+   * @param input uncached input tokens; what is read from the cache does not count.
+   * @param now milliseconds since the epoch.
+   */
+  count(account: string, input: number, output: number, now: number): Record<string, string> {
+    const known = this.#minutes.get(account);
+    const minute =
+      known !== undefined && known.endsAt > now ? known : { endsAt: now + 60_000, requests: 0, input: 0, output: 0 };
+    minute.requests += 1;
+    minute.input += input;
+    minute.output += output;
+    this.#minutes.delete(account);
+    this.#minutes.set(account, minute);
+    if (this.#minutes.size > 1000) {
+      const [oldest] = this.#minutes.keys();
+      this.#minutes.delete(oldest ?? '');
+    }
+
+    // A moment behind the year 9999 has no RFC 3339 form.
+    const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
+    const headers: Record<string, string> = {};
+    const report = (name: string, limit: number, used: number): void => {
+      headers[`anthropic-ratelimit-${name}-limit`] = String(limit);
+      headers[`anthropic-ratelimit-${name}-remaining`] = String(Math.max(0, limit - used));
+      headers[`anthropic-ratelimit-${name}-reset`] = reset;
+    };
+    report('requests', limits.requests, minute.requests);
+    report('tokens', limits.input + limits.output, minute.input + minute.output);
+    report('input-tokens', limits.input, minute.input);
+    report('output-tokens', limits.output, minute.output);
+    return headers;
+  }
+}

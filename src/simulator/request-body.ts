@@ -1,0 +1,60 @@
+import { ApiError, invalid } from './errors.ts';
+import { isNestedWithin, isObject, type Json, type JsonObject } from './json.ts';
+
+/** The API's limit for messages and counts, in bytes. */
+const maximumBytes = 32 * 1024 * 1024;
+
+/** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
+const maximumDepth = 200;
+
+const tooLarge = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
+
+async function readBytes(request: Request): Promise<Uint8Array> {
+  if (Number(request.headers.get('content-length') ?? 0) > maximumBytes) throw tooLarge();
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const reader = request.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.byteLength;
+    if (length > maximumBytes) {
+      // The refusal must not wait for a sender that never ends.
+      reader.cancel().catch(() => undefined);
+      throw tooLarge();
+    }
+    chunks.push(value);
+  }
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return bytes;
+}
+
+/**
+ * Reads a request's body as a JSON object.
+ * @throws ApiError 413 above 32 MB; 400 for a content type that is not JSON, for what is not UTF-8, not JSON or not an object, and for nesting too deep to walk.
+ */
+export async function readJsonObject(request: Request): Promise<JsonObject> {
+  const contentType = request.headers.get('content-type');
+  if (contentType !== null && !/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(contentType)) {
+    throw invalid(`Content-Type must be application/json, got ${contentType.slice(0, 100)}`);
+  }
+  const bytes = await readBytes(request);
+  let body: Json;
+  try {
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes));
+  } catch {
+    const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
+    throw invalid(`The request body is not valid JSON: ${detail}`);
+  }
+  if (!isObject(body)) throw invalid('Input should be a valid dictionary or object to extract fields from');
+  if (!isNestedWithin(body, maximumDepth)) {
+    throw invalid(`The request body is nested too deeply: at most ${maximumDepth} levels are allowed`);
+  }
+  return body;
+}

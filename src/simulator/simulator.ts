@@ -1,0 +1,251 @@
+import { answerTo } from './answer.ts';
+import { type BodyPart, bodyStream } from './body-stream.ts';
+import { type Digest, digest, hex, identifier, randomFrom } from './digest.ts';
+import { ApiError, invalid } from './errors.ts';
+import { FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
+import type { JsonObject } from './json.ts';
+import { type AnsweredMessage, messageBody, messageEvents } from './message-events.ts';
+import { type Judgement, readCountRequest, readMessageRequest } from './message-params.ts';
+import type { Protocol } from './message-request.ts';
+import { describeModel, listModels, type SimulatedModel } from './models.ts';
+import { pause } from './pause.ts';
+import { promptBlocks, promptTokens } from './prompt-blocks.ts';
+import { PromptCache, placeBreakpoints } from './prompt-cache.ts';
+import { RateLimits } from './rate-limits.ts';
+import { readJsonObject } from './request-body.ts';
+
+export type { SimulatedModel } from './models.ts';
+
+/** How a simulator behaves. */
+export interface SimulatorOptions {
+  /** The models that it knows. */
+  models: readonly SimulatedModel[];
+  /** Time to the first token, in milliseconds. Default 0. */
+  ttftMs?: number | undefined;
+  /** The pace of answers. Default 0: as fast as it goes. */
+  tokensPerSecond?: number | undefined;
+  /** Whether the request header `sluice-simulate` makes faults (its grammar: `Faults` in faults.ts). Default false: it is ignored. */
+  faults?: boolean | undefined;
+  /** What answers and signatures depend on beside the request. */
+  seed?: string | undefined;
+  /** The clock, in milliseconds since the epoch, for retirement and the lifetimes of the prompt cache. Default `Date.now`. */
+  now?: (() => number) | undefined;
+}
+
+/** Answers a request as the Claude API would. Rejects only as `fetch` does: when the request is aborted, or a fault asks for it. */
+export type Simulator = (request: Request) => Promise<Response>;
+
+type Route = { name: 'messages' | 'count' | 'models' } | { name: 'model'; id: string };
+
+/** The route of a request; whatever stands before `/v1` is taken for a base URL's path. */
+function routeOf(request: Request, path: string): Route {
+  const [, rest = ''] = /\/v1\/(messages(?:\/count_tokens)?|models(?:\/[^/]+)?)\/?$/.exec(path) ?? [];
+  if (request.method === 'POST' && rest === 'messages') return { name: 'messages' };
+  if (request.method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
+  if (request.method === 'GET' && rest === 'models') return { name: 'models' };
+  if (request.method === 'GET' && rest.startsWith('models/')) {
+    return { name: 'model', id: decodedSegment(rest.slice('models/'.length)) };
+  }
+  throw new ApiError(404, 'Not found');
+}
+
+function decodedSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+function credentialOf(headers: Headers): string {
+  const key = headers.get('x-api-key')?.trim();
+  if (key) return key;
+  const [, token] = /^bearer\s+(\S.*)$/i.exec(headers.get('authorization')?.trim() ?? '') ?? [];
+  if (token !== undefined) return token;
+  throw new ApiError(401, 'x-api-key header is required');
+}
+
+function checkBrowser(headers: Headers): void {
+  if (headers.get('origin') === null) return;
+  if (headers.get('anthropic-dangerous-direct-browser-access') === 'true') return;
+  throw new ApiError(401, "CORS requests must set 'anthropic-dangerous-direct-browser-access' header");
+}
+
+function protocolOf(headers: Headers): Protocol {
+  const version = headers.get('anthropic-version');
+  if (version === null || version === '') throw invalid('anthropic-version: header is required');
+  if (version !== '2023-06-01' && version !== '2026-10-21') {
+    throw invalid(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
+  }
+  return { version, beta: (headers.get('anthropic-beta') ?? '').trim() !== '' };
+}
+
+/** What is known of one request. */
+interface Call {
+  request: Request;
+  account: string;
+  startedAt: number;
+  faults: Faults;
+  headers: Record<string, string>;
+}
+
+class SimulatedApi {
+  readonly #options: SimulatorOptions;
+  readonly #seed: Digest;
+  readonly #cache = new PromptCache();
+  readonly #rates = new RateLimits();
+  readonly #faultCounter = new FaultCounter();
+  #calls = 0;
+
+  constructor(options: SimulatorOptions) {
+    this.#options = options;
+    this.#seed = digest(`sluice-simulator:${options.seed ?? ''}`);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  async answer(request: Request): Promise<Response> {
+    const startedAt = this.#now();
+    // The time is in it so that two simulators, or one that was started again, do not give the same ids.
+    const nonce = digest(`${startedAt}:${this.#calls++}`, this.#seed);
+    const requestId = identifier('req_', nonce);
+    const headers = {
+      'sluice-upstream': 'simulator',
+      'request-id': requestId,
+      'anthropic-organization-id': hex(this.#seed).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'),
+    };
+    try {
+      request.signal.throwIfAborted();
+      return await this.#route(request, startedAt, nonce, headers);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      const all = { ...headers, 'content-type': 'application/json', ...error.headers };
+      return new Response(error.envelope(requestId), { status: error.status, headers: all });
+    }
+  }
+
+  async #route(request: Request, startedAt: number, nonce: Digest, headers: Record<string, string>): Promise<Response> {
+    const url = new URL(request.url);
+    const route = routeOf(request, url.pathname);
+    checkBrowser(request.headers);
+    const account = hex(digest(credentialOf(request.headers)));
+    const protocol = protocolOf(request.headers);
+    const faults = await this.#meetFaults(request);
+    const call: Call = { request, account, startedAt, faults, headers };
+    const { models } = this.#options;
+    if (route.name === 'models') return json(listModels(models, url.searchParams, startedAt), call);
+    if (route.name === 'model') return json(describeModel(models, route.id, startedAt), call);
+    const body = await readJsonObject(request);
+    const judgement = { models, protocol, now: startedAt, seed: this.#seed };
+    return route.name === 'count' ? this.#count(body, judgement, call) : this.#message(body, judgement, nonce, call);
+  }
+
+  /** The faults that are asked for, after those that come before any answer. */
+  async #meetFaults(request: Request): Promise<Faults> {
+    const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
+    if (value === null) return {};
+    const faults = this.#faultCounter.next(readFaults(value));
+    if (faults.slowStart !== undefined) await pause(faults.slowStart, request.signal);
+    if (faults.network) throw new TypeError('fetch failed: the simulator lost the network');
+    const error = statusFault(faults);
+    if (error !== undefined) throw error;
+    return faults;
+  }
+
+  #count(body: JsonObject, judgement: Judgement, call: Call): Response {
+    const prompt = readCountRequest(body, judgement);
+    const blocks = promptBlocks(prompt);
+    placeBreakpoints(blocks, prompt.automaticCaching);
+    return json({ input_tokens: promptTokens(blocks) }, call);
+  }
+
+  async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
+    const request = readMessageRequest(body, judgement);
+    const { model } = request;
+    const blocks = promptBlocks(request);
+    placeBreakpoints(blocks, request.automaticCaching);
+    const input = promptTokens(blocks);
+    if (input > model.max_input_tokens) {
+      throw invalid(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
+    }
+
+    const owner = digest(`${call.account}:${model.id}`);
+    const plan = this.#cache.plan(blocks, owner, model.minimum_cacheable_tokens, call.startedAt);
+    const { stream: _, ...asked } = body;
+    const identity = digest(JSON.stringify(asked), this.#seed);
+    const answer = answerTo(request, {
+      windowLeft: model.max_input_tokens - input,
+      seed: this.#seed,
+      identity,
+      nonce,
+      text: call.faults.answer,
+      stopReason: call.faults.stopReason,
+    });
+    const message: AnsweredMessage = {
+      id: identifier('msg_', digest('message', nonce)),
+      request,
+      answer,
+      cache: plan.usage,
+    };
+    const limits = this.#rates.count(call.account, input - plan.usage.read, answer.outputTokens, call.startedAt);
+    const pace = {
+      ttftMs: call.faults.ttft ?? this.#options.ttftMs ?? 0,
+      tokensPerSecond: call.faults.tps ?? this.#options.tokensPerSecond ?? 0,
+    };
+    const answered = { ...call, headers: { ...call.headers, ...limits } };
+
+    if (request.stream) {
+      const stream = bodyStream(
+        eventParts(message),
+        pace,
+        call.faults,
+        randomFrom(identity),
+        call.request.signal,
+        plan.commit,
+      );
+      const headers = {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-cache',
+        ...answered.headers,
+      };
+      return new Response(stream, { headers });
+    }
+    const writing = pace.tokensPerSecond > 0 ? (answer.outputTokens / pace.tokensPerSecond) * 1000 : 0;
+    if (pace.ttftMs + writing >= 1) await pause(pace.ttftMs + writing, call.request.signal);
+    plan.commit();
+    return json(messageBody(message), answered);
+  }
+}
+
+function* eventParts(message: AnsweredMessage): Generator<BodyPart> {
+  let hasContent = false;
+  for (const { name, data, tokens } of messageEvents(message)) {
+    const isFirstContent: boolean = !hasContent && name === 'content_block_start';
+    hasContent ||= isFirstContent;
+    yield { text: `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`, tokens, isFirstContent };
+  }
+}
+
+function json(value: Record<string, unknown>, { headers, faults, request }: Call): Response {
+  const text = JSON.stringify(value);
+  const all = { ...headers, 'content-type': 'application/json' };
+  const part = { text, tokens: 0, isFirstContent: false };
+  const unpaced = { ttftMs: 0, tokensPerSecond: 0 };
+  const isPlain = Object.keys(faults).length === 0;
+  const body = isPlain
+    ? text
+    : bodyStream([part], unpaced, faults, randomFrom(digest(text)), request.signal, () => undefined);
+  return new Response(body, { headers: all });
+}
+
+/**
+ * Makes a Claude API that runs in this process: messages (JSON and server-sent events), token counts and models, with the
+ * API's validation, prompt-cache accounting, and headers. It answers in sentences about itself, calls the tools that it is
+ * offered, and gives the same answer to the same request. Its state (prompt cache, rates) is its own and in memory.
+ */
+export function createSimulator(options: SimulatorOptions): Simulator {
+  const api = new SimulatedApi(options);
+  return (request) => api.answer(request);
+}

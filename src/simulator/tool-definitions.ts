@@ -1,0 +1,103 @@
+import { cacheLifetime } from './content-blocks.ts';
+import { invalid } from './errors.ts';
+import {
+  optionalBoolean,
+  optionalString,
+  refuseExtras,
+  requiredObject,
+  requiredString,
+  requiredTag,
+} from './fields.ts';
+import { type Json, type JsonObject, member } from './json.ts';
+import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
+
+const customKeys = new Set([
+  'type',
+  'name',
+  'description',
+  'input_schema',
+  'cache_control',
+  'strict',
+  'defer_loading',
+  'allowed_callers',
+  'eager_input_streaming',
+  'input_examples',
+]);
+
+/** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
+const serverSide =
+  /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
+
+/** Whether a tool is the caller's to run. */
+export function isClientTool(tool: JsonObject): boolean {
+  return !serverSide.test(String(member(tool, 'type') ?? 'custom'));
+}
+
+/** Whether a tool is web search, which the simulator runs (without leaving the machine). */
+export function isWebSearch(tool: JsonObject): boolean {
+  return /^web_search_\d+$/.test(String(member(tool, 'type')));
+}
+
+/** A tool's name, empty for a set of tools. */
+export function nameOf(tool: JsonObject): string {
+  const name = member(tool, 'name');
+  return typeof name === 'string' ? name : '';
+}
+
+function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {
+  const name = requiredString(member(tool, 'name'), `${path}.name`);
+  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) {
+    throw invalid(`${path}.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
+  }
+  optionalString(member(tool, 'description'), `${path}.description`);
+  optionalBoolean(member(tool, 'strict'), `${path}.strict`);
+  const schema = requiredObject(member(tool, 'input_schema'), `${path}.input_schema`);
+  const type = member(schema, 'type');
+  if (type === undefined) throw invalid(`${path}.input_schema.type: Field required`);
+  if (type !== 'object') throw invalid(`${path}.input_schema.type: Input should be 'object'`);
+  if (!protocol.beta) refuseExtras(tool, customKeys, path);
+}
+
+/**
+ * Reads the tools of a request.
+ * @throws ApiError 400 in the API's words.
+ */
+export function toolDefinitions(value: Json | undefined, protocol: Protocol): JsonObject[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw invalid('tools: Input should be a valid list');
+  const names = new Set<string>();
+  return value.map((entry, index) => {
+    const tool = requiredObject(entry, `tools.${index}`);
+    const type = optionalString(member(tool, 'type'), `tools.${index}.type`) ?? 'custom';
+    const path = `tools.${index}.${type}`;
+    if (type === 'custom') checkCustom(tool, path, protocol);
+    cacheLifetime(member(tool, 'cache_control'), `${path}.cache_control`);
+    const name = nameOf(tool);
+    if (name !== '' && names.has(name)) throw invalid('tools: Tool names must be unique.');
+    names.add(name);
+    return tool;
+  });
+}
+
+/**
+ * Reads the choice of a tool.
+ * @throws ApiError 400 for an unknown tool, a choice without tools, and one that thinking does not go with.
+ */
+export function toolChoice(value: Json | undefined, tools: readonly JsonObject[], thinking: Thinking): ToolChoice {
+  if (value === undefined || value === null) return { type: 'auto', name: undefined, disableParallelToolUse: false };
+  const choice = requiredObject(value, 'tool_choice');
+  const type = requiredTag(choice, ['auto', 'any', 'tool', 'none'], 'tool_choice');
+  const name = type === 'tool' ? requiredString(member(choice, 'name'), 'tool_choice.tool.name') : undefined;
+  const disable = member(choice, 'disable_parallel_tool_use');
+  const disableParallelToolUse = optionalBoolean(disable, `tool_choice.${type}.disable_parallel_tool_use`) ?? false;
+  if (tools.length === 0 && type !== 'none') {
+    throw invalid('tool_choice: tool_choice may only be specified while providing tools.');
+  }
+  if (name !== undefined && !tools.some((tool) => nameOf(tool) === name)) {
+    throw invalid(`Tool '${name.slice(0, 128)}' not found in provided tools`);
+  }
+  if (thinking.type === 'enabled' && (type === 'any' || type === 'tool')) {
+    throw invalid('Thinking may not be enabled when tool_choice forces tool use.');
+  }
+  return { type, name, disableParallelToolUse };
+}

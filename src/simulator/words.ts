@@ -1,0 +1,48 @@
+// Long texts are read only as far as this, in UTF-16 units: what somebody asks stands near an end of it.
+const maximumLength = 20_000;
+
+const stopwords = new Set(
+  (
+    'about above after again also another around because been before being below between both call called could does doing done ' +
+    'down during each every from gets getting give given gives have having here into just know like made make makes many more most ' +
+    'much must need needs only other over please provide provided provides return returned returns same shall should show shows some ' +
+    'something such take tell than that their them then there these they thing things this those through tool tools under until upon ' +
+    'used user users uses using very want wants well were what when where whether which while will with within without would your yours'
+  ).split(' '),
+);
+
+/** The words of a text, in lower case and in their order; `camelCase` and `snake_case` are divided. */
+export function wordsOf(text: string): string[] {
+  const part = text.length > maximumLength ? text.slice(0, maximumLength / 2) + text.slice(-maximumLength / 2) : text;
+  const divided = part.replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2').toLowerCase();
+  return divided.match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+/** A word without its commonest English endings, so that `invoices` meets `invoice` and `refunded` meets `refund`. */
+export function stem(word: string): string {
+  if (word.length < 5) return word;
+  return word.replace(/(ings?|edly|ed|ies|es|s|ly|e|y)$/, '');
+}
+
+/** Words that tell what a text is about: four letters or more, and not the words of every sentence. */
+export function contentWords(text: string): string[] {
+  return wordsOf(text).filter((word) => word.length >= 4 && !stopwords.has(word));
+}
+
+/** The stems of the words that tell what a text is about. */
+export function contentStems(text: string): Set<string> {
+  return new Set(contentWords(text).map(stem));
+}
+
+/** A text in one line, at most so many characters long, cut between words where that is possible. */
+export function excerpt(text: string, length: number): string {
+  const line = text
+    .slice(0, length * 4)
+    .replace(/\s+/g, ' ')
+    .trim();
+  const characters = [...line];
+  if (characters.length <= length) return line;
+  const cut = characters.slice(0, length).join('');
+  const space = cut.lastIndexOf(' ');
+  return `${(space > length / 2 ? cut.slice(0, space) : cut).trimEnd()}…`;
+}

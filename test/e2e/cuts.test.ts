@@ -1,0 +1,109 @@
+import AnthropicCurrent from '@anthropic-ai/sdk';
+import AnthropicOld from 'anthropic-sdk-0';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+
+let upstream: FakeUpstream;
+let edge: Edge;
+const bytes = new TextEncoder().encode(TEXT_STREAM);
+const toolBytes = new TextEncoder().encode(TOOL_STREAM);
+
+beforeAll(async () => {
+  // Each test names its stream, the place to cut or split it, and the end, in a header that goes up untouched.
+  upstream = await startUpstream((request, response) => {
+    const [stream, end, ...places] = String(request.headers['x-stream']).split(',');
+    const source = stream === 'tool' ? toolBytes : bytes;
+    const at = [0, ...places.map(Number)];
+    const until = end === 'cut' ? [] : [source.length];
+    const bounds = [...at, ...until];
+    const pieces = bounds.slice(1).map((to, index) => source.subarray(bounds[index], to));
+    void streamBytes(response, pieces, end === 'cut' ? 'cut' : 'end');
+  });
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    ANTHROPIC_API_KEY: 'test-key',
+    ANTHROPIC_BASE_URL: upstream.url,
+  });
+});
+
+afterAll(async () => {
+  await edge.stop();
+  await upstream.stop();
+});
+
+const body = { model: 'claude-haiku-4-5', max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
+
+/** Runs one task for each number, some at once. */
+async function forEach(count: number, task: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    while (next < count) await task(next++);
+  };
+  await Promise.all(Array.from({ length: 8 }, worker));
+}
+
+async function post(stream: string): Promise<Response> {
+  return await fetch(`${edge.url}/messages`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'x-stream': stream },
+    body: JSON.stringify(body),
+  });
+}
+
+test.each([
+  ['text', bytes],
+  ['tool', toolBytes],
+])(
+  'a %s stream that arrives split at any byte is relayed byte for byte, and its usage is read the same',
+  async (name, source) => {
+    edge.log.length = 0;
+    await forEach(source.length, async (place) => {
+      const response = await post(`${name},end,${place}`);
+      expect(Buffer.from(await response.arrayBuffer()).equals(source), `split at ${place}`).toBe(true);
+    });
+    await expect.poll(() => edge.log.length, { timeout: 10_000 }).toBe(source.length);
+    const told = new Set(edge.log.map(({ tokens, cost_usd }) => JSON.stringify({ tokens, cost_usd })));
+    expect([...told]).toHaveLength(1);
+    expect(edge.log[0]).toMatchObject({ status: 200, tokens: { input: 25, cache_read: 7, cache_write: 12 } });
+  },
+);
+
+const options = () => ({ apiKey: 'any', baseURL: edge.url, maxRetries: 0 });
+const header = (place: number) => ({ headers: { 'x-stream': `text,cut,${place}` } });
+const sdks = [
+  {
+    version: '1.x',
+    error: AnthropicCurrent.APIError,
+    stream: (place: number) =>
+      new AnthropicCurrent(options()).messages.create({ ...body, stream: true }, header(place)),
+  },
+  {
+    version: '0.x',
+    error: AnthropicOld.APIError,
+    stream: (place: number) => new AnthropicOld(options()).messages.create({ ...body, stream: true }, header(place)),
+  },
+];
+
+test.each(sdks)('the official SDK $version raises a typed error wherever a stream is cut', async (sdk) => {
+  const whole = TEXT_STREAM.lastIndexOf('}') + 1;
+  const wholeBytes = new TextEncoder().encode(TEXT_STREAM.slice(0, whole)).length;
+  await forEach(bytes.length + 1, async (place) => {
+    let thrown: unknown;
+    let last: string | undefined;
+    try {
+      const stream = await sdk.stream(place);
+      for await (const event of stream) last = event.type;
+    } catch (error) {
+      thrown = error;
+    }
+    if (place < wholeBytes) {
+      expect(thrown, `cut at ${place}`).toBeInstanceOf(sdk.error);
+    } else {
+      // Nothing but the empty line of the last event is missing: it is completed, and the answer is whole.
+      expect(thrown, `cut at ${place}`).toBeUndefined();
+      expect(last).toBe('message_stop');
+    }
+  });
+});

@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { settingsSchema } from '../../src/env.ts';
+import { npmStart, type Started } from '../support/start.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const README_URL = 'http://localhost:8787';
+
+/** What starts, tests, measures or deploys the product is tried elsewhere: it does not end, or not soon. */
+const NOT_TOOLS = /^(npm install|npm start|npm run (bench|deploy))/;
+
+interface Example {
+  command: string;
+  shown: string;
+}
+
+/** Every `sh` block, with the `text` block behind it that shows what it prints. */
+async function readExamples(): Promise<Example[]> {
+  const readme = await readFile(`${root}/README.md`, 'utf8');
+  return [...readme.matchAll(/```sh\n([\s\S]*?)```(?:\n+```text\n([\s\S]*?)```)?/g)]
+    .map(([, command = '', shown = '']) => ({ command: command.trim(), shown }))
+    .filter(({ command }) => /^(curl|npm run)/m.test(command) && !NOT_TOOLS.test(command));
+}
+
+/** Ids, times and counts differ from run to run; everything else must be what the README shows. */
+function settle(text: string): string {
+  return text
+    .replace(/\b(msg|req|toolu|srvtoolu)_\w+/g, '$1_…')
+    .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'token')
+    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'uuid')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time')
+    .replace(/\d+(\.\d+)?(e-\d+)?/g, '0')
+    .replace(/\r/g, '')
+    .trim();
+}
+
+let server: Started;
+
+beforeAll(async () => {
+  server = await npmStart();
+});
+
+afterAll(() => server.stop());
+
+test('every request and small tool of the README prints what the README shows', async () => {
+  const examples = await readExamples();
+  expect(examples.length).toBeGreaterThanOrEqual(5);
+  // In the order of the page: later ones may build on what earlier ones made.
+  for (const { command, shown } of examples) {
+    expect(shown, `the README shows nothing below: ${command}`).not.toBe('');
+    const run = command.replaceAll(README_URL, server.url).replaceAll('npm run ', 'npm run --silent ');
+    const { stdout } = await promisify(execFile)('bash', ['-c', run], { cwd: root });
+    expect(settle(stdout), command).toBe(settle(shown));
+  }
+});
+
+test('the settings of the README are those of the code, with their defaults and meanings', async () => {
+  const readme = await readFile(`${root}/README.md`, 'utf8');
+  const rows = [...readme.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
+  const defaults = settingsSchema.parse({}) as Record<string, unknown>;
+  const expected = Object.entries(settingsSchema.shape)
+    // Nobody sets it by hand: the start script passes it.
+    .filter(([name]) => name !== 'MODE')
+    .map(([name, setting]) => {
+      const value = defaults[name];
+      const empty = value === undefined || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
+      return [name, empty ? '' : `\`${value}\``, setting.description];
+    });
+  expect(rows).toEqual(expected);
+});

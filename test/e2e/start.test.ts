@@ -1,0 +1,148 @@
+import { spawnSync } from 'node:child_process';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import AnthropicCurrent from '@anthropic-ai/sdk';
+import AnthropicOld from 'anthropic-sdk-0';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { npmStart, type Started } from '../support/start.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const quick = ['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0'];
+let server: Started;
+
+beforeAll(async () => {
+  server = await npmStart(quick);
+});
+
+afterAll(() => server.stop());
+
+const question = { role: 'user' as const, content: 'What is the weather in Bern today?' };
+const request = { model: 'claude-haiku-5-5', max_tokens: 500, messages: [question] };
+const weather = {
+  name: 'get_weather',
+  description: 'Current weather of a city',
+  input_schema: {
+    type: 'object' as const,
+    properties: { city: { type: 'string' as const }, unit: { enum: ['celsius', 'fahrenheit'] } },
+    required: ['city', 'unit'],
+  },
+};
+
+const clients = {
+  '1.x': () => new AnthropicCurrent({ apiKey: 'any', baseURL: server.url }),
+  '0.x': () => new AnthropicOld({ apiKey: 'any', baseURL: server.url }) as unknown as AnthropicCurrent,
+};
+
+describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base URL changed', (version) => {
+  test('streams a message and reads its usage', async () => {
+    const { data, response } = await clients[version]()
+      .messages.create({ ...request, stream: true })
+      .withResponse();
+    expect(response.headers.get('sluice-upstream')).toBe('simulator');
+    expect(response.headers.get('content-type')).toContain('text/event-stream');
+    const types = [];
+    for await (const event of data) types.push(event.type);
+    expect(types[0]).toBe('message_start');
+    expect(types.at(-1)).toBe('message_stop');
+    const message = await clients[version]().messages.stream(request).finalMessage();
+    expect(message.stop_reason).toBe('end_turn');
+    expect(message.usage.output_tokens).toBeGreaterThan(10);
+  });
+
+  test('gets a whole message', async () => {
+    const message = await clients[version]().messages.create(request);
+    expect(message.content[0]?.type).toBe('text');
+    expect(message._request_id).toMatch(/^req_/);
+  });
+
+  test('calls a tool and goes on after its result', async () => {
+    const call = await clients[version]().messages.create({ ...request, tools: [weather] });
+    expect(call.stop_reason).toBe('tool_use');
+    const use = call.content.find((block) => block.type === 'tool_use');
+    expect(use?.input).toMatchObject({ city: expect.any(String), unit: expect.stringMatching(/celsius|fahrenheit/) });
+    const answer = await clients[version]().messages.create({
+      ...request,
+      tools: [weather],
+      messages: [
+        question,
+        { role: 'assistant', content: call.content },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: use?.id ?? '', content: '7 degrees and rain' }] },
+      ],
+    });
+    expect(answer.stop_reason).toBe('end_turn');
+  });
+
+  test('counts tokens as the messages call does', async () => {
+    const { max_tokens: _, ...prompt } = request;
+    const counted = await clients[version]().messages.countTokens(prompt);
+    const message = await clients[version]().messages.create(request);
+    expect(counted.input_tokens).toBe(message.usage.input_tokens);
+    expect(counted).toMatchObject({ context_window: 1_000_000, fits: true });
+  });
+
+  test('lists models and reads one', async () => {
+    const ids = [];
+    for await (const model of clients[version]().models.list({ limit: 3 })) ids.push(model.id);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids).toContain('claude-haiku-5-5');
+    const model = await clients[version]().models.retrieve('claude-haiku-5-5');
+    expect(model).toMatchObject({ max_tokens: 128_000, prices: { input: 0.1, output: 0.5 } });
+  });
+
+  test('gets typed errors', async () => {
+    const client = clients[version]();
+    const sdk = version === '1.x' ? AnthropicCurrent : AnthropicOld;
+    await expect(client.messages.create({ ...request, model: 'claude-unknown' })).rejects.toBeInstanceOf(
+      sdk.NotFoundError,
+    );
+    await expect(client.messages.create({ ...request, messages: [] })).rejects.toBeInstanceOf(sdk.BadRequestError);
+    await expect(
+      client.messages.create(request, { headers: { 'sluice-simulate': 'status=529' }, maxRetries: 0 }),
+    ).rejects.toMatchObject({ status: 529, error: { error: { type: 'overloaded_error' } } });
+    await expect(client.messages.batches.list()).rejects.toMatchObject({ status: 501 });
+  });
+});
+
+test('a port that is taken is told in a sentence that names it', async () => {
+  const blocker = createServer();
+  const port = await new Promise<number>((resolve) => {
+    blocker.listen(0, 'localhost', () => {
+      const address = blocker.address();
+      resolve(typeof address === 'object' && address ? address.port : 0);
+    });
+  });
+  const { status, stderr } = spawnSync('npm', ['start', '--', '--port', String(port)], { cwd: root, encoding: 'utf8' });
+  blocker.close();
+  expect(status).toBe(1);
+  expect(stderr).toContain(`Port ${port} is taken.`);
+});
+
+test('a malformed setting stops the start with its name', () => {
+  const { status, stderr } = spawnSync('npm', ['start', '--', '--var', 'MAX_BODY_BYTES:many'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(status).toBe(1);
+  expect(stderr).toContain('MAX_BODY_BYTES');
+  expect(stderr).not.toContain('many');
+});
+
+test('a page from another site, or a name that was made to point here, gets nothing from a development server', async () => {
+  const body = JSON.stringify({ ...request, stream: false });
+  const headers = { 'content-type': 'application/json' };
+  const post = (more: Record<string, string>) =>
+    fetch(`${server.url}/v1/messages`, { method: 'POST', headers: { ...headers, ...more }, body });
+  for (const origin of ['https://evil.example', 'null', 'http://localhost.evil.example', 'http://127.0.0.1.nip.io']) {
+    const refused = await post({ origin });
+    expect(refused.status, origin).toBe(403);
+    expect(refused.headers.get('sluice-upstream')).toBeNull();
+  }
+  const welcome = await post({ origin: 'http://localhost:3000' });
+  expect(welcome.status).toBe(200);
+  expect(welcome.headers.get('access-control-allow-origin')).toBe('http://localhost:3000');
+  const { port } = new URL(server.url);
+  const rebound = spawnSync('curl', ['-s', '-H', 'Host: evil.example', `http://127.0.0.1:${port}/health`], {
+    encoding: 'utf8',
+  });
+  expect(JSON.parse(rebound.stdout)).toMatchObject({ error: { type: 'permission_error' } });
+});

@@ -1,0 +1,394 @@
+import fc from 'fast-check';
+import { expect, test, vi } from 'vitest';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
+
+// Ten thousand requests take seconds, and more beside other work.
+vi.setConfig({ testTimeout: 60_000 });
+
+const MESSAGES = ['/messages', '/v1/messages'] as const;
+const COUNTS = ['/count-tokens', '/v1/messages/count_tokens'] as const;
+const ROUTES = [...MESSAGES, ...COUNTS];
+
+/** An upstream that accepts everything, on every route. */
+const accepting = (vars?: Record<string, string>) =>
+  testApp(
+    ({ url }) => Response.json(url.pathname.includes('models') ? { data: [] } : { type: 'message', input_tokens: 1 }),
+    vars,
+  );
+
+/** What design §3 lets Sluice refuse by itself, written down again. */
+function isRefused(bytes: Uint8Array, counts: boolean): boolean {
+  let body: unknown;
+  try {
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+  } catch {
+    return true;
+  }
+  if (!isObject(body)) return true;
+  const { model, messages, max_tokens, stream } = body;
+  if (typeof model !== 'string' || model === '') return true;
+  if (!Array.isArray(messages) || messages.length === 0) return true;
+  for (const message of messages) {
+    if (!isObject(message) || typeof message.role !== 'string') return true;
+    if (typeof message.content !== 'string' && !Array.isArray(message.content)) return true;
+  }
+  if (!(counts && max_tokens === undefined) && !(Number.isInteger(max_tokens) && Number(max_tokens) >= 0)) return true;
+  return stream !== undefined && typeof stream !== 'boolean';
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isJson(bytes: Uint8Array): boolean {
+  try {
+    JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const VALID = [
+  { model: 'claude-haiku-4-5', max_tokens: 10, messages: [{ role: 'user', content: 'Héllo 🌍' }] },
+  {
+    model: 'claude-opus-5-5',
+    max_tokens: 0,
+    stream: true,
+    system: [{ type: 'text', text: 'Be "brief"\\\n', cache_control: { type: 'ephemeral', ttl: '1h' } }],
+    messages: [
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'Which?' },
+          { type: 'image', source: { type: 'base64', data: 'AA' } },
+        ],
+      },
+      { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'pick', input: { n: 1.5e-3 } }] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'toolu_1', content: [] }] },
+    ],
+    tools: [{ name: 'pick', input_schema: { type: 'object', properties: { n: { type: ['number', 'null'] } } } }],
+    metadata: { user_id: null },
+  },
+  { stream: false, messages: [{ role: 'system', content: [] }], model: 'm', max_tokens: 1e2, of_the_future: [[{}]] },
+];
+
+const oddValue = fc.oneof(
+  fc.constantFrom<unknown>(
+    null,
+    '',
+    'x',
+    [],
+    {},
+    [[]],
+    -1,
+    0,
+    1.5,
+    1e300,
+    true,
+    false,
+    [null],
+    [{ role: 'user' }],
+    [{ content: 'x' }],
+  ),
+  fc.jsonValue({ maxDepth: 2 }),
+);
+const place = fc.constantFrom(
+  ['model'],
+  ['max_tokens'],
+  ['stream'],
+  ['messages'],
+  ['messages', 0],
+  ['messages', 0, 'role'],
+  ['messages', 0, 'content'],
+  ['messages', 0, 'content', 0],
+  ['messages', 2],
+  ['system'],
+  ['of_the_future'],
+);
+
+/** A copy in which one place has another value, or none. */
+function changed(value: unknown, path: readonly (string | number)[], to: unknown): unknown {
+  const [first, ...rest] = path;
+  if (first === undefined) return to;
+  if (Array.isArray(value)) {
+    return value.flatMap((item, index) => {
+      if (index !== first) return [item];
+      const inner = changed(item, rest, to);
+      return inner === undefined ? [] : [inner];
+    });
+  }
+  if (!isObject(value)) return value;
+  return { ...value, [first]: changed(value[first], rest, to) };
+}
+
+const encoder = new TextEncoder();
+
+const misshapen = fc
+  .tuple(
+    fc.constantFrom<unknown>(...VALID),
+    fc.array(fc.tuple(place, fc.option(oddValue, { nil: undefined })), { maxLength: 3 }),
+  )
+  .map(([body, changes]) =>
+    encoder.encode(JSON.stringify(changes.reduce((now, [path, to]) => changed(now, path, to), body))),
+  );
+
+const garbled = fc
+  .tuple(
+    fc.constantFrom(...VALID),
+    fc.array(
+      fc.record({
+        at: fc.nat(),
+        drop: fc.nat(3),
+        add: fc.oneof(
+          fc.constantFrom('"', '{', '}', '[', ']', ',', ':', '\\', '0', ' ', 'null', '\u0000', '"model":7,'),
+          fc.uint8Array({ maxLength: 2 }),
+        ),
+      }),
+      { minLength: 1, maxLength: 3 },
+    ),
+    fc.boolean(),
+  )
+  .map(([body, edits, cut]) => {
+    let bytes = encoder.encode(JSON.stringify(body));
+    for (const { at, drop, add } of edits) {
+      const from = at % (bytes.length + 1);
+      const added = typeof add === 'string' ? encoder.encode(add) : add;
+      bytes = Uint8Array.of(...bytes.subarray(0, from), ...added, ...bytes.subarray(from + drop));
+    }
+    const last = edits.at(-1);
+    return cut && last && last.drop === 3 ? bytes.subarray(0, last.at % (bytes.length + 1)) : bytes;
+  });
+
+async function expectRefusal(app: TestApp, response: Response, status: number, type: string): Promise<void> {
+  const told = await errorOf(response);
+  expect({ status: response.status, type: told.type }).toEqual({ status, type });
+  expect(response.headers.get('content-type')).toMatch(/^application\/json/);
+  expect(response.headers.get('sluice-request-id')).toBe(told.request_id);
+  expect(response.headers.get('request-id')).toBe(told.request_id);
+  expect(app.sent).toHaveLength(0);
+}
+
+test.each(ROUTES)(
+  '10,000 mutated requests to %s are refused for what the design names, and for nothing else',
+  async (route) => {
+    const app = accepting();
+    const counts = route.includes('count');
+    let runs = 0;
+    let parseable = 0;
+    let refused = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(misshapen, garbled), async (bytes) => {
+        app.sent.length = 0;
+        const response = await app.post(route, bytes);
+        runs += 1;
+        if (isJson(bytes)) parseable += 1;
+        if (isRefused(bytes, counts)) {
+          refused += 1;
+          await expectRefusal(app, response, 400, 'invalid_request_error');
+        } else {
+          expect(response.status).toBe(200);
+          expect(app.sent).toHaveLength(1);
+        }
+      }),
+      { numRuns: 10_000 },
+    );
+    expect(parseable / runs).toBeGreaterThan(1 / 3);
+    // Neither all nor none: both answers are tried.
+    expect(refused / runs).toBeGreaterThan(0.2);
+    expect(refused / runs).toBeLessThan(0.9);
+  },
+);
+
+test.each(ROUTES)(
+  'nesting of 100,000 levels, where the design says nothing of it, goes up from %s as it came',
+  async (route) => {
+    const app = accepting();
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+    for (const body of [
+      `{"stream":false,"of_the_future":${deep},"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`,
+      `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${deep},${objects}],"x":${objects}}],"stream":false}`,
+    ]) {
+      const response = await app.post(route, body);
+      expect(response.status).toBe(200);
+      expect(app.sent.at(-1)?.text === body).toBe(true);
+    }
+  },
+);
+
+test.each(['/messages', '/count-tokens'])(
+  'a refusal of millions of faults costs %s no more than one',
+  async (route) => {
+    const app = accepting();
+    for (const item of ['1', '{}', '{"role":"user","content":7}']) {
+      const messages = `[${`${item},`.repeat(1_000_000)}${item}]`;
+      const started = performance.now();
+      const response = await app.post(route, `{"model":"m","max_tokens":1,"messages":${messages}}`);
+      expect(performance.now() - started).toBeLessThan(3_000);
+      await expectRefusal(app, response, 400, 'invalid_request_error');
+    }
+  },
+);
+
+test('a refusal names the first fault by its path, and never quotes the body', async () => {
+  const app = accepting();
+  const ok = { model: 'm', max_tokens: 1, messages: [{ role: 'user', content: 'x' }] };
+  for (const [body, message] of [
+    [{ ...ok, model: undefined }, 'model: Field required'],
+    [{ ...ok, model: 7 }, 'model: Input should be a valid string'],
+    [{ ...ok, max_tokens: undefined }, 'max_tokens: Field required'],
+    [{ ...ok, max_tokens: -1 }, 'max_tokens: Input should be greater than or equal to 0'],
+    [{ ...ok, max_tokens: 'private words' }, 'max_tokens: Input should be a valid integer'],
+    [{ ...ok, messages: undefined }, 'messages: Field required'],
+    [{ ...ok, messages: [] }, 'messages: at least one message is required'],
+    [{ ...ok, messages: [ok.messages[0], { role: 'user' }] }, 'messages.1.content: Field required'],
+    [{ ...ok, messages: [{ content: 'private words' }] }, 'messages.0.role: Field required'],
+    [{ ...ok, messages: ['private words'] }, 'messages.0: Input should be an object with role and content'],
+    [{ ...ok, stream: 'private words' }, 'stream: Input should be a valid boolean'],
+  ] as const) {
+    expect((await errorOf(await app.post('/messages', body))).message).toBe(message);
+  }
+  for (const text of ['{"model": private words', '"private words"', '["private words"]', 'private words']) {
+    expect((await errorOf(await app.post('/messages', text))).message).not.toContain('private');
+  }
+});
+
+const valid = JSON.stringify(VALID[0]);
+
+test('a body is JSON by its content type, or it is a 415', async () => {
+  const app = accepting();
+  for (const route of ROUTES) {
+    for (const type of [
+      'text/plain',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data; boundary=x',
+      '',
+      'application/jsonx',
+      'json',
+    ]) {
+      const response = await app.post(route, valid, { 'content-type': type });
+      await expectRefusal(app, response, 415, 'invalid_request_error');
+    }
+    const none = await app.fetch(route, { method: 'POST', body: encoder.encode(valid) });
+    await expectRefusal(app, none, 415, 'invalid_request_error');
+  }
+  for (const type of ['application/json', 'Application/JSON; charset=utf-8', 'application/vnd.x+json']) {
+    expect((await app.post('/v1/messages', valid, { 'content-type': type })).status).toBe(200);
+  }
+});
+
+test('a body may be as long as the limit, and not one byte longer, with or without its length said before', async () => {
+  const limit = encoder.encode(valid).length;
+  const piecewise = (bytes: Uint8Array) =>
+    new ReadableStream({
+      start(controller) {
+        for (let at = 0; at < bytes.length; at += 7) controller.enqueue(bytes.slice(at, at + 7));
+        controller.close();
+      },
+    });
+  for (const route of ROUTES) {
+    for (const [bytes, status] of [
+      [limit, 200],
+      [limit - 1, 413],
+    ] as const) {
+      const app = accepting({ MAX_BODY_BYTES: String(bytes) });
+      const body = encoder.encode(valid);
+      const said = await app.post(route, body, { 'content-length': String(limit) });
+      const unsaid = await app.fetch(route, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: piecewise(body),
+      });
+      for (const response of [said, unsaid]) {
+        expect(response.status).toBe(status);
+        if (status === 413) await expectRefusal(app, response, 413, 'request_too_large');
+      }
+    }
+  }
+});
+
+test('a body without end is refused at the limit, not at its end', async () => {
+  const app = accepting({ MAX_BODY_BYTES: '100000' });
+  let pulled = 0;
+  const endless = new ReadableStream({
+    pull(controller) {
+      pulled += 1;
+      controller.enqueue(new Uint8Array(1_000).fill(32));
+    },
+  });
+  const headers = { 'content-type': 'application/json' };
+  const response = await app.fetch('/messages', { method: 'POST', headers, body: endless });
+  await expectRefusal(app, response, 413, 'request_too_large');
+  expect(pulled).toBeLessThan(200);
+});
+
+test('a wrong method is a 405 that names the right ones', async () => {
+  const app = accepting();
+  for (const [route, allow] of [
+    ...ROUTES.map((route) => [route, 'POST'] as const),
+    ...['/models', '/v1/models', '/v1/models/claude-haiku-4-5', '/health'].map((route) => [route, 'GET'] as const),
+  ]) {
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
+      if (method === allow) continue;
+      const response = await app.fetch(route, { method });
+      await expectRefusal(app, response, 405, 'invalid_request_error');
+      expect(response.headers.get('allow')?.split(', ')).toContain(allow);
+    }
+  }
+});
+
+test('an unknown route is a 404, and one of the API that this edge does not have a 501 that forbids retrying', async () => {
+  const app = accepting();
+  for (const route of ['/nope', '/messages/', '/v2/messages', '/api/hello', '/v1', '/%00', '/..%2f..%2fetc']) {
+    await expectRefusal(app, await app.post(route, valid), 404, 'not_found_error');
+  }
+  for (const route of [
+    '/v1/files',
+    '/v1/messages/batches',
+    '/v1/messages/batches/x/cancel',
+    '/v1/x?y',
+    '/v1/messages/',
+  ]) {
+    for (const method of ['GET', 'POST', 'DELETE']) {
+      const response = await app.fetch(route, { method });
+      await expectRefusal(app, response, 501, 'not_supported');
+      expect(response.headers.get('x-should-retry')).toBe('false');
+    }
+  }
+});
+
+test('HEAD of /health is its GET without a body', async () => {
+  const app = accepting();
+  const response = await app.fetch('/health', { method: 'HEAD' });
+  expect(response.status).toBe(200);
+  expect(await response.text()).toBe('');
+  expect(await (await app.fetch('/health')).json()).toEqual({ status: 'ok', upstream: 'anthropic' });
+});
+
+test('any bytes to any route by any method are answered without a server error, and go nowhere', async () => {
+  const app = accepting();
+  const path = fc.oneof(
+    fc.constantFrom(...ROUTES, '/health', '/models', '/v1/models', '/v1/models/x', '/v1/files', '/', '/nope', '/docs'),
+    fc.webPath().map((tail) => `/v1/models${tail}`),
+    fc.stringMatching(/^\/[ -~]{0,20}$/).filter((text) => !text.startsWith('//') && !text.includes('\\')),
+    fc.stringMatching(/^\/v1\/models\/(%[0-9a-f]{2}){1,6}$/),
+  );
+  const method = fc.constantFrom('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS');
+  await fc.assert(
+    fc.asyncProperty(path, method, fc.uint8Array({ maxLength: 40 }), fc.boolean(), async (route, how, bytes, json) => {
+      app.sent.length = 0;
+      const bodiless = how === 'GET' || how === 'HEAD';
+      const headers: Record<string, string> = json ? { 'content-type': 'application/json' } : {};
+      const response = await app.fetch(route, bodiless ? { method: how } : { method: how, headers, body: bytes });
+      if (response.status >= 400) {
+        expect(response.status === 501 || response.status < 500, `${how} ${route}: ${response.status}`).toBe(true);
+        if (how !== 'HEAD') await errorOf(response);
+        expect(app.sent).toHaveLength(0);
+      }
+      expect(response.headers.get('sluice-request-id')).toMatch(/^req_/);
+      if (!/^\/(v1\/)?models/.test(route)) expect(app.sent).toHaveLength(0);
+    }),
+    { numRuns: 3_000 },
+  );
+});

@@ -1,0 +1,229 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { readFaults } from '../../src/simulator/faults.ts';
+import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
+
+const api = simulated({ faults: true });
+const body = asking('Hello', { stream: true });
+
+function faulty(fault: string, of: unknown = body): Promise<Response> {
+  return api(post(of, { 'sluice-simulate': fault }));
+}
+
+/** What could be read of a body, and the error that it ended with. */
+async function read(response: Response): Promise<{ text: string; sizes: number[]; error: unknown }> {
+  const decoder = new TextDecoder();
+  const sizes: number[] = [];
+  let text = '';
+  try {
+    for await (const chunk of response.body ?? []) {
+      sizes.push(chunk.byteLength);
+      text += decoder.decode(chunk, { stream: true });
+    }
+    return { text, sizes, error: undefined };
+  } catch (error) {
+    return { text, sizes, error };
+  }
+}
+
+const whole = await read(await api(post(body)));
+const wholeBytes = new TextEncoder().encode(whole.text).byteLength;
+// Ids are new in every answer; their length is not.
+const masked = (text: string): string => text.replace(/msg_\w+/g, 'msg');
+
+describe('faults', () => {
+  it('are ignored unless they are allowed', async () => {
+    const answer = await simulated()(post(asking('Hi'), { 'sluice-simulate': 'status=529; nonsense' }));
+    expect(answer.status).toBe(200);
+  });
+
+  it.each([
+    [400, 'invalid_request_error'],
+    [401, 'authentication_error'],
+    [402, 'billing_error'],
+    [403, 'permission_error'],
+    [404, 'not_found_error'],
+    [409, 'conflict_error'],
+    [413, 'request_too_large'],
+    [429, 'rate_limit_error'],
+    [500, 'api_error'],
+    [503, 'api_error'],
+    [504, 'timeout_error'],
+    [529, 'overloaded_error'],
+  ])('answer the status %i as the API does, on every route', async (status, type) => {
+    const headers = { 'sluice-simulate': `status=${status}; retry-after=2; retry-after-ms=1500; should-retry=false` };
+    for (const request of [
+      post(body, headers),
+      post(asking('x'), headers, '/v1/messages/count_tokens'),
+      get('/v1/models', headers),
+    ]) {
+      const answer = await api(request);
+      expect(answer.headers.get('retry-after')).toBe('2');
+      expect(answer.headers.get('retry-after-ms')).toBe('1500');
+      expect(answer.headers.get('x-should-retry')).toBe('false');
+      expect(await refusal(answer)).toMatchObject({ status, type });
+    }
+  });
+
+  it('lose the network as fetch does', async () => {
+    await expect(faulty('network')).rejects.toBeInstanceOf(TypeError);
+  });
+
+  it('hold for so many requests of a key, and then no more', async () => {
+    const statuses = async (key: string): Promise<number[]> => {
+      const seen: number[] = [];
+      for (let i = 0; i < 4; i++) seen.push((await faulty(`status=529; times=2; key=${key}`)).status);
+      return seen;
+    };
+    expect(await statuses('a')).toEqual([529, 529, 200, 200]);
+    expect(await statuses('b')).toEqual([529, 529, 200, 200]);
+    const client = clientOf(api, { 'sluice-simulate': 'status=529; retry-after-ms=1; times=2; key=sdk' });
+    const answer = await client.messages.create(
+      { model, max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] },
+      { maxRetries: 2 },
+    );
+    expect(answer.type).toBe('message');
+  });
+
+  it('cut or end a stream after exactly so many bytes, at every byte', async () => {
+    for (let bytes = 0; bytes <= wholeBytes; bytes += 37) {
+      const cut = await read(await faulty(`cut-bytes=${bytes}`));
+      const ended = await read(await faulty(`end-bytes=${bytes}; split=random`));
+      for (const { text, sizes } of [cut, ended]) {
+        expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(bytes);
+        expect(masked(whole.text).startsWith(masked(text).slice(0, -30))).toBe(true);
+      }
+      expect(cut.error).toBeInstanceOf(Error);
+      expect(ended.error).toBeUndefined();
+    }
+  });
+
+  it('cut or end a stream after so many events', async () => {
+    const { length } = eventsOf(whole.text);
+    for (let count = 0; count <= length; count++) {
+      const cut = await read(await faulty(`cut-events=${count}`));
+      const ended = await read(await faulty(`end-events=${count}`));
+      expect(eventsOf(cut.text)).toHaveLength(count);
+      expect(eventsOf(ended.text)).toHaveLength(count);
+      expect(cut.error).toBeInstanceOf(Error);
+      expect(ended.error).toBeUndefined();
+    }
+  });
+
+  it('are typed errors for the official client', async () => {
+    const stream = clientOf(api, { 'sluice-simulate': 'cut-events=5' }).messages.stream({
+      model,
+      max_tokens: 50,
+      messages: [{ role: 'user', content: 'Hi' }],
+    });
+    await expect(stream.finalMessage()).rejects.toThrow();
+  });
+
+  it('fall silent after so many events, until the caller leaves', async () => {
+    const reader = (await faulty('silence-after=3')).body?.getReader();
+    const first = await reader?.read();
+    expect(eventsOf(new TextDecoder().decode(first?.value))).toHaveLength(3);
+    const next = await Promise.race([
+      reader?.read(),
+      new Promise((resolve) => setTimeout(() => resolve('silence'), 30)),
+    ]);
+    expect(next).toBe('silence');
+    await reader?.cancel();
+  });
+
+  it('start slowly', async () => {
+    const before = performance.now();
+    await faulty('slow-start=40');
+    expect(performance.now() - before).toBeGreaterThan(35);
+    await expect(
+      api(new Request(post(body, { 'sluice-simulate': 'slow-start=60000' }), { signal: AbortSignal.timeout(20) })),
+    ).rejects.toThrow();
+  });
+
+  it('divide a body into chunks of any size, and change nothing else', async () => {
+    for (const split of ['1', '7', 'random']) {
+      const { text, sizes } = await read(await faulty(`split=${split}`));
+      expect(masked(text)).toBe(masked(whole.text));
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(split === 'random' ? 16 : Number(split));
+    }
+  });
+
+  it('flush each event by itself', async () => {
+    const { text, sizes } = await read(await faulty('flush'));
+    expect(masked(text)).toBe(masked(whole.text));
+    expect(sizes).toHaveLength(eventsOf(text).length);
+  });
+
+  it('break the JSON of one event', async () => {
+    const { text } = await read(await faulty('malformed=4'));
+    const events = text.split('\n\n').filter((event) => event !== '');
+    const broken = events.filter((event) => {
+      try {
+        JSON.parse(event.split('\ndata: ')[1] ?? '');
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    expect(broken).toEqual([events[3]]);
+    expect(events).toHaveLength(eventsOf(whole.text).length);
+  });
+
+  it('work on JSON answers too', async () => {
+    const json = asking('Hello');
+    expect((await read(await faulty('cut-bytes=40', json))).text).toHaveLength(40);
+    expect((await read(await faulty('cut-events=0', json))).error).toBeInstanceOf(Error);
+    const { text, error } = await read(await faulty('malformed=1', json));
+    expect(() => JSON.parse(text)).toThrow();
+    expect(error).toBeUndefined();
+  });
+
+  it.each(['refusal', 'pause_turn', 'model_context_window_exceeded', 'max_tokens', 'end_turn'])(
+    'end an answer with %s',
+    async (reason) => {
+      const client = clientOf(api, { 'sluice-simulate': `stop-reason=${reason}` });
+      const answer = await client.messages.create({
+        model,
+        max_tokens: 900,
+        messages: [{ role: 'user', content: 'Hi' }],
+      });
+      expect(answer.stop_reason).toBe(reason);
+      expect(answer.stop_details?.type).toBe(reason === 'refusal' ? 'refusal' : undefined);
+      expect(answer.content).toHaveLength(1);
+    },
+  );
+
+  it('answer exactly the text that is given', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.string({ unit: 'grapheme', maxLength: 60 }), async (text) => {
+        const answer = await faulty(`answer=${encodeURIComponent(text)}`, asking('Hi'));
+        const { content } = await answer.json<{ content: unknown[] }>();
+        expect(content).toEqual(text === '' ? [] : [{ type: 'text', text }]);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it.each([
+    'status=200',
+    'status=abc',
+    'split=0',
+    'stop-reason=tired',
+    'answer=%E0%A4%A',
+    'cut-bytes=-1',
+    'tps=fast',
+    'nonsense',
+    'network=1',
+    'times',
+    '__proto__=1',
+  ])('that do not exist are a 400 that names them: %s', async (fault) => {
+    const { status, message } = await refusal(await faulty(fault));
+    expect(status).toBe(400);
+    expect(message).toContain(fault.split('=')[0]);
+  });
+
+  it('are read in any order, with any space between', () => {
+    expect(readFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, retryAfter: '1', flush: true });
+    expect(readFaults('')).toEqual({});
+  });
+});

@@ -1,0 +1,113 @@
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { onTestFinished, vi } from 'vitest';
+import { createApp } from '../../src/app.ts';
+
+/** A request that has reached the upstream. */
+export interface Sent {
+  method: string;
+  url: URL;
+  headers: Headers;
+  body: Uint8Array;
+  text: string;
+}
+
+/** The app in development mode, with a `fetch` of the test's own in place of the upstream. */
+export interface TestApp {
+  sent: Sent[];
+  /** The log lines, once everything that a request started has ended. */
+  log: Record<string, unknown>[];
+  fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** Sends JSON; a string or bytes go as they are. */
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
+  /** Waits for what goes on behind the answers. */
+  settled(): Promise<void>;
+}
+
+export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
+
+/**
+ * @param answer what the upstream says
+ * @param vars settings besides those of development with a key
+ */
+export function testApp(
+  answer: (sent: Sent) => Response | Promise<Response>,
+  vars: Record<string, string> = {},
+): TestApp {
+  const sent: Sent[] = [];
+  const log: Record<string, unknown>[] = [];
+  const console = vi.spyOn(globalThis.console, 'log').mockImplementation((line: string) => {
+    log.push(JSON.parse(line) as Record<string, unknown>);
+  });
+  onTestFinished(() => console.mockRestore());
+  const app = createApp({
+    fetch: async (url, init) => {
+      const body = new Uint8Array(await new Response(init.body ?? '').arrayBuffer());
+      const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(body);
+      const one = { method: init.method ?? '', url: new URL(url), headers: new Headers(init.headers), body, text };
+      sent.push(one);
+      return answer(one);
+    },
+  });
+  const settings = { ...env, MODE: 'development', ANTHROPIC_API_KEY: TEST_KEY, UPSTREAM: 'anthropic', ...vars };
+  let contexts: ExecutionContext[] = [];
+  const fetch = async (path: string, init?: RequestInit) => {
+    const context = createExecutionContext();
+    contexts.push(context);
+    return await app.fetch(new Request(`http://localhost:8787${path}`, init), settings, context);
+  };
+  return {
+    sent,
+    log,
+    fetch,
+    post: (path, body, headers) =>
+      fetch(path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+      }),
+    settled: async () => {
+      const waiting = contexts;
+      contexts = [];
+      for (const context of waiting) await waitOnExecutionContext(context);
+    },
+  };
+}
+
+/** A body that comes in these pieces and then ends, breaks or falls silent, as one from the network would. */
+export function bodyOf(
+  pieces: readonly (string | Uint8Array)[],
+  end: 'end' | 'cut' | 'silence' = 'end',
+): ReadableStream<Uint8Array> {
+  const rest = pieces.map((piece) => (typeof piece === 'string' ? new TextEncoder().encode(piece) : piece));
+  return new ReadableStream(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        const piece = rest.shift();
+        if (piece) return controller.enqueue(piece);
+        if (end === 'silence') return await new Promise(() => {});
+        // A break comes behind the bytes, which the stream would drop if its readers had not taken them yet.
+        if (end === 'cut') await new Promise((resolve) => setTimeout(resolve, 50));
+        if (end === 'cut') return controller.error(new Error('connection reset'));
+        controller.close();
+        controller.byobRequest?.respond(0);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+/** The `error` of a response in Anthropic's envelope; anything else fails the test. */
+export async function errorOf(response: Response): Promise<{ type: string; message: string; request_id: string }> {
+  const text = await response.text();
+  const { type, error, request_id } = JSON.parse(text) as {
+    type?: unknown;
+    error?: { type?: unknown; message?: unknown };
+    request_id?: unknown;
+  };
+  if (type !== 'error' || typeof error?.type !== 'string' || typeof error.message !== 'string') {
+    throw new Error(`no envelope: ${text}`);
+  }
+  return { type: error.type, message: error.message, request_id: String(request_id) };
+}

@@ -1,0 +1,64 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
+import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
+
+/** The built Worker in workerd, as it would be deployed, and what it logged. */
+export interface Edge {
+  url: string;
+  log: Record<string, unknown>[];
+  stop(): Promise<void>;
+}
+
+/**
+ * Builds the Worker as `wrangler deploy` does.
+ *
+ * @returns the code of its only module
+ */
+export async function buildWorker(): Promise<string> {
+  const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
+  try {
+    await promisify(execFile)(
+      process.execPath,
+      [join(root, 'node_modules/wrangler/bin/wrangler.js'), 'deploy', '--dry-run', '--outdir', outdir],
+      { cwd: root, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
+    );
+    return await readFile(join(outdir, 'index.js'), 'utf8');
+  } finally {
+    await rm(outdir, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Starts workerd with the built Worker.
+ *
+ * @param vars settings besides those of wrangler.toml; `.dev.vars` is not read
+ */
+export async function startEdge(script: string, vars: Record<string, string>, persist?: string): Promise<Edge> {
+  const { modulesRules: _, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
+  const log: Record<string, unknown>[] = [];
+  const miniflare = new Miniflare({
+    ...convertV4MiniflareOptions({
+      ...configured,
+      name: 'sluice',
+      modules: true,
+      script,
+      bindings: { ...config.vars, ...vars },
+      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+      handleStructuredLogs: ({ message }) => {
+        if (message.startsWith('{')) log.push(JSON.parse(message) as Record<string, unknown>);
+      },
+      cf: false,
+    }),
+    ...(persist === undefined ? {} : { resourcePersistencePath: persist }),
+  });
+  const { origin } = await miniflare.unsafeGetDirectURL();
+  return { url: origin, log, stop: () => miniflare.dispose() };
+}

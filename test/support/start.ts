@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const READY_MS = 45_000;
+
+/** The product as a person starts it. */
+export interface Started {
+  url: string;
+  output(): string;
+  /** Ends everything that was started, as Ctrl+C does, or as a power cut does. */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+}
+
+/**
+ * Runs `npm start` on a port and a state of its own, and waits until it says that it is ready.
+ *
+ * @param args what follows `npm start --`
+ */
+export async function npmStart(args: string[] = []): Promise<Started> {
+  const port = await freePort();
+  const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
+  const child = spawn('npm', ['start', '--', '--port', String(port), '--persist-to', state, ...args], {
+    cwd: root,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (piece: Buffer) => (output += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (output += piece.toString()));
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const stop = async (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM') => {
+    // The whole group: killing the outer process alone would leave the server on its port.
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal);
+    await exited;
+    await rm(state, { recursive: true, force: true });
+  };
+  const deadline = Date.now() + READY_MS;
+  while (!output.includes('Sluice is ready on')) {
+    if (Date.now() > deadline || child.exitCode !== null) {
+      await stop('SIGKILL');
+      throw new Error(`npm start did not get ready:\n${output}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return { url: `http://localhost:${port}`, output: () => output, stop };
+}
+
+/** @returns a port on which nothing listens. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+      .once('error', reject)
+      .listen(0, 'localhost', () => {
+        const address = probe.address();
+        probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+      });
+  });
+}

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
-import { parseSettings } from '../src/env.ts';
+import { parseSettings } from '../src/settings.ts';
 import { addDevVar, readDevVars } from './dev-vars.ts';
 
 const DEFAULT_PORT = 8787;

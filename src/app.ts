@@ -4,14 +4,18 @@ import { createMiddleware } from 'hono/factory';
 import { authenticate } from './auth/authenticate.ts';
 import { isLoopback, loopbackOnly } from './auth/loopback.ts';
 import type { Fetch } from './claude/upstream.ts';
-import { type AppEnv, settingsOf } from './env.ts';
+import type { AppEnv } from './env.ts';
 import { ApiError, DO_NOT_RETRY, errorResponse, methodNotAllowed, notFound, toApiError } from './errors.ts';
-import { LogEntry } from './log.ts';
+import { LogEntry, type LogLine } from './log.ts';
 import { createRequestId } from './request-id.ts';
+import { accountsRoutes } from './routes/accounts.ts';
 import { countTokensRoutes } from './routes/count-tokens.ts';
 import { healthRoutes } from './routes/health.ts';
 import { messagesRoutes } from './routes/messages.ts';
 import { modelsRoutes } from './routes/models.ts';
+import { tokensRoutes } from './routes/tokens.ts';
+import { usageRoutes } from './routes/usage.ts';
+import { settingsOf } from './settings.ts';
 
 export interface AppOptions {
   /** Takes the place of `fetch` for everything that goes to the Claude API. */
@@ -55,6 +59,9 @@ const EXPOSED_HEADERS = [
   'sluice-turn',
 ];
 
+/** Everything that needs a credential. (`/models/*` is `/models` as well.) */
+const PRIVATE = ['/messages', '/count-tokens', '/models/*', '/v1/*', '/accounts/*', '/tokens', '/usage/*'];
+
 const PREFLIGHT_SECONDS = 3_600;
 
 /**
@@ -71,10 +78,13 @@ export function createApp(options: AppOptions = {}) {
   });
   app.use(identify, loopbackOnly, allowOrigins);
   app.route('/', healthRoutes(options.fetch));
-  for (const path of ['/messages', '/count-tokens', '/models/*', '/v1/*']) app.use(path, authenticate);
+  for (const path of PRIVATE) app.use(path, authenticate);
   app.route('/', messagesRoutes(options.fetch));
   app.route('/', countTokensRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
+  app.route('/', accountsRoutes());
+  app.route('/', tokensRoutes());
+  app.route('/', usageRoutes());
   app.notFound((c) => {
     const allowed = allowedMethods(app, c.req.path);
     if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
@@ -106,6 +116,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   c.res.headers.set('sluice-request-id', requestId);
   if (!c.res.headers.has('request-id')) c.res.headers.set('request-id', requestId);
   entry.line.status = c.res.status;
+  entry.line.limited_by = (c.res.headers.get('sluice-limited-by') as LogLine['limited_by']) ?? undefined;
   entry.end();
   resolve();
 });

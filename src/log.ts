@@ -26,6 +26,11 @@ export class LogEntry {
     this.line = { request_id: requestId, method, route };
   }
 
+  /** @returns milliseconds since the request came. */
+  elapsed(): number {
+    return Date.now() - this.#started;
+  }
+
   /** Something goes on after the headers have been answered: it must call `end` as well. */
   begin(): void {
     this.#running += 1;
@@ -35,7 +40,7 @@ export class LogEntry {
   end(): void {
     this.#running -= 1;
     if (this.#running > 0) return;
-    this.line.ms = Date.now() - this.#started;
+    this.line.ms = this.elapsed();
     console.log(JSON.stringify(this.line));
   }
 }

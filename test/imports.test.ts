@@ -20,7 +20,7 @@ const ORDER = [
   'simulator',
 ];
 /** What every room may use. */
-const EVERYWHERE = new Set(['errors', 'env', 'log', 'request-id']);
+const EVERYWHERE = new Set(['errors', 'env', 'settings', 'log', 'request-id']);
 /** What a room may use although it stands above it. */
 const ALSO: Readonly<Record<string, readonly string[]>> = { routes: ['auth'], playground: ['client'] };
 
@@ -78,7 +78,7 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   if (EVERYWHERE.has(used) || ALSO[room]?.includes(used)) return undefined;
   if (EVERYWHERE.has(room)) {
     // The settings are parsed into what the rooms below work with.
-    return ['claude', 'schemas'].includes(used) && room === 'env' ? undefined : 'what all use uses none of the rooms';
+    return ['claude', 'schemas'].includes(used) && room === 'settings' ? undefined : 'what all use uses none of the rooms';
   }
   if (room === 'playground' || used === 'playground' || used === 'client') {
     return room === 'app' || room === 'index' || room === 'routes' ? undefined : 'only the app shows the playground';

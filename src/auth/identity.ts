@@ -26,5 +26,6 @@ export const MAX_ACCOUNT_CHARACTERS = 128;
 
 /** @returns whether a string can name an account. */
 export function isAccount(name: unknown): name is string {
-  return typeof name === 'string' && name.length >= 1 && name.length <= MAX_ACCOUNT_CHARACTERS;
+  // A lone surrogate becomes the replacement character in an object's name: two accounts would be one.
+  return typeof name === 'string' && name.length >= 1 && name.length <= MAX_ACCOUNT_CHARACTERS && name.isWellFormed();
 }

@@ -6,8 +6,8 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose';
-import type { Settings } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import type { Settings } from '../settings.ts';
 import { type Identity, isAccount, type VerifiedToken } from './identity.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 import { TOKEN_ALGORITHM } from './tokens.ts';

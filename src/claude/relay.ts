@@ -1,5 +1,5 @@
-import type { Settings } from '../env.ts';
 import { ApiError, errorEvent, upstreamRefusedKey } from '../errors.ts';
+import type { Settings } from '../settings.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { headersDown, headersUp } from './headers.ts';
 import { redirected, send } from './send.ts';
@@ -21,6 +21,8 @@ export interface Outcome extends Report {
   status: number | undefined;
   end: 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
   upstream_request_id: string | undefined;
+  /** Whether anything went up: a caller can leave before. */
+  sent: boolean;
   /** From the request to the first byte of a stream, or to the headers of another answer. */
   ttft_ms: number;
 }
@@ -69,7 +71,11 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers.set('sluice-simulate', simulate);
 
-  const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
+  const observed: Pick<Outcome, 'status' | 'upstream_request_id' | 'sent'> = {
+    status: undefined,
+    upstream_request_id: undefined,
+    sent: !controller.signal.aborted,
+  };
   const finish = (report: Report, end: Outcome['end'], firstByte: number) =>
     options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
 
@@ -86,8 +92,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     }
     const body = await readWhole(response, settings.STREAM_IDLE_MS, controller);
     const json = parseObject(body);
-    const answer = wholeAnswer(response, body, json !== undefined, options.requestId);
-    finish(reportOf(json, body.length), response.ok ? 'complete' : 'error', Date.now());
+    const report = reportOf(json, body.length);
+    const readable = json !== undefined && (response.ok || report.error_type !== undefined);
+    const answer = wholeAnswer(response, body, readable, options.requestId);
+    finish(report, response.ok ? 'complete' : 'error', Date.now());
     return answer;
   } catch (thrown) {
     const refused = observed.status !== undefined && observed.status >= 300;
@@ -123,34 +131,31 @@ function relayStream(
     const whole = await pipe;
     const read = await (whole ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
     const firstByte = read?.firstByte ?? Date.now();
-    if (signal.aborted || !read) {
-      controller.abort(callerLeft());
-      finish(reader.report, 'client_gone', firstByte);
-      return;
-    }
-    const report = reader.wholeReport;
-    if (report) {
-      const remark = finish(report, 'complete', firstByte);
-      await writeLastWords(writable, remark === undefined ? '' : `: ${remark}\n\n`, signal);
-      return;
-    }
     let words = '';
-    if (!reader.ended) {
-      const completed = completion(reader.end);
-      if (completed !== undefined) {
-        words = completed;
-        reader.complete(completed);
+    try {
+      const wholeReport = reader.wholeReport;
+      if (wholeReport) {
+        words = comment(finish(wholeReport, 'complete', firstByte));
+      } else {
+        const completed = read && !reader.ended ? completion(reader.end) : undefined;
+        if (completed !== undefined) reader.complete(completed);
+        words = completed ?? '';
+        if (reader.ended) {
+          const { report } = reader;
+          const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
+          if (report.completed && reader.end.atBoundary) words += comment(remark);
+        } else if (signal.aborted || !read) {
+          controller.abort(callerLeft());
+          finish(reader.report, 'client_gone', firstByte);
+        } else {
+          const silent = controller.signal.aborted;
+          words += cutEnding(reader.end, errorEvent(cutError(silent), options.requestId));
+          finish(reader.report, silent ? 'silent' : 'cut', firstByte);
+        }
       }
+    } finally {
+      await writeLastWords(writable, words, signal);
     }
-    if (reader.ended) {
-      const remark = finish(reader.report, reader.report.completed ? 'complete' : 'error', firstByte);
-      if (remark !== undefined && reader.end.atBoundary) words += `: ${remark}\n\n`;
-    } else {
-      const silent = controller.signal.aborted;
-      words += cutEnding(reader.end, errorEvent(cutError(silent), options.requestId));
-      finish(reader.report, silent ? 'silent' : 'cut', firstByte);
-    }
-    await writeLastWords(writable, words, signal);
   };
   options.waitUntil(conclude());
 
@@ -226,6 +231,10 @@ async function writeLastWords(writable: WritableStream, words: string, signal: A
 /** The caller has left in the meantime; there is nobody to tell. */
 function ignoreGone(): void {}
 
+function comment(remark: string | undefined): string {
+  return remark === undefined ? '' : `: ${remark}\n\n`;
+}
+
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
 async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
   if (!response.body) return new Uint8Array(0);
@@ -256,14 +265,14 @@ async function readWhole(response: Response, idleMs: number, controller: AbortCo
 }
 
 /** @throws ApiError for what the caller must not see as it is, or what is no whole JSON */
-function wholeAnswer(response: Response, body: Uint8Array, json: boolean, requestId: string): Response {
+function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, requestId: string): Response {
   const { status } = response;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
-  if (response.ok && !json) throw cutError(false);
+  if (response.ok && !readable) throw cutError(false);
   const headers = headersDown(response.headers);
   if (status === 429) headers.set('sluice-limited-by', 'upstream');
-  if (json) return new Response(body, { status, headers });
+  if (readable) return new Response(body, { status, headers });
   // Not the API's words but those of something before it: the envelope is what clients can read.
   headers.set('content-type', 'application/json');
   const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };

@@ -1,5 +1,5 @@
-import type { Settings } from '../env.ts';
 import { misconfigured } from '../errors.ts';
+import type { Settings } from '../settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
 
 /** How a request goes up: `fetch`, or whatever stands in its place. */

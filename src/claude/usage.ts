@@ -107,6 +107,8 @@ export class UsageReader {
     const deltaEnd = tail.length - MESSAGE_STOP.length;
     const delta = tail.slice(deltaStart + MESSAGE_DELTA.length, deltaEnd);
     if (!head.startsWith(MESSAGE_START) || deltaStart < 0 || !tail.endsWith(MESSAGE_STOP)) return undefined;
+    // What only an earlier one says would be lost.
+    if (tail.indexOf(MESSAGE_DELTA) !== deltaStart) return undefined;
     // The data of each is one line, then its empty line; behind the second nothing else stands before the end.
     if (head[startEnd + 1] !== '\n' || delta.indexOf('\n') !== delta.length - 1) return undefined;
     this.#event = 'message_start';

@@ -1,39 +1,53 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
 import { inputCosts } from '../claude/cost.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
+import { ApiError } from '../errors.ts';
+import { admitCount } from '../objects/metering.ts';
 import { type CountAnswer, countAnswer } from '../schemas/counts.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
-import { bodyUp, logOutcome, refuseExtensions } from './messages.ts';
+import { bodyUp, logOutcome, refuseExtensions, withoutRepetition } from './messages.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post('/count-tokens', (c) => answer(c, fetchUpstream))
-    .post('/v1/messages/count_tokens', (c) => answer(c, fetchUpstream));
+    .post('/count-tokens', requireScope('messages'), (c) => answer(c, fetchUpstream))
+    .post('/v1/messages/count_tokens', requireScope('messages'), (c) => answer(c, fetchUpstream));
 }
 
 async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
-  const { settings, requestId, entry } = c.var;
+  const settings = c.get('settings');
+  const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
-  const body = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
+  const body = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
   const request = check(countRequest, body.json);
   refuseExtensions(c.req.raw.headers, body.json);
   const name = settings.models.resolve(request.model);
-  entry.line.model = name;
+  c.get('entry').line.model = name.slice(0, 128);
+  const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  const standing = await admitCount({
+    requestId,
+    route: 'count-tokens',
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    model: name,
+    waitUntil,
+  });
+  const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const response = await relay(
-    {
-      path: '/v1/messages/count_tokens',
-      body: bodyUp(body, name === request.model ? {} : { model: JSON.stringify(name) }),
-      caller: c.req.raw,
-    },
-    { upstream, settings, requestId, waitUntil: (work) => c.executionCtx.waitUntil(work), onEnd: logOutcome(c) },
+    { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c) },
   );
+  for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
   if (!response.ok) return response;
-  const counted = check(countAnswer.pick({ input_tokens: true }), await response.json());
+  const counted = countAnswer.pick({ input_tokens: true }).safeParse(await response.json()).data;
+  if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
   const model = settings.models.find(name);
   const meaning: CountAnswer = {
     ...counted,

@@ -1,41 +1,72 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
-import { cost, toUsd } from '../claude/cost.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { type Outcome, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { formatUsd } from '../objects/limit-headers.ts';
+import { admit } from '../objects/metering.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { messagesRequest } from '../schemas/messages.ts';
 
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
 export function messagesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post('/messages', (c) => answer(c, true, fetchUpstream))
-    .post('/v1/messages', (c) => answer(c, false, fetchUpstream));
+    .post('/messages', requireScope('messages'), (c) => answer(c, true, fetchUpstream))
+    .post('/v1/messages', requireScope('messages'), (c) => answer(c, false, fetchUpstream));
 }
 
 async function answer(c: Context<AppEnv>, streamByDefault: boolean, fetchUpstream?: Fetch): Promise<Response> {
-  const { settings, requestId, entry } = c.var;
+  const settings = c.get('settings');
+  const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
-  const body = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
+  const body = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
   const request = check(messagesRequest, body.json);
   refuseExtensions(c.req.raw.headers, body.json);
   const model = settings.models.resolve(request.model);
+  c.get('entry').line.model = model.slice(0, 128);
+  const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  const meter = await admit({
+    requestId,
+    route: 'messages',
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    upstream,
+    body,
+    model,
+    headers: c.req.raw.headers,
+    waitUntil,
+  });
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
   if (streamByDefault && request.stream === undefined) changes.stream = 'true';
-  entry.line.model = model;
+  if (meter.maxTokens !== undefined) changes.max_tokens = String(meter.maxTokens);
+  const log = logOutcome(c);
+  let price: string | undefined;
   const response = await relay(
+    { path: '/v1/messages', body: bodyUp(body, changes), caller: c.req.raw },
     {
-      path: '/v1/messages',
-      body: bodyUp(body, changes),
-      caller: c.req.raw,
+      upstream,
+      settings,
+      requestId,
+      waitUntil,
+      onEnd: (outcome) => {
+        const { nanodollars, done } = meter.settle(outcome, { ms: c.get('entry').elapsed() });
+        log(outcome, nanodollars);
+        waitUntil(done);
+        price = formatUsd(nanodollars);
+        return `sluice-cost-usd=${price}`;
+      },
     },
-    { upstream, settings, requestId, waitUntil: (work) => c.executionCtx.waitUntil(work), onEnd: logOutcome(c) },
   );
+  for (const [name, value] of Object.entries(meter.headers)) response.headers.set(name, value);
+  if (price !== undefined && response.ok) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
@@ -55,28 +86,29 @@ export function refuseExtensions(headers: Headers, body: Readonly<Record<string,
   }
 }
 
-/** @returns the caller's own bytes, unless something in them must change. */
-export function bodyUp(body: JsonBody, changes: Record<string, string>): Uint8Array | string {
-  const single = withoutRepeatedKeys(body.text, body.json);
-  if (Object.keys(changes).length > 0) return edit(single, changes);
-  return single === body.text ? body.bytes : single;
+/** @returns a body of which the upstream cannot read another member than was judged here. */
+export function withoutRepetition(body: JsonBody): JsonBody {
+  const text = withoutRepeatedKeys(body.text, body.json);
+  return text === body.text ? body : { ...body, text, bytes: new TextEncoder().encode(text) };
 }
 
-/** @returns what fills the log line with what the answer told, once it has ended. */
-export function logOutcome(c: Context<AppEnv>): (outcome: Outcome) => undefined {
-  const { entry, settings } = c.var;
+/** @returns the caller's own bytes, unless something in them must change. */
+export function bodyUp(body: JsonBody, changes: Record<string, string>): Uint8Array | string {
+  return Object.keys(changes).length > 0 ? edit(body.text, changes) : body.bytes;
+}
+
+/** @returns what fills the log line with what the answer told, once it has ended, and lets it be written. */
+export function logOutcome(c: Context<AppEnv>): (outcome: Outcome, nanodollars?: Nanodollars) => undefined {
+  const entry = c.get('entry');
   entry.begin();
-  return (outcome) => {
+  return ({ usage, model, end, error_type, upstream_request_id, ttft_ms }, nanodollars) => {
     const { line } = entry;
-    const { usage } = outcome;
-    line.model = outcome.model ?? line.model;
-    line.upstream_request_id = outcome.upstream_request_id;
-    line.ttft_ms = outcome.ttft_ms;
-    if (outcome.end !== 'complete') line.error_type = outcome.error_type ?? `upstream_${outcome.end}`;
-    if (outcome.status === 429) line.limited_by = 'upstream';
+    line.model = model ?? line.model;
+    line.upstream_request_id = upstream_request_id;
+    line.ttft_ms = ttft_ms;
+    if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
+    if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
     if (usage) {
-      const { row } = settings.models.price(outcome.model ?? '');
-      line.cost_usd = toUsd(cost(usage, row, { priceOf: (model) => settings.models.price(model).row }));
       line.tokens = {
         input: usage.input_tokens ?? 0,
         output: usage.output_tokens ?? 0,

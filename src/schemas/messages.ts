@@ -47,5 +47,3 @@ export const messagesRequest = z.looseObject(fields);
 
 /** The same for the count routes, where `max_tokens` says nothing. */
 export const countRequest = z.looseObject({ ...fields, max_tokens: maxTokens.optional() });
-
-export type MessagesRequest = z.output<typeof messagesRequest>;

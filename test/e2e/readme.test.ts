@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { settingsSchema } from '../../src/env.ts';
+import { settingsSchema } from '../../src/settings.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

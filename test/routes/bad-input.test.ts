@@ -256,6 +256,14 @@ test('a refusal names the first fault by its path, and never quotes the body', a
 
 const valid = JSON.stringify(VALID[0]);
 
+test('a byte order mark, or text that is not UTF-8, is no JSON', async () => {
+  const app = accepting();
+  const latin1 = Uint8Array.from(valid.replace('Héllo 🌍', 'Hé'), (character) => character.charCodeAt(0));
+  for (const body of [`\ufeff${valid}`, latin1, `${valid}\u0000`]) {
+    await expectRefusal(app, await app.post('/v1/messages', body), 400, 'invalid_request_error');
+  }
+});
+
 test('a body is JSON by its content type, or it is a 415', async () => {
   const app = accepting();
   for (const route of ROUTES) {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseSettings, settingsSchema } from '../src/env.ts';
 import { ApiError } from '../src/errors.ts';
+import { parseSettings, settingsSchema } from '../src/settings.ts';
 
 /** The error that these settings raise, which must be the operator's. */
 function refusal(env: Record<string, unknown>): ApiError {

@@ -1,0 +1,350 @@
+import type { Identity } from '../auth/identity.ts';
+import { type Bound, boundOf } from '../claude/bound.ts';
+import { cost, type Nanodollars, type Usage } from '../claude/cost.ts';
+import { edit } from '../claude/edit.ts';
+import { headersUp } from '../claude/headers.ts';
+import type { Outcome } from '../claude/relay.ts';
+import { send } from '../claude/send.ts';
+import type { Upstream } from '../claude/upstream.ts';
+import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import type { JsonBody } from '../schemas/json.ts';
+import type { Settings } from '../settings.ts';
+import { listAccount } from '../store/accounts.ts';
+import type { Account, Answer, Ask } from './account.ts';
+import { refusalError, standingHeaders } from './limit-headers.ts';
+import { type AccountBinding, accountStub } from './namespace.ts';
+import type { Settled, Settlement } from './settlement.ts';
+
+export interface MeterRequest {
+  requestId: string;
+  /** The route's name in the ledger. */
+  route: string;
+  identity: Identity;
+  accounts: AccountBinding;
+  /** Where the list of accounts is kept. */
+  store: KVNamespace;
+  settings: Settings;
+  upstream: Upstream;
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The model's id as the upstream knows it. */
+  model: string;
+  /** The headers as they will go up, but for the credential. */
+  headers: Headers;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  /** What the input comes to at the most, in tokens, where the caller knows it. */
+  count?: number | undefined;
+  /** Keeps work alive that nobody waits for. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** An admitted request: what it may do, and how it is settled. */
+export interface Meter {
+  /** What `max_tokens` must be lowered to; undefined where it may stay. */
+  maxTokens: number | undefined;
+  /** For the response: where the account stands. */
+  headers: Record<string, string>;
+  /** Replaces the hold by what the request cost. Safe to be called again. */
+  settle(outcome: Outcome, extra?: Partial<Settlement>): { nanodollars: Nanodollars; done: Promise<Settled> };
+  /** Says that the request still runs, at which stage. */
+  renew(stage?: string): Promise<boolean>;
+}
+
+/** What counts tokens takes of a Messages request; it refuses the rest. */
+const COUNTED: ReadonlySet<string> = new Set([
+  'messages',
+  'model',
+  'system',
+  'tools',
+  'tool_choice',
+  'thinking',
+  'output_config',
+  'output_format',
+  'cache_control',
+  'context_management',
+  'mcp_servers',
+  'speed',
+]);
+const COUNT_TIMEOUT_MS = 20_000;
+const SETTLE_TRIES = 4;
+const FIRST_PAUSE_MS = 100;
+
+/**
+ * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
+ * can show that it fits.
+ *
+ * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached,
+ * 503 while the account's object cannot be reached
+ */
+export async function admit(request: MeterRequest): Promise<Meter> {
+  const { settings, body, model } = request;
+  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers) };
+  const ask = { ...askOf(request), model: settings.models.find(model)?.id ?? model };
+  const named = { ...body.json, model };
+  let bound = boundOf(named, request.count === undefined ? options : { ...options, count: request.count });
+  let answer = await callAccount(request, (account) => account.admit({ ...ask, bound }));
+  if (answer.outcome === 'count_needed') {
+    bound = boundOf(named, { ...options, count: await countInput(request) });
+    const exact = { ...bound, countable: false };
+    answer = await callAccount(request, (account) => account.admit({ ...ask, bound: exact }));
+  }
+  const admitted = grantedBy(answer);
+  const lowered = admitted.maxTokens;
+  if (admitted.unlisted) request.waitUntil(putOnList(request));
+  return {
+    maxTokens: lowered,
+    headers: {
+      ...standingHeaders(admitted.standing),
+      ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
+    },
+    settle: (outcome, extra) => {
+      const settlement = { ...settlementOf(request, outcome, { ...bound, hold: admitted.hold, lowered }), ...extra };
+      return { nanodollars: settlement.cost, done: settleSurely(request, settlement) };
+    },
+    renew: (stage) => callAccount(request, (account) => account.renew(request.requestId, stage)),
+  };
+}
+
+/**
+ * Admits a token count, which costs nothing but has its own limit.
+ *
+ * @returns headers for the response
+ * @throws ApiError as `admit`
+ */
+export async function admitCount(
+  request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
+): Promise<Record<string, string>> {
+  const answer = await callAccount(request, (account) => account.admit(askOf(request)));
+  const admitted = grantedBy(answer);
+  if (admitted.unlisted) request.waitUntil(putOnList(request));
+  return standingHeaders(admitted.standing);
+}
+
+/** @throws ApiError for every answer but an admission */
+function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
+  switch (answer.outcome) {
+    case 'admitted':
+      return answer;
+    case 'revoked':
+      throw revoked();
+    case 'refused':
+      throw refusalError(answer.refusal, answer.standing);
+    case 'count_needed':
+      throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
+        headers: DO_NOT_RETRY,
+      });
+  }
+}
+
+/** @returns the 401 for a credential that was revoked. */
+export function revoked(): ApiError {
+  return new ApiError('authentication_error', 'This credential has been revoked. Get a new one.', {
+    headers: DO_NOT_RETRY,
+  });
+}
+
+function askOf(
+  request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
+): Ask {
+  const { requestId, route, model, conversation, prefix, identity, settings } = request;
+  const { token } = identity;
+  return {
+    requestId,
+    route,
+    model,
+    conversation,
+    prefix,
+    token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    defaults: settings.DEFAULT_LIMITS,
+  };
+}
+
+function betasOf(headers: Headers): string[] {
+  const betas = headers.get('anthropic-beta');
+  return betas === null ? [] : betas.split(',').map((name) => name.trim());
+}
+
+/** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
+async function countInput({
+  upstream,
+  settings,
+  body,
+  model,
+  headers,
+  requestId,
+}: MeterRequest): Promise<number | null> {
+  const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
+  const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
+  if (body.json.model !== model) changes.model = JSON.stringify(model);
+  const up = headersUp(headers, upstream.apiKey);
+  up.set('content-type', 'application/json');
+  up.delete('idempotency-key');
+  const response = await send(
+    upstream,
+    { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body: edit(body.text, changes) },
+    { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: COUNT_TIMEOUT_MS, controller: new AbortController() },
+  );
+  if (!response.ok) {
+    await response.body?.cancel();
+    if (response.status < 500 && response.status !== 429) return null;
+    throw new ApiError(
+      'api_error',
+      'The input could not be counted, and its bound does not fit. Try again in a moment.',
+      {
+        status: 503,
+        headers: { 'retry-after': '5' },
+        logged: `count_failed: ${response.status} for ${requestId}`,
+      },
+    );
+  }
+  const counted = (await response.json()) as { input_tokens?: unknown };
+  return typeof counted.input_tokens === 'number' ? counted.input_tokens : null;
+}
+
+interface Grant extends Bound {
+  hold: Nanodollars;
+  lowered: number | undefined;
+}
+
+/**
+ * What a request is settled at. What the upstream said is taken as it is; what it did not come to say is estimated from
+ * above by what was seen, and where nothing was seen, by the hold.
+ */
+function settlementOf({ requestId, settings, model }: MeterRequest, outcome: Outcome, grant: Grant): Settlement {
+  const { models } = settings;
+  const answeredBy = outcome.model ?? model;
+  const { row } = models.price(answeredBy);
+  const priceOf = (name: string) => models.price(name).row;
+  const common = {
+    requestId,
+    status: statusOf(outcome),
+    answeredBy: outcome.model,
+    stopReason: outcome.stop_reason ?? undefined,
+    errorType: outcome.error_type,
+    upstreamRequestId: outcome.upstream_request_id,
+    ttftMs: outcome.ttft_ms,
+  };
+  const { usage } = outcome;
+  if (outcome.completed && usage) {
+    return { ...common, cost: cost(usage, row, { priceOf }), tokens: tokensOf(usage) };
+  }
+  if (refusedUpstream(outcome)) return { ...common, cost: 0 };
+  if (!usage) return { ...common, cost: grant.hold, estimated: true };
+  const estimate = { ...usage, output_tokens: outputEstimate(outcome, grant) };
+  const told = cost(usage, row, { priceOf });
+  return {
+    ...common,
+    // An estimate stays within the hold; what the upstream itself has said may be beyond it.
+    cost: Math.max(told, Math.min(cost(estimate, row, { priceOf }), grant.hold)),
+    tokens: tokensOf(estimate),
+    estimated: true,
+  };
+}
+
+/** Thinking is billed whole and shown in part or not at all: until the upstream says what it was, it is its budget. */
+function outputEstimate({ usage, delta_bytes, thinking, stop_reason }: Outcome, grant: Grant): number {
+  const most = grant.lowered ?? grant.outputTokens;
+  const shown = Math.max(usage?.output_tokens ?? 0, Math.ceil(delta_bytes / 3));
+  if (!thinking || stop_reason !== null) return shown;
+  return grant.leastOutput > 1 ? Math.min(most, shown + grant.leastOutput) : most;
+}
+
+/** Nothing was generated: the upstream answered with an error before anything else, or was never reached. */
+function refusedUpstream({ status, end, error_type, sent }: Outcome): boolean {
+  if (!sent) return true;
+  if (status !== undefined) return status >= 300;
+  return end === 'cut' && error_type?.startsWith('upstream_unreachable') === true;
+}
+
+function statusOf(outcome: Outcome): string {
+  if (outcome.end === 'error' && outcome.status !== undefined && outcome.status >= 300) return 'refused_upstream';
+  if (outcome.end === 'cut' && refusedUpstream(outcome)) return 'unreachable';
+  return outcome.end;
+}
+
+function tokensOf(usage: Usage): Settlement['tokens'] {
+  const oneHour = usage.cache_creation?.ephemeral_1h_input_tokens ?? 0;
+  const written = usage.cache_creation_input_tokens ?? 0;
+  return {
+    input: usage.input_tokens ?? 0,
+    output: usage.output_tokens ?? 0,
+    cacheRead: usage.cache_read_input_tokens ?? 0,
+    cacheWrite5m: Math.max(0, written - oneHour),
+    cacheWrite1h: oneHour,
+    thinking: usage.output_tokens_details?.thinking_tokens ?? 0,
+    webSearches: usage.server_tool_use?.web_search_requests ?? 0,
+  };
+}
+
+/** What is not settled in the end, the account's alarm settles at the hold. */
+async function settleSurely(request: MeterRequest, settlement: Settlement): Promise<Settled> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await callAccount(request, (account) => account.settle(settlement));
+    } catch (thrown) {
+      if (attempt === SETTLE_TRIES) throw thrown;
+      await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
+    }
+  }
+}
+
+/** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
+export type Remote<T> = {
+  [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
+    ? (...args: Args) => Promise<Awaited<Result>>
+    : never;
+};
+
+interface AccountRequest {
+  identity: Pick<Identity, 'account'>;
+  accounts: AccountBinding;
+  settings: Settings;
+}
+
+/**
+ * Calls an account's object, a second time if the call was lost on the way: every call here may be repeated.
+ *
+ * @throws ApiError 503 while the object cannot be reached
+ */
+export async function callAccount<T>(
+  { identity, accounts, settings }: AccountRequest,
+  call: (account: Remote<Account>) => Promise<T>,
+): Promise<T> {
+  const stub = () => accountStub(accounts, settings, identity.account) as unknown as Remote<Account>;
+  try {
+    return await call(stub());
+  } catch (thrown) {
+    if (!isRetryable(thrown)) throw unreachable(thrown);
+  }
+  await pause(FIRST_PAUSE_MS * Math.random());
+  try {
+    // A stub that has thrown stays broken.
+    return await call(stub());
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+}
+
+function isRetryable(thrown: unknown): boolean {
+  const { retryable, overloaded } = thrown as { retryable?: unknown; overloaded?: unknown };
+  return retryable === true && overloaded !== true;
+}
+
+function unreachable(cause: unknown): ApiError {
+  return new ApiError('api_error', 'The account could not be reached. Try again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
+  await listAccount(request.store, request.identity.account);
+  await callAccount(request, (account) => account.listed());
+}

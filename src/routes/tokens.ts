@@ -1,0 +1,53 @@
+import { Hono } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import { refuseRevoked } from '../auth/revocation.ts';
+import { mintToken } from '../auth/tokens.ts';
+import type { AppEnv } from '../env.ts';
+import { misconfigured } from '../errors.ts';
+import { check, readJson } from '../schemas/json.ts';
+import { listOf } from '../schemas/page.ts';
+import { type MintedTokenAnswer, mintRequest } from '../schemas/tokens.ts';
+import { accountOf } from './accounts.ts';
+
+/** Credentials: an admin mints, lists and revokes them. */
+export function tokensRoutes() {
+  return new Hono<AppEnv>()
+    .post('/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+      const settings = c.get('settings');
+      const { SIGNING_SECRET, MAX_BODY_BYTES } = settings;
+      if (SIGNING_SECRET === undefined) {
+        throw misconfigured(
+          'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
+        );
+      }
+      const { json } = await readJson(c.req.raw, MAX_BODY_BYTES);
+      const { account, scopes, expires_in, label } = check(mintRequest, json);
+      const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
+      const { jti, issued_at, expires_at } = minted;
+      await accountOf(
+        c,
+        account,
+      )((object) => object.rememberToken({ jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at }));
+      const answer: MintedTokenAnswer = {
+        token: minted.token,
+        jti,
+        account,
+        scopes,
+        expires_at: expires_at === undefined ? null : new Date(expires_at * 1_000).toISOString(),
+      };
+      return c.json(answer, 201);
+    })
+    .get('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+      const { data, has_more } = await accountOf(c, c.req.param('id'))((object) => object.tokens());
+      return c.json(listOf(data, has_more, ({ jti }) => jti));
+    })
+    .delete('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+      await accountOf(c, c.req.param('id'))((object) => object.revokeAll());
+      return c.json({ account: c.req.param('id'), revoked: 'all' });
+    })
+    .delete('/accounts/:id/tokens/:jti', refuseRevoked, requireScope('admin'), async (c) => {
+      const { id, jti } = c.req.param();
+      await accountOf(c, id)((object) => object.revokeToken(jti));
+      return c.json({ account: id, revoked: jti });
+    });
+}

@@ -1,0 +1,42 @@
+import * as z from 'zod';
+import { invalidRequest } from '../errors.ts';
+import { check } from './json.ts';
+
+const pageSchema = z.object({
+  limit: z.coerce
+    .number({ error: 'Input should be a valid integer' })
+    .int('Input should be a valid integer')
+    .min(1, 'Input should be greater than or equal to 1')
+    .max(1_000, 'Input should be less than or equal to 1000')
+    .default(20),
+  after_id: z.string().min(1).optional(),
+  before_id: z.string().min(1).optional(),
+});
+
+/** Which page of a list is asked for, as Anthropic's lists page. */
+export type PageQuery = z.output<typeof pageSchema>;
+
+/**
+ * Reads `limit`, `after_id` and `before_id` from a query.
+ *
+ * @throws ApiError 400 for a limit outside of 1 to 1,000, or for both ids at once
+ */
+export function readPage(query: Record<string, string>): PageQuery {
+  const page = check(pageSchema, query);
+  if (page.after_id !== undefined && page.before_id !== undefined) {
+    throw invalidRequest('Send after_id or before_id, not both.');
+  }
+  return page;
+}
+
+/** @returns a list as Anthropic's API shapes it. */
+export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
+  const first = data[0];
+  const last = data.at(-1);
+  return {
+    data,
+    has_more: hasMore,
+    first_id: first === undefined ? null : idOf(first),
+    last_id: last === undefined ? null : idOf(last),
+  };
+}

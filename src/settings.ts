@@ -1,0 +1,168 @@
+import * as z from 'zod';
+import { type ModelOverride, ModelTable } from './claude/models.ts';
+import { misconfigured } from './errors.ts';
+import { limitsSchema } from './schemas/limits.ts';
+
+const count = (fallback: number, least = 0) =>
+  z.coerce.number('must be a number').int('must be a whole number').min(least).default(fallback);
+
+const json = <T extends z.ZodType>(schema: T) =>
+  z
+    .string()
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text) as unknown;
+      } catch {
+        context.addIssue({ code: 'custom', message: 'must be JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+const usdPerMillion = z.number().min(0).multipleOf(0.001, 'must have at most three decimals');
+const tokenPrices = z.strictObject({
+  input: usdPerMillion,
+  output: usdPerMillion,
+  cache_write_5m: usdPerMillion,
+  cache_write_1h: usdPerMillion,
+  cache_read: usdPerMillion,
+});
+const modelOverride = z.strictObject({
+  display_name: z.string().optional(),
+  aliases: z.array(z.string()).optional(),
+  max_input_tokens: z.int().min(1).optional(),
+  max_tokens: z.int().min(1).optional(),
+  minimum_cacheable_tokens: z.int().min(0).optional(),
+  retires_at: z.iso.datetime().nullable().optional(),
+  replacement: z.string().nullable().optional(),
+  prices: tokenPrices
+    .partial()
+    .extend({
+      long_prompt: tokenPrices.extend({ above_tokens: z.int().min(0) }).optional(),
+      fast: tokenPrices.optional(),
+    })
+    .optional(),
+});
+
+const origin = z.string().refine((value) => value === '*' || URL.parse(value)?.origin === value, {
+  error: 'must be origins such as https://app.example.com, separated by commas, or *',
+});
+const origins = z
+  .string()
+  .transform((text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  )
+  .pipe(z.array(origin));
+
+const secret = z.string().min(32, 'must have at least 32 characters');
+
+/** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
+export const settingsSchema = z.object({
+  MODE: z
+    .enum(['development'])
+    .optional()
+    .describe('Passed by `npm start` alone; opens the edge to loopback without credentials.'),
+  ANTHROPIC_API_KEY: z.string().min(1).optional().describe('Secret. The key that goes up; callers never see it.'),
+  ANTHROPIC_BASE_URL: z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+    .refine((url) => !/[?#]/.test(url), 'must have no query')
+    // Clients differ in whether the version belongs to a base URL.
+    .transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, ''))
+    .default('https://api.anthropic.com')
+    .describe('The Claude API, or a gateway before it.'),
+  UPSTREAM: z
+    .enum(['anthropic', 'simulator'])
+    .optional()
+    .describe(
+      '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
+    ),
+  ALLOWED_ORIGINS: origins.default([]).describe('Origins whose pages may call, separated by commas, or `*`.'),
+  MAX_BODY_BYTES: count(32 * 1024 * 1024, 1).describe('Largest request body.'),
+  UPSTREAM_MAX_RETRIES: count(2).describe('Retries before the first byte.'),
+  UPSTREAM_TIMEOUT_MS: count(600_000, 1).describe('From the request to the upstream’s headers, retries included.'),
+  STREAM_IDLE_MS: count(120_000, 1).describe('Silence in mid-answer after which it counts as cut.'),
+  MODEL_ALIASES: json(z.record(z.string(), z.string().min(1)))
+    .default({})
+    .describe('JSON: names of your own → model ids.'),
+  PRICES: json(z.record(z.string(), modelOverride))
+    .default({})
+    .describe('JSON: rows that override or extend the model table.'),
+  SIGNING_SECRET: secret.optional().describe('Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: secret.optional().describe('Secret. The one before, valid as well during a rotation.'),
+  JWKS_URL: z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+    .optional()
+    .describe('Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.'),
+  JWT_ISSUER: z.string().optional().describe('The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.string().optional().describe('The `aud` of the provider’s tokens.'),
+  DEFAULT_LIMITS: json(limitsSchema).default({}).describe('JSON: the limits of accounts without their own.'),
+  RETENTION_DAYS: count(30, 1).describe(
+    'How long requests stay in the ledger, and conversations without their own say.',
+  ),
+  JURISDICTION: z
+    .enum(['eu', 'us'])
+    .optional()
+    .describe('Where objects live. Part of every object’s id: choose it before the first deploy.'),
+  SIMULATOR_TTFT_MS: count(300).describe('The simulator’s time to the first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: count(80).describe('The simulator’s pace; 0 is unpaced.'),
+});
+
+/** The settings of a deployment, parsed. */
+export interface Settings extends z.output<typeof settingsSchema> {
+  development: boolean;
+  models: ModelTable;
+}
+
+const parsed = new WeakMap<object, Settings>();
+
+/**
+ * Parses the settings once for each `env` object.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function settingsOf(env: Record<string, unknown>): Settings {
+  const known = parsed.get(env);
+  if (known) return known;
+  const settings = parseSettings(env);
+  parsed.set(env, settings);
+  return settings;
+}
+
+/**
+ * Parses settings from any record of strings; empty strings count as absent.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function parseSettings(env: Record<string, unknown>): Settings {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = settingsSchema.safeParse(given);
+  if (!result.success) {
+    const faults = result.error.issues.map((issue) => `${issue.path.join('.')} (${issue.message})`);
+    throw misconfigured(`This deployment has malformed settings: ${[...new Set(faults)].join('; ')}.`);
+  }
+  const settings = result.data;
+  const development = settings.MODE === 'development';
+  if (settings.UPSTREAM === 'simulator' && !development) {
+    throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
+  }
+  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = settings;
+  if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
+    throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+  }
+  const capped = [DEFAULT_LIMITS.usd_per_day, DEFAULT_LIMITS.usd_per_week, DEFAULT_LIMITS.usd_per_month];
+  if (JWKS_URL !== undefined && capped.every((limit) => limit === undefined)) {
+    throw misconfigured(
+      'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
+    );
+  }
+  return {
+    ...settings,
+    // The local runtime has one place only, and throws when it is asked for another.
+    JURISDICTION: development ? undefined : settings.JURISDICTION,
+    development,
+    models: new ModelTable(settings.PRICES as Record<string, ModelOverride>, settings.MODEL_ALIASES),
+  };
+}

@@ -1,0 +1,64 @@
+/** The list of accounts: one key each, written once. Only names are here; all else lies in the accounts' objects. */
+
+const PREFIX = 'account:';
+/** KV gives at most so many keys at once. */
+const PAGE = 1_000;
+
+/** Puts an account on the list. */
+export async function listAccount(store: KVNamespace, account: string): Promise<void> {
+  await store.put(PREFIX + account, '');
+}
+
+/** Takes an account off the list. */
+export async function unlistAccount(store: KVNamespace, account: string): Promise<void> {
+  await store.delete(PREFIX + account);
+}
+
+export interface AccountPage {
+  names: string[];
+  hasMore: boolean;
+}
+
+/**
+ * Reads a page of the list, in the order of the names (by their UTF-8 bytes, as KV sorts).
+ *
+ * @param page `after` or `before` is the name at the edge of another page
+ */
+export async function readAccounts(
+  store: KVNamespace,
+  page: { limit: number; after?: string | undefined; before?: string | undefined },
+): Promise<AccountPage> {
+  const { limit, after, before } = page;
+  const found: string[] = [];
+  // KV has no start key: a page further on is reached through those before it, a thousand names a step.
+  for await (const name of names(store)) {
+    if (before !== undefined && compareBytes(name, before) >= 0) break;
+    if (after !== undefined && compareBytes(name, after) <= 0) continue;
+    found.push(name);
+    if (before === undefined && found.length > limit) break;
+  }
+  const hasMore = found.length > limit;
+  return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
+}
+
+/** Every account on the list, in order. */
+export async function* names(store: KVNamespace): AsyncGenerator<string> {
+  let cursor: string | undefined;
+  do {
+    const page = await store.list({ prefix: PREFIX, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
+    for (const { name } of page.keys) yield name.slice(PREFIX.length);
+    cursor = page.list_complete ? undefined : page.cursor;
+  } while (cursor !== undefined);
+}
+
+const encoder = new TextEncoder();
+
+function compareBytes(left: string, right: string): number {
+  const [a, b] = [encoder.encode(left), encoder.encode(right)];
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i += 1) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}

@@ -1,3 +1,4 @@
+import { mintToken } from '../src/auth/tokens.ts';
 import type { Ceiling } from './figures.ts';
 
 /** The Workers that are measured, each beside the bare one. Another one is another entry. */
@@ -5,7 +6,7 @@ import type { Ceiling } from './figures.ts';
 export interface Contender {
   name: string;
   /** A Worker of its own, or the one that wrangler.toml describes. */
-  worker: URL | 'wrangler.toml';
+  worker: { file: URL; configured?: boolean } | 'wrangler.toml';
   path: string;
   /** What this contender's nth request carries besides the workload's own headers. */
   headers: (n: number) => Record<string, string>;
@@ -19,33 +20,63 @@ const apiKey = (): Record<string, string> => ({ 'x-api-key': 'bench' });
 
 export const bare: Contender = {
   name: 'bare',
-  worker: new URL('workers/bare.ts', import.meta.url),
+  worker: { file: new URL('workers/bare.ts', import.meta.url) },
   path: '/v1/messages',
   headers: apiKey,
   vars: {},
   ceilings: [],
 };
 
+/** A deployment's own way: a token that is verified, and nothing of development mode. */
+const SIGNING_SECRET = 'the bench signs with this, and nobody else does';
+const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages'] });
+const deployed = {
+  path: '/v1/messages',
+  headers: (): Record<string, string> => ({ authorization: `Bearer ${token}` }),
+  vars: { SIGNING_SECRET, ANTHROPIC_API_KEY: 'bench' },
+};
+
+const firstEventAdded: Ceiling[] = ['burst', 'paced'].map((workload) => ({
+  workload,
+  figure: 'firstEventP50',
+  of: 'added',
+  max: 1,
+}));
+
 export const contenders: Contender[] = [
   {
+    ...deployed,
     name: 'relay',
-    worker: 'wrangler.toml',
-    path: '/v1/messages',
-    headers: apiKey,
-    vars: { MODE: 'development', ANTHROPIC_API_KEY: 'bench' },
+    worker: { file: new URL('workers/unmetered.ts', import.meta.url) },
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 2 },
       { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 1.8 },
-      { workload: 'burst', figure: 'firstEventP50', of: 'added', max: 1 },
-      // Not of `flushed`: before an upstream that never pauses the first event waits for those behind it.
-      { workload: 'paced', figure: 'firstEventP50', of: 'added', max: 1 },
+      ...firstEventAdded,
+    ],
+  },
+  {
+    ...deployed,
+    name: 'metered',
+    worker: 'wrangler.toml',
+    ceilings: [
+      { workload: 'burst', figure: 'cpu', of: 'ratio', max: 3 },
+      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2 },
+      ...firstEventAdded,
     ],
   },
 ];
 
+/** The deployed Worker with its calls and rows counted; too slow to be timed. */
+export const counted: Contender = {
+  ...deployed,
+  name: 'counted',
+  worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true },
+  ceilings: [],
+};
+
 /** The contender of that name; the bare Worker is one too. */
 export function findContender(name: string): Contender {
-  const found = [bare, ...contenders].find((contender) => contender.name === name);
+  const found = [bare, ...contenders, counted].find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;
 }

@@ -4,11 +4,12 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bare, type Contender, contenders } from './contenders.ts';
+import { type Counts, countBilled } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
-import { workloads } from './workloads.ts';
+import { burst, workloads } from './workloads.ts';
 
 const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
@@ -18,7 +19,18 @@ const usage = `npm run bench -- [options]
   --check          exit with 1 if a ceiling is exceeded`;
 
 // Of the Worker that wrangler.toml describes; a kB is 1,000 bytes.
-const gzipCeiling = 120_000;
+const gzipCeiling = 150_000;
+
+const objectCallCeiling = 2;
+const rowCeiling = 4;
+
+function countTable({ objectCalls, rowsWritten }: Counts): string {
+  return align([
+    ['metered, per request', 'count', 'ceiling'],
+    ['  object calls', number(objectCalls), verdict(String(objectCallCeiling), objectCalls > objectCallCeiling)],
+    ['  rows written', number(rowsWritten), verdict(String(rowCeiling), rowsWritten > rowCeiling)],
+  ]);
+}
 
 /** Those of `all` that a comma-separated flag names, or all of them. */
 function chosen<T extends { name: string }>(all: T[], names: string | undefined): T[] {
@@ -71,7 +83,7 @@ async function main(): Promise<void> {
   progress('building');
   const built = new Map<string, Promise<Bundle>>();
   const build = (worker: Contender['worker']): Promise<Bundle> => {
-    const name = String(worker);
+    const name = JSON.stringify(worker);
     const bundle = built.get(name) ?? buildWorker(worker, join(directory, String(built.size)));
     built.set(name, bundle);
     return bundle;
@@ -92,6 +104,9 @@ async function main(): Promise<void> {
   };
 
   const comparisons = await measureRounds(plan);
+  const [counting = burst] = [burst, ...plan.workloads].filter((each) => plan.workloads.includes(each));
+  progress('counting');
+  const counts = await countBilled(counting, plan.upstream, join(directory, 'counted'));
   const [workload = workloads[0]] = workloads;
   const starts = workload === undefined ? [] : await measureStarts(plan, workload);
   progress('');
@@ -111,12 +126,15 @@ async function main(): Promise<void> {
       ),
     ),
   );
+  console.log(`\n${countTable(counts)}`);
   console.log(`\n${startTable(starts)}`);
   if (values.json !== undefined) {
-    await writeFile(values.json, `${JSON.stringify({ machine, rounds, comparisons, starts }, null, 2)}\n`);
+    await writeFile(values.json, `${JSON.stringify({ machine, rounds, comparisons, counts, starts }, null, 2)}\n`);
   }
   const over =
     comparisons.some(({ ceiling }) => ceiling?.over) ||
+    counts.objectCalls > objectCallCeiling ||
+    counts.rowsWritten > rowCeiling ||
     starts.some(({ contender, gzipBytes }) => contender !== bare.name && gzipBytes > gzipCeiling);
   if (values.check && over) process.exitCode = 1;
 }

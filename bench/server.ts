@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +14,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 // Or wrangler says which files it reads, in the middle of the table.
 process.env.WRANGLER_LOG = 'error';
 const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
+
+const MEMORY_DISK = '/dev/shm';
+
+function temporaryDirectory(parent: string): string {
+  const directory = mkdtempSync(join(parent, 'sluice-bench-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
 
 type Module = { path: string; type: 'ESModule' | 'Text' | 'Data' | 'CompiledWasm' };
 
@@ -37,14 +46,16 @@ const moduleTypes: Record<string, Module['type']> = {
 /** Builds a Worker as `wrangler deploy` does, and measures what would be uploaded. */
 export async function buildWorker(worker: Contender['worker'], outdir: string): Promise<Bundle> {
   await mkdir(outdir, { recursive: true });
-  const configured = worker === 'wrangler.toml';
-  const main = configured ? (config.main ?? '') : fileURLToPath(worker);
+  const whole = worker === 'wrangler.toml';
+  const configured = whole || worker.configured === true;
+  const main = whole ? (config.main ?? '') : fileURLToPath(worker.file);
   // Without a configuration of its own, a file would be given wrangler.toml's objects, which it does not export.
   const ownConfig = join(outdir, 'bench.wrangler.json');
-  const { compatibility_date, compatibility_flags } = config;
-  await writeFile(ownConfig, JSON.stringify({ name: 'bench', main, compatibility_date, compatibility_flags }));
+  const { compatibility_date, compatibility_flags, minify, keep_names } = config;
+  const own = { name: 'bench', main, compatibility_date, compatibility_flags, minify, keep_names };
+  await writeFile(ownConfig, JSON.stringify(own));
   const configPath = configured ? join(root, 'wrangler.toml') : ownConfig;
-  const deploy = ['deploy', '--dry-run', '--outdir', outdir, '--config', configPath];
+  const deploy = ['deploy', main, '--dry-run', '--outdir', outdir, '--config', configPath];
   await promisify(execFile)(process.execPath, [join(root, 'node_modules/wrangler/bin/wrangler.js'), ...deploy], {
     cwd: root,
     env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
@@ -76,7 +87,7 @@ export interface Server {
 export async function startServer(contender: Contender, bundle: Bundle, upstream: string): Promise<Server> {
   // The rules sort modules by their names' ends while bundling, which is done.
   const { modulesRules: _, ...configured } =
-    contender.worker === 'wrangler.toml'
+    contender.worker === 'wrangler.toml' || contender.worker.configured
       ? unstable_getMiniflareWorkerOptions(config).workerOptions
       : {
           modulesRules: [],
@@ -84,8 +95,8 @@ export async function startServer(contender: Contender, bundle: Bundle, upstream
           compatibilityFlags: config.compatibility_flags,
         };
   const before = new Set(childPids());
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
+  const miniflare = new Miniflare({
+    ...convertV4MiniflareOptions({
       ...configured,
       name: contender.name,
       modules: bundle.modules,
@@ -97,7 +108,9 @@ export async function startServer(contender: Contender, bundle: Bundle, upstream
       handleStructuredLogs: () => undefined,
       cf: false,
     }),
-  );
+    // Where there is a disk in memory: how long the local one takes to write is not the Worker's cost.
+    ...(existsSync(MEMORY_DISK) ? { resourcePersistencePath: temporaryDirectory(MEMORY_DISK) } : {}),
+  });
   const { origin } = await miniflare.unsafeGetDirectURL();
   const pid = childPids().find((child) => !before.has(child));
   if (pid !== undefined) endWithThisProcess(pid);

@@ -15,6 +15,16 @@ export interface Workload {
   latencyRequests: number;
 }
 
+export const burst: Workload = {
+  name: 'burst',
+  title: '200 events in one write',
+  answer: 'burst',
+  stream: true,
+  promptBytes: 400,
+  requests: 1600,
+  latencyRequests: 250,
+};
+
 export const workloads: Workload[] = [
   {
     name: 'json',
@@ -25,15 +35,7 @@ export const workloads: Workload[] = [
     requests: 1600,
     latencyRequests: 250,
   },
-  {
-    name: 'burst',
-    title: '200 events in one write',
-    answer: 'burst',
-    stream: true,
-    promptBytes: 400,
-    requests: 1600,
-    latencyRequests: 250,
-  },
+  burst,
   {
     name: 'flushed',
     title: '1,000 events each flushed alone',

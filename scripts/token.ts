@@ -3,20 +3,15 @@
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
  */
 import { parseArgs } from 'node:util';
-import { isAccount, MAX_ACCOUNT_CHARACTERS } from '../src/auth/identity.ts';
-import { parseScopes, SCOPES } from '../src/auth/scopes.ts';
+import { parseScopes } from '../src/auth/scopes.ts';
 import { mintToken } from '../src/auth/tokens.ts';
+import { isAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/schemas/identity.ts';
+import { settingsSchema } from '../src/settings.ts';
 import { readDevVars } from './dev-vars.ts';
 
-const { values } = parseArgs({
-  options: {
-    account: { type: 'string' },
-    scopes: { type: 'string', default: 'messages,classify' },
-    'expires-in': { type: 'string' },
-    label: { type: 'string' },
-  },
-});
+const USAGE = 'npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]';
 
+const values = readArguments();
 const { account } = values;
 if (!isAccount(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
 const names = values.scopes.split(',').map((name) => name.trim());
@@ -27,11 +22,31 @@ if (expiresIn !== undefined && !(Number.isInteger(expiresIn) && expiresIn > 0)) 
   stop('A lifetime is a whole number of seconds: --expires-in 3600');
 }
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
-if (!secret)
+if (!secret) {
   stop('There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development.');
+}
+if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
+  stop('SIGNING_SECRET must have at least 32 characters: an edge refuses a shorter one.');
+}
 
 const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label });
 console.log(token);
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        account: { type: 'string' },
+        scopes: { type: 'string', default: 'messages,classify' },
+        'expires-in': { type: 'string' },
+        label: { type: 'string' },
+      },
+    });
+    return values;
+  } catch (thrown) {
+    return stop(`${thrown instanceof Error ? thrown.message : thrown}\nUse it as: ${USAGE}`);
+  }
+}
 
 function stop(sentence: string): never {
   console.error(sentence);

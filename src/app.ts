@@ -3,24 +3,22 @@ import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
 import { authenticate } from './auth/authenticate.ts';
 import { isLoopback, loopbackOnly } from './auth/loopback.ts';
-import type { Fetch } from './claude/upstream.ts';
 import type { AppEnv } from './env.ts';
 import { ApiError, DO_NOT_RETRY, errorResponse, methodNotAllowed, notFound, toApiError } from './errors.ts';
 import { LogEntry, type LogLine } from './log.ts';
 import { createRequestId } from './request-id.ts';
 import { accountsRoutes } from './routes/accounts.ts';
+import { conversationsRoutes } from './routes/conversations.ts';
 import { countTokensRoutes } from './routes/count-tokens.ts';
 import { healthRoutes } from './routes/health.ts';
-import { messagesRoutes } from './routes/messages.ts';
+import { type MessagesOptions, messagesRoutes } from './routes/messages.ts';
 import { modelsRoutes } from './routes/models.ts';
+import { prefixesRoutes } from './routes/prefixes.ts';
 import { tokensRoutes } from './routes/tokens.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { settingsOf } from './settings.ts';
 
-export interface AppOptions {
-  /** Takes the place of `fetch` for everything that goes to the Claude API. */
-  fetch?: Fetch;
-}
+export type AppOptions = MessagesOptions;
 
 /** Response headers that a page may read: prefixes do not exist in CORS, so each has its name. */
 const EXPOSED_HEADERS = [
@@ -60,7 +58,17 @@ const EXPOSED_HEADERS = [
 ];
 
 /** Everything that needs a credential. (`/models/*` is `/models` as well.) */
-const PRIVATE = ['/messages', '/count-tokens', '/models/*', '/v1/*', '/accounts/*', '/tokens', '/usage/*'];
+const PRIVATE = [
+  '/messages',
+  '/count-tokens',
+  '/models/*',
+  '/v1/*',
+  '/accounts/*',
+  '/conversations/*',
+  '/prefixes/*',
+  '/tokens',
+  '/usage/*',
+];
 
 const PREFLIGHT_SECONDS = 3_600;
 
@@ -79,8 +87,10 @@ export function createApp(options: AppOptions = {}) {
   app.use(identify, loopbackOnly, allowOrigins);
   app.route('/', healthRoutes(options.fetch));
   for (const path of PRIVATE) app.use(path, authenticate);
-  app.route('/', messagesRoutes(options.fetch));
+  app.route('/', messagesRoutes(options));
   app.route('/', countTokensRoutes(options.fetch));
+  app.route('/', conversationsRoutes());
+  app.route('/', prefixesRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
@@ -112,13 +122,15 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
     c.res = errorResponse(error, requestId);
+  } finally {
+    resolve();
   }
-  c.res.headers.set('sluice-request-id', requestId);
-  if (!c.res.headers.has('request-id')) c.res.headers.set('request-id', requestId);
-  entry.line.status = c.res.status;
-  entry.line.limited_by = (c.res.headers.get('sluice-limited-by') as LogLine['limited_by']) ?? undefined;
+  const { status, headers } = c.res;
+  headers.set('sluice-request-id', requestId);
+  if (!headers.has('request-id')) headers.set('request-id', requestId);
+  entry.line.status = status;
+  if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
   entry.end();
-  resolve();
 });
 
 const answerCors = cors({

@@ -1,12 +1,14 @@
 import type { Identity } from './auth/identity.ts';
 import type { LogEntry } from './log.ts';
 import type { Account } from './objects/account.ts';
+import type { Conversation } from './objects/conversation.ts';
 import type { Settings } from './settings.ts';
 
 /** What the platform binds to the Worker: wrangler.toml, secrets and variables. The settings are strings. */
 export interface Bindings {
   STORE: KVNamespace;
   ACCOUNT: DurableObjectNamespace<Account>;
+  CONVERSATION: DurableObjectNamespace<Conversation>;
   [setting: string]: unknown;
 }
 

@@ -13,7 +13,7 @@ export interface LogLine {
   cost_usd?: number | undefined;
   ttft_ms?: number | undefined;
   ms?: number | undefined;
-  limited_by?: 'account' | 'upstream' | undefined;
+  limited_by?: 'account' | 'upstream' | null | undefined;
 }
 
 /** The log line of one request while it is being filled: written once, when everything that is still running has ended. */

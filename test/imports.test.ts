@@ -78,7 +78,9 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   if (EVERYWHERE.has(used) || ALSO[room]?.includes(used)) return undefined;
   if (EVERYWHERE.has(room)) {
     // The settings are parsed into what the rooms below work with.
-    return ['claude', 'schemas'].includes(used) && room === 'settings' ? undefined : 'what all use uses none of the rooms';
+    return ['claude', 'schemas'].includes(used) && room === 'settings'
+      ? undefined
+      : 'what all use uses none of the rooms';
   }
   if (room === 'playground' || used === 'playground' || used === 'client') {
     return room === 'app' || room === 'index' || room === 'routes' ? undefined : 'only the app shows the playground';

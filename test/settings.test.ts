@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ApiError } from '../src/errors.ts';
 import { parseSettings, settingsSchema } from '../src/settings.ts';
 
@@ -23,13 +23,27 @@ const DEFAULTS = {
   STREAM_IDLE_MS: 120_000,
   MODEL_ALIASES: {},
   PRICES: {},
+  DEFAULT_LIMITS: {},
+  RETENTION_DAYS: 30,
   development: false,
 };
 
 test('without a setting the defaults of the design hold, and nothing is on that was not asked for', () => {
   const settings = parseSettings({});
   expect(settings).toMatchObject(DEFAULTS);
-  for (const name of ['MODE', 'ANTHROPIC_API_KEY', 'UPSTREAM'] as const) expect(settings[name]).toBeUndefined();
+  for (const name of [
+    'MODE',
+    'ANTHROPIC_API_KEY',
+    'UPSTREAM',
+    'SIGNING_SECRET',
+    'SIGNING_SECRET_PREVIOUS',
+    'JWKS_URL',
+    'JWT_ISSUER',
+    'JWT_AUDIENCE',
+    'JURISDICTION',
+  ] as const) {
+    expect(settings[name]).toBeUndefined();
+  }
 });
 
 test('an empty setting is an absent one', () => {
@@ -95,6 +109,25 @@ const MALFORMED: [string, string][] = [
   ['PRICES', '{"m":{"prices":{"input":"98765"}}}'],
   ['PRICES', '{"m":{"retires_at":"tomorrow-qqq"}}'],
   ['PRICES', '{"m":{"prices":{"fast":{"input":1}}}}'],
+  ['SIGNING_SECRET', `${'q'.repeat(31)}`],
+  ['SIGNING_SECRET_PREVIOUS', 'qqqqq'],
+  ['JWKS_URL', 'login.qqq.example.com/keys'],
+  ['JWKS_URL', 'file:///qqq'],
+  ['DEFAULT_LIMITS', 'qqqqq'],
+  ['DEFAULT_LIMITS', '98765'],
+  ['DEFAULT_LIMITS', '[]'],
+  ['DEFAULT_LIMITS', '{"usd_per_day":-98765}'],
+  ['DEFAULT_LIMITS', '{"usd_per_day":"98765"}'],
+  ['DEFAULT_LIMITS', '{"usd_per_day":0.00000000098765}'],
+  ['DEFAULT_LIMITS', '{"usd_per_dya":98765}'],
+  ['DEFAULT_LIMITS', '{"concurrent_requests":98765.5}'],
+  ['DEFAULT_LIMITS', '{"on_shortfall":"qqq"}'],
+  ['RETENTION_DAYS', '0'],
+  ['RETENTION_DAYS', '-98765'],
+  ['RETENTION_DAYS', '0.98765'],
+  ['RETENTION_DAYS', 'tenminutes'],
+  ['JURISDICTION', 'mars-qqq'],
+  ['JURISDICTION', 'EU'],
   ['SIMULATOR_TTFT_MS', 'qqqqq'],
   ['SIMULATOR_TOKENS_PER_SECOND', '-98765'],
 ];
@@ -154,4 +187,47 @@ test('the simulator is refused outside development: never a simulated answer', (
   expect(refusal({ UPSTREAM: 'simulator' }).message).toMatch(/UPSTREAM=simulator is for development only/);
   expect(refusal({ UPSTREAM: 'simulator', ANTHROPIC_API_KEY: 'sk-ant-x' }).status).toBe(500);
   expect(parseSettings({ UPSTREAM: 'simulator', MODE: 'development' }).UPSTREAM).toBe('simulator');
+});
+
+test('a secret has at least 32 characters', () => {
+  for (const name of ['SIGNING_SECRET', 'SIGNING_SECRET_PREVIOUS'] as const) {
+    expect(parseSettings({ [name]: 'x'.repeat(32) })[name]).toBe('x'.repeat(32));
+    expect(refusal({ [name]: 'x'.repeat(31) }).message).toContain(`${name} (must have at least 32 characters)`);
+  }
+});
+
+describe('an identity provider', () => {
+  const provider = {
+    JWKS_URL: 'https://login.example.com/keys',
+    JWT_ISSUER: 'https://login.example.com/',
+    JWT_AUDIENCE: 'sluice',
+    DEFAULT_LIMITS: '{"usd_per_day":1}',
+  };
+
+  test('needs its issuer and its audience', () => {
+    expect(parseSettings(provider)).toMatchObject({ JWKS_URL: provider.JWKS_URL, JWT_AUDIENCE: 'sluice' });
+    for (const name of ['JWT_ISSUER', 'JWT_AUDIENCE']) {
+      for (const absent of [undefined, '']) {
+        const error = refusal({ ...provider, [name]: absent });
+        expect(error).toMatchObject({ type: 'api_error', status: 500 });
+        for (const named of ['JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE']) expect(error.message).toContain(named);
+      }
+    }
+  });
+
+  test('needs a limit in USD: whoever can log in must not be a surprise on the bill', () => {
+    for (const limits of ['', '{}', '{"requests_per_minute":1}', '{"concurrent_requests":1,"models":[]}']) {
+      expect(refusal({ ...provider, DEFAULT_LIMITS: limits }).message).toMatch(/JWKS_URL.*USD.*DEFAULT_LIMITS/);
+    }
+    for (const period of ['day', 'week', 'month']) {
+      const limits = { [`usd_per_${period}`]: 0 };
+      expect(parseSettings({ ...provider, DEFAULT_LIMITS: JSON.stringify(limits) }).DEFAULT_LIMITS).toEqual(limits);
+    }
+  });
+});
+
+test('a jurisdiction holds where objects have a place, which development has not', () => {
+  expect(parseSettings({ JURISDICTION: 'eu' }).JURISDICTION).toBe('eu');
+  expect(parseSettings({ JURISDICTION: 'eu', MODE: 'development' }).JURISDICTION).toBeUndefined();
+  expect(refusal({ JURISDICTION: 'mars', MODE: 'development' }).message).toContain('JURISDICTION');
 });

@@ -2,8 +2,8 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY, misconfigured } from '../errors.ts';
+import { SCOPES, type Scope } from '../schemas/identity.ts';
 import type { Identity } from './identity.ts';
-import { SCOPES, type Scope } from './scopes.ts';
 import { isJwt, unauthenticated, verifyToken } from './verify.ts';
 
 /** The account of development mode, which needs no credential. */

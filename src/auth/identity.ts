@@ -1,4 +1,4 @@
-import type { Scope } from './scopes.ts';
+import type { Scope } from '../schemas/identity.ts';
 
 /** Who is asking, once the credential has been verified. */
 export interface Identity {
@@ -19,13 +19,4 @@ export interface VerifiedToken {
   scopes: readonly Scope[];
   label: string | undefined;
   issuer: 'edge' | 'provider';
-}
-
-/** The length of an account's name, which is a token's `sub`. */
-export const MAX_ACCOUNT_CHARACTERS = 128;
-
-/** @returns whether a string can name an account. */
-export function isAccount(name: unknown): name is string {
-  // A lone surrogate becomes the replacement character in an object's name: two accounts would be one.
-  return typeof name === 'string' && name.length >= 1 && name.length <= MAX_ACCOUNT_CHARACTERS && name.isWellFormed();
 }

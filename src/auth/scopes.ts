@@ -1,7 +1,4 @@
-/** What a credential may do. `admin` includes the others. */
-export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
-
-export type Scope = (typeof SCOPES)[number];
+import { SCOPES, type Scope } from '../schemas/identity.ts';
 
 /** What a provider's token may do when its `scope` claim names none of ours. */
 export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];

@@ -1,5 +1,5 @@
 import { type JWTPayload, SignJWT } from 'jose';
-import type { Scope } from './scopes.ts';
+import type { Scope } from '../schemas/identity.ts';
 
 export interface MintOptions {
   account: string;

@@ -7,8 +7,9 @@ import {
   jwtVerify,
 } from 'jose';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { isAccount } from '../schemas/identity.ts';
 import type { Settings } from '../settings.ts';
-import { type Identity, isAccount, type VerifiedToken } from './identity.ts';
+import type { Identity, VerifiedToken } from './identity.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 import { TOKEN_ALGORITHM } from './tokens.ts';
 
@@ -16,6 +17,8 @@ import { TOKEN_ALGORITHM } from './tokens.ts';
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
 const MOST_REMEMBERED = 5_000;
+/** The longest id of a token that an account keeps. */
+const MOST_JTI = 256;
 
 /** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
 interface Verifier {
@@ -133,7 +136,7 @@ async function identityOf(token: string, claims: JWTPayload, issuer: VerifiedTok
     account: claims.sub,
     scopes,
     token: {
-      jti: claims.jti ?? (await digest(token)),
+      jti: isTokenId(claims.jti) ? claims.jti : await digest(token),
       issued_at: claims.iat,
       expires_at: claims.exp,
       scopes,
@@ -143,9 +146,18 @@ async function identityOf(token: string, claims: JWTPayload, issuer: VerifiedTok
   };
 }
 
-/** A token without an id of its own must be revocable as well. */
+/** @returns whether a claim can be the id that a token is listed and revoked by: a provider's may be anything. */
+function isTokenId(claim: unknown): claim is string {
+  return typeof claim === 'string' && claim.length >= 1 && claim.length <= MOST_JTI && claim.isWellFormed();
+}
+
+/**
+ * A token without an id of its own must be revocable as well. Its signature is left out: it can be written in other
+ * ways (spare bits of its last character, an elliptic curve's other half), and would be another, unrevoked token.
+ */
 async function digest(token: string): Promise<string> {
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token));
+  const signed = token.slice(0, token.lastIndexOf('.'));
+  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(signed));
   return `sha256-${new Uint8Array(hash).toHex().slice(0, 32)}`;
 }
 

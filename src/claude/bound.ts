@@ -63,6 +63,8 @@ const MOST_HELD: Nanodollars = 1e15;
 /** Content nests four deep at most in anything the API accepts. */
 const DEEPEST = 32;
 const COMPACTION_TRIGGER = 150_000;
+/** The longest name of a model that limits can have. */
+const LONGEST_NAME = 256;
 
 /** Blocks whose cost is in their bytes. */
 const LEAVES = new Set([
@@ -370,7 +372,9 @@ function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
 function namesOf(models: ModelTable, name: unknown): string[] {
   if (typeof name !== 'string') return ['default'];
   const row = models.find(name);
-  return [...new Set([name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])])];
+  const names = [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])];
+  // No limit can name a longer one, so that cutting it allows nothing.
+  return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];
 }
 
 function longestOutput(rows: readonly Model[]): number {

@@ -71,6 +71,24 @@ export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, 
   return edit(text, repeated);
 }
 
+/** @returns the JSON text of each value of an object, by its key; of a repeated key the last. */
+export function memberTexts(object: string): Map<string, string> {
+  return new Map(members(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
+}
+
+/** @returns the JSON text of each item of an array. */
+export function itemTexts(array: string): string[] {
+  const items: string[] = [];
+  let at = find(NOT_SPACE, array, array.indexOf('[') + 1);
+  while (at < array.length && array[at] !== ']') {
+    const end = skipValue(array, at);
+    items.push(array.slice(at, end));
+    const next = find(NOT_SPACE, array, end);
+    at = array[next] === ',' ? find(NOT_SPACE, array, next + 1) : array.length;
+  }
+  return items;
+}
+
 function insertFirst(text: string, key: string, value: string, more: boolean): string {
   const brace = text.indexOf('{') + 1;
   return `${text.slice(0, brace)}${JSON.stringify(key)}:${value}${more ? ',' : ''}${text.slice(brace)}`;

@@ -63,15 +63,30 @@ export function headersDown(upstream: Headers): Headers {
   return without(upstream, NOT_DOWN, NOT_DOWN_PREFIXES);
 }
 
+/**
+ * @param body what takes the place of the upstream's body
+ * @returns the upstream's response with only the headers that go down
+ */
+export function responseDown(upstream: Response, body: ReadableStream): Response {
+  // Made from the response itself, its headers are copied once, not twice.
+  const down = new Response(body, upstream);
+  remove(down.headers, upstream.headers, NOT_DOWN, NOT_DOWN_PREFIXES);
+  return down;
+}
+
 /** A copy is made by the runtime at once; only the few headers that must go are touched one by one. */
 function without(headers: Headers, names: ReadonlySet<string>, prefixes: readonly string[]): Headers {
   const rest = new Headers(headers);
-  for (const name of headers.keys()) {
-    if (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix))) rest.delete(name);
-  }
-  // What `connection` names is the connection's too.
-  for (const name of headers.get('connection')?.split(',') ?? []) {
-    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name.trim())) rest.delete(name.trim());
-  }
+  remove(rest, headers, names, prefixes);
   return rest;
+}
+
+function remove(from: Headers, given: Headers, names: ReadonlySet<string>, prefixes: readonly string[]): void {
+  given.forEach((_, name) => {
+    if (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix))) from.delete(name);
+  });
+  // What `connection` names is the connection's too.
+  for (const name of given.get('connection')?.split(',') ?? []) {
+    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name.trim())) from.delete(name.trim());
+  }
 }

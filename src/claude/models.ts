@@ -149,9 +149,12 @@ export class ModelTable {
     return this.#byName.get(this.resolve(name));
   }
 
-  /** @returns the row to price a model by: its own, or, marked, the dearest of the table. */
+  /**
+   * @param name as the upstream knows it: the deployment's aliases do not apply
+   * @returns the row to price a model by: its own, or, marked, the dearest of the table
+   */
   price(name: string): { row: Model; known: boolean } {
-    const row = this.find(name);
+    const row = this.#byName.get(name);
     return row ? { row, known: true } : { row: dearest(this.rows), known: false };
   }
 }

@@ -1,10 +1,11 @@
 import { ApiError, errorEvent, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
-import { headersDown, headersUp } from './headers.ts';
-import { redirected, send } from './send.ts';
+import { headersDown, headersUp, responseDown } from './headers.ts';
+import { late, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { type Report, reportOf, UsageReader } from './usage.ts';
+import { Watchdog } from './watchdog.ts';
 
 export interface RelayRequest {
   /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
@@ -40,18 +41,15 @@ export interface RelayOptions {
   onEnd?(outcome: Outcome): string | undefined;
 }
 
-const EVENT_STREAM = 'text/event-stream';
+export const EVENT_STREAM = 'text/event-stream';
 const PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
-/** The first pieces are read at once: `message_start` says early what the input cost. */
-const EAGER_PIECES = 2;
+/** Before each look at the copy: what has come in the meantime is read in one. */
 const LAZY_WAIT_MS = 25;
 /** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
 const COPY_GRACE_MS = 1_000;
-/** How long the last words of a broken stream are offered to a caller that does not read. */
-const LAST_WORDS_MS = 20_000;
 
 /**
  * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
@@ -79,18 +77,24 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const finish = (report: Report, end: Outcome['end'], firstByte: number) =>
     options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
 
+  const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
+  const watchdog = new Watchdog(controller, Math.min(idleMs, timeoutMs), timeoutMs, late);
+  let streams = false;
   try {
     const response = await send(
       upstream,
       { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: settings.UPSTREAM_TIMEOUT_MS, controller },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true },
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
     if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
-      return relayStream(response, response.body, caller, controller, options, finish);
+      streams = true;
+      watchdog.expect(idleMs, () => cutError(true));
+      return relayStream(response, response.body, { signal: caller.signal, controller, watchdog }, options, finish);
     }
-    const body = await readWhole(response, settings.STREAM_IDLE_MS, controller);
+    watchdog.stop();
+    const body = await readWhole(response, idleMs, controller);
     const json = parseObject(body);
     const report = reportOf(json, body.length);
     const readable = json !== undefined && (response.ok || report.error_type !== undefined);
@@ -104,6 +108,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const error_type = thrown instanceof ApiError ? thrown.logged : undefined;
     finish({ ...reportOf(undefined, 0), error_type }, end, Date.now());
     throw thrown;
+  } finally {
+    if (!streams) watchdog.stop();
   }
 }
 
@@ -113,8 +119,7 @@ type Finish = (report: Report, end: Outcome['end'], firstByte: number) => string
 function relayStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  { signal }: Request,
-  controller: AbortController,
+  { signal, controller, watchdog }: { signal: AbortSignal; controller: AbortController; watchdog: Watchdog },
   options: RelayOptions,
   finish: Finish,
 ): Response {
@@ -125,7 +130,7 @@ function relayStream(
     () => true,
     () => false,
   );
-  const reading = readCopy(copy, reader, pipe, options.settings.STREAM_IDLE_MS, controller);
+  const reading = readCopy(copy, reader, pipe, watchdog);
 
   const conclude = async () => {
     const whole = await pipe;
@@ -154,78 +159,82 @@ function relayStream(
         }
       }
     } finally {
-      await writeLastWords(writable, words, signal);
+      writeLastWords(writable, words);
     }
   };
   options.waitUntil(conclude());
 
-  const headers = headersDown(response.headers);
-  headers.set('content-type', response.headers.get('content-type') ?? EVENT_STREAM);
-  headers.set('cache-control', 'no-cache, no-transform');
-  headers.set('x-accel-buffering', 'no');
-  return new Response(readable, { status: response.status, headers });
+  const answer = responseDown(response, readable);
+  answer.headers.set('cache-control', 'no-cache, no-transform');
+  answer.headers.set('x-accel-buffering', 'no');
+  return answer;
 }
 
 /**
- * Reads the copy of a stream to its end, and aborts the upstream after too long a silence.
+ * Reads the copy of a stream to its end.
  *
  * @returns when the first byte came; it never rejects: a copy that breaks has ended where it broke
  */
 async function readCopy(
   copy: ReadableStream<Uint8Array>,
   usage: UsageReader,
-  pipe: Promise<unknown>,
-  idleMs: number,
-  controller: AbortController,
+  pipe: Promise<boolean>,
+  watchdog: Watchdog,
 ): Promise<{ firstByte: number | undefined }> {
-  let lastByte = Date.now();
+  // What ends before the first look came about now.
+  const begin = Date.now();
   let firstByte: number | undefined;
-  let timer = setTimeout(watch, idleMs);
-  function watch(): void {
-    const silence = Date.now() - lastByte;
-    if (silence >= idleMs) controller.abort(cutError(true));
-    else timer = setTimeout(watch, idleMs - silence);
-  }
-  let piping = true;
-  const piped = pipe.then(() => {
-    piping = false;
+  let end = 'open' as 'open' | 'whole' | 'broken';
+  let wake: (() => void) | undefined;
+  void pipe.then((whole) => {
+    end = whole ? 'whole' : 'broken';
+    wake?.();
   });
+  // A timer that is left to run out costs the isolate a turn of its own.
+  const pause = () =>
+    new Promise<void>((resolve) => {
+      const pausing = setTimeout(resolve, LAZY_WAIT_MS);
+      wake = () => {
+        clearTimeout(pausing);
+        resolve();
+      };
+    });
   const reader = copy.getReader({ mode: 'byob' });
   let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
   try {
-    for (let pieces = 0; ; pieces += 1) {
+    for (;;) {
+      if (end === 'open') await pause();
+      const view = new Uint8Array(buffer);
+      // Behind a whole pipe nothing more will come but what lies here already: it is read in one.
+      const isRest = end === 'whole';
+      const reading = isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view);
       // At the end too the runtime gives the buffer back, though the types do not say so.
-      const { value, done }: { value?: Uint8Array | undefined; done: boolean } = await reader.read(
-        new Uint8Array(buffer),
-      );
-      if (done) {
-        if (value && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(value.buffer as ArrayBuffer);
-        break;
+      const { value, done }: { value?: Uint8Array | undefined; done: boolean } = await reading;
+      if (value) {
+        buffer = value.buffer as ArrayBuffer;
+        if (value.length > 0) {
+          const now = Date.now();
+          firstByte ??= isRest ? begin : now;
+          watchdog.touch(now);
+          usage.push(value);
+        }
       }
-      if (!value) continue;
-      lastByte = Date.now();
-      firstByte ??= lastByte;
-      usage.push(value);
-      buffer = value.buffer as ArrayBuffer;
-      if (pieces >= EAGER_PIECES && piping) await Promise.race([piped, wait(LAZY_WAIT_MS)]);
+      if (done || (isRest && (value?.length ?? 0) < PIECE_BYTES)) break;
     }
+    if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
   } catch {
     // The break is told by what the reader has not seen: an end.
   } finally {
-    clearTimeout(timer);
+    watchdog.stop();
   }
   return { firstByte };
 }
 
-/** A caller that stopped reading must not keep the Worker alive: writing to it can hang for ever. */
-async function writeLastWords(writable: WritableStream, words: string, signal: AbortSignal): Promise<void> {
+/** Writes and closes without waiting: to a caller that stopped reading it can take for ever. */
+function writeLastWords(writable: WritableStream, words: string): void {
   const writer = writable.getWriter();
-  if (words === '') {
-    writer.close().catch(ignoreGone);
-    return;
-  }
-  const written = writer.write(new TextEncoder().encode(words)).then(() => writer.close());
-  if (!signal.aborted) await Promise.race([written.catch(ignoreGone), wait(LAST_WORDS_MS)]);
+  const written = words === '' ? undefined : writer.write(new TextEncoder().encode(words));
+  Promise.all([written, writer.close()]).catch(ignoreGone);
 }
 
 /** The caller has left in the meantime; there is nobody to tell. */
@@ -236,22 +245,21 @@ function comment(remark: string | undefined): string {
 }
 
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
-async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
+export async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
   if (!response.body) return new Uint8Array(0);
+  const watchdog = new Watchdog(controller, idleMs, idleMs, () => cutError(true));
   const pieces: Uint8Array[] = [];
   let length = 0;
-  let timer = setTimeout(() => controller.abort(cutError(true)), idleMs);
   try {
     for await (const piece of response.body) {
-      clearTimeout(timer);
-      timer = setTimeout(() => controller.abort(cutError(true)), idleMs);
+      watchdog.touch();
       pieces.push(piece);
       length += piece.length;
     }
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : cutError(false, thrown);
   } finally {
-    clearTimeout(timer);
+    watchdog.stop();
   }
   const [only] = pieces;
   if (only && pieces.length === 1) return only;
@@ -265,7 +273,7 @@ async function readWhole(response: Response, idleMs: number, controller: AbortCo
 }
 
 /** @throws ApiError for what the caller must not see as it is, or what is no whole JSON */
-function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, requestId: string): Response {
+export function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, requestId: string): Response {
   const { status } = response;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
@@ -279,7 +287,7 @@ function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, re
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
 }
 
-function parseObject(body: Uint8Array): object | undefined {
+export function parseObject(body: Uint8Array): object | undefined {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(body));
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
@@ -302,7 +310,7 @@ function typeOfStatus(status: number): string {
   return status < 500 ? 'invalid_request_error' : 'api_error';
 }
 
-function cutError(silent: boolean, cause?: unknown): ApiError {
+export function cutError(silent: boolean, cause?: unknown): ApiError {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
@@ -313,6 +321,7 @@ function callerLeft(): ApiError {
   return new ApiError('api_error', 'The caller left before the answer ended.', { logged: 'client_gone' });
 }
 
-function wait(milliseconds: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds, undefined));
+async function wait(milliseconds: number): Promise<undefined> {
+  await scheduler.wait(milliseconds);
+  return undefined;
 }

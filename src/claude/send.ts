@@ -19,6 +19,8 @@ export interface SendOptions {
   maxRetries: number;
   /** For all tries together, until the headers of the last one. */
   timeoutMs: number;
+  /** The caller aborts the controller by itself when that time is up. */
+  isWatched?: boolean;
   /** Aborted by the caller when nobody waits any more, and here when time is up; it cancels the body as well. */
   controller: AbortController;
 }
@@ -31,15 +33,14 @@ export interface SendOptions {
  * @throws the signal's reason when it is aborted
  */
 export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
-  const { signal } = options.controller;
-  const deadline = Date.now() + options.timeoutMs;
-  const timer = setTimeout(() => options.controller.abort(late()), options.timeoutMs);
+  const { controller, timeoutMs, isWatched } = options;
+  const timer = isWatched ? undefined : setTimeout(() => controller.abort(late()), timeoutMs);
   try {
-    return await sendUntil(upstream, request, options, deadline);
+    return await sendUntil(upstream, request, options, Date.now() + timeoutMs);
   } catch (thrown) {
-    throw signal.aborted ? signal.reason : thrown;
+    throw controller.signal.aborted ? controller.signal.reason : thrown;
   } finally {
-    clearTimeout(timer);
+    if (timer !== undefined) clearTimeout(timer);
   }
 }
 
@@ -104,7 +105,8 @@ function retryAfterMs(headers: Headers): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
-function late(): ApiError {
+/** @returns the error for an upstream whose headers did not come in time. */
+export function late(): ApiError {
   return new ApiError('timeout_error', 'The upstream did not answer in time. Try again, or stream the answer.', {
     logged: 'upstream_timeout',
   });

@@ -28,14 +28,15 @@ const DATA = utf8('data:');
 const DELTA_NAME = 'content_block_delta';
 const DELTA = utf8(DELTA_NAME);
 /** The events at the two ends of a stream, as the API writes them. */
-const MESSAGE_START = 'event: message_start\ndata: ';
-const MESSAGE_DELTA = '\nevent: message_delta\ndata: ';
-const MESSAGE_STOP = '\nevent: message_stop\ndata: {"type":"message_stop"}\n\n';
+const MESSAGE_START = utf8('event: message_start\ndata: ');
+const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
+const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
+const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
 /** A longer stream is read line by line as it comes, so that it does not lie in memory. */
 const UNREAD_BYTES = 262_144;
-/** `message_start`, and `message_delta` with `message_stop`, are looked for within these. */
-const HEAD_BYTES = 4_096;
+/** The last events are looked for within these. */
 const TAIL_BYTES = 4_096;
+const LINE_FEED = 10;
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
@@ -100,22 +101,22 @@ export class UsageReader {
   get wholeReport(): Readonly<Report> | undefined {
     const first = this.#unread[0];
     if (this.#read || !first) return undefined;
-    const head = decoder.decode(first.subarray(0, HEAD_BYTES));
-    const tail = decoder.decode(lastBytes(this.#unread, TAIL_BYTES));
-    const startEnd = head.indexOf('\n', MESSAGE_START.length);
-    const deltaStart = tail.lastIndexOf(MESSAGE_DELTA);
+    const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
+    if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return undefined;
+    const tail = lastBytes(this.#unread, TAIL_BYTES);
     const deltaEnd = tail.length - MESSAGE_STOP.length;
-    const delta = tail.slice(deltaStart + MESSAGE_DELTA.length, deltaEnd);
-    if (!head.startsWith(MESSAGE_START) || deltaStart < 0 || !tail.endsWith(MESSAGE_STOP)) return undefined;
-    // What only an earlier one says would be lost.
-    if (tail.indexOf(MESSAGE_DELTA) !== deltaStart) return undefined;
-    // The data of each is one line, then its empty line; behind the second nothing else stands before the end.
-    if (head[startEnd + 1] !== '\n' || delta.indexOf('\n') !== delta.length - 1) return undefined;
+    if (deltaEnd < 1 || !startsWith(tail, deltaEnd, tail.length, MESSAGE_STOP)) return undefined;
+    const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
+    const deltaStart = dataStart - MESSAGE_DELTA.length;
+    if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return undefined;
+    // Before it a block has ended: what only an earlier `message_delta` says would be lost.
+    const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
+    if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return undefined;
     this.#event = 'message_start';
-    this.#data = head.slice(MESSAGE_START.length, startEnd);
+    this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
     this.#dispatch();
     this.#event = 'message_delta';
-    this.#data = delta;
+    this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
     this.#report.completed = true;
     return this.#report;
@@ -204,8 +205,9 @@ export class UsageReader {
   /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
     if (typeof usage !== 'object' || usage === null) return;
-    const said = Object.entries(usage).filter(([, value]) => value !== null);
-    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(said) };
+    const merged: Record<string, unknown> = { ...this.#report.usage };
+    for (const [kind, value] of Object.entries(usage)) if (value !== null) merged[kind] = value;
+    this.#report.usage = merged;
   }
 
   /** @returns undefined for what is no whole JSON. */

@@ -2,8 +2,12 @@ import { DurableObject } from 'cloudflare:workers';
 import type { Bound } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Bindings } from '../env.ts';
+import type { ConversationRow } from '../schemas/conversations.ts';
 import type { Limits } from '../schemas/limits.ts';
+import type { VersionRow } from '../schemas/prefixes.ts';
 import type { LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
+import { settingsOf } from '../settings.ts';
+import { usesOf } from '../store/versions.ts';
 import {
   admitCount,
   advance,
@@ -19,13 +23,18 @@ import {
   type Spent,
   settle,
 } from './budget.ts';
+import { ConversationList } from './conversation-list.ts';
+import type { ConversationReport } from './conversation-report.ts';
 import { Credentials, type MintedToken, type Token } from './credentials.ts';
 import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
 import { migrate } from './migrations.ts';
+import { conversationStub } from './namespace.ts';
 import { type Rules, rulesOf } from './rules.ts';
+import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
 import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
 import { reportStanding, type Standing, standingOf } from './standing.ts';
+import { type NameRow, type NewVersion, type PutAnswer, type VersionId, Versions } from './versions.ts';
 import { DAY_MS, PERIODS } from './windows.ts';
 
 /** What a request wants of its account. */
@@ -72,6 +81,8 @@ const ALARM_GRAIN_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const SOON_MS = 1_000;
 const PAGE = 5_000;
+/** Conversations that are erased at the same time: an object has six connections. */
+const ERASED_AT_ONCE = 5;
 
 /**
  * One account: its limits, holds, ledger and credentials.
@@ -82,6 +93,8 @@ const PAGE = 5_000;
 export class Account extends DurableObject<Bindings> {
   readonly #ledger: Ledger;
   readonly #credentials: Credentials;
+  readonly #conversations: ConversationList;
+  readonly #versions: Versions;
   readonly #budget: Budget;
   #own: Limits | null;
   #defaults: string;
@@ -99,6 +112,8 @@ export class Account extends DurableObject<Bindings> {
     const ledger = new Ledger(ctx.storage);
     this.#ledger = ledger;
     this.#credentials = new Credentials(ledger);
+    this.#conversations = new ConversationList(ledger);
+    this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
     this.#budget = recall(ledger);
     this.#own = JSON.parse(ledger.meta('limits') ?? 'null') as Limits | null;
     this.#defaults = ledger.meta('defaults') ?? '{}';
@@ -156,6 +171,8 @@ export class Account extends DurableObject<Bindings> {
     // The row first: an id that was used before throws here, and nothing has changed.
     this.#ledger.open(hold, openingOf({ ...ask, unpriced: !bound.known, token: token?.jti }), buckets);
     place(this.#budget, hold, buckets);
+    if (ask.conversation !== undefined) this.#conversations.begin(ask.conversation, now);
+    if (ask.prefix !== undefined) this.#use('prefix', ask.prefix.split('@')[0] ?? '', now);
     this.#ledger.fold();
     this.#wakeFor(hold.deadline);
     return this.#admitted(hold, bound, now);
@@ -163,19 +180,35 @@ export class Account extends DurableObject<Bindings> {
 
   /** Replaces a request's hold by what it cost: once, whenever and however often it is said. */
   settle(settlement: Settlement): Settled {
-    const { requestId } = settlement;
-    const now = advance(this.#budget, this.now());
-    const hold = this.#budget.holds.get(requestId);
-    if (hold) return this.#close(hold, settlement, now);
-    const row = this.#ledger.find(requestId);
-    if (!row) return this.#closeUnheld(settlement, now);
-    const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
-    if (row.at <= this.#erasing) return { outcome: 'erased', ...unchanged };
-    if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
-    const closing = closingOf(settlement, row.hold, now, true);
-    this.#ledger.close(requestId, closing, this.#budget.fullAt);
-    correct(this.#budget, row.at, closing.cost - row.cost);
-    return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
+    const settled = this.#settleHold(settlement);
+    const { conversation } = settlement;
+    const { outcome, cost } = settled;
+    if (conversation && !this.#isErased(conversation)) {
+      this.#conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
+    }
+    return settled;
+  }
+
+  /**
+   * Notes a change of a conversation that came by no request.
+   *
+   * @returns whether the conversation is to be erased, as the account was after it began
+   */
+  noteConversation(report: ConversationReport): { erased: boolean } {
+    advance(this.#budget, this.now());
+    const erased = this.#isErased(report);
+    if (!erased) this.#conversations.note(report, 0);
+    else if (report.gone) this.#conversations.forget(report.id);
+    return { erased };
+  }
+
+  /** @returns a page of the account's conversations, newest first. */
+  conversations(page: PageOf): Page<ConversationRow> {
+    const running = [...this.#budget.holds.keys()].map(
+      (id) => this.#ledger.read<{ conversation: string | null }>('select conversation from ledger where id = ?', id)[0],
+    );
+    const ids = running.map((row) => row?.conversation).filter((id) => typeof id === 'string');
+    return this.#conversations.page(page, new Set(ids));
   }
 
   /**
@@ -240,9 +273,9 @@ export class Account extends DurableObject<Bindings> {
     return exportOf(this.#ledger, cursor, limit);
   }
 
-  /** @returns the credentials that were minted for the account or seen in use, by their ids. */
-  tokens(limit = 1_000, after = ''): { data: TokenRow[]; has_more: boolean } {
-    return this.#credentials.list(limit, after);
+  /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
+  tokens(page: PageOf = {}): Page<TokenRow> {
+    return this.#credentials.list(page);
   }
 
   /** Notes a credential that was minted, so that it can be listed. */
@@ -274,6 +307,65 @@ export class Account extends DurableObject<Bindings> {
     this.#listed = true;
   }
 
+  /** Stores a version, and has its name point to it. */
+  async putVersion(version: NewVersion): Promise<PutAnswer> {
+    const outcome = this.#versions.put(version, advance(this.#budget, this.now()));
+    return outcome === 'full' ? { outcome } : { outcome, published: await this.#tell(version.kind, version.name) };
+  }
+
+  /** Has a name point to a version that was stored before. */
+  async pointVersion(id: VersionId): Promise<PutAnswer> {
+    const outcome = this.#versions.point(id, advance(this.#budget, this.now()));
+    return outcome === 'unknown' ? { outcome } : { outcome, published: await this.#tell(id.kind, id.name) };
+  }
+
+  /** Takes a name away. Its versions stay for those who hold them. */
+  async removeName(kind: string, name: string): Promise<{ existed: boolean; published: boolean }> {
+    const existed = this.#versions.remove(kind, name, advance(this.#budget, this.now()));
+    return { existed, published: !existed || (await this.#tell(kind, name)) };
+  }
+
+  /** @returns the bytes of a version, which KV may not have yet. */
+  readVersion(id: VersionId): Uint8Array | undefined {
+    return this.#versions.read(id);
+  }
+
+  /** @returns one name that is stored here, and the version that it points to. */
+  storedName(kind: string, name: string): NameRow | undefined {
+    return this.#versions.name(kind, name);
+  }
+
+  /** @returns names in their order, one more than the limit if there are more. */
+  storedNames(kind: string, page: PageOf): NameRow[] {
+    return this.#versions.names(kind, page);
+  }
+
+  /** @returns a page of the versions of a name, newest first. */
+  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
+    return this.#versions.history(kind, name, page);
+  }
+
+  /** @returns every version of a name, as ledgers name it. */
+  versionsOf(kind: string, name: string): string[] {
+    return this.#versions.versionsOf(kind, name);
+  }
+
+  /** Keeps a version for a holder, beyond its name. @returns false where there is none */
+  holdVersion(id: VersionId, holder: string): boolean {
+    return this.#versions.hold(id, holder);
+  }
+
+  /** Lets a version go that was held. */
+  async releaseVersion(id: VersionId, holder: string): Promise<void> {
+    this.#versions.release(id, holder);
+    await this.#tell(id.kind, id.name);
+  }
+
+  /** @returns what caching has saved the requests of these versions of a prefix, by day and version. */
+  savings(query: SavingsQuery): SavingsRow[] {
+    return savingsOf(this.#ledger, query, settingsOf(this.env).models);
+  }
+
   /**
    * Erases all but the revocations, which it makes complete first. Goes on by itself; to ask again tells how far it is.
    * What runs meanwhile is erased when it ends.
@@ -287,6 +379,7 @@ export class Account extends DurableObject<Bindings> {
       this.#ledger.startAnew();
       this.#ledger.setMeta('listed', undefined);
       this.#ledger.setMeta('erasing', String(now));
+      this.#versions.removeAll(now);
       this.#listed = false;
       this.#erasing = now;
       for (const period of PERIODS) this.#budget.windows[period].settled = 0;
@@ -294,12 +387,13 @@ export class Account extends DurableObject<Bindings> {
       advance(this.#budget, now + 1);
     }
     const { remaining, more } = this.#eraseSome();
-    if (more) this.#wakeFor(now + SOON_MS, 1);
-    return { done: remaining === 0, remaining };
+    const conversations = this.#conversations.count(this.#erasedUntil());
+    if (more || conversations > 0 || this.#versions.untold) this.#wakeFor(now + SOON_MS, 1);
+    return { done: remaining + conversations === 0, remaining: remaining + conversations };
   }
 
   /** Settles orphans at their hold, goes on erasing, and lets go of rows beyond their retention. */
-  override alarm(): void {
+  override async alarm(): Promise<void> {
     this.#alarmAt = null;
     const now = advance(this.#budget, this.now());
     for (const hold of [...this.#budget.holds.values()]) {
@@ -312,6 +406,24 @@ export class Account extends DurableObject<Bindings> {
     if (this.#erasing > 0 && this.#eraseSome().more) this.#wakeFor(now + SOON_MS, 1);
     this.#prune(now);
     for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
+    await this.#eraseConversations();
+    if (this.#versions.untold && !(await this.#versions.tellAll())) this.#wakeFor(this.now() + SOON_MS, 1);
+  }
+
+  #settleHold(settlement: Settlement): Settled {
+    const { requestId } = settlement;
+    const now = advance(this.#budget, this.now());
+    const hold = this.#budget.holds.get(requestId);
+    if (hold) return this.#close(hold, settlement, now);
+    const row = this.#ledger.find(requestId);
+    if (!row) return this.#closeUnheld(settlement, now);
+    const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
+    if (row.at <= this.#erasing) return { outcome: 'erased', ...unchanged };
+    if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
+    const closing = closingOf(settlement, row.hold, now, true);
+    this.#ledger.close(requestId, closing, this.#budget.fullAt);
+    correct(this.#budget, row.at, closing.cost - row.cost);
+    return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
   }
 
   #admitted(hold: Hold, bound: Bound, now: number): Answer {
@@ -412,6 +524,44 @@ export class Account extends DurableObject<Bindings> {
       now - retention,
     );
     this.#wakeFor(now + (pruned < PAGE ? HOUR_MS : SOON_MS));
+  }
+
+  /** The first time that the account uses something of this name, KV is told, so that its ledger can be asked. */
+  #use(kind: string, name: string, now: number): void {
+    if (this.#versions.use(kind, name, now)) this.ctx.waitUntil(this.#tell(usesOf(kind), name));
+  }
+
+  /** @returns false where KV has not taken it; the alarm tells it again */
+  async #tell(kind: string, name: string): Promise<boolean> {
+    try {
+      await this.#versions.tell(kind, name);
+      return true;
+    } catch {
+      this.#wakeFor(this.now() + SOON_MS, 1);
+      return false;
+    }
+  }
+
+  #erasedUntil(): number {
+    return Math.max(this.#erasing, this.#erasedAt);
+  }
+
+  #isErased({ createdAt }: ConversationReport): boolean {
+    return createdAt <= this.#erasedUntil();
+  }
+
+  /** Has conversations erase themselves, some at a time; each stays in the list until it has said that it is done. */
+  async #eraseConversations(): Promise<void> {
+    const doomed = this.#conversations.until(this.#erasedUntil(), ERASED_AT_ONCE);
+    const account = this.ctx.id.name;
+    if (doomed.length === 0 || account === undefined) return;
+    const settings = settingsOf(this.env);
+    const asked = doomed.map(async (id) => await conversationStub(this.env, settings, { account, id }).erase());
+    const done = await Promise.allSettled(asked);
+    for (const [index, { status }] of done.entries()) {
+      if (status === 'fulfilled') this.#conversations.forget(doomed[index] ?? '');
+    }
+    this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
   /** @returns how many rows are left to erase, and whether that can go on at once: what still runs is waited for. */

@@ -1,5 +1,6 @@
 /** The credentials of an account: which were minted or seen, and which are revoked. */
 import type { TokenRow } from '../schemas/usage.ts';
+import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
 
 /** What a verified credential says about itself; times are a JWT's, in seconds. */
@@ -122,10 +123,23 @@ export class Credentials {
     }
   }
 
-  /** @returns the tokens by their id, a page of them after `after`. */
-  list(limit: number, after = ''): { data: TokenRow[]; has_more: boolean } {
-    const rows = this.#ledger.read<Row>('select * from tokens where jti > ? order by jti limit ?', after, limit + 1);
-    return { data: rows.slice(0, limit).map(report), has_more: rows.length > limit };
+  /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
+  list({ limit = 20, after_id, before_id }: PageOf): Page<TokenRow> {
+    const all = this.#ledger.read<Row>(
+      'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
+    );
+    const edge = all.findIndex(({ jti }) => jti === (after_id ?? before_id));
+    let rows = all;
+    if (after_id !== undefined) rows = edge < 0 ? [] : all.slice(edge + 1);
+    else if (before_id !== undefined) rows = all.slice(0, Math.max(0, edge));
+    const page = after_id === undefined && before_id !== undefined ? rows.slice(-limit) : rows.slice(0, limit);
+    const data = page.map(report);
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.jti ?? null,
+      last_id: data.at(-1)?.jti ?? null,
+    };
   }
 }
 

@@ -126,11 +126,22 @@ export function usageOf(ledger: Ledger, { from, to, group_by }: UsageQuery): Usa
     key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
     ...total(group.requests, group),
   }));
-  const all = Object.fromEntries(
-    SUMS.map((column) => [column, groups.reduce((sum, group) => sum + group[column], 0)]),
+  const all = groups.length < MOST_GROUPS || rollups ? groups : totals();
+  const sum = Object.fromEntries(
+    SUMS.map((column) => [column, all.reduce((before, group) => before + group[column], 0)]),
   ) as Sums;
-  const requests = groups.reduce((sum, group) => sum + group.requests, 0);
-  return { from: from ?? null, to: to ?? null, group_by, data, total: total(requests, all) };
+  const requests = all.reduce((before, group) => before + group.requests, 0);
+  return { from: from ?? null, to: to ?? null, group_by, data, total: total(requests, sum) };
+
+  /** Of all groups, where more than the dearest were not listed. */
+  function totals(): Group[] {
+    return ledger.read<Group>(
+      `select null as key, count(*) as requests, ${sums} from ledger
+       where status != 'held' and at >= ? and at < ?`,
+      first,
+      end,
+    );
+  }
 }
 
 function total(requests: number, sums: Sums): UsageReport['total'] {

@@ -8,6 +8,7 @@
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Buckets, Hold } from './budget.ts';
 import type { Migration } from './migrations.ts';
+import { VERSIONS_SQL } from './versions.ts';
 import { DAY_MS } from './windows.ts';
 
 /** Tokens that a request used, by kind. */
@@ -142,6 +143,21 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
         revoked_at integer
       ) strict, without rowid;`,
   },
+  {
+    version: 2,
+    sql: `
+      create table conversations (
+        id text primary key,
+        version integer not null,
+        created_at integer not null,
+        updated_at integer not null,
+        title text,
+        turns integer not null,
+        messages integer not null,
+        cost integer not null
+      ) strict, without rowid;`,
+  },
+  { version: 3, sql: VERSIONS_SQL },
 ];
 
 const FOLD_EVERY = 1_000;

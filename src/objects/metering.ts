@@ -39,6 +39,9 @@ export interface MeterRequest {
   waitUntil(work: Promise<unknown>): void;
 }
 
+/** As much of a request as settling it needs. */
+export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | 'model'>;
+
 /** An admitted request: what it may do, and how it is settled. */
 export interface Meter {
   /** What `max_tokens` must be lowered to; undefined where it may stay. */
@@ -49,6 +52,11 @@ export interface Meter {
   settle(outcome: Outcome, extra?: Partial<Settlement>): { nanodollars: Nanodollars; done: Promise<Settled> };
   /** Says that the request still runs, at which stage. */
   renew(stage?: string): Promise<boolean>;
+}
+
+/** What settling needs of an admission beside the meter: plain, so that it can be stored. */
+export interface Admission extends Meter {
+  grant: Grant;
 }
 
 /** What counts tokens takes of a Messages request; it refuses the rest. */
@@ -67,6 +75,8 @@ const COUNTED: ReadonlySet<string> = new Set([
   'speed',
 ]);
 const COUNT_TIMEOUT_MS = 20_000;
+/** Of a model's name: whatever is longer is none, and would not fit into a row. */
+const LONGEST_NAME = 256;
 const SETTLE_TRIES = 4;
 const FIRST_PAUSE_MS = 100;
 
@@ -78,10 +88,20 @@ const FIRST_PAUSE_MS = 100;
  * 503 while the account's object cannot be reached
  */
 export async function admit(request: MeterRequest): Promise<Meter> {
+  return await admission(request);
+}
+
+/**
+ * The same for a request whose process may end before it does: what was granted can be stored.
+ *
+ * @throws ApiError as `admit`
+ */
+export async function admission(request: MeterRequest): Promise<Admission> {
   const { settings, body, model } = request;
   const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers) };
-  const ask = { ...askOf(request), model: settings.models.find(model)?.id ?? model };
-  const named = { ...body.json, model };
+  // The name as the caller wrote it: limits may allow a model by its alias.
+  const named = { ...body.json, model: typeof body.json.model === 'string' ? body.json.model : model };
+  const ask = { ...askOf(request), model: (settings.models.find(named.model)?.id ?? model).slice(0, LONGEST_NAME) };
   let bound = boundOf(named, request.count === undefined ? options : { ...options, count: request.count });
   let answer = await callAccount(request, (account) => account.admit({ ...ask, bound }));
   if (answer.outcome === 'count_needed') {
@@ -92,14 +112,23 @@ export async function admit(request: MeterRequest): Promise<Meter> {
   const admitted = grantedBy(answer);
   const lowered = admitted.maxTokens;
   if (admitted.unlisted) request.waitUntil(putOnList(request));
+  const grant: Grant = { ...bound, hold: admitted.hold, lowered };
   return {
+    ...meterOf(request, grant),
+    grant,
     maxTokens: lowered,
     headers: {
       ...standingHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
     },
+  };
+}
+
+/** @returns what settles an admitted request, also in another process than the one that was admitted. */
+export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'settle' | 'renew'> {
+  return {
     settle: (outcome, extra) => {
-      const settlement = { ...settlementOf(request, outcome, { ...bound, hold: admitted.hold, lowered }), ...extra };
+      const settlement = { ...settlementOf(request, outcome, grant), ...extra };
       return { nanodollars: settlement.cost, done: settleSurely(request, settlement) };
     },
     renew: (stage) => callAccount(request, (account) => account.renew(request.requestId, stage)),
@@ -198,11 +227,12 @@ async function countInput({
       },
     );
   }
-  const counted = (await response.json()) as { input_tokens?: unknown };
-  return typeof counted.input_tokens === 'number' ? counted.input_tokens : null;
+  const counted = (await response.json().catch(() => null)) as { input_tokens?: unknown } | null;
+  const tokens = counted?.input_tokens;
+  return Number.isSafeInteger(tokens) && Number(tokens) >= 0 ? Number(tokens) : null;
 }
 
-interface Grant extends Bound {
+export interface Grant extends Bound {
   hold: Nanodollars;
   lowered: number | undefined;
 }
@@ -211,10 +241,11 @@ interface Grant extends Bound {
  * What a request is settled at. What the upstream said is taken as it is; what it did not come to say is estimated from
  * above by what was seen, and where nothing was seen, by the hold.
  */
-function settlementOf({ requestId, settings, model }: MeterRequest, outcome: Outcome, grant: Grant): Settlement {
+function settlementOf({ requestId, settings, model }: MeteredRequest, outcome: Outcome, grant: Grant): Settlement {
   const { models } = settings;
-  const answeredBy = outcome.model ?? model;
-  const { row } = models.price(answeredBy);
+  const answeredBy = models.price(outcome.model ?? model);
+  // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
+  const { row } = answeredBy.known || grant.models.length > 1 ? answeredBy : models.price(model);
   const priceOf = (name: string) => models.price(name).row;
   const common = {
     requestId,
@@ -251,8 +282,9 @@ function outputEstimate({ usage, delta_bytes, thinking, stop_reason }: Outcome, 
 }
 
 /** Nothing was generated: the upstream answered with an error before anything else, or was never reached. */
-function refusedUpstream({ status, end, error_type, sent }: Outcome): boolean {
+function refusedUpstream({ status, end, error_type, sent, usage, delta_bytes }: Outcome): boolean {
   if (!sent) return true;
+  if (end === 'error' && !usage && delta_bytes === 0) return true;
   if (status !== undefined) return status >= 300;
   return end === 'cut' && error_type?.startsWith('upstream_unreachable') === true;
 }
@@ -278,7 +310,7 @@ function tokensOf(usage: Usage): Settlement['tokens'] {
 }
 
 /** What is not settled in the end, the account's alarm settles at the hold. */
-async function settleSurely(request: MeterRequest, settlement: Settlement): Promise<Settled> {
+async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await callAccount(request, (account) => account.settle(settlement));

@@ -1,4 +1,5 @@
 import type { Account } from './account.ts';
+import type { Conversation } from './conversation.ts';
 
 /** The binding that accounts' objects are reached by. */
 export interface AccountBinding {
@@ -18,5 +19,39 @@ export function accountStub(
   const namespace = settings.JURISDICTION
     ? env.ACCOUNT.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.ACCOUNT;
-  return namespace.get(namespace.idFromName(accountId));
+  const known = ids.get(env.ACCOUNT) ?? new Map<string, DurableObjectId>();
+  ids.set(env.ACCOUNT, known);
+  const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
+  let id = known.get(key);
+  if (!id) {
+    id = namespace.idFromName(accountId);
+    if (known.size >= MOST_IDS) known.clear();
+    known.set(key, id);
+  }
+  return namespace.get(id);
+}
+
+/** Finding an id by a name is a hash, and most requests of an isolate are of few accounts. */
+const ids = new WeakMap<object, Map<string, DurableObjectId>>();
+const MOST_IDS = 1_000;
+
+/** The binding that conversations' objects are reached by. */
+export interface ConversationBinding {
+  CONVERSATION: DurableObjectNamespace<Conversation>;
+}
+
+/**
+ * Reaches a conversation's object.
+ *
+ * @param place both names are part of the object's id, so that nobody reaches another account's by any id
+ */
+export function conversationStub(
+  env: ConversationBinding,
+  settings: { JURISDICTION?: string | undefined },
+  place: { account: string; id: string },
+): DurableObjectStub<Conversation> {
+  const namespace = settings.JURISDICTION
+    ? env.CONVERSATION.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
+    : env.CONVERSATION;
+  return namespace.get(namespace.idFromName(JSON.stringify([place.account, place.id])));
 }

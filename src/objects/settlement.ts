@@ -1,6 +1,7 @@
 /** How a request ends: what the caller of `settle` says, made safe to be stored and summed. */
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Spent } from './budget.ts';
+import type { ConversationReport } from './conversation-report.ts';
 import type { Closing, Opening, Tokens } from './ledger.ts';
 
 /** What became of a request. */
@@ -23,6 +24,8 @@ export interface Settlement {
   /** For a request that this account never admitted, or does not know any more. */
   opening?: Partial<Opening> | undefined;
   startedAt?: number | undefined;
+  /** What became of the conversation by it: noted in the same call, whatever becomes of the settlement. */
+  conversation?: ConversationReport | undefined;
 }
 
 export interface Settled {

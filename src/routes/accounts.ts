@@ -1,11 +1,11 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { isAccount } from '../auth/identity.ts';
 import { refuseRevoked } from '../auth/revocation.ts';
 import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import type { Account } from '../objects/account.ts';
 import { callAccount, type Remote } from '../objects/metering.ts';
+import { isAccount } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { limitsSchema } from '../schemas/limits.ts';
 import { listOf, readPage } from '../schemas/page.ts';

@@ -11,6 +11,7 @@ import { type CountAnswer, countAnswer } from '../schemas/counts.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
 import { bodyUp, logOutcome, refuseExtensions, withoutRepetition } from './messages.ts';
+import { withPrefix } from './prefixed.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
@@ -23,9 +24,10 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
-  const body = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const { body } = await withPrefix(c, sent, { counts: true });
   const request = check(countRequest, body.json);
-  refuseExtensions(c.req.raw.headers, body.json);
+  refuseExtensions(c.req.raw.headers, body.json, ['conversation']);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);

@@ -9,28 +9,42 @@ import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
-import { admit } from '../objects/metering.ts';
+import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { messagesRequest } from '../schemas/messages.ts';
+import { conversationOf, converse } from './converse.ts';
+import { withPrefix } from './prefixed.ts';
 
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
-export function messagesRoutes(fetchUpstream?: Fetch) {
+export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
-    .post('/messages', requireScope('messages'), (c) => answer(c, true, fetchUpstream))
-    .post('/v1/messages', requireScope('messages'), (c) => answer(c, false, fetchUpstream));
+    .post('/messages', requireScope('messages'), (c) => answer(c, true, options))
+    .post('/v1/messages', requireScope('messages'), (c) => answer(c, false, options));
 }
 
-async function answer(c: Context<AppEnv>, streamByDefault: boolean, fetchUpstream?: Fetch): Promise<Response> {
+export interface MessagesOptions {
+  /** Takes the place of `fetch` for everything that goes to the Claude API. */
+  fetch?: Fetch;
+  /** Takes the place of the account's admission: for a deployment that meters by other means. */
+  admit?: (request: MeterRequest) => Promise<Meter>;
+}
+
+async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: MessagesOptions): Promise<Response> {
   const settings = c.get('settings');
   const requestId = c.get('requestId');
-  const upstream = upstreamOf(settings, fetchUpstream);
-  const body = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const upstream = upstreamOf(settings, options.fetch);
+  const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const conversation = conversationOf(c.req.raw.headers, sent.json);
+  if (conversation !== undefined) {
+    refuseExtensions(c.req.raw.headers, sent.json, ['prefix']);
+    return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
+  }
+  const { body, prefix } = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
   const request = check(messagesRequest, body.json);
-  refuseExtensions(c.req.raw.headers, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
-  const meter = await admit({
+  const meter = await (options.admit ?? admit)({
     requestId,
     route: 'messages',
     identity: c.get('identity'),
@@ -41,6 +55,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, fetchUpstrea
     body,
     model,
     headers: c.req.raw.headers,
+    prefix,
     waitUntil,
   });
   const changes: Record<string, string> = {};
@@ -77,8 +92,12 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, fetchUpstrea
  *
  * @throws ApiError 501 until this edge offers them
  */
-export function refuseExtensions(headers: Headers, body: Readonly<Record<string, unknown>>): void {
-  for (const name of ['conversation', 'prefix']) {
+export function refuseExtensions(
+  headers: Headers,
+  body: Readonly<Record<string, unknown>>,
+  names: readonly string[] = ['conversation', 'prefix'],
+): void {
+  for (const name of names) {
     if (!Object.hasOwn(body, name) && !headers.has(`sluice-${name}`)) continue;
     throw new ApiError('not_supported', `This edge does not offer \`${name}\` yet. Leave it out.`, {
       headers: DO_NOT_RETRY,

@@ -5,7 +5,7 @@ import { mintToken } from '../auth/tokens.ts';
 import type { AppEnv } from '../env.ts';
 import { misconfigured } from '../errors.ts';
 import { check, readJson } from '../schemas/json.ts';
-import { listOf } from '../schemas/page.ts';
+import { readPage } from '../schemas/page.ts';
 import { type MintedTokenAnswer, mintRequest } from '../schemas/tokens.ts';
 import { accountOf } from './accounts.ts';
 
@@ -38,8 +38,8 @@ export function tokensRoutes() {
       return c.json(answer, 201);
     })
     .get('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
-      const { data, has_more } = await accountOf(c, c.req.param('id'))((object) => object.tokens());
-      return c.json(listOf(data, has_more, ({ jti }) => jti));
+      const page = readPage(c.req.query());
+      return c.json(await accountOf(c, c.req.param('id'))((object) => object.tokens(page)));
     })
     .delete('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
       await accountOf(c, c.req.param('id'))((object) => object.revokeAll());

@@ -64,8 +64,13 @@ async function usageOfAll(
     }
   }
   const data = [...sums].map(([key, group]) => ({ key, ...group }));
-  data.sort((left, right) => String(left.key).localeCompare(String(right.key)));
+  data.sort((left, right) => (query.group_by === 'day' ? 0 : right.cost_usd - left.cost_usd) || byKey(left, right));
   return { from: query.from ?? null, to: query.to ?? null, group_by: query.group_by, data, total };
+}
+
+function byKey({ key: left }: { key: string | null }, { key: right }: { key: string | null }): number {
+  if (left === right) return 0;
+  return left === null || (right !== null && left < right) ? -1 : 1;
 }
 
 function emptyTotal(): UsageReport['total'] {

@@ -1,6 +1,5 @@
 import * as z from 'zod';
-import { isAccount, MAX_ACCOUNT_CHARACTERS } from '../auth/identity.ts';
-import { SCOPES } from '../auth/scopes.ts';
+import { isAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from './identity.ts';
 import { fieldError } from './json.ts';
 
 /** What a token is minted from. */

@@ -227,7 +227,11 @@ test('a stream comes down byte for byte, with the headers that keep proxies from
   // 25 uncached tokens, 2 and 10 written, 7 read, 15 of output, at Haiku 4.5's prices, × 1.1 for the geography.
   expect(await response.text()).toBe(`${TEXT_STREAM}: sluice-cost-usd=0.00013552\n\n`);
   const line = await only(app);
-  expect(line).toMatchObject({ status: 200, cost_usd: 0.00013552, tokens: { input: 25, output: 15, cache_read: 7, cache_write: 12 } });
+  expect(line).toMatchObject({
+    status: 200,
+    cost_usd: 0.00013552,
+    tokens: { input: 25, output: 15, cache_read: 7, cache_write: 12 },
+  });
   expect(line).not.toHaveProperty('error_type');
 });
 

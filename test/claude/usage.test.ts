@@ -147,6 +147,7 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
       const api =
         sse('message_start', started(first), how) +
         list.map(([[name, data], written]) => sse(name, data, written)).join('') +
+        sse('content_block_stop', { type: 'content_block_stop', index: 0 }) +
         sse('message_delta', ended(last), end) +
         sse('message_stop', { type: 'message_stop' });
       const bytes = encoder.encode(crlf ? api.replaceAll('\n', '\r\n') : api);

@@ -62,8 +62,8 @@ test.each([
     await forEach(source.length, async (place) => {
       const response = await post(`${name},end,${place}`);
       const received = Buffer.from(await response.arrayBuffer());
-    expect(received.subarray(0, source.length).equals(source), `split at ${place}`).toBe(true);
-    expect(received.subarray(source.length).toString()).toMatch(/^: sluice-cost-usd=0\.\d+\n\n$/);
+      expect(received.subarray(0, source.length).equals(source), `split at ${place}`).toBe(true);
+      expect(received.subarray(source.length).toString()).toMatch(/^: sluice-cost-usd=0\.\d+\n\n$/);
     });
     await expect.poll(() => edge.log.length, { timeout: 10_000 }).toBe(source.length);
     const told = new Set(edge.log.map(({ tokens, cost_usd }) => JSON.stringify({ tokens, cost_usd })));

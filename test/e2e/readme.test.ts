@@ -29,7 +29,7 @@ async function readExamples(): Promise<Example[]> {
 function settle(text: string): string {
   return text
     .replace(/\b(msg|req|toolu|srvtoolu)_\w+/g, '$1_…')
-    .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'token')
+    .replace(/eyJ[\w-]+\.eyJ\S+/g, 'token')
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'uuid')
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time')
     .replace(/\d+(\.\d+)?(e-\d+)?/g, '0')

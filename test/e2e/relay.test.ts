@@ -179,7 +179,9 @@ describe('an upstream that does not go on', () => {
         }
       }, IDLE_MS / 2);
     };
-    expect((await textOf(await post('/messages'))).replace(PRICE, '')).toBe(`${': still here\n\n'.repeat(7)}${TEXT_STREAM}`);
+    expect((await textOf(await post('/messages'))).replace(PRICE, '')).toBe(
+      `${': still here\n\n'.repeat(7)}${TEXT_STREAM}`,
+    );
   });
 });
 
@@ -195,7 +197,9 @@ test('an upstream that fails and then succeeds has not failed, in a stream or wh
     };
     const response = await post(path);
     expect(response.status).toBe(200);
-    expect((await textOf(response)).replace(PRICE, '')).toBe(path === '/messages' ? TEXT_STREAM : JSON.stringify(message));
+    expect((await textOf(response)).replace(PRICE, '')).toBe(
+      path === '/messages' ? TEXT_STREAM : JSON.stringify(message),
+    );
     expect(upstream.received).toHaveLength(3);
     expect(new Set(upstream.received.map((received) => received.body.toString())).size).toBe(1);
   }

@@ -303,7 +303,7 @@ describe('rows written', () => {
       account.admit(ask);
       account.settle(ended(ask.requestId));
       clock += 16 * MINUTE;
-      account.alarm();
+      return account.alarm();
     });
     expect(rows).toBeLessThanOrEqual(4);
   });

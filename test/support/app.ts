@@ -10,6 +10,8 @@ export interface Sent {
   headers: Headers;
   body: Uint8Array;
   text: string;
+  /** Aborted when nobody waits for the answer any more. */
+  signal: AbortSignal | undefined;
 }
 
 /** The app in development mode, with a `fetch` of the test's own in place of the upstream. */
@@ -17,6 +19,7 @@ export interface TestApp {
   sent: Sent[];
   /** The log lines, once everything that a request started has ended. */
   log: Record<string, unknown>[];
+  /** @param path or a whole URL, where the host matters */
   fetch(path: string, init?: RequestInit): Promise<Response>;
   /** Sends JSON; a string or bytes go as they are. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
@@ -28,11 +31,11 @@ export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
 
 /**
  * @param answer what the upstream says
- * @param vars settings besides those of development with a key
+ * @param vars settings besides those of development with a key, or bindings in place of the test's own
  */
 export function testApp(
   answer: (sent: Sent) => Response | Promise<Response>,
-  vars: Record<string, string> = {},
+  vars: Record<string, unknown> = {},
 ): TestApp {
   const sent: Sent[] = [];
   const log: Record<string, unknown>[] = [];
@@ -42,11 +45,19 @@ export function testApp(
   onTestFinished(() => console.mockRestore());
   const app = createApp({
     fetch: async (url, init) => {
+      init.signal?.throwIfAborted();
       const body = new Uint8Array(await new Response(init.body ?? '').arrayBuffer());
       const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(body);
-      const one = { method: init.method ?? '', url: new URL(url), headers: new Headers(init.headers), body, text };
+      const one = {
+        method: init.method ?? '',
+        url: new URL(url),
+        headers: new Headers(init.headers),
+        body,
+        text,
+        signal: init.signal ?? undefined,
+      };
       sent.push(one);
-      return answer(one);
+      return await Promise.race([answer(one), whenAborted(init.signal)]);
     },
   });
   // What a developer has in .dev.vars is none of a test's business.
@@ -62,7 +73,8 @@ export function testApp(
   const fetch = async (path: string, init?: RequestInit) => {
     const context = createExecutionContext();
     contexts.push(context);
-    return await app.fetch(new Request(`http://localhost:8787${path}`, init), settings, context);
+    const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
+    return await app.fetch(new Request(url, init), settings, context);
   };
   return {
     sent,
@@ -80,6 +92,11 @@ export function testApp(
       for (const context of waiting) await waitOnExecutionContext(context);
     },
   };
+}
+
+/** As the network's fetch does, a caller's abort ends the wait for headers. */
+function whenAborted(signal: AbortSignal | null | undefined): Promise<never> {
+  return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
 /** A body that comes in these pieces and then ends, breaks or falls silent, as one from the network would. */

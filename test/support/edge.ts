@@ -15,6 +15,8 @@ export interface Edge {
   url: string;
   log: Record<string, unknown>[];
   stop(): Promise<void>;
+  /** Ends the runtime as a power cut does: nothing that runs in it comes to its end. */
+  kill(): Promise<void>;
 }
 
 /**
@@ -44,6 +46,7 @@ export async function buildWorker(): Promise<string> {
 export async function startEdge(script: string, vars: Record<string, string>, persist?: string): Promise<Edge> {
   const { modulesRules: _, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
   const log: Record<string, unknown>[] = [];
+  const others = new Set(await runtimes());
   const miniflare = new Miniflare({
     ...convertV4MiniflareOptions({
       ...configured,
@@ -60,5 +63,21 @@ export async function startEdge(script: string, vars: Record<string, string>, pe
     ...(persist === undefined ? {} : { resourcePersistencePath: persist }),
   });
   const { origin } = await miniflare.unsafeGetDirectURL();
-  return { url: origin, log, stop: () => miniflare.dispose() };
+  const started = (await runtimes()).filter((pid) => !others.has(pid));
+  return {
+    url: origin,
+    log,
+    stop: () => miniflare.dispose(),
+    kill: async () => {
+      for (const pid of started) process.kill(pid, 'SIGKILL');
+      await miniflare.dispose();
+    },
+  };
+}
+
+/** The runtimes that this very process has started. */
+async function runtimes(): Promise<number[]> {
+  // It fails where there is none.
+  const found = await promisify(execFile)('pgrep', ['-P', String(process.pid), 'workerd']).catch(() => undefined);
+  return found?.stdout.trim().split('\n').map(Number) ?? [];
 }

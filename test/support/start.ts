@@ -20,10 +20,11 @@ export interface Started {
  * Runs `npm start` on a port and a state of its own, and waits until it says that it is ready.
  *
  * @param args what follows `npm start --`
+ * @param kept a state of the test's own, which is there after the stop
  */
-export async function npmStart(args: string[] = []): Promise<Started> {
+export async function npmStart(args: string[] = [], kept?: string): Promise<Started> {
   const port = await freePort();
-  const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
+  const state = kept ?? (await mkdtemp(join(tmpdir(), 'sluice-state-')));
   const child = spawn('npm', ['start', '--', '--port', String(port), '--persist-to', state, ...args], {
     cwd: root,
     detached: true,
@@ -37,7 +38,7 @@ export async function npmStart(args: string[] = []): Promise<Started> {
     // The whole group: killing the outer process alone would leave the server on its port.
     if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal);
     await exited;
-    await rm(state, { recursive: true, force: true });
+    if (kept === undefined) await rm(state, { recursive: true, force: true });
   };
   const deadline = Date.now() + READY_MS;
   while (!output.includes('Sluice is ready on')) {

@@ -1,0 +1,128 @@
+/** The conversations of an account, as they have reported themselves. */
+import { type Nanodollars, toUsd } from '../claude/cost.ts';
+import type { ConversationRow } from '../schemas/conversations.ts';
+import type { ConversationReport } from './conversation-report.ts';
+import type { Page, PageOf } from './history.ts';
+import type { Ledger } from './ledger.ts';
+
+type Row = Record<string, SqlStorageValue> & {
+  id: string;
+  created_at: number;
+  updated_at: number;
+  title: string | null;
+  turns: number;
+  messages: number;
+  cost: number;
+};
+
+export class ConversationList {
+  readonly #ledger: Ledger;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+  }
+
+  /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
+  begin(id: string, now: number): void {
+    if (this.#has(id)) return;
+    this.#ledger.write(
+      `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
+      id,
+      now,
+      now,
+    );
+  }
+
+  /** Notes what a conversation reports; what is older than what is known changes nothing but the cost. */
+  note(report: ConversationReport, cost: Nanodollars): void {
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone } = report;
+    if (gone) {
+      this.#ledger.write('delete from conversations where id = ? and version <= ?', id, version);
+      return;
+    }
+    const newer = 'excluded.version >= version';
+    this.#ledger.write(
+      `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost)
+       values (?, ?, ?, ?, ?, ?, ?, ?)
+       on conflict (id) do update set
+         cost = cost + excluded.cost,
+         created_at = iif(${newer}, excluded.created_at, created_at),
+         updated_at = iif(${newer}, excluded.updated_at, updated_at),
+         title = iif(${newer}, excluded.title, title),
+         turns = iif(${newer}, excluded.turns, turns),
+         messages = iif(${newer}, excluded.messages, messages),
+         version = max(version, excluded.version)`,
+      id,
+      version,
+      createdAt,
+      updatedAt,
+      title,
+      turns,
+      messages,
+      cost,
+    );
+  }
+
+  /**
+   * @param running ids of conversations that have a turn running
+   * @returns a page of the list, newest first
+   */
+  page({ limit = 20, after_id, before_id }: PageOf, running: ReadonlySet<string>): Page<ConversationRow> {
+    const backwards = before_id !== undefined;
+    const edge = after_id ?? before_id;
+    const order = backwards ? 'asc' : 'desc';
+    const rows = this.#ledger.read<Row>(
+      `select * from conversations
+       where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
+       order by created_at ${order}, id ${order} limit ?2`,
+      edge ?? null,
+      limit + 1,
+    );
+    const data = rows.slice(0, limit).map((row) => reportRow(row, running));
+    if (backwards) data.reverse();
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+    };
+  }
+
+  /** @returns ids of conversations that began until then, some of them. */
+  until(time: number, limit: number): string[] {
+    return this.#ledger
+      .read<{ id: string }>('select id from conversations where created_at <= ? limit ?', time, limit)
+      .map(({ id }) => id);
+  }
+
+  /** @returns how many began until then. */
+  count(time: number): number {
+    const [row] = this.#ledger.read<{ rows: number }>(
+      'select count(*) as rows from conversations where created_at <= ?',
+      time,
+    );
+    return row?.rows ?? 0;
+  }
+
+  forget(id: string): void {
+    this.#ledger.write('delete from conversations where id = ?', id);
+  }
+
+  #has(id: string): boolean {
+    return this.#ledger.read('select 1 from conversations where id = ?', id).length > 0;
+  }
+}
+
+function reportRow(row: Row, running: ReadonlySet<string>): ConversationRow {
+  return {
+    type: 'conversation',
+    id: row.id,
+    title: row.title,
+    created_at: new Date(row.created_at).toISOString(),
+    updated_at: new Date(row.updated_at).toISOString(),
+    turns: row.turns,
+    messages: row.messages,
+    cost_usd: toUsd(row.cost),
+    state: running.has(row.id) ? 'running' : 'idle',
+  };
+}

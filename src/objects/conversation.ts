@@ -1,0 +1,485 @@
+import { DurableObject } from 'cloudflare:workers';
+import type { Identity } from '../auth/identity.ts';
+import { type Upstream, upstreamOf } from '../claude/upstream.ts';
+import type { Bindings } from '../env.ts';
+import { ApiError, invalidRequest, toApiError } from '../errors.ts';
+import type { ConversationFields, ConversationPatch } from '../schemas/conversations.ts';
+import type { JsonBody } from '../schemas/json.ts';
+import type { PageQuery } from '../schemas/page.ts';
+import { type Settings, settingsOf } from '../settings.ts';
+import {
+  conflict,
+  died,
+  ended,
+  inTransit,
+  keptHeaders,
+  lost,
+  noMessage,
+  otherBody,
+  type Place,
+  type Result,
+  type Resumed,
+  type TurnAnswer,
+  type TurnRequest,
+  taken,
+  unknown,
+  wholeAnswer,
+  wireError,
+} from './conversation-answers.ts';
+import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
+import { adopt, forkTo, rewindTo } from './forks.ts';
+import { callAccount, revoked } from './metering.ts';
+import { conversationStub } from './namespace.ts';
+import { newProfile, type Plan, plan, RELEASED } from './planning.ts';
+import { Run, type Started } from './run.ts';
+import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
+import { type Trailer, Turn } from './turn.ts';
+import { TurnLog } from './turn-log.ts';
+import { GRACE_MS, RETRY_MS, Upkeep, within } from './upkeep.ts';
+
+/** An object that died in the middle of a turn is looked after so often. */
+const WATCH_MS = 30_000;
+const STOP_MS = 10_000;
+
+/**
+ * One conversation: its history, and the turn that runs.
+ *
+ * A turn is owned here before anything goes up, and goes on when its caller has left. Whether one may begin is decided
+ * in one step, without waiting; what dies is closed from its log when the object wakes.
+ */
+export class Conversation extends DurableObject<Bindings> {
+  readonly #transcript: Transcript;
+  readonly #upkeep: Upkeep;
+  #run: Run | undefined;
+  #recovered = false;
+  #adopting = false;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    this.#transcript = new Transcript(ctx.storage);
+    this.#upkeep = new Upkeep({
+      transcript: this.#transcript,
+      storage: ctx.storage,
+      accounts: env,
+      settings: () => this.settings(),
+      now: () => this.now(),
+      waitUntil: (work) => ctx.waitUntil(work),
+      isBusy: () => this.#run !== undefined || this.#adopting,
+      erase: () => this.erase(),
+    });
+    void ctx.blockConcurrencyWhile(async () => {
+      this.#upkeep.alarmAt = await ctx.storage.getAlarm();
+    });
+  }
+
+  /** The clock; tests put their own in its place. */
+  protected now(): number {
+    return Date.now();
+  }
+
+  protected settings(): Settings {
+    return settingsOf(this.env);
+  }
+
+  protected upstream(): Upstream {
+    return upstreamOf(this.settings());
+  }
+
+  /** Begins a turn, or attaches to the one that the same request began before. */
+  async turn(request: TurnRequest): Promise<TurnAnswer> {
+    try {
+      const body = await bodyOf(request.body);
+      return await this.#turn(request, body);
+    } catch (thrown) {
+      return { kind: 'error', error: wireError(toApiError(thrown)) };
+    }
+  }
+
+  /** @returns the rest of a turn after an event, and what comes; without one the turn that runs, from its beginning. */
+  resume(after: string | undefined): Resumed {
+    this.#recover();
+    if (after === undefined) {
+      if (!this.#present()) return { kind: 'unknown' };
+      const log = this.#run?.turn.log;
+      return log ? { kind: 'stream', turn: log.id, body: log.follow(0) } : { kind: 'none' };
+    }
+    const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
+    if (id === undefined) {
+      const error = invalidRequest(
+        'Last-Event-ID: not an id of an event of this edge. Send the last one that you got.',
+      );
+      return { kind: 'error', error: wireError(error) };
+    }
+    const event = Number(number);
+    if (this.#run?.turn.row.id === id) return { kind: 'stream', turn: id, body: this.#run.turn.log.follow(event) };
+    const row = this.#transcript.turns('id = ?', id).at(-1);
+    // A first turn that failed can still be heard, though it has left no conversation.
+    if (!row && !this.#present()) return { kind: 'unknown' };
+    const log = row && this.#logOf(row);
+    if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
+    if (event === row.events) return { kind: 'none' };
+    // Beyond the log, which a crash has shortened, there is still the end.
+    return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
+  }
+
+  /** Ends the turn that runs and keeps what was said; where none runs, nothing changes. */
+  async stop(): Promise<Result<string>> {
+    this.#recover();
+    const run = this.#run;
+    if (run) {
+      run.stop();
+      await within(run.done, STOP_MS);
+    }
+    return this.read();
+  }
+
+  /** @returns the conversation by itself. */
+  read(): Result<string> {
+    this.#recover();
+    const profile = this.#present();
+    if (!profile) return unknown();
+    return { ok: true, value: describe(profile, this.#transcript, this.#run?.turn.row.id) };
+  }
+
+  /** @returns a page of messages as JSON text. */
+  messages(page: PageQuery): Result<ReadableStream<Uint8Array>> {
+    this.#recover();
+    if (!this.#present()) return unknown();
+    const value = pageOfMessages(this.#transcript, page);
+    return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
+  }
+
+  /** @returns the whole conversation as lines of JSON. */
+  export(): Result<ReadableStream<Uint8Array>> {
+    this.#recover();
+    const profile = this.#present();
+    return profile ? { ok: true, value: exportOf(profile, this.#transcript) } : unknown();
+  }
+
+  /** Creates it, empty, with what its turns shall have in common. */
+  create(place: Place, fields: ConversationFields, texts: { system?: string; tools?: string }): Result<string> {
+    this.#recover();
+    if (!this.#isFree()) return taken(place.id);
+    const now = this.now();
+    const transcript = this.#transcript;
+    transcript.create({ ...this.#begun(place, now), exists: true, unreported: true });
+    transcript.together(() => {
+      transcript.freeze('system', texts.system);
+      transcript.freeze('tools', texts.tools);
+      this.#upkeep.change(changesOf(fields));
+    });
+    return this.read();
+  }
+
+  /** Changes what is not frozen. */
+  patch(patch: ConversationPatch): Result<string> {
+    this.#recover();
+    if (!this.#present()) return unknown();
+    this.#upkeep.change(changesOf(patch));
+    return this.read();
+  }
+
+  /** Goes back to before the turn, or the imported message, that an id names. */
+  rewind(before: string): Result<string> {
+    this.#recover();
+    const profile = this.#present();
+    if (!profile) return unknown();
+    if (this.#run) return { ok: false, error: wireError(conflict(profile.id, this.#run.turn.row.id)) };
+    const change = rewindTo(this.#transcript, before);
+    if (!change) return noMessage(before);
+    this.#upkeep.change(change);
+    return this.read();
+  }
+
+  /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
+  async fork(to: string, at: string | undefined): Promise<Result<string>> {
+    this.#recover();
+    const profile = this.#present();
+    if (!profile) return unknown();
+    const texts = forkTo(this.#transcript, profile, at);
+    if (!texts) return noMessage(at);
+    const place = { account: profile.account, id: to };
+    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<Result<string>>);
+  }
+
+  /** Takes another conversation's history as its own beginning: all of it, or nothing. */
+  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<string>> {
+    this.#recover();
+    if (!this.#isFree()) return taken(place.id);
+    this.#adopting = true;
+    const transcript = this.#transcript;
+    try {
+      transcript.create(this.#begun(place, this.now()));
+      // If this dies here, the alarm clears what has been written.
+      this.#upkeep.wakeFor(this.now() + GRACE_MS);
+      const whole = await adopt(transcript, lines);
+      if (!whole || transcript.profile?.deleted)
+        throw new ApiError('api_error', 'The conversation could not be copied whole. Try again.');
+      this.#upkeep.change({ ...whole, exists: true });
+      return this.read();
+    } catch (thrown) {
+      transcript.empty();
+      this.#upkeep.wakeFor(this.now());
+      return { ok: false, error: wireError(toApiError(thrown)) };
+    } finally {
+      this.#adopting = false;
+    }
+  }
+
+  /** Deletes everything. @returns whether there was something; what the account is to be told is repeated until it is */
+  async erase(): Promise<boolean> {
+    this.#recover();
+    const { profile } = this.#transcript;
+    if (!profile) return false;
+    const existed = profile.exists || this.#run !== undefined;
+    if (this.#run) {
+      this.#run.stop();
+      await within(this.#run.done, STOP_MS);
+    }
+    const last = this.#transcript.profile ?? profile;
+    this.#transcript.together(() => {
+      this.#transcript.empty();
+      const version = Math.max(last.version + 1, this.now());
+      this.#transcript.save({
+        ...last,
+        version,
+        exists: false,
+        deleted: true,
+        unreported: true,
+        title: null,
+        metadata: null,
+      });
+    });
+    await this.#upkeep.clear();
+    return existed;
+  }
+
+  /** Watches over the turn that runs, repeats what was not confirmed, and lets go of what has had its time. */
+  override async alarm(): Promise<void> {
+    this.#upkeep.alarmAt = null;
+    this.#recover();
+    const { profile } = this.#transcript;
+    if (!profile) return;
+    const now = this.now();
+    if (this.#run) {
+      this.#upkeep.wakeFor(now + WATCH_MS);
+      await within(this.#run.renew(), STOP_MS).catch(() => {});
+      return;
+    }
+    if (this.#adopting) return this.#upkeep.wakeFor(now + GRACE_MS);
+    if (profile.exists && this.#upkeep.isOver(profile, now)) {
+      await this.erase();
+      return;
+    }
+    this.#upkeep.letGo(now);
+    await this.#upkeep.settlePending();
+    if (!this.#run && !this.#transcript.profile?.exists) await this.#upkeep.clear();
+    else this.#upkeep.wakeNext();
+  }
+
+  async #turn(request: TurnRequest, body: JsonBody): Promise<TurnAnswer> {
+    this.#recover();
+    const repeated = this.#repeated(request);
+    if (repeated || this.#run || this.#adopting || this.#transcript.profile?.deleted) {
+      await this.#refuseRevoked(request.identity);
+      if (repeated && repeated.hash !== request.hash) throw otherBody();
+      // The turn may have ended meanwhile, and another one begun.
+      if (repeated) return await this.#attach(repeated, request);
+      throw this.#run ? conflict(request.place.id, this.#run.turn.row.id) : inTransit();
+    }
+    let planned: Plan;
+    try {
+      planned = plan(body, this.#transcript, this.settings());
+    } catch (thrown) {
+      await this.#refuseRevoked(request.identity);
+      throw thrown;
+    }
+    const run = this.#begin(request, planned);
+    // A long prompt must not lie in memory as long as the answer takes.
+    Object.assign(body, RELEASED);
+    request.body = RELEASED.bytes;
+    this.ctx.waitUntil(run.go(planned));
+    return await this.#answer(run, request.stream);
+  }
+
+  /** Takes the lock: from here on no other turn begins. */
+  #begin(request: TurnRequest, planned: Plan): Run {
+    const { place, requestId } = request;
+    const now = this.now();
+    const transcript = this.#transcript;
+    const isNew = !transcript.profile?.exists;
+    if (isNew) transcript.create(this.#begun(place, now));
+    const profile = transcript.profile;
+    if (!profile) throw new TypeError('A conversation without a profile.');
+    const row = this.#newTurn(request, planned, now);
+    transcript.together(() => {
+      if (isNew) {
+        transcript.empty();
+        const { model, maxTokens, system, tools } = planned.defaults;
+        if (system !== undefined) transcript.freeze('system', system);
+        if (tools !== undefined) transcript.freeze('tools', tools);
+        transcript.save({ ...profile, model, maxTokens });
+      } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
+      transcript.beginTurn(row);
+      for (const [index, { role, text }] of planned.messages.entries()) {
+        const seq = profile.nextMessage + index;
+        transcript.addMessage({ seq, turn: row.seq, id: `msg_${row.id}_${index + 1}`, role, createdAt: now, text });
+      }
+    });
+    this.#upkeep.wakeFor(now + WATCH_MS);
+    const turn = new Turn(transcript, row, planned.maxTokens);
+    const run = new Run(turn, {
+      requestId,
+      identity: request.identity,
+      accounts: this.env,
+      store: this.env.STORE,
+      waitUntil: (work) => this.ctx.waitUntil(work),
+      conversation: place.id,
+      settings: this.settings(),
+      upstream: this.upstream(),
+      transcript,
+      headers: new Headers(request.headers),
+      query: request.query,
+      now: () => this.now(),
+      onEnd: (settled) => {
+        this.#run = undefined;
+        if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(row, settled));
+        else this.#upkeep.forgetFailed(row);
+      },
+      onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
+    });
+    this.#run = run;
+    return run;
+  }
+
+  #newTurn(request: TurnRequest, planned: Plan, now: number): TurnRow {
+    const [latest] = this.#transcript.read('select max(seq) as seq from turns');
+    return {
+      seq: Math.max(this.#transcript.profile?.nextTurn ?? 1, Number(latest?.seq ?? 0) + 1),
+      id: `turn_${request.requestId.slice(-12)}`,
+      requestId: request.requestId,
+      key: request.key ?? null,
+      hash: request.hash,
+      status: 'running',
+      route: request.route,
+      model: planned.model,
+      beganAt: now,
+      endedAt: null,
+      grant: null,
+      outcome: null,
+      settled: false,
+      cost: 0,
+      tokens: null,
+      frame: planned.frame,
+      sentFrom: planned.sentFrom,
+      follows: planned.follows,
+      events: 0,
+    };
+  }
+
+  async #answer(run: Run, stream: boolean): Promise<TurnAnswer> {
+    const { row, log } = run.turn;
+    const started: Started = await run.started;
+    if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
+    if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
+    if (stream) return { kind: 'stream', turn: row.id, headers: started.headers, body: log.follow(0) };
+    await run.done;
+    return wholeAnswer(run.turn, started.headers);
+  }
+
+  async #attach(row: TurnRow, request: TurnRequest): Promise<TurnAnswer> {
+    if (this.#run?.turn.row.seq === row.seq) return await this.#answer(this.#run, request.stream);
+    const [stored] = this.#transcript.turns('seq = ?', row.seq);
+    const log = stored && this.#logOf(stored);
+    if (!stored || stored.status === 'failed' || !log) throw ended(this.#transcript.profile?.id ?? '', row.id);
+    const headers = keptHeaders(stored);
+    if (request.stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
+    return wholeAnswer(Turn.recall(this.#transcript, stored), headers);
+  }
+
+  /** The turn that the same request began before, running or ended not long ago. */
+  #repeated({ key, retried, hash, again, requestId }: TurnRequest): TurnRow | undefined {
+    const transcript = this.#transcript;
+    if (again) {
+      const begun = transcript.turns("request_id = ? and status != 'failed'", requestId).at(-1);
+      if (begun) return begun;
+      throw lost();
+    }
+    if (key !== undefined) return transcript.turns("key = ? and status != 'failed'", key).at(-1);
+    if (!retried) return undefined;
+    const [latest] = transcript.turns('seq = (select max(seq) from turns)');
+    if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
+    return latest.endedAt === null || latest.endedAt > this.now() - GRACE_MS ? latest : undefined;
+  }
+
+  /** @returns what can be read of an ended turn's log, while it is kept. */
+  #logOf(row: TurnRow): TurnLog | undefined {
+    const [kept] = this.#transcript.read('select count(*) as rows from log where turn = ?', row.seq);
+    const rows = Number(kept?.rows ?? 0);
+    if (rows === 0 || row.outcome === null) return undefined;
+    const trailer: Trailer = { outcome: row.outcome, nanodollars: row.cost };
+    return new TurnLog(this.#transcript, row, { events: row.events, rows }, JSON.stringify(trailer));
+  }
+
+  async #refuseRevoked(identity: Identity): Promise<void> {
+    const { token } = identity;
+    if (!token) return;
+    const seen = { jti: token.jti, iat: token.issued_at, exp: token.expires_at };
+    const request = { identity, accounts: this.env, settings: this.settings() };
+    if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
+  }
+
+  /** Closes turns that an object has left behind when it died: once, before anything else is done. */
+  #recover(): void {
+    if (this.#recovered) return;
+    this.#recovered = true;
+    const rows = this.#transcript.turns(`status = 'running' and ${RECENT}`);
+    for (const row of rows) {
+      const turn = Turn.recover(this.#transcript, row);
+      const meter = this.#upkeep.meterOf(turn.row);
+      const settled = turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
+      if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(turn.row, settled));
+    }
+    const pending =
+      this.#transcript.turns(`settled = 0 and ${RECENT}`).length > 0 || this.#transcript.profile?.unreported;
+    if (!pending) return;
+    this.#upkeep.wakeFor(this.now() + RETRY_MS);
+    this.ctx.waitUntil(this.#upkeep.settlePending());
+  }
+
+  /** A conversation is there from its first turn on, while that runs. */
+  #present(): Profile | undefined {
+    const { profile } = this.#transcript;
+    return profile?.exists || this.#run ? profile : undefined;
+  }
+
+  #isFree(): boolean {
+    const { profile } = this.#transcript;
+    return !profile?.exists && !profile?.deleted && !this.#run && !this.#adopting;
+  }
+
+  #begun(place: Place, now: number): Profile {
+    return newProfile(place, now, Math.max((this.#transcript.profile?.version ?? 0) + 1, now));
+  }
+}
+
+async function bodyOf(body: TurnRequest['body']): Promise<JsonBody> {
+  const bytes = body instanceof Uint8Array ? body : new Uint8Array(await new Response(body).arrayBuffer());
+  const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(bytes);
+  return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
+}
+
+function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
+  const change: Partial<Profile> = {};
+  if (fields.title !== undefined) change.title = fields.title;
+  if (fields.metadata !== undefined) change.metadata = fields.metadata;
+  if (fields.model !== undefined) change.model = fields.model;
+  if (fields.max_tokens !== undefined) change.maxTokens = fields.max_tokens;
+  if (fields.retention_seconds !== undefined) change.retentionSeconds = fields.retention_seconds;
+  if (fields.history !== undefined) {
+    change.history = fields.history;
+    // Another limit: what was left out may have room again.
+    change.sentFrom = 0;
+  }
+  return change;
+}

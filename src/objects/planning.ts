@@ -1,0 +1,278 @@
+/** From what a caller sends to a conversation to what goes up: its history, its defaults, and what is new. */
+import { boundOf } from '../claude/bound.ts';
+import { edit, memberTexts } from '../claude/edit.ts';
+import { invalidRequest, tooLarge } from '../errors.ts';
+import type { JsonBody } from '../schemas/json.ts';
+import type { Settings } from '../settings.ts';
+import { isObject } from './assembly.ts';
+import {
+  beginning,
+  checkContinuation,
+  type Known,
+  type Message,
+  pass,
+  resent,
+  type Standpoint,
+} from './continuation.ts';
+import { answeredTools } from './kept.ts';
+import { hasBreakpoint, messageTexts, withoutBreakpoints } from './message-text.ts';
+import type { MessageRow, Profile, Transcript, TurnRow } from './transcript.ts';
+import { roomFor } from './truncation.ts';
+
+/** What a turn is going to be. */
+export interface Plan {
+  /** The texts of the new messages as they are stored. */
+  messages: { role: string; text: string }[];
+  /** The body that goes up. */
+  body: JsonBody;
+  /** As the upstream knows it. */
+  model: string;
+  maxTokens: number;
+  /** What the input comes to at the most, if the last turn tells. */
+  count: number | undefined;
+  frame: string | null;
+  sentFrom: number;
+  follows: boolean;
+  /** What the conversation has been given to keep, if this is its first turn. */
+  defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
+}
+
+/** What takes the place of a body that is not needed any more. */
+export const RELEASED: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
+
+/** Members that say nothing about how long the prompt is. */
+const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
+  'messages',
+  'conversation',
+  'stream',
+  'max_tokens',
+  'metadata',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'cache_control',
+  'service_tier',
+]);
+/** Longer frames are not compared: the bytes bound such a request well enough. */
+const LONGEST_FRAME = 500;
+const PAUSED = 'pause_turn';
+
+/**
+ * Plans a turn; nothing is written.
+ *
+ * @param body the caller's body, which the schema of a conversation's request has accepted
+ * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
+ */
+export function plan(body: JsonBody, transcript: Transcript, settings: Settings): Plan {
+  const profile = transcript.profile?.exists ? transcript.profile : undefined;
+  const members = memberTexts(body.text);
+  const name = typeof body.json.model === 'string' ? body.json.model : profile?.model;
+  if (name === undefined || name === null)
+    throw invalidRequest('model: Field required: this conversation has no default.');
+  const maxTokens = typeof body.json.max_tokens === 'number' ? body.json.max_tokens : profile?.maxTokens;
+  if (maxTokens === undefined || maxTokens === null) {
+    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
+  }
+  const model = settings.models.resolve(name);
+  const incoming = body.json.messages as Message[];
+  const texts = messageTexts(body.text);
+  const last = lastTurn(transcript);
+  const { fresh, at } = newMessages(incoming, transcript, last);
+  const news = texts.slice(incoming.length - fresh.length);
+  if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
+
+  const frozen = profile && { system: transcript.frozen('system'), tools: transcript.frozen('tools') };
+  const changes: Record<string, string | undefined> = {
+    conversation: undefined,
+    prefix: undefined,
+    stream: 'true',
+    model: JSON.stringify(model),
+    max_tokens: String(maxTokens),
+  };
+  if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
+  if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
+  const cached = hasBreakpoint(body.text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
+  if (!cached) changes.cache_control = '{"type":"ephemeral"}';
+
+  const frame = frameOf(members, frozen, model);
+  const follows = answersCalls(fresh) || fresh.length === 0;
+  const room = roomFor(transcript, profile, newsSize(news), follows);
+  const sentFrom = room.from;
+  changes.messages = messagesUp(transcript, sentFrom, news, settings.MAX_BODY_BYTES);
+  const text = edit(body.text, changes);
+  const up = { text, bytes: new TextEncoder().encode(text), json: JSON.parse(text) as Record<string, unknown> };
+  if (up.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
+  return {
+    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
+    body: up,
+    model,
+    maxTokens,
+    count: frame === null ? undefined : countOf({ last, frame, sentFrom, fresh, news, settings, model }),
+    frame,
+    sentFrom,
+    follows,
+    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
+  };
+}
+
+function given(members: Map<string, string>, name: string): string | undefined {
+  const text = members.get(name);
+  return text === 'null' ? undefined : text;
+}
+
+function lastTurn(transcript: Transcript): TurnRow | undefined {
+  return transcript
+    .turns(
+      `seq = (select seq from turns where status in ('complete', 'interrupted', 'stopped', 'empty')
+              order by seq desc limit 1)`,
+    )
+    .at(0);
+}
+
+/** Takes off what the history has already, and finds where the rest begins. */
+function newMessages(
+  incoming: readonly Message[],
+  transcript: Transcript,
+  last: TurnRow | undefined,
+): { fresh: readonly Message[]; at: Standpoint } {
+  const known =
+    incoming.length < 2
+      ? 0
+      : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
+  const fresh = incoming.slice(known);
+  const { at, answers } = standpoint(transcript);
+  const paused = last?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
+  if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
+  if (fresh.length === 0) {
+    throw invalidRequest(
+      'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
+    );
+  }
+  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
+    throw invalidRequest(
+      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
+    );
+  }
+  return { fresh, at };
+}
+
+function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
+  for (const row of transcript.history({ sent })) {
+    yield { ...messageOf(row), cut: row.status === 'interrupted' || row.status === 'stopped' };
+  }
+}
+
+/** @returns a stored message, parsed. */
+export function messageOf({ role, text }: Pick<MessageRow, 'role' | 'text'>): Message {
+  return { role, content: (JSON.parse(text) as { content?: unknown }).content };
+}
+
+/** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
+function standpoint(transcript: Transcript): { at: Standpoint; answers: Message[] } {
+  const tail: Message[] = [];
+  for (const row of transcript.history({ sent: true, backwards: true })) {
+    if (tail.at(-1)?.role === 'assistant' && row.role !== 'assistant') break;
+    tail.push(messageOf(row));
+  }
+  const at = beginning();
+  for (const message of tail.reverse()) pass(at, message);
+  return { at, answers: tail.filter(({ role }) => role === 'assistant') };
+}
+
+function isAgain(fresh: readonly Message[], answers: readonly Message[]): boolean {
+  const [only] = fresh;
+  const last = answers.at(-1);
+  if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
+  return resent([{ ...last, cut: false }], fresh) === 1;
+}
+
+function owesResults(answers: readonly Message[]): boolean {
+  const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
+  const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
+  return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
+}
+
+function answersCalls(fresh: readonly Message[]): boolean {
+  return answeredTools(fresh[0]?.content).length > 0;
+}
+
+/** One pass over the history; the texts are joined as they are stored. */
+function messagesUp(transcript: Transcript, from: number, news: readonly string[], limit: number): string {
+  const texts: string[] = [];
+  let length = 0;
+  for (const { text } of transcript.history({ from, sent: true })) {
+    length += text.length;
+    if (length > limit) throw tooLarge(limit);
+    texts.push(text);
+  }
+  return `[${[...texts, ...news].join(',')}]`;
+}
+
+function newsSize(news: readonly string[]): number {
+  return news.reduce((sum, text) => sum + text.length, 0);
+}
+
+/** What of a request decides the length of its prompt beside the messages; null if that is too much to compare. */
+function frameOf(
+  members: Map<string, string>,
+  frozen: { system: string | undefined; tools: string | undefined } | undefined,
+  model: string,
+): string | null {
+  const parts = [model];
+  for (const [name, text] of members) {
+    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
+    // A conversation's first turn says what will be frozen.
+    if (name === 'system' || name === 'tools') {
+      if (!frozen || frozen[name] === text) continue;
+    }
+    parts.push(`${name}:${text}`);
+  }
+  const frame = parts.sort().join('\n');
+  return frame.length <= LONGEST_FRAME ? frame : null;
+}
+
+interface Counting {
+  last: TurnRow | undefined;
+  frame: string;
+  sentFrom: number;
+  fresh: readonly Message[];
+  news: readonly string[];
+  settings: Settings;
+  model: string;
+}
+
+/** The last turn's prompt and answer are the beginning of this prompt: only what is new is to be bounded. */
+function countOf({ last, frame, sentFrom, fresh, news, settings, model }: Counting): number | undefined {
+  if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
+  const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
+  const bound = boundOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
+  return bound.bounded ? last.tokens + bound.inputTokens : undefined;
+}
+
+/** @returns the profile of a conversation that begins. */
+export function newProfile(place: { account: string; id: string }, now: number, version: number): Profile {
+  return {
+    ...place,
+    exists: false,
+    createdAt: now,
+    updatedAt: now,
+    version,
+    unreported: false,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    retentionSeconds: null,
+    history: null,
+    turns: 0,
+    messages: 0,
+    cost: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    nextTurn: 1,
+    nextMessage: 1,
+    sentFrom: 0,
+    deleted: false,
+  };
+}

@@ -1,0 +1,362 @@
+/** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
+import { edit } from '../claude/edit.ts';
+import { headersDown, headersUp } from '../claude/headers.ts';
+import { retiresSoon } from '../claude/models.ts';
+import { cutError, EVENT_STREAM, parseObject, readWhole, wholeAnswer } from '../claude/relay.ts';
+import { send } from '../claude/send.ts';
+import type { Upstream } from '../claude/upstream.ts';
+import { reportOf } from '../claude/usage.ts';
+import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
+import type { Settings } from '../settings.ts';
+import { type Admission, admission, type Grant, type Meter, type MeterRequest, meterOf } from './metering.ts';
+import { type Plan, RELEASED } from './planning.ts';
+import type { Settled } from './settlement.ts';
+import type { Transcript } from './transcript.ts';
+import type { How, Turn } from './turn.ts';
+
+/** What a run needs of the request that began it, and of the object that it runs in. */
+export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
+  conversation: string;
+  settings: Settings;
+  upstream: Upstream;
+  transcript: Transcript;
+  /** The caller's headers and query: they go up. */
+  headers: Headers;
+  query: string;
+  now(): number;
+  /** Told once: what confirms the settlement, if there is one to confirm. */
+  onEnd(settled: Promise<Settled> | undefined): void;
+  /** The end could not be stored: only an object that wakes anew can still close the turn from its log. */
+  onBroken(thrown: unknown): void;
+}
+
+/** What is known once the upstream has answered. */
+export type Started =
+  | { kind: 'stream'; headers: Record<string, string> }
+  | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
+  | { kind: 'error'; error: ApiError };
+
+/** An account that does not answer must not keep a conversation locked. */
+const ADMIT_MS = 45_000;
+const SHOW_MS = 16;
+const STORE_MS = 250;
+const STORE_CHARACTERS = 16_384;
+const PING_MS = 15_000;
+const RENEW_MS = 180_000;
+/** Response headers of the upstream that say something about the connection to it, not about the answer. */
+const NOT_KEPT: ReadonlySet<string> = new Set(['date', 'content-type', 'cache-control', 'vary', 'server', 'via']);
+
+/** What a request costs that never went up. */
+export const NOTHING_GRANTED: Grant = {
+  inputTokens: 0,
+  inputCost: 0,
+  outputTokens: 0,
+  outputPrice: 0,
+  leastOutput: 0,
+  bounded: true,
+  countable: false,
+  known: true,
+  models: [],
+  hold: 0,
+  lowered: undefined,
+};
+
+export class Run {
+  readonly turn: Turn;
+  /** Settles when the upstream has answered, or will not. Never rejects. */
+  readonly started: Promise<Started>;
+  /** Settles when the turn has ended. Never rejects. */
+  readonly done: Promise<void>;
+  readonly #context: RunContext;
+  readonly #controller = new AbortController();
+  #resolve: (started: Started) => void = () => {};
+  #finished: () => void = () => {};
+  #meter: Pick<Meter, 'settle' | 'renew'> | undefined;
+  /** What the meter was asked with; it keeps that as long as it lives. */
+  #request: MeterRequest | undefined;
+  #renewedAt: number;
+  #stopping = false;
+  #ended = false;
+  /** Whether a delta has been shown. */
+  #said = false;
+  /** Whether an event that is not a delta waits to be stored. */
+  #framing = false;
+  #showTimer: ReturnType<typeof setTimeout> | undefined;
+  #storeTimer: ReturnType<typeof setTimeout> | undefined;
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #pingTimer: ReturnType<typeof setTimeout> | undefined;
+  #lastByteAt = 0;
+  #lastShownAt: number;
+
+  constructor(turn: Turn, context: RunContext) {
+    this.turn = turn;
+    this.#context = context;
+    this.#renewedAt = context.now();
+    this.#lastShownAt = Date.now();
+    this.started = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.done = new Promise((resolve) => {
+      this.#finished = resolve;
+    });
+  }
+
+  /** Runs the turn to its end. Never rejects. */
+  async go(plan: Plan): Promise<void> {
+    this.#pingTimer = setTimeout(() => this.#ping(), PING_MS);
+    try {
+      await this.#go(plan);
+    } catch (thrown) {
+      const error = toApiError(thrown);
+      this.#resolve({ kind: 'error', error });
+      const end = error.logged === 'upstream_silent' ? 'silent' : 'cut';
+      this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end });
+    } finally {
+      for (const timer of [this.#pingTimer, this.#showTimer, this.#storeTimer, this.#idleTimer]) clearTimeout(timer);
+      this.#finished();
+    }
+  }
+
+  /** Ends the turn and keeps what was said. */
+  stop(): void {
+    this.#stopping = true;
+    this.#controller.abort(stopped());
+  }
+
+  /** Keeps the hold while the turn runs. */
+  async renew(): Promise<void> {
+    const now = this.#context.now();
+    if (!this.#meter || now - this.#renewedAt < RENEW_MS) return;
+    this.#renewedAt = now;
+    await this.#meter.renew('streaming');
+  }
+
+  async #go(plan: Plan): Promise<void> {
+    const { settings, upstream, transcript, headers, query } = this.#context;
+    const granted = await this.#admit(plan);
+    transcript.grantTurn(this.turn.row.seq, granted.grant);
+    this.turn.sent = true;
+    const { text, bytes } = plan.body;
+    const body = granted.maxTokens === undefined ? bytes : edit(text, { max_tokens: String(granted.maxTokens) });
+    const up = headersUp(headers, upstream.apiKey);
+    const simulate = upstream.simulated ? headers.get('sluice-simulate') : null;
+    if (simulate !== null) up.set('sluice-simulate', simulate);
+    const response = await this.#orAborted(
+      send(
+        upstream,
+        { method: 'POST', path: `/v1/messages${query}`, headers: up, body },
+        {
+          maxRetries: settings.UPSTREAM_MAX_RETRIES,
+          timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
+          controller: this.#controller,
+        },
+      ),
+    );
+    plan.body = RELEASED;
+    if (this.#request) this.#request.body = RELEASED;
+    this.turn.status = response.status;
+    this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
+    const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
+    if (!response.ok || !response.body || !streams) {
+      await this.#refused(response, granted.headers);
+      return;
+    }
+    const retires = retiresSoon(settings.models.find(plan.model));
+    const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
+    const kept = keptHeaders(response.headers);
+    this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
+    this.#end(await this.#read(response.body));
+  }
+
+  async #admit(plan: Plan): Promise<Admission> {
+    const { requestId, identity, accounts, store, settings, upstream, headers, waitUntil, conversation } =
+      this.#context;
+    const request: MeterRequest = {
+      requestId,
+      route: this.turn.row.route,
+      identity,
+      accounts,
+      store,
+      settings,
+      upstream,
+      body: plan.body,
+      model: plan.model,
+      headers,
+      conversation,
+      count: plan.count,
+      waitUntil,
+    };
+    this.#request = request;
+    // Until the account has refused, it may have set something aside.
+    this.#meter = meterOf(request, NOTHING_GRANTED);
+    const timer = setTimeout(() => this.#controller.abort(unanswered()), ADMIT_MS);
+    try {
+      const granted = await this.#orAborted(admission(request));
+      this.#meter = granted;
+      return granted;
+    } catch (thrown) {
+      if (thrown instanceof ApiError && thrown.status < 500) this.#meter = undefined;
+      throw thrown;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The upstream's own refusal is the caller's to read, word for word. */
+  async #refused(response: Response, standing: Record<string, string>): Promise<void> {
+    const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
+    if (response.ok) throw cutError(false);
+    const json = parseObject(body);
+    const report = reportOf(json, body.length);
+    const known = report.error_type !== undefined;
+    const told = { type: report.error_type ?? 'api_error', logged: report.error_type ?? `upstream_${response.status}` };
+    const how = (message: string): How => ({
+      kind: 'cut',
+      error: { ...told, type: told.type as ApiError['type'], message },
+      end: 'error',
+    });
+    try {
+      const answer = wholeAnswer(response, body, known, this.#context.requestId);
+      const text = await answer.text();
+      const headers = { ...Object.fromEntries(answer.headers), ...standing };
+      this.#resolve({ kind: 'refused', status: answer.status, headers, body: text });
+      this.#end(how('The upstream refused this turn: it has not become part of the conversation.'));
+    } catch (thrown) {
+      const error = toApiError(thrown);
+      this.#resolve({ kind: 'error', error });
+      this.#end({ kind: 'cut', error, end: 'error' });
+    }
+  }
+
+  async #read(body: ReadableStream<Uint8Array>): Promise<How> {
+    const { turn } = this;
+    const reader = body.getReader();
+    const aborted = this.#aborted();
+    this.#watch();
+    try {
+      for (;;) {
+        const { value, done } = await Promise.race([reader.read(), aborted]);
+        if (done) break;
+        this.#lastByteAt = Date.now();
+        turn.firstByteAt ??= this.#context.now();
+        const taken = turn.take(value);
+        if (taken.how) return taken.how;
+        this.#pass(taken);
+      }
+      const how = turn.takeRest();
+      return how ?? { kind: 'cut', error: cutError(false), end: 'cut' };
+    } catch (thrown) {
+      if (this.#stopping) return { kind: 'stopped' };
+      const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
+      return { kind: 'cut', error: cutError(silent, thrown), end: silent ? 'silent' : 'cut' };
+    } finally {
+      // Whatever ended the turn: nobody listens any more, and nothing more is to be paid.
+      this.#controller.abort(stopped());
+      reader.cancel().catch(() => {});
+    }
+  }
+
+  /**
+   * The first events and the first delta are shown at once, what follows some milliseconds' worth at a time. What frames
+   * the answer is stored before it is shown; of what is said between, the storing follows soon.
+   */
+  #pass({ structural, said }: { structural: boolean; said: boolean }): void {
+    const { log } = this.turn;
+    if (log.unshown === 0) return;
+    this.#framing ||= structural;
+    const first = log.unshown === log.events || (said && !this.#said);
+    this.#said ||= said;
+    if (first) this.#show();
+    else this.#showTimer ??= setTimeout(() => this.#show(), SHOW_MS);
+  }
+
+  #show(): void {
+    const { log } = this.turn;
+    if (this.#framing || log.unstored >= STORE_CHARACTERS) {
+      this.#store();
+      return;
+    }
+    clearTimeout(this.#showTimer);
+    this.#showTimer = undefined;
+    this.#storeTimer ??= setTimeout(() => this.#store(), STORE_MS);
+    this.#lastShownAt = Date.now();
+    if (!this.#ended) log.show();
+  }
+
+  #store(): void {
+    clearTimeout(this.#showTimer);
+    clearTimeout(this.#storeTimer);
+    this.#showTimer = undefined;
+    this.#storeTimer = undefined;
+    this.#framing = false;
+    this.#lastShownAt = Date.now();
+    if (!this.#ended) this.turn.log.store();
+  }
+
+  #ping(): void {
+    const silence = Date.now() - this.#lastShownAt;
+    if (silence >= PING_MS) {
+      this.turn.log.ping();
+      this.#lastShownAt = Date.now();
+    }
+    this.#pingTimer = setTimeout(() => this.#ping(), Math.max(1, PING_MS - (Date.now() - this.#lastShownAt)));
+  }
+
+  #watch(): void {
+    const idleMs = this.#context.settings.STREAM_IDLE_MS;
+    this.#lastByteAt = Date.now();
+    const look = () => {
+      const silence = Date.now() - this.#lastByteAt;
+      if (silence >= idleMs) this.#controller.abort(cutError(true));
+      else this.#idleTimer = setTimeout(look, idleMs - silence);
+    };
+    this.#idleTimer = setTimeout(look, idleMs);
+  }
+
+  #end(how: How): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const { onEnd, onBroken, now, requestId } = this.#context;
+    try {
+      onEnd(this.turn.end(how, this.#meter, now(), requestId));
+    } catch (thrown) {
+      onBroken(thrown);
+    }
+  }
+
+  /** What never comes must not be waited for once the turn has been given up. */
+  async #orAborted<T>(work: Promise<T>): Promise<T> {
+    return await Promise.race([work, this.#aborted()]);
+  }
+
+  #aborted(): Promise<never> {
+    const { signal } = this.#controller;
+    const aborted = new Promise<never>((_, reject) => {
+      if (signal.aborted) reject(signal.reason);
+      else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+    aborted.catch(() => {});
+    return aborted;
+  }
+}
+
+function keptHeaders(headers: Headers): Record<string, string> {
+  const down = headersDown(headers);
+  for (const name of NOT_KEPT) down.delete(name);
+  return Object.fromEntries(down);
+}
+
+function stopped(): ApiError {
+  return new ApiError('api_error', 'This turn was stopped before anything was said.', {
+    headers: DO_NOT_RETRY,
+    logged: 'stopped',
+  });
+}
+
+function unanswered(): ApiError {
+  return new ApiError('api_error', 'The account did not answer in time. Try again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: 'account_unreachable: no answer',
+  });
+}

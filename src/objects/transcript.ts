@@ -1,0 +1,443 @@
+/**
+ * The rows of a conversation: its profile, turns, messages, and the log of the turn that runs.
+ *
+ * A turn's user messages are written when it begins and its answer when it ends; they belong to the history once the
+ * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all.
+ */
+
+import type { Outcome } from '../claude/relay.ts';
+import { divide, PIECE_CHARACTERS } from './message-text.ts';
+import type { Grant } from './metering.ts';
+import { type Migration, migrate } from './migrations.ts';
+
+export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table turns (
+        seq integer primary key,
+        id text not null,
+        request_id text not null,
+        key text,
+        hash text not null,
+        status text not null,
+        route text not null,
+        model text not null,
+        began_at integer not null,
+        ended_at integer,
+        grant text,
+        outcome text,
+        settled integer not null default 0,
+        cost integer not null default 0,
+        tokens integer,
+        frame text,
+        sent_from integer not null,
+        follows integer not null,
+        events integer not null default 0
+      ) strict;
+      create index turns_by_key on turns (key) where key is not null;
+      create table messages (
+        seq integer primary key,
+        turn integer not null,
+        id text not null,
+        role text not null,
+        created_at integer not null,
+        characters integer not null,
+        text text
+      ) strict;
+      create table pieces (
+        owner integer not null,
+        n integer not null,
+        text text not null,
+        primary key (owner, n)
+      ) strict, without rowid;
+      create table log (
+        turn integer not null,
+        n integer not null,
+        first integer not null,
+        text text not null,
+        primary key (turn, n)
+      ) strict, without rowid;`,
+  },
+];
+
+/** How a turn stands. `failed` never was one: it is kept until it is settled and its log has been read. */
+export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
+
+/** What a conversation is, beside its messages. */
+export interface Profile {
+  account: string;
+  id: string;
+  /** Whether it exists: a first turn that fails leaves nothing. */
+  exists: boolean;
+  createdAt: number;
+  updatedAt: number;
+  /** Grows with each change, so that the account's list cannot go back. */
+  version: number;
+  /** Whether the account has not confirmed the last change that came by no turn. */
+  unreported: boolean;
+  title: string | null;
+  metadata: Record<string, unknown> | null;
+  model: string | null;
+  maxTokens: number | null;
+  retentionSeconds: number | null;
+  history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
+  turns: number;
+  messages: number;
+  cost: number;
+  inputTokens: number;
+  outputTokens: number;
+  nextTurn: number;
+  nextMessage: number;
+  /** The first message that is sent: those before it were left out to make room. */
+  sentFrom: number;
+  /** What the list must do about it; a conversation that is deleted waits for this alone. */
+  deleted: boolean;
+}
+
+export interface TurnRow {
+  seq: number;
+  id: string;
+  requestId: string;
+  key: string | null;
+  hash: string;
+  status: TurnStatus;
+  route: string;
+  model: string;
+  beganAt: number;
+  endedAt: number | null;
+  grant: Grant | null;
+  outcome: Outcome | null;
+  settled: boolean;
+  cost: number;
+  /** Input and output tokens that the upstream reported for it. */
+  tokens: number | null;
+  /** What of the request, beside the messages, decides how many tokens its prompt has; null if that is not told. */
+  frame: string | null;
+  sentFrom: number;
+  /** Whether it goes on with the turn before it: results of its tool calls, or the rest of a paused answer. */
+  follows: boolean;
+  events: number;
+}
+
+export interface MessageRow {
+  seq: number;
+  turn: number;
+  id: string;
+  role: string;
+  createdAt: number;
+  text: string;
+  status: TurnStatus;
+  cost: number;
+  outcome: Outcome | null;
+}
+
+/** Turns that are part of the history. */
+export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+
+/** What is open stands among the newest turns: to look for it does not take longer in a long conversation. */
+export const RECENT = 'seq > (select max(seq) - 200 from turns)';
+
+type Raw = Record<string, SqlStorageValue>;
+type Owner = 'system' | 'tools';
+const OWNERS: Record<Owner, number> = { system: -1, tools: -2 };
+
+/** `?` for a history of any length. */
+const TO_THE_END = Number.MAX_SAFE_INTEGER;
+
+export class Transcript {
+  readonly #storage: DurableObjectStorage;
+  #profile: Profile | undefined;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    // An object that nobody has written to leaves no trace: asking for an unknown id must cost nothing.
+    const [found] = this.read("select 1 from sqlite_master where type = 'table' and name = 'meta'");
+    if (found) this.#open();
+  }
+
+  get profile(): Profile | undefined {
+    return this.#profile;
+  }
+
+  /** Makes the tables and writes a new conversation's profile. */
+  create(profile: Profile): void {
+    this.#open();
+    this.save(profile);
+  }
+
+  /** Everything has been deleted, the tables too. */
+  forget(): void {
+    this.#profile = undefined;
+  }
+
+  save(profile: Profile): void {
+    this.write("insert or replace into meta (key, value) values ('profile', ?)", JSON.stringify(profile));
+    this.#profile = profile;
+  }
+
+  /** Runs statements that must be stored together. */
+  together<T>(change: () => T): T {
+    return this.#storage.transactionSync(change);
+  }
+
+  /** @returns the JSON text of the frozen `system` or `tools`. */
+  frozen(owner: Owner): string | undefined {
+    const text = this.#pieces(OWNERS[owner]);
+    return text === '' ? undefined : text;
+  }
+
+  freeze(owner: Owner, text: string | undefined): void {
+    this.write('delete from pieces where owner = ?', OWNERS[owner]);
+    if (text !== undefined) this.#writePieces(OWNERS[owner], text);
+  }
+
+  beginTurn(turn: TurnRow): void {
+    this.write(
+      `insert into turns (seq, id, request_id, key, hash, status, route, model, began_at, frame, sent_from, follows)
+       values (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)`,
+      turn.seq,
+      turn.id,
+      turn.requestId,
+      turn.key,
+      turn.hash,
+      turn.route,
+      turn.model,
+      turn.beganAt,
+      turn.frame,
+      turn.sentFrom,
+      turn.follows ? 1 : 0,
+    );
+  }
+
+  grantTurn(seq: number, grant: Grant): void {
+    this.write('update turns set grant = ? where seq = ?', JSON.stringify(grant), seq);
+  }
+
+  endTurn(turn: TurnRow): void {
+    this.write(
+      `update turns set status = ?, ended_at = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
+         model = ? where seq = ?`,
+      turn.status,
+      turn.endedAt,
+      JSON.stringify(turn.outcome),
+      turn.cost,
+      turn.tokens,
+      turn.frame,
+      turn.events,
+      turn.settled ? 1 : 0,
+      turn.model,
+      turn.seq,
+    );
+  }
+
+  settleTurn(seq: number): void {
+    this.write('update turns set settled = 1 where seq = ?', seq);
+  }
+
+  deleteTurn(seq: number): void {
+    this.write('delete from turns where seq = ?', seq);
+  }
+
+  /** @returns turns by a condition on their columns, oldest first. */
+  turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
+    if (!this.#profile) return [];
+    return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+  }
+
+  addMessage(message: Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>): void {
+    const { seq, turn, id, role, createdAt, text } = message;
+    const whole = text.length <= PIECE_CHARACTERS;
+    this.write(
+      'insert into messages (seq, turn, id, role, created_at, characters, text) values (?, ?, ?, ?, ?, ?, ?)',
+      seq,
+      turn,
+      id,
+      role,
+      createdAt,
+      text.length,
+      whole ? text : null,
+    );
+    if (!whole) this.#writePieces(seq, text);
+  }
+
+  /** Takes messages from `seq` on out, or those of one turn. */
+  deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
+    this.write(
+      `delete from pieces where owner in (select seq from messages where text is null and ${where})`,
+      ...bindings,
+    );
+    this.write(`delete from messages where ${where}`, ...bindings);
+  }
+
+  /**
+   * The history in order, one message at a time.
+   *
+   * @param range `sent` leaves out refused turns, as what goes up does
+   */
+  *history(
+    range: { from?: number; to?: number; sent?: boolean; limit?: number; backwards?: boolean } = {},
+  ): Generator<MessageRow> {
+    if (!this.#profile) return;
+    const { from = 0, to = TO_THE_END, sent = false, limit = -1, backwards = false } = range;
+    const rows = this.#storage.sql.exec(
+      `select m.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome
+       from messages m join turns t on t.seq = m.turn
+       where m.seq >= ? and m.seq <= ? and t.status in ${COMMITTED} ${sent ? "and t.status != 'refused'" : ''}
+       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+      from,
+      to,
+      limit,
+    );
+    for (const row of rows) yield this.#message(row);
+  }
+
+  /** @returns where messages of the history stand, without their texts. */
+  places(range: { from?: number; to?: number; limit: number; backwards?: boolean }): { seq: number; id: string }[] {
+    if (!this.#profile) return [];
+    const { from = 0, to = TO_THE_END, limit, backwards = false } = range;
+    return this.read(
+      `select m.seq, m.id from messages m join turns t on t.seq = m.turn
+       where m.seq >= ? and m.seq <= ? and t.status in ${COMMITTED} order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+      from,
+      to,
+      limit,
+    ).map((row) => ({ seq: Number(row.seq), id: String(row.id) }));
+  }
+
+  /** @returns the row of a message of the history by its id. */
+  findMessage(id: string): { seq: number; turn: number; role: string } | undefined {
+    if (!this.#profile) return undefined;
+    const [row] = this.read(
+      `select m.seq, m.turn, m.role from messages m join turns t on t.seq = m.turn
+       where m.id = ? and t.status in ${COMMITTED}`,
+      id,
+    );
+    return row && { seq: Number(row.seq), turn: Number(row.turn), role: String(row.role) };
+  }
+
+  /**
+   * Writes events to a turn's log: as few rows as they fit into, and no row begins inside an event but those that the
+   * event fills alone.
+   *
+   * @param n the number of the first row that is written
+   * @param first the number of the first event
+   * @returns the number of the next row
+   */
+  writeLog(turn: number, n: number, first: number, frames: readonly string[]): number {
+    let row = n;
+    const insert = (begins: number, text: string) => {
+      this.write('insert into log (turn, n, first, text) values (?, ?, ?, ?)', turn, row, begins, text);
+      row += 1;
+    };
+    let joined = '';
+    let begins = first;
+    for (const [index, frame] of frames.entries()) {
+      if (joined !== '' && joined.length + frame.length > PIECE_CHARACTERS) {
+        insert(begins, joined);
+        joined = '';
+      }
+      if (joined === '') begins = first + index;
+      if (frame.length <= PIECE_CHARACTERS) joined += frame;
+      else for (const [part, piece] of divide(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
+    }
+    if (joined !== '') insert(begins, joined);
+    return row;
+  }
+
+  /** @returns the row of the log in which an event begins, as its number. */
+  logRowOf(turn: number, event: number): number | undefined {
+    const [row] = this.read('select n from log where turn = ? and first <= ? order by n desc limit 1', turn, event);
+    return row && Number(row.n);
+  }
+
+  /** @returns the text of a row of the log, or undefined behind the last. */
+  logText(turn: number, n: number): string | undefined {
+    const [row] = this.read('select text from log where turn = ? and n = ?', turn, n);
+    return row && String(row.text);
+  }
+
+  /** @returns the whole log of a turn. */
+  logOf(turn: number): { text: string; rows: number } {
+    const rows = this.read('select text from log where turn = ? order by n', turn);
+    return { text: rows.map(({ text }) => text).join(''), rows: rows.length };
+  }
+
+  deleteLog(turn: number): void {
+    this.write('delete from log where turn = ?', turn);
+  }
+
+  /** Takes everything out but the profile: what is deleted must be gone before anyone is told. */
+  empty(): void {
+    for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
+    this.write('delete from turns where settled = 1');
+  }
+
+  write(statement: string, ...bindings: SqlStorageValue[]): void {
+    this.#storage.sql.exec(statement, ...bindings);
+  }
+
+  read(query: string, ...bindings: SqlStorageValue[]): Raw[] {
+    return this.#storage.sql.exec<Raw>(query, ...bindings).toArray();
+  }
+
+  #open(): void {
+    migrate(this.#storage, CONVERSATION_MIGRATIONS);
+    const [row] = this.read("select value from meta where key = 'profile'");
+    if (row) this.#profile = JSON.parse(String(row.value)) as Profile;
+  }
+
+  #message(row: Raw): MessageRow {
+    const seq = Number(row.seq);
+    return {
+      seq,
+      turn: Number(row.turn),
+      id: String(row.id),
+      role: String(row.role),
+      createdAt: Number(row.created_at),
+      text: typeof row.text === 'string' ? row.text : this.#pieces(seq),
+      status: String(row.status) as TurnStatus,
+      cost: Number(row.cost),
+      outcome: row.outcome === null ? null : (JSON.parse(String(row.outcome)) as Outcome | null),
+    };
+  }
+
+  #pieces(owner: number): string {
+    if (!this.#profile) return '';
+    return this.read('select text from pieces where owner = ? order by n', owner)
+      .map(({ text }) => text)
+      .join('');
+  }
+
+  #writePieces(owner: number, text: string): void {
+    for (const [n, piece] of divide(text).entries()) {
+      this.write('insert into pieces (owner, n, text) values (?, ?, ?)', owner, n, piece);
+    }
+  }
+}
+
+function turnOf(row: Raw): TurnRow {
+  const json = <T>(value: SqlStorageValue | undefined) =>
+    typeof value === 'string' ? (JSON.parse(value) as T | null) : null;
+  return {
+    seq: Number(row.seq),
+    id: String(row.id),
+    requestId: String(row.request_id),
+    key: row.key === null ? null : String(row.key),
+    hash: String(row.hash),
+    status: String(row.status) as TurnStatus,
+    route: String(row.route),
+    model: String(row.model),
+    beganAt: Number(row.began_at),
+    endedAt: row.ended_at === null ? null : Number(row.ended_at),
+    grant: json<Grant>(row.grant),
+    outcome: json<Outcome>(row.outcome),
+    settled: row.settled === 1,
+    cost: Number(row.cost),
+    tokens: row.tokens === null ? null : Number(row.tokens),
+    frame: row.frame === null ? null : String(row.frame),
+    sentFrom: Number(row.sent_from),
+    follows: row.follows === 1,
+    events: Number(row.events),
+  };
+}

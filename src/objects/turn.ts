@@ -1,0 +1,349 @@
+/** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
+import type { Nanodollars } from '../claude/cost.ts';
+import { cutError, type Outcome } from '../claude/relay.ts';
+import { type Report, UsageReader } from '../claude/usage.ts';
+import { type ApiError, errorBody } from '../errors.ts';
+import { type Frame, FrameReader } from '../sse/frames.ts';
+import { Assembly, isObject, type Json } from './assembly.ts';
+import type { ConversationReport } from './conversation-report.ts';
+import { keptOf } from './kept.ts';
+import { formatUsd } from './limit-headers.ts';
+import type { Meter } from './metering.ts';
+import type { Settled } from './settlement.ts';
+import type { Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
+import { TurnLog } from './turn-log.ts';
+
+/** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */
+export type How =
+  | { kind: 'complete' }
+  | { kind: 'stopped' }
+  | { kind: 'error'; frame: Frame }
+  | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
+
+/** What a piece of a stream came to. */
+interface Taken {
+  structural: boolean;
+  said: boolean;
+  how?: How;
+}
+
+/** What the edge writes into its log line and headers; it follows the end of a stream. */
+export interface Trailer {
+  outcome: Outcome;
+  nanodollars: Nanodollars;
+}
+
+/** What a turn has come to. */
+export interface Ended {
+  status: TurnStatus;
+  trailer: Trailer;
+  /** The message for a caller who does not stream; undefined if there is none to be had. */
+  message: Json | undefined;
+  /** What such a caller is told instead. */
+  error: { type: string; message: string } | undefined;
+}
+
+/** More events than can have been shown and not stored. */
+const MOST_LOST = 100_000;
+const STOPPED_REMARK = ': sluice-stopped\n\n';
+
+export class Turn {
+  readonly log: TurnLog;
+  readonly assembly = new Assembly();
+  /** What the upstream's bytes tell about their cost. */
+  readonly usage = new UsageReader();
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  sent = false;
+  firstByteAt: number | undefined;
+  /** Set once it has ended. */
+  ended: Ended | undefined;
+  readonly row: TurnRow;
+  readonly maxTokens: number;
+  readonly #transcript: Transcript;
+  readonly #frames = new FrameReader();
+
+  constructor(transcript: Transcript, row: TurnRow, maxTokens: number) {
+    this.#transcript = transcript;
+    this.row = row;
+    this.maxTokens = maxTokens;
+    this.log = new TurnLog(transcript, row);
+  }
+
+  /** @returns the turn of a process that died, as far as its log tells. */
+  static recover(transcript: Transcript, row: TurnRow): Turn {
+    const turn = new Turn(transcript, row, 1);
+    const { text, rows } = transcript.logOf(row.seq);
+    const bytes = new TextEncoder().encode(text);
+    turn.usage.push(bytes);
+    let events = 0;
+    for (const frame of turn.#frames.push(bytes)) {
+      events += 1;
+      turn.assembly.take(parse(frame.data) ?? {});
+    }
+    turn.sent = row.grant !== null;
+    turn.status = events > 0 ? 200 : undefined;
+    const log = new TurnLog(transcript, row, { events, rows });
+    log.leaveOut(MOST_LOST);
+    return turn.#withLog(log);
+  }
+
+  /** @returns a turn that has ended, as its log tells it again. */
+  static recall(transcript: Transcript, row: TurnRow): Turn {
+    const turn = new Turn(transcript, row, 1);
+    let error: Ended['error'];
+    for (const { event, data } of turn.#frames.push(new TextEncoder().encode(transcript.logOf(row.seq).text))) {
+      if (event === 'error') error = errorOf(data);
+      else turn.assembly.take(parse(data) ?? {});
+    }
+    const { message, blocks } = turn.assembly;
+    const content = row.status === 'stopped' ? keptOf(blocks, { complete: false }) : blocks.map(({ value }) => value);
+    const outcome = row.outcome;
+    if (!outcome) throw new TypeError('A turn that has not ended.');
+    turn.ended = {
+      status: row.status,
+      trailer: { outcome, nanodollars: row.cost },
+      message: error ? undefined : { ...message, content },
+      error,
+    };
+    return turn;
+  }
+
+  #withLog(log: TurnLog): this {
+    Object.assign(this, { log });
+    return this;
+  }
+
+  /**
+   * Takes a piece of the upstream's stream.
+   *
+   * @returns what was in it: events that frame the answer, or what it says; or how the turn ends by it
+   */
+  take(piece: Uint8Array): Taken {
+    this.usage.push(piece);
+    const all: Taken = { structural: false, said: false };
+    for (const frame of this.#frames.push(piece)) {
+      const taken = this.#takeFrame(frame);
+      if (taken.how) return taken;
+      all.structural ||= taken.structural;
+      all.said ||= taken.said;
+    }
+    return all;
+  }
+
+  /** The stream has ended: an event that lacks only its empty line is one. */
+  takeRest(): How | undefined {
+    const { last } = this.#frames;
+    return last && parse(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
+  }
+
+  #takeFrame(frame: Frame): Taken {
+    const framing = { structural: true, said: false };
+    const data = parse(frame.data);
+    if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };
+    // What no client can read is where the stream broke.
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: cutError(false), end: 'cut' } };
+    this.assembly.take(data);
+    if (this.assembly.stopped) return { ...framing, how: { kind: 'complete' } };
+    this.log.add(frame.event, frame.data);
+    const said = frame.event === 'content_block_delta';
+    return { structural: !said && frame.event !== 'ping', said };
+  }
+
+  /**
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals as one.
+   *
+   * @param meter undefined where nothing was set aside, so that nothing is to be settled
+   * @param now milliseconds since 1970
+   * @returns the settlement's confirmation
+   */
+  end(
+    how: How,
+    meter: Pick<Meter, 'settle'> | undefined,
+    now: number,
+    requestId = this.row.requestId,
+  ): Promise<Settled> | undefined {
+    const profile = this.#transcript.profile;
+    if (!profile) throw new TypeError('A turn without a conversation.');
+    const outcome = this.#outcome(how);
+    const complete = how.kind === 'complete';
+    const stopReason = this.assembly.stopReason;
+    const kept = keptOf(this.assembly.blocks, complete ? { complete, stopReason } : { complete });
+    const status = this.#statusOf(how, kept.length, stopReason);
+    const committed = status !== 'failed';
+    const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
+    const report = reportOf(next);
+    const settling = meter?.settle(outcome, {
+      ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+      ms: now - this.row.beganAt,
+      opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
+      startedAt: this.row.beganAt,
+      conversation: report,
+    });
+    const cost = settling?.nanodollars ?? 0;
+    next.cost += cost;
+    const { usage } = outcome;
+    next.inputTokens += inputTokens(usage);
+    next.outputTokens += usage?.output_tokens ?? 0;
+
+    const error = this.#addEnd(how, status, outcome, cost, requestId);
+    const whole = complete && kept.length === this.assembly.blocks.length;
+    const row: TurnRow = {
+      ...this.row,
+      status,
+      endedAt: now,
+      outcome,
+      cost,
+      tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
+      frame: whole ? this.row.frame : null,
+      events: this.log.events,
+      settled: meter === undefined,
+      model: outcome.model ?? this.row.model,
+    };
+    this.#transcript.together(() => {
+      if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
+      else if (kept.length > 0) {
+        const seq = next.nextMessage - 1;
+        this.#transcript.addMessage({
+          seq,
+          turn: row.seq,
+          id: this.#answerId(),
+          role: 'assistant',
+          createdAt: now,
+          text: JSON.stringify({ role: 'assistant', content: kept }),
+        });
+      }
+      this.log.store();
+      this.#transcript.endTurn(row);
+      this.#transcript.save(next);
+    });
+    Object.assign(this.row, row);
+    const trailer = { outcome, nanodollars: cost };
+    this.ended = { status, trailer, message: this.#message(how, status, outcome, kept), error };
+    this.log.end(JSON.stringify(trailer));
+    return settling?.done;
+  }
+
+  #statusOf(how: How, kept: number, stopReason: string | null): TurnStatus {
+    if (how.kind !== 'complete') {
+      if (kept === 0) return 'failed';
+      return how.kind === 'stopped' ? 'stopped' : 'interrupted';
+    }
+    if (stopReason === 'refusal') return 'refused';
+    if (kept > 0) return 'complete';
+    // Nothing was asked for: it warmed the cache.
+    return this.maxTokens === 0 ? 'failed' : 'empty';
+  }
+
+  /** Adds the last events. @returns the error that they tell, if they do */
+  #addEnd(how: How, status: TurnStatus, outcome: Outcome, cost: Nanodollars, requestId: string): Ended['error'] {
+    const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
+    if (how.kind === 'complete') {
+      this.log.add('message_stop', '{"type":"message_stop"}', price);
+      return undefined;
+    }
+    if (how.kind === 'error') {
+      const error = errorOf(how.frame.data);
+      this.log.add('error', parse(how.frame.data) ? how.frame.data : JSON.stringify(errorBody(error, requestId)));
+      return error;
+    }
+    if (how.kind === 'stopped' && status === 'stopped') {
+      for (const index of this.assembly.openIndices) {
+        this.log.add('content_block_stop', JSON.stringify({ type: 'content_block_stop', index }));
+      }
+      const output_tokens = Math.max(outcome.usage?.output_tokens ?? 0, Math.ceil(outcome.delta_bytes / 3));
+      const delta = { stop_reason: 'end_turn', stop_sequence: null };
+      this.log.add('message_delta', JSON.stringify({ type: 'message_delta', delta, usage: { output_tokens } }));
+      this.log.add('message_stop', '{"type":"message_stop"}', STOPPED_REMARK + price);
+      return undefined;
+    }
+    const error =
+      how.kind === 'cut'
+        ? { type: how.error.type, message: how.error.message }
+        : {
+            type: 'api_error',
+            message: 'This turn was stopped before anything was said: it has not become part of the conversation.',
+          };
+    this.log.add('error', JSON.stringify(errorBody(error, requestId)));
+    return error;
+  }
+
+  #outcome(how: How): Outcome {
+    const whole = how.kind === 'complete' ? this.usage.wholeReport : undefined;
+    const report: Report = whole ?? this.usage.report;
+    const end: Outcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
+    return {
+      ...report,
+      completed: how.kind === 'complete',
+      error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
+      status: this.status,
+      sent: this.sent,
+      end,
+      upstream_request_id: this.upstreamRequestId,
+      ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
+    };
+  }
+
+  #message(how: How, status: TurnStatus, outcome: Outcome, kept: Json[]): Json | undefined {
+    const { message, blocks } = this.assembly;
+    if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
+    if (status !== 'stopped') return undefined;
+    const output_tokens = Math.max(outcome.usage?.output_tokens ?? 0, Math.ceil(outcome.delta_bytes / 3));
+    const usage = { ...outcome.usage, output_tokens };
+    return { ...message, content: kept, stop_reason: 'end_turn', stop_sequence: null, usage };
+  }
+
+  #newMessages(): number {
+    const [row] = this.#transcript.read('select count(*) as messages from messages where turn = ?', this.row.seq);
+    return Number(row?.messages ?? 0);
+  }
+
+  /** The API's own, so that a client finds the message that it has seen arrive. */
+  #answerId(): string {
+    const id = this.assembly.message?.id;
+    return typeof id === 'string' && /^[\w-]{1,128}$/.test(id) ? id : `msg_${this.row.id}_answer`;
+  }
+}
+
+/** @returns what is to be told to the account about a conversation. */
+export function reportOf(profile: Profile): ConversationReport {
+  const { id, version, createdAt, updatedAt, title, turns, messages, exists, deleted } = profile;
+  return { id, version, createdAt, updatedAt, title, turns, messages, gone: deleted || !exists };
+}
+
+function nextProfile(profile: Profile, committed: boolean, answers: number, asked: number, now: number): Profile {
+  const version = Math.max(profile.version + 1, now);
+  if (!committed) return { ...profile, version };
+  return {
+    ...profile,
+    exists: true,
+    updatedAt: now,
+    version,
+    turns: profile.turns + 1,
+    messages: profile.messages + asked + answers,
+    nextMessage: profile.nextMessage + asked + answers,
+  };
+}
+
+/** @returns every token of a prompt, cached or not. */
+function inputTokens(usage: Report['usage']): number {
+  return (usage?.input_tokens ?? 0) + (usage?.cache_read_input_tokens ?? 0) + (usage?.cache_creation_input_tokens ?? 0);
+}
+
+function errorOf(data: string): { type: string; message: string } {
+  const error = parse(data)?.error;
+  const { type, message } = isObject(error) ? error : {};
+  return {
+    type: typeof type === 'string' ? type : 'api_error',
+    message: typeof message === 'string' ? message : 'The upstream ended its answer with an error.',
+  };
+}
+
+function parse(data: string): Json | undefined {
+  try {
+    const value: unknown = JSON.parse(data);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,206 @@
+/** What a conversation owes after a change: settlements, reports to its account, and letting go in time. */
+import type { Settings } from '../settings.ts';
+import { callAccount, type Meter, type MeteredRequest, meterOf } from './metering.ts';
+import { NOTHING_GRANTED } from './run.ts';
+import type { Settled } from './settlement.ts';
+import { type Profile, RECENT, type Transcript, type TurnRow } from './transcript.ts';
+import { reportOf } from './turn.ts';
+import { DAY_MS } from './windows.ts';
+
+/** How long an ended turn can be resumed and attached to. */
+export const GRACE_MS = 10 * 60_000;
+/** What was not confirmed is repeated after so long. */
+export const RETRY_MS = 15_000;
+const CONFIRM_MS = 60_000;
+
+/** The object that is kept. */
+export interface Kept {
+  transcript: Transcript;
+  storage: DurableObjectStorage;
+  accounts: MeteredRequest['accounts'];
+  settings(): Settings;
+  now(): number;
+  waitUntil(work: Promise<unknown>): void;
+  /** Whether something goes on that must not be cleared away. */
+  isBusy(): boolean;
+  erase(): Promise<unknown>;
+}
+
+/** Nothing here is lost by a crash: what is not confirmed stands in the rows, and an alarm repeats it. */
+export class Upkeep {
+  readonly #kept: Kept;
+  #alarmAt: number | null = null;
+  /** Turns whose settlement is on its way. */
+  readonly #settling = new Set<number>();
+
+  constructor(kept: Kept) {
+    this.#kept = kept;
+  }
+
+  /** The alarm is set for then, or has just come. */
+  set alarmAt(time: number | null) {
+    this.#alarmAt = time;
+  }
+
+  /** @returns what settles a turn, also one that another process has begun. */
+  meterOf(row: TurnRow): Pick<Meter, 'settle'> {
+    const request = {
+      requestId: row.requestId,
+      model: row.model,
+      identity: { account: this.#kept.transcript.profile?.account ?? '' },
+      accounts: this.#kept.accounts,
+      settings: this.#kept.settings(),
+    };
+    return meterOf(request, row.grant ?? NOTHING_GRANTED);
+  }
+
+  /** Waits for the account's word that a turn is settled; without it the alarm repeats the settlement. */
+  async confirm({ seq }: TurnRow, done: Promise<Settled>): Promise<void> {
+    this.#settling.add(seq);
+    try {
+      const settled = await within(done, CONFIRM_MS);
+      const [row] = this.#kept.transcript.turns('seq = ?', seq);
+      if (row) {
+        this.#kept.transcript.settleTurn(seq);
+        this.forgetFailed({ ...row, settled: true });
+      }
+      const { profile } = this.#kept.transcript;
+      if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#kept.erase();
+    } catch {
+      this.wakeFor(this.#kept.now() + RETRY_MS);
+    } finally {
+      this.#settling.delete(seq);
+    }
+  }
+
+  /** What never was a turn, and of which nothing has been shown, leaves no row. */
+  forgetFailed(row: TurnRow): void {
+    const [stored] = this.#kept.transcript.turns('seq = ?', row.seq);
+    if (stored?.status !== 'failed' || !(stored.settled || row.settled)) return;
+    const [log] = this.#kept.transcript.read('select 1 from log where turn = ? limit 1', row.seq);
+    if (!log) this.#kept.transcript.deleteTurn(row.seq);
+  }
+
+  /** Repeats what was not confirmed. */
+  async settlePending(): Promise<void> {
+    for (const row of this.#kept.transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`)) {
+      const { profile } = this.#kept.transcript;
+      if (!row.outcome || !profile || this.#settling.has(row.seq)) continue;
+      const named = row.status === 'stopped' || row.status === 'interrupted' ? { status: row.status } : {};
+      const ms = (row.endedAt ?? row.beganAt) - row.beganAt;
+      const { done } = this.meterOf(row).settle(row.outcome, { ...named, ms, conversation: reportOf(profile) });
+      await this.confirm(row, done);
+    }
+    await this.#report();
+  }
+
+  /** Tells the account what has changed by no turn. */
+  async #report(): Promise<void> {
+    const { profile } = this.#kept.transcript;
+    if (!profile?.unreported) return;
+    const { account } = profile;
+    try {
+      const request = { identity: { account }, accounts: this.#kept.accounts, settings: this.#kept.settings() };
+      const { erased } = await within(
+        callAccount(request, (object) => object.noteConversation(reportOf(profile))),
+        CONFIRM_MS,
+      );
+      const now = this.#kept.transcript.profile;
+      if (now?.version === profile.version) this.#kept.transcript.save({ ...now, unreported: false });
+      if (erased && !profile.deleted) await this.#kept.erase();
+    } catch {
+      this.wakeFor(this.#kept.now() + RETRY_MS);
+    }
+  }
+
+  /** Lets everything go once there is nothing more to tell. */
+  async clear(): Promise<void> {
+    if (this.#kept.isBusy() || this.#kept.transcript.profile?.exists) return;
+    this.letGo(this.#kept.now());
+    await this.settlePending();
+    const { profile } = this.#kept.transcript;
+    if (this.#kept.isBusy() || !profile || profile.exists) return;
+    if (
+      profile.unreported ||
+      this.#kept.transcript.turns('1').some(({ settled, status }) => !settled || status === 'running')
+    ) {
+      this.wakeFor(this.#kept.now() + RETRY_MS);
+      return;
+    }
+    if (!profile.deleted && this.#kept.transcript.turns('1').length > 0) {
+      // Somebody may still ask how a first turn has failed.
+      this.wakeNext();
+      return;
+    }
+    await this.#kept.storage.deleteAlarm();
+    await this.#kept.storage.deleteAll();
+    this.#alarmAt = null;
+    this.#kept.transcript.forget();
+  }
+
+  /** Lets go of logs that nobody can ask for any more. */
+  letGo(now: number): void {
+    const transcript = this.#kept.transcript;
+    const ended = transcript.turns(
+      `status != 'running' and ended_at <= ? and (status = 'failed' or seq in (select turn from log))`,
+      now - GRACE_MS,
+    );
+    for (const row of ended) {
+      transcript.deleteLog(row.seq);
+      if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
+    }
+  }
+
+  /** @returns whether a conversation has had its time. */
+  isOver(profile: Profile, now: number): boolean {
+    return profile.updatedAt + this.#retention(profile) <= now;
+  }
+
+  #retention({ retentionSeconds }: Profile): number {
+    return retentionSeconds === null ? this.#kept.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
+  }
+
+  /** Sets the alarm for what is due next. */
+  wakeNext(): void {
+    const { profile } = this.#kept.transcript;
+    if (!profile) return;
+    const [pending] = this.#kept.transcript.turns(`settled = 0 and ${RECENT}`);
+    if (pending || profile.unreported) this.wakeFor(this.#kept.now() + RETRY_MS);
+    const [kept] = this.#kept.transcript.read(
+      "select min(ended_at) as at from turns where status = 'failed' or seq in (select turn from log)",
+    );
+    if (typeof kept?.at === 'number') this.wakeFor(kept.at + GRACE_MS);
+    if (profile.exists) this.wakeFor(profile.updatedAt + this.#retention(profile));
+  }
+
+  /** Has the alarm come by then; an alarm that comes earlier finds out for itself what is next. */
+  wakeFor(time: number): void {
+    if (this.#alarmAt !== null && this.#alarmAt <= time) return;
+    this.#alarmAt = time;
+    void this.#kept.storage.setAlarm(time);
+  }
+
+  /** Changes the profile, and tells the account. */
+  change(change: Partial<Profile>): void {
+    const { profile } = this.#kept.transcript;
+    if (!profile) return;
+    const now = this.#kept.now();
+    const version = Math.max(profile.version + 1, now);
+    this.#kept.transcript.save({ ...profile, ...change, version, updatedAt: now, unreported: true });
+    this.wakeFor(now + RETRY_MS);
+    this.#kept.waitUntil(this.#report());
+  }
+}
+
+/** @throws Error when the work takes longer */
+export async function within<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('took too long')), milliseconds);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

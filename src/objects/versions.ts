@@ -1,0 +1,369 @@
+/**
+ * What an account, or the deployment, has stored in versions: the rows that KV is written from, and that know at once
+ * what KV knows a minute later.
+ *
+ * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
+ * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
+ */
+import type { VersionRow } from '../schemas/prefixes.ts';
+import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
+import type { Page, PageOf } from './history.ts';
+import type { Ledger } from './ledger.ts';
+
+/** A version as it is put. */
+export interface NewVersion {
+  kind: string;
+  name: string;
+  hash: string;
+  bytes: Uint8Array;
+  description: string | null;
+}
+
+/** What identifies a version within its owner's object. */
+export interface VersionId {
+  kind: string;
+  name: string;
+  hash: string;
+}
+
+/** `published` is false where KV has not taken it yet: it will be told again. */
+export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
+
+/** A name and the version that it points to. */
+export interface NameRow {
+  name: string;
+  hash: string;
+  description: string | null;
+  bytes: number;
+  created_at: string;
+  updated_at: string;
+}
+
+export const VERSIONS_SQL = `
+  create table names (
+    kind text not null,
+    name text not null,
+    hash text,
+    at integer not null,
+    told integer not null,
+    primary key (kind, name)
+  ) strict, without rowid;
+  create table versions (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    at integer not null,
+    bytes integer not null,
+    description text,
+    state text not null,
+    primary key (kind, name, hash)
+  ) strict, without rowid;
+  create table version_pieces (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    n integer not null,
+    bytes blob not null,
+    primary key (kind, name, hash, n)
+  ) strict, without rowid;
+  create table version_holds (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    holder text not null,
+    primary key (kind, name, hash, holder)
+  ) strict, without rowid;`;
+
+/** Below the platform's two megabytes for a row. */
+const PIECE_BYTES = 1_900_000;
+/** What one owner may store: an object has 10 GB, and a credential must not be able to fill it. */
+const MOST_NAMES = 1_000;
+const MOST_BYTES = 1_000_000_000;
+/** The row of a version, in a statement's conditions. */
+const THIS = 'kind = ? and name = ? and hash = ?';
+
+type Raw = Record<string, SqlStorageValue>;
+
+export class Versions {
+  readonly #ledger: Ledger;
+  readonly #store: KVNamespace;
+  readonly #owner: string;
+  /** What is told to KV of a name is told one after the other, or the older could stay. */
+  readonly #telling = new Map<string, Promise<void>>();
+  readonly #used = new Set<string>();
+
+  constructor(ledger: Ledger, store: KVNamespace, owner: string) {
+    this.#ledger = ledger;
+    this.#store = store;
+    this.#owner = owner;
+  }
+
+  /** Stores a version and has its name point to it. */
+  put({ kind, name, hash, bytes, description }: NewVersion, now: number): 'stored' | 'full' {
+    const known = this.#state({ kind, name, hash });
+    if (known === undefined && this.#isFull(kind, name, bytes.length)) return 'full';
+    this.#ledger.together(() => {
+      if (known === undefined) {
+        this.#ledger.write(
+          "insert into versions (kind, name, hash, at, bytes, description, state) values (?, ?, ?, ?, ?, ?, 'new')",
+          kind,
+          name,
+          hash,
+          now,
+          bytes.length,
+          description,
+        );
+        for (let n = 0; n * PIECE_BYTES < bytes.length; n += 1) {
+          const piece = bytes.slice(n * PIECE_BYTES, (n + 1) * PIECE_BYTES).buffer;
+          this.#ledger.write('insert into version_pieces values (?, ?, ?, ?, ?)', kind, name, hash, n, piece);
+        }
+      } else if (known === 'doomed') this.#setState({ kind, name, hash }, 'new');
+      this.#point({ kind, name, hash }, now);
+    });
+    return 'stored';
+  }
+
+  /** Has a name point to a version that there is: forward, or back. */
+  point(id: VersionId, now: number): 'stored' | 'unknown' {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return 'unknown';
+    this.#point(id, now);
+    return 'stored';
+  }
+
+  /** @returns the bytes of a version, or undefined. */
+  read(id: VersionId): Uint8Array | undefined {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return undefined;
+    const rows = this.#ledger.read<Raw>(`select bytes from version_pieces where ${THIS} order by n`, ...keyOf(id));
+    const pieces = rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer));
+    const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
+  }
+
+  /** Notes that the account uses what somebody has stored by a name; KV lists who does. @returns whether it is new */
+  use(kind: string, name: string, now: number): boolean {
+    const used = usesOf(kind);
+    if (this.#used.has(used + name)) return false;
+    this.#used.add(used + name);
+    const [known] = this.#ledger.read(
+      'select 1 from names where kind = ? and name = ? and hash is not null',
+      used,
+      name,
+    );
+    if (known) return false;
+    this.#point({ kind: used, name, hash: '' }, now);
+    return true;
+  }
+
+  /** @returns every version of a name that there is, as ledgers name it. */
+  versionsOf(kind: string, name: string): string[] {
+    const rows = this.#ledger.read<Raw>('select hash from versions where kind = ? and name = ?', kind, name);
+    return rows.map(({ hash }) => `${name}@${hash}`);
+  }
+
+  /** @returns one name, or undefined. */
+  name(kind: string, name: string): NameRow | undefined {
+    return this.#names('n.kind = ? and n.name = ?', [kind, name], '')[0];
+  }
+
+  /** @returns names in their order; one more than the limit, if there are more. */
+  names(kind: string, { limit = 20, after_id, before_id }: PageOf): NameRow[] {
+    if (before_id === undefined) {
+      return this.#names('n.kind = ? and n.name > ?', [kind, after_id ?? ''], `order by n.name limit ${limit + 1}`);
+    }
+    const order = `order by n.name desc limit ${limit + 1}`;
+    return this.#names('n.kind = ? and n.name < ?', [kind, before_id], order).reverse();
+  }
+
+  /** @returns a page of the versions of a name, newest first; undefined where there is no such name. */
+  history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
+    const current = this.name(kind, name);
+    if (!current) return undefined;
+    const { limit = 20, after_id, before_id } = page;
+    const rows = this.#ledger
+      .read<Raw>(
+        "select * from versions where kind = ? and name = ? and state != 'doomed' order by at desc, hash",
+        kind,
+        name,
+      )
+      .map(
+        (row): VersionRow => ({
+          type: 'prefix_version',
+          version: `${name}@${row.hash}`,
+          current: row.hash === current.hash,
+          description: row.description === null ? null : String(row.description),
+          bytes: Number(row.bytes),
+          created_at: new Date(Number(row.at)).toISOString(),
+        }),
+      );
+    const placeOf = (version: string) => rows.findIndex((row) => row.version === version);
+    const before = before_id === undefined ? rows.length : Math.max(0, placeOf(before_id));
+    const from = before_id === undefined ? placeOf(after_id ?? '') + 1 : Math.max(0, before - limit);
+    const data = rows.slice(from, Math.min(before, from + limit));
+    const more = before_id === undefined ? from + data.length < rows.length : from > 0;
+    return { data, has_more: more, first_id: data[0]?.version ?? null, last_id: data.at(-1)?.version ?? null };
+  }
+
+  /** Takes a name away, and those of its versions that nobody holds. @returns whether there was one */
+  remove(kind: string, name: string, now: number): boolean {
+    const [known] = this.#ledger.read('select 1 from names where kind = ? and name = ?', kind, name);
+    if (!known) return false;
+    this.#ledger.together(() => {
+      this.#ledger.write('update names set hash = null, at = ?, told = 0 where kind = ? and name = ?', now, kind, name);
+      this.#ledger.write(
+        `update versions set state = 'doomed' where kind = ? and name = ? and not exists (
+           select 1 from version_holds h where h.kind = versions.kind and h.name = versions.name
+             and h.hash = versions.hash)`,
+        kind,
+        name,
+      );
+    });
+    return true;
+  }
+
+  /** Takes all names and versions away, held or not. */
+  removeAll(now: number): void {
+    this.#used.clear();
+    this.#ledger.write('delete from version_holds');
+    this.#ledger.write('update names set hash = null, at = ?, told = 0', now);
+    this.#ledger.write("update versions set state = 'doomed'");
+  }
+
+  /**
+   * Keeps a version for somebody who needs it for longer than its name may last. May be repeated.
+   *
+   * @returns false where there is no such version
+   */
+  hold(id: VersionId, holder: string): boolean {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return false;
+    this.#ledger.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...keyOf(id), holder);
+    return true;
+  }
+
+  /** Lets a version go, which goes itself if it has no name and nobody else holds it. */
+  release(id: VersionId, holder: string): void {
+    this.#ledger.write(`delete from version_holds where ${THIS} and holder = ?`, ...keyOf(id), holder);
+    const [held] = this.#ledger.read(`select 1 from version_holds where ${THIS} limit 1`, ...keyOf(id));
+    if (!held && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
+  }
+
+  /** @returns whether there is anything that KV has not been told. */
+  get untold(): boolean {
+    return this.#untold().length > 0;
+  }
+
+  /**
+   * Tells KV what it does not know of a name.
+   *
+   * @throws ApiError 503 while KV does not take it
+   */
+  async tell(kind: string, name: string): Promise<void> {
+    const key = `${kind}:${name}`;
+    const before = this.#telling.get(key) ?? Promise.resolve();
+    const telling = before.catch(() => {}).then(() => this.#tell({ kind, owner: this.#owner, name }));
+    this.#telling.set(key, telling);
+    try {
+      await telling;
+    } finally {
+      if (this.#telling.get(key) === telling) this.#telling.delete(key);
+    }
+  }
+
+  /** Tells KV everything that it does not know. @returns whether it has taken all */
+  async tellAll(): Promise<boolean> {
+    const results = await Promise.allSettled(this.#untold().map(({ kind, name }) => this.tell(kind, name)));
+    return results.every(({ status }) => status === 'fulfilled');
+  }
+
+  async #tell(place: Place): Promise<void> {
+    const { kind, name } = place;
+    const of = (state: string) =>
+      this.#ledger.read<Raw>('select hash from versions where kind = ? and name = ? and state = ?', kind, name, state);
+    // The value before the pointer to it.
+    for (const row of of('new')) {
+      const id = { kind, name, hash: String(row.hash) };
+      await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
+      if (this.#state(id) === 'new') this.#setState(id, 'told');
+    }
+    const [named] = this.#ledger.read<Raw>('select * from names where kind = ? and name = ? and told = 0', kind, name);
+    if (named) {
+      const hash = named.hash === null ? null : String(named.hash);
+      await writePointer(this.#store, place, hash);
+      // Unless it has moved on meanwhile: then it is told again.
+      if (hash === null)
+        this.#ledger.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
+      else this.#ledger.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
+    }
+    for (const row of of('doomed')) {
+      const id = { kind, name, hash: String(row.hash) };
+      await deleteVersion(this.#store, place, id.hash);
+      if (this.#state(id) !== 'doomed') continue;
+      this.#ledger.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
+      this.#ledger.write(`delete from versions where ${THIS}`, ...keyOf(id));
+    }
+  }
+
+  #untold(): { kind: string; name: string }[] {
+    const rows = this.#ledger.read<Raw>(
+      "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
+    );
+    return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
+  }
+
+  #point({ kind, name, hash }: VersionId, now: number): void {
+    // Told again only if it moves: KV takes one write a second for each name.
+    this.#ledger.write(
+      `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
+       set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
+      kind,
+      name,
+      hash,
+      now,
+    );
+  }
+
+  #state(id: VersionId): string | undefined {
+    const [row] = this.#ledger.read<Raw>(`select state from versions where ${THIS}`, ...keyOf(id));
+    return row && String(row.state);
+  }
+
+  #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
+    this.#ledger.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
+  }
+
+  #isFull(kind: string, name: string, more: number): boolean {
+    const [used] = this.#ledger.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions');
+    if (Number(used?.bytes) + more > MOST_BYTES) return true;
+    const [named] = this.#ledger.read<Raw>('select count(*) as names from names where kind = ?', kind);
+    return Number(named?.names) >= MOST_NAMES && !this.name(kind, name);
+  }
+
+  #names(where: string, bindings: string[], rest: string): NameRow[] {
+    return this.#ledger
+      .read<Raw>(
+        `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
+         from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
+         where ${where} ${rest}`,
+        ...bindings,
+      )
+      .map((row) => ({
+        name: String(row.name),
+        hash: String(row.hash),
+        description: row.description === null ? null : String(row.description),
+        bytes: Number(row.bytes),
+        created_at: new Date(Number(row.created)).toISOString(),
+        updated_at: new Date(Number(row.updated)).toISOString(),
+      }));
+  }
+}
+
+function keyOf({ kind, name, hash }: VersionId): [string, string, string] {
+  return [kind, name, hash];
+}

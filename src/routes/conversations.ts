@@ -1,0 +1,149 @@
+import { type Context, Hono } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import { refuseRevoked } from '../auth/revocation.ts';
+import { memberTexts } from '../claude/edit.ts';
+import type { AppEnv } from '../env.ts';
+import { ApiError, invalidRequest, notFound } from '../errors.ts';
+import type { Result, Resumed } from '../objects/conversation-answers.ts';
+import {
+  createConversation,
+  forkRequest,
+  isConversationId,
+  patchConversation,
+  rewindRequest,
+} from '../schemas/conversations.ts';
+import { check, type JsonBody, readJson } from '../schemas/json.ts';
+import { readPage } from '../schemas/page.ts';
+import { accountOf } from './accounts.ts';
+import { errorOf, streamed, stubOf, unreachable } from './converse.ts';
+
+/** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
+export function conversationsRoutes() {
+  return new Hono<AppEnv>()
+    .use('/conversations/*', refuseRevoked, requireScope('messages'))
+    .get('/conversations', async (c) => {
+      const page = readPage(c.req.query());
+      return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
+    })
+    .post('/conversations', async (c) => {
+      const body = await bodyOf(c);
+      const fields = check(createConversation, body.json);
+      const texts = memberTexts(body.text);
+      const id = fields.id ?? newId();
+      const place = { account: c.get('identity').account, id };
+      const given = (name: 'system' | 'tools') => (texts.has(name) ? { [name]: texts.get(name) } : {});
+      const created = await call<string>(c, id, (object) =>
+        object.create(place, fields, { ...given('system'), ...given('tools') }),
+      );
+      return json(created, 201);
+    })
+    .get('/conversations/:id', async (c) => json(await call<string>(c, idOf(c), (object) => object.read())))
+    .patch('/conversations/:id', async (c) => {
+      const patch = check(patchConversation, (await bodyOf(c)).json);
+      return json(await call<string>(c, idOf(c), (object) => object.patch(patch)));
+    })
+    .delete('/conversations/:id', async (c) => {
+      const id = idOf(c);
+      const existed = await stubOf(c, id)
+        .erase()
+        .catch((thrown: unknown) => {
+          throw unreachable(thrown);
+        });
+      if (!existed) throw unknown();
+      return c.json({ type: 'conversation_deleted', id });
+    })
+    .get('/conversations/:id/messages', async (c) => {
+      const page = readPage(c.req.query());
+      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
+      return new Response(body, { headers: { 'content-type': 'application/json' } });
+    })
+    .get('/conversations/:id/export', async (c) => {
+      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
+      return new Response(body, { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .get('/conversations/:id/stream', (c) => resume(c))
+    .post('/conversations/:id/stop', async (c) => json(await call<string>(c, idOf(c), (object) => object.stop())))
+    .post('/conversations/:id/rewind', async (c) => {
+      const { before } = check(rewindRequest, (await bodyOf(c)).json);
+      return json(await call<string>(c, idOf(c), (object) => object.rewind(before)));
+    })
+    .post('/conversations/:id/fork', async (c) => {
+      const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
+      if (id === c.req.param('id'))
+        throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
+      return json(await call<string>(c, idOf(c), (object) => object.fork(id, at)), 201);
+    });
+}
+
+async function resume(c: Context<AppEnv>): Promise<Response> {
+  const id = idOf(c);
+  const after = c.req.header('last-event-id') ?? c.req.query('after');
+  let resumed: Resumed;
+  try {
+    resumed = (await stubOf(c, id).resume(after === '' ? undefined : after)) as Resumed;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  switch (resumed.kind) {
+    case 'stream': {
+      const entry = c.get('entry');
+      entry.begin();
+      // What the turn cost stands in the line of the request that began it.
+      return streamed(c, resumed, new Headers({ 'sluice-turn': resumed.turn }), () => entry.end());
+    }
+    case 'none':
+      return c.body(null, 204);
+    case 'gone':
+      throw new ApiError(
+        'not_found_error',
+        `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
+        { status: 410, headers: { location: `/conversations/${id}/messages` } },
+      );
+    case 'unknown':
+      throw unknown();
+    case 'error':
+      throw errorOf(resumed.error);
+  }
+}
+
+type Stub = ReturnType<typeof stubOf>;
+
+/**
+ * Calls a conversation of the caller's own account.
+ *
+ * @throws ApiError as the object says; 404 for what is not there, 503 while the object cannot be reached
+ */
+async function call<T>(c: Context<AppEnv>, id: string, method: (object: Stub) => PromiseLike<unknown>): Promise<T> {
+  c.get('entry').line.conversation = id;
+  let result: Result<T>;
+  try {
+    result = (await method(stubOf(c, id))) as Result<T>;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  if (!result.ok) throw errorOf(result.error);
+  return result.value;
+}
+
+/** @throws ApiError 404 for what cannot be an id, as for one that is not there */
+function idOf(c: Context<AppEnv>): string {
+  const id = c.req.param('id') ?? '';
+  if (!isConversationId(id)) throw unknown();
+  return id;
+}
+
+function unknown(): ApiError {
+  return notFound('There is no such conversation.');
+}
+
+async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
+  return await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+}
+
+function json(text: string, status = 200): Response {
+  return new Response(text, { status, headers: { 'content-type': 'application/json' } });
+}
+
+function newId(): string {
+  return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
+}

@@ -1,0 +1,273 @@
+/** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
+import type { Context } from 'hono';
+import { type Nanodollars, toUsd } from '../claude/cost.ts';
+import { headersUp } from '../claude/headers.ts';
+import { EVENT_STREAM, type Outcome } from '../claude/relay.ts';
+import { reportOf } from '../claude/usage.ts';
+import type { AppEnv } from '../env.ts';
+import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
+import type { TurnAnswer, TurnRequest, WireError } from '../objects/conversation-answers.ts';
+import { formatUsd } from '../objects/limit-headers.ts';
+import { conversationStub } from '../objects/namespace.ts';
+import type { Trailer } from '../objects/turn.ts';
+import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
+import { check, type JsonBody } from '../schemas/json.ts';
+import { cutEnding } from '../sse/endings.ts';
+
+/** Says how a turn has ended, for the log line. */
+type Log = (outcome: Outcome, nanodollars?: Nanodollars) => void;
+
+export interface ConverseOptions {
+  streamByDefault: boolean;
+  /** Keeps the log line open; what it returns must be called. */
+  log(): Log;
+}
+
+/** A call to an object carries 32 MB; a longer body goes as a stream. */
+const MOST_IN_A_CALL = 8 * 1024 * 1024;
+/** What ends a stream of an object that was not cut; what follows is for the log. */
+const END = 0;
+const LINE_FEED = 10;
+const MOST_KEY = 256;
+
+/**
+ * @returns the conversation that a request names, by its body or its header
+ * @throws ApiError 400 for what cannot be an id, and for two that differ
+ */
+export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
+  const header = headers.get('sluice-conversation') ?? undefined;
+  const field = Object.hasOwn(body, 'conversation') ? body.conversation : undefined;
+  const given = field ?? header;
+  if (given === undefined) return undefined;
+  const { conversation: id } = check(namedConversation, { conversation: given });
+  if (header !== undefined && header !== id) {
+    throw invalidRequest('conversation: the body and the header sluice-conversation name different ones. Send one.');
+  }
+  return id;
+}
+
+/**
+ * Has a conversation's object answer a Messages request.
+ *
+ * @throws ApiError as the object says, or 503 while it cannot be reached
+ */
+export async function converse(
+  c: Context<AppEnv>,
+  body: JsonBody,
+  id: string,
+  { streamByDefault, log }: ConverseOptions,
+): Promise<Response> {
+  const identity = c.get('identity');
+  const entry = c.get('entry');
+  entry.line.conversation = id;
+  const asked = check(conversationRequest, body.json);
+  const stream = asked.stream ?? streamByDefault;
+  const place = { account: identity.account, id };
+  const caller = c.req.raw.headers;
+  const request: Omit<TurnRequest, 'body'> = {
+    place,
+    requestId: c.get('requestId'),
+    route: 'messages',
+    identity,
+    hash: await hashOf(body.bytes),
+    key: keyOf(caller),
+    retried: Number(caller.get('x-stainless-retry-count')) >= 1,
+    again: false,
+    stream,
+    headers: [...headersToObject(caller)],
+    query: new URL(c.req.url).search,
+  };
+  const answer = await callTurn(c, request, body.bytes);
+  if (answer.kind === 'error') throw errorOf(answer.error);
+  entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
+  const headers = new Headers(answer.headers);
+  headers.set('sluice-turn', answer.turn);
+  if (answer.kind === 'stream') return streamed(c, answer, headers, log());
+  if (answer.trailer) {
+    const { outcome, nanodollars } = answer.trailer;
+    headers.set('sluice-cost-usd', formatUsd(nanodollars));
+    entry.line.cost_usd = toUsd(nanodollars);
+    log()(outcome, nanodollars);
+  }
+  headers.set('content-type', 'application/json');
+  return new Response(answer.body, { status: answer.status, headers });
+}
+
+/** @returns the stub of a conversation of the caller's own account. */
+export function stubOf(c: Context<AppEnv>, id: string) {
+  return conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id });
+}
+
+/** A call that was lost may have begun a turn: asked again, the object attaches to it and begins none. */
+async function callTurn(
+  c: Context<AppEnv>,
+  request: Omit<TurnRequest, 'body'>,
+  bytes: Uint8Array,
+): Promise<TurnAnswer> {
+  const { id } = request.place;
+  const body = () => (bytes.length <= MOST_IN_A_CALL ? bytes : new Blob([bytes]).stream());
+  try {
+    return (await stubOf(c, id).turn({ ...request, body: body() })) as TurnAnswer;
+  } catch (thrown) {
+    if ((thrown as { overloaded?: unknown }).overloaded === true) throw unreachable(thrown);
+  }
+  try {
+    return (await stubOf(c, id).turn({ ...request, body: body(), again: true })) as TurnAnswer;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+}
+
+/** @returns an object's error as the app throws it. */
+export function errorOf({ type, message, status, headers, logged }: WireError): ApiError {
+  return new ApiError(type, message, { status, headers, logged });
+}
+
+/** @returns the error for an object that does not answer. */
+export function unreachable(cause: unknown): ApiError {
+  return new ApiError('api_error', 'The conversation could not be reached. Try again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `conversation_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}
+
+/**
+ * Carries a conversation's stream to the caller.
+ *
+ * An object that dies looks like one that has ended, so an object says when it has: without that, the caller is told of
+ * a cut. A caller who leaves stops nothing.
+ */
+export function streamed(
+  c: Context<AppEnv>,
+  answer: { body: ReadableStream<Uint8Array> },
+  headers: Headers,
+  log: Log,
+): Response {
+  const { readable, writable } = new IdentityTransformStream();
+  const carried = carry(answer.body, writable, c.req.raw.signal, c.get('requestId'), log);
+  // The result of a call to an object is to be given back.
+  c.executionCtx.waitUntil(carried.finally(() => (answer as Partial<Disposable>)[Symbol.dispose]?.()));
+  headers.set('content-type', `${EVENT_STREAM}; charset=utf-8`);
+  headers.set('cache-control', 'no-cache, no-transform');
+  headers.set('x-accel-buffering', 'no');
+  return new Response(readable, { headers });
+}
+
+async function carry(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  signal: AbortSignal,
+  requestId: string,
+  log: Log,
+): Promise<void> {
+  const reader = body.getReader();
+  const writer = writable.getWriter();
+  const left = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  // Writing to a caller who has left can hang for ever.
+  const unlessLeft = <T>(work: Promise<T>) => Promise.race([work, left]);
+  left.catch(() => {});
+  const tail = new Tail();
+  let trailer: string | undefined;
+  try {
+    for (;;) {
+      const { value, done } = await unlessLeft(reader.read()).catch((thrown: unknown) => {
+        if (signal.aborted) throw thrown;
+        return { value: undefined, done: true };
+      });
+      if (done || !value) break;
+      if (trailer !== undefined) {
+        trailer += decoder.decode(value);
+        continue;
+      }
+      const end = value.indexOf(END);
+      const events = end < 0 ? value : value.subarray(0, end);
+      if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
+      if (events.length === 0) continue;
+      tail.push(events);
+      await unlessLeft(writer.write(events));
+    }
+    if (trailer === undefined) {
+      await unlessLeft(writer.write(encoder.encode(cutEnding(tail.end, errorEvent(broken(), requestId)))));
+    }
+    writer.close().catch(() => {});
+  } catch {
+    // The caller has left; the turn goes on without it.
+    reader.cancel().catch(() => {});
+  }
+  const told = trailer === undefined || trailer === '' ? undefined : (JSON.parse(trailer) as Trailer);
+  if (told) log(told.outcome, told.nanodollars);
+  else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const NOTHING_KNOWN: Omit<Outcome, 'end'> = {
+  ...reportOf(undefined, 0),
+  status: undefined,
+  upstream_request_id: undefined,
+  sent: true,
+  ttft_ms: 0,
+};
+
+/** What has come since the last whole event: what an ending has to reckon with. */
+class Tail {
+  #parts: Uint8Array[] = [];
+
+  push(bytes: Uint8Array): void {
+    let boundary = bytes.length;
+    while (boundary > 1 && !(bytes[boundary - 1] === LINE_FEED && bytes[boundary - 2] === LINE_FEED)) boundary -= 1;
+    if (boundary > 1) this.#parts = [];
+    const rest = boundary > 1 ? bytes.subarray(boundary) : bytes;
+    if (rest.length > 0) this.#parts.push(rest.slice());
+  }
+
+  get end() {
+    const lines = this.#parts
+      .map((part) => decoder.decode(part, { stream: true }))
+      .join('')
+      .split('\n');
+    const unfinishedLine = lines.pop() ?? '';
+    const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
+    return {
+      atBoundary: unfinishedLine === '' && lines.every((line) => line === ''),
+      unfinishedLine,
+      data: data.length === 0 ? undefined : data.join('\n'),
+    };
+  }
+}
+
+function broken(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',
+    { logged: 'conversation_cut' },
+  );
+}
+
+/** @throws ApiError 400 for a key that is too long to be kept */
+function keyOf(caller: Headers): string | undefined {
+  const key = caller.get('idempotency-key')?.trim() || undefined;
+  if (key !== undefined && key.length > MOST_KEY) {
+    throw invalidRequest(`idempotency-key: must have at most ${MOST_KEY} characters.`);
+  }
+  return key;
+}
+
+/** What the object needs of the caller's headers is what goes up: never a credential. */
+function headersToObject(caller: Headers): Headers {
+  const headers = headersUp(caller, '');
+  headers.delete('x-api-key');
+  const simulated = caller.get('sluice-simulate');
+  if (simulated !== null) headers.set('sluice-simulate', simulated);
+  return headers;
+}
+
+async function hashOf(bytes: Uint8Array): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+}

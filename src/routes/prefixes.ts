@@ -1,0 +1,263 @@
+import { type Context, Hono } from 'hono';
+import * as z from 'zod';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
+import { refuseRevoked } from '../auth/revocation.ts';
+import { countTokens } from '../claude/count.ts';
+import { defaultModel } from '../claude/default-model.ts';
+import { cachedCosts, paysFrom } from '../claude/payoff.ts';
+import { canonicalText, countBodies, type Prefix, readPrefix } from '../claude/prefix.ts';
+import { type Fetch, upstreamOf } from '../claude/upstream.ts';
+import type { AppEnv } from '../env.ts';
+import { invalidRequest, tooLarge } from '../errors.ts';
+import type { Account } from '../objects/account.ts';
+import { admitCount, callAccount, type Remote } from '../objects/metering.ts';
+import { findPrefix, PREFIX, prefixMemory } from '../objects/prefixes.ts';
+import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
+import type { NameRow, PutAnswer } from '../objects/versions.ts';
+import { DEPLOYMENT } from '../schemas/identity.ts';
+import { check, readJson } from '../schemas/json.ts';
+import { listOf, readPage } from '../schemas/page.ts';
+import {
+  isVersionedName,
+  MAX_PREFIX_BYTES,
+  NAME_RULE,
+  type PrefixAnswer,
+  type PrefixRow,
+  type PrefixStats,
+  parseRef,
+  putPrefix,
+} from '../schemas/prefixes.ts';
+import { hashOf, unavailable, usersOf } from '../store/versions.ts';
+import { unknownPrefix } from './prefixed.ts';
+
+/** Accounts whose ledgers are asked at the same time. */
+const AT_ONCE = 20;
+
+const statsQuery = z.object({
+  from: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
+  to: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
+});
+
+const TOOLS_NOTE =
+  'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
+
+/** Prefixes: an admin stores the deployment's, everybody else their account's. */
+export function prefixesRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .get('/prefixes', refuseRevoked, requireScope('messages'), async (c) => {
+      const page = readPage(c.req.query());
+      const lists = await Promise.all(owners(c).map((owner) => objectOf(c, owner)((o) => o.storedNames(PREFIX, page))));
+      const rows = new Map<string, PrefixRow>();
+      // The account's own last: it is what its name means to it.
+      for (const [index, names] of [...lists.entries()].reverse()) {
+        for (const row of names) rows.set(row.name, rowOf(row, owners(c)[index] ?? DEPLOYMENT));
+      }
+      const all = [...rows.values()].sort((left, right) => (left.name < right.name ? -1 : 1));
+      const { limit, before_id } = page;
+      const data = before_id === undefined ? all.slice(0, limit) : all.slice(-limit);
+      return c.json(listOf(data, all.length > limit, ({ name }) => name));
+    })
+    .put('/prefixes/:name', requireScope('prefixes'), (c) => put(c, fetchUpstream))
+    .get('/prefixes/:name/versions', refuseRevoked, requireScope('messages'), async (c) => {
+      const page = readPage(c.req.query());
+      const name = c.req.param('name');
+      for (const owner of owners(c)) {
+        const history = await objectOf(c, owner)((object) => object.versionHistory(PREFIX, name, page));
+        if (history) return c.json(history);
+      }
+      throw unknownPrefix(name);
+    })
+    .get('/prefixes/:name/stats', refuseRevoked, requireScope('messages'), async (c) => c.json(await stats(c)))
+    .get('/prefixes/:ref', refuseRevoked, requireScope('messages'), async (c) => {
+      const ref = c.req.param('ref');
+      const asked = parseRef(ref);
+      const named = asked && asked.hash === undefined ? await nameOf(c, asked.name) : undefined;
+      // The name by the objects, which know at once; the bytes by KV.
+      const hash = asked?.hash ?? named?.row.hash;
+      if (!asked || hash === undefined) throw unknownPrefix(ref);
+      const found = await findPrefix(readerOf(c), { name: asked.name, hash }, named ? [named.owner] : owners(c));
+      if (!found) throw unknownPrefix(ref);
+      const { name, owner, value } = found;
+      return c.json({ type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content });
+    })
+    .delete('/prefixes/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
+      const name = c.req.param('name');
+      const owner = ownerOf(c);
+      const { existed, published } = await objectOf(c, owner)((object) => object.removeName(PREFIX, name));
+      if (!existed) throw unknownPrefix(name);
+      prefixMemory(c.get('settings')).forget({ kind: PREFIX, owner, name });
+      if (!published) throw unavailable();
+      prefixMemory(c.get('settings')).believe({ kind: PREFIX, owner, name }, null);
+      return c.json({ type: 'prefix_deleted', name });
+    });
+}
+
+async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+  const settings = c.get('settings');
+  const name = c.req.param('name') ?? '';
+  if (!isVersionedName(name)) throw invalidRequest(`The name of a prefix is ${NAME_RULE}.`);
+  const { json } = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
+  const owner = ownerOf(c);
+  const place = { kind: PREFIX, owner, name };
+  if (Object.hasOwn(json, 'version')) {
+    const ref = parseRef(check(putPrefix.pointer, json).version);
+    if (ref?.name !== name || ref.hash === undefined) {
+      throw invalidRequest(`version: Input should be a version of this prefix: ${name}@…`);
+    }
+    const { hash } = ref;
+    const found = await findPrefix(readerOf(c), ref, [owner]);
+    if (!found) throw unknownPrefix(`${name}@${hash}`);
+    const answer = await told(c, name, hash, found.value, fetchUpstream);
+    await published(c, place, hash, (object) => object.pointVersion({ kind: PREFIX, name, hash }));
+    return c.json(answer);
+  }
+  const fields = check(putPrefix.fields, json);
+  const text = canonicalText(fields);
+  const bytes = new TextEncoder().encode(text);
+  if (bytes.length > MAX_PREFIX_BYTES) throw tooLarge(MAX_PREFIX_BYTES);
+  const hash = await hashOf(bytes);
+  // Counted first: what the upstream would not take is not stored.
+  const answer = await told(c, name, hash, readPrefix(text), fetchUpstream);
+  const version = { kind: PREFIX, name, hash, bytes, description: fields.description ?? null };
+  await published(c, place, hash, (object) => object.putVersion(version));
+  return c.json(answer);
+}
+
+/** Has the owner's object store something and tell KV of it. */
+async function published(
+  c: Context<AppEnv>,
+  place: { kind: string; owner: string; name: string },
+  hash: string,
+  store: (object: Remote<Account>) => Promise<PutAnswer>,
+): Promise<void> {
+  const memory = prefixMemory(c.get('settings'));
+  const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
+  switch (answer.outcome) {
+    case 'unknown':
+      throw unknownPrefix(`${place.name}@${hash}`);
+    case 'full':
+      throw invalidRequest('There is no room for more prefixes: 1,000 names, and a gigabyte. Delete some first.');
+    case 'stored':
+      if (!answer.published) throw unavailable();
+      memory.believe(place, hash);
+  }
+}
+
+/** What a version comes to: the upstream counts it, and the price table says the rest. */
+async function told(
+  c: Context<AppEnv>,
+  name: string,
+  hash: string,
+  prefix: Prefix,
+  fetchUpstream?: Fetch,
+): Promise<PrefixAnswer> {
+  const settings = c.get('settings');
+  const upstream = upstreamOf(settings, fetchUpstream);
+  const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
+  await admitCount({
+    requestId: c.get('requestId'),
+    route: 'prefixes',
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    model,
+    waitUntil: (work) => c.executionCtx.waitUntil(work),
+  });
+  const counting = { upstream, settings, headers: c.req.raw.headers };
+  const { whole, added } = countBodies(prefix, model);
+  const [all, rest] = await Promise.all([
+    countTokens(whole, counting),
+    added === undefined ? 0 : countTokens(added, counting),
+  ]);
+  const input_tokens = Math.max(0, all - rest);
+  const row = settings.models.find(model);
+  const { cache_ttl } = prefix.content;
+  const costs = row && cachedCosts(input_tokens, row, cache_ttl);
+  const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
+  const warnings: string[] = [];
+  if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
+  if (row && short) {
+    warnings.push(
+      `This prefix has ${input_tokens} tokens, and ${row.id} caches from ${row.minimum_cacheable_tokens} on: by itself it is not cached.`,
+    );
+  }
+  if (row && input_tokens > row.max_input_tokens) {
+    warnings.push(`This prefix has ${input_tokens} tokens, and ${row.id} takes ${row.max_input_tokens} at the most.`);
+  }
+  return {
+    type: 'prefix',
+    name,
+    version: `${name}@${hash}`,
+    model,
+    input_tokens,
+    minimum_cacheable_tokens: row?.minimum_cacheable_tokens ?? null,
+    warnings,
+    notes: [TOOLS_NOTE],
+    cost_usd: costs ?? null,
+    pays_from_requests: costs && !short ? paysFrom(costs) : null,
+  };
+}
+
+async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
+  const { from, to } = check(statsQuery, c.req.query());
+  const name = c.req.param('name') ?? '';
+  const { account } = c.get('identity');
+  for (const owner of owners(c)) {
+    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIX, name));
+    if (versions.length === 0) continue;
+    const query = { versions, from, to };
+    const asked = owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin') ? await usersIn(c, name) : [account];
+    const rows: SavingsRow[] = [];
+    for (let at = 0; at < asked.length; at += AT_ONCE) {
+      const reports = asked.slice(at, at + AT_ONCE).map((user) => objectOf(c, user)((object) => object.savings(query)));
+      rows.push(...(await Promise.all(reports)).flat());
+    }
+    const data = addUp(rows);
+    return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalOf(data) };
+  }
+  throw unknownPrefix(name);
+}
+
+async function usersIn(c: Context<AppEnv>, name: string): Promise<string[]> {
+  const users: string[] = [];
+  for await (const user of usersOf(c.env.STORE, PREFIX, name)) users.push(user);
+  return users;
+}
+
+/** @returns what a name means to the caller, and whose it is. */
+async function nameOf(c: Context<AppEnv>, name: string): Promise<{ owner: string; row: NameRow } | undefined> {
+  for (const owner of owners(c)) {
+    const row = await objectOf(c, owner)((object) => object.storedName(PREFIX, name));
+    if (row) return { owner, row };
+  }
+  return undefined;
+}
+
+/** Whose names the caller sees, in the order in which they are looked up. */
+function owners(c: Context<AppEnv>): string[] {
+  return [c.get('identity').account, DEPLOYMENT];
+}
+
+/** Whose what the caller stores is. */
+function ownerOf(c: Context<AppEnv>): string {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+}
+
+function ownerName(owner: string): 'account' | 'deployment' {
+  return owner === DEPLOYMENT ? 'deployment' : 'account';
+}
+
+function rowOf({ name, hash, ...row }: NameRow, owner: string): PrefixRow {
+  return { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...row };
+}
+
+function readerOf(c: Context<AppEnv>) {
+  return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
+}
+
+function objectOf(c: Context<AppEnv>, owner: string) {
+  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
+  return <T>(call: (object: Remote<Account>) => Promise<T>) => callAccount(request, call);
+}

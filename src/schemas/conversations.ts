@@ -1,0 +1,109 @@
+import * as z from 'zod';
+import { fieldError } from './json.ts';
+import { messagesRequest } from './messages.ts';
+
+const ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+const conversationId = z.string({ error: 'Input should be a string' }).regex(ID, {
+  error: 'Input should be 1 to 128 letters, digits, hyphens or underscores',
+});
+
+/** The extension field of a Messages request. */
+export const namedConversation = z.object({ conversation: conversationId });
+
+/** @returns whether a string can name a conversation. */
+export function isConversationId(id: string): boolean {
+  return ID.test(id);
+}
+
+/** A Messages request to a conversation, which may give what the request leaves out. */
+export const conversationRequest = messagesRequest.extend({
+  model: messagesRequest.shape.model.optional(),
+  max_tokens: messagesRequest.shape.max_tokens.optional(),
+});
+
+const MONTH_SECONDS = 31 * 24 * 60 * 60;
+
+const history = z
+  .strictObject({
+    max_tokens: z.int().min(1).describe('The most tokens of a prompt, about.'),
+    strategy: z.enum(['error', 'truncate']).describe('`truncate` sends without whole oldest turns; all is kept.'),
+  })
+  .nullable();
+
+const title = z.string().max(1_000).nullable();
+const metadata = z
+  .record(z.string().max(256), z.union([z.string().max(4_096), z.number(), z.boolean(), z.null()]))
+  .refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })
+  .nullable();
+const model = z.string().min(1, 'Input should be a non-empty string: the id of a model').max(256);
+const maxTokens = z.int().min(0);
+const retentionSeconds = z
+  .int()
+  .min(60)
+  .max(120 * MONTH_SECONDS)
+  .nullable()
+  .describe('How long after its last change it is kept; null takes the deployment’s.');
+const system = z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+  error: fieldError('Input should be a string or a list of text blocks'),
+});
+const tools = z.array(z.looseObject({}));
+
+/** What a conversation can be created with; each turn may say otherwise for itself. */
+export const createConversation = z.strictObject({
+  id: conversationId.optional(),
+  title: title.optional(),
+  system: system.optional(),
+  tools: tools.optional(),
+  model: model.optional(),
+  max_tokens: maxTokens.optional(),
+  metadata: metadata.optional(),
+  retention_seconds: retentionSeconds.optional(),
+  history: history.optional(),
+});
+
+/** What can be changed; `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
+export const patchConversation = z.strictObject({
+  title: title.optional(),
+  metadata: metadata.optional(),
+  max_tokens: maxTokens.nullable().optional(),
+  retention_seconds: retentionSeconds.optional(),
+  history: history.optional(),
+});
+
+export const rewindRequest = z.strictObject({ before: z.string().min(1).max(256) });
+
+export const forkRequest = z.strictObject({
+  at: z.string().min(1).max(256).optional(),
+  id: conversationId.optional(),
+});
+
+/** A conversation in its account's list. */
+export const conversationRow = z.object({
+  type: z.literal('conversation'),
+  id: z.string(),
+  title: z.string().nullable(),
+  created_at: z.iso.datetime(),
+  updated_at: z.iso.datetime(),
+  turns: z.int(),
+  messages: z.int(),
+  cost_usd: z.number(),
+  state: z.enum(['idle', 'running']),
+});
+
+/** A conversation by itself. */
+export const conversationReport = conversationRow.extend({
+  turn: z.string().nullable().describe('The turn that runs.'),
+  model: z.string().nullable(),
+  max_tokens: z.int().nullable(),
+  system: z.unknown(),
+  tools: z.unknown(),
+  metadata: z.record(z.string(), z.unknown()).nullable(),
+  retention_seconds: z.int().nullable(),
+  history,
+  usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
+});
+
+export type ConversationRow = z.output<typeof conversationRow>;
+export type ConversationFields = z.output<typeof createConversation>;
+export type ConversationPatch = z.output<typeof patchConversation>;

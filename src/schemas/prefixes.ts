@@ -1,0 +1,151 @@
+import * as z from 'zod';
+import { fieldError } from './json.ts';
+import { messagesRequest } from './messages.ts';
+
+const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
+const HASH = /^[0-9a-f]{32}$/;
+export const NAME_RULE = '1 to 64 letters, digits, hyphens, underscores or dots, with a letter or digit at both ends';
+
+/** The largest version, as it is stored. */
+export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
+
+/** What names a version: `support` is the one that the name points to, `support@3f2a…` is that one for ever. */
+export interface VersionRef {
+  name: string;
+  hash?: string | undefined;
+}
+
+/** @returns whether a string can be the name of something that is stored in versions. */
+export function isVersionedName(name: string): boolean {
+  return NAME.test(name);
+}
+
+/** @returns what a reference names, or undefined for what cannot be one. */
+export function parseRef(ref: string): VersionRef | undefined {
+  const at = ref.indexOf('@');
+  const name = at < 0 ? ref : ref.slice(0, at);
+  if (!NAME.test(name)) return undefined;
+  if (at < 0) return { name };
+  const hash = ref.slice(at + 1);
+  return HASH.test(hash) ? { name, hash } : undefined;
+}
+
+const ref = z.string({ error: 'Input should be a string' }).refine((value) => parseRef(value) !== undefined, {
+  error: `Input should be the name of a prefix (${NAME_RULE}), or name@version`,
+});
+
+/** The extension field of a request. */
+export const namedPrefix = z.object({ prefix: ref });
+
+const lists = 'Input should be a valid list of objects';
+const block = z.looseObject({ type: z.string({ error: fieldError('Input should be a valid string') }) });
+
+/** What a version is made of. What is in tools, blocks and messages is the upstream's to judge, when it counts them. */
+const prefixFields = z.strictObject({
+  system: z
+    .union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' })
+    .optional(),
+  tools: z.array(z.looseObject({}, { error: lists }), { error: lists }).optional(),
+  messages: z
+    .array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(block)]) }), { error: lists })
+    .optional(),
+  model: messagesRequest.shape.model.max(256).optional().describe('The model of requests that name none.'),
+  max_tokens: messagesRequest.shape.max_tokens.optional().describe('`max_tokens` of requests that have none.'),
+  cache_ttl: z
+    .enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" })
+    .default('5m')
+    .describe('How long the upstream keeps it cached after each use.'),
+  description: z.string().max(1_000).optional(),
+});
+
+export type PrefixFields = z.output<typeof prefixFields>;
+export type CacheTtl = PrefixFields['cache_ttl'];
+
+/** Points the name at a version that there is already: forward or back. */
+const pointer = z.strictObject({ version: ref });
+
+/** What `PUT /prefixes/:name` takes. */
+export const putPrefix = { fields: prefixFields, pointer };
+
+const usd = z.number().describe('US dollars, at most nine decimals.');
+
+/** What a `PUT` tells about the version that the name points to now. */
+export const prefixAnswer = z.object({
+  type: z.literal('prefix'),
+  name: z.string(),
+  version: z.string().describe('name@version: for ever the same.'),
+  model: z.string(),
+  input_tokens: z.int(),
+  minimum_cacheable_tokens: z.int().nullable().describe('null: the model is not in the table.'),
+  warnings: z.array(z.string()),
+  notes: z.array(z.string()).describe('How it is cached.'),
+  cost_usd: z
+    .object({
+      cold: usd.describe('For each request without caching.'),
+      write: usd.describe('For the request that writes it to the cache.'),
+      read: usd.describe('For each request that reads it from there.'),
+    })
+    .nullable(),
+  pays_from_requests: z.int().nullable().describe('Requests within one lifetime from which caching is cheaper.'),
+});
+
+const time = z.iso.datetime();
+
+/** A name in a list. */
+export const prefixRow = z.object({
+  type: z.literal('prefix'),
+  name: z.string(),
+  version: z.string(),
+  owner: z.enum(['account', 'deployment']),
+  description: z.string().nullable(),
+  bytes: z.int(),
+  created_at: time.describe('When the version was first put.'),
+  updated_at: time.describe('When the name was last pointed somewhere.'),
+});
+
+/** A version in the history of a name. */
+export const versionRow = z.object({
+  type: z.literal('prefix_version'),
+  version: z.string(),
+  current: z.boolean(),
+  description: z.string().nullable(),
+  bytes: z.int(),
+  created_at: time,
+});
+
+/** A request that may leave to a prefix what that prefix gives. */
+export const prefixedRequest = messagesRequest.extend({
+  model: messagesRequest.shape.model.optional(),
+  max_tokens: messagesRequest.shape.max_tokens.optional(),
+});
+
+const tokens = z.int().min(0);
+const savings = {
+  requests: z.int(),
+  answered: z.int().describe('Requests of which the upstream said what their prompt came to.'),
+  cache_writes: z.int().describe('Requests that wrote to the cache.'),
+  cache_reads: z.int().describe('Requests that read from it.'),
+  hit_rate: z.number().nullable().describe('Of the answered requests, the share that read from the cache.'),
+  input_tokens: tokens.describe('Neither read from nor written to the cache.'),
+  cache_read_input_tokens: tokens,
+  cache_write_5m_input_tokens: tokens,
+  cache_write_1h_input_tokens: tokens,
+  tokens_saved: tokens.describe('Tokens that were read from the cache in place of being processed again.'),
+  saved_usd: usd.describe('Against the same requests without caching; negative where it has lost money.'),
+};
+
+/** What a prefix has saved, by day and version. */
+export const prefixStats = z.object({
+  name: z.string(),
+  owner: z.enum(['account', 'deployment']),
+  from: z.iso.date().nullable(),
+  to: z.iso.date().nullable(),
+  data: z.array(z.object({ day: z.iso.date(), version: z.string(), ...savings })),
+  total: z.object(savings),
+});
+
+export type PrefixAnswer = z.output<typeof prefixAnswer>;
+export type PrefixRow = z.output<typeof prefixRow>;
+export type VersionRow = z.output<typeof versionRow>;
+export type Savings = z.output<typeof prefixStats>['total'];
+export type PrefixStats = z.output<typeof prefixStats>;

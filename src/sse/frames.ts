@@ -1,0 +1,66 @@
+/** An event with a name and data, as a client would be given it. */
+export interface Frame {
+  event: string;
+  data: string;
+}
+
+/**
+ * Reads the events of a stream that is split anywhere, in linear time.
+ *
+ * Events without a name or without data are left out, as every decoder of the Messages API does; so are comments.
+ */
+export class FrameReader {
+  readonly #decoder = new TextDecoder();
+  /** What has come since the last whole event: joined only when a line ends, so that a long one is not copied again. */
+  #parts: string[] = [];
+
+  /** @returns the events that this piece ends. */
+  push(piece: Uint8Array): Frame[] {
+    const text = this.#decoder.decode(piece, { stream: true });
+    this.#parts.push(text);
+    if (!text.includes('\n')) return [];
+    let all = this.#parts.join('');
+    // A carriage return at the end may be half of a line end, and stays as it is until the other half has come.
+    if (all.includes('\r')) all = all.replaceAll('\r\n', '\n');
+    const frames: Frame[] = [];
+    let start = 0;
+    for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
+      const frame = readFrame(all, start, end);
+      if (frame) frames.push(frame);
+      start = end + 2;
+    }
+    this.#parts = start < all.length ? [all.slice(start)] : [];
+    return frames;
+  }
+
+  /** @returns the event that lacks only its empty line, if one does. */
+  get last(): Frame | undefined {
+    const all = this.#parts
+      .join('')
+      .replaceAll('\r\n', '\n')
+      .replace(/[\r\n]+$/, '');
+    return all === '' ? undefined : readFrame(all, 0, all.length);
+  }
+}
+
+function readFrame(text: string, start: number, end: number): Frame | undefined {
+  // The form that the API itself writes: two lines.
+  if (text.startsWith('event: ', start)) {
+    const line = text.indexOf('\n', start);
+    if (line >= 0 && line < end && text.startsWith('data: ', line + 1)) {
+      const data = text.slice(line + 7, end);
+      if (!data.includes('\n')) return { event: text.slice(start + 7, line), data };
+    }
+  }
+  let event = '';
+  let data: string | undefined;
+  for (const line of text.slice(start, end).split('\n')) {
+    const colon = line.indexOf(':');
+    if (colon <= 0) continue;
+    const value = line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
+    const field = line.slice(0, colon);
+    if (field === 'event') event = value;
+    else if (field === 'data') data = data === undefined ? value : `${data}\n${value}`;
+  }
+  return event === '' || data === undefined ? undefined : { event, data };
+}

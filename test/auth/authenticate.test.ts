@@ -1,0 +1,349 @@
+import { env } from 'cloudflare:workers';
+import { expect, test } from 'vitest';
+import { createApp } from '../../src/app.ts';
+import { mintToken } from '../../src/auth/tokens.ts';
+import type { Bindings } from '../../src/env.ts';
+import { SCOPES, type Scope } from '../../src/schemas/identity.ts';
+import { errorOf, testApp } from '../support/app.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+
+const bindings = env as unknown as Bindings;
+const MESSAGE = {
+  type: 'message',
+  model: 'claude-haiku-5-5',
+  content: [],
+  usage: { input_tokens: 1, output_tokens: 1 },
+};
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+
+const answering = (vars: Record<string, unknown> = {}) =>
+  testApp(
+    ({ url }) => {
+      if (url.pathname.includes('models')) return Response.json({ data: [] });
+      return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : MESSAGE);
+    },
+    { ...DEPLOYED, ...vars },
+  );
+
+/** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
+const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`))]
+  .filter((route) => !route.startsWith('ALL ') && route !== 'GET /health')
+  .map((route) => {
+    const [method = '', path = ''] = route.split(' ');
+    return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
+  });
+const BODIES: Readonly<Record<string, unknown>> = {
+  'PUT /accounts/:id/limits': {},
+  'POST /tokens': { account: 'bob', scopes: ['messages'] },
+  'POST /conversations': {},
+  'PATCH /conversations/:id': {},
+  'POST /conversations/:id/rewind': { before: 'x' },
+  'POST /conversations/:id/fork': {},
+};
+const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>
+  method === 'GET' || method === 'DELETE'
+    ? { method, headers }
+    : {
+        method,
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
+      };
+
+/** The bindings with a note of everything that is asked of them. */
+function watched() {
+  const touched: string[] = [];
+  const { ACCOUNT, STORE } = bindings;
+  return {
+    touched,
+    ACCOUNT: {
+      idFromName(name: string) {
+        touched.push(`account ${name}`);
+        return ACCOUNT.idFromName(name);
+      },
+      get: (id: DurableObjectId) => ACCOUNT.get(id),
+    },
+    STORE: {
+      list: (options: KVNamespaceListOptions) => {
+        touched.push('list');
+        return STORE.list(options);
+      },
+      put: (key: string, value: string) => {
+        touched.push(`put ${key}`);
+        return STORE.put(key, value);
+      },
+      delete: (key: string) => {
+        touched.push(`delete ${key}`);
+        return STORE.delete(key);
+      },
+    },
+  };
+}
+
+async function expectRefused(response: Response, status: 401 | 403 | 500): Promise<string> {
+  const { type, message, request_id } = await errorOf(response);
+  const types = { 401: 'authentication_error', 403: 'permission_error', 500: 'api_error' };
+  expect({ status: response.status, type }).toEqual({ status, type: types[status] });
+  expect(response.headers.get('x-should-retry')).toBe('false');
+  expect(response.headers.get('content-type')).toMatch(/^application\/json/);
+  expect(response.headers.get('sluice-request-id')).toBe(request_id);
+  return message;
+}
+
+test('the routes are found', () => {
+  expect(ROUTES.length).toBeGreaterThan(15);
+  for (const path of ['/messages', '/v1/models/:id', '/accounts/:id/tokens/:jti', '/usage/requests/:request_id']) {
+    expect(ROUTES.map((route) => route.path)).toContain(path);
+  }
+});
+
+test('either header carries a credential', async () => {
+  const app = answering();
+  const token = await tokenOf('alice');
+  for (const headers of [
+    bearer(token),
+    { authorization: `bearer  ${token}` },
+    { authorization: `BEARER ${token}` },
+    { 'x-api-key': token },
+    { 'x-api-key': token, authorization: '' },
+  ]) {
+    expect((await app.post('/messages', ASK, headers)).status).toBe(200);
+  }
+  for (const authorization of [token, `Basic ${token}`, `Bearer ${token} x`, `Bearer ${token}, Bearer ${token}`]) {
+    await expectRefused(await app.post('/messages', ASK, { authorization }), 401);
+  }
+  for (const { headers } of app.sent) {
+    expect(headers.get('x-api-key')).not.toBe(token);
+    expect(headers.has('authorization')).toBe(false);
+  }
+  expect(JSON.stringify(app.log)).not.toContain(token);
+});
+
+test('of two credentials the bearer token wins, but what is no token of any kind loses to one', async () => {
+  const app = answering();
+  const account = async (headers: Record<string, string>) => {
+    const response = await app.fetch('/usage/requests', { headers });
+    await app.settled();
+    return response.status === 200 ? app.log.at(-1)?.account : response.status;
+  };
+  const [alice, bob] = [await tokenOf('alice'), await tokenOf('bob')];
+  expect(await account({ ...bearer(alice), 'x-api-key': bob })).toBe('alice');
+  expect(await account({ ...bearer('sk-ant-of-some-config'), 'x-api-key': bob })).toBe('bob');
+  expect(await account({ ...bearer(alice), 'x-api-key': 'sk-ant-of-some-config' })).toBe('alice');
+  expect(await account({ ...bearer(`${alice.slice(0, -8)}AAAAAAAA`), 'x-api-key': bob })).toBe(401);
+});
+
+test('nothing about an account is created or touched before its credential is verified', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering(bound);
+  const bad = [
+    {},
+    bearer('sk-ant-api03-anything'),
+    bearer((await mintToken('a-secret-that-this-edge-does-not-have', { account: 'alice', scopes: SCOPES })).token),
+    bearer(await tokenOf('alice', SCOPES, { expiresIn: -1 })),
+    { 'x-api-key': `${await tokenOf('alice', SCOPES)}x` },
+    bearer(await tokenOf('x'.repeat(129), SCOPES)),
+  ];
+  for (const route of ROUTES) {
+    for (const headers of bad) await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 401);
+  }
+  await app.settled();
+  expect(touched).toEqual([]);
+  expect(app.sent).toEqual([]);
+  await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) });
+  expect(touched).toContain('account alice');
+});
+
+test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
+  const app = answering();
+  const needed = ({ path }: { path: string }): Scope | undefined => {
+    if (/^(\/v1)?\/(messages|models)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
+    const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
+    return own.includes(path) ? undefined : 'admin';
+  };
+  for (const route of ROUTES) {
+    // Erasing an account and revoking what it has are tried where they do not end the test.
+    if (route.method === 'DELETE') continue;
+    const scope = needed(route);
+    const others = SCOPES.filter((name) => name !== scope && name !== 'admin');
+    const without = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', others))));
+    if (scope === undefined) expect([200, 404], route.url).toContain(without.status);
+    else expect(await expectRefused(without, 403), route.url).toContain(`\`${scope}\``);
+    for (const enough of scope === undefined ? [] : [scope, 'admin' as const]) {
+      const response = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', [enough]))));
+      expect([200, 201, 404], `${route.method} ${route.url} with ${enough}`).toContain(response.status);
+    }
+  }
+  for (const url of ['/accounts/alice', '/accounts/alice/tokens', '/accounts/alice/tokens/x']) {
+    await expectRefused(
+      await app.fetch(url, { method: 'DELETE', headers: bearer(await tokenOf('alice', ['messages', 'prefixes'])) }),
+      403,
+    );
+  }
+});
+
+test('a revoked token is refused on every route, at once, and by every isolate', async () => {
+  const app = answering();
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const { token, jti } = await mintToken(SECRET, { account: 'carol', scopes: SCOPES });
+  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+  const revoking = await app.fetch(`/accounts/carol/tokens/${jti}`, { method: 'DELETE', headers: admin });
+  expect(await revoking.json()).toEqual({ account: 'carol', revoked: jti });
+  const sent = app.sent.length;
+  // Another isolate has settings of its own, and has remembered nothing.
+  for (const isolate of [app, answering()]) {
+    for (const route of ROUTES) {
+      const url = route.url.replace('/accounts/alice', '/accounts/carol');
+      const response = await isolate.fetch(url, requestTo(route, bearer(token)));
+      expect(await expectRefused(response, 401), `${route.method} ${url}`).toContain('revoked');
+    }
+  }
+  expect(app.sent).toHaveLength(sent);
+  const another = bearer(await tokenOf('carol'));
+  expect((await app.post('/messages', ASK, another)).status).toBe(200);
+});
+
+test('a token that nobody here has seen can be revoked, and so can all of an account', async () => {
+  const app = answering();
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const mint = async (account: string) => await mintToken(SECRET, { account, scopes: ['messages'] });
+  const [unseen, first, second] = [await mint('dave'), await mint('dave'), await mint('erin')];
+  await app.fetch(`/accounts/dave/tokens/${unseen.jti}`, { method: 'DELETE', headers: admin });
+  await expectRefused(await app.post('/messages', ASK, bearer(unseen.token)), 401);
+  expect((await app.post('/messages', ASK, bearer(first.token))).status).toBe(200);
+  const all = await app.fetch('/accounts/dave/tokens', { method: 'DELETE', headers: admin });
+  expect(await all.json()).toEqual({ account: 'dave', revoked: 'all' });
+  await expectRefused(await app.post('/messages', ASK, bearer(first.token)), 401);
+  expect((await app.post('/messages', ASK, bearer(second.token))).status).toBe(200);
+  const minted = await app.post('/tokens', { account: 'dave', scopes: ['messages'] }, admin);
+  const { token } = (await minted.json()) as { token: string };
+  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+});
+
+test('without a signing secret and without an identity provider every API route answers 500 and names both', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, SIGNING_SECRET: '' });
+  for (const headers of [{}, bearer(await tokenOf('alice', SCOPES)), bearer('sk-ant-x')]) {
+    for (const route of ROUTES) {
+      const message = await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 500);
+      expect(message).toContain('SIGNING_SECRET');
+      expect(message).toContain('JWKS_URL');
+    }
+  }
+  expect(touched).toEqual([]);
+  expect(app.sent).toEqual([]);
+});
+
+test('what is public needs no credential, whatever is set', async () => {
+  for (const vars of [{}, { SIGNING_SECRET: '' }]) {
+    const app = answering(vars);
+    expect((await app.fetch('/health')).status).toBe(200);
+    // Not built yet, or built: never a question of credentials.
+    for (const path of ['/', '/docs', '/openapi.json']) expect([200, 404]).toContain((await app.fetch(path)).status);
+  }
+});
+
+test('an identity provider alone is enough to verify by, and minting then says what is missing', async () => {
+  const provider = {
+    JWKS_URL: 'https://login.example.com/keys',
+    JWT_ISSUER: 'https://login.example.com/',
+    JWT_AUDIENCE: 'sluice',
+    DEFAULT_LIMITS: '{"usd_per_day":1}',
+  };
+  const app = answering({ ...provider, SIGNING_SECRET: '' });
+  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('alice'))), 401);
+  const minting = answering({ ...provider, SIGNING_SECRET: '', SIGNING_SECRET_PREVIOUS: SECRET });
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const refused = await minting.post('/tokens', { account: 'bob', scopes: ['messages'] }, admin);
+  expect(await expectRefused(refused, 500)).toContain('SIGNING_SECRET');
+});
+
+test('a malformed setting of authentication is a 500 on every route, and lets nobody in', async () => {
+  const app = answering({ SIGNING_SECRET: 'too-short' });
+  for (const route of [...ROUTES, { method: 'GET', path: '/health', url: '/health' }]) {
+    const message = await expectRefused(await app.fetch(route.url, requestTo(route, {})), 500);
+    expect(message).toContain('SIGNING_SECRET');
+    expect(message).not.toContain('too-short');
+  }
+});
+
+test('in development a request without a credential, or without the shape of a JWT, is the account dev with every scope', async () => {
+  for (const secret of ['', SECRET]) {
+    const app = answering({ MODE: 'development', SIGNING_SECRET: secret });
+    for (const headers of [{}, { 'x-api-key': 'sk-ant-api03-any' }, bearer('any'), { authorization: 'Basic eyJ' }]) {
+      for (const route of ROUTES) {
+        if (route.method === 'DELETE' || route.path === '/tokens') continue;
+        const response = await app.fetch(route.url, requestTo(route, headers));
+        expect([200, 201, 404], `${route.method} ${route.url}`).toContain(response.status);
+        await response.body?.cancel();
+      }
+      await app.settled();
+      expect(new Set(app.log.map(({ account }) => account))).toEqual(new Set(['dev']));
+    }
+  }
+});
+
+test('in development a JWT is verified as everywhere', async () => {
+  const app = answering({ MODE: 'development' });
+  expect((await app.post('/messages', ASK, bearer(await tokenOf('frank')))).status).toBe(200);
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ account: 'frank' });
+  const strange = await mintToken('a-secret-that-this-edge-does-not-have', { account: 'dev', scopes: SCOPES });
+  await expectRefused(await app.post('/messages', ASK, bearer(strange.token)), 401);
+  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('dev', ['classify']))), 403);
+  await expectRefused(
+    await app.post('/messages', ASK, { 'x-api-key': await tokenOf('dev', SCOPES, { expiresIn: -1 }) }),
+    401,
+  );
+  const { token, jti } = await mintToken(SECRET, { account: 'frank', scopes: ['messages'] });
+  expect((await app.fetch(`/accounts/frank/tokens/${jti}`, { method: 'DELETE' })).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearer(token)), 401);
+});
+
+test('in development every loopback origin is allowed, and any other host or origin refused, whatever is configured', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
+  const json = { 'content-type': 'application/json' };
+  const body = JSON.stringify(ASK);
+  for (const [url, origin] of [
+    ['https://edge.example.com/messages', undefined],
+    ['http://localhost.example.com/messages', undefined],
+    ['http://10.0.0.1:8787/messages', undefined],
+    ['http://localhost:8787/messages', 'https://app.example.com'],
+    ['http://localhost:8787/messages', 'null'],
+    ['http://localhost:8787/messages', ''],
+    ['https://edge.example.com/messages', 'http://localhost:3000'],
+  ] as const) {
+    const headers = origin === undefined ? json : { ...json, origin };
+    const response = await app.fetch(url, {
+      method: 'POST',
+      headers: { ...headers, ...bearer(await tokenOf('a')) },
+      body,
+    });
+    await expectRefused(response, 403);
+    expect(response.headers.has('access-control-allow-origin')).toBe(false);
+  }
+  expect((await app.fetch('https://edge.example.com/health')).status).toBe(403);
+  expect(touched).toEqual([]);
+  for (const [url, origin] of [
+    ['http://127.0.0.1:8787/messages', 'http://localhost:3000'],
+    ['http://[::1]:8787/messages', 'http://127.0.0.1:5173'],
+    ['http://app.localhost:8787/messages', 'http://[::1]'],
+  ] as const) {
+    const response = await app.fetch(url, { method: 'POST', headers: { ...json, origin }, body });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('access-control-allow-origin')).toBe(origin);
+  }
+});
+
+test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {
+  const app = answering({ ALLOWED_ORIGINS: 'https://app.example.com' });
+  for (const [origin, allowed] of [
+    ['https://app.example.com', 'https://app.example.com'],
+    ['http://localhost:3000', null],
+    ['https://evil.example.com', null],
+  ] as const) {
+    const response = await app.post('/messages', ASK, { origin });
+    await expectRefused(response, 401);
+    expect(response.headers.get('access-control-allow-origin')).toBe(allowed);
+  }
+});

@@ -1,0 +1,311 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, request as httpRequest, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Anthropic from '@anthropic-ai/sdk';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { LedgerRow, StandingReport } from '../../src/schemas/usage.ts';
+import { brokenRule } from '../support/api-rules.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { npmStart } from '../support/start.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+
+const MODEL = 'claude-haiku-4-5';
+const settings = {
+  MODE: 'development',
+  UPSTREAM: 'simulator',
+  SIGNING_SECRET: SECRET,
+  SIMULATOR_TTFT_MS: '20',
+  SIMULATOR_TOKENS_PER_SECOND: '400',
+};
+const json = { 'content-type': 'application/json' };
+
+interface Event {
+  id: string;
+  event: string;
+  frame: string;
+}
+
+interface Row {
+  id: string;
+  role: 'user' | 'assistant';
+  content: Anthropic.MessageParam['content'];
+  status: string;
+}
+
+const body = (conversation: string, content: unknown, more: object = {}) =>
+  JSON.stringify({ model: MODEL, max_tokens: 400, conversation, messages: [{ role: 'user', content }], ...more });
+
+function eventsIn(text: string): Event[] {
+  const whole = text.slice(0, text.lastIndexOf('\n\n') + 2);
+  return whole
+    .split('\n\n')
+    .filter((frame) => frame.includes('data: '))
+    .map((frame) => ({
+      id: /^id: (.*)$/m.exec(frame)?.[1] ?? '',
+      event: /^event: (.*)$/m.exec(frame)?.[1] ?? '',
+      frame: frame.replace(/^: .*\n\n?/gm, ''),
+    }));
+}
+
+/** Reads a stream until it ends, breaks, or has told so many events. */
+async function read(response: Response, most = Number.POSITIVE_INFINITY): Promise<Event[]> {
+  let text = '';
+  const decoder = new TextDecoder();
+  try {
+    for await (const piece of response.body ?? []) {
+      text += decoder.decode(piece, { stream: true });
+      if (eventsIn(text).length >= most) break;
+    }
+  } catch {
+    // Cut: it ends where it broke.
+  }
+  return eventsIn(text).slice(0, most);
+}
+
+const say = (edge: { url: string }, text: string, init: RequestInit = {}) =>
+  fetch(`${edge.url}/messages`, { method: 'POST', body: text, ...init, headers: { ...json, ...init.headers } });
+
+const resume = (edge: { url: string }, id: string, after: string) =>
+  fetch(`${edge.url}/conversations/${id}/stream`, { headers: { 'last-event-id': after } });
+
+async function get<T>(edge: { url: string }, path: string): Promise<T> {
+  const response = await fetch(edge.url + path);
+  expect(response.ok, `${path}: ${response.status} ${response.ok ? '' : await response.clone().text()}`).toBe(true);
+  return (await response.json()) as T;
+}
+
+const rowsOf = async (edge: { url: string }, id: string) =>
+  (await get<{ data: Row[] }>(edge, `/conversations/${id}/messages?limit=1000`)).data;
+
+const isAccepted = (rows: readonly Row[]) =>
+  brokenRule([...rows.map(({ role, content }) => ({ role, content })), { role: 'user', content: 'And then?' }]);
+
+async function settled(edge: { url: string }): Promise<void> {
+  await expect
+    .poll(async () => (await get<StandingReport>(edge, '/accounts/dev')).running_requests, { timeout: 15_000 })
+    .toBe(0);
+}
+
+describe('over real HTTP', () => {
+  let edge: Edge;
+  beforeAll(async () => {
+    edge = await startEdge(inject('worker'), settings);
+  });
+  afterAll(async () => await edge.stop());
+
+  test('a client that drops at any event and resumes sees the same stream', async () => {
+    const whole = await read(await say(edge, body('drops', 'Tell me about rivers')));
+    expect(whole.at(-1)?.event).toBe('message_stop');
+    let at = 0;
+    const one = async () => {
+      while (at < 24) {
+        const place = at++;
+        const id = `drops${place}`;
+        const first = await read(await say(edge, body(id, 'Tell me about rivers')), place + 1);
+        const last = first.at(-1);
+        const rest = await read(await resume(edge, id, last?.id ?? ''));
+        const frames = (events: Event[]) => events.map(({ id, event }) => `${id.replace(/^turn_\w+-/, '')} ${event}`);
+        expect(frames([...first, ...rest])).toEqual(frames(whole));
+        expect(await read(await resume(edge, id, `${last?.id.replace(/-\d+$/, '')}-0`))).toEqual([...first, ...rest]);
+      }
+    };
+    await Promise.all(Array.from({ length: 6 }, one));
+  });
+
+  test('after a drop that nobody follows, the answer is in the history and in the ledger', async () => {
+    const left = new AbortController();
+    const response = await say(edge, body('left', 'Tell me about bridges'), { signal: left.signal });
+    await read(response, 3);
+    left.abort();
+    // Nor does it matter that the caller does not stream.
+    const whole = body('unstreamed', 'Tell me about bridges', { stream: false });
+    await say(edge, whole, { signal: AbortSignal.timeout(150) }).catch(() => undefined);
+    await settled(edge);
+    for (const id of ['left', 'unstreamed']) {
+      const rows = await rowsOf(edge, id);
+      expect(rows.map(({ status }) => status)).toEqual(['complete', 'complete']);
+    }
+    const ledger = await get<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
+    expect(ledger.data.find(({ conversation }) => conversation === 'left')).toMatchObject({
+      status: 'complete',
+      estimated: false,
+    });
+  });
+
+  test('an official SDK whose connection is cut before the headers gets the same turn', async () => {
+    let cuts = 0;
+    const proxy: Server = createServer((incoming, outgoing) => {
+      const up = httpRequest(
+        edge.url + (incoming.url ?? ''),
+        { method: incoming.method, headers: incoming.headers },
+        (down) => {
+          outgoing.writeHead(down.statusCode ?? 500, down.headers);
+          down.pipe(outgoing);
+        },
+      );
+      incoming.pipe(up);
+      up.on('error', () => outgoing.destroy());
+      if (cuts++ === 0) incoming.on('end', () => setTimeout(() => outgoing.socket?.destroy(), 100));
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const address = proxy.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    const client = new Anthropic({ apiKey: 'any', baseURL: `http://127.0.0.1:${port}`, maxRetries: 2 });
+    const stream = client.messages.stream(
+      { model: MODEL, max_tokens: 200, messages: [{ role: 'user', content: 'Once only' }] },
+      { headers: { 'sluice-conversation': 'sdk', 'sluice-simulate': 'slow-start=1500' } },
+    );
+    const message = await stream.finalMessage();
+    proxy.closeAllConnections();
+    proxy.close();
+    expect(cuts).toBe(2);
+    const rows = await rowsOf(edge, 'sdk');
+    expect(rows).toHaveLength(2);
+    expect(rows[1]?.content).toEqual(message.content);
+    const { data } = await get<{ data: LedgerRow[] }>(edge, '/usage/requests?limit=1000');
+    expect(data.filter(({ conversation }) => conversation === 'sdk')).toHaveLength(1);
+  });
+
+  test('clients that send everything each time keep one history', async () => {
+    const client = new Anthropic({
+      apiKey: 'any',
+      baseURL: edge.url,
+      defaultHeaders: { 'sluice-conversation': 'all' },
+    });
+    const messages: Anthropic.MessageParam[] = [];
+    for (const content of ['One', 'Two', 'Three']) {
+      messages.push({ role: 'user', content });
+      const answer = await client.messages.create({ model: MODEL, max_tokens: 16_384, messages, system: 'Be brief.' });
+      const text = answer.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+      messages.push({ role: 'assistant', content: text });
+    }
+    const rows = await rowsOf(edge, 'all');
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
+  });
+
+  test('another account finds nothing by any id', async () => {
+    await read(await say(edge, body('mine', 'Hello'), { headers: bearer(await tokenOf('alice')) }));
+    const headers = { ...json, ...bearer(await tokenOf('mallory')) };
+    const rows = (await (
+      await fetch(`${edge.url}/conversations/mine/messages`, { headers: bearer(await tokenOf('alice')) })
+    ).json()) as { data: Row[] };
+    expect(rows.data).toHaveLength(2);
+    const post = (text: string) => ({ method: 'POST', headers, body: text });
+    const tries: [string, RequestInit][] = [
+      ['', { headers }],
+      ['', { method: 'PATCH', headers, body: '{"title":"x"}' }],
+      ['', { method: 'DELETE', headers }],
+      ['/messages', { headers }],
+      ['/export', { headers }],
+      ['/stream', { headers }],
+      ['/stop', post('{}')],
+      ['/rewind', post(JSON.stringify({ before: rows.data[0]?.id }))],
+      ['/fork', post('{}')],
+    ];
+    const told = new Set<string>();
+    for (const [path, init] of tries) {
+      const foreign = await fetch(`${edge.url}/conversations/mine${path}`, init);
+      const unknown = await fetch(`${edge.url}/conversations/unknown${path}`, init);
+      expect([foreign.status, unknown.status], path).toEqual([404, 404]);
+      const message = async (response: Response) =>
+        ((await response.json()) as { error: { message: string } }).error.message;
+      told.add(await message(foreign));
+      told.add(await message(unknown));
+    }
+    expect([...told]).toEqual(['There is no such conversation.']);
+    const list = (await (await fetch(`${edge.url}/conversations`, { headers })).json()) as { data: unknown[] };
+    expect(list.data).toEqual([]);
+    await read(await say(edge, body('mine', 'Hello'), { headers }));
+    expect(rows.data).toHaveLength(2);
+  });
+
+  test('images of 12 MB are kept without loss', async () => {
+    const png = pictureOf(3_000_000);
+    const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } };
+    const content = [image, image, image, { type: 'text', text: 'What is this? 🖼' }];
+    expect((await read(await say(edge, body('images', content)))).at(-1)?.event).toBe('message_stop');
+    expect((await read(await say(edge, body('images', 'And now?')))).at(-1)?.event).toBe('message_stop');
+    const rows = await rowsOf(edge, 'images');
+    expect(rows).toHaveLength(4);
+    expect(JSON.stringify(rows[0]?.content) === JSON.stringify(content)).toBe(true);
+  });
+});
+
+/** A PNG of so many bytes; what lies behind its picture is padding. */
+function pictureOf(bytes: number): string {
+  const buffer = Buffer.alloc(bytes, 7);
+  Buffer.from('89504e470d0a1a0a0000000d49484452000000400000004008060000', 'hex').copy(buffer);
+  return buffer.toString('base64');
+}
+
+describe('a process that is killed', () => {
+  test('in mid-turn, 50 times, loses nothing that was shown but the last moment', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'sluice-conversations-'));
+    let edge = await startEdge(inject('worker'), settings, state);
+    const id = 'killed';
+    let interrupted = 0;
+    try {
+      for (let round = 0; round < 50; round += 1) {
+        const before = round === 0 ? [] : await rowsOf(edge, id).catch(() => []);
+        const started = say(edge, body(id, `Round ${round}: tell me about the sea`));
+        const heard = started.then((response) => read(response)).catch(() => []);
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 350));
+        await edge.kill();
+        const events = await heard;
+        edge = await startEdge(inject('worker'), settings, state);
+        const shown = events.filter((event) => event.id !== '');
+        const rows = await rowsOf(edge, id).catch(() => []);
+        expect(rows.slice(0, before.length)).toEqual(before);
+        expect(isAccepted(rows)).toBeUndefined();
+        const last = shown.at(-1);
+        if (last) {
+          const turn = last.id.replace(/-\d+$/, '');
+          const log = await read(await resume(edge, id, `${turn}-0`));
+          expect(log.at(-1)?.event).toMatch(/^(error|message_stop)$/);
+          const common = Math.min(log.length - 1, shown.length);
+          expect(shown.slice(0, common)).toEqual(log.slice(0, common));
+          // Half a minute of tokens would be lost without a log; a quarter of a second may be.
+          expect(shown.length - common).toBeLessThan(80);
+          if (log.at(-1)?.event === 'error') interrupted += 1;
+        }
+        await settled(edge);
+        const next = await read(await say(edge, body(id, 'Go on', { max_tokens: 20 })));
+        expect(next.at(-1)?.event, JSON.stringify(next.at(-1))).toBe('message_stop');
+        const after = await rowsOf(edge, id);
+        expect(after.slice(0, rows.length)).toEqual(rows);
+        expect(after.length).toBe(rows.length + 2);
+      }
+      expect(interrupted).toBeGreaterThan(10);
+      const list = await get<{ data: { id: string; messages: number }[] }>(edge, '/conversations');
+      expect(list.data).toMatchObject([{ id, state: 'idle', messages: (await rowsOf(edge, id)).length }]);
+      const standing = await get<StandingReport>(edge, '/accounts/dev');
+      expect(standing.day.held_usd).toBe(0);
+    } finally {
+      await edge.stop();
+      await rm(state, { recursive: true, force: true });
+    }
+  }, 180_000);
+
+  test('as a person started it, once', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'sluice-started-'));
+    let started = await npmStart([], state);
+    try {
+      const response = await say(started, body('person', 'Tell me about the sea', { max_tokens: 2_000 }), {
+        headers: { 'sluice-simulate': 'tps=60' },
+      });
+      const shown = await read(response, 8);
+      await started.stop('SIGKILL');
+      started = await npmStart([], state);
+      const rest = await read(await resume(started, 'person', shown.at(-1)?.id ?? ''));
+      expect(rest.at(-1)?.event).toBe('error');
+      const rows = await rowsOf(started, 'person');
+      expect(rows.map(({ status }) => status)).toEqual(['interrupted', 'interrupted']);
+      await settled(started);
+      expect((await read(await say(started, body('person', 'Go on')))).at(-1)?.event).toBe('message_stop');
+    } finally {
+      await started.stop();
+      await rm(state, { recursive: true, force: true });
+    }
+  }, 120_000);
+});

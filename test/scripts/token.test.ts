@@ -1,0 +1,116 @@
+import { spawnSync } from 'node:child_process';
+import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { decodeJwt } from 'jose';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { verifyToken } from '../../src/auth/verify.ts';
+import { parseSettings } from '../../src/settings.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const KEPT = 'the-secret-that-is-kept-in-dev-vars!';
+const GIVEN = 'the-secret-of-the-environment-itself';
+
+/** A checkout of its own: what the developer has in `.dev.vars` is none of a test's business. */
+let checkout = '';
+
+beforeAll(async () => {
+  checkout = await mkdtemp(join(tmpdir(), 'sluice-token-'));
+  for (const name of ['src', 'scripts', 'package.json']) {
+    await cp(join(root, name), join(checkout, name), { recursive: true });
+  }
+  await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
+});
+
+afterAll(async () => await rm(checkout, { recursive: true, force: true }));
+
+const keep = async (text: string) => await writeFile(join(checkout, '.dev.vars'), text);
+
+function run(args: string[], secret?: string, command = ['node', 'scripts/token.ts']) {
+  const { SIGNING_SECRET: _, ...env } = process.env;
+  const [program = '', ...rest] = command;
+  return spawnSync(program, [...rest, ...args], {
+    cwd: checkout,
+    encoding: 'utf8',
+    env: { ...env, ...(secret === undefined ? {} : { SIGNING_SECRET: secret }) },
+  });
+}
+
+const identity = async (token: string, secret: string) =>
+  await verifyToken(token, parseSettings({ SIGNING_SECRET: secret }));
+
+describe('npm run token', () => {
+  test('prints the token alone on the last line, signed with what .dev.vars keeps', async () => {
+    await keep(`ANTHROPIC_API_KEY=sk-ant-x\nSIGNING_SECRET=${KEPT}\n`);
+    const args = ['--', '--account', 'alice', '--scopes', 'messages,classify', '--expires-in', '3600'];
+    const { status, stdout } = run(args, undefined, ['npm', 'run', 'token']);
+    expect(status).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    const token = lines.at(-1) ?? '';
+    expect(await identity(token, KEPT)).toMatchObject({ account: 'alice', scopes: ['messages', 'classify'] });
+    const { iat = 0, exp = 0 } = decodeJwt(token);
+    expect(exp - iat).toBe(3_600);
+    expect(lines.slice(0, -1).join('\n')).not.toContain('eyJ');
+    expect(stdout).not.toContain(KEPT);
+  });
+
+  test('signs with the secret of the environment first', async () => {
+    await keep(`SIGNING_SECRET=${KEPT}\n`);
+    const { stdout } = run(['--account', 'root', '--scopes', 'admin', '--label', 'the first one'], GIVEN);
+    const token = stdout.trim();
+    expect(await identity(token, GIVEN)).toMatchObject({
+      account: 'root',
+      scopes: ['admin'],
+      token: { label: 'the first one', expires_at: undefined },
+    });
+    await expect(identity(token, KEPT)).rejects.toThrow();
+    // An empty variable is an absent one.
+    expect(await identity(run(['--account', 'root'], '').stdout.trim(), KEPT)).toMatchObject({
+      scopes: ['messages', 'classify'],
+    });
+  });
+
+  test.each<[string, string[], RegExp]>([
+    ['no account', [], /^Name the account, 1 to 128 characters: --account alice\n$/],
+    ['an empty account', ['--account', ''], /^Name the account/],
+    ['a long account', ['--account', 'x'.repeat(129)], /^Name the account/],
+    [
+      'an unknown scope',
+      ['--account', 'a', '--scopes', 'messages,root'],
+      /^Scopes are messages, classify, prefixes, admin/,
+    ],
+    ['no scope', ['--account', 'a', '--scopes', ''], /^Scopes are /],
+    ['a lifetime in hours', ['--account', 'a', '--expires-in', '1h'], /^A lifetime is a whole number of seconds/],
+    ['no lifetime at all', ['--account', 'a', '--expires-in', '0'], /^A lifetime is /],
+    ['half a second', ['--account', 'a', '--expires-in', '0.5'], /^A lifetime is /],
+    ['an option that it does not know', ['--acount', 'a'], /--acount.*\nUse it as: npm run token -- --account alice/],
+    ['an option without its value', ['--account'], /--account.*\nUse it as: npm run token/],
+    ['a word too many', ['alice'], /alice.*\nUse it as: npm run token/],
+  ])('with %s says so in a sentence, prints no token, and fails', async (_, args, sentence) => {
+    const { status, stdout, stderr } = run(args, GIVEN);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toMatch(sentence);
+    expect(stderr).not.toMatch(/\n\s+at /);
+  });
+
+  test.each([
+    ['no file', undefined],
+    ['a file without one', 'ANTHROPIC_API_KEY=sk-ant-x\n'],
+  ])('without a secret (%s) says where one is looked for', async (_, text) => {
+    if (text === undefined) await rm(join(checkout, '.dev.vars'), { force: true });
+    else await keep(text);
+    const { status, stdout, stderr } = run(['--account', 'a']);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toBe(
+      'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development.\n',
+    );
+  });
+
+  test('with a secret that an edge would refuse makes no token that nobody takes', () => {
+    const { status, stdout, stderr } = run(['--account', 'a'], 'short');
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toMatch(/^SIGNING_SECRET must have at least 32 characters/);
+    expect(stderr).not.toContain('short\n');
+  });
+});

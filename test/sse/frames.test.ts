@@ -1,0 +1,56 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { FrameReader } from '../../src/sse/frames.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+
+const encoder = new TextEncoder();
+const framesOf = (text: string) =>
+  text
+    .split('\n\n')
+    .filter((frame) => frame !== '')
+    .map((frame) => {
+      const [event = '', data = ''] = frame.split('\n');
+      return { event: event.slice(7), data: data.slice(6) };
+    });
+
+test.each([
+  ['LF', TEXT_STREAM],
+  ['LF', TOOL_STREAM],
+  ['CRLF', TEXT_STREAM.replaceAll('\n', '\r\n')],
+])('events are the same however the bytes are split (%s)', (_, stream) => {
+  const bytes = encoder.encode(stream);
+  fc.assert(
+    fc.property(fc.array(fc.nat(bytes.length), { maxLength: 20 }), (places) => {
+      const reader = new FrameReader();
+      const cuts = [0, ...places.sort((a, b) => a - b), bytes.length];
+      const frames = cuts.slice(1).flatMap((to, index) => reader.push(bytes.slice(cuts[index], to)));
+      expect(frames).toEqual(framesOf(stream.replaceAll('\r\n', '\n')));
+      expect(reader.last).toBeUndefined();
+    }),
+  );
+});
+
+test('comments, other fields and events without a name or data are left out; data of several lines is joined', () => {
+  const text =
+    ': hi\n\nid: 1\nevent: a\ndata: {"x":\ndata: 1}\nretry: 5\n\ndata: {}\n\nevent: b\n\nevent:c\ndata:{}\n\n';
+  expect(new FrameReader().push(encoder.encode(text))).toEqual([
+    { event: 'a', data: '{"x":\n1}' },
+    { event: 'c', data: '{}' },
+  ]);
+});
+
+test('an event that lacks only its empty line can be had at the end', () => {
+  const reader = new FrameReader();
+  reader.push(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
+  expect(reader.last).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}' });
+});
+
+test('a long event in many pieces takes linear time', () => {
+  const reader = new FrameReader();
+  const piece = encoder.encode('x'.repeat(65_536));
+  const started = performance.now();
+  reader.push(encoder.encode('event: a\ndata: '));
+  for (let i = 0; i < 300; i += 1) reader.push(piece);
+  expect(reader.push(encoder.encode('\n\n'))[0]?.data).toHaveLength(300 * 65_536);
+  expect(performance.now() - started).toBeLessThan(2_000);
+});

@@ -1,0 +1,130 @@
+/**
+ * What the Messages API answers with 400 in `messages`, from its documentation, as a table. Written apart from the
+ * simulator, so that the two do not share a mistake; typed by the official SDK, so that neither drifts from the wire.
+ */
+import type Anthropic from '@anthropic-ai/sdk';
+
+type Message = Anthropic.MessageParam;
+type Block = Anthropic.ContentBlockParam;
+
+interface Turn {
+  role: Message['role'];
+  blocks: Block[];
+}
+
+/** A rule finds what breaks it, in a few words, or nothing. */
+type Rule = (messages: readonly Message[], turns: readonly Turn[]) => string | undefined;
+
+const blocksOf = ({ content }: Message): Block[] =>
+  typeof content === 'string' ? (content === '' ? [] : [{ type: 'text', text: content }]) : content;
+
+/** Consecutive messages of one role are one turn to the API. */
+function turnsOf(messages: readonly Message[]): Turn[] {
+  const turns: Turn[] = [];
+  for (const message of messages) {
+    const last = turns.at(-1);
+    if (last?.role === message.role) last.blocks.push(...blocksOf(message));
+    else turns.push({ role: message.role, blocks: [...blocksOf(message)] });
+  }
+  return turns;
+}
+
+const USER_ONLY = new Set<string>(['tool_result', 'image', 'search_result']);
+const ASSISTANT_ONLY = new Set<string>(['tool_use', 'server_tool_use', 'thinking', 'redacted_thinking']);
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+
+const RULES: Readonly<Record<string, Rule>> = {
+  'the first message is the user’s': (messages) => (messages[0]?.role === 'assistant' ? 'assistant first' : undefined),
+  'no message but a last assistant one is empty': (messages) => {
+    const at = messages.findIndex(
+      (message, index) =>
+        blocksOf(message).length === 0 && !(message.role === 'assistant' && index === messages.length - 1),
+    );
+    return at < 0 ? undefined : `message ${at} is empty`;
+  },
+  'text is not blank': (_, turns) =>
+    turns.some(({ blocks }) => blocks.some((block) => block.type === 'text' && block.text.trim() === ''))
+      ? 'blank text'
+      : undefined,
+  'text is Unicode': (_, turns) =>
+    turns.some(({ blocks }) => blocks.some((block) => block.type === 'text' && LONE_SURROGATE.test(block.text)))
+      ? 'half a character'
+      : undefined,
+  'blocks stand in messages of their role': (_, turns) => {
+    for (const { role, blocks } of turns) {
+      const wrong = blocks.find(({ type }) => (role === 'user' ? ASSISTANT_ONLY : USER_ONLY).has(type));
+      if (wrong) return `${wrong.type} in a ${role} message`;
+    }
+    return undefined;
+  },
+  'thinking does not end an assistant message': (messages) =>
+    messages.some(
+      (message) => message.role === 'assistant' && /^(redacted_)?thinking$/.test(blocksOf(message).at(-1)?.type ?? ''),
+    )
+      ? 'thinking at the end'
+      : undefined,
+  'thinking is signed': (_, turns) =>
+    turns.some(({ blocks }) => blocks.some((block) => block.type === 'thinking' && !block.signature))
+      ? 'thinking without a signature'
+      : undefined,
+  'each call is answered in the next message': (_, turns) => {
+    for (const [index, { role, blocks }] of turns.entries()) {
+      // What comes next may still answer the last one.
+      if (role !== 'assistant' || index === turns.length - 1) continue;
+      const answered = new Set(
+        turns[index + 1]?.blocks.filter((block) => block.type === 'tool_result').map((block) => block.tool_use_id),
+      );
+      const open = blocks.find((block) => block.type === 'tool_use' && !answered.has(block.id));
+      if (open) return `no result for ${(open as Anthropic.ToolUseBlockParam).id}`;
+    }
+    return undefined;
+  },
+  'each result answers a call of the message before, once': (_, turns) => {
+    for (const [index, { blocks }] of turns.entries()) {
+      const calls = turns[index - 1]?.blocks.filter((block) => block.type === 'tool_use').map(({ id }) => id) ?? [];
+      const results = blocks.filter((block) => block.type === 'tool_result').map((block) => block.tool_use_id);
+      if (new Set(results).size !== results.length) return 'two results for one call';
+      const stray = results.find((id) => !calls.includes(id));
+      if (stray !== undefined) return `a result for ${stray}, which was not called`;
+    }
+    return undefined;
+  },
+  'calls have ids of their own': (_, turns) => {
+    const ids = turns.flatMap(({ blocks }) => blocks.filter((block) => block.type === 'tool_use').map(({ id }) => id));
+    return new Set(ids).size === ids.length ? undefined : 'an id twice';
+  },
+  'inputs are objects': (_, turns) =>
+    turns.some(({ blocks }) =>
+      blocks.some(
+        (block) =>
+          (block.type === 'tool_use' || block.type === 'server_tool_use') &&
+          (typeof block.input !== 'object' || block.input === null || Array.isArray(block.input)),
+      ),
+    )
+      ? 'an input that is no object'
+      : undefined,
+  'a server tool has its result, but in the last message': (_, turns) => {
+    for (const [index, { blocks }] of turns.entries()) {
+      const results = new Set(
+        blocks.flatMap((block) => ('tool_use_id' in block && block.type !== 'tool_result' ? [block.tool_use_id] : [])),
+      );
+      const uses = blocks.filter((block) => block.type === 'server_tool_use');
+      if (index < turns.length - 1 && uses.some(({ id }) => !results.has(id)))
+        return 'a server tool without its result';
+      for (const id of results) if (!uses.some((use) => use.id === id)) return 'a server tool’s result without its use';
+    }
+    return undefined;
+  },
+  'there are at most four cache breakpoints': (messages) =>
+    JSON.stringify(messages).split('"cache_control"').length > 5 ? 'five breakpoints' : undefined,
+};
+
+/** @returns the first rule that messages break, and how; undefined for messages that the API accepts. */
+export function brokenRule(messages: readonly Message[]): string | undefined {
+  const turns = turnsOf(messages);
+  for (const [name, rule] of Object.entries(RULES)) {
+    const fault = rule(messages, turns);
+    if (fault !== undefined) return `${name}: ${fault}`;
+  }
+  return undefined;
+}

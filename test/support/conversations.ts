@@ -1,0 +1,173 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { onTestFinished, vi } from 'vitest';
+import type { Bindings } from '../../src/env.ts';
+import type { Account } from '../../src/objects/account.ts';
+import { Conversation } from '../../src/objects/conversation.ts';
+import type { TurnAnswer, TurnRequest } from '../../src/objects/conversation-answers.ts';
+import { conversationStub } from '../../src/objects/namespace.ts';
+import { createRequestId } from '../../src/request-id.ts';
+import { parseSettings, type Settings } from '../../src/settings.ts';
+
+export const bindings = env as unknown as Bindings;
+
+/** The protected methods of the object that a test may replace: they are the same for every instance, also after a crash. */
+interface Inside {
+  settings(): Settings;
+  now(): number;
+}
+
+/** Has every conversation answered by the simulator, unpaced, until the test ends; `vars` are further settings. */
+export function simulate(vars: Record<string, string> = {}): Settings {
+  const settings = parseSettings({
+    MODE: 'development',
+    UPSTREAM: 'simulator',
+    SIMULATOR_TTFT_MS: '0',
+    SIMULATOR_TOKENS_PER_SECOND: '0',
+    UPSTREAM_MAX_RETRIES: '0',
+    ...vars,
+  });
+  const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);
+  onTestFinished(() => spy.mockRestore());
+  return settings;
+}
+
+export const stubOf = (id = 'c1', account = 'alice') => conversationStub(bindings, {}, { account, id });
+
+export interface Asked {
+  id?: string;
+  account?: string;
+  stream?: boolean;
+  key?: string;
+  retried?: boolean;
+  hash?: string;
+  /** Faults, as `sluice-simulate` names them. */
+  simulate?: string;
+  headers?: Record<string, string>;
+}
+
+/** A request as the edge makes it of `body`. */
+export function requestOf(body: object, asked: Asked = {}): TurnRequest {
+  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = asked;
+  const text = JSON.stringify(body);
+  const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
+  return {
+    place: { account, id },
+    requestId: createRequestId(),
+    route: 'messages',
+    identity: { account, scopes: ['messages'], token: undefined },
+    body: new TextEncoder().encode(text),
+    hash: hash ?? text,
+    key,
+    retried,
+    again: false,
+    stream,
+    headers: Object.entries(asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate }),
+    query: '',
+  };
+}
+
+/** A body with what every request needs. */
+export const bodyOf = (content: unknown, more: object = {}) => ({
+  model: 'claude-opus-5-5',
+  max_tokens: 200,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+
+export async function ask(body: object, asked: Asked = {}): Promise<TurnAnswer> {
+  return (await stubOf(asked.id, asked.account).turn(requestOf(body, asked))) as TurnAnswer;
+}
+
+/** An event of a conversation's stream. */
+export interface Told {
+  id: string | undefined;
+  event: string;
+  data: Record<string, unknown>;
+}
+
+/** What a listener got: events up to where the stream ended, and whether it was told that this is the end. */
+export async function listen(
+  body: ReadableStream<Uint8Array>,
+): Promise<{ events: Told[]; text: string; whole: boolean }> {
+  const pieces: Uint8Array[] = [];
+  try {
+    for await (const piece of body) pieces.push(piece);
+  } catch {
+    // A stream that breaks has ended where it broke.
+  }
+  const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
+  const end = bytes.indexOf(0);
+  const text = new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return { events: eventsIn(text), text, whole: end >= 0 };
+}
+
+export function eventsIn(text: string): Told[] {
+  return text
+    .split('\n\n')
+    .filter((frame) => frame.includes('data: '))
+    .map((frame) => {
+      const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(frame)?.[1];
+      return { id: field('id'), event: field('event') ?? '', data: JSON.parse(field('data') ?? '{}') };
+    });
+}
+
+/** The text of all text deltas. */
+export function textOf(events: readonly Told[]): string {
+  return events.map(({ data }) => String((data.delta as { text?: string } | undefined)?.text ?? '')).join('');
+}
+
+/** A turn with its whole stream. */
+export async function say(body: object, asked: Asked = {}) {
+  const answer = await ask(body, asked);
+  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
+  return { turn: answer.turn, ...(await listen(answer.body)) };
+}
+
+export interface Row {
+  id: string;
+  role: string;
+  content: unknown;
+  status: string;
+  cost_usd: number | null;
+  usage: unknown;
+}
+
+/** All messages of a conversation, as `GET …/messages` gives them. */
+export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
+  const result = await stubOf(id, account).messages({ limit: 1_000 });
+  if (!result.ok) return [];
+  const text = await new Response(result.value as ReadableStream).text();
+  return (JSON.parse(text) as { data: Row[] }).data;
+}
+
+/** The conversation by itself. */
+export async function readOf(id = 'c1', account = 'alice'): Promise<Record<string, unknown> | undefined> {
+  const result = await stubOf(id, account).read();
+  return result.ok ? (JSON.parse(result.value) as Record<string, unknown>) : undefined;
+}
+
+/** Counts the rows that an object writes from now on, and alarms that it sets, each a row too. */
+export async function countRows(
+  stub: DurableObjectStub<Conversation> | DurableObjectStub<Account>,
+): Promise<() => number> {
+  let rows = 0;
+  await runInDurableObject(stub as DurableObjectStub<Conversation>, (_, { storage }) => {
+    const { exec } = storage.sql;
+    const { setAlarm } = storage;
+    Object.assign(storage.sql, {
+      exec(...of: Parameters<SqlStorage['exec']>) {
+        const cursor = exec.apply(storage.sql, of);
+        rows += cursor.rowsWritten;
+        return cursor;
+      },
+    });
+    Object.assign(storage, {
+      setAlarm(time: number) {
+        rows += 1;
+        return setAlarm.call(storage, time);
+      },
+    });
+  });
+  return () => rows;
+}

@@ -1,0 +1,22 @@
+import { type MintOptions, mintToken } from '../../src/auth/tokens.ts';
+import type { Scope } from '../../src/schemas/identity.ts';
+
+/** The SIGNING_SECRET of the tests. */
+export const SECRET = 'the-signing-secret-of-the-tests-only';
+
+/** An edge as it is deployed: no development mode, and a secret of its own. */
+export const DEPLOYED = { MODE: '', SIGNING_SECRET: SECRET };
+
+/** @returns a credential of the tests' edge. */
+export async function tokenOf(
+  account: string,
+  scopes: readonly Scope[] = ['messages'],
+  more: Partial<MintOptions> = {},
+): Promise<string> {
+  return (await mintToken(SECRET, { account, scopes, ...more })).token;
+}
+
+/** @returns the header that carries a credential as new official clients send it. */
+export function bearer(token: string): Record<string, string> {
+  return { authorization: `Bearer ${token}` };
+}

@@ -9,7 +9,14 @@ export default defineConfig({
     projects: [
       {
         plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' } })],
-        test: { name: 'workerd', include: ['test/**/*.test.ts'], exclude: inNode },
+        // Properties take as long as the machine needs; a test that hangs ends all the same.
+        test: {
+          name: 'workerd',
+          include: ['test/**/*.test.ts'],
+          exclude: inNode,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
       },
       {
         test: {

@@ -1,6 +1,6 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName = 'json' | 'burst' | 'flushed' | 'paced';
+export type AnswerName = 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced';
 
 interface Answer {
   contentType: string;
@@ -78,6 +78,8 @@ const eventStream = 'text/event-stream; charset=utf-8';
 export const answers: Record<AnswerName, Answer> = {
   json: { contentType: 'application/json', writes: [json()], pauseMs: 0 },
   burst: { contentType: eventStream, writes: [Buffer.concat(events(200))], pauseMs: 0 },
+  burst500: { contentType: eventStream, writes: [Buffer.concat(events(500))], pauseMs: 0 },
+  spread500: { contentType: eventStream, writes: events(500), pauseMs: 5 },
   flushed: { contentType: eventStream, writes: events(1000), pauseMs: 0 },
   paced: { contentType: eventStream, writes: events(20), pauseMs: 4 },
 };

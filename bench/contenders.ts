@@ -12,6 +12,8 @@ export interface Contender {
   headers: (n: number) => Record<string, string>;
   /** Settings besides `ANTHROPIC_BASE_URL` and those of wrangler.toml. */
   vars: Record<string, string>;
+  /** The workloads that it is measured with; absent: all. */
+  workloads?: string[];
   /** What design §10 allows it. */
   ceilings: Ceiling[];
 }
@@ -36,12 +38,18 @@ const deployed = {
   vars: { SIGNING_SECRET, ANTHROPIC_API_KEY: 'bench' },
 };
 
-const firstEventAdded: Ceiling[] = ['burst', 'paced'].map((workload) => ({
-  workload,
-  figure: 'firstEventP50',
-  of: 'added',
-  max: 1,
-}));
+/** So many conversations take turns that none is asked while it still answers, and none grows long. */
+const CONVERSATIONS = 256;
+const conversing = {
+  ...deployed,
+  headers: (n: number): Record<string, string> => ({
+    ...deployed.headers(),
+    'sluice-conversation': `bench-${n % CONVERSATIONS}`,
+  }),
+};
+
+const firstEventAdded = (max: number): Ceiling[] =>
+  ['burst', 'paced'].map((workload) => ({ workload, figure: 'firstEventP50', of: 'added', max }));
 
 export const contenders: Contender[] = [
   {
@@ -51,7 +59,7 @@ export const contenders: Contender[] = [
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 2 },
       { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 1.8 },
-      ...firstEventAdded,
+      ...firstEventAdded(1),
     ],
   },
   {
@@ -61,22 +69,30 @@ export const contenders: Contender[] = [
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 3 },
       { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2 },
-      ...firstEventAdded,
+      ...firstEventAdded(1),
+    ],
+  },
+  {
+    ...conversing,
+    name: 'turn',
+    worker: 'wrangler.toml',
+    workloads: ['burst', 'flushed', 'paced'],
+    ceilings: [
+      { workload: 'burst', figure: 'cpu', of: 'ratio', max: 6 },
+      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2.5 },
+      ...firstEventAdded(3),
     ],
   },
 ];
 
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */
-export const counted: Contender = {
-  ...deployed,
-  name: 'counted',
-  worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true },
-  ceilings: [],
-};
+const counting = { worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true }, ceilings: [] };
+export const counted: Contender = { ...deployed, ...counting, name: 'counted' };
+export const countedTurn: Contender = { ...conversing, ...counting, name: 'counted turn' };
 
 /** The contender of that name; the bare Worker is one too. */
 export function findContender(name: string): Contender {
-  const found = [bare, ...contenders, counted].find((contender) => contender.name === name);
+  const found = [bare, ...contenders, counted, countedTurn].find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;
 }

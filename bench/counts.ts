@@ -1,4 +1,4 @@
-import { counted } from './contenders.ts';
+import type { Contender } from './contenders.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import { buildWorker, startServer } from './server.ts';
@@ -13,11 +13,16 @@ export interface Counts {
 const afterworkMs = 500;
 
 /** Counts, over many requests of a workload, what each of them is billed for. */
-export async function countBilled(workload: Workload, upstream: string, directory: string): Promise<Counts> {
-  const bundle = await buildWorker(counted.worker, directory);
-  const server = await startServer(counted, bundle, upstream);
+export async function countBilled(
+  contender: Contender,
+  workload: Workload,
+  upstream: string,
+  directory: string,
+): Promise<Counts> {
+  const bundle = await buildWorker(contender.worker, directory);
+  const server = await startServer(contender, bundle, upstream);
   const load = startChild(new URL('load.ts', import.meta.url));
-  const client = new Client(load, counted, server);
+  const client = new Client(load, contender, server);
   const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
   await client.warmUp(workload);
   const before = await read();

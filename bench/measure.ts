@@ -76,9 +76,9 @@ export async function measureStart(
     headers: { 'content-type': 'application/json', ...answerHeaders(workload), ...contender.headers(0) },
     body: requestBody(workload),
   });
-  await response.arrayBuffer();
+  const text = await response.text();
   const elapsed = performance.now() - start;
   await server.stop();
-  if (!response.ok) throw new Error(`${contender.name}: the first answer has status ${response.status}`);
+  if (!response.ok) throw new Error(`${contender.name}: the first answer has status ${response.status}: ${text}`);
   return elapsed;
 }

@@ -36,6 +36,7 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
     for (const workload of plan.workloads) {
       // Who comes second finds another machine than who comes first, so they take turns at it.
       for (const { contender, client } of round % 2 === 0 ? entrants : entrants.toReversed()) {
+        if (contender.workloads?.includes(workload.name) === false) continue;
         plan.progress(`round ${round} of ${plan.rounds}: ${workload.title}, ${contender.name}`);
         if (round === 0) await client.warmUp(workload);
         else roundsOf(workload, contender).push(await client.measure(workload));
@@ -46,7 +47,7 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
   load.disconnect();
   return plan.workloads.flatMap((workload) =>
     entrants
-      .filter(({ contender }) => contender !== bare)
+      .filter(({ contender }) => contender !== bare && contender.workloads?.includes(workload.name) !== false)
       .flatMap(({ contender }) =>
         compareAll(
           { workload: workload.name, contender: contender.name },

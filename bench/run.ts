@@ -3,13 +3,13 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bare, type Contender, contenders } from './contenders.ts';
+import { bare, type Contender, contenders, counted, countedTurn } from './contenders.ts';
 import { type Counts, countBilled } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
-import { burst, workloads } from './workloads.ts';
+import { burst, burst500, spread500, workloads } from './workloads.ts';
 
 const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
@@ -18,17 +18,28 @@ const usage = `npm run bench -- [options]
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
-// Of the Worker that wrangler.toml describes; a kB is 1,000 bytes.
-const gzipCeiling = 150_000;
+/** In bytes; a kB is 1,000 of them. What is deployed is the Worker that wrangler.toml describes. */
+const gzipCeilings: Record<string, number> = { relay: 120_000, metered: 150_000 };
 
-const objectCallCeiling = 2;
-const rowCeiling = 4;
+/** What is counted, and what design §10 allows it. A turn may write four rows more for each second that it lasts. */
+const toCount = [
+  { title: 'metered', contender: counted, workload: burst, calls: 2, rows: 4 },
+  { title: 'turn, 500 events in one write', contender: countedTurn, workload: burst500, calls: 3, rows: 16 },
+  { title: 'turn, 500 events over 2.5 s', contender: countedTurn, workload: spread500, calls: 3, rows: 26 },
+];
 
-function countTable({ objectCalls, rowsWritten }: Counts): string {
+type CountRow = (typeof toCount)[number] & Counts;
+
+function countTable(rows: CountRow[]): string {
   return align([
-    ['metered, per request', 'count', 'ceiling'],
-    ['  object calls', number(objectCalls), verdict(String(objectCallCeiling), objectCalls > objectCallCeiling)],
-    ['  rows written', number(rowsWritten), verdict(String(rowCeiling), rowsWritten > rowCeiling)],
+    ['per request', 'object calls', 'ceiling', 'rows written', 'ceiling'],
+    ...rows.map(({ title, objectCalls, calls, rowsWritten, rows: most }) => [
+      `  ${title}`,
+      number(objectCalls),
+      verdict(String(calls), objectCalls > calls),
+      number(rowsWritten),
+      verdict(String(most), rowsWritten > most),
+    ]),
   ]);
 }
 
@@ -42,6 +53,11 @@ function chosen<T extends { name: string }>(all: T[], names: string | undefined)
   });
 }
 
+function sizeVerdict(contender: string, gzipBytes: number): string {
+  const ceiling = gzipCeilings[contender];
+  return ceiling === undefined ? '' : verdict(`${ceiling / 1000} kB gzip`, gzipBytes > ceiling);
+}
+
 function startTable(starts: Start[]): string {
   return align([
     ['bundle', 'kB', 'kB gzip', 'first answer after ms', 'ceiling'],
@@ -50,7 +66,7 @@ function startTable(starts: Start[]): string {
       number(bytes / 1000),
       number(gzipBytes / 1000),
       `${number(startMs.median)} (${number(startMs.min)}–${number(startMs.max)})`,
-      contender === bare.name ? '' : verdict(`${gzipCeiling / 1000} kB gzip`, gzipBytes > gzipCeiling),
+      sizeVerdict(contender, gzipBytes),
     ]),
   ]);
 }
@@ -104,11 +120,18 @@ async function main(): Promise<void> {
   };
 
   const comparisons = await measureRounds(plan);
-  const [counting = burst] = [burst, ...plan.workloads].filter((each) => plan.workloads.includes(each));
-  progress('counting');
-  const counts = await countBilled(counting, plan.upstream, join(directory, 'counted'));
-  const [workload = workloads[0]] = workloads;
-  const starts = workload === undefined ? [] : await measureStarts(plan, workload);
+  const counts: CountRow[] = [];
+  for (const row of toCount) {
+    progress(`counting: ${row.title}`);
+    const count = await countBilled(
+      row.contender,
+      row.workload,
+      plan.upstream,
+      join(directory, `counted-${counts.length}`),
+    );
+    counts.push({ ...row, ...count });
+  }
+  const starts = await measureStarts(plan, burst);
   progress('');
 
   const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? 'unknown processor'}`;
@@ -133,9 +156,8 @@ async function main(): Promise<void> {
   }
   const over =
     comparisons.some(({ ceiling }) => ceiling?.over) ||
-    counts.objectCalls > objectCallCeiling ||
-    counts.rowsWritten > rowCeiling ||
-    starts.some(({ contender, gzipBytes }) => contender !== bare.name && gzipBytes > gzipCeiling);
+    counts.some(({ objectCalls, calls, rowsWritten, rows }) => objectCalls > calls || rowsWritten > rows) ||
+    starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
   if (values.check && over) process.exitCode = 1;
 }
 

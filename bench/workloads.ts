@@ -25,6 +25,22 @@ export const burst: Workload = {
   latencyRequests: 250,
 };
 
+/** For counting alone: rows are allowed by the number of events, and by the time that they take. */
+export const burst500: Workload = {
+  ...burst,
+  name: 'burst500',
+  answer: 'burst500',
+  requests: 256,
+  latencyRequests: 16,
+};
+export const spread500: Workload = {
+  ...burst,
+  name: 'spread500',
+  answer: 'spread500',
+  requests: 32,
+  latencyRequests: 1,
+};
+
 export const workloads: Workload[] = [
   {
     name: 'json',

@@ -1,8 +1,8 @@
 import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
 
-const LIMIT_BYTES = 130_000;
+const LIMIT_BYTES = 150_000;
 
-test('the built Worker is at most 130 kB, compressed', () => {
+test('the built Worker is at most 150 kB, compressed', () => {
   expect(gzipSync(inject('worker'), { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });

@@ -2,31 +2,41 @@ import { createApp } from '../../src/app.ts';
 import type { Bindings } from '../../src/env.ts';
 import { Account as RealAccount } from '../../src/objects/account.ts';
 
-export { Conversation } from '../../src/objects/conversation.ts';
+import { Conversation as RealConversation } from '../../src/objects/conversation.ts';
 
 /** What the platform bills beside CPU, since the isolate started. */
-const counts = { objectCalls: 0, rowsWritten: 0, kvReads: 0 };
+const counts = { objectCalls: 0, rowsWritten: 0 };
 const cursors: { readonly rowsWritten: number }[] = [];
 
-/** The account, with the rows that it writes counted: index entries, rewritten rows and alarms too. */
+/** Has the rows counted that an object writes: index entries, rewritten rows and alarms too. */
+function countRows(storage: DurableObjectStorage): void {
+  const exec = storage.sql.exec.bind(storage.sql);
+  const setAlarm = storage.setAlarm.bind(storage);
+  const counted: typeof exec = (query, ...values) => {
+    const cursor = exec(query, ...values);
+    cursors.push(cursor as unknown as { rowsWritten: number });
+    return cursor as ReturnType<typeof exec<never>>;
+  };
+  Object.defineProperty(storage.sql, 'exec', { value: counted });
+  Object.defineProperty(storage, 'setAlarm', {
+    value: (time: number | Date) => {
+      counts.rowsWritten += 1;
+      return setAlarm(time);
+    },
+  });
+}
+
 export class Account extends RealAccount {
   constructor(ctx: DurableObjectState, env: Bindings) {
-    const { storage } = ctx;
-    const exec = storage.sql.exec.bind(storage.sql);
-    const setAlarm = storage.setAlarm.bind(storage);
-    const counted: typeof exec = (query, ...values) => {
-      const cursor = exec(query, ...values);
-      cursors.push(cursor as unknown as { rowsWritten: number });
-      return cursor as ReturnType<typeof exec<never>>;
-    };
-    Object.defineProperty(storage.sql, 'exec', { value: counted });
-    Object.defineProperty(storage, 'setAlarm', {
-      value: (time: number | Date) => {
-        counts.rowsWritten += 1;
-        return setAlarm(time);
-      },
-    });
+    countRows(ctx.storage);
     super(ctx, env);
+  }
+}
+
+export class Conversation extends RealConversation {
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    countRows(ctx.storage);
+    super(ctx, countEnv(env));
   }
 }
 
@@ -56,6 +66,10 @@ function countNamespace<T extends Rpc.DurableObjectBranded | undefined>(
   });
 }
 
+function countEnv(env: Bindings): Bindings {
+  return { ...env, ACCOUNT: countNamespace(env.ACCOUNT), CONVERSATION: countNamespace(env.CONVERSATION) };
+}
+
 const app = createApp();
 
 export default {
@@ -64,6 +78,6 @@ export default {
       for (const cursor of cursors.splice(0)) counts.rowsWritten += cursor.rowsWritten;
       return Response.json(counts);
     }
-    return app.fetch(request, { ...env, ACCOUNT: countNamespace(env.ACCOUNT) }, ctx);
+    return app.fetch(request, countEnv(env), ctx);
   },
 };

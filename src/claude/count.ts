@@ -25,7 +25,10 @@ const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
  * @param body JSON, with what counting takes and nothing else
  * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
  */
-export async function countTokens(body: string, { upstream, settings, headers }: Counting): Promise<number> {
+export async function countTokens(
+  body: string | Uint8Array,
+  { upstream, settings, headers }: Counting,
+): Promise<number> {
   const up = headersUp(headers, upstream.apiKey);
   up.set('content-type', 'application/json');
   up.delete('idempotency-key');

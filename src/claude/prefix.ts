@@ -26,8 +26,8 @@ export interface PrefixContent {
 /** A version as requests use it. */
 export interface Prefix {
   content: PrefixContent;
-  /** The JSON texts of each list's items, joined by commas, with the breakpoints in them. */
-  texts: Record<Part, string>;
+  /** The JSON of each list's items, joined by commas, with the breakpoints in them. */
+  bytes: Record<Part, Uint8Array>;
   /** The lists with the breakpoints in them, for what must be read in them. */
   json: Record<Part, readonly unknown[]>;
   /** The parts at whose end a breakpoint stands. */
@@ -105,9 +105,9 @@ function prefixOf(content: PrefixContent): Prefix {
       content: markedContent(last.content, control),
     })),
   };
-  const text = (list: readonly unknown[]) => JSON.stringify(list).slice(1, -1);
-  const texts = { tools: text(json.tools), system: text(json.system), messages: text(json.messages) };
-  return { content, texts, json, marked };
+  const written = (list: readonly unknown[]) => encoder.encode(JSON.stringify(list).slice(1, -1));
+  const bytes = { tools: written(json.tools), system: written(json.system), messages: written(json.messages) };
+  return { content, bytes, json, marked };
 }
 
 function changeAt(list: Json[], at: number, change: (item: Json) => Json): Json[] {
@@ -139,8 +139,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     messages: undefined,
     prefix: undefined,
   };
-  const { prefix: _, ...rest } = body.json;
-  const json: Json = rest;
+  const { prefix: _, ...json } = body.json;
   for (const [name, value] of Object.entries(defaults)) {
     if (value === undefined || (json[name] !== undefined && json[name] !== null)) continue;
     changes[name] = JSON.stringify(value);
@@ -155,40 +154,65 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     changes.cache_control = AUTOMATIC;
     json.cache_control = { type: 'ephemeral' };
   }
-  const head: string[] = [];
+  const pieces: Uint8Array[] = [];
   for (const part of PARTS) {
-    const items = [prefix.texts[part], itemsText(given.get(part), own[part])].filter((text) => text !== '');
-    if (items.length === 0) {
+    const items = itemsText(given.get(part), own[part]);
+    const stored = prefix.bytes[part];
+    if (items === '' && stored.length === 0) {
       delete json[part];
       continue;
     }
-    head.push(`"${part}":[${items.join(',')}]`);
+    const between = items === '' || stored.length === 0 ? '' : ',';
+    const begin = `${pieces.length === 0 ? '{' : ','}"${part}":[`;
+    pieces.push(encoder.encode(begin), stored, encoder.encode(`${between}${items}]`));
     json[part] = [...prefix.json[part], ...own[part]];
   }
   const others = edit(body.text, changes);
-  const from = others.indexOf('{') + 1;
-  const more = others.slice(from);
-  const text = `{${head.join(',')}${/^\s*}/.test(more) ? '' : ','}${more}`;
-  return { text, bytes: encoder.encode(text), json };
+  const rest = others.slice(others.indexOf('{') + 1);
+  pieces.push(encoder.encode(/^\s*}/.test(rest) ? rest : `,${rest}`));
+  return new JoinedBody(joined(pieces), json);
 }
 
 const encoder = new TextEncoder();
-const FILLER = '{"role":"user","content":"."}';
+const decoder = new TextDecoder();
+
+/** Its text is seldom asked for, and a long prefix is not decoded for nothing. */
+class JoinedBody implements JsonBody {
+  readonly bytes: Uint8Array;
+  readonly json: Json;
+
+  constructor(bytes: Uint8Array, json: Json) {
+    this.bytes = bytes;
+    this.json = json;
+  }
+
+  get text(): string {
+    return decoder.decode(this.bytes);
+  }
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+const FILLER = { role: 'user', content: '.' };
 
 /**
  * @returns the bodies by which the upstream counts a prefix: all of it, and what had to be added to it, since a prompt
  * needs a message of the user's at its end; undefined where it has one
  */
-export function countBodies({ texts, content }: Prefix, model: string): { whole: string; added: string | undefined } {
-  const complete = content.messages.at(-1)?.role === 'user';
-  const messages = [texts.messages, complete ? '' : FILLER].filter((text) => text !== '').join(',');
-  const parts = [
-    `"model":${JSON.stringify(model)}`,
-    ...(texts.tools === '' ? [] : [`"tools":[${texts.tools}]`]),
-    ...(texts.system === '' ? [] : [`"system":[${texts.system}]`]),
-  ];
-  const added = complete ? undefined : `{${parts[0]},"messages":[${FILLER}]}`;
-  return { whole: `{${parts.join(',')},"messages":[${messages}]}`, added };
+export function countBodies(prefix: Prefix, model: string): { whole: Uint8Array; added: string | undefined } {
+  const complete = prefix.content.messages.at(-1)?.role === 'user';
+  const asked = { model, messages: complete ? [] : [FILLER] };
+  const text = JSON.stringify(asked);
+  const { bytes } = expand({ text, bytes: encoder.encode(text), json: asked }, prefix);
+  return { whole: bytes, added: complete ? undefined : text };
 }
 
 /** @returns the JSON text of what a list holds, as the caller wrote it. */

@@ -210,16 +210,17 @@ async function readCopy(
       const reading = isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view);
       // At the end too the runtime gives the buffer back, though the types do not say so.
       const { value, done }: { value?: Uint8Array | undefined; done: boolean } = await reading;
-      if (value) {
-        buffer = value.buffer as ArrayBuffer;
-        if (value.length > 0) {
-          const now = Date.now();
-          firstByte ??= isRest ? begin : now;
-          watchdog.touch(now);
-          usage.push(value);
-        }
+      const length = value?.length ?? 0;
+      const isLast = done || (isRest && length < PIECE_BYTES);
+      if (value) buffer = value.buffer as ArrayBuffer;
+      if (value && length > 0) {
+        const now = Date.now();
+        const isAll = isLast && firstByte === undefined;
+        firstByte ??= isRest ? begin : now;
+        watchdog.touch(now);
+        usage.push(value, isAll);
       }
-      if (done || (isRest && (value?.length ?? 0) < PIECE_BYTES)) break;
+      if (isLast) break;
     }
     if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
   } catch {

@@ -70,16 +70,25 @@ export class UsageReader {
   /** Pieces of which no line has been read yet: most streams end well before they must be. */
   #unread: Uint8Array[] = [];
   #read = false;
+  #isWhole = false;
   #atBoundary = true;
   #isDelta = false;
   #event = '';
   #data: string | undefined;
 
-  /** Takes the next piece; it is copied, so its buffer may be used again. */
-  push(piece: Uint8Array): void {
+  /**
+   * Takes the next piece; its buffer may be used again afterwards.
+   *
+   * @param isAll whether it is the whole stream: then it need not be kept, as a rule
+   */
+  push(piece: Uint8Array, isAll = false): void {
     this.#report.bytes += piece.length;
     if (this.#read) {
       this.#lines.push(piece);
+      return;
+    }
+    if (isAll && this.#unread.length === 0 && this.#readEnds(piece, piece)) {
+      this.#isWhole = true;
       return;
     }
     this.#unread.push(piece.slice());
@@ -100,18 +109,24 @@ export class UsageReader {
    */
   get wholeReport(): Readonly<Report> | undefined {
     const first = this.#unread[0];
-    if (this.#read || !first) return undefined;
+    if (!this.#isWhole && !this.#read && first) {
+      this.#isWhole = this.#readEnds(first, lastBytes(this.#unread, TAIL_BYTES));
+    }
+    return this.#isWhole ? this.#report : undefined;
+  }
+
+  /** @returns whether the first and the last bytes are those of a stream that ended as the API ends it. */
+  #readEnds(first: Uint8Array, tail: Uint8Array): boolean {
     const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
-    if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return undefined;
-    const tail = lastBytes(this.#unread, TAIL_BYTES);
+    if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return false;
     const deltaEnd = tail.length - MESSAGE_STOP.length;
-    if (deltaEnd < 1 || !startsWith(tail, deltaEnd, tail.length, MESSAGE_STOP)) return undefined;
+    if (deltaEnd < 1 || !startsWith(tail, deltaEnd, tail.length, MESSAGE_STOP)) return false;
     const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
     const deltaStart = dataStart - MESSAGE_DELTA.length;
-    if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return undefined;
+    if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
     // Before it a block has ended: what only an earlier `message_delta` says would be lost.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
-    if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return undefined;
+    if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
     this.#event = 'message_start';
     this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
     this.#dispatch();
@@ -119,7 +134,7 @@ export class UsageReader {
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
     this.#report.completed = true;
-    return this.#report;
+    return true;
   }
 
   /** Everything that the stream tells, its deltas measured. */
@@ -135,7 +150,7 @@ export class UsageReader {
   }
 
   #readAll(): void {
-    if (this.#read) return;
+    if (this.#read || this.#isWhole) return;
     this.#read = true;
     for (const piece of this.#unread) this.#lines.push(piece);
     this.#unread = [];

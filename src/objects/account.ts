@@ -4,8 +4,8 @@ import type { Nanodollars } from '../claude/cost.ts';
 import type { Bindings } from '../env.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
 import type { Limits } from '../schemas/limits.ts';
-import type { VersionRow } from '../schemas/prefixes.ts';
 import type { LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
+import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
 import { usesOf } from '../store/versions.ts';
 import {

@@ -27,6 +27,8 @@ export interface TurnRequest {
   /** The same call was lost before: it must not begin a second turn. */
   again: boolean;
   stream: boolean;
+  /** The prefix that it names. */
+  prefix?: string | undefined;
   headers: [string, string][];
   query: string;
 }

@@ -2,6 +2,7 @@
 import { toUsd } from '../claude/cost.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { PageQuery } from '../schemas/page.ts';
+import { refOf } from './held-prefix.ts';
 import type { MessageRow, Profile, Transcript } from './transcript.ts';
 
 /** A page of texts is read when it is wanted, and not held while nobody takes it. */
@@ -22,6 +23,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     max_tokens: String(profile.maxTokens),
     system: transcript.frozen('system') ?? 'null',
     tools: transcript.frozen('tools') ?? 'null',
+    prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     metadata: JSON.stringify(profile.metadata),
     retention_seconds: String(profile.retentionSeconds),
     history: JSON.stringify(profile.history),

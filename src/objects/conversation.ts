@@ -28,9 +28,20 @@ import {
 } from './conversation-answers.ts';
 import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
 import { adopt, forkTo, rewindTo } from './forks.ts';
+import {
+  checkHeld,
+  type HeldPrefix,
+  holdPrefix,
+  layHeld,
+  refOf,
+  releasePrefix,
+  type TakenPrefix,
+  takePrefix,
+} from './held-prefix.ts';
 import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, RELEASED } from './planning.ts';
+import type { PrefixReader } from './prefixes.ts';
 import { Run, type Started } from './run.ts';
 import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
 import { type Trailer, Turn } from './turn.ts';
@@ -89,7 +100,15 @@ export class Conversation extends DurableObject<Bindings> {
   async turn(request: TurnRequest): Promise<TurnAnswer> {
     try {
       const body = await bodyOf(request.body);
-      return await this.#turn(request, body);
+      const { prefix } = request;
+      this.#recover();
+      // What a conversation holds is found before its first turn: once that may begin, nothing is waited for.
+      const taken = prefix === undefined || this.#present() ? undefined : await this.#take(request.place, prefix);
+      try {
+        return await this.#turn(request, body, taken);
+      } finally {
+        if (taken) this.#releaseUnless(taken);
+      }
     } catch (thrown) {
       return { kind: 'error', error: wireError(toApiError(thrown)) };
     }
@@ -157,16 +176,35 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Creates it, empty, with what its turns shall have in common. */
-  create(place: Place, fields: ConversationFields, texts: { system?: string; tools?: string }): Result<string> {
+  async create(
+    place: Place,
+    fields: ConversationFields,
+    texts: { system?: string; tools?: string },
+  ): Promise<Result<string>> {
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
+    let prefix: TakenPrefix | undefined;
+    try {
+      if (fields.prefix !== undefined) prefix = await this.#take(place, fields.prefix);
+    } catch (thrown) {
+      return { ok: false, error: wireError(toApiError(thrown)) };
+    }
+    if (!this.#isFree()) {
+      if (prefix) this.#releaseUnless(prefix);
+      return taken(place.id);
+    }
     const now = this.now();
     const transcript = this.#transcript;
-    transcript.create({ ...this.#begun(place, now), exists: true, unreported: true });
+    transcript.create({ ...this.#begun(place, now), exists: true, unreported: true, prefix: heldOf(prefix) });
     transcript.together(() => {
       transcript.freeze('system', texts.system);
       transcript.freeze('tools', texts.tools);
-      this.#upkeep.change(changesOf(fields));
+      const { model, maxTokens } = prefix ?? {};
+      this.#upkeep.change({
+        ...(model === undefined ? {} : { model }),
+        ...(maxTokens === undefined ? {} : { maxTokens }),
+        ...changesOf(fields),
+      });
     });
     return this.read();
   }
@@ -208,17 +246,23 @@ export class Conversation extends DurableObject<Bindings> {
     if (!this.#isFree()) return taken(place.id);
     this.#adopting = true;
     const transcript = this.#transcript;
+    let held: HeldPrefix | undefined;
     try {
       transcript.create(this.#begun(place, this.now()));
       // If this dies here, the alarm clears what has been written.
       this.#upkeep.wakeFor(this.now() + GRACE_MS);
       const whole = await adopt(transcript, lines);
+      if (whole?.prefix) {
+        held = await holdPrefix(this.#reader(place.account), whole.prefix, place.id);
+        whole.prefix = held;
+      }
       if (!whole || transcript.profile?.deleted)
         throw new ApiError('api_error', 'The conversation could not be copied whole. Try again.');
       this.#upkeep.change({ ...whole, exists: true });
       return this.read();
     } catch (thrown) {
       transcript.empty();
+      if (held) this.#release(held);
       this.#upkeep.wakeFor(this.now());
       return { ok: false, error: wireError(toApiError(thrown)) };
     } finally {
@@ -277,7 +321,7 @@ export class Conversation extends DurableObject<Bindings> {
     else this.#upkeep.wakeNext();
   }
 
-  async #turn(request: TurnRequest, body: JsonBody): Promise<TurnAnswer> {
+  async #turn(request: TurnRequest, body: JsonBody, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
     this.#recover();
     const repeated = this.#repeated(request);
     if (repeated || this.#run || this.#adopting || this.#transcript.profile?.deleted) {
@@ -289,12 +333,14 @@ export class Conversation extends DurableObject<Bindings> {
     }
     let planned: Plan;
     try {
-      planned = plan(body, this.#transcript, this.settings());
+      const present = this.#present();
+      if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
+      planned = plan(body, this.#transcript, this.settings(), prefix);
     } catch (thrown) {
       await this.#refuseRevoked(request.identity);
       throw thrown;
     }
-    const run = this.#begin(request, planned);
+    const run = this.#begin(request, planned, prefix);
     // A long prompt must not lie in memory as long as the answer takes.
     Object.assign(body, RELEASED);
     request.body = RELEASED.bytes;
@@ -303,11 +349,14 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Takes the lock: from here on no other turn begins. */
-  #begin(request: TurnRequest, planned: Plan): Run {
+  #begin(request: TurnRequest, planned: Plan, taken: TakenPrefix | undefined): Run {
     const { place, requestId } = request;
     const now = this.now();
     const transcript = this.#transcript;
     const isNew = !transcript.profile?.exists;
+    const before = transcript.profile?.prefix;
+    const prefix = isNew ? heldOf(taken) : (before ?? null);
+    if (isNew && before) this.#release(before);
     if (isNew) transcript.create(this.#begun(place, now));
     const profile = transcript.profile;
     if (!profile) throw new TypeError('A conversation without a profile.');
@@ -318,7 +367,7 @@ export class Conversation extends DurableObject<Bindings> {
         const { model, maxTokens, system, tools } = planned.defaults;
         if (system !== undefined) transcript.freeze('system', system);
         if (tools !== undefined) transcript.freeze('tools', tools);
-        transcript.save({ ...profile, model, maxTokens });
+        transcript.save({ ...profile, model, maxTokens, prefix });
       } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
       transcript.beginTurn(row);
       for (const [index, { role, text }] of planned.messages.entries()) {
@@ -335,6 +384,9 @@ export class Conversation extends DurableObject<Bindings> {
       store: this.env.STORE,
       waitUntil: (work) => this.ctx.waitUntil(work),
       conversation: place.id,
+      prefix: prefix
+        ? { ref: refOf(prefix), lay: (body) => layHeld(this.#reader(place.account), prefix, body) }
+        : undefined,
       settings: this.settings(),
       upstream: this.upstream(),
       transcript,
@@ -421,6 +473,25 @@ export class Conversation extends DurableObject<Bindings> {
     return new TurnLog(this.#transcript, row, { events: row.events, rows }, JSON.stringify(trailer));
   }
 
+  #reader(account: string): PrefixReader {
+    return { account, accounts: this.env, store: this.env.STORE, settings: this.settings() };
+  }
+
+  async #take({ account, id }: Place, ref: string): Promise<TakenPrefix> {
+    return await takePrefix(this.#reader(account), ref, id);
+  }
+
+  /** Lets a prefix go that was taken for a conversation which did not come to be, or was there before. */
+  #releaseUnless(taken: TakenPrefix): void {
+    const { profile } = this.#transcript;
+    if (profile?.prefix?.holder !== taken.holder) this.#release(taken);
+  }
+
+  /** A hold that cannot be told to be over keeps a version readable, and nothing else. */
+  #release(held: HeldPrefix): void {
+    this.ctx.waitUntil(releasePrefix({ accounts: this.env, settings: this.settings() }, held).catch(() => {}));
+  }
+
   async #refuseRevoked(identity: Identity): Promise<void> {
     const { token } = identity;
     if (!token) return;
@@ -467,6 +538,12 @@ async function bodyOf(body: TurnRequest['body']): Promise<JsonBody> {
   const bytes = body instanceof Uint8Array ? body : new Uint8Array(await new Response(body).arrayBuffer());
   const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(bytes);
   return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
+}
+
+function heldOf(taken: TakenPrefix | undefined): HeldPrefix | null {
+  if (!taken) return null;
+  const { owner, name, hash, holder } = taken;
+  return { owner, name, hash, holder };
 }
 
 function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {

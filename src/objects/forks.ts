@@ -69,8 +69,8 @@ export function forkTo(
   // What may be taken out while it is being copied makes the copy incomplete, and it is given up then.
   const { version } = profile;
   function* lines(): Generator<string> {
-    const { title, metadata, model, maxTokens, retentionSeconds, history, sentFrom } = profile;
-    const kept = { title, metadata, model, maxTokens, retentionSeconds, history, sentFrom };
+    const { title, metadata, model, maxTokens, prefix = null, retentionSeconds, history, sentFrom } = profile;
+    const kept = { title, metadata, model, maxTokens, prefix, retentionSeconds, history, sentFrom };
     yield line('profile', JSON.stringify(kept));
     for (const owner of ['system', 'tools'] as const) {
       const text = transcript.frozen(owner);

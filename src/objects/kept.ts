@@ -16,7 +16,7 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
  * thinking without its signature, server tools without their results, unfinished blocks that are not text.
  */
 export function keptOf(blocks: readonly Block[], ending: Ending): Json[] {
-  const owing = ending.complete && RESULTS_TO_COME.has(ending.stopReason ?? '');
+  const owing = ending.complete && isOwing(ending.stopReason);
   const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => String(value.tool_use_id)));
   const kept = blocks.filter((block) => {
     const { value, open, broken } = block;
@@ -30,6 +30,18 @@ export function keptOf(blocks: readonly Block[], ending: Ending): Json[] {
     return true;
   });
   const values = kept.map(({ value, open }) => (open ? wellEnded(value) : value));
+  while (isThinking(values.at(-1)?.type)) values.pop();
+  return values;
+}
+
+/** @returns whether an answer that ends so may still be owed results of the API's own tools. */
+export function isOwing(stopReason: string | null): boolean {
+  return RESULTS_TO_COME.has(stopReason ?? '');
+}
+
+/** @returns a kept answer without the API's own tool calls whose results have not come, and will not any more. */
+export function withoutOwed(content: readonly Json[], results: ReadonlySet<string>): Json[] {
+  const values = content.filter(({ type, id }) => !isServed(type) || results.has(String(id)));
   while (isThinking(values.at(-1)?.type)) values.pop();
   return values;
 }

@@ -8,7 +8,7 @@
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Buckets, Hold } from './budget.ts';
 import type { Migration } from './migrations.ts';
-import { VERSIONS_SQL } from './versions.ts';
+import { VERSIONS_SQL } from './version-tables.ts';
 import { DAY_MS } from './windows.ts';
 
 /** Tokens that a request used, by kind. */

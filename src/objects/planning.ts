@@ -14,6 +14,7 @@ import {
   resent,
   type Standpoint,
 } from './continuation.ts';
+import type { TakenPrefix } from './held-prefix.ts';
 import { answeredTools } from './kept.ts';
 import { hasBreakpoint, messageTexts, withoutBreakpoints } from './message-text.ts';
 import type { MessageRow, Profile, Transcript, TurnRow } from './transcript.ts';
@@ -62,15 +63,22 @@ const PAUSED = 'pause_turn';
  * Plans a turn; nothing is written.
  *
  * @param body the caller's body, which the schema of a conversation's request has accepted
+ * @param prefix what a conversation that begins takes from its prefix
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
-export function plan(body: JsonBody, transcript: Transcript, settings: Settings): Plan {
+export function plan(
+  body: JsonBody,
+  transcript: Transcript,
+  settings: Settings,
+  prefix?: Pick<TakenPrefix, 'model' | 'maxTokens'>,
+): Plan {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const members = memberTexts(body.text);
-  const name = typeof body.json.model === 'string' ? body.json.model : profile?.model;
+  const name = typeof body.json.model === 'string' ? body.json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
-  const maxTokens = typeof body.json.max_tokens === 'number' ? body.json.max_tokens : profile?.maxTokens;
+  const maxTokens =
+    typeof body.json.max_tokens === 'number' ? body.json.max_tokens : (profile?.maxTokens ?? prefix?.maxTokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
@@ -263,6 +271,7 @@ export function newProfile(place: { account: string; id: string }, now: number, 
     metadata: null,
     model: null,
     maxTokens: null,
+    prefix: null,
     retentionSeconds: null,
     history: null,
     turns: 0,

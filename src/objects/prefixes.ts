@@ -1,7 +1,8 @@
 /** Where requests find prefixes: in the isolate's memory, in KV, and in the objects of those who have stored them. */
 import { type Prefix, readPrefix } from '../claude/prefix.ts';
+import { type ApiError, notFound } from '../errors.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
-import { parseRef, type VersionRef } from '../schemas/prefixes.ts';
+import { parseRef, type VersionRef } from '../schemas/versions.ts';
 import type { Settings } from '../settings.ts';
 import { type Found, findVersion, VersionMemory } from '../store/versions.ts';
 import { callAccount } from './metering.ts';
@@ -55,4 +56,9 @@ export async function findPrefix(
     },
     parsed,
   );
+}
+
+/** @returns the 404 for a name or a version that there is not. */
+export function unknownPrefix(ref: string): ApiError {
+  return notFound(`There is no prefix ${ref}. Store one with PUT /prefixes/:name, or list them with GET /prefixes.`);
 }

@@ -7,6 +7,7 @@ import { send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
+import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { type Admission, admission, type Grant, type Meter, type MeterRequest, meterOf } from './metering.ts';
 import { type Plan, RELEASED } from './planning.ts';
@@ -17,6 +18,8 @@ import type { How, Turn } from './turn.ts';
 /** What a run needs of the request that began it, and of the object that it runs in. */
 export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
   conversation: string;
+  /** Lays the conversation's prefix under a turn. */
+  prefix?: { ref: string; lay(body: JsonBody): Promise<JsonBody> } | undefined;
   settings: Settings;
   upstream: Upstream;
   transcript: Transcript;
@@ -46,8 +49,8 @@ const RENEW_MS = 180_000;
 /** Response headers of the upstream that say something about the connection to it, not about the answer. */
 const NOT_KEPT: ReadonlySet<string> = new Set(['date', 'content-type', 'cache-control', 'vary', 'server', 'via']);
 
-/** What a request costs that never went up. */
-export const NOTHING_GRANTED: Grant = {
+/** What is settled at the account's own figure: the hold, where it has one. */
+export const UNKNOWN_GRANT: Grant = {
   inputTokens: 0,
   inputCost: 0,
   outputTokens: 0,
@@ -57,7 +60,7 @@ export const NOTHING_GRANTED: Grant = {
   countable: false,
   known: true,
   models: [],
-  hold: 0,
+  hold: Number.NaN,
   lowered: undefined,
 };
 
@@ -77,6 +80,7 @@ export class Run {
   #renewedAt: number;
   #stopping = false;
   #ended = false;
+  #grantStored = false;
   /** Whether a delta has been shown. */
   #said = false;
   /** Whether an event that is not a delta waits to be stored. */
@@ -132,12 +136,15 @@ export class Run {
   }
 
   async #go(plan: Plan): Promise<void> {
-    const { settings, upstream, transcript, headers, query } = this.#context;
+    const { settings, upstream, headers, query, prefix } = this.#context;
+    if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
-    transcript.grantTurn(this.turn.row.seq, granted.grant);
+    // Stored with what is shown first: to wait for it here would hold every answer up. A turn that dies before has said
+    // nothing, and is settled at its hold.
+    this.turn.row.grant = granted.grant;
     this.turn.sent = true;
-    const { text, bytes } = plan.body;
-    const body = granted.maxTokens === undefined ? bytes : edit(text, { max_tokens: String(granted.maxTokens) });
+    const { maxTokens } = granted;
+    const body = maxTokens === undefined ? plan.body.bytes : edit(plan.body.text, { max_tokens: String(maxTokens) });
     const up = headersUp(headers, upstream.apiKey);
     const simulate = upstream.simulated ? headers.get('sluice-simulate') : null;
     if (simulate !== null) up.set('sluice-simulate', simulate);
@@ -183,12 +190,13 @@ export class Run {
       model: plan.model,
       headers,
       conversation,
+      prefix: this.#context.prefix?.ref,
       count: plan.count,
       waitUntil,
     };
     this.#request = request;
     // Until the account has refused, it may have set something aside.
-    this.#meter = meterOf(request, NOTHING_GRANTED);
+    this.#meter = meterOf(request, UNKNOWN_GRANT);
     const timer = setTimeout(() => this.#controller.abort(unanswered()), ADMIT_MS);
     try {
       const granted = await this.#orAborted(admission(request));
@@ -290,7 +298,11 @@ export class Run {
     this.#storeTimer = undefined;
     this.#framing = false;
     this.#lastShownAt = Date.now();
-    if (!this.#ended) this.turn.log.store();
+    if (this.#ended) return;
+    const { seq, grant } = this.turn.row;
+    if (grant && !this.#grantStored) this.#context.transcript.grantTurn(seq, grant);
+    this.#grantStored = true;
+    this.turn.log.store();
   }
 
   #ping(): void {

@@ -6,6 +6,7 @@
  */
 
 import type { Outcome } from '../claude/relay.ts';
+import type { HeldPrefix } from './held-prefix.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { Grant } from './metering.ts';
 import { type Migration, migrate } from './migrations.ts';
@@ -80,6 +81,8 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
+  /** Absent in what was created before there were prefixes. */
+  prefix?: HeldPrefix | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
@@ -216,10 +219,11 @@ export class Transcript {
 
   endTurn(turn: TurnRow): void {
     this.write(
-      `update turns set status = ?, ended_at = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
+      `update turns set status = ?, ended_at = ?, grant = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
          model = ? where seq = ?`,
       turn.status,
       turn.endedAt,
+      turn.grant && JSON.stringify(turn.grant),
       JSON.stringify(turn.outcome),
       turn.cost,
       turn.tokens,
@@ -275,19 +279,16 @@ export class Transcript {
    *
    * @param range `sent` leaves out refused turns, as what goes up does
    */
-  *history(
-    range: { from?: number; to?: number; sent?: boolean; limit?: number; backwards?: boolean } = {},
-  ): Generator<MessageRow> {
+  *history(range: { from?: number; to?: number; sent?: boolean; backwards?: boolean } = {}): Generator<MessageRow> {
     if (!this.#profile) return;
-    const { from = 0, to = TO_THE_END, sent = false, limit = -1, backwards = false } = range;
+    const { from = 0, to = TO_THE_END, sent = false, backwards = false } = range;
     const rows = this.#storage.sql.exec(
       `select m.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome
        from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${COMMITTED} ${sent ? "and t.status != 'refused'" : ''}
-       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+       order by m.seq ${backwards ? 'desc' : ''}`,
       from,
       to,
-      limit,
     );
     for (const row of rows) yield this.#message(row);
   }

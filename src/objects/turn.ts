@@ -6,11 +6,11 @@ import { type ApiError, errorBody } from '../errors.ts';
 import { type Frame, FrameReader } from '../sse/frames.ts';
 import { Assembly, isObject, type Json } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
-import { keptOf } from './kept.ts';
+import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
 import type { Meter } from './metering.ts';
 import type { Settled } from './settlement.ts';
-import type { Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
+import type { MessageRow, Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
 import { TurnLog } from './turn-log.ts';
 
 /** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */
@@ -81,7 +81,7 @@ export class Turn {
       events += 1;
       turn.assembly.take(parse(frame.data) ?? {});
     }
-    turn.sent = row.grant !== null;
+    turn.sent = true;
     turn.status = events > 0 ? 200 : undefined;
     const log = new TurnLog(transcript, row, { events, rows });
     log.leaveOut(MOST_LOST);
@@ -172,6 +172,8 @@ export class Turn {
     const status = this.#statusOf(how, kept.length, stopReason);
     const committed = status !== 'failed';
     const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
+    const mended = complete && isOwing(stopReason) ? [] : this.#mend(kept);
+    next.messages -= mended.filter(({ content }) => content.length === 0).length;
     const report = reportOf(next);
     const settling = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
@@ -180,7 +182,8 @@ export class Turn {
       startedAt: this.row.beganAt,
       conversation: report,
     });
-    const cost = settling?.nanodollars ?? 0;
+    // What only the account knows, its answer to the settlement tells.
+    const cost = Number.isFinite(settling?.nanodollars) ? (settling?.nanodollars ?? 0) : 0;
     next.cost += cost;
     const { usage } = outcome;
     next.inputTokens += inputTokens(usage);
@@ -213,6 +216,11 @@ export class Turn {
           text: JSON.stringify({ role: 'assistant', content: kept }),
         });
       }
+      for (const { content, ...message } of mended) {
+        this.#transcript.deleteMessages('seq = ?', message.seq);
+        if (content.length === 0) continue;
+        this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
+      }
       this.log.store();
       this.#transcript.endTurn(row);
       this.#transcript.save(next);
@@ -222,6 +230,26 @@ export class Turn {
     this.ended = { status, trailer, message: this.#message(how, status, outcome, kept), error };
     this.log.end(JSON.stringify(trailer));
     return settling?.done;
+  }
+
+  /**
+   * Where a paused answer has gone on and did not come to the results of its tools, what owed them is taken out of it:
+   * the API takes no question after it otherwise.
+   */
+  #mend(kept: readonly Json[]): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
+    if (kept.length === 0 || !this.row.follows || this.#newMessages() > 0) return [];
+    const earlier: (MessageRow & { content: Json[] })[] = [];
+    for (const row of this.#transcript.history({ sent: true, backwards: true })) {
+      if (row.role !== 'assistant') break;
+      const { content } = parse(row.text) ?? {};
+      if (Array.isArray(content)) earlier.push({ ...row, content: content.filter(isObject) });
+    }
+    const said = [...earlier.flatMap(({ content }) => content), ...kept];
+    const results = new Set(said.map(({ tool_use_id }) => String(tool_use_id)));
+    return earlier.flatMap(({ text: _, ...row }) => {
+      const content = withoutOwed(row.content, results);
+      return content.length === row.content.length ? [] : [{ ...row, content }];
+    });
   }
 
   #statusOf(how: How, kept: number, stopReason: string | null): TurnStatus {

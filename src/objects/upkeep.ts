@@ -1,7 +1,8 @@
 /** What a conversation owes after a change: settlements, reports to its account, and letting go in time. */
 import type { Settings } from '../settings.ts';
+import { type HeldPrefix, releasePrefix } from './held-prefix.ts';
 import { callAccount, type Meter, type MeteredRequest, meterOf } from './metering.ts';
-import { NOTHING_GRANTED } from './run.ts';
+import { UNKNOWN_GRANT } from './run.ts';
 import type { Settled } from './settlement.ts';
 import { type Profile, RECENT, type Transcript, type TurnRow } from './transcript.ts';
 import { reportOf } from './turn.ts';
@@ -51,7 +52,7 @@ export class Upkeep {
       accounts: this.#kept.accounts,
       settings: this.#kept.settings(),
     };
-    return meterOf(request, row.grant ?? NOTHING_GRANTED);
+    return meterOf(request, row.grant ?? UNKNOWN_GRANT);
   }
 
   /** Waits for the account's word that a turn is settled; without it the alarm repeats the settlement. */
@@ -62,6 +63,7 @@ export class Upkeep {
       const [row] = this.#kept.transcript.turns('seq = ?', seq);
       if (row) {
         this.#kept.transcript.settleTurn(seq);
+        if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
         this.forgetFailed({ ...row, settled: true });
       }
       const { profile } = this.#kept.transcript;
@@ -71,6 +73,15 @@ export class Upkeep {
     } finally {
       this.#settling.delete(seq);
     }
+  }
+
+  /** The account's figure is the one that counts: a turn of which nothing was known has cost its hold. */
+  #correct({ seq, cost }: TurnRow, settled: number): void {
+    const { transcript } = this.#kept;
+    const { profile } = transcript;
+    if (settled === cost || !profile) return;
+    transcript.write('update turns set cost = ? where seq = ?', settled, seq);
+    transcript.save({ ...profile, cost: profile.cost + settled - cost });
   }
 
   /** What never was a turn, and of which nothing has been shown, leaves no row. */
@@ -132,10 +143,26 @@ export class Upkeep {
       this.wakeNext();
       return;
     }
+    if (profile.prefix && !(await this.#release(profile.prefix))) {
+      this.wakeFor(this.#kept.now() + RETRY_MS);
+      return;
+    }
+    if (this.#kept.isBusy() || this.#kept.transcript.profile?.exists) return;
     await this.#kept.storage.deleteAlarm();
     await this.#kept.storage.deleteAll();
     this.#alarmAt = null;
     this.#kept.transcript.forget();
+  }
+
+  /** @returns whether the owner of a prefix knows that it need not keep it for this conversation any more */
+  async #release(held: HeldPrefix): Promise<boolean> {
+    try {
+      const reader = { accounts: this.#kept.accounts, settings: this.#kept.settings() };
+      await within(releasePrefix(reader, held), CONFIRM_MS);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Lets go of logs that nobody can ask for any more. */

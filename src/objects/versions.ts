@@ -5,7 +5,7 @@
  * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
  * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
  */
-import type { VersionRow } from '../schemas/prefixes.ts';
+import type { VersionRow } from '../schemas/versions.ts';
 import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
 import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
@@ -38,41 +38,6 @@ export interface NameRow {
   created_at: string;
   updated_at: string;
 }
-
-export const VERSIONS_SQL = `
-  create table names (
-    kind text not null,
-    name text not null,
-    hash text,
-    at integer not null,
-    told integer not null,
-    primary key (kind, name)
-  ) strict, without rowid;
-  create table versions (
-    kind text not null,
-    name text not null,
-    hash text not null,
-    at integer not null,
-    bytes integer not null,
-    description text,
-    state text not null,
-    primary key (kind, name, hash)
-  ) strict, without rowid;
-  create table version_pieces (
-    kind text not null,
-    name text not null,
-    hash text not null,
-    n integer not null,
-    bytes blob not null,
-    primary key (kind, name, hash, n)
-  ) strict, without rowid;
-  create table version_holds (
-    kind text not null,
-    name text not null,
-    hash text not null,
-    holder text not null,
-    primary key (kind, name, hash, holder)
-  ) strict, without rowid;`;
 
 /** Below the platform's two megabytes for a row. */
 const PIECE_BYTES = 1_900_000;
@@ -194,7 +159,7 @@ export class Versions {
       )
       .map(
         (row): VersionRow => ({
-          type: 'prefix_version',
+          type: `${kind}_version`,
           version: `${name}@${row.hash}`,
           current: row.hash === current.hash,
           description: row.description === null ? null : String(row.description),
@@ -341,8 +306,12 @@ export class Versions {
   #isFull(kind: string, name: string, more: number): boolean {
     const [used] = this.#ledger.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions');
     if (Number(used?.bytes) + more > MOST_BYTES) return true;
-    const [named] = this.#ledger.read<Raw>('select count(*) as names from names where kind = ?', kind);
-    return Number(named?.names) >= MOST_NAMES && !this.name(kind, name);
+    const [others] = this.#ledger.read<Raw>(
+      'select count(*) as names from names where kind = ? and name != ?',
+      kind,
+      name,
+    );
+    return Number(others?.names) >= MOST_NAMES;
   }
 
   #names(where: string, bindings: string[], rest: string): NameRow[] {

@@ -13,6 +13,7 @@ import type { Trailer } from '../objects/turn.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
 import { check, type JsonBody } from '../schemas/json.ts';
 import { cutEnding } from '../sse/endings.ts';
+import { prefixNamed } from './prefixed.ts';
 
 /** Says how a turn has ended, for the log line. */
 type Log = (outcome: Outcome, nanodollars?: Nanodollars) => void;
@@ -74,6 +75,7 @@ export async function converse(
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     again: false,
     stream,
+    prefix: prefixNamed(caller, body.json),
     headers: [...headersToObject(caller)],
     query: new URL(c.req.url).search,
   };

@@ -5,12 +5,12 @@ import { inputCosts } from '../claude/cost.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
-import { ApiError } from '../errors.ts';
+import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
 import { type CountAnswer, countAnswer } from '../schemas/counts.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
-import { bodyUp, logOutcome, refuseExtensions, withoutRepetition } from './messages.ts';
+import { bodyUp, logOutcome, withoutRepetition } from './messages.ts';
 import { withPrefix } from './prefixed.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
@@ -25,9 +25,9 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
   const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  refuseConversation(c.req.raw.headers, sent.json);
   const { body } = await withPrefix(c, sent, { counts: true });
   const request = check(countRequest, body.json);
-  refuseExtensions(c.req.raw.headers, body.json, ['conversation']);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
@@ -58,4 +58,12 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
     cost_usd: model ? inputCosts(counted.input_tokens, model) : null,
   };
   return Response.json(meaning, { headers: response.headers });
+}
+
+/** @throws ApiError 501: what a conversation holds is not counted here, and the upstream would not know the field. */
+function refuseConversation(headers: Headers, body: Readonly<Record<string, unknown>>): void {
+  if (!Object.hasOwn(body, 'conversation') && !headers.has('sluice-conversation')) return;
+  throw new ApiError('not_supported', 'This edge does not count conversations. Leave `conversation` out.', {
+    headers: DO_NOT_RETRY,
+  });
 }

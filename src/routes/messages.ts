@@ -7,7 +7,6 @@ import { retiresSoon } from '../claude/models.ts';
 import { type Outcome, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
@@ -36,7 +35,6 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
-    refuseExtensions(c.req.raw.headers, sent.json, ['prefix']);
     return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   const { body, prefix } = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
@@ -85,24 +83,6 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
-}
-
-/**
- * Conversations and prefixes are asked for by these fields and headers; the upstream would not know them.
- *
- * @throws ApiError 501 until this edge offers them
- */
-export function refuseExtensions(
-  headers: Headers,
-  body: Readonly<Record<string, unknown>>,
-  names: readonly string[] = ['conversation', 'prefix'],
-): void {
-  for (const name of names) {
-    if (!Object.hasOwn(body, name) && !headers.has(`sluice-${name}`)) continue;
-    throw new ApiError('not_supported', `This edge does not offer \`${name}\` yet. Leave it out.`, {
-      headers: DO_NOT_RETRY,
-    });
-  }
 }
 
 /** @returns a body of which the upstream cannot read another member than was judged here. */

@@ -2,8 +2,8 @@
 import type { Context } from 'hono';
 import { expand, type Prefix } from '../claude/prefix.ts';
 import type { AppEnv } from '../env.ts';
-import { type ApiError, invalidRequest, notFound, tooLarge } from '../errors.ts';
-import { findPrefix } from '../objects/prefixes.ts';
+import { invalidRequest, tooLarge } from '../errors.ts';
+import { findPrefix, unknownPrefix } from '../objects/prefixes.ts';
 import { check, type JsonBody } from '../schemas/json.ts';
 import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
 import type { Found } from '../store/versions.ts';
@@ -41,11 +41,6 @@ export async function prefixAsked(c: Context<AppEnv>, ref: string): Promise<Foun
   const found = await findPrefix({ account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') }, ref);
   if (!found) throw unknownPrefix(ref);
   return found;
-}
-
-/** @returns the 404 for a name or a version that there is not. */
-export function unknownPrefix(ref: string): ApiError {
-  return notFound(`There is no prefix ${ref}. Store one with PUT /prefixes/:name, or list them with GET /prefixes.`);
 }
 
 /**

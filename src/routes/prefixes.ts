@@ -9,26 +9,25 @@ import { canonicalText, countBodies, type Prefix, readPrefix } from '../claude/p
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
-import type { Account } from '../objects/account.ts';
-import { admitCount, callAccount, type Remote } from '../objects/metering.ts';
-import { findPrefix, PREFIX, prefixMemory } from '../objects/prefixes.ts';
+import { admitCount } from '../objects/metering.ts';
+import { findPrefix, PREFIX, prefixMemory, unknownPrefix } from '../objects/prefixes.ts';
 import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
-import type { NameRow, PutAnswer } from '../objects/versions.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
-import { listOf, readPage } from '../schemas/page.ts';
+import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
+import { isVersionedName, NAME_RULE, parseRef } from '../schemas/versions.ts';
+import { hashOf, usersOf } from '../store/versions.ts';
 import {
-  isVersionedName,
-  MAX_PREFIX_BYTES,
-  NAME_RULE,
-  type PrefixAnswer,
-  type PrefixRow,
-  type PrefixStats,
-  parseRef,
-  putPrefix,
-} from '../schemas/prefixes.ts';
-import { hashOf, unavailable, usersOf } from '../store/versions.ts';
-import { unknownPrefix } from './prefixed.ts';
+  findName,
+  historyOf,
+  listNames,
+  objectOf,
+  ownerName,
+  ownerOf,
+  ownersSeen,
+  publish,
+  removeName,
+} from './stored.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
 const AT_ONCE = 20;
@@ -44,50 +43,30 @@ const TOOLS_NOTE =
 /** Prefixes: an admin stores the deployment's, everybody else their account's. */
 export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/prefixes', refuseRevoked, requireScope('messages'), async (c) => {
-      const page = readPage(c.req.query());
-      const lists = await Promise.all(owners(c).map((owner) => objectOf(c, owner)((o) => o.storedNames(PREFIX, page))));
-      const rows = new Map<string, PrefixRow>();
-      // The account's own last: it is what its name means to it.
-      for (const [index, names] of [...lists.entries()].reverse()) {
-        for (const row of names) rows.set(row.name, rowOf(row, owners(c)[index] ?? DEPLOYMENT));
-      }
-      const all = [...rows.values()].sort((left, right) => (left.name < right.name ? -1 : 1));
-      const { limit, before_id } = page;
-      const data = before_id === undefined ? all.slice(0, limit) : all.slice(-limit);
-      return c.json(listOf(data, all.length > limit, ({ name }) => name));
-    })
-    .put('/prefixes/:name', requireScope('prefixes'), (c) => put(c, fetchUpstream))
+    .get('/prefixes', refuseRevoked, requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX)))
+    .put('/prefixes/:name', refuseRevoked, requireScope('prefixes'), (c) => put(c, fetchUpstream))
     .get('/prefixes/:name/versions', refuseRevoked, requireScope('messages'), async (c) => {
-      const page = readPage(c.req.query());
       const name = c.req.param('name');
-      for (const owner of owners(c)) {
-        const history = await objectOf(c, owner)((object) => object.versionHistory(PREFIX, name, page));
-        if (history) return c.json(history);
-      }
-      throw unknownPrefix(name);
+      const history = await historyOf(c, PREFIX, name);
+      if (!history) throw unknownPrefix(name);
+      return c.json(history);
     })
     .get('/prefixes/:name/stats', refuseRevoked, requireScope('messages'), async (c) => c.json(await stats(c)))
     .get('/prefixes/:ref', refuseRevoked, requireScope('messages'), async (c) => {
       const ref = c.req.param('ref');
       const asked = parseRef(ref);
-      const named = asked && asked.hash === undefined ? await nameOf(c, asked.name) : undefined;
-      // The name by the objects, which know at once; the bytes by KV.
+      const named = asked && asked.hash === undefined ? await findName(c, PREFIX, asked.name) : undefined;
       const hash = asked?.hash ?? named?.row.hash;
       if (!asked || hash === undefined) throw unknownPrefix(ref);
-      const found = await findPrefix(readerOf(c), { name: asked.name, hash }, named ? [named.owner] : owners(c));
+      const found = await findPrefix(readerOf(c), { name: asked.name, hash }, named ? [named.owner] : ownersSeen(c));
       if (!found) throw unknownPrefix(ref);
       const { name, owner, value } = found;
       return c.json({ type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content });
     })
     .delete('/prefixes/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
-      const owner = ownerOf(c);
-      const { existed, published } = await objectOf(c, owner)((object) => object.removeName(PREFIX, name));
-      if (!existed) throw unknownPrefix(name);
-      prefixMemory(c.get('settings')).forget({ kind: PREFIX, owner, name });
-      if (!published) throw unavailable();
-      prefixMemory(c.get('settings')).believe({ kind: PREFIX, owner, name }, null);
+      const place = { kind: PREFIX, owner: ownerOf(c), name };
+      if (!(await removeName(c, prefixMemory(c.get('settings')), place))) throw unknownPrefix(name);
       return c.json({ type: 'prefix_deleted', name });
     });
 }
@@ -99,6 +78,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   const { json } = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
   const owner = ownerOf(c);
   const place = { kind: PREFIX, owner, name };
+  const memory = prefixMemory(settings);
   if (Object.hasOwn(json, 'version')) {
     const ref = parseRef(check(putPrefix.pointer, json).version);
     if (ref?.name !== name || ref.hash === undefined) {
@@ -108,7 +88,10 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
     const found = await findPrefix(readerOf(c), ref, [owner]);
     if (!found) throw unknownPrefix(`${name}@${hash}`);
     const answer = await told(c, name, hash, found.value, fetchUpstream);
-    await published(c, place, hash, (object) => object.pointVersion({ kind: PREFIX, name, hash }));
+    const pointed = await publish(c, memory, place, hash, (object) =>
+      object.pointVersion({ kind: PREFIX, name, hash }),
+    );
+    if (!pointed) throw unknownPrefix(`${name}@${hash}`);
     return c.json(answer);
   }
   const fields = check(putPrefix.fields, json);
@@ -119,28 +102,8 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   // Counted first: what the upstream would not take is not stored.
   const answer = await told(c, name, hash, readPrefix(text), fetchUpstream);
   const version = { kind: PREFIX, name, hash, bytes, description: fields.description ?? null };
-  await published(c, place, hash, (object) => object.putVersion(version));
+  await publish(c, memory, place, hash, (object) => object.putVersion(version));
   return c.json(answer);
-}
-
-/** Has the owner's object store something and tell KV of it. */
-async function published(
-  c: Context<AppEnv>,
-  place: { kind: string; owner: string; name: string },
-  hash: string,
-  store: (object: Remote<Account>) => Promise<PutAnswer>,
-): Promise<void> {
-  const memory = prefixMemory(c.get('settings'));
-  const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
-  switch (answer.outcome) {
-    case 'unknown':
-      throw unknownPrefix(`${place.name}@${hash}`);
-    case 'full':
-      throw invalidRequest('There is no room for more prefixes: 1,000 names, and a gigabyte. Delete some first.');
-    case 'stored':
-      if (!answer.published) throw unavailable();
-      memory.believe(place, hash);
-  }
 }
 
 /** What a version comes to: the upstream counts it, and the price table says the rest. */
@@ -203,7 +166,7 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
   const { from, to } = check(statsQuery, c.req.query());
   const name = c.req.param('name') ?? '';
   const { account } = c.get('identity');
-  for (const owner of owners(c)) {
+  for (const owner of ownersSeen(c)) {
     const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIX, name));
     if (versions.length === 0) continue;
     const query = { versions, from, to };
@@ -225,39 +188,6 @@ async function usersIn(c: Context<AppEnv>, name: string): Promise<string[]> {
   return users;
 }
 
-/** @returns what a name means to the caller, and whose it is. */
-async function nameOf(c: Context<AppEnv>, name: string): Promise<{ owner: string; row: NameRow } | undefined> {
-  for (const owner of owners(c)) {
-    const row = await objectOf(c, owner)((object) => object.storedName(PREFIX, name));
-    if (row) return { owner, row };
-  }
-  return undefined;
-}
-
-/** Whose names the caller sees, in the order in which they are looked up. */
-function owners(c: Context<AppEnv>): string[] {
-  return [c.get('identity').account, DEPLOYMENT];
-}
-
-/** Whose what the caller stores is. */
-function ownerOf(c: Context<AppEnv>): string {
-  const identity = c.get('identity');
-  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
-}
-
-function ownerName(owner: string): 'account' | 'deployment' {
-  return owner === DEPLOYMENT ? 'deployment' : 'account';
-}
-
-function rowOf({ name, hash, ...row }: NameRow, owner: string): PrefixRow {
-  return { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...row };
-}
-
 function readerOf(c: Context<AppEnv>) {
   return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
-}
-
-function objectOf(c: Context<AppEnv>, owner: string) {
-  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<Account>) => Promise<T>) => callAccount(request, call);
 }

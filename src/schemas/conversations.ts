@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
+import { prefixRef } from './prefixes.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -55,6 +56,7 @@ export const createConversation = z.strictObject({
   title: title.optional(),
   system: system.optional(),
   tools: tools.optional(),
+  prefix: prefixRef.optional().describe('The version that it means now is held.'),
   model: model.optional(),
   max_tokens: maxTokens.optional(),
   metadata: metadata.optional(),
@@ -98,6 +100,7 @@ export const conversationReport = conversationRow.extend({
   max_tokens: z.int().nullable(),
   system: z.unknown(),
   tools: z.unknown(),
+  prefix: z.string().nullable().describe('name@version: held since it was created.'),
   metadata: z.record(z.string(), z.unknown()).nullable(),
   retention_seconds: z.int().nullable(),
   history,

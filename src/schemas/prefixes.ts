@@ -1,41 +1,15 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
-
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
-const HASH = /^[0-9a-f]{32}$/;
-export const NAME_RULE = '1 to 64 letters, digits, hyphens, underscores or dots, with a letter or digit at both ends';
+import { refSchema } from './versions.ts';
 
 /** The largest version, as it is stored. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
 
-/** What names a version: `support` is the one that the name points to, `support@3f2a…` is that one for ever. */
-export interface VersionRef {
-  name: string;
-  hash?: string | undefined;
-}
-
-/** @returns whether a string can be the name of something that is stored in versions. */
-export function isVersionedName(name: string): boolean {
-  return NAME.test(name);
-}
-
-/** @returns what a reference names, or undefined for what cannot be one. */
-export function parseRef(ref: string): VersionRef | undefined {
-  const at = ref.indexOf('@');
-  const name = at < 0 ? ref : ref.slice(0, at);
-  if (!NAME.test(name)) return undefined;
-  if (at < 0) return { name };
-  const hash = ref.slice(at + 1);
-  return HASH.test(hash) ? { name, hash } : undefined;
-}
-
-const ref = z.string({ error: 'Input should be a string' }).refine((value) => parseRef(value) !== undefined, {
-  error: `Input should be the name of a prefix (${NAME_RULE}), or name@version`,
-});
+export const prefixRef = refSchema('prefix');
 
 /** The extension field of a request. */
-export const namedPrefix = z.object({ prefix: ref });
+export const namedPrefix = z.object({ prefix: prefixRef });
 
 const lists = 'Input should be a valid list of objects';
 const block = z.looseObject({ type: z.string({ error: fieldError('Input should be a valid string') }) });
@@ -62,7 +36,7 @@ export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
 /** Points the name at a version that there is already: forward or back. */
-const pointer = z.strictObject({ version: ref });
+const pointer = z.strictObject({ version: prefixRef });
 
 /** What `PUT /prefixes/:name` takes. */
 export const putPrefix = { fields: prefixFields, pointer };
@@ -87,30 +61,6 @@ export const prefixAnswer = z.object({
     })
     .nullable(),
   pays_from_requests: z.int().nullable().describe('Requests within one lifetime from which caching is cheaper.'),
-});
-
-const time = z.iso.datetime();
-
-/** A name in a list. */
-export const prefixRow = z.object({
-  type: z.literal('prefix'),
-  name: z.string(),
-  version: z.string(),
-  owner: z.enum(['account', 'deployment']),
-  description: z.string().nullable(),
-  bytes: z.int(),
-  created_at: time.describe('When the version was first put.'),
-  updated_at: time.describe('When the name was last pointed somewhere.'),
-});
-
-/** A version in the history of a name. */
-export const versionRow = z.object({
-  type: z.literal('prefix_version'),
-  version: z.string(),
-  current: z.boolean(),
-  description: z.string().nullable(),
-  bytes: z.int(),
-  created_at: time,
 });
 
 /** A request that may leave to a prefix what that prefix gives. */
@@ -145,7 +95,5 @@ export const prefixStats = z.object({
 });
 
 export type PrefixAnswer = z.output<typeof prefixAnswer>;
-export type PrefixRow = z.output<typeof prefixRow>;
-export type VersionRow = z.output<typeof versionRow>;
 export type Savings = z.output<typeof prefixStats>['total'];
 export type PrefixStats = z.output<typeof prefixStats>;

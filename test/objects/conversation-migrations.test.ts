@@ -1,12 +1,12 @@
-import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Migration } from '../../src/objects/migrations.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/objects/transcript.ts';
 import { CONVERSATION_V1 } from '../fixtures/conversation-v1.ts';
-import { bindings, readOf, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
 
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 test('a database of the first schema opens, also after a later migration, and its turn is closed', async () => {
   simulate();

@@ -1,4 +1,4 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Upstream } from '../../src/claude/upstream.ts';
 import { Account } from '../../src/objects/account.ts';
@@ -11,6 +11,7 @@ import {
   countRows,
   listen,
   readOf,
+  resetAll,
   rowsOf,
   say,
   simulate,
@@ -20,7 +21,7 @@ import {
 beforeEach(() => {
   simulate();
 });
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 const account = () => accountStub(bindings, {}, 'alice');
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });

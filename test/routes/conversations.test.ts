@@ -1,10 +1,10 @@
-import { reset } from 'cloudflare:test';
+import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { conversationReport, conversationRow } from '../../src/schemas/conversations.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, eventsIn, simulate, textOf } from '../support/conversations.ts';
+import { bindings, eventsIn, resetAll, simulate, textOf } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 let app: TestApp;
@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await app.settled();
-  await reset();
+  await resetAll();
 });
 
 const MODEL = 'claude-opus-5-5';
@@ -185,6 +185,46 @@ describe('what is turned away', () => {
         .status,
     ).toBe(200);
   }, 30_000);
+});
+
+describe('an object that dies in the middle of an answer', () => {
+  const slow = { 'sluice-simulate': 'tps=60' };
+  const dying = ask('Hi', { conversation: 'c1', max_tokens: 900 });
+
+  test('is told to who streams by an error, not by a clean end', async () => {
+    const response = await app.post('/messages', dying, slow);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const decoder = new TextDecoder();
+    let text = '';
+    while (eventsIn(text).length < 5) text += decoder.decode((await reader.read()).value, { stream: true });
+    await abortAllDurableObjects();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+    }
+    const events = eventsIn(text);
+    expect(events.at(-1)).toMatchObject({ id: undefined, event: 'error', data: { error: { type: 'api_error' } } });
+    const rest = await app.fetch(`/conversations/c1/stream?after=${events.at(-2)?.id}`);
+    expect(eventsIn(await rest.text()).at(-1)).toMatchObject({ event: 'error' });
+    await app.settled();
+    expect(app.log.find(({ conversation, status }) => conversation === 'c1' && status === 200)).toMatchObject({
+      error_type: 'upstream_cut',
+    });
+  });
+
+  test('is told to who does not by a 500 that is not to be repeated', async () => {
+    const answer = app.post('/v1/messages', dying, slow);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await abortAllDurableObjects();
+    const response = await answer;
+    expect(response.status).toBe(500);
+    expect(response.headers.get('x-should-retry')).toBe('false');
+    expect(response.headers.get('sluice-turn')).toMatch(/^turn_/);
+    expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
+    const { data } = await json(await app.fetch('/conversations/c1/messages'));
+    expect(data.map(({ status }) => status)).toEqual(['interrupted', 'interrupted']);
+  });
 });
 
 describe('a conversation', () => {

@@ -1,6 +1,8 @@
 import { reset } from 'cloudflare:test';
+import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { prefixAnswer, prefixRow, versionRow } from '../../src/schemas/prefixes.ts';
+import { prefixAnswer } from '../../src/schemas/prefixes.ts';
+import { nameRow, versionRow } from '../../src/schemas/versions.ts';
 import { errorOf } from '../support/app.ts';
 import {
   as,
@@ -8,14 +10,17 @@ import {
   countedStore,
   prose,
   put,
+  settleEdges,
   simulatedEdge,
   simulatedUpstream,
   toolOf,
   tryPut,
   usageOf,
 } from '../support/prefixes.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
 
 afterEach(async () => {
+  await settleEdges();
   vi.restoreAllMocks();
   await reset();
 });
@@ -208,7 +213,9 @@ describe('PUT', () => {
     const app = simulatedEdge();
     const alice = await as('alice');
     const spy = vi.spyOn(Object.getPrototypeOf(bindings.STORE) as KVNamespace, 'put');
-    spy.mockRejectedValue(new Error('KV PUT failed: 429 Too Many Requests'));
+    spy.mockImplementation(async (key: string) => {
+      if (key.startsWith('prefix')) throw new Error('KV PUT failed: 429 Too Many Requests');
+    });
     const refused = await tryPut(app, 'support', SUPPORT, alice);
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('1');
@@ -262,7 +269,7 @@ describe('a request with a prefix', () => {
     const app = simulatedEdge();
     await put(app, 'support', SUPPORT, await as('alice'));
     const limits = { method: 'PUT', headers: { 'content-type': 'application/json', ...(await as('root', 'admin')) } };
-    await app.fetch('/accounts/alice/limits', { ...limits, body: JSON.stringify({ usd_per_day: 0.001 }) });
+    await app.fetch('/accounts/alice/limits', { ...limits, body: JSON.stringify({ usd_per_day: 0.003 }) });
     const before = app.sent.length;
     const short = { model: 'claude-opus-5-5', max_tokens: 1, ...HI, stream: false };
     expect((await app.post('/messages', short, await as('alice'))).status).toBe(200);
@@ -301,15 +308,12 @@ describe('a request with a prefix', () => {
       [{ prefix: 'support', max_tokens: undefined }, {}, 400],
     ];
     for (const [body, headers, status] of cases) {
-      for (const path of ['/messages', '/v1/messages', '/count-tokens']) {
+      // A count needs no `max_tokens`.
+      const paths = 'max_tokens' in body ? ['/messages'] : ['/messages', '/v1/messages', '/count-tokens'];
+      for (const path of paths) {
         const whole = { model: 'claude-opus-5-5', max_tokens: 5, ...HI, ...body };
-        if (path === '/count-tokens' && !('max_tokens' in body && body.prefix === 'support')) {
-          const answer = await app.post(path, whole, { ...alice, ...headers });
-          expect({ path, body, status: answer.status }).toEqual({ path, body, status });
-        } else if (path !== '/count-tokens') {
-          const answer = await statusOf(app.post(path, whole, { ...alice, ...headers }));
-          expect({ path, body, status: answer.status }).toEqual({ path, body, status });
-        }
+        const answer = await statusOf(app.post(path, whole, { ...alice, ...headers }));
+        expect({ path, body, status: answer.status }).toEqual({ path, body, status });
       }
     }
     expect(app.sent.length).toBe(sent);
@@ -418,7 +422,7 @@ describe('names', () => {
       const response = await app.fetch(`/prefixes${query}`, { headers: alice });
       const { data, ...rest } = (await response.json()) as { data: unknown[] };
       return {
-        names: data.map((row) => prefixRow.strict().parse(row)).map(({ name, owner }) => name + owner[0]),
+        names: data.map((row) => nameRow.strict().parse(row)).map(({ name, owner }) => name + owner[0]),
         ...rest,
       };
     };
@@ -473,6 +477,34 @@ describe('names', () => {
     }
   });
 
+  test('refuse a credential that was revoked, on every route', async () => {
+    const app = simulatedEdge();
+    const token = await tokenOf('alice', ['messages', 'prefixes']);
+    const headers = bearer(token);
+    await put(app, 'support', SUPPORT, headers);
+    await app.fetch('/accounts/alice/tokens', { method: 'DELETE', headers: await as('root', 'admin') });
+    const sent = app.sent.length;
+    for (const [method, path] of [
+      ['GET', '/prefixes'],
+      ['GET', '/prefixes/support'],
+      ['GET', '/prefixes/support/versions'],
+      ['GET', '/prefixes/support/stats'],
+      ['PUT', '/prefixes/support'],
+      ['DELETE', '/prefixes/support'],
+    ] as const) {
+      const body = method === 'PUT' ? JSON.stringify(SUPPORT) : null;
+      const response = await app.fetch(path, {
+        method,
+        headers: { 'content-type': 'application/json', ...headers },
+        body,
+      });
+      expect({ method, path, status: response.status }).toEqual({ method, path, status: 401 });
+    }
+    const used = await app.post('/messages', { ...HI, prefix: 'support', max_tokens: 1 }, headers);
+    expect(used.status).toBe(401);
+    expect(app.sent.length).toBe(sent);
+  });
+
   test('go with the account that is erased', async () => {
     const app = simulatedEdge();
     const alice = await as('alice');
@@ -480,5 +512,62 @@ describe('names', () => {
     await usageOf(app, { prefix: version }, alice);
     await app.fetch('/accounts/alice', { method: 'DELETE', headers: await as('root', 'admin') });
     await vi.waitFor(async () => expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]), 5_000);
+  });
+});
+
+describe('any input', () => {
+  test('gives a 4xx with the right type, or a success, on every route of prefixes', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    await put(app, 'there', { ...SUPPORT, system: 'x' }, alice);
+    const part = fc.oneof(
+      fc.constantFrom('there', 'x', '', '.', '..', 'a@b', 'there@', '@', '%', '%00', 'é'),
+      fc.string(),
+    );
+    const body = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc
+        .record(
+          {
+            system: fc.oneof(fc.jsonValue(), fc.constant([{ type: 'text', text: 'a' }])),
+            tools: fc.oneof(fc.jsonValue(), fc.constant([toolOf('t')])),
+            messages: fc.oneof(
+              fc.jsonValue(),
+              fc.array(fc.record({ role: fc.constantFrom('user', 'x'), content: fc.jsonValue() })),
+            ),
+            model: fc.oneof(fc.string(), fc.constant('claude-opus-5-5')),
+            max_tokens: fc.oneof(fc.integer(), fc.double()),
+            cache_ttl: fc.constantFrom('5m', '1h', '', null),
+            version: fc.oneof(fc.string(), fc.constant(`there@${'0'.repeat(32)}`)),
+          },
+          { requiredKeys: [] },
+        )
+        .map((value) => JSON.stringify(value)),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        part,
+        part,
+        fc.constantFrom('GET', 'PUT', 'DELETE', 'POST'),
+        body,
+        async (name, query, method, sent) => {
+          const path = `/prefixes/${encodeURIComponent(name.isWellFormed() ? name : '')}`;
+          for (const end of [
+            '',
+            '/versions',
+            '/stats',
+            `?limit=${encodeURIComponent(query.isWellFormed() ? query : '')}`,
+          ]) {
+            const init = method === 'PUT' || method === 'POST' ? { body: sent } : {};
+            const headers = { 'content-type': 'application/json', ...alice };
+            const response = await app.fetch(path + end, { method, headers, ...init });
+            if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
+            if (response.status >= 400) await errorOf(response);
+          }
+        },
+      ),
+      { numRuns: 150 },
+    );
   });
 });

@@ -1,4 +1,4 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
@@ -170,4 +170,10 @@ export async function countRows(
     });
   });
   return () => rows;
+}
+
+/** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest. */
+export async function resetAll(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  await reset();
 }

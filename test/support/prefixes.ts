@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { MODELS } from '../../src/claude/models.ts';
 import type { Bindings } from '../../src/env.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
-import { type TestApp, testApp } from './app.ts';
+import { bodyOf, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 
 export const bindings = env as unknown as Bindings;
@@ -32,10 +32,22 @@ export function simulatedEdge(
   simulate = simulatedUpstream(clock),
 ): SimulatedEdge {
   const app = testApp(
-    ({ url, method, headers, text }) => simulate(new Request(url, { method, headers, ...(text && { body: text }) })),
+    async ({ url, method, headers, text }) => {
+      const answer = await simulate(new Request(url, { method, headers, ...(text && { body: text }) }));
+      return new Response(bodyOf([await answer.text()]), answer);
+    },
     { ...DEPLOYED, ...vars },
   );
+  edges.push(app);
   return { ...app, clock };
+}
+
+let edges: TestApp[] = [];
+
+/** Waits for what goes on behind the answers of all edges: it would reach into the next test. */
+export async function settleEdges(): Promise<void> {
+  for (const edge of edges) await edge.settled();
+  edges = [];
 }
 
 /** The headers of an account with these scopes. */

@@ -1,0 +1,40 @@
+/**
+ * The rows of what is stored in versions: names, each with the version that it points to, versions, the bytes of each in
+ * pieces below the platform's limit for a row, and who holds which version.
+ *
+ * `told` and `state` say what KV knows: a version is `new` until its value lies there, and `doomed` until it is gone.
+ */
+export const VERSIONS_SQL = `
+  create table names (
+    kind text not null,
+    name text not null,
+    hash text,
+    at integer not null,
+    told integer not null,
+    primary key (kind, name)
+  ) strict, without rowid;
+  create table versions (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    at integer not null,
+    bytes integer not null,
+    description text,
+    state text not null,
+    primary key (kind, name, hash)
+  ) strict, without rowid;
+  create table version_pieces (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    n integer not null,
+    bytes blob not null,
+    primary key (kind, name, hash, n)
+  ) strict, without rowid;
+  create table version_holds (
+    kind text not null,
+    name text not null,
+    hash text not null,
+    holder text not null,
+    primary key (kind, name, hash, holder)
+  ) strict, without rowid;`;

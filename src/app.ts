@@ -112,9 +112,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   c.set('requestId', requestId);
   const entry = new LogEntry(requestId, c.req.method, c.req.path);
   c.set('entry', entry);
-  // A caller that leaves must not end the work half way: what was used is still to be settled and logged.
-  const { promise, resolve } = Promise.withResolvers<void>();
-  c.executionCtx.waitUntil(promise);
+  c.executionCtx.waitUntil(entry.closed);
   try {
     c.set('settings', settingsOf(c.env));
     await next();
@@ -122,8 +120,6 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
     c.res = errorResponse(error, requestId);
-  } finally {
-    resolve();
   }
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);

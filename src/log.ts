@@ -16,14 +16,21 @@ export interface LogLine {
   limited_by?: 'account' | 'upstream' | null | undefined;
 }
 
-/** The log line of one request while it is being filled: written once, when everything that is still running has ended. */
+/** The log line of one request while it is being filled: written once, when its last byte is known. */
 export class LogEntry {
   readonly line: LogLine;
+  /** Resolves when nothing runs any more: a caller that leaves must not end the work half way. */
+  readonly closed: Promise<void>;
   readonly #started = Date.now();
-  #running = 1;
+  #close: () => void = () => {};
+  #answering = 1;
+  #working = 1;
 
   constructor(requestId: string, method: string, route: string) {
     this.line = { request_id: requestId, method, route };
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve;
+    });
   }
 
   /** @returns milliseconds since the request came. */
@@ -31,16 +38,35 @@ export class LogEntry {
     return Date.now() - this.#started;
   }
 
-  /** Something goes on after the headers have been answered: it must call `end` as well. */
+  /** The answer goes on after its headers: `end` must be called once more. */
   begin(): void {
-    this.#running += 1;
+    this.#answering += 1;
   }
 
-  /** Ends one of the things that run; the last one writes the line as JSON, whose fields Workers Logs indexes. */
+  /** The answer has come to an end; the last time writes the line as JSON, whose fields Workers Logs indexes. */
   end(): void {
-    this.#running -= 1;
-    if (this.#running > 0) return;
+    this.#answering -= 1;
+    if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
     console.log(JSON.stringify(this.line));
+    this.#rest();
+  }
+
+  /** Keeps the request alive for work that nobody waits for; if it fails, a line of its own says so. */
+  during(work: Promise<unknown>): void {
+    this.#working += 1;
+    work.then(
+      () => this.#rest(),
+      (thrown: unknown) => {
+        const failure = thrown instanceof Error ? thrown.message : 'unknown';
+        console.error(JSON.stringify({ request_id: this.line.request_id, failed_after_answer: failure }));
+        this.#rest();
+      },
+    );
+  }
+
+  #rest(): void {
+    this.#working -= 1;
+    if (this.#working === 0) this.#close();
   }
 }

@@ -11,6 +11,7 @@ import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
+import type { Tokens } from './ledger.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import type { Settled, Settlement } from './settlement.ts';
@@ -295,18 +296,17 @@ function statusOf(outcome: Outcome): string {
   return outcome.end;
 }
 
-function tokensOf(usage: Usage): Settlement['tokens'] {
+/** Kinds that were not used are left out: every member that crosses to the object costs. */
+function tokensOf(usage: Usage): Partial<Tokens> {
   const oneHour = usage.cache_creation?.ephemeral_1h_input_tokens ?? 0;
   const written = usage.cache_creation_input_tokens ?? 0;
-  return {
-    input: usage.input_tokens ?? 0,
-    output: usage.output_tokens ?? 0,
-    cacheRead: usage.cache_read_input_tokens ?? 0,
-    cacheWrite5m: Math.max(0, written - oneHour),
-    cacheWrite1h: oneHour,
-    thinking: usage.output_tokens_details?.thinking_tokens ?? 0,
-    webSearches: usage.server_tool_use?.web_search_requests ?? 0,
-  };
+  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
+  if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
+  if (written > oneHour) tokens.cacheWrite5m = written - oneHour;
+  if (oneHour > 0) tokens.cacheWrite1h = oneHour;
+  if (usage.output_tokens_details?.thinking_tokens) tokens.thinking = usage.output_tokens_details.thinking_tokens;
+  if (usage.server_tool_use?.web_search_requests) tokens.webSearches = usage.server_tool_use.web_search_requests;
+  return tokens;
 }
 
 /** What is not settled in the end, the account's alarm settles at the hold. */

@@ -24,8 +24,8 @@ export function messagesRoutes(options: MessagesOptions = {}) {
 export interface MessagesOptions {
   /** Takes the place of `fetch` for everything that goes to the Claude API. */
   fetch?: Fetch;
-  /** Takes the place of the account's admission: for a deployment that meters by other means. */
-  admit?: (request: MeterRequest) => Promise<Meter>;
+  /** Takes the place of the account's admission; undefined is a request that is not metered, and has no price. */
+  admit?: (request: MeterRequest) => Promise<Meter | undefined>;
 }
 
 async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: MessagesOptions): Promise<Response> {
@@ -41,7 +41,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const request = check(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
-  const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
   const meter = await (options.admit ?? admit)({
     requestId,
     route: 'messages',
@@ -59,7 +59,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
   if (streamByDefault && request.stream === undefined) changes.stream = 'true';
-  if (meter.maxTokens !== undefined) changes.max_tokens = String(meter.maxTokens);
+  if (meter?.maxTokens !== undefined) changes.max_tokens = String(meter.maxTokens);
   const log = logOutcome(c);
   let price: string | undefined;
   const response = await relay(
@@ -70,15 +70,17 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
       requestId,
       waitUntil,
       onEnd: (outcome) => {
-        const { nanodollars, done } = meter.settle(outcome, { ms: c.get('entry').elapsed() });
-        log(outcome, nanodollars);
+        const settled = meter?.settle(outcome, { ms: c.get('entry').elapsed() });
+        log(outcome, settled?.nanodollars);
+        if (!settled) return undefined;
+        const { nanodollars, done } = settled;
         waitUntil(done);
         price = formatUsd(nanodollars);
         return `sluice-cost-usd=${price}`;
       },
     },
   );
-  for (const [name, value] of Object.entries(meter.headers)) response.headers.set(name, value);
+  for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
   if (price !== undefined && response.ok) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);

@@ -33,7 +33,7 @@ async function answer(c: Context<AppEnv>, path: string, fetchUpstream?: Fetch): 
       upstream: upstreamOf(settings, fetchUpstream),
       settings,
       requestId,
-      waitUntil: (work) => c.executionCtx.waitUntil(work),
+      waitUntil: (work) => c.get('entry').during(work),
     },
   );
   if (!response.ok) return response;

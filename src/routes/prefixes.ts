@@ -125,7 +125,7 @@ async function told(
     store: c.env.STORE,
     settings,
     model,
-    waitUntil: (work) => c.executionCtx.waitUntil(work),
+    waitUntil: (work) => c.get('entry').during(work),
   });
   const counting = { upstream, settings, headers: c.req.raw.headers };
   const { whole, added } = countBodies(prefix, model);

@@ -39,6 +39,25 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
 ]);
 const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'access-control-', 'cf-'];
 
+const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
+const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
+
+/** Names are few and come again and again; strangers' names must not fill the memory. */
+const MOST_REMEMBERED = 500;
+
+/** @returns whether a name is one of these, or begins like one; what was found is remembered. */
+function remembering(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (name) => {
+    let goes = known.get(name);
+    if (goes === undefined) {
+      goes = names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
+      if (known.size < MOST_REMEMBERED) known.set(name, goes);
+    }
+    return goes;
+  };
+}
+
 /** Requests without a version are answered as this one. */
 const DEFAULT_VERSION = '2023-06-01';
 
@@ -48,7 +67,8 @@ const DEFAULT_VERSION = '2023-06-01';
  * @returns the headers that go up: the caller's own, known or not, but for those that must not
  */
 export function headersUp(caller: Headers, apiKey: string): Headers {
-  const up = without(caller, NOT_UP, NOT_UP_PREFIXES);
+  const up = new Headers(caller);
+  remove(up, caller, staysHere);
   up.set('x-api-key', apiKey);
   up.set('accept-encoding', 'identity');
   if (!up.has('anthropic-version')) up.set('anthropic-version', DEFAULT_VERSION);
@@ -60,7 +80,9 @@ export function headersUp(caller: Headers, apiKey: string): Headers {
  * @returns the headers that go down to the caller
  */
 export function headersDown(upstream: Headers): Headers {
-  return without(upstream, NOT_DOWN, NOT_DOWN_PREFIXES);
+  const down = new Headers(upstream);
+  remove(down, upstream, staysAbove);
+  return down;
 }
 
 /**
@@ -70,21 +92,13 @@ export function headersDown(upstream: Headers): Headers {
 export function responseDown(upstream: Response, body: ReadableStream): Response {
   // Made from the response itself, its headers are copied once, not twice.
   const down = new Response(body, upstream);
-  remove(down.headers, upstream.headers, NOT_DOWN, NOT_DOWN_PREFIXES);
+  remove(down.headers, upstream.headers, staysAbove);
   return down;
 }
 
-/** A copy is made by the runtime at once; only the few headers that must go are touched one by one. */
-function without(headers: Headers, names: ReadonlySet<string>, prefixes: readonly string[]): Headers {
-  const rest = new Headers(headers);
-  remove(rest, headers, names, prefixes);
-  return rest;
-}
-
-function remove(from: Headers, given: Headers, names: ReadonlySet<string>, prefixes: readonly string[]): void {
-  given.forEach((_, name) => {
-    if (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix))) from.delete(name);
-  });
+/** Only the few headers that must go are touched one by one: the copies are made by the runtime at once. */
+function remove(from: Headers, given: Headers, goes: (name: string) => boolean): void {
+  for (const name of given.keys()) if (goes(name)) from.delete(name);
   // What `connection` names is the connection's too.
   for (const name of given.get('connection')?.split(',') ?? []) {
     if (/^[\w!#$%&'*+.^`|~-]+$/.test(name.trim())) from.delete(name.trim());

@@ -39,6 +39,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PATCH /conversations/:id': {},
   'POST /conversations/:id/rewind': { before: 'x' },
   'POST /conversations/:id/fork': {},
+  'PUT /prefixes/:name': { system: 'Be brief.' },
 };
 const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>
   method === 'GET' || method === 'DELETE'
@@ -155,7 +156,8 @@ test('nothing about an account is created or touched before its credential is ve
 
 test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
   const app = answering();
-  const needed = ({ path }: { path: string }): Scope | undefined => {
+  const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
+    if (path.startsWith('/prefixes')) return method === 'GET' ? 'messages' : 'prefixes';
     if (/^(\/v1)?\/(messages|models)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
     return own.includes(path) ? undefined : 'admin';

@@ -17,9 +17,14 @@ const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
 
 const MEMORY_DISK = '/dev/shm';
 
+const directories: string[] = [];
+process.once('exit', () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
 function temporaryDirectory(parent: string): string {
   const directory = mkdtempSync(join(parent, 'sluice-bench-'));
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  directories.push(directory);
   return directory;
 }
 

@@ -43,7 +43,8 @@ export function align(rows: string[][]): string {
 
 /** One block of rows for each workload and contender; the columns of all blocks are aligned. */
 export function comparisonTable(blocks: { title: string; contender: string; comparisons: Comparison[] }[]): string {
-  const rows = blocks.flatMap(({ title, contender, comparisons }) => [
+  const measured = blocks.filter(({ comparisons }) => comparisons.length > 0);
+  const rows = measured.flatMap(({ title, contender, comparisons }) => [
     [],
     [title, 'bare', contender, '× bare', 'added', 'ceiling'],
     ...comparisons.map(({ figure, bare, value, ratio, added, ceiling }) => [

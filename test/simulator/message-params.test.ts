@@ -392,7 +392,8 @@ describe('any body at all', () => {
             for (const key of path.slice(0, -1)) target = (target as Record<string, unknown> | undefined)?.[key];
             const key = path.at(-1);
             if (typeof target === 'object' && target !== null && key !== undefined)
-              (target as Record<string, unknown>)[key] = value;
+              // A copy: a later mutation may change it, or put it into itself.
+              (target as Record<string, unknown>)[key] = structuredClone(value);
           }
           const headers = {
             ...(isBeta ? { 'anthropic-beta': 'x' } : {}),

@@ -365,19 +365,13 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
 
 /** The rows a model may be billed by: its own, or every row for one that is not in the table. */
 function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
-  const row = typeof name === 'string' ? rowOf(models, name) : undefined;
+  const row = typeof name === 'string' ? models.find(name) : undefined;
   return row ? [row] : models.rows;
-}
-
-/** A fallback goes up as it is called: a deployment's alias of the same name does not apply to it. */
-function rowOf(models: ModelTable, name: string): Model | undefined {
-  const { row, known } = models.price(name);
-  return known ? row : models.find(name);
 }
 
 function namesOf(models: ModelTable, name: unknown): string[] {
   if (typeof name !== 'string') return ['default'];
-  const row = rowOf(models, name);
+  const row = models.find(name);
   const names = [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])];
   // No limit can name a longer one, so that cutting it allows nothing.
   return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];

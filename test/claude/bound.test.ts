@@ -354,17 +354,3 @@ describe('any body is bounded, at once', () => {
     }
   });
 });
-
-test('a fallback is priced as the model that goes up, whatever the deployment calls by its name', () => {
-  const cheapened = new ModelTable({}, { 'claude-fable-5': 'claude-haiku-4-5' });
-  const body = {
-    model: 'claude-haiku-4-5',
-    max_tokens: 1_000,
-    messages: [{ role: 'user', content: 'Hi' }],
-    fallbacks: [{ model: 'claude-fable-5' }],
-  };
-  const plain = boundOf(body, { bytes: 200, models: new ModelTable() });
-  const aliased = boundOf(body, { bytes: 200, models: cheapened });
-  expect(aliased.outputPrice).toBe(plain.outputPrice);
-  expect(aliased.inputCost).toBe(plain.inputCost);
-});

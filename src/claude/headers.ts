@@ -89,7 +89,7 @@ export function headersDown(upstream: Headers): Headers {
  * @param body what takes the place of the upstream's body
  * @returns the upstream's response with only the headers that go down
  */
-export function responseDown(upstream: Response, body: ReadableStream): Response {
+export function responseDown(upstream: Response, body: ReadableStream | Uint8Array): Response {
   // Made from the response itself, its headers are copied once, not twice.
   const down = new Response(body, upstream);
   remove(down.headers, upstream.headers, staysAbove);

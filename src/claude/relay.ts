@@ -4,7 +4,7 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { headersDown, headersUp, responseDown } from './headers.ts';
 import { late, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
-import { type Report, reportOf, UsageReader } from './usage.ts';
+import { isEnd, type Report, reportOf, UsageReader } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface RelayRequest {
@@ -42,12 +42,16 @@ export interface RelayOptions {
 }
 
 export const EVENT_STREAM = 'text/event-stream';
+const encoder = new TextEncoder();
+const NOTHING = new Uint8Array(0);
 const PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
 /** Before each look at the copy: what has come in the meantime is read in one. */
 const LAZY_WAIT_MS = 25;
+/** How long a whole answer waits for the upstream to end the connection behind it. */
+const MOMENT_MS = 25;
 /** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
 const COPY_GRACE_MS = 1_000;
 
@@ -91,7 +95,13 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
       streams = true;
       watchdog.expect(idleMs, () => cutError(true));
-      return relayStream(response, response.body, { signal: caller.signal, controller, watchdog }, options, finish);
+      return await relayStream(
+        response,
+        response.body,
+        { signal: caller.signal, controller, watchdog },
+        options,
+        finish,
+      );
     }
     watchdog.stop();
     const body = await readWhole(response, idleMs, controller);
@@ -115,75 +125,167 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
 
 type Finish = (report: Report, end: Outcome['end'], firstByte: number) => string | undefined;
 
-/** The native pipe carries the bytes; JavaScript sees only a copy of them, late and in large pieces. */
-function relayStream(
+/** What can end a stream before its end. */
+interface Course {
+  signal: AbortSignal;
+  controller: AbortController;
+  watchdog: Watchdog;
+}
+
+/**
+ * Looks at the first piece before anything goes down. A short answer is often whole in it: then its price is known, and
+ * it needs no stream. Of any other the native pipe carries the rest, and JavaScript sees only a copy, late and in large
+ * pieces.
+ */
+async function relayStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  { signal, controller, watchdog }: { signal: AbortSignal; controller: AbortController; watchdog: Watchdog },
+  course: Course,
   options: RelayOptions,
   finish: Finish,
-): Response {
-  const [down, copy] = body.tee();
+): Promise<Response> {
+  const usage = new UsageReader();
+  const opening = await readOpening(body, usage, course.watchdog);
+  const report = opening.isAll ? usage.wholeReport : undefined;
+  if (report) {
+    course.watchdog.stop();
+    const remark = finish(report, 'complete', opening.firstByte);
+    return streamDown(response, joined(opening.bytes, encoder.encode(comment(remark))));
+  }
   const { readable, writable } = new IdentityTransformStream();
-  const reader = new UsageReader();
-  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
-    () => true,
-    () => false,
-  );
-  const reading = readCopy(copy, reader, pipe, watchdog);
+  options.waitUntil(pour(opening, writable, usage, course, options.requestId, finish));
+  return streamDown(response, readable);
+}
 
-  const conclude = async () => {
-    const whole = await pipe;
-    const read = await (whole ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
-    const firstByte = read?.firstByte ?? Date.now();
-    let words = '';
-    try {
-      const wholeReport = reader.wholeReport;
-      if (wholeReport) {
-        words = comment(finish(wholeReport, 'complete', firstByte));
-      } else {
-        const completed = read && !reader.ended ? completion(reader.end) : undefined;
-        if (completed !== undefined) reader.complete(completed);
-        words = completed ?? '';
-        if (reader.ended) {
-          const { report } = reader;
-          const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
-          if (report.completed && reader.end.atBoundary) words += comment(remark);
-        } else if (signal.aborted || !read) {
-          controller.abort(callerLeft());
-          finish(reader.report, 'client_gone', firstByte);
-        } else {
-          const silent = controller.signal.aborted;
-          words += cutEnding(reader.end, errorEvent(cutError(silent), options.requestId));
-          finish(reader.report, silent ? 'silent' : 'cut', firstByte);
-        }
-      }
-    } finally {
-      writeLastWords(writable, words);
-    }
-  };
-  options.waitUntil(conclude());
-
-  const answer = responseDown(response, readable);
+function streamDown(response: Response, body: ReadableStream | Uint8Array): Response {
+  const answer = responseDown(response, body);
   answer.headers.set('cache-control', 'no-cache, no-transform');
   answer.headers.set('x-accel-buffering', 'no');
   return answer;
 }
 
+/** At the end too the runtime gives the buffer back, though the types do not say so. */
+type Piece = { value?: Uint8Array | undefined; done: boolean };
+
+/** What had come of a stream before anything went down. */
+interface Opening {
+  bytes: Uint8Array;
+  /** When the first of them came. */
+  firstByte: number;
+  /** Whether the stream has ended behind them. */
+  isAll: boolean;
+  /** Where more comes from, with the read that already waits for it; undefined if nothing more can come. */
+  rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
+}
+
+/** Reads as long as there is something to read at once, so that a first event never waits for a second one. */
+async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader, watchdog: Watchdog): Promise<Opening> {
+  const reader = body.getReader({ mode: 'byob' });
+  const opening: Opening = { bytes: NOTHING, firstByte: Date.now(), isAll: false, rest: { body, reader } };
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for (;;) {
+      const next: Promise<Piece> = reader.read(new Uint8Array(takeBuffer()));
+      const last = pieces.at(-1);
+      const piece = last ? await within(next, isEnd(last) ? MOMENT_MS : 0) : await next;
+      if (!piece) {
+        opening.rest = { body, reader, next };
+        break;
+      }
+      const { value, done } = piece;
+      if (value) pieces.push(value);
+      if (done) {
+        opening.rest = undefined;
+        opening.isAll = true;
+        break;
+      }
+      const now = Date.now();
+      if (length === 0) opening.firstByte = now;
+      watchdog.touch(now);
+      length += value?.length ?? 0;
+      if (length > PIECE_BYTES) break;
+    }
+  } catch {
+    // The break is told by what the usage reader has not seen: an end.
+    opening.rest = undefined;
+  }
+  opening.bytes = joined(...pieces);
+  for (const piece of pieces) keepBuffer(piece);
+  usage.push(opening.bytes, opening.isAll);
+  return opening;
+}
+
+/** Carries a stream down to its end, and says what remains to be said. */
+async function pour(
+  { bytes, firstByte, rest }: Opening,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  { signal, controller, watchdog }: Course,
+  requestId: string,
+  finish: Finish,
+): Promise<void> {
+  write(writable, bytes);
+  /** Whether the usage reader has seen all that came. */
+  let isRead = true;
+  try {
+    const following = await rest?.next;
+    if (following?.value) {
+      usage.push(following.value);
+      write(writable, following.value.slice());
+    }
+    if (rest && !following?.done) {
+      rest.reader.releaseLock();
+      const [down, copy] = rest.body.tee();
+      const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+        () => true,
+        () => false,
+      );
+      const reading = readCopy(copy, usage, pipe, watchdog);
+      isRead = await ((await pipe) ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
+    }
+  } catch {
+    // It broke behind an answer that was whole.
+  }
+  watchdog.stop();
+  let words = '';
+  try {
+    const report = usage.wholeReport;
+    if (report) {
+      words = comment(finish(report, 'complete', firstByte));
+    } else {
+      const completed = isRead && !usage.ended ? completion(usage.end) : undefined;
+      if (completed !== undefined) usage.complete(completed);
+      words = completed ?? '';
+      if (usage.ended) {
+        const { report } = usage;
+        const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
+        if (report.completed && usage.end.atBoundary) words += comment(remark);
+      } else if (signal.aborted || !isRead) {
+        controller.abort(callerLeft());
+        finish(usage.report, 'client_gone', firstByte);
+      } else {
+        const silent = controller.signal.aborted;
+        words += cutEnding(usage.end, errorEvent(cutError(silent), requestId));
+        finish(usage.report, silent ? 'silent' : 'cut', firstByte);
+      }
+    }
+  } finally {
+    writeLastWords(writable, words);
+  }
+}
+
 /**
  * Reads the copy of a stream to its end.
  *
- * @returns when the first byte came; it never rejects: a copy that breaks has ended where it broke
+ * @returns true in the end; it never rejects: a copy that breaks has ended where it broke
  */
 async function readCopy(
   copy: ReadableStream<Uint8Array>,
   usage: UsageReader,
   pipe: Promise<boolean>,
   watchdog: Watchdog,
-): Promise<{ firstByte: number | undefined }> {
-  // What ends before the first look came about now.
-  const begin = Date.now();
-  let firstByte: number | undefined;
+): Promise<boolean> {
   let end = 'open' as 'open' | 'whole' | 'broken';
   let wake: (() => void) | undefined;
   void pipe.then((whole) => {
@@ -200,41 +302,66 @@ async function readCopy(
       };
     });
   const reader = copy.getReader({ mode: 'byob' });
-  let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+  let buffer = takeBuffer();
   try {
     for (;;) {
       if (end === 'open') await pause();
       const view = new Uint8Array(buffer);
       // Behind a whole pipe nothing more will come but what lies here already: it is read in one.
       const isRest = end === 'whole';
-      const reading = isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view);
-      // At the end too the runtime gives the buffer back, though the types do not say so.
-      const { value, done }: { value?: Uint8Array | undefined; done: boolean } = await reading;
+      const { value, done }: Piece = await (isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view));
       const length = value?.length ?? 0;
-      const isLast = done || (isRest && length < PIECE_BYTES);
       if (value) buffer = value.buffer as ArrayBuffer;
       if (value && length > 0) {
-        const now = Date.now();
-        const isAll = isLast && firstByte === undefined;
-        firstByte ??= isRest ? begin : now;
-        watchdog.touch(now);
-        usage.push(value, isAll);
+        watchdog.touch();
+        usage.push(value);
       }
-      if (isLast) break;
+      if (done || (isRest && length < PIECE_BYTES)) break;
     }
-    if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
+    keepBuffer(new Uint8Array(buffer));
   } catch {
     // The break is told by what the reader has not seen: an end.
-  } finally {
-    watchdog.stop();
   }
-  return { firstByte };
+  return true;
+}
+
+function takeBuffer(): ArrayBuffer {
+  return spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+}
+
+function keepBuffer({ buffer }: Uint8Array): void {
+  if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer as ArrayBuffer);
+}
+
+/** @returns what a promise comes to, or undefined if that takes longer. */
+function within<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const waiting = setTimeout(resolve, milliseconds, undefined);
+    coming.then(
+      (value) => {
+        clearTimeout(waiting);
+        resolve(value);
+      },
+      (thrown) => {
+        clearTimeout(waiting);
+        reject(thrown);
+      },
+    );
+  });
+}
+
+/** Writes without waiting: to a caller that stopped reading it can take for ever. */
+function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
+  if (bytes.length === 0) return;
+  const writer = writable.getWriter();
+  writer.write(bytes).catch(ignoreGone);
+  writer.releaseLock();
 }
 
 /** Writes and closes without waiting: to a caller that stopped reading it can take for ever. */
 function writeLastWords(writable: WritableStream, words: string): void {
   const writer = writable.getWriter();
-  const written = words === '' ? undefined : writer.write(new TextEncoder().encode(words));
+  const written = words === '' ? undefined : writer.write(encoder.encode(words));
   Promise.all([written, writer.close()]).catch(ignoreGone);
 }
 
@@ -250,12 +377,10 @@ export async function readWhole(response: Response, idleMs: number, controller: 
   if (!response.body) return new Uint8Array(0);
   const watchdog = new Watchdog(controller, idleMs, idleMs, () => cutError(true));
   const pieces: Uint8Array[] = [];
-  let length = 0;
   try {
     for await (const piece of response.body) {
       watchdog.touch();
       pieces.push(piece);
-      length += piece.length;
     }
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : cutError(false, thrown);
@@ -264,7 +389,11 @@ export async function readWhole(response: Response, idleMs: number, controller: 
   }
   const [only] = pieces;
   if (only && pieces.length === 1) return only;
-  const whole = new Uint8Array(length);
+  return joined(...pieces);
+}
+
+function joined(...pieces: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
   let at = 0;
   for (const piece of pieces) {
     whole.set(piece, at);
@@ -322,7 +451,7 @@ function callerLeft(): ApiError {
   return new ApiError('api_error', 'The caller left before the answer ended.', { logged: 'client_gone' });
 }
 
-async function wait(milliseconds: number): Promise<undefined> {
+async function wait(milliseconds: number): Promise<false> {
   await scheduler.wait(milliseconds);
-  return undefined;
+  return false;
 }

@@ -4,7 +4,7 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { headersDown, headersUp, responseDown } from './headers.ts';
 import { late, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
-import { isEnd, type Report, reportOf, UsageReader } from './usage.ts';
+import { type Report, reportOf, UsageReader } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface RelayRequest {
@@ -48,6 +48,8 @@ const PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
+/** For what should not come at all. */
+const SMALL_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
 const LAZY_WAIT_MS = 25;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
@@ -178,41 +180,26 @@ interface Opening {
   rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
 }
 
-/** Reads as long as there is something to read at once, so that a first event never waits for a second one. */
 async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader, watchdog: Watchdog): Promise<Opening> {
   const reader = body.getReader({ mode: 'byob' });
-  const opening: Opening = { bytes: NOTHING, firstByte: Date.now(), isAll: false, rest: { body, reader } };
-  const pieces: Uint8Array[] = [];
-  let length = 0;
+  const opening: Opening = { bytes: NOTHING, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    for (;;) {
-      const next: Promise<Piece> = reader.read(new Uint8Array(takeBuffer()));
-      const last = pieces.at(-1);
-      const piece = last ? await within(next, isEnd(last) ? MOMENT_MS : 0) : await next;
-      if (!piece) {
-        opening.rest = { body, reader, next };
-        break;
-      }
-      const { value, done } = piece;
-      if (value) pieces.push(value);
-      if (done) {
-        opening.rest = undefined;
-        opening.isAll = true;
-        break;
-      }
-      const now = Date.now();
-      if (length === 0) opening.firstByte = now;
-      watchdog.touch(now);
-      length += value?.length ?? 0;
-      if (length > PIECE_BYTES) break;
-    }
+    const { value, done }: Piece = await reader.read(new Uint8Array(takeBuffer()));
+    opening.firstByte = Date.now();
+    watchdog.touch(opening.firstByte);
+    if (!value) return opening;
+    opening.bytes = value.slice();
+    keepBuffer(value);
+    if (!done) opening.rest = { body, reader };
+    usage.push(opening.bytes, true);
+    if (!opening.rest || !usage.wholeReport) return opening;
+    // Nothing follows what ends as the API ends an answer; an upstream that goes on all the same does so at once.
+    opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_BYTES)));
+    opening.isAll = (await within(opening.rest.next, MOMENT_MS))?.done === true;
   } catch {
     // The break is told by what the usage reader has not seen: an end.
     opening.rest = undefined;
   }
-  opening.bytes = joined(...pieces);
-  for (const piece of pieces) keepBuffer(piece);
-  usage.push(opening.bytes, opening.isAll);
   return opening;
 }
 

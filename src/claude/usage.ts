@@ -50,11 +50,6 @@ const BACKSLASH = 92;
 /** Deltas that are not said by the model: a signature, and the citations of a source that the prompt paid for. */
 const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
-/** @returns whether a piece of a stream ends as the API ends an answer. */
-export function isEnd(piece: Uint8Array): boolean {
-  return startsWith(piece, piece.length - MESSAGE_STOP.length, piece.length, MESSAGE_STOP);
-}
-
 /**
  * Reads what a stream of the Messages API costs from a copy of its bytes, split anywhere.
  *

@@ -9,6 +9,8 @@ export default defineConfig({
     projects: [
       {
         plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' } })],
+        // As `npm start` passes it, in place of wrangler.toml's.
+        define: { SLUICE_SIMULATOR: 'true' },
         // Properties take as long as the machine needs; a test that hangs ends all the same.
         test: {
           name: 'workerd',

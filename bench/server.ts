@@ -56,8 +56,8 @@ export async function buildWorker(worker: Contender['worker'], outdir: string): 
   const main = whole ? (config.main ?? '') : fileURLToPath(worker.file);
   // Without a configuration of its own, a file would be given wrangler.toml's objects, which it does not export.
   const ownConfig = join(outdir, 'bench.wrangler.json');
-  const { compatibility_date, compatibility_flags, minify, keep_names } = config;
-  const own = { name: 'bench', main, compatibility_date, compatibility_flags, minify, keep_names };
+  const { compatibility_date, compatibility_flags, minify, keep_names, define } = config;
+  const own = { name: 'bench', main, compatibility_date, compatibility_flags, minify, keep_names, define };
   await writeFile(ownConfig, JSON.stringify(own));
   const configPath = configured ? join(root, 'wrangler.toml') : ownConfig;
   const deploy = ['deploy', main, '--dry-run', '--outdir', outdir, '--config', configPath];

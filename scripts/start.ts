@@ -45,7 +45,7 @@ const server = spawn(
     ...['--inspector-port', String(inspectorPort)],
     ...(values.port === undefined ? ['--port', String(port)] : []),
     ...args,
-    ...['--var', 'MODE:development'],
+    ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
   ],
   {
     stdio: ['ignore', 'inherit', 'inherit'], // Asked for offline, the placeholder for `request.cf` costs two stack traces.

@@ -13,12 +13,18 @@ export interface Upstream {
   simulated: boolean;
 }
 
+/**
+ * Whether the simulator is part of this bundle. wrangler.toml says that it is not: what is deployed does not even have
+ * it. Where no bundler says anything, it is.
+ */
+declare const SLUICE_SIMULATOR: boolean | undefined;
+
 const upstreams = new WeakMap<Settings, Upstream>();
 
 /**
  * @param fetchUpstream what takes the place of `fetch`; the simulator ignores it
  * @returns the deployment's upstream, the same for each request of an isolate
- * @throws ApiError 500 for the operator when there is no key outside development
+ * @throws ApiError 500 for the operator when there is no key outside development, or no simulator in the bundle
  */
 export function upstreamOf(settings: Settings, fetchUpstream: Fetch = fetch): Upstream {
   const known = upstreams.get(settings);
@@ -31,7 +37,11 @@ export function upstreamOf(settings: Settings, fetchUpstream: Fetch = fetch): Up
 function chooseUpstream(settings: Settings, fetchUpstream: Fetch): Upstream {
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
-  if (simulated) return simulatorUpstream(settings);
+  if (simulated) {
+    // Written out, since the bundler drops only what it sees at this place to be dead.
+    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
+    throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+  }
   if (apiKey === undefined) {
     throw misconfigured(
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',

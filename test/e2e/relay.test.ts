@@ -368,8 +368,23 @@ test('the simulator breaks and falls silent as an upstream does, and the same co
   }
 });
 
+test('a Worker as it is deployed has no simulator to answer with, even in development mode', async () => {
+  const deployed = await startEdge(inject('deployed').code, { MODE: 'development', UPSTREAM: 'simulator' });
+  try {
+    const response = await fetch(`${deployed.url}/messages`, { method: 'POST', headers: json, body });
+    expect(response.headers.get('sluice-upstream')).toBeNull();
+    expect(await response.text()).toContain('This bundle has no simulator.');
+    expect(response.status).toBe(500);
+  } finally {
+    await deployed.stop();
+  }
+});
+
 test('outside development a request without a credential is refused, and nothing goes up', async () => {
-  const deployed = await startEdge(inject('worker'), { ANTHROPIC_API_KEY: KEY, ANTHROPIC_BASE_URL: upstream.url });
+  const deployed = await startEdge(inject('deployed').code, {
+    ANTHROPIC_API_KEY: KEY,
+    ANTHROPIC_BASE_URL: upstream.url,
+  });
   try {
     for (const path of ['/messages', '/v1/messages', '/count-tokens', '/v1/messages/count_tokens']) {
       const response = await fetch(deployed.url + path, { method: 'POST', headers: json, body });

@@ -1,14 +1,17 @@
 import type { TestProject } from 'vitest/node';
-import { buildWorker } from './edge.ts';
+import { type Bundle, buildWorker } from './edge.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The code of the built Worker. */
+    /** The code of the built Worker, with the simulator in it. */
     worker: string;
+    /** The Worker as it is deployed. */
+    deployed: Bundle;
   }
 }
 
-/** Builds the Worker once for all tests that run it in a process of its own. */
+/** Builds the Workers once for all tests that run them in processes of their own. */
 export default async function setup(project: TestProject): Promise<void> {
-  project.provide('worker', await buildWorker());
+  project.provide('worker', (await buildWorker(['--define', 'SLUICE_SIMULATOR:true'])).code);
+  project.provide('deployed', await buildWorker());
 }

@@ -8,6 +8,7 @@ import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js');
 const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
 
 /** The built Worker in workerd, as it would be deployed, and what it logged. */
@@ -19,20 +20,38 @@ export interface Edge {
   kill(): Promise<void>;
 }
 
+/** Of esbuild's account of a build: how much of each file is in each output. */
+interface Metafile {
+  outputs: Record<string, { inputs: Record<string, { bytesInOutput: number }> }>;
+}
+
+/** What `wrangler deploy` uploads. */
+export interface Bundle {
+  /** Of its only module. */
+  code: string;
+  /** The source files of which something is in it. */
+  files: string[];
+}
+
 /**
  * Builds the Worker as `wrangler deploy` does.
  *
- * @returns the code of its only module
+ * @param args what else wrangler is told
  */
-export async function buildWorker(): Promise<string> {
+export async function buildWorker(args: string[] = []): Promise<Bundle> {
   const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
   try {
     await promisify(execFile)(
       process.execPath,
-      [join(root, 'node_modules/wrangler/bin/wrangler.js'), 'deploy', '--dry-run', '--outdir', outdir],
+      [wrangler, 'deploy', '--dry-run', '--metafile', '--outdir', outdir, ...args],
       { cwd: root, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
     );
-    return await readFile(join(outdir, 'index.js'), 'utf8');
+    const meta = JSON.parse(await readFile(join(outdir, 'bundle-meta.json'), 'utf8')) as Metafile;
+    const parts = Object.values(meta.outputs).flatMap(({ inputs }) => Object.entries(inputs));
+    return {
+      code: await readFile(join(outdir, 'index.js'), 'utf8'),
+      files: parts.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) => file),
+    };
   } finally {
     await rm(outdir, { recursive: true, force: true });
   }

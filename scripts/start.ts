@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
 import { parseSettings } from '../src/settings.ts';
+import { build } from './build.ts';
 import { addDevVar, readDevVars } from './dev-vars.ts';
 
 const DEFAULT_PORT = 8787;
@@ -35,6 +36,7 @@ if (!(await isFree(port))) {
   stop(`Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`);
 }
 
+await build();
 const inspectorPort = await freePort();
 const server = spawn(
   process.execPath,

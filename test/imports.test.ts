@@ -72,10 +72,12 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   if (room === used) return undefined;
   if (room === 'sse') return 'sse imports nothing';
   if (room === 'simulator') return local ? 'the simulator imports nothing of the rest' : undefined;
+  if (used === 'reference') return 'the Worker does not have the reference in it';
   if (!local) return to.startsWith('..') || to.startsWith('test') ? 'src stands alone' : undefined;
   if (typeOnly) return undefined;
   if (room === 'client') return 'the client imports types only';
   if (EVERYWHERE.has(used) || ALSO[room]?.includes(used)) return undefined;
+  if (room === 'reference') return used === 'schemas' ? undefined : 'the reference tells of schemas';
   if (EVERYWHERE.has(room)) {
     // The settings are parsed into what the rooms below work with.
     return ['claude', 'schemas'].includes(used) && room === 'settings'
@@ -113,6 +115,9 @@ test('the rule refuses what it should', () => {
   expect(wrong('src/client/index.ts', 'src/app.ts', true)).toBe(false);
   expect(wrong('src/client/index.ts', 'src/errors.ts')).toBe(true);
   expect(wrong('src/errors.ts', 'src/claude/models.ts')).toBe(true);
+  expect(wrong('src/reference/usage.ts', 'src/schemas/usage.ts')).toBe(false);
+  expect(wrong('src/reference/usage.ts', 'src/routes/usage.ts')).toBe(true);
+  expect(wrong('src/routes/usage.ts', 'src/reference/usage.ts')).toBe(true);
   const source =
     "import { type A, type B } from './b.ts';\nimport C, { type D } from '../c.ts';\nexport * from './d.ts';\n";
   expect(importsOf('src/x/a.ts', `${source}const e = await import('./e.ts');\nimport 'f';\n`)).toEqual([

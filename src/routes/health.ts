@@ -2,11 +2,13 @@ import { Hono } from 'hono';
 import type { Fetch } from '../claude/upstream.ts';
 import { upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
+import type { HealthAnswer } from '../schemas/health.ts';
 
 /** Liveness: the settings hold, and which upstream answers. */
 export function healthRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().get('/health', (c) => {
     const { simulated } = upstreamOf(c.get('settings'), fetchUpstream);
-    return c.json({ status: 'ok', upstream: simulated ? 'simulator' : 'anthropic' });
+    const answer: HealthAnswer = { status: 'ok', upstream: simulated ? 'simulator' : 'anthropic' };
+    return c.json(answer);
   });
 }

@@ -1,5 +1,4 @@
 import { type Context, Hono } from 'hono';
-import * as z from 'zod';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { refuseRevoked } from '../auth/revocation.ts';
 import { countTokens } from '../claude/count.ts';
@@ -15,6 +14,7 @@ import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
+import { daysQuery } from '../schemas/usage.ts';
 import { isVersionedName, NAME_RULE, parseRef } from '../schemas/versions.ts';
 import { hashOf, usersOf } from '../store/versions.ts';
 import {
@@ -32,11 +32,6 @@ import {
 /** Accounts whose ledgers are asked at the same time. */
 const AT_ONCE = 20;
 
-const statsQuery = z.object({
-  from: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
-  to: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
-});
-
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
@@ -52,8 +47,8 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
       return c.json(history);
     })
     .get('/prefixes/:name/stats', refuseRevoked, requireScope('messages'), async (c) => c.json(await stats(c)))
-    .get('/prefixes/:ref', refuseRevoked, requireScope('messages'), async (c) => {
-      const ref = c.req.param('ref');
+    .get('/prefixes/:name', refuseRevoked, requireScope('messages'), async (c) => {
+      const ref = c.req.param('name');
       const asked = parseRef(ref);
       const named = asked && asked.hash === undefined ? await findName(c, PREFIX, asked.name) : undefined;
       const hash = asked?.hash ?? named?.row.hash;
@@ -163,7 +158,7 @@ async function told(
 }
 
 async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
-  const { from, to } = check(statsQuery, c.req.query());
+  const { from, to } = check(daysQuery, c.req.query());
   const name = c.req.param('name') ?? '';
   const { account } = c.get('identity');
   for (const owner of ownersSeen(c)) {

@@ -1,5 +1,5 @@
 import { type Context, Hono } from 'hono';
-import * as z from 'zod';
+import type * as z from 'zod';
 import { hasScope } from '../auth/authenticate.ts';
 import { refuseRevoked } from '../auth/revocation.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
@@ -7,19 +7,12 @@ import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
-import { type UsageReport, usageGroupSchema } from '../schemas/usage.ts';
+import { type UsageReport, usageQuery } from '../schemas/usage.ts';
 import { names } from '../store/accounts.ts';
 import { accountOf, ownOrAny } from './accounts.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
 const AT_ONCE = 20;
-
-const usageQuery = z.object({
-  from: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
-  to: z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' }).optional(),
-  group_by: usageGroupSchema.default('day'),
-  account: z.string().optional(),
-});
 
 /** What was spent: one's own; an admin's is that of any account, or the sum of all. */
 export function usageRoutes() {

@@ -107,6 +107,22 @@ export const conversationReport = conversationRow.extend({
   usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
 });
 
+/** A message in the history of a conversation. */
+export const messageRow = z.object({
+  type: z.literal('message'),
+  id: z.string(),
+  role: z.enum(['user', 'assistant', 'system']),
+  content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
+  usage: z.looseObject({}).nullable().describe('As the upstream reported it, on the last message of an answer.'),
+  cost_usd: z.number().nullable().describe('US dollars, at most nine decimals.'),
+  created_at: z.iso.datetime(),
+  status: z
+    .enum(['complete', 'stopped', 'interrupted', 'refused'])
+    .describe('How its turn has ended; what was refused is not sent again.'),
+});
+
+export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
+
 export type ConversationRow = z.output<typeof conversationRow>;
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

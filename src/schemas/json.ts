@@ -53,7 +53,7 @@ export async function readBytes(request: Request, limitBytes: number): Promise<U
     return new Uint8Array(await request.arrayBuffer());
   }
   if (!request.body) return new Uint8Array(0);
-  const pieces: Uint8Array[] = [];
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   for await (const piece of request.body) {
     length += piece.length;

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 
-const message = z.looseObject(
+/** A message of a request, as far as this edge judges it. */
+export const messageParam = z.looseObject(
   {
     role: z.string({ error: fieldError('Input should be a valid string') }),
     content: z.union([z.string(), z.array(z.unknown())], {
@@ -11,7 +12,7 @@ const message = z.looseObject(
   { error: 'Input should be an object with role and content' },
 );
 
-type Message = z.output<typeof message>;
+type Message = z.output<typeof messageParam>;
 
 /** A list of millions with a fault in each must not make millions of faults: the first one is told. */
 const messages = z
@@ -19,7 +20,7 @@ const messages = z
   .min(1, 'at least one message is required')
   .superRefine((list, context) => {
     for (const [index, item] of list.entries()) {
-      const [issue] = message.safeParse(item).error?.issues ?? [];
+      const [issue] = messageParam.safeParse(item).error?.issues ?? [];
       if (issue === undefined) continue;
       context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
       return;

@@ -2,15 +2,16 @@ import * as z from 'zod';
 import { invalidRequest } from '../errors.ts';
 import { check } from './json.ts';
 
-const pageSchema = z.object({
+/** The query of a list. */
+export const pageSchema = z.object({
   limit: z.coerce
     .number({ error: 'Input should be a valid integer' })
     .int('Input should be a valid integer')
     .min(1, 'Input should be greater than or equal to 1')
     .max(1_000, 'Input should be less than or equal to 1000')
     .default(20),
-  after_id: z.string().min(1).optional(),
-  before_id: z.string().min(1).optional(),
+  after_id: z.string().min(1).optional().describe('The page that follows this row.'),
+  before_id: z.string().min(1).optional().describe('The page that ends before this row.'),
 });
 
 /** Which page of a list is asked for, as Anthropic's lists page. */
@@ -27,6 +28,16 @@ export function readPage(query: Record<string, string>): PageQuery {
     throw invalidRequest('Send after_id or before_id, not both.');
   }
   return page;
+}
+
+/** @returns the schema of a page of rows. */
+export function listSchema<T extends z.ZodType>(row: T) {
+  return z.object({
+    data: z.array(row),
+    has_more: z.boolean(),
+    first_id: z.string().nullable(),
+    last_id: z.string().nullable(),
+  });
 }
 
 /** @returns a list as Anthropic's API shapes it. */

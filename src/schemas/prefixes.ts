@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
-import { refSchema } from './versions.ts';
+import { nameRow, refSchema } from './versions.ts';
 
 /** The largest version, as it is stored. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
@@ -62,6 +62,17 @@ export const prefixAnswer = z.object({
     .nullable(),
   pays_from_requests: z.int().nullable().describe('Requests within one lifetime from which caching is cheaper.'),
 });
+
+/** A version as it is stored. */
+export const prefixContent = z.object({
+  type: z.literal('prefix'),
+  name: z.string(),
+  version: z.string().describe('name@version: for ever the same.'),
+  owner: nameRow.shape.owner,
+  ...prefixFields.shape,
+});
+
+export const prefixDeleted = z.object({ type: z.literal('prefix_deleted'), name: z.string() });
 
 /** A request that may leave to a prefix what that prefix gives. */
 export const prefixedRequest = messagesRequest.extend({

@@ -29,6 +29,9 @@ const spendSchema = z.object({
   resets_at: time,
 });
 
+/** An account in the list of them. */
+export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
+
 /** Where an account stands in every window and bucket. */
 export const standingSchema = z.object({
   limits: limitsSchema.describe('The limits in force: the account’s own over the deployment’s.'),
@@ -41,6 +44,15 @@ export const standingSchema = z.object({
   output_tokens: meterSchema.nullable(),
   count_requests: meterSchema.nullable(),
   running_requests: z.int(),
+});
+
+/** An account by itself. */
+export const accountAnswer = accountRow.extend(standingSchema.shape);
+
+/** How far an erasure has come; it goes on by itself. */
+export const erasureAnswer = accountRow.extend({
+  done: z.boolean(),
+  remaining: z.int().describe('Rows and conversations that are still to be erased.'),
 });
 
 /** One request in an account's ledger. */
@@ -75,6 +87,19 @@ export const ledgerRowSchema = z.object({
 
 export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix']);
 
+const day = z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' });
+
+/** Which days are asked for: from the first, before the second. */
+export const daysQuery = z.object({
+  from: day.optional().describe('The first day, YYYY-MM-DD (UTC).'),
+  to: day.optional().describe('The day after the last.'),
+});
+
+/** The query of an admin who asks for another account's. */
+export const accountQuery = z.object({ account: z.string().optional().describe('An admin’s may be any account.') });
+
+export const usageQuery = daysQuery.extend({ group_by: usageGroupSchema.default('day'), ...accountQuery.shape });
+
 const usageTotalSchema = z.object({ requests: z.int(), cost_usd: usd, usage: tokenCountsSchema });
 
 /** What was spent between two days, the second exclusive. */
@@ -95,6 +120,12 @@ export const tokenRowSchema = z.object({
   first_seen_at: time.nullable(),
   expires_at: time.nullable(),
   revoked_at: time.nullable(),
+});
+
+/** What was revoked: one token, or all of an account. */
+export const revokedAnswer = z.object({
+  account: z.string(),
+  revoked: z.string().describe('The jti, or `all`: everything that was issued until now.'),
 });
 
 export type TokenCountsReport = z.output<typeof tokenCountsSchema>;

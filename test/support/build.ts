@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node';
+import { build } from '../../scripts/build.ts';
 import { type Bundle, buildWorker } from './edge.ts';
 
 declare module 'vitest' {
@@ -12,6 +13,7 @@ declare module 'vitest' {
 
 /** Builds the Workers once for all tests that run them in processes of their own. */
 export default async function setup(project: TestProject): Promise<void> {
+  await build();
   project.provide('worker', (await buildWorker(['--define', 'SLUICE_SIMULATOR:true'])).code);
   project.provide('deployed', await buildWorker());
 }

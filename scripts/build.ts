@@ -1,0 +1,71 @@
+/** Makes what Workers' assets serve, in `build/`: the reference, and the page. Run by start, test and deploy. */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import scalar from '@scalar/fastify-api-reference';
+import { createReference } from '../src/reference/document.ts';
+
+const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
+const BUILT = fileURLToPath(new URL('../build', import.meta.url));
+/** Beside `build/`, all of which is served. */
+const UNFINISHED = fileURLToPath(new URL('../.wrangler/build', import.meta.url));
+
+/** Brings `build/` up to date; what has not changed is left alone, so that several may build at the same time. */
+export async function build(): Promise<void> {
+  const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
+  const files: Record<string, string> = {
+    _headers: await source('_headers'),
+    'docs.html': await source('reference/docs.html'),
+    'docs/docs.js': await source('reference/docs.js'),
+    'docs/scalar.js': await readScalar(),
+    'openapi.json': JSON.stringify(createReference()),
+  };
+  for (const [path, text] of Object.entries(files)) await put(join(BUILT, path), text);
+  const entries = await readdir(BUILT, { recursive: true, withFileTypes: true });
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile() && !Object.hasOwn(files, relative(BUILT, path))) await rm(path, { force: true });
+  }
+}
+
+/** Replaces a file at once: a server that reads it never sees half of it. */
+async function put(path: string, text: string): Promise<void> {
+  // What cannot be read is written, and says then what is wrong with it.
+  const there = await readFile(path, 'utf8').catch(() => undefined);
+  if (there === text) return;
+  await mkdir(dirname(path), { recursive: true });
+  await mkdir(UNFINISHED, { recursive: true });
+  const unfinished = join(UNFINISHED, `${process.pid}-${basename(path)}`);
+  await writeFile(unfinished, text);
+  await rename(unfinished, path);
+}
+
+/** A route as the plugin gives it to Fastify. */
+interface PluginRoute {
+  url: string;
+  handler(request: unknown, reply: PluginReply): void;
+}
+
+interface PluginReply {
+  header(name: string, value: string): PluginReply;
+  send(body: string): void;
+}
+
+/**
+ * Scalar in one file. The package that has only this file, and not 280 MB of what it was made from, is its plugin for
+ * Fastify, which serves it: asked by a stand-in for Fastify, it hands it over.
+ */
+async function readScalar(): Promise<string> {
+  const routes: PluginRoute[] = [];
+  const fastify = { route: (route: PluginRoute) => routes.push(route), hasPlugin: () => false };
+  const register = scalar as unknown as (app: typeof fastify, options: object, done: () => void) => void;
+  await new Promise<void>((done) => register(fastify, { configuration: { url: '/openapi.json' } }, done));
+  const route = routes.find(({ url }) => url.endsWith('.js'));
+  return await new Promise((resolve, reject) => {
+    const reply: PluginReply = { header: () => reply, send: resolve };
+    if (route) route.handler({}, reply);
+    else reject(new Error('@scalar/fastify-api-reference serves no script any more'));
+  });
+}
+
+if (import.meta.main) await build();

@@ -1,0 +1,144 @@
+import * as z from 'zod';
+import { namedConversation } from '../schemas/conversations.ts';
+import { messageParam, messagesRequest } from '../schemas/messages.ts';
+import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
+import type { Content, Resource } from './route.ts';
+
+export const messageList = z
+  .array(messageParam)
+  .min(1)
+  .describe('The messages, or what is new of them in a conversation.');
+
+/** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
+const body = prefixedRequest
+  .extend({
+    model: messagesRequest.shape.model
+      .optional()
+      .describe('A model’s id, or an alias of this deployment. A conversation or a prefix may give it.'),
+    max_tokens: messagesRequest.shape.max_tokens
+      .optional()
+      .describe('At most so many output tokens. A conversation or a prefix may give it.'),
+    messages: messageList,
+    stream: messagesRequest.shape.stream.describe('On `/messages` true by default, on `/v1/messages` false.'),
+    conversation: namedConversation.shape.conversation
+      .optional()
+      .describe('The conversation that this is a turn of; also as the header `sluice-conversation`.'),
+    prefix: namedPrefix.shape.prefix
+      .optional()
+      .describe(
+        'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
+      ),
+  })
+  .describe('A Messages request. Every other field of Anthropic’s API goes up as it came.')
+  .meta({ id: 'MessagesRequest' });
+
+const message = z
+  .looseObject({
+    id: z.string(),
+    type: z.literal('message'),
+    role: z.literal('assistant'),
+    model: z.string(),
+    content: z.array(z.looseObject({ type: z.string() })),
+    stop_reason: z.string().nullable(),
+    stop_sequence: z.string().nullable(),
+    usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+  })
+  .describe('A message, as Anthropic’s API has it.')
+  .meta({ id: 'Message' });
+
+const ask = {
+  model: 'claude-haiku-5-5',
+  max_tokens: 200,
+  messages: [{ role: 'user', content: 'Hello, who are you?' }],
+};
+
+const events = `event: message_start
+data: {"type":"message_start","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","model":"claude-haiku-5-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":13,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"I am Claude."}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":5}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+: sluice-cost-usd=0.0000038
+
+`;
+
+const headers = [
+  'sluice-cost-usd',
+  'sluice-max-tokens',
+  'sluice-turn',
+  'sluice-model-retires',
+  'sluice-upstream',
+  'anthropic-ratelimit-requests-remaining',
+] as const;
+
+export const eventStream: Content = {
+  type: 'text/event-stream',
+  schema: z.string().meta({ id: 'EventStream', description: 'Server-sent events, as Anthropic’s API has them.' }),
+  example: events,
+};
+
+const whole: Content = {
+  schema: message,
+  example: {
+    id: 'msg_01XFDUDYJgAACzvnptvVoYEL',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-haiku-5-5',
+    content: [{ type: 'text', text: 'I am Claude.' }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 13, output_tokens: 5 },
+  },
+};
+
+const requestHeaders = z.object({
+  'idempotency-key': z
+    .string()
+    .max(256)
+    .optional()
+    .describe('With a conversation: sent again, the request attaches to the turn that it began.'),
+  'anthropic-version': z.string().optional().describe('Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.string().optional().describe('Goes up as it came.'),
+});
+
+const answer = {
+  description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
+  headers,
+};
+
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
+
+export const messages: Resource = {
+  tag: 'Messages',
+  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  routes: {
+    'POST /messages': {
+      ...route,
+      operation: 'streamMessage',
+      summary: 'Stream a message',
+      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      body: { schema: body, example: ask },
+      answers: { 200: { ...answer, content: [eventStream, whole] } },
+    },
+    'POST /v1/messages': {
+      ...route,
+      operation: 'createMessage',
+      summary: 'Create a message',
+      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      body: { schema: body, example: ask },
+      answers: { 200: { ...answer, content: [whole, eventStream] } },
+    },
+  },
+};

@@ -113,7 +113,10 @@ export const messageRow = z.object({
   id: z.string(),
   role: z.enum(['user', 'assistant', 'system']),
   content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
-  usage: z.looseObject({}).nullable().describe('As the upstream reported it, on the last message of an answer.'),
+  usage: z
+    .looseObject({ input_tokens: z.int(), output_tokens: z.int() })
+    .nullable()
+    .describe('As the upstream reported it, on the last message of an answer.'),
   cost_usd: z.number().nullable().describe('US dollars, at most nine decimals.'),
   created_at: z.iso.datetime(),
   status: z

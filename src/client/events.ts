@@ -1,0 +1,46 @@
+/** An event as its lines say it. */
+export interface ServerSentEvent {
+  id: string | undefined;
+  event: string;
+  data: string;
+}
+
+/**
+ * Reads an event stream that is cut into pieces anywhere, in linear time; lines end as they do at this edge and at the
+ * API, by LF or CRLF.
+ *
+ * @returns what takes the next piece
+ */
+export function readEvents(
+  onEvent: (event: ServerSentEvent) => void,
+  onComment: (comment: string) => void,
+): (piece: Uint8Array) => void {
+  const decoder = new TextDecoder();
+  // Joined only when a line ends, so that a long one is not copied again for each of its pieces.
+  let parts: string[] = [];
+  let id: string | undefined;
+  let event = '';
+  let data: string[] = [];
+  const takeLine = (line: string) => {
+    if (line === '') {
+      if (data.length > 0) onEvent({ id, event, data: data.join('\n') });
+      id = undefined;
+      event = '';
+      data = [];
+      return;
+    }
+    const [, field, value = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
+    if (field === '') onComment(value);
+    else if (field === 'data') data.push(value);
+    else if (field === 'event') event = value;
+    else if (field === 'id') id = value;
+  };
+  return (piece) => {
+    const text = decoder.decode(piece, { stream: true });
+    parts.push(text);
+    if (!text.includes('\n')) return;
+    const lines = parts.join('').split('\n');
+    parts = [lines.pop() ?? ''];
+    for (const line of lines) takeLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+  };
+}

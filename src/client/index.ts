@@ -1,0 +1,8 @@
+/** `sluice/client`: a client for browsers, Node, Deno, Bun and Workers. */
+export { type Client, createClient } from './client.ts';
+export type { Conversations } from './conversations.ts';
+export { SluiceError, type SluiceErrorType } from './errors.ts';
+export type * from './requests.ts';
+export type { Run, RunnableTool, RunRequest, Step } from './run.ts';
+export type { MessageStream, StreamOptions } from './stream.ts';
+export type { Call, ClientOptions, Patience } from './transport.ts';

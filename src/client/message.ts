@@ -1,0 +1,59 @@
+import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
+import { parse } from './errors.ts';
+
+type Fields = Record<string, unknown>;
+
+/** Builds a message from its events: what is of a kind that is not known is kept as it came. */
+export class MessageBuilder {
+  #message: Message | undefined;
+  readonly #inputs = new Map<number, string>();
+
+  /** The message as far as it has come. */
+  get message(): Message | undefined {
+    return this.#message;
+  }
+
+  take(event: RawMessageStreamEvent): void {
+    if (event.type === 'message_start') {
+      this.#message = { ...event.message, content: [...event.message.content] };
+      return;
+    }
+    const message = this.#message;
+    if (!message) return;
+    switch (event.type) {
+      case 'content_block_start':
+        message.content[event.index] = { ...event.content_block };
+        break;
+      case 'content_block_delta':
+        this.#grow(event.index, message.content[event.index], event.delta as unknown as Fields);
+        break;
+      case 'content_block_stop': {
+        const input = parse<object>(this.#inputs.get(event.index) ?? '');
+        if (input) Object.assign(message.content[event.index] ?? {}, { input });
+        break;
+      }
+      case 'message_delta': {
+        // What is null or absent here was told at the start.
+        const told = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
+        Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(told) } });
+      }
+    }
+  }
+
+  #grow(index: number, block: object | undefined, { type, ...delta }: Fields): void {
+    if (!block) return;
+    const fields = block as Fields;
+    for (const [name, added] of Object.entries(delta)) {
+      const before = fields[name];
+      if (type === 'input_json_delta') this.#inputs.set(index, (this.#inputs.get(index) ?? '') + added);
+      else if (type === 'citations_delta') fields.citations = [...((fields.citations as unknown[]) ?? []), added];
+      else if (type !== 'signature_delta' && typeof before === 'string') fields[name] = before + added;
+      else fields[name] = added;
+    }
+  }
+}
+
+/** @returns what a message says, without anything else that it does. */
+export function textOf(message: Pick<Message, 'content'>): string {
+  return message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+}

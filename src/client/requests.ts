@@ -1,0 +1,80 @@
+/** What is asked for and answered, as the server's schemas and the API's types say it. */
+import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
+import type * as z from 'zod';
+import type {
+  ConversationPatch,
+  ConversationRow,
+  conversationReport,
+  createConversation,
+  forkRequest,
+  messageRow,
+} from '../schemas/conversations.ts';
+import type { CountAnswer } from '../schemas/counts.ts';
+import type { listOf } from '../schemas/page.ts';
+import type { PrefixAnswer, PrefixStats, putPrefix } from '../schemas/prefixes.ts';
+import type { LedgerRow, UsageReport, usageGroupSchema } from '../schemas/usage.ts';
+import type { NamedRow, VersionRow } from '../schemas/versions.ts';
+
+export type {
+  ConversationPatch,
+  ConversationRow,
+  CountAnswer,
+  LedgerRow,
+  NamedRow,
+  PrefixAnswer,
+  PrefixStats,
+  UsageReport,
+  VersionRow,
+};
+
+/** The fields with which Sluice extends the Messages API. */
+interface Extension {
+  /** The conversation that keeps the history; only what is new is sent. It begins with its first turn. */
+  conversation?: string;
+  /** `name` or `name@version`: what is put in front. */
+  prefix?: string;
+}
+
+/** A request to the Messages API; a conversation or a prefix may give the model and `max_tokens`. */
+export interface MessageRequest
+  extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream'>,
+    Partial<Pick<MessageCreateParamsBase, 'model' | 'max_tokens'>>,
+    Extension {}
+
+export interface CountRequest
+  extends Omit<MessageCountTokensParams, 'model'>,
+    Partial<Pick<MessageCountTokensParams, 'model'>>,
+    Pick<Extension, 'prefix'> {}
+
+/** Which page of a list; `after_id` and `before_id` are ids of rows of another page. */
+export interface PageRequest {
+  /** 1 to 1,000 (20). */
+  limit?: number;
+  after_id?: string;
+  before_id?: string;
+}
+
+export type Page<T> = ReturnType<typeof listOf<T>>;
+
+export type ConversationCreation = z.input<typeof createConversation>;
+export type ConversationFork = z.input<typeof forkRequest>;
+export type Conversation = z.output<typeof conversationReport>;
+export type ConversationMessage = z.output<typeof messageRow>;
+/** The lines of an export, without the one that says that it is complete. */
+export type ConversationLine = Conversation | ConversationMessage;
+
+export type PrefixPut = z.input<(typeof putPrefix)['fields']> | z.input<(typeof putPrefix)['pointer']>;
+export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
+  Pick<NamedRow, 'owner'> &
+  z.output<(typeof putPrefix)['fields']>;
+
+/** Days are `YYYY-MM-DD`, in UTC; `to` is exclusive. */
+export interface UsageRequest {
+  from?: string;
+  to?: string;
+  group_by?: z.output<typeof usageGroupSchema>;
+  /** Another account; an admin may ask. */
+  account?: string;
+}
+
+export type PrefixStatsRequest = Pick<UsageRequest, 'from' | 'to'>;

@@ -1,0 +1,150 @@
+import type {
+  Message,
+  MessageParam,
+  RawMessageStreamEvent,
+  Tool,
+  ToolResultBlockParam,
+  ToolUseBlock,
+} from '@anthropic-ai/sdk/resources/messages';
+import { SluiceError } from './errors.ts';
+import { Feed } from './feed.ts';
+import { textOf } from './message.ts';
+import type { MessageRequest } from './requests.ts';
+import type { MessageStream, StreamOptions } from './stream.ts';
+
+type Awaitable<T> = T | Promise<T>;
+
+/** A tool that runs where the client runs. */
+export interface RunnableTool extends Tool {
+  /**
+   * Does what the model asks for. What it throws is told to the model as the call's error, not to the caller.
+   *
+   * @param input as the model gives it: of the shape of `input_schema`, if the model keeps to it
+   */
+  run(input: unknown, call: ToolUseBlock): Awaitable<ToolResultBlockParam['content']>;
+}
+
+export interface RunRequest extends Omit<MessageRequest, 'tools'> {
+  tools: RunnableTool[];
+  /** Requests at the most (10); in the last one no tool may be called, so that a run ends with an answer. */
+  max_turns?: number;
+}
+
+/** One request of a run, and what its tools gave. */
+export interface Step {
+  message: Message;
+  results: ToolResultBlockParam[];
+  /** US dollars; undefined if the edge did not say. */
+  costUsd: number | undefined;
+  /** The turn's id, in a conversation. */
+  turn: string | undefined;
+}
+
+/** The events of all turns of a run, one after the other, while its tools run in between. */
+export class Run implements AsyncIterable<RawMessageStreamEvent> {
+  /** The turns that have ended. */
+  readonly steps: Step[] = [];
+  readonly #feed = new Feed<RawMessageStreamEvent>();
+  readonly #begin: (request: MessageRequest) => MessageStream;
+  #stream: MessageStream | undefined;
+  #over = false;
+
+  constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
+    this.#begin = begin;
+    const close = () => this.close();
+    if (options.signal?.aborted) close();
+    options.signal?.addEventListener('abort', close);
+    void this.#run(request)
+      .then(
+        () => this.#feed.end(),
+        (error: unknown) => this.#feed.end(error),
+      )
+      .finally(() => options.signal?.removeEventListener('abort', close));
+  }
+
+  /** What the turns that have ended cost together, in US dollars. */
+  get costUsd(): number {
+    return this.steps.reduce((sum, { costUsd = 0 }) => sum + Math.round(costUsd * 1e9), 0) / 1e9;
+  }
+
+  /** The events; leaving the loop before the end closes the run. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
+    try {
+      yield* this.#feed.read();
+    } finally {
+      if (!this.#feed.ended) this.close();
+    }
+  }
+
+  /** The pieces of text, as they come, of all turns. */
+  async *textDeltas(): AsyncGenerator<string, void, void> {
+    for await (const event of this) {
+      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
+    }
+  }
+
+  /** @returns the text of the last answer, at the end */
+  async text(): Promise<string> {
+    return textOf(await this.finalMessage());
+  }
+
+  /**
+   * @returns the last answer, at the end
+   * @throws SluiceError what the run broke with
+   */
+  async finalMessage(): Promise<Message> {
+    for await (const _ of this.#feed.read());
+    const last = this.steps.at(-1);
+    if (!last) throw new SluiceError('closed', 'The run was closed before its first answer had ended.');
+    return last.message;
+  }
+
+  /** Stops listening, and begins no further turn. */
+  close(): void {
+    this.#over = true;
+    this.#stream?.close();
+  }
+
+  /** Stops the turn that runs, and begins no further one. What its tools have given stands in the last step. */
+  async stop(): Promise<void> {
+    this.#over = true;
+    await this.#stream?.stop();
+  }
+
+  async #run({ tools, max_turns = 10, messages: given, ...rest }: RunRequest): Promise<void> {
+    const definitions = tools.map(({ run: _, ...definition }) => definition);
+    let messages = given;
+    for (let turn = 1; !this.#over; turn += 1) {
+      const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
+      const stream = this.#begin({ ...rest, ...last, tools: definitions, messages });
+      this.#stream = stream;
+      for await (const event of stream) this.#feed.push(event);
+      if (stream.message === undefined || stream.message.stop_reason === null) return;
+      const message = await stream.finalMessage();
+      const step: Step = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
+      this.steps.push(step);
+      const said: MessageParam = { role: 'assistant', content: message.content };
+      if (message.stop_reason === 'tool_use') {
+        const calls = message.content.filter((block) => block.type === 'tool_use');
+        step.results = await Promise.all(calls.map((call) => resultOf(tools, call)));
+      } else if (message.stop_reason !== 'pause_turn') return;
+      if (turn >= max_turns) return;
+      const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
+      // A conversation knows what was said; of a paused answer it is told that it shall go on.
+      if (rest.conversation === undefined) messages = [...messages, said, ...next];
+      else messages = next.length > 0 ? next : [said];
+    }
+  }
+}
+
+async function resultOf(tools: readonly RunnableTool[], call: ToolUseBlock): Promise<ToolResultBlockParam> {
+  const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
+  const tool = tools.find(({ name }) => name === call.name);
+  try {
+    if (!tool) throw new Error(`There is no tool ${call.name}.`);
+    const content = await tool.run(call.input, call);
+    return content === undefined ? result : { ...result, content };
+  } catch (thrown) {
+    return { ...result, content: thrown instanceof Error ? thrown.message : String(thrown), is_error: true };
+  }
+}

@@ -145,16 +145,20 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     const { conversation } = this;
     if (conversation === undefined || this.#feed.ended) return this.close();
     this.#stopping = true;
-    const stop = () =>
-      this.#transport.send(`/conversations/${encodeURIComponent(conversation)}/stop`, { method: 'POST' });
-    if (this.headers !== undefined) {
+    const stop = async () => {
+      const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
+      await this.#transport.send(path, { method: 'POST' }).catch((thrown: unknown) => {
+        // A first turn that has said nothing leaves no conversation.
+        if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
+      });
+    };
+    // Before the answer begins, the request may not have arrived yet: then this stops nothing, and is said again.
+    if (this.headers === undefined) {
+      await Promise.race([this.#opened, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
       await stop();
-      return;
+      if (!(await this.#opened) || this.#feed.ended) return;
     }
-    // The request may not have arrived yet: then this stops nothing, and is said again once the turn is there.
-    await Promise.race([this.#opened, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
-    await stop().catch(() => {});
-    if ((await this.#opened) && !this.#feed.ended) await stop();
+    await stop();
   }
 
   /** @returns what it failed with */

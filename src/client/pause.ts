@@ -1,5 +1,5 @@
 const FIRST_MS = 250;
-const MOST_MS = 15_000;
+const MOST_MS = 8_000;
 
 interface Page {
   addEventListener?(type: string, listener: () => void): void;

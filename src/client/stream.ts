@@ -22,11 +22,15 @@ export interface Beginning {
   body?: string;
 }
 
-/** What a turn cost is told behind its end; it is asked for so often, should that be lost. */
-const MOST_QUESTIONS = 2;
+/** What a turn cost is told behind its end: should that be lost, it is asked for so often, if the connection breaks, … */
+const MOST_QUESTIONS = 10;
+/** … and hardly at all if something on the way leaves it out. */
+const WITHOUT_PRICE = 5;
 /** A page that was hidden trusts a connection no more that was silent for longer than the edge ever is. */
 const SILENT_MS = 16_000;
 const SOON_MS = 300;
+/** An edge that answers is not waited for as long as one that cannot be reached. */
+const MOST_ATTEMPTS_REACHED = 2;
 /** What a proxy answers while the edge cannot be reached, and the edge while a conversation cannot. */
 const PASSING = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
 
@@ -61,7 +65,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   #toldAt = Date.now();
   #attempts = 0;
   #questions = 0;
-  /** The number of the last event. */
+  /** The last event: its turn, and its number. */
+  #turn: string | undefined;
   #number = 0;
   #complete = false;
   #stopping = false;
@@ -173,17 +178,18 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
         if (response.status === 204) return undefined;
         await this.#read(response);
       } catch (thrown) {
-        if (signal.aborted || this.#complete) return undefined;
+        if (signal.aborted) return undefined;
         error = thrown;
-        if (!isPassing(thrown)) return this.#isStopped() ? undefined : error;
+        if (!isPassing(thrown)) return this.#complete || this.#isStopped() ? undefined : error;
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
+      if (this.#complete) this.#questions += error === undefined ? WITHOUT_PRICE : 1;
       if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure?.error;
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
-      if (Date.now() - this.#toldAt > (this.turn === undefined ? beginMs : resumeMs)) return error;
+      if (Date.now() - this.#toldAt > (this.#turn === undefined ? beginMs : resumeMs)) return error;
       if (this.#attempts === 0) this.#options.onConnection?.('lost');
-      await pause(this.#attempts, wait, signal);
+      await pause(this.#complete ? 0 : this.#attempts, wait, signal);
       this.#attempts += 1;
     }
     return undefined;
@@ -193,7 +199,6 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   #isOver(): boolean {
     if (this.#closed.signal.aborted || this.#failure?.sure) return true;
     if (!this.#complete) return false;
-    this.#questions += 1;
     return this.conversation === undefined || this.costUsd !== undefined || this.#questions > MOST_QUESTIONS;
   }
 
@@ -212,7 +217,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     const { conversation, body } = this.#begin;
     const { signal } = connection;
     const send = () => {
-      if (this.turn === undefined && body !== undefined) {
+      // A header can be cut, and look whole: only an event tells for sure which turn this is.
+      if (this.#turn === undefined && body !== undefined) {
         const key = conversation === undefined ? {} : { 'idempotency-key': this.#key };
         const headers = { ...key, ...this.#options.headers };
         return this.#transport.send('/messages', { method: 'POST', body, headers, signal });
@@ -232,6 +238,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     this.headers ??= response.headers;
     this.turn ??= response.headers.get('sluice-turn') ?? undefined;
     this.#open(true);
+    this.#attempts = Math.min(this.#attempts, MOST_ATTEMPTS_REACHED);
     this.#options.onConnection?.('open');
     return response;
   }
@@ -295,6 +302,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (number !== undefined) {
       if (number <= this.#number) return;
       this.#number = number;
+      this.#turn = id?.slice(0, id.lastIndexOf('-'));
+      this.turn = this.#turn;
       this.#attempts = 0;
       this.#failure = undefined;
     }

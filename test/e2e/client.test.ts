@@ -1,0 +1,216 @@
+import { createServer, type Server } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { type Client, createClient } from '../../src/client/index.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { bundle } from '../support/bundle.ts';
+import { type CuttingProxy, startCuttingProxy } from '../support/cutting-proxy.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+
+const ANSWERS = 200;
+const MOST_BYTES = 8_000;
+/** A browser opens six connections to one origin. */
+const PROXIES = 4;
+const MODEL = 'claude-haiku-4-5';
+
+let upstream: FakeUpstream;
+let edge: Edge;
+let proxies: CuttingProxy[];
+/** How often the upstream was asked each question. */
+const asked = new Map<string, number>();
+
+beforeAll(async () => {
+  upstream = await startUpstream((request, response) => {
+    const { messages } = JSON.parse(request.body.toString()) as { messages: { content: string }[] };
+    const question = messages.at(-1)?.content ?? '';
+    asked.set(question, (asked.get(question) ?? 0) + 1);
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    void (async () => {
+      for (const event of answerTo(question)) {
+        response.write(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+        await sleep(3);
+      }
+      response.end();
+    })();
+  });
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    ANTHROPIC_API_KEY: 'test-key',
+    ANTHROPIC_BASE_URL: upstream.url,
+  });
+  const random = () => Math.floor(Math.random() * MOST_BYTES);
+  proxies = await Promise.all(Array.from({ length: PROXIES }, () => startCuttingProxy(edge.url, random)));
+});
+
+afterAll(async () => {
+  for (const proxy of proxies) proxy.stop();
+  await edge.stop();
+  await upstream.stop();
+});
+
+/** Thinking, text of all kinds of characters and a tool call: other ones for each question, the same each time. */
+function answerTo(question: string): { type: string }[] {
+  let state = [...question].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7);
+  const next = (most: number) => {
+    state = (state * 1_664_525 + 1_013_904_223) >>> 0;
+    return state % most;
+  };
+  const words = ['water ', 'flüsse ', '"quoted" ', '川 ', '🌊', '\n\n', 'data: ', 'event: x\n', '\\', 'and so on '];
+  const some = () => Array.from({ length: 1 + next(6) }, () => words[next(words.length)]).join('');
+  const usage = { input_tokens: 20, output_tokens: 1 };
+  const block = (index: number, content_block: object, deltas: object[]) => [
+    { type: 'content_block_start', index, content_block },
+    ...deltas.map((delta) => ({ type: 'content_block_delta', index, delta })),
+    { type: 'content_block_stop', index },
+  ];
+  const times = <T>(count: number, make: () => T) => Array.from({ length: count }, make);
+  const id = `msg_${question.replace(/\W/g, '')}`;
+  const json = JSON.stringify({ title: some(), text: times(8, some).join('') });
+  const parts = json.match(/.{1,20}/gsu) ?? [];
+  return [
+    {
+      type: 'message_start',
+      message: { id, type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: null, usage },
+    } as { type: string },
+    ...block(0, { type: 'thinking', thinking: '', signature: '' }, [
+      ...times(next(10), () => ({ type: 'thinking_delta', thinking: some() })),
+      { type: 'signature_delta', signature: 'c2lnbmVk' },
+    ]),
+    { type: 'ping' },
+    ...block(
+      1,
+      { type: 'text', text: '' },
+      times(10 + next(60), () => ({ type: 'text_delta', text: some() })),
+    ),
+    ...block(
+      2,
+      { type: 'tool_use', id: `toolu_${next(1e6)}`, name: 'save', input: {} },
+      parts.map((partial_json) => ({ type: 'input_json_delta', partial_json })),
+    ),
+    { type: 'message_delta', delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 90 } } as { type: string },
+    { type: 'message_stop' },
+  ];
+}
+
+interface Answered {
+  question: string;
+  events: unknown[];
+  text: string;
+  costUsd: number | undefined;
+  fault: string | undefined;
+}
+
+/** Asks many questions at once, each in a conversation of its own. It runs in a page, too: it is made of itself alone. */
+async function askAll(
+  clients: Client[],
+  { from, count, atOnce, model }: { from: string; count: number; atOnce: number; model: string },
+): Promise<Answered[]> {
+  const answers: Answered[] = [];
+  let at = 0;
+  const one = async () => {
+    while (at < count) {
+      const question = `${from}-${at}`;
+      const client = clients[at++ % clients.length];
+      const messages = [{ role: 'user' as const, content: question }];
+      const stream = client?.messages.stream({ conversation: question, model, max_tokens: 500, messages });
+      const events: unknown[] = [];
+      let text = '';
+      let fault: string | undefined;
+      try {
+        for await (const event of stream ?? []) events.push(event);
+        text = JSON.stringify(await stream?.finalMessage());
+      } catch (thrown) {
+        fault = String(thrown);
+      }
+      answers.push({ question, events, text, costUsd: stream?.costUsd, fault });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, one));
+  return answers;
+}
+
+function expectWhole(answers: Answered[]): void {
+  expect(answers).toHaveLength(ANSWERS);
+  for (const { question, events, text, costUsd, fault } of answers) {
+    expect(fault, question).toBeUndefined();
+    const whole = answerTo(question).filter(({ type }) => type !== 'ping');
+    expect(events, question).toEqual(whole);
+    const said = (kind: string) =>
+      whole.map((event) => (event as { delta?: Record<string, string> }).delta?.[kind] ?? '').join('');
+    expect(JSON.parse(text)).toMatchObject({
+      stop_reason: 'tool_use',
+      content: [
+        { type: 'thinking', thinking: said('thinking'), signature: 'c2lnbmVk' },
+        { type: 'text', text: said('text') },
+        { type: 'tool_use', input: JSON.parse(said('partial_json')) },
+      ],
+    });
+    expect(costUsd).toBeGreaterThan(0);
+    expect(asked.get(question), question).toBe(1);
+  }
+}
+
+const cutsOf = () => proxies.reduce((sum, { cuts }) => sum + cuts, 0);
+
+describe('through a proxy that cuts every connection', () => {
+  test('200 answers are those that were given, and none was asked for twice, in Node', async () => {
+    const before = cutsOf();
+    const clients = proxies.map(({ url }) => createClient({ baseURL: url }));
+    expectWhole(await askAll(clients, { from: 'node', count: ANSWERS, atOnce: 24, model: MODEL }));
+    expect(cutsOf() - before).toBeGreaterThan(ANSWERS);
+  });
+
+  test.skipIf(noBrowser())(
+    '200 answers are those that were given, and none was asked for twice, in Chromium',
+    async () => {
+      const before = cutsOf();
+      const answers = await inPage(async (page) => {
+        await page.evaluate(`globalThis.askAll = ${askAll.toString()}`);
+        return await page.evaluate(
+          async ({ urls, asked }) => {
+            const { createClient: create, askAll: ask } = globalThis as unknown as {
+              createClient: typeof createClient;
+              askAll: typeof askAll;
+            };
+            return await ask(
+              urls.map((baseURL) => create({ baseURL })),
+              asked,
+            );
+          },
+          {
+            urls: proxies.map(({ url }) => url),
+            asked: { from: 'chromium', count: ANSWERS, atOnce: 24, model: MODEL },
+          },
+        );
+      });
+      expectWhole(answers);
+      expect(cutsOf() - before).toBeGreaterThan(ANSWERS);
+    },
+  );
+});
+
+/** Runs something in a page of another origin than the edge's, which has the client. */
+async function inPage<T>(work: (page: Page) => Promise<T>): Promise<T> {
+  const script = await bundle(`
+    import { createClient } from './src/client/index.ts';
+    globalThis.createClient = createClient;`);
+  const site: Server = createServer((request, response) => {
+    const isScript = request.url === '/client.js';
+    response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
+    response.end(isScript ? script : '<!doctype html><script type="module" src="/client.js"></script>');
+  });
+  await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve));
+  const address = site.address();
+  const browser = await launchBrowser();
+  try {
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}/`);
+    return await work(page);
+  } finally {
+    await browser.close();
+    site.closeAllConnections();
+    site.close();
+  }
+}

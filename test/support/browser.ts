@@ -1,0 +1,51 @@
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { type Browser, chromium } from 'playwright-core';
+
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
+const ARGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** Where the browser is, by `CHROMIUM_PATH` or on the `PATH`; undefined where there is none. */
+export const browserPath: string | undefined = await findBrowser();
+
+/**
+ * Says why tests in a browser do not run, for `test.skipIf`: a machine without one passes all the same, CI does not.
+ *
+ * @throws Error in CI without a browser
+ */
+export function noBrowser(): boolean {
+  if (browserPath !== undefined) return false;
+  const reason = 'no browser: install chromium, or set CHROMIUM_PATH';
+  if (process.env.CI) throw new Error(`CI has ${reason}.`);
+  process.stderr.write(`Tests in a browser are left out: ${reason}.\n`);
+  return true;
+}
+
+/** Starts the browser; whoever starts it closes it. */
+export async function launchBrowser(): Promise<Browser> {
+  if (browserPath === undefined) throw new Error('There is no browser here: ask noBrowser() first.');
+  return await chromium.launch({ executablePath: browserPath, args: ARGS });
+}
+
+async function findBrowser(): Promise<string | undefined> {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const given = process.env.CHROMIUM_PATH;
+  const places = given ? [given] : NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));
+  for (const place of places) {
+    const runs = await access(place, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (runs) return place;
+  }
+  return undefined;
+}

@@ -1,7 +1,7 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
 import { headersUp } from './headers.ts';
-import { send } from './send.ts';
+import { late, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface Counting {
@@ -9,9 +9,17 @@ export interface Counting {
   settings: Settings;
   /** The caller's, for the version and the betas in them. */
   headers: Headers;
+  /** Aborted when nobody waits for the count any more. */
+  signal?: AbortSignal | undefined;
 }
 
-const COUNT_TIMEOUT_MS = 30_000;
+/** What the upstream says to a prompt: how many tokens it has, or why it does not count it. */
+export type Count =
+  | { tokens: number }
+  | { tokens: null; status: number /** In the upstream's own words. */; message: string | undefined };
+
+/** For all tries together, to the end of the answer. */
+const COUNT_TIMEOUT_MS = 20_000;
 /** What the caller can mend is told in the upstream's own words. */
 const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
   [400, 'invalid_request_error'],
@@ -20,37 +28,80 @@ const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
 ]);
 
 /**
+ * Asks the upstream how many tokens a prompt has.
+ *
+ * @param body JSON, with what counting takes and nothing else
+ * @throws ApiError while the upstream cannot be reached, or takes too long
+ * @throws the signal's reason when it is aborted
+ */
+export async function askCount(
+  body: string | Uint8Array,
+  { upstream, settings, headers, signal }: Counting,
+): Promise<Count> {
+  const up = headersUp(headers, upstream.apiKey);
+  up.set('content-type', 'application/json');
+  up.delete('idempotency-key');
+  const controller = new AbortController();
+  const leave = () => controller.abort(signal?.reason);
+  if (signal?.aborted) leave();
+  signal?.addEventListener('abort', leave, { once: true });
+  const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
+  const timer = setTimeout(() => controller.abort(late()), timeoutMs);
+  try {
+    const response = await send(
+      upstream,
+      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true },
+    );
+    const answer = readAnswer(await response.text());
+    const { status } = response;
+    if (!response.ok) return { tokens: null, status, message: answer.message };
+    return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };
+  } catch (thrown) {
+    throw controller.signal.aborted ? controller.signal.reason : thrown;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', leave);
+  }
+}
+
+/**
  * Has the upstream count the tokens of a prompt.
  *
  * @param body JSON, with what counting takes and nothing else
  * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
  */
-export async function countTokens(
-  body: string | Uint8Array,
-  { upstream, settings, headers }: Counting,
-): Promise<number> {
-  const up = headersUp(headers, upstream.apiKey);
-  up.set('content-type', 'application/json');
-  up.delete('idempotency-key');
-  const response = await send(
-    upstream,
-    { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
-    { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: COUNT_TIMEOUT_MS, controller: new AbortController() },
-  );
-  const answer = (await response.json().catch(() => null)) as {
-    input_tokens?: unknown;
-    error?: { message?: unknown };
-  } | null;
-  const { status } = response;
-  const tokens = answer?.input_tokens;
-  if (response.ok && typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens >= 0) return tokens;
+export async function countTokens(body: string | Uint8Array, counting: Counting): Promise<number> {
+  const count = await askCount(body, counting);
+  if (count.tokens !== null) return count.tokens;
+  const { status, message } = count;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   const type = CALLERS.get(status);
-  const message = answer?.error?.message;
-  if (type !== undefined && typeof message === 'string') throw new ApiError(type, message);
-  throw new ApiError('api_error', 'The upstream cannot count this prompt at the moment. Try again.', {
+  if (type !== undefined && message !== undefined) throw new ApiError(type, message);
+  throw uncounted(status);
+}
+
+/** @returns the error for an upstream that cannot count at the moment. */
+export function uncounted(status: number): ApiError {
+  return new ApiError('api_error', 'The upstream cannot count this prompt at the moment. Try again.', {
     status: 503,
     headers: { 'retry-after': '5' },
     logged: `count_failed: ${status}`,
   });
+}
+
+function readAnswer(text: string): { tokens?: number; message?: string } {
+  let json: { input_tokens?: unknown; error?: { message?: unknown } } | null;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // Something before the API has answered, in a language of its own: the status says all there is.
+    return {};
+  }
+  const tokens = json?.input_tokens;
+  const message = json?.error?.message;
+  return {
+    ...(typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens >= 0 && { tokens }),
+    ...(typeof message === 'string' && { message }),
+  };
 }

@@ -1,10 +1,9 @@
 import type { Identity } from '../auth/identity.ts';
 import { type Bound, boundOf } from '../claude/bound.ts';
 import { cost, type Nanodollars, type Usage } from '../claude/cost.ts';
+import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
-import { headersUp } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
-import { send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
@@ -36,6 +35,8 @@ export interface MeterRequest {
   prefix?: string | undefined;
   /** What the input comes to at the most, in tokens, where the caller knows it. */
   count?: number | undefined;
+  /** Aborted when the caller has left. */
+  signal?: AbortSignal | undefined;
   /** Keeps work alive that nobody waits for. */
   waitUntil(work: Promise<unknown>): void;
 }
@@ -75,7 +76,6 @@ const COUNTED: ReadonlySet<string> = new Set([
   'mcp_servers',
   'speed',
 ]);
-const COUNT_TIMEOUT_MS = 20_000;
 /** Of a model's name: whatever is longer is none, and would not fit into a row. */
 const LONGEST_NAME = 256;
 const SETTLE_TRIES = 4;
@@ -196,41 +196,14 @@ function betasOf(headers: Headers): string[] {
 }
 
 /** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
-async function countInput({
-  upstream,
-  settings,
-  body,
-  model,
-  headers,
-  requestId,
-}: MeterRequest): Promise<number | null> {
+async function countInput(request: MeterRequest): Promise<number | null> {
+  const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const up = headersUp(headers, upstream.apiKey);
-  up.set('content-type', 'application/json');
-  up.delete('idempotency-key');
-  const response = await send(
-    upstream,
-    { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body: edit(body.text, changes) },
-    { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: COUNT_TIMEOUT_MS, controller: new AbortController() },
-  );
-  if (!response.ok) {
-    await response.body?.cancel();
-    if (response.status < 500 && response.status !== 429) return null;
-    throw new ApiError(
-      'api_error',
-      'The input could not be counted, and its bound does not fit. Try again in a moment.',
-      {
-        status: 503,
-        headers: { 'retry-after': '5' },
-        logged: `count_failed: ${response.status} for ${requestId}`,
-      },
-    );
-  }
-  const counted = (await response.json().catch(() => null)) as { input_tokens?: unknown } | null;
-  const tokens = counted?.input_tokens;
-  return Number.isSafeInteger(tokens) && Number(tokens) >= 0 ? Number(tokens) : null;
+  const count = await askCount(edit(body.text, changes), request);
+  if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
+  return count.tokens;
 }
 
 export interface Grant extends Bound {

@@ -4,7 +4,7 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
-import { type Outcome, relay } from '../claude/relay.ts';
+import { EVENT_STREAM, type Outcome, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
@@ -54,6 +54,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
     model,
     headers: c.req.raw.headers,
     prefix,
+    signal: c.req.raw.signal,
     waitUntil,
   });
   const changes: Record<string, string> = {};
@@ -81,7 +82,9 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
     },
   );
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
-  if (price !== undefined && response.ok) response.headers.set('sluice-cost-usd', price);
+  // A stream says it behind its end, whether or not that is known by now.
+  const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
+  if (price !== undefined && response.ok && !streams) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;

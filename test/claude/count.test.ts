@@ -57,6 +57,32 @@ test('tells the caller what the caller can mend, and hides what is the operatorâ
   }
 });
 
+test('an answer that stalls behind its headers ends when time is up, and so does one that nobody waits for', async () => {
+  const upstream = {
+    baseURL: 'https://upstream.test',
+    apiKey: 'the-key',
+    simulated: false,
+    fetch: async (_url: string, { signal }: RequestInit) =>
+      new Response(
+        new ReadableStream({
+          start(body) {
+            body.enqueue(new Uint8Array([123]));
+            signal?.addEventListener('abort', () => body.error(signal.reason));
+          },
+        }),
+      ),
+  };
+  const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: 50 };
+  const headers = new Headers();
+  await expect(countTokens('{}', { upstream, settings: hasty, headers })).rejects.toMatchObject({
+    type: 'timeout_error',
+  });
+  const caller = new AbortController();
+  const counted = countTokens('{}', { upstream, settings, headers, signal: caller.signal });
+  caller.abort(new Error('left'));
+  await expect(counted).rejects.toThrow('left');
+});
+
 test('the model for what names none is the cheapest Haiku that still answers', () => {
   expect(defaultModel(new ModelTable())?.id).toBe('claude-haiku-5-5');
   const retired = new ModelTable({ 'claude-haiku-5-5': { retires_at: '2026-11-01T00:00:00Z' } });

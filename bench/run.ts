@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { build as buildAssets } from '../scripts/build.ts';
 import { bare, type Contender, contenders, counted, countedTurn } from './contenders.ts';
 import { type Counts, countBilled } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
@@ -97,6 +98,7 @@ async function main(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   progress('building');
+  await buildAssets();
   const built = new Map<string, Promise<Bundle>>();
   const build = (worker: Contender['worker']): Promise<Bundle> => {
     const name = JSON.stringify(worker);

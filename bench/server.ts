@@ -90,15 +90,19 @@ export interface Server {
 
 /** Starts workerd with one Worker. Two must not be started at once: the new child process is taken for this one's. */
 export async function startServer(contender: Contender, bundle: Bundle, upstream: string): Promise<Server> {
-  // The rules sort modules by their names' ends while bundling, which is done.
-  const { modulesRules: _, ...configured } =
-    contender.worker === 'wrangler.toml' || contender.worker.configured
-      ? unstable_getMiniflareWorkerOptions(config).workerOptions
-      : {
-          modulesRules: [],
-          compatibilityDate: config.compatibility_date,
-          compatibilityFlags: config.compatibility_flags,
-        };
+  // The rules sort modules by their names' ends while bundling, which is done; the assets are none of the Worker's work.
+  const {
+    modulesRules: _,
+    assets: __,
+    ...configured
+  } = contender.worker === 'wrangler.toml' || contender.worker.configured
+    ? unstable_getMiniflareWorkerOptions(config).workerOptions
+    : {
+        modulesRules: [],
+        assets: undefined,
+        compatibilityDate: config.compatibility_date,
+        compatibilityFlags: config.compatibility_flags,
+      };
   const before = new Set(childPids());
   const miniflare = new Miniflare({
     ...convertV4MiniflareOptions({

@@ -63,7 +63,7 @@ export const accounts: Resource = {
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
-      summary: 'Replace its limits',
+      summary: 'Replace the limits of an account',
       description: 'What is absent is the deployment’s default.',
       needs: 'admin',
       body: { schema: limitsSchema.meta({ id: 'Limits' }), example: limits },
@@ -71,7 +71,7 @@ export const accounts: Resource = {
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
-      summary: 'Take the ledger along',
+      summary: 'Export a ledger',
       description: 'One’s own, or as an admin any.',
       needs: 'credential',
       answers: {

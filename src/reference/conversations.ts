@@ -139,7 +139,7 @@ export const conversations: Resource = {
     'GET /conversations/:id/export': {
       ...route,
       operation: 'exportConversation',
-      summary: 'Take a conversation along',
+      summary: 'Export a conversation',
       answers: {
         200: {
           description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
@@ -173,14 +173,14 @@ export const conversations: Resource = {
     'POST /conversations/:id/stop': {
       ...route,
       operation: 'stopTurn',
-      summary: 'Stop the turn that runs, and keep what was said',
+      summary: 'Stop the running turn, and keep what was said',
       answers: { 200: conversation('The conversation; where nothing ran, nothing has changed.') },
       errors: [503],
     },
     'POST /conversations/:id/rewind': {
       ...route,
       operation: 'rewindConversation',
-      summary: 'Go back before a message',
+      summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
       answers: { 200: conversation('The conversation without that message’s turn and all that followed.') },
       errors: [409, 503],
@@ -188,7 +188,7 @@ export const conversations: Resource = {
     'POST /conversations/:id/fork': {
       ...route,
       operation: 'forkConversation',
-      summary: 'Continue a copy',
+      summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
       answers: { 201: conversation('The copy.') },
       errors: [409, 503],

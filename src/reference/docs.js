@@ -5,6 +5,7 @@ globalThis.Scalar.createApiReference('#reference', {
   telemetry: false,
   showDeveloperTools: 'never',
   hideClientButton: true,
+  hideModels: true,
   agent: { disabled: true },
   mcp: { disabled: true },
 });

@@ -7,7 +7,7 @@ export const health: Resource = {
   routes: {
     'GET /health': {
       operation: 'health',
-      summary: 'See that the settings hold',
+      summary: 'Check that the edge is up',
       needs: 'nothing',
       answers: {
         200: {

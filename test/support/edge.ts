@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js');
 const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
 
-/** The built Worker in workerd, as it would be deployed, and what it logged. */
+/** The built Worker in workerd, as it would be deployed but for its assets, and what it logged. */
 export interface Edge {
   url: string;
   log: Record<string, unknown>[];
@@ -63,7 +63,7 @@ export async function buildWorker(args: string[] = []): Promise<Bundle> {
  * @param vars settings besides those of wrangler.toml; `.dev.vars` is not read
  */
 export async function startEdge(script: string, vars: Record<string, string>, persist?: string): Promise<Edge> {
-  const { modulesRules: _, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
+  const { modulesRules: _, assets: __, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
   const log: Record<string, unknown>[] = [];
   const others = new Set(await runtimes());
   const miniflare = new Miniflare({

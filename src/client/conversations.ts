@@ -7,6 +7,7 @@ import type {
   ConversationMessage,
   ConversationPatch,
   ConversationRow,
+  HistoryRequest,
   Page,
   PageRequest,
 } from './requests.ts';
@@ -46,7 +47,7 @@ export class Conversations {
   }
 
   /** Oldest first. */
-  messages(id: string, page?: PageRequest): Promise<Page<ConversationMessage>> {
+  messages(id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> {
     return this.#transport.json(at(id, '/messages'), { query: page });
   }
 

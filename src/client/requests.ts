@@ -54,6 +54,11 @@ export interface PageRequest {
   before_id?: string;
 }
 
+export interface HistoryRequest extends PageRequest {
+  /** Also what the running turn was asked, as rows with the status `running`. */
+  pending?: boolean;
+}
+
 export type Page<T> = ReturnType<typeof listOf<T>>;
 
 export type ConversationCreation = z.input<typeof createConversation>;

@@ -148,7 +148,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
    */
   async stop(): Promise<void> {
     const { conversation } = this;
-    if (conversation === undefined || this.#feed.ended) return this.close();
+    if (conversation === undefined) return this.close();
+    if (this.#complete || this.#failure?.sure) return;
     this.#stopping = true;
     const stop = async () => {
       const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
@@ -161,7 +162,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (this.headers === undefined) {
       await Promise.race([this.#opened, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
       await stop();
-      if (!(await this.#opened) || this.#feed.ended) return;
+      if (!(await this.#opened) || this.#complete) return;
     }
     await stop();
   }

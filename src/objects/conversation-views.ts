@@ -1,7 +1,7 @@
 /** A conversation as it goes over the wire. Stored JSON is put in as it is, never parsed and written again. */
 import { toUsd } from '../claude/cost.ts';
 import { memberTexts } from '../claude/edit.ts';
-import type { PageQuery } from '../schemas/page.ts';
+import type { HistoryQuery } from '../schemas/conversations.ts';
 import { refOf } from './held-prefix.ts';
 import type { MessageRow, Profile, Transcript } from './transcript.ts';
 
@@ -36,14 +36,14 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
 }
 
 /** @returns a page of the messages, oldest first, as a stream of JSON text. */
-export function pageOfMessages(transcript: Transcript, page: PageQuery): ReadableStream<Uint8Array> | undefined {
-  const { limit, after_id, before_id } = page;
+export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
+  const { limit, after_id, before_id, pending = false } = page;
   const edge = after_id ?? before_id;
   const at = edge === undefined ? undefined : transcript.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const backwards = before_id !== undefined;
   const range = backwards ? { to: (at?.seq ?? 0) - 1 } : { from: (at?.seq ?? 0) + 1 };
-  const rows = transcript.places({ ...range, backwards, limit: limit + 1 });
+  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
   const hasMore = rows.length > limit;
   const ids = rows.slice(0, limit);
   if (backwards) ids.reverse();
@@ -52,7 +52,7 @@ export function pageOfMessages(transcript: Transcript, page: PageQuery): Readabl
     yield '{"data":[';
     let between = '';
     if (first && last) {
-      for (const row of rowsBetween(transcript, first.seq, last.seq)) {
+      for (const row of rowsBetween(transcript, first.seq, last.seq, pending)) {
         yield between + messageText(row);
         between = ',';
       }
@@ -82,10 +82,10 @@ export function exportOf(profile: Profile, transcript: Transcript): ReadableStre
 }
 
 /** Reads some rows at a time: between two of them the object may do other work, and no query may stay open. */
-function* rowsBetween(transcript: Transcript, from: number, to: number): Generator<MessageRow> {
+function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
-    const rows = transcript.places({ from: next, to, limit: ROWS_AT_ONCE });
-    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq });
+    const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
+    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq, pending });
     const last = rows.at(-1);
     if (!last) return;
     next = last.seq + 1;

@@ -3,9 +3,8 @@ import type { Identity } from '../auth/identity.ts';
 import { type Upstream, upstreamOf } from '../claude/upstream.ts';
 import type { Bindings } from '../env.ts';
 import { ApiError, invalidRequest, toApiError } from '../errors.ts';
-import type { ConversationFields, ConversationPatch } from '../schemas/conversations.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery } from '../schemas/conversations.ts';
 import type { JsonBody } from '../schemas/json.ts';
-import type { PageQuery } from '../schemas/page.ts';
 import { type Settings, settingsOf } from '../settings.ts';
 import {
   conflict,
@@ -161,7 +160,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** @returns a page of messages as JSON text. */
-  messages(page: PageQuery): Result<ReadableStream<Uint8Array>> {
+  messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>> {
     this.#recover();
     if (!this.#present()) return unknown();
     const value = pageOfMessages(this.#transcript, page);

@@ -138,6 +138,17 @@ export interface MessageRow {
 /** Turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
+/** The same with the turn that runs. */
+const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty', 'running')";
+
+/** Some of the messages, by their numbers. */
+interface Range {
+  from?: number;
+  to?: number;
+  backwards?: boolean;
+  pending?: boolean;
+}
+
 /** What is open stands among the newest turns: to look for it does not take longer in a long conversation. */
 export const RECENT = 'seq > (select max(seq) - 200 from turns)';
 
@@ -277,15 +288,16 @@ export class Transcript {
   /**
    * The history in order, one message at a time.
    *
-   * @param range `sent` leaves out refused turns, as what goes up does
+   * @param range `sent` leaves out refused turns, as what goes up does; `pending` adds what the running turn was asked
    */
-  *history(range: { from?: number; to?: number; sent?: boolean; backwards?: boolean } = {}): Generator<MessageRow> {
+  *history(range: Range & { sent?: boolean } = {}): Generator<MessageRow> {
     if (!this.#profile) return;
-    const { from = 0, to = TO_THE_END, sent = false, backwards = false } = range;
+    const { from = 0, to = TO_THE_END, sent = false, backwards = false, pending = false } = range;
     const rows = this.#storage.sql.exec(
       `select m.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome
        from messages m join turns t on t.seq = m.turn
-       where m.seq >= ? and m.seq <= ? and t.status in ${COMMITTED} ${sent ? "and t.status != 'refused'" : ''}
+       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
+             ${sent ? "and t.status != 'refused'" : ''}
        order by m.seq ${backwards ? 'desc' : ''}`,
       from,
       to,
@@ -294,12 +306,13 @@ export class Transcript {
   }
 
   /** @returns where messages of the history stand, without their texts. */
-  places(range: { from?: number; to?: number; limit: number; backwards?: boolean }): { seq: number; id: string }[] {
+  places(range: Range & { limit: number }): { seq: number; id: string }[] {
     if (!this.#profile) return [];
-    const { from = 0, to = TO_THE_END, limit, backwards = false } = range;
+    const { from = 0, to = TO_THE_END, limit, backwards = false, pending = false } = range;
     return this.read(
       `select m.seq, m.id from messages m join turns t on t.seq = m.turn
-       where m.seq >= ? and m.seq <= ? and t.status in ${COMMITTED} order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
+       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
       from,
       to,
       limit,

@@ -8,6 +8,7 @@ import type { Result, Resumed } from '../objects/conversation-answers.ts';
 import {
   createConversation,
   forkRequest,
+  historyQuery,
   isConversationId,
   patchConversation,
   rewindRequest,
@@ -53,7 +54,7 @@ export function conversationsRoutes() {
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
-      const page = readPage(c.req.query());
+      const page = { ...readPage(c.req.query()), ...check(historyQuery, c.req.query()) };
       const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
+import type { PageQuery } from './page.ts';
 import { prefixRef } from './prefixes.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
@@ -107,6 +108,15 @@ export const conversationReport = conversationRow.extend({
   usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
 });
 
+/** What `GET …/messages` takes beside what every list does. */
+export const historyQuery = z.object({
+  pending: z
+    .enum(['true', 'false'], { error: 'Input should be true or false' })
+    .default('false')
+    .transform((value) => value === 'true')
+    .describe('Also what the running turn was asked: it is not part of the history yet.'),
+});
+
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
   type: z.literal('message'),
@@ -120,12 +130,13 @@ export const messageRow = z.object({
   cost_usd: z.number().nullable().describe('US dollars, at most nine decimals.'),
   created_at: z.iso.datetime(),
   status: z
-    .enum(['complete', 'stopped', 'interrupted', 'refused'])
+    .enum(['complete', 'stopped', 'interrupted', 'refused', 'running'])
     .describe('How its turn has ended; what was refused is not sent again.'),
 });
 
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
 
+export type HistoryQuery = PageQuery & Partial<z.output<typeof historyQuery>>;
 export type ConversationRow = z.output<typeof conversationRow>;
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

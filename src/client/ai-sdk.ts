@@ -1,0 +1,149 @@
+/** `sluice/client/ai-sdk`: the Vercel AI SDK's `useChat` over conversations of the edge. */
+import type { ChatTransport, UIMessage, UIMessageChunk } from 'ai';
+import type { Client } from './client.ts';
+import type { SluiceError } from './errors.ts';
+import type { ConversationMessage, MessageRequest, Page } from './requests.ts';
+import type { MessageStream } from './stream.ts';
+import { chunksOf } from './ui-chunks.ts';
+import { contentOf, type SluiceMetadata, toUIMessages } from './ui-messages.ts';
+
+export { type SluiceMetadata, toUIMessages } from './ui-messages.ts';
+
+export interface SluiceChatOptions {
+  /** What `createClient` of `sluice/client` has made. */
+  client: Client;
+  /** Fields of every request: `model`, `max_tokens`, `system`, `tools`, `prefix`, … A call's own `body` comes on top. */
+  request?: Omit<Partial<MessageRequest>, 'messages' | 'conversation'>;
+  /** The conversation of a chat; by default the chat's id is its id. */
+  conversation?: (chatId: string) => string;
+  /**
+   * Whether what `stop()` aborts is stopped at the edge too (default), so that nothing more is paid for. A page that is
+   * closed or reloaded aborts nothing; but `useChat` itself calls `stop()` when its component goes: a component that
+   * shall come back to a running answer is given a `Chat` that lives longer than it does.
+   */
+  stopOnAbort?: boolean;
+  /** Told when the edge could not be asked to stop: the turn may go on. */
+  onStopFailed?: (error: unknown) => void;
+}
+
+type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
+type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
+type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
+
+/**
+ * A chat transport: the edge keeps the history, so only what is new is sent; lost connections are resumed by the client,
+ * and a reload finds the running answer (`useChat({ id, messages: await loadMessages(client, id), resume: true })`).
+ *
+ * @example
+ * const transport = createChatTransport({ client, request: { model: 'claude-haiku-5-5', max_tokens: 1000 } });
+ * const { messages, sendMessage, stop } = useChat({ id: 'trip', transport });
+ */
+export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
+  const { client, request, stopOnAbort = true } = options;
+  const conversationOf = options.conversation ?? ((chatId: string) => chatId);
+  /** The newest reading of each chat: an older one is aborted because it was replaced, not because anybody stops it. */
+  const newest = new Map<string, object>();
+
+  function read(chatId: string, stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) {
+    const own = {};
+    newest.set(chatId, own);
+    const onAbort = () => {
+      // Whoever replaces it does so at once.
+      setTimeout(() => {
+        const stopping = stopOnAbort && newest.get(chatId) === own ? stream.stop() : Promise.resolve();
+        void stopping.catch(options.onStopFailed).finally(() => stream.close());
+      });
+    };
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    return streamOf(chunksOf(stream, before));
+  }
+
+  return {
+    // A running answer is told again from its first event.
+    resumeStreamIsReplay: true,
+
+    async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
+      const conversation = conversationOf(chatId);
+      const last = messages.at(-1);
+      const isContinued = last?.role === 'assistant';
+      if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
+        await goBack(client, conversation, messages);
+      }
+      const turn = {
+        ...request,
+        ...body,
+        conversation,
+        messages: [{ role: 'user' as const, content: contentOf(messages) }],
+      };
+      const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
+      const chunks = read(
+        chatId,
+        stream,
+        abortSignal,
+        isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined,
+      );
+      // What is refused is the hook's error at once, with its type.
+      if (!(await stream.opened())) await stream.finalMessage();
+      return chunks;
+    },
+
+    async reconnectToStream({ chatId, abortSignal }: Resuming) {
+      const stream = await client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
+      return stream ? read(chatId, stream, abortSignal) : null;
+    },
+  };
+}
+
+/**
+ * @returns a conversation's messages for `useChat`, with the question of a turn that runs; none if there is no such one
+ */
+export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
+  return toUIMessages(await rowsOf(client, conversation));
+}
+
+/** What is asked again or differently takes the place of what was asked: the history goes back to before it. */
+async function goBack(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
+  const rows = await rowsOf(client, conversation);
+  const answer = messages.findLast(({ role }) => role === 'assistant');
+  // An answer may be several rows: what its tools gave is no question.
+  const known = toUIMessages(rows);
+  const from = answer === undefined ? 0 : known.findIndex(({ id }) => id === answer.id) + 1;
+  const question = known.slice(from).find(({ role }) => role === 'user');
+  if (question) await client.conversations.rewind(conversation, question.id);
+}
+
+async function rowsOf(client: Client, conversation: string): Promise<ConversationMessage[]> {
+  const rows: ConversationMessage[] = [];
+  let page: Page<ConversationMessage> | undefined;
+  do {
+    const place = page?.last_id ? { after_id: page.last_id } : {};
+    page = await client.conversations
+      .messages(conversation, { limit: 1_000, pending: true, ...place })
+      .catch(unlessUnknown);
+    rows.push(...(page?.data ?? []));
+  } while (page?.has_more);
+  return rows;
+}
+
+/** A chat that has not begun is no conversation yet. */
+function unlessUnknown(thrown: unknown): undefined {
+  if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
+}
+
+function streamOf(chunks: Chunks): ReadableStream<UIMessageChunk> {
+  return new ReadableStream<UIMessageChunk>({
+    async pull(controller) {
+      try {
+        const { value, done } = await chunks.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (thrown) {
+        controller.error(thrown);
+      }
+    },
+    async cancel() {
+      await chunks.return(undefined);
+    },
+  });
+}

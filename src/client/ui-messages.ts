@@ -1,0 +1,163 @@
+/** Between the messages of the AI SDK's hooks and those of the Messages API. */
+import type { ContentBlockParam, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
+import type { DynamicToolUIPart, FileUIPart, ToolUIPart, UIMessage } from 'ai';
+import { SluiceError } from './errors.ts';
+import type { ConversationMessage } from './requests.ts';
+
+/** What every answer tells beside its parts. */
+export interface SluiceMetadata {
+  /** The last turn that it was made of. */
+  turn?: string;
+  stopReason?: string | null;
+  /** US dollars, of all turns that it was made of. */
+  costUsd?: number;
+  /** Whether it was stopped. */
+  stopped?: boolean;
+}
+
+type ToolPart = ToolUIPart | DynamicToolUIPart;
+type Block = Record<string, unknown> & { type: string };
+
+/**
+ * @returns the content of the next message of a conversation: what the last message says, and what tools have given
+ * that the last answer has called
+ */
+export function contentOf(messages: readonly UIMessage[]): ContentBlockParam[] {
+  const last = messages.at(-1);
+  if (!last) throw new SluiceError('invalid_request_error', 'There is no message to send.');
+  const answer = messages.findLast(({ role }) => role === 'assistant');
+  const results = answer === undefined ? [] : resultsOf(answer);
+  return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(blocksOf)];
+}
+
+/** @returns results for the calls of an answer's last step; the earlier ones were sent before the next step. */
+function resultsOf({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
+  // Only an answer that came to its end is owed results: of any other the edge keeps no calls.
+  if ((metadata as SluiceMetadata | undefined)?.stopReason !== 'tool_use') return [];
+  const step = parts.slice(parts.findLastIndex(({ type }) => type === 'step-start') + 1);
+  return step.filter(isToolPart).flatMap((part) => {
+    if (part.providerExecuted) return [];
+    const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: part.toolCallId };
+    if (part.state === 'output-available') return { ...result, content: textOf(part.output) };
+    const reason = part.state === 'output-error' ? part.errorText : 'This tool was not run.';
+    return { ...result, content: reason, is_error: true };
+  });
+}
+
+function isToolPart(part: { type: string }): part is ToolPart {
+  return part.type === 'dynamic-tool' || part.type.startsWith('tool-');
+}
+
+function textOf(output: unknown): string {
+  return typeof output === 'string' ? output : (JSON.stringify(output) ?? '');
+}
+
+function blocksOf(part: UIMessage['parts'][number]): ContentBlockParam[] {
+  if (part.type === 'text') return part.text === '' ? [] : [{ type: 'text', text: part.text }];
+  return part.type === 'file' ? [fileBlock(part)] : [];
+}
+
+function fileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam {
+  const [, type = mediaType, base64, data = ''] = /^data:([^;,]*)[^,]*?(;base64)?,(.*)$/s.exec(url) ?? [];
+  const title = filename === undefined ? {} : { title: filename };
+  const inline = url.startsWith('data:');
+  if (type.startsWith('image/') || mediaType === 'image') {
+    const source = inline ? { type: 'base64', media_type: type, data } : { type: 'url', url };
+    return { type: 'image', source } as ContentBlockParam;
+  }
+  if (type === 'application/pdf') {
+    const source = inline ? { type: 'base64', media_type: type, data } : { type: 'url', url };
+    return { type: 'document', source, ...title } as ContentBlockParam;
+  }
+  if (type.startsWith('text/') && inline) {
+    const text = base64 ? new TextDecoder().decode(bytesOf(data)) : decodeURIComponent(data);
+    return { type: 'document', source: { type: 'text', media_type: 'text/plain', data: text }, ...title };
+  }
+  throw new SluiceError(
+    'invalid_request_error',
+    `A file of the type ${type} cannot be sent: images, PDFs and text can.`,
+  );
+}
+
+function bytesOf(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+/**
+ * Turns a conversation's history into what `useChat` takes as its `messages`: an answer and what its tools have given
+ * are one message there.
+ */
+export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<SluiceMetadata>[] {
+  const messages: UIMessage<SluiceMetadata>[] = [];
+  for (const { id, role, content, cost_usd, status } of rows) {
+    const blocks: Block[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+    const last = messages.at(-1);
+    if (role !== 'assistant') {
+      for (const block of blocks) if (block.type === 'tool_result') settle(messages, block);
+      const parts = blocks.flatMap(userParts);
+      if (parts.length > 0 || blocks.length === 0) messages.push({ id, role, parts });
+      continue;
+    }
+    const answer = last?.role === 'assistant' ? last : { id, role, parts: [] };
+    if (answer !== last) messages.push(answer);
+    answer.parts.push({ type: 'step-start' }, ...blocks.flatMap(answerParts));
+    const calls = blocks.some(({ type }) => type === 'tool_use') && status === 'complete';
+    answer.metadata = {
+      stopReason: calls ? 'tool_use' : 'end_turn',
+      costUsd: sumOf(answer.metadata?.costUsd, cost_usd ?? 0),
+      stopped: status === 'stopped',
+    };
+    for (const block of blocks) if (block.tool_use_id !== undefined) settle(messages, block);
+  }
+  return messages;
+}
+
+/** @returns a sum of dollars, exact in nanodollars */
+export function sumOf(before: number | undefined, added: number): number {
+  return (Math.round((before ?? 0) * 1e9) + Math.round(added * 1e9)) / 1e9;
+}
+
+function userParts(block: Block): UIMessage['parts'] {
+  if (block.type === 'text') return [{ type: 'text', text: String(block.text) }];
+  if (block.type !== 'image' && block.type !== 'document') return [];
+  const { type, media_type, data, url } = block.source as Record<string, string | undefined>;
+  if (type === 'text')
+    return [{ type: 'file', mediaType: 'text/plain', url: `data:text/plain,${encodeURIComponent(data ?? '')}` }];
+  const mediaType = media_type ?? (block.type === 'image' ? 'image' : 'application/pdf');
+  return [{ type: 'file', mediaType, url: url ?? `data:${mediaType};base64,${data ?? ''}` }];
+}
+
+function answerParts(block: Block): UIMessage['parts'] {
+  if (block.type === 'text') return [{ type: 'text', text: String(block.text), state: 'done' }];
+  if (block.type === 'thinking') return [{ type: 'reasoning', text: String(block.thinking), state: 'done' }];
+  if (!block.type.endsWith('tool_use')) return [];
+  return [
+    {
+      type: `tool-${String(block.name)}`,
+      toolCallId: String(block.id),
+      state: 'input-available',
+      input: block.input,
+      ...(block.type === 'tool_use' ? {} : { providerExecuted: true }),
+    },
+  ];
+}
+
+function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error }: Block): void {
+  for (const { parts } of messages) {
+    for (const part of parts) {
+      if (!isToolPart(part) || part.toolCallId !== tool_use_id) continue;
+      const text = Array.isArray(content) ? plainText(content as Block[]) : content;
+      Object.assign(
+        part,
+        is_error === true
+          ? { state: 'output-error', errorText: textOf(text) }
+          : { state: 'output-available', output: text ?? '' },
+      );
+    }
+  }
+}
+
+/** Results that are text alone are what a tool has given as a string. */
+function plainText(content: Block[]): unknown {
+  return content.every(({ type }) => type === 'text') ? content.map(({ text }) => text).join('') : content;
+}

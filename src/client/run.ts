@@ -48,6 +48,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
   readonly #begin: (request: MessageRequest) => MessageStream;
   #stream: MessageStream | undefined;
   #over = false;
+  #owed: ToolResultBlockParam[] = [];
 
   constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
     this.#begin = begin;
@@ -65,6 +66,14 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
   /** What the turns that have ended cost together, in US dollars. */
   get costUsd(): number {
     return this.steps.reduce((sum, { costUsd = 0 }) => sum + Math.round(costUsd * 1e9), 0) / 1e9;
+  }
+
+  /**
+   * Results that were not sent any more, since the run was stopped or closed while its tools ran: a conversation takes
+   * nothing else before them, so they stand first in its next message.
+   */
+  get owed(): ToolResultBlockParam[] {
+    return this.#owed;
   }
 
   /** The events; leaving the loop before the end closes the run. */
@@ -118,7 +127,10 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
       const stream = this.#begin({ ...rest, ...last, tools: definitions, messages });
       this.#stream = stream;
-      for await (const event of stream) this.#feed.push(event);
+      for await (const event of stream) {
+        this.#owed = [];
+        this.#feed.push(event);
+      }
       if (stream.message === undefined || stream.message.stop_reason === null) return;
       const message = await stream.finalMessage();
       const step: Step = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
@@ -128,6 +140,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
         const calls = message.content.filter((block) => block.type === 'tool_use');
         step.results = await Promise.all(calls.map((call) => resultOf(tools, call)));
       } else if (message.stop_reason !== 'pause_turn') return;
+      this.#owed = step.results;
       if (turn >= max_turns) return;
       const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
       // A conversation knows what was said; of a paused answer it is told that it shall go on.

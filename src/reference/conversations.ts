@@ -5,6 +5,7 @@ import {
   conversationRow,
   createConversation,
   forkRequest,
+  historyQuery,
   messageRow,
   patchConversation,
   rewindRequest,
@@ -122,7 +123,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      query: pageSchema,
+      query: pageSchema.extend(historyQuery.shape),
       answers: {
         200: {
           description: 'A page of them.',

@@ -54,7 +54,8 @@ export function conversationsRoutes() {
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
-      const page = { ...readPage(c.req.query()), ...check(historyQuery, c.req.query()) };
+      const pending = check(historyQuery, c.req.query()).pending === 'true';
+      const page = { ...readPage(c.req.query()), pending };
       const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })

@@ -113,7 +113,6 @@ export const historyQuery = z.object({
   pending: z
     .enum(['true', 'false'], { error: 'Input should be true or false' })
     .default('false')
-    .transform((value) => value === 'true')
     .describe('Also what the running turn was asked: it is not part of the history yet.'),
 });
 
@@ -136,7 +135,7 @@ export const messageRow = z.object({
 
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
 
-export type HistoryQuery = PageQuery & Partial<z.output<typeof historyQuery>>;
+export type HistoryQuery = PageQuery & { pending?: boolean };
 export type ConversationRow = z.output<typeof conversationRow>;
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

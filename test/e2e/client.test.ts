@@ -1,4 +1,3 @@
-import { createServer, type Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -7,6 +6,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type CuttingProxy, startCuttingProxy } from '../support/cutting-proxy.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 
 const ANSWERS = 200;
@@ -196,21 +196,14 @@ async function inPage<T>(work: (page: Page) => Promise<T>): Promise<T> {
   const script = await bundle(`
     import { createClient } from './src/client/index.ts';
     globalThis.createClient = createClient;`);
-  const site: Server = createServer((request, response) => {
-    const isScript = request.url === '/client.js';
-    response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-    response.end(isScript ? script : '<!doctype html><script type="module" src="/client.js"></script>');
-  });
-  await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve));
-  const address = site.address();
+  const site = await startSite(script);
   const browser = await launchBrowser();
   try {
     const page = await browser.newPage();
-    await page.goto(`http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}/`);
+    await page.goto(site.url);
     return await work(page);
   } finally {
     await browser.close();
-    site.closeAllConnections();
-    site.close();
+    site.stop();
   }
 }

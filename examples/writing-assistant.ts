@@ -1,0 +1,81 @@
+/**
+ * A writing assistant for the terminal: it streams, keeps its conversation at the edge, and saves drafts.
+ *
+ * node examples/writing-assistant.ts [conversation], with SLUICE_URL and SLUICE_TOKEN where they are not a local start's.
+ * Ctrl+C stops an answer; Ctrl+D ends.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline/promises';
+// In a project of your own: from 'sluice/client'.
+import { createClient, type Run, type RunnableTool, SluiceError } from '../src/client/index.ts';
+
+const { SLUICE_URL = 'http://localhost:8787', SLUICE_TOKEN } = process.env;
+const sluice = createClient({ baseURL: SLUICE_URL, ...(SLUICE_TOKEN ? { token: SLUICE_TOKEN } : {}) });
+const conversation = process.argv[2] ?? 'writing';
+
+const saveDraft: RunnableTool = {
+  name: 'save_draft',
+  description: 'Saves a draft as a file, so that the writer keeps it.',
+  input_schema: {
+    type: 'object',
+    properties: { title: { type: 'string', minLength: 1 }, text: { type: 'string' } },
+    required: ['title', 'text'],
+  },
+  async run({ title, text }: { title: string; text: string }) {
+    const path = `drafts/${title.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60)}.md`;
+    await mkdir('drafts', { recursive: true });
+    await writeFile(path, `# ${title}\n\n${text}\n`);
+    process.stdout.write(`\n[saved ${path}]\n`);
+    return `Saved as ${path}.`;
+  },
+};
+
+/**
+ * Comes back to a conversation: shows the answer that still runs, if an earlier session was ended in the middle of it.
+ *
+ * @returns results for calls that such a session left without: they must have one before anything else is said
+ */
+async function comeBack(): Promise<Run['owed']> {
+  for await (const text of (await sluice.conversations.resume(conversation))?.textDeltas() ?? []) {
+    process.stdout.write(text);
+  }
+  const { data } = await sluice.conversations.messages(conversation, { limit: 1_000 });
+  process.stdout.write(`${data.length} messages so far.\n`);
+  const content = data.at(-1)?.role === 'assistant' ? data.at(-1)?.content : [];
+  const calls = Array.isArray(content) ? content.filter(({ type }) => type === 'tool_use') : [];
+  const reason = { content: 'The session was ended before this was done.', is_error: true };
+  return calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: String(id), ...reason }));
+}
+
+let owed = await comeBack().catch((error: unknown): Run['owed'] => {
+  // A conversation begins with its first message.
+  if (error instanceof SluiceError && error.status === 404) return [];
+  throw error;
+});
+let run: Run | undefined;
+const terminal = createInterface({ input: process.stdin, output: process.stdout });
+terminal.on('SIGINT', () => (run ? void run.stop() : terminal.close()));
+terminal.on('close', () => run?.close());
+terminal.setPrompt('> ');
+terminal.prompt();
+for await (const line of terminal) {
+  if (line.trim() !== '') {
+    run = sluice.messages.run({
+      conversation,
+      model: 'claude-haiku-5-5',
+      max_tokens: 4_000,
+      system: 'You help a writer: short answers, no flattery. Save a draft when asked to.',
+      tools: [saveDraft],
+      messages: [{ role: 'user', content: [...owed, { type: 'text', text: line }] }],
+    });
+    try {
+      for await (const text of run.textDeltas()) process.stdout.write(text);
+    } catch (error) {
+      process.stdout.write(String(error));
+    }
+    owed = run.owed;
+    process.stdout.write(`\n[$${run.costUsd.toFixed(7)} in ${run.steps.length} turns]\n`);
+    run = undefined;
+  }
+  terminal.prompt();
+}

@@ -1,0 +1,121 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { type Client, createClient } from '../../src/client/index.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { bundle } from '../support/bundle.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { startSite } from '../support/site.ts';
+import { startTerminal } from '../support/terminal.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+let edge: Edge;
+let client: Client;
+
+beforeAll(async () => {
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    UPSTREAM: 'simulator',
+    SIMULATOR_TTFT_MS: '50',
+    SIMULATOR_TOKENS_PER_SECOND: '150',
+  });
+  client = createClient({ baseURL: edge.url });
+});
+
+afterAll(async () => await edge.stop());
+
+describe('the writing assistant', () => {
+  test('answers three times in a terminal, saves a draft, and tells what the ledger tells', async () => {
+    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+    const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
+    const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" novel`;
+    const costs: number[] = [];
+    try {
+      let terminal = startTerminal(command, { cwd, env });
+      await terminal.see(/> $/);
+      const say = async (text: string) => {
+        terminal.type(`${text}\n`);
+        const seen = await terminal.see(/\[\$([\d.]+) in \d+ turns\][^>]*> $/);
+        costs.push(Number(/\[\$([\d.]+) in/.exec(seen)?.[1]));
+        return seen;
+      };
+      expect(await say('Hello, I write a novel')).toContain('simulator');
+      expect(await say('Please save this as a draft')).toMatch(/\[saved drafts\/.+\.md\][\s\S]* in 2 turns/);
+      expect(await terminal.end()).toBe(0);
+      // Another day: it is the same conversation.
+      terminal = startTerminal(command, { cwd, env });
+      await terminal.see(/6 messages so far[\s\S]*> $/);
+      await say('How does it begin?');
+      expect(await terminal.end()).toBe(0);
+
+      const [file = ''] = await readdir(join(cwd, 'drafts'));
+      expect(await readFile(join(cwd, 'drafts', file), 'utf8')).toMatch(/^# .+\n\n/);
+      const { data } = await client.usage({ group_by: 'conversation' });
+      const ledger = data.find(({ key }) => key === 'novel');
+      expect(ledger?.requests).toBe(4);
+      const told = costs.reduce((sum, cost) => sum + Math.round(cost * 1e9), 0);
+      expect(told).toBe(Math.round((ledger?.cost_usd ?? 0) * 1e9));
+      expect(told).toBeGreaterThan(0);
+    } finally {
+      await rm(cwd, { recursive: true, force: true });
+    }
+  });
+
+  test('stops an answer at Ctrl+C, and goes on', async () => {
+    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+    const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
+    const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" stopped`;
+    try {
+      const terminal = startTerminal(command, { cwd, env });
+      await terminal.see(/> $/);
+      terminal.type('Tell me about the sea\n');
+      await terminal.see(/simulator/);
+      terminal.type('\u0003');
+      await terminal.see(/in 1 turns\][^>]*> $/);
+      const { data } = await client.conversations.messages('stopped');
+      expect(data.map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+      terminal.type('Go on\n');
+      await terminal.see(/in 1 turns\][^>]*> $/);
+      expect(await terminal.end()).toBe(0);
+    } finally {
+      await rm(cwd, { recursive: true, force: true });
+    }
+  });
+});
+
+describe.skipIf(noBrowser())('the chat page', () => {
+  test('shows an answer, finds it again after a reload in its middle, and stops one', async () => {
+    const html = await readFile(join(root, 'examples/chat-page/index.html'), 'utf8');
+    const script = await bundle("import './examples/chat-page/chat.ts';");
+    const site = await startSite(script, html.replace('chat.js', '/page.js'));
+    const browser = await launchBrowser();
+    try {
+      const page = await browser.newPage();
+      page.setDefaultTimeout(15_000);
+      await page.goto(`${site.url}?edge=${encodeURIComponent(edge.url)}#page`);
+      await page.fill('[name=text]', 'Hello there');
+      await page.press('[name=text]', 'Enter');
+      await page.waitForFunction(() => (document.querySelector('.assistant')?.textContent ?? '').length > 20);
+      await page.reload();
+      await page.waitForFunction(() => document.querySelector('[role=status]')?.textContent?.startsWith('$'));
+      const shown = () => page.locator('article').allTextContents();
+      const { data } = await client.conversations.messages('page');
+      const content = data[1]?.content;
+      const answer = Array.isArray(content) ? content.map(({ text }) => text ?? '').join('') : '';
+      expect(await shown()).toEqual(['Hello there', answer]);
+      await page.fill('[name=text]', 'And now a long story');
+      await page.press('[name=text]', 'Enter');
+      await page.waitForFunction(() => (document.querySelectorAll('.assistant')[1]?.textContent ?? '').length > 20);
+      await page.click('[name=stop]');
+      await page.waitForSelector('[name=stop]:disabled');
+      const after = await client.conversations.messages('page');
+      expect(after.data.map(({ status }) => status)).toEqual(['complete', 'complete', 'stopped', 'stopped']);
+    } finally {
+      await browser.close();
+      site.stop();
+    }
+  });
+});

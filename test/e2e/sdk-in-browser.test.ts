@@ -1,0 +1,91 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type AnthropicSdk from '@anthropic-ai/sdk';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { TEXT_STREAM } from '../fixtures/streams.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { bundle } from '../support/bundle.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type Site, startSite } from '../support/site.ts';
+import { SECRET, tokenOf } from '../support/tokens.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+
+const README_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
+
+describe.skipIf(noBrowser())('the official SDK in a page', () => {
+  let upstream: FakeUpstream;
+  let edge: Edge;
+  let site: Site;
+  let foreign: Site;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    upstream = await startUpstream((_, response) => {
+      void streamBytes(response, [new TextEncoder().encode(TEXT_STREAM)], 'end');
+    });
+    const script = await bundle("import Anthropic from '@anthropic-ai/sdk'; globalThis.Anthropic = Anthropic;");
+    site = await startSite(script);
+    foreign = await startSite(script);
+    edge = await startEdge(inject('worker'), {
+      SIGNING_SECRET: SECRET,
+      ANTHROPIC_API_KEY: 'test-key',
+      ANTHROPIC_BASE_URL: upstream.url,
+      ALLOWED_ORIGINS: new URL(site.url).origin,
+    });
+    browser = await launchBrowser();
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    site?.stop();
+    foreign?.stop();
+    await edge?.stop();
+    await upstream?.stop();
+  });
+
+  /** Streams an answer in a page. @returns its text, or the status and name of what it failed with */
+  async function ask(from: Site, token: string): Promise<string> {
+    const page: Page = await browser.newPage();
+    await page.goto(from.url);
+    return await page.evaluate(
+      async ({ baseURL, token }) => {
+        const { Anthropic } = globalThis as unknown as { Anthropic: typeof AnthropicSdk };
+        const anthropic = new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true, maxRetries: 0 });
+        const messages = [{ role: 'user' as const, content: 'Hi' }];
+        try {
+          return await anthropic.messages.stream({ model: 'claude-haiku-4-5', max_tokens: 100, messages }).finalText();
+        } catch (thrown) {
+          const { status, message } = thrown as { status?: number; message: string };
+          return `${status}: ${message}`;
+        }
+      },
+      { baseURL: edge.url, token },
+    );
+  }
+
+  test('streams with a short-lived token, and no key goes to it', async () => {
+    const token = await tokenOf('browser', ['messages'], { expiresIn: 60 });
+    expect(await ask(site, token)).toBe('Héllo, "wörld" 🌍\n');
+    expect(upstream.received.at(-1)?.headers).toMatchObject({ 'x-api-key': 'test-key' });
+    expect(upstream.received.at(-1)?.headers.origin).toBeUndefined();
+  });
+
+  test('is told in its own words that a token has expired', async () => {
+    const token = await tokenOf('browser', ['messages'], { expiresIn: 1 });
+    await expect
+      .poll(() => ask(site, token), { timeout: 20_000, interval: 500 })
+      .toMatch(/^401: .*authentication_error/s);
+  });
+
+  test('gets nothing on a page of an origin that is not allowed', async () => {
+    const before = upstream.received.length;
+    expect(await ask(foreign, await tokenOf('browser', ['messages'], { expiresIn: 60 }))).toMatch(/^undefined: /);
+    expect(upstream.received.length).toBe(before);
+  });
+
+  test('is shown so in the README', async () => {
+    const readme = await readFile(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
+    expect(readme).toContain(README_LINE);
+  });
+});

@@ -1,0 +1,144 @@
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { type Client, createClient } from '../../src/client/index.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { bundle } from '../support/bundle.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type Site, startSite } from '../support/site.ts';
+
+describe.skipIf(noBrowser())('useChat in a React tree', () => {
+  let edge: Edge;
+  let site: Site;
+  let browser: Browser;
+  let client: Client;
+
+  beforeAll(async () => {
+    edge = await startEdge(inject('worker'), {
+      MODE: 'development',
+      UPSTREAM: 'simulator',
+      SIMULATOR_TTFT_MS: '20',
+      SIMULATOR_TOKENS_PER_SECOND: '400',
+    });
+    site = await startSite(await bundle("import './test/support/chat-page.ts';"));
+    browser = await launchBrowser();
+    client = createClient({ baseURL: edge.url });
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    site?.stop();
+    await edge?.stop();
+  });
+
+  async function open(id: string, more: Record<string, string> = {}): Promise<Page> {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(15_000);
+    await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id, ...more })}`);
+    await page.waitForSelector('main[data-status=ready]');
+    return page;
+  }
+
+  async function send(page: Page, text: string): Promise<void> {
+    await page.fill('[name=text]', text);
+    await page.press('[name=text]', 'Enter');
+  }
+
+  const done = (page: Page, answers: number) =>
+    page.waitForFunction(
+      (count) =>
+        document.querySelector('main')?.dataset.status === 'ready' &&
+        document.querySelectorAll('.assistant').length === count &&
+        !document.querySelector('.assistant:last-of-type[data-metadata=null]'),
+      answers,
+    );
+  const shown = (page: Page, selector = '.assistant .text') => page.locator(selector).allTextContents();
+  const rowsOf = async (id: string) => (await client.conversations.messages(id)).data;
+  const said = (content: Awaited<ReturnType<typeof rowsOf>>[number]['content'] | undefined) =>
+    (typeof content === 'string' ? [] : (content ?? [])).map(({ text }) => text ?? '').join('');
+
+  test('sends, shows an answer while it comes, and keeps it', async () => {
+    const page = await open('sends');
+    await send(page, 'Hello there');
+    await page.waitForSelector('main[data-status=streaming] .assistant .text');
+    await done(page, 1);
+    const rows = await rowsOf('sends');
+    expect(await shown(page)).toEqual([said(rows[1]?.content)]);
+    const metadata = JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}');
+    expect(metadata).toMatchObject({ stopReason: 'end_turn', stopped: false, costUsd: rows[1]?.cost_usd });
+    await send(page, 'And again');
+    await done(page, 2);
+    expect((await rowsOf('sends')).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+  });
+
+  test('stops the turn, keeps what was said, and goes on', async () => {
+    const page = await open('stops', { simulate: 'tps=20' });
+    await send(page, 'Tell me about rivers');
+    await page.waitForSelector('.assistant .text');
+    await page.click('#stop');
+    await page.waitForSelector('main[data-status=ready]');
+    await expect.poll(async () => (await rowsOf('stops')).map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+    await page.goto(page.url().replace('tps%3D20', ''));
+    await page.waitForSelector('.assistant .text');
+    await send(page, 'Go on');
+    await done(page, 2);
+    expect(await rowsOf('stops')).toHaveLength(4);
+  });
+
+  test('reloaded in the middle of an answer, shows the question and all of the answer', async () => {
+    const page = await open('reloads', { simulate: 'tps=40' });
+    await send(page, 'Tell me about bridges');
+    await page.waitForSelector('.assistant .text');
+    await page.reload();
+    await page.waitForSelector('main[data-status=streaming] .assistant .text');
+    expect(await shown(page, '.user .text')).toEqual(['Tell me about bridges']);
+    await done(page, 1);
+    const rows = await rowsOf('reloads');
+    expect(rows.map(({ status }) => status)).toEqual(['complete', 'complete']);
+    expect(await shown(page)).toEqual([said(rows[1]?.content)]);
+    const { data } = await client.requests({ limit: 1_000 });
+    expect(data.filter(({ conversation }) => conversation === 'reloads')).toHaveLength(1);
+    // Reloaded once more, everything is there, and nothing runs.
+    await page.reload();
+    await done(page, 1);
+    expect(await shown(page)).toEqual([said(rows[1]?.content)]);
+  });
+
+  test('runs a tool in the page and answers with what it gave', async () => {
+    const page = await open('tools');
+    await send(page, 'What is the weather in Bern?');
+    await done(page, 1);
+    expect((await shown(page)).at(-1)).toContain('blue');
+    const tool = JSON.parse((await shown(page, '.tool-get_weather'))[0] ?? '{}');
+    expect(tool).toMatchObject({ state: 'output-available', input: { city: 'Bern' }, output: { sky: 'blue' } });
+    const rows = await rowsOf('tools');
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+    const metadata = JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}');
+    const { cost_usd } = await client.conversations.get('tools');
+    expect(metadata.costUsd).toBe(cost_usd);
+    await page.reload();
+    await done(page, 1);
+    expect((await shown(page)).at(-1)).toContain('blue');
+    await send(page, 'Thank you');
+    await done(page, 2);
+  });
+
+  test('asks again in place of the last answer, and sends a picture', async () => {
+    const page = await open('again');
+    await page.check('[name=picture]');
+    await send(page, 'What is this?');
+    await done(page, 1);
+    const [before] = await rowsOf('again');
+    await page.click('#again');
+    await expect.poll(async () => (await rowsOf('again')).map(({ id }) => id)).not.toContain(before?.id);
+    await done(page, 1);
+    const rows = await rowsOf('again');
+    expect(rows).toHaveLength(2);
+    expect(rows[0]?.content).toMatchObject([{ type: 'image', source: { media_type: 'image/png' } }, { type: 'text' }]);
+  });
+
+  test('shows the type of what was refused', async () => {
+    const page = await open('refused', { max_tokens: '-1' });
+    await send(page, 'Hello');
+    await page.waitForSelector('main[data-error=invalid_request_error]');
+  });
+});

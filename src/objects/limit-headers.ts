@@ -15,15 +15,16 @@ export function standingHeaders(standing: Standing): Record<string, string> {
   return { ...bucketHeaders(standing), ...spendHeaders(standing) };
 }
 
-/** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do. */
+/** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
 export function refusalError(refusal: Refusal, standing: Standing): ApiError {
   const headers: Record<string, string> = { 'sluice-limited-by': 'account' };
+  const cause = refusal;
   switch (refusal.reason) {
     case 'model':
       return new ApiError(
         'permission_error',
         `This account may not use ${refusal.model ?? 'this model'}. Use one of those that its limits name.`,
-        { headers: { ...headers, ...DO_NOT_RETRY } },
+        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
     case 'spend':
       return spendError(refusal, headers);
@@ -32,13 +33,14 @@ export function refusalError(refusal: Refusal, standing: Standing): ApiError {
       return new ApiError(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
-        { headers: { ...headers, ...standingHeaders(standing) } },
+        { headers: { ...headers, ...standingHeaders(standing) }, cause },
       );
     case 'rate':
       headers['retry-after'] = String(refusal.retryAfter);
       if (refusal.never) Object.assign(headers, DO_NOT_RETRY);
       return new ApiError('rate_limit_error', rateSentence(refusal), {
         headers: { ...headers, ...standingHeaders(standing) },
+        cause,
       });
   }
 }
@@ -56,6 +58,7 @@ function spendError(refusal: Refusal, headers: Record<string, string>): ApiError
   const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
   const message = `The ${PERIOD_NAMES[period]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
   return new ApiError('billing_error', message, {
+    cause: refusal,
     headers: {
       ...headers,
       ...DO_NOT_RETRY,

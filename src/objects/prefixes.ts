@@ -1,34 +1,15 @@
-/** Where requests find prefixes: in the isolate's memory, in KV, and in the objects of those who have stored them. */
+/** Where requests find prefixes. */
 import { type Prefix, readPrefix } from '../claude/prefix.ts';
 import { type ApiError, notFound } from '../errors.ts';
-import { DEPLOYMENT } from '../schemas/identity.ts';
-import { parseRef, type VersionRef } from '../schemas/versions.ts';
-import type { Settings } from '../settings.ts';
-import { type Found, findVersion, VersionMemory } from '../store/versions.ts';
-import { callAccount } from './metering.ts';
-import type { AccountBinding } from './namespace.ts';
+import type { VersionRef } from '../schemas/versions.ts';
+import type { Found } from '../store/versions.ts';
+import { findStored, type StoredKind, type StoredReader } from './stored.ts';
 
 export const PREFIX = 'prefix';
+export const PREFIXES: StoredKind<Prefix> = { kind: PREFIX, read: readPrefix };
 
 /** Who looks for a prefix, and where. */
-export interface PrefixReader {
-  account: string;
-  accounts: AccountBinding;
-  store: KVNamespace;
-  settings: Settings;
-}
-
-const memories = new WeakMap<Settings, VersionMemory<Prefix>>();
-
-/** @returns what this isolate remembers of a deployment's prefixes. */
-export function prefixMemory(settings: Settings): VersionMemory<Prefix> {
-  let memory = memories.get(settings);
-  if (!memory) {
-    memory = new VersionMemory();
-    memories.set(settings, memory);
-  }
-  return memory;
-}
+export type PrefixReader = StoredReader;
 
 /**
  * Finds a prefix as an account sees it: its own before the deployment's, and nobody else's.
@@ -36,26 +17,11 @@ export function prefixMemory(settings: Settings): VersionMemory<Prefix> {
  * @throws ApiError 503 while neither KV nor the owner's object can be asked
  */
 export async function findPrefix(
-  { account, accounts, store, settings }: PrefixReader,
+  reader: PrefixReader,
   ref: string | VersionRef,
-  owners: readonly string[] = [account, DEPLOYMENT],
+  owners?: readonly string[],
 ): Promise<Found<Prefix> | undefined> {
-  const parsed = typeof ref === 'string' ? parseRef(ref) : ref;
-  if (!parsed) return undefined;
-  return await findVersion(
-    {
-      kind: PREFIX,
-      store,
-      memory: prefixMemory(settings),
-      owners,
-      ask: ({ kind, owner, name }, hash) =>
-        callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-          object.readVersion({ kind, name, hash }),
-        ),
-      read: readPrefix,
-    },
-    parsed,
-  );
+  return await findStored(PREFIXES, reader, ref, owners);
 }
 
 /** @returns the 404 for a name or a version that there is not. */

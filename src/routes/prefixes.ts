@@ -9,8 +9,9 @@ import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
-import { findPrefix, PREFIX, prefixMemory, unknownPrefix } from '../objects/prefixes.ts';
+import { findPrefix, PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
 import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
+import { memoryOf } from '../objects/stored.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
@@ -61,7 +62,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
     .delete('/prefixes/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
       const place = { kind: PREFIX, owner: ownerOf(c), name };
-      if (!(await removeName(c, prefixMemory(c.get('settings')), place))) throw unknownPrefix(name);
+      if (!(await removeName(c, memoryOf(PREFIXES, c.get('settings')), place))) throw unknownPrefix(name);
       return c.json({ type: 'prefix_deleted', name });
     });
 }
@@ -73,7 +74,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   const { json } = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
   const owner = ownerOf(c);
   const place = { kind: PREFIX, owner, name };
-  const memory = prefixMemory(settings);
+  const memory = memoryOf(PREFIXES, settings);
   if (Object.hasOwn(json, 'version')) {
     const ref = parseRef(check(putPrefix.pointer, json).version);
     if (ref?.name !== name || ref.hash === undefined) {

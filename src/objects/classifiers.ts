@@ -1,0 +1,28 @@
+/** Where requests find classifiers: in the isolate's memory, in KV, and in the objects of those who have stored them. */
+import { type Classifier, readClassifier } from '../claude/classifier.ts';
+import { type ApiError, notFound } from '../errors.ts';
+import type { VersionRef } from '../schemas/versions.ts';
+import type { Found } from '../store/versions.ts';
+import { findStored, type StoredKind, type StoredReader } from './stored.ts';
+
+export const CLASSIFIERS: StoredKind<Classifier> = { kind: 'classifier', read: readClassifier };
+
+/**
+ * Finds a classifier as an account sees it: its own before the deployment's, and nobody else's.
+ *
+ * @throws ApiError 503 while neither KV nor the owner's object can be asked
+ */
+export async function findClassifier(
+  reader: StoredReader,
+  ref: string | VersionRef,
+  owners?: readonly string[],
+): Promise<Found<Classifier> | undefined> {
+  return await findStored(CLASSIFIERS, reader, ref, owners);
+}
+
+/** @returns the 404 for a name or a version that there is not. */
+export function unknownClassifier(ref: string): ApiError {
+  return notFound(
+    `There is no classifier ${ref}. Store one with PUT /classifiers/:name, or list them with GET /classifiers.`,
+  );
+}

@@ -1,0 +1,80 @@
+import * as z from 'zod';
+import { fieldError } from './json.ts';
+import { messagesRequest } from './messages.ts';
+import { refSchema } from './versions.ts';
+
+/** The largest version of a classifier, as it is stored. */
+export const MAX_CLASSIFIER_BYTES = 256 * 1024;
+export const MOST_VOTES = 15;
+/** KV keeps nothing for less than a minute. */
+const LEAST_CACHE_SECONDS = 60;
+const MOST_CACHE_SECONDS = 30 * 24 * 60 * 60;
+
+export const classifierRef = refSchema('classifier');
+
+const name = z
+  .string({ error: fieldError('Input should be a valid string') })
+  .min(1, 'Input should be a non-empty string: the name of a label')
+  .max(256)
+  .refine((value) => value.trim() === value && value.isWellFormed(), {
+    error: 'Input should be well-formed text without white space at its ends',
+  });
+const text = z.string({ error: fieldError('Input should be a valid string') });
+const label = z.strictObject({
+  name,
+  description: text.max(2_000).optional(),
+  examples: z.array(text.min(1).max(4_000)).max(20).optional().describe('Texts that have this label.'),
+});
+const jsonSchema = z.record(z.string(), z.unknown(), { error: 'Input should be a JSON schema: an object' });
+
+/** An example of the whole task: a text and its answer. */
+const example = z.strictObject({
+  input: text.min(1).max(16_000),
+  label: name.nullable().optional().describe('null: none of them.'),
+  labels: z.array(name).optional().describe('In place of `label`, with `multi`.'),
+  fields: z.record(z.string(), z.unknown()).optional(),
+});
+
+const labels = z
+  .array(z.union([name, label], { error: 'Input should be a label: a non-empty string, or an object with a name' }), {
+    error: 'Input should be a valid list',
+  })
+  .min(1, 'Input should have at least one label')
+  .max(500, 'Input should have at most 500 labels');
+
+/** What a classifier says, whether it is stored or stands in a request. One of `labels` and `schema`. */
+export const classifierParts = {
+  labels: labels.optional(),
+  schema: jsonSchema
+    .optional()
+    .describe(
+      'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property `label` that is one (or `labels`, an array of one); its other properties are `fields`.',
+    ),
+  multi: z.boolean().optional().describe('Any number of labels in place of one.'),
+  allow_none: z.boolean().optional().describe('Whether none of the labels is an answer.'),
+  instructions: text.max(20_000).optional(),
+  examples: z.array(example).max(100).optional(),
+  fields: jsonSchema.optional().describe('A JSON schema of an object: what to extract beside the label.'),
+  model: messagesRequest.shape.model.max(256).optional().describe('Default: the cheapest current Haiku.'),
+  votes: z.int().min(1).max(MOST_VOTES).optional().describe('Independent answers for each input. Default 1.'),
+  cache_seconds: z
+    .int()
+    .max(MOST_CACHE_SECONDS)
+    .refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
+      error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
+    })
+    .optional()
+    .describe('How long an answer is kept for the same input. Default 3600; 0 keeps none.'),
+};
+
+const classifierFields = z.strictObject({ ...classifierParts, description: text.max(1_000).optional() });
+
+/** Points the name at a version that there is already: forward or back. */
+const pointer = z.strictObject({ version: classifierRef });
+
+/** What `PUT /classifiers/:name` takes. */
+export const putClassifier = { fields: classifierFields, pointer };
+
+export type ClassifierFields = z.output<typeof classifierFields>;
+export type Label = z.output<typeof label>;
+export type Example = z.output<typeof example>;

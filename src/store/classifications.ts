@@ -1,0 +1,58 @@
+/** Answers that were given before: a key for each account, classifier version, model and input, gone after a time. */
+
+import { ApiError } from '../errors.ts';
+import type { ClassifyResult } from '../schemas/classify.ts';
+
+/** What is kept of an answer: not what it cost, since to give it again costs nothing. */
+export type KeptAnswer = Pick<ClassifyResult, 'label' | 'labels' | 'confidence' | 'fields'>;
+
+const PREFIX = 'classified:';
+const HASH_CHARACTERS = 64;
+/** KV gives at most so many keys at once. */
+const PAGE = 1_000;
+
+// The hash has no colon and a fixed length, so the account before it may have any.
+function keyOf(account: string, hash: string): string {
+  return `${PREFIX}${account}:${hash}`;
+}
+
+/** @returns what identifies an answer within its account: all that decides it. */
+export async function answerHash(parts: readonly unknown[]): Promise<string> {
+  const bytes = new TextEncoder().encode(JSON.stringify(parts));
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+}
+
+/** @returns an answer that was given before, or undefined; a store that does not answer has none. */
+export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
+  try {
+    return (await store.get<KeptAnswer>(keyOf(account, hash), 'json')) ?? undefined;
+  } catch {
+    // It can be had again from the upstream, which is what an empty cache means.
+    return undefined;
+  }
+}
+
+/** @throws ApiError 503 where KV does not take it */
+export async function keepAnswer(
+  store: KVNamespace,
+  account: string,
+  hash: string,
+  answer: KeptAnswer,
+  seconds: number,
+): Promise<void> {
+  try {
+    await store.put(keyOf(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
+  } catch (cause) {
+    throw new ApiError('api_error', 'The answer could not be kept.', { status: 503, logged: 'kv_unavailable', cause });
+  }
+}
+
+/** Forgets a page of an account's answers. @returns whether there are no more */
+export async function forgetAnswers(store: KVNamespace, account: string): Promise<boolean> {
+  const prefix = keyOf(account, '');
+  const page = await store.list({ prefix, limit: PAGE });
+  // What is longer is of an account whose name begins like this one.
+  const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
+  await Promise.all(own.map(({ name }) => store.delete(name)));
+  return page.list_complete;
+}

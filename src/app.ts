@@ -8,6 +8,8 @@ import { ApiError, DO_NOT_RETRY, errorResponse, methodNotAllowed, notFound, toAp
 import { LogEntry, type LogLine } from './log.ts';
 import { createRequestId } from './request-id.ts';
 import { accountsRoutes } from './routes/accounts.ts';
+import { classifiersRoutes } from './routes/classifiers.ts';
+import { classifyRoutes } from './routes/classify.ts';
 import { conversationsRoutes } from './routes/conversations.ts';
 import { countTokensRoutes } from './routes/count-tokens.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -66,6 +68,8 @@ const PRIVATE = [
   '/accounts/*',
   '/conversations/*',
   '/prefixes/*',
+  '/classifiers/*',
+  '/classify',
   '/tokens',
   '/usage/*',
 ];
@@ -91,6 +95,8 @@ export function createApp(options: AppOptions = {}) {
   app.route('/', countTokensRoutes(options.fetch));
   app.route('/', conversationsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
+  app.route('/', classifyRoutes(options.fetch));
+  app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());

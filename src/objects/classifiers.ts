@@ -5,7 +5,12 @@ import type { VersionRef } from '../schemas/versions.ts';
 import type { Found } from '../store/versions.ts';
 import { findStored, type StoredKind, type StoredReader } from './stored.ts';
 
-export const CLASSIFIERS: StoredKind<Classifier> = { kind: 'classifier', read: readClassifier };
+export const CLASSIFIERS: StoredKind<Classifier> = {
+  kind: 'classifier',
+  memoryBytes: 8 * 1024 * 1024,
+  read: readClassifier,
+  unknown: unknownClassifier,
+};
 
 /**
  * Finds a classifier as an account sees it: its own before the deployment's, and nobody else's.

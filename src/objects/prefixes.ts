@@ -6,7 +6,7 @@ import type { Found } from '../store/versions.ts';
 import { findStored, type StoredKind, type StoredReader } from './stored.ts';
 
 export const PREFIX = 'prefix';
-export const PREFIXES: StoredKind<Prefix> = { kind: PREFIX, read: readPrefix };
+export const PREFIXES: StoredKind<Prefix> = { kind: PREFIX, read: readPrefix, unknown: unknownPrefix };
 
 /** Who looks for a prefix, and where. */
 export type PrefixReader = StoredReader;

@@ -1,4 +1,5 @@
 /** Where requests find what is stored in versions: in the isolate's memory, in KV, and in its owner's object. */
+import type { ApiError } from '../errors.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { parseRef, type VersionRef } from '../schemas/versions.ts';
 import type { Settings } from '../settings.ts';
@@ -10,6 +11,10 @@ import type { AccountBinding } from './namespace.ts';
 export interface StoredKind<T> {
   kind: string;
   read(text: string): T;
+  /** How much of it an isolate remembers. Default: that of `VersionMemory`. */
+  memoryBytes?: number;
+  /** @returns the 404 for a name or a version that there is not. */
+  unknown(ref: string): ApiError;
 }
 
 /** Who looks for something that is stored, and where. */
@@ -32,7 +37,7 @@ export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMem
   }
   let memory = ofKind.get(settings) as VersionMemory<T> | undefined;
   if (!memory) {
-    memory = new VersionMemory();
+    memory = new VersionMemory(kind.memoryBytes);
     ofKind.set(settings, memory);
   }
   return memory;

@@ -7,27 +7,27 @@ import { cachedCosts, paysFrom } from '../claude/payoff.ts';
 import { canonicalText, countBodies, type Prefix, readPrefix } from '../claude/prefix.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
-import { invalidRequest, tooLarge } from '../errors.ts';
+import { tooLarge } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
-import { findPrefix, PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
+import { PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
 import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
-import { memoryOf } from '../objects/stored.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
-import { isVersionedName, NAME_RULE, parseRef } from '../schemas/versions.ts';
 import { hashOf, usersOf } from '../store/versions.ts';
 import {
-  findName,
+  findAsked,
   historyOf,
   listNames,
   objectOf,
   ownerName,
-  ownerOf,
   ownersSeen,
-  publish,
+  placeNamed,
+  pointName,
+  putVersion,
   removeName,
+  versionOf,
 } from './stored.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
@@ -41,53 +41,29 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .get('/prefixes', refuseRevoked, requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX)))
     .put('/prefixes/:name', refuseRevoked, requireScope('prefixes'), (c) => put(c, fetchUpstream))
-    .get('/prefixes/:name/versions', refuseRevoked, requireScope('messages'), async (c) => {
-      const name = c.req.param('name');
-      const history = await historyOf(c, PREFIX, name);
-      if (!history) throw unknownPrefix(name);
-      return c.json(history);
-    })
+    .get('/prefixes/:name/versions', refuseRevoked, requireScope('messages'), async (c) =>
+      c.json(await historyOf(c, PREFIXES, c.req.param('name'))),
+    )
     .get('/prefixes/:name/stats', refuseRevoked, requireScope('messages'), async (c) => c.json(await stats(c)))
     .get('/prefixes/:name', refuseRevoked, requireScope('messages'), async (c) => {
-      const ref = c.req.param('name');
-      const asked = parseRef(ref);
-      const named = asked && asked.hash === undefined ? await findName(c, PREFIX, asked.name) : undefined;
-      const hash = asked?.hash ?? named?.row.hash;
-      if (!asked || hash === undefined) throw unknownPrefix(ref);
-      const found = await findPrefix(readerOf(c), { name: asked.name, hash }, named ? [named.owner] : ownersSeen(c));
-      if (!found) throw unknownPrefix(ref);
-      const { name, owner, value } = found;
+      const { name, hash, owner, value } = await findAsked(c, PREFIXES, c.req.param('name'));
       return c.json({ type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content });
     })
     .delete('/prefixes/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
-      const place = { kind: PREFIX, owner: ownerOf(c), name };
-      if (!(await removeName(c, memoryOf(PREFIXES, c.get('settings')), place))) throw unknownPrefix(name);
+      await removeName(c, PREFIXES, name);
       return c.json({ type: 'prefix_deleted', name });
     });
 }
 
 async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
-  const settings = c.get('settings');
   const name = c.req.param('name') ?? '';
-  if (!isVersionedName(name)) throw invalidRequest(`The name of a prefix is ${NAME_RULE}.`);
-  const { json } = await readJson(c.req.raw, settings.MAX_BODY_BYTES);
-  const owner = ownerOf(c);
-  const place = { kind: PREFIX, owner, name };
-  const memory = memoryOf(PREFIXES, settings);
+  const place = placeNamed(c, PREFIXES, name);
+  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
   if (Object.hasOwn(json, 'version')) {
-    const ref = parseRef(check(putPrefix.pointer, json).version);
-    if (ref?.name !== name || ref.hash === undefined) {
-      throw invalidRequest(`version: Input should be a version of this prefix: ${name}@…`);
-    }
-    const { hash } = ref;
-    const found = await findPrefix(readerOf(c), ref, [owner]);
-    if (!found) throw unknownPrefix(`${name}@${hash}`);
-    const answer = await told(c, name, hash, found.value, fetchUpstream);
-    const pointed = await publish(c, memory, place, hash, (object) =>
-      object.pointVersion({ kind: PREFIX, name, hash }),
-    );
-    if (!pointed) throw unknownPrefix(`${name}@${hash}`);
+    const { hash, value } = await versionOf(c, PREFIXES, place, check(putPrefix.pointer, json).version);
+    const answer = await told(c, name, hash, value, fetchUpstream);
+    await pointName(c, PREFIXES, place, hash);
     return c.json(answer);
   }
   const fields = check(putPrefix.fields, json);
@@ -97,8 +73,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   const hash = await hashOf(bytes);
   // Counted first: what the upstream would not take is not stored.
   const answer = await told(c, name, hash, readPrefix(text), fetchUpstream);
-  const version = { kind: PREFIX, name, hash, bytes, description: fields.description ?? null };
-  await publish(c, memory, place, hash, (object) => object.putVersion(version));
+  await putVersion(c, PREFIXES, place, { hash, bytes, description: fields.description });
   return c.json(answer);
 }
 
@@ -182,8 +157,4 @@ async function usersIn(c: Context<AppEnv>, name: string): Promise<string[]> {
   const users: string[] = [];
   for await (const user of usersOf(c.env.STORE, PREFIX, name)) users.push(user);
   return users;
-}
-
-function readerOf(c: Context<AppEnv>) {
-  return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
 }

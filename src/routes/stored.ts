@@ -6,11 +6,19 @@ import { invalidRequest } from '../errors.ts';
 import type { Account } from '../objects/account.ts';
 import type { Page } from '../objects/history.ts';
 import { callAccount, type Remote } from '../objects/metering.ts';
+import { findStored, memoryOf, type StoredKind, type StoredReader } from '../objects/stored.ts';
 import type { NameRow, PutAnswer } from '../objects/versions.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { listOf, readPage } from '../schemas/page.ts';
-import type { NamedRow, Owner, VersionRow } from '../schemas/versions.ts';
-import { type Place, unavailable, type VersionMemory } from '../store/versions.ts';
+import {
+  isVersionedName,
+  NAME_RULE,
+  type NamedRow,
+  type Owner,
+  parseRef,
+  type VersionRow,
+} from '../schemas/versions.ts';
+import { type Found, type Place, unavailable, type VersionMemory } from '../store/versions.ts';
 
 /** @returns whose names the caller sees, in the order in which they are looked up. */
 export function ownersSeen(c: Context<AppEnv>): string[] {
@@ -18,7 +26,7 @@ export function ownersSeen(c: Context<AppEnv>): string[] {
 }
 
 /** @returns whose it is what the caller stores: an admin's is the deployment's. */
-export function ownerOf(c: Context<AppEnv>): string {
+function ownerOf(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
 }
@@ -35,7 +43,7 @@ export function objectOf(c: Context<AppEnv>, owner: string) {
 }
 
 /** @returns what a name means to the caller, and whose it is; the objects know at once. */
-export async function findName(
+async function findName(
   c: Context<AppEnv>,
   kind: string,
   name: string,
@@ -66,14 +74,98 @@ export async function listNames(c: Context<AppEnv>, kind: string) {
   return listOf(data, all.length > limit, ({ name }) => name);
 }
 
-/** @returns a page of the versions of a name, newest first; undefined where the caller sees no such name. */
-export async function historyOf(c: Context<AppEnv>, kind: string, name: string): Promise<Page<VersionRow> | undefined> {
+/**
+ * @returns a page of the versions of a name, newest first
+ * @throws ApiError 404 where the caller sees no such name
+ */
+export async function historyOf<T>(
+  c: Context<AppEnv>,
+  { kind, unknown }: StoredKind<T>,
+  name: string,
+): Promise<Page<VersionRow>> {
   const page = readPage(c.req.query());
   for (const owner of ownersSeen(c)) {
     const history = await objectOf(c, owner)((object) => object.versionHistory(kind, name, page));
     if (history) return history;
   }
-  return undefined;
+  throw unknown(name);
+}
+
+/**
+ * @param ref a name, or a version by name@version
+ * @returns what it means to the caller
+ * @throws ApiError 404 where the caller sees none
+ */
+export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, ref: string): Promise<Found<T>> {
+  const asked = parseRef(ref);
+  const named = asked && asked.hash === undefined ? await findName(c, stored.kind, asked.name) : undefined;
+  const hash = asked?.hash ?? named?.row.hash;
+  if (!asked || hash === undefined) throw stored.unknown(ref);
+  const owners = named ? [named.owner] : ownersSeen(c);
+  const found = await findStored(stored, readerOf(c), { name: asked.name, hash }, owners);
+  if (!found) throw stored.unknown(ref);
+  return found;
+}
+
+/** @returns who looks for what is stored, in a request. */
+export function readerOf(c: Context<AppEnv>): StoredReader {
+  return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
+}
+
+/**
+ * @returns where the caller is to store something
+ * @throws ApiError 400 for what cannot be a name
+ */
+export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): Place {
+  if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
+  return { kind, owner: ownerOf(c), name };
+}
+
+/**
+ * Finds the version that a name is to point to from now on, among those of its owner.
+ *
+ * @throws ApiError 400 for a version of another name, 404 for one that there is not
+ */
+export async function versionOf<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  { owner, name }: Place,
+  version: string,
+): Promise<Found<T>> {
+  const ref = parseRef(version);
+  if (ref?.name !== name || ref.hash === undefined) {
+    throw invalidRequest(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
+  }
+  const found = await findStored(stored, readerOf(c), ref, [owner]);
+  if (!found) throw stored.unknown(version);
+  return found;
+}
+
+/** Has a name point to a version that there is. */
+export async function pointName<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  place: Place,
+  hash: string,
+): Promise<void> {
+  const { kind, name } = place;
+  const memory = memoryOf(stored, c.get('settings'));
+  const pointed = await publish(c, memory, place, hash, (object) => object.pointVersion({ kind, name, hash }));
+  if (!pointed) throw stored.unknown(`${name}@${hash}`);
+}
+
+/** Stores a version, and has its name point to it. */
+export async function putVersion<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  place: Place,
+  version: { hash: string; bytes: Uint8Array; description: string | undefined },
+): Promise<void> {
+  const { kind, name } = place;
+  const { hash, bytes, description = null } = version;
+  await publish(c, memoryOf(stored, c.get('settings')), place, hash, (object) =>
+    object.putVersion({ kind, name, hash, bytes, description }),
+  );
 }
 
 /**
@@ -82,7 +174,7 @@ export async function historyOf(c: Context<AppEnv>, kind: string, name: string):
  * @returns false where there is no such version
  * @throws ApiError 400 where there is no room, 503 while KV takes nothing
  */
-export async function publish(
+async function publish(
   c: Context<AppEnv>,
   memory: VersionMemory<unknown>,
   place: Place,
@@ -100,16 +192,18 @@ export async function publish(
 }
 
 /**
- * Takes a name away.
+ * Takes a name away that is the caller's.
  *
- * @returns false where there is none
- * @throws ApiError 503 while KV takes nothing
+ * @throws ApiError 404 where there is none, 503 while KV takes nothing
  */
-export async function removeName(c: Context<AppEnv>, memory: VersionMemory<unknown>, place: Place): Promise<boolean> {
-  const { kind, owner, name } = place;
+export async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<void> {
+  const { kind } = stored;
+  const owner = ownerOf(c);
+  const place = { kind, owner, name };
+  const memory = memoryOf(stored, c.get('settings'));
   const removing = objectOf(c, owner)((object) => object.removeName(kind, name));
   const { existed, published } = await removing.finally(() => memory.forget(place));
   if (!published) throw unavailable();
-  if (existed) memory.believe(place, null);
-  return existed;
+  if (!existed) throw stored.unknown(name);
+  memory.believe(place, null);
 }

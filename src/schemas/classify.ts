@@ -65,6 +65,11 @@ const failure = z.object({ type: z.string(), message: z.string() });
 export const classifyResult = z.object({
   id: z.string(),
   ...answered,
+  labels: answered.labels
+    .unwrap()
+    .nullable()
+    .optional()
+    .describe('In place of `label`, with `multi`; null in an error.'),
   error: failure.nullable(),
 });
 
@@ -72,5 +77,6 @@ export const classifyResult = z.object({
 export const classifyResults = z.object({ results: z.array(classifyResult), ...spent });
 
 export type TaskAsked = z.output<typeof taskAsked>;
+export type ClassifyAnswer = z.output<typeof classifyAnswer>;
 export type ClassifyUsage = z.output<typeof classifyUsage>;
 export type ClassifyResult = z.output<typeof classifyResult>;

@@ -1,0 +1,110 @@
+/** How good labels are: what labelled examples say of the answers to them. Pure sums over what was expected and given. */
+
+/** An example: what it should be, and what it was taken for. A label of its own is a list of one, none an empty list. */
+export interface Judged {
+  expected: readonly string[];
+  /** null: the model gave no valid answer, which counts as wrong. */
+  given: readonly string[] | null;
+}
+
+/** How often a label was given rightly (true positives), wrongly (false positives), and not given though right. */
+export interface LabelMetrics {
+  label: string;
+  /** Examples that have it. */
+  support: number;
+  true_positives: number;
+  false_positives: number;
+  false_negatives: number;
+  /** null: it was never given. */
+  precision: number | null;
+  /** null: no example has it. */
+  recall: number | null;
+  /** null: neither was it ever given, nor does an example have it. */
+  f1: number | null;
+}
+
+/** A row of the confusion matrix: for the examples of one label, how often each was given. */
+export interface ConfusionRow {
+  expected: string | null;
+  given: { label: string | null; count: number }[];
+  /** Without a valid answer. */
+  unanswered: number;
+}
+
+export interface Metrics {
+  examples: number;
+  /** The share of examples whose labels are exactly those expected; null without examples. */
+  accuracy: number | null;
+  /** The mean of the labels' F1, those aside that have none. */
+  macro_f1: number | null;
+  labels: LabelMetrics[];
+  /** null with several labels an example, where there is no single one to be taken for another. */
+  confusion: ConfusionRow[] | null;
+}
+
+/**
+ * @param labels all of the classifier's, in its order
+ * @param multi whether an example can have several
+ */
+export function metricsOf(judged: readonly Judged[], labels: readonly string[], multi: boolean): Metrics {
+  const perLabel = labels.map((label) => labelMetrics(label, judged));
+  const right = judged.filter(({ expected, given }) => given !== null && isSame(expected, given)).length;
+  return {
+    examples: judged.length,
+    accuracy: ratio(right, judged.length),
+    macro_f1: mean(perLabel.flatMap(({ f1 }) => f1 ?? [])),
+    labels: perLabel,
+    confusion: multi ? null : confusionOf(judged, labels),
+  };
+}
+
+function labelMetrics(label: string, judged: readonly Judged[]): LabelMetrics {
+  let [tp, fp, fn] = [0, 0, 0];
+  for (const { expected, given } of judged) {
+    const isGiven = given?.includes(label) ?? false;
+    const isExpected = expected.includes(label);
+    if (isExpected && isGiven) tp += 1;
+    else if (isExpected) fn += 1;
+    else if (isGiven) fp += 1;
+  }
+  return {
+    label,
+    support: tp + fn,
+    true_positives: tp,
+    false_positives: fp,
+    false_negatives: fn,
+    precision: ratio(tp, tp + fp),
+    recall: ratio(tp, tp + fn),
+    f1: ratio(2 * tp, 2 * tp + fp + fn),
+  };
+}
+
+function confusionOf(judged: readonly Judged[], labels: readonly string[]): ConfusionRow[] {
+  const isUsed = judged.some(({ expected, given }) => expected.length === 0 || given?.length === 0);
+  const names = isUsed ? [...labels, null] : [...labels];
+  return names.map((expected) => {
+    const rows = judged.filter((one) => (one.expected[0] ?? null) === expected);
+    const count = (label: string | null) =>
+      rows.filter(({ given }) => given !== null && (given[0] ?? null) === label).length;
+    return {
+      expected,
+      given: names.map((label) => ({ label, count: count(label) })),
+      unanswered: rows.filter(({ given }) => given === null).length,
+    };
+  });
+}
+
+function isSame(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((label) => right.includes(label));
+}
+
+function ratio(part: number, whole: number): number | null {
+  return whole === 0 ? null : part / whole;
+}
+
+function mean(values: readonly number[]): number | null {
+  return ratio(
+    values.reduce((sum, value) => sum + value, 0),
+    values.length,
+  );
+}

@@ -7,6 +7,7 @@ import type { Limits } from '../schemas/limits.ts';
 import type { LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
 import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
+import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';
 import {
   admitCount,
@@ -380,6 +381,7 @@ export class Account extends DurableObject<Bindings> {
       this.#ledger.setMeta('listed', undefined);
       this.#ledger.setMeta('erasing', String(now));
       this.#versions.removeAll(now);
+      this.#ledger.setMeta('answers_kept', '1');
       this.#listed = false;
       this.#erasing = now;
       for (const period of PERIODS) this.#budget.windows[period].settled = 0;
@@ -388,7 +390,9 @@ export class Account extends DurableObject<Bindings> {
     }
     const { remaining, more } = this.#eraseSome();
     const conversations = this.#conversations.count(this.#erasedUntil());
-    if (more || conversations > 0 || this.#versions.untold) this.#wakeFor(now + SOON_MS, 1);
+    if (more || conversations > 0 || this.#versions.untold || this.#ledger.meta('answers_kept')) {
+      this.#wakeFor(now + SOON_MS, 1);
+    }
     return { done: remaining + conversations === 0, remaining: remaining + conversations };
   }
 
@@ -407,6 +411,7 @@ export class Account extends DurableObject<Bindings> {
     this.#prune(now);
     for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
     await this.#eraseConversations();
+    await this.#forgetAnswers();
     if (this.#versions.untold && !(await this.#versions.tellAll())) this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
@@ -562,6 +567,15 @@ export class Account extends DurableObject<Bindings> {
       if (status === 'fulfilled') this.#conversations.forget(doomed[index] ?? '');
     }
     this.#wakeFor(this.now() + SOON_MS, 1);
+  }
+
+  /** Has KV forget the answers that are kept there for the account, a page at a time. */
+  async #forgetAnswers(): Promise<void> {
+    const account = this.ctx.id.name;
+    if (this.#ledger.meta('answers_kept') === undefined || account === undefined) return;
+    const isDone = await forgetAnswers(this.env.STORE, account).catch(() => false);
+    if (isDone) this.#ledger.setMeta('answers_kept', undefined);
+    else this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
   /** @returns how many rows are left to erase, and whether that can go on at once: what still runs is waited for. */

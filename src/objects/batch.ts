@@ -64,6 +64,6 @@ async function* inOrder<T, R>(
   while (begun.length > 0 || next < items.length) {
     for (; begun.length < ahead && next < items.length; next += 1) begun.push(work(items[next] as T, next));
     const first = begun.shift();
-    if (first) yield await first;
+    if (first !== undefined) yield await first;
   }
 }

@@ -86,6 +86,8 @@ export type Outcome = (Classified | Unclassified) & {
   nanodollars: Nanodollars;
   /** Where the account stands, for a response. */
   headers: Record<string, string>;
+  /** The upstream's name for the last call. */
+  upstreamRequestId: string | undefined;
 };
 
 const CACHE_SECONDS = 3_600;
@@ -251,6 +253,7 @@ interface Call {
   nanodollars: Nanodollars;
   usage: Usage | undefined;
   headers: Record<string, string>;
+  upstreamRequestId: string | undefined;
 }
 
 type Failure = Omit<Unclassified, 'outcome'>;
@@ -333,7 +336,12 @@ async function call(
   // Logged if it fails: then the account's alarm settles it.
   by.waitUntil(done);
   await done.catch(() => undefined);
-  const made: Call = { nanodollars, usage: outcome.usage, headers: meter.headers };
+  const made: Call = {
+    nanodollars,
+    usage: outcome.usage,
+    headers: meter.headers,
+    upstreamRequestId: outcome.upstream_request_id,
+  };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
     return { failure: failureOf(error ?? noAnswer('there was none'), reason), call: made };
@@ -414,5 +422,6 @@ function totalOf({ model }: Task, calls: readonly Call[]) {
     },
     nanodollars: calls.reduce((total, { nanodollars }) => total + nanodollars, 0),
     headers: calls.at(-1)?.headers ?? {},
+    upstreamRequestId: calls.at(-1)?.upstreamRequestId,
   };
 }

@@ -54,6 +54,7 @@ export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classi
 async function single(c: Context<AppEnv>, task: Task, input: unknown, by: Classifying): Promise<Response> {
   const outcome = await classify(task, input, by);
   noteCost(c, outcome);
+  c.get('entry').line.upstream_request_id = outcome.upstreamRequestId;
   const cost_usd = toUsd(outcome.nanodollars);
   if (outcome.outcome === 'classified') {
     const { result, usage, model, headers } = outcome;

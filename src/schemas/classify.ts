@@ -16,7 +16,7 @@ const asked = {
 export const taskAsked = z.strictObject(asked);
 
 /** An input is judged by itself: what is wrong with one is its own error, not that of the others. */
-const item = z.strictObject({ id: z.string().min(1).max(256), input: z.unknown() });
+const item = z.strictObject({ id: z.string().min(1).max(256), input: z.unknown().optional() });
 
 /** What `POST /classify` takes. */
 export const classifyRequest = z

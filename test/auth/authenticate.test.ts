@@ -40,6 +40,9 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'POST /conversations/:id/rewind': { before: 'x' },
   'POST /conversations/:id/fork': {},
   'PUT /prefixes/:name': { system: 'Be brief.' },
+  'PUT /classifiers/:name': { labels: ['a'] },
+  'POST /classifiers/:name/evaluate': { examples: [{ input: 'x', label: 'a' }] },
+  'POST /classify': { inputs: [{ id: 'x', input: 'x' }], labels: ['a'] },
 };
 const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>
   method === 'GET' || method === 'DELETE'
@@ -157,6 +160,7 @@ test('nothing about an account is created or touched before its credential is ve
 test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
   const app = answering();
   const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
+    if (path.startsWith('/classif')) return method === 'PUT' ? 'prefixes' : 'classify';
     if (path.startsWith('/prefixes')) return method === 'GET' ? 'messages' : 'prefixes';
     if (/^(\/v1)?\/(messages|models)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];

@@ -1,0 +1,98 @@
+import { env } from 'cloudflare:workers';
+import type { Bindings } from '../../src/env.ts';
+import type { Account } from '../../src/objects/account.ts';
+import { accountStub } from '../../src/objects/namespace.ts';
+import type { Limits } from '../../src/schemas/limits.ts';
+import type { LedgerRow } from '../../src/schemas/usage.ts';
+import { type Sent, type TestApp, testApp } from './app.ts';
+import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+
+export const bindings = env as unknown as Bindings;
+export const HAIKU = 'claude-haiku-5-5';
+export const LABELS = ['billing', 'bug', 'other'];
+/** $0.10 and $0.50 for a million tokens. */
+export const PRICE = { input: 100, output: 500 };
+export const USAGE = { input_tokens: 200, output_tokens: 9 };
+/** What one answer of the stand-in costs, in nanodollars. */
+export const COST = USAGE.input_tokens * PRICE.input + USAGE.output_tokens * PRICE.output;
+
+/** A message of the upstream's with this text. */
+export const said = (text: string, more: object = {}) => ({
+  id: 'msg_01',
+  type: 'message',
+  role: 'assistant',
+  model: HAIKU,
+  content: [{ type: 'text', text }],
+  stop_reason: 'end_turn',
+  stop_sequence: null,
+  usage: USAGE,
+  ...more,
+});
+
+export const labelled = (label: unknown, more: object = {}) => said(JSON.stringify({ label, ...more }));
+
+/** The text between the tags of a request that has gone up. */
+export function inputIn({ text }: Pick<Sent, 'text'>): string {
+  const { messages } = JSON.parse(text) as { messages: { content: { text: string }[] }[] };
+  const block = messages.at(-1)?.content[0]?.text ?? '';
+  return /^<(input-\w+)>\n([\s\S]*)\n<\/\1>$/.exec(block)?.[2] ?? '';
+}
+
+export interface Caller {
+  account: string;
+  app: TestApp;
+  headers: Record<string, string>;
+  /** Sends to /classify, or to another path. */
+  ask(
+    body: unknown,
+    init?: { path?: string; method?: string; headers?: object; signal?: AbortSignal },
+  ): Promise<Response>;
+  object: () => DurableObjectStub<Account>;
+  /** The ledger at rest, oldest first. */
+  rows(): Promise<LedgerRow[]>;
+}
+
+let callers = 0;
+
+/** An account of its own that asks a deployed edge. Counts are answered, as far as `answer` leaves them. */
+export async function caller(
+  answer: (sent: Sent, nth: number) => object | Response | Promise<object | Response>,
+  { limits = {}, vars = {}, scopes = ['classify', 'prefixes'] }: CallerOptions = {},
+): Promise<Caller> {
+  const account = `labels-${++callers}-${crypto.randomUUID()}`;
+  let nth = 0;
+  const app = testApp(
+    async (sent) => {
+      if (sent.url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 200 });
+      const given = await answer(sent, nth++);
+      return given instanceof Response ? given : Response.json(given);
+    },
+    { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', DEFAULT_LIMITS: JSON.stringify(limits), ...vars },
+  );
+  const headers = bearer(await tokenOf(account, scopes));
+  const object = () => accountStub(bindings, {}, account) as unknown as DurableObjectStub<Account>;
+  return {
+    account,
+    app,
+    headers,
+    object,
+    ask: (body, { path = '/classify', method = 'POST', headers: more = {}, signal } = {}) =>
+      app.fetch(path, {
+        method,
+        headers: { 'content-type': 'application/json', ...headers, ...more },
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+        ...(signal ? { signal } : {}),
+      }),
+    rows: async () => {
+      await app.settled();
+      const { data } = (await object().requests({ limit: 1_000 })) as unknown as { data: LedgerRow[] };
+      return data.reverse();
+    },
+  };
+}
+
+interface CallerOptions {
+  limits?: Limits;
+  vars?: Record<string, unknown>;
+  scopes?: Parameters<typeof tokenOf>[1] & string[];
+}

@@ -38,8 +38,8 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
     .get('/classifiers/:name/versions', refuseRevoked, requireScope('classify'), async (c) =>
       c.json(await historyOf(c, CLASSIFIERS, c.req.param('name'))),
     )
-    .get('/classifiers/:ref', refuseRevoked, requireScope('classify'), async (c) => {
-      const { name, hash, owner, value } = await findAsked(c, CLASSIFIERS, c.req.param('ref'));
+    .get('/classifiers/:name', refuseRevoked, requireScope('classify'), async (c) => {
+      const { name, hash, owner, value } = await findAsked(c, CLASSIFIERS, c.req.param('name'));
       return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value });
     })
     .delete('/classifiers/:name', refuseRevoked, requireScope('prefixes'), async (c) => {

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { askMessage, type MessageCall } from '../../src/claude/client.ts';
 import type { Upstream } from '../../src/claude/upstream.ts';
 import { parseSettings } from '../../src/settings.ts';
@@ -46,10 +46,6 @@ function call(
   const ask = (more: Partial<MessageCall> = {}) => askMessage(BODY, { upstream, settings, ...more });
   return { seen, ask };
 }
-
-afterEach(() => {
-  Reflect.deleteProperty(globalThis, 'process');
-});
 
 test('a message is asked for with the deployment’s key alone, in the API’s version', async () => {
   const { ask, seen } = call(() => Response.json(MESSAGE, { headers: { 'request-id': 'req_up' } }));
@@ -148,19 +144,4 @@ test('a caller who leaves ends the call; who has left already makes none', async
   expect((await asked).outcome).toMatchObject({ end: 'client_gone', sent: true });
   expect((await ask({ signal: leaving.signal })).outcome).toMatchObject({ end: 'client_gone', sent: false });
   expect(seen).toHaveLength(1);
-});
-
-test('nothing is taken from an environment that a bundler or a flag may bring', async () => {
-  Object.assign(globalThis, {
-    process: {
-      env: {
-        ANTHROPIC_API_KEY: 'of-the-environment',
-        ANTHROPIC_AUTH_TOKEN: 'of-the-environment',
-        ANTHROPIC_BASE_URL: 'https://of-the-environment.example.com',
-      },
-    },
-  });
-  const { ask, seen } = call(() => Response.json(MESSAGE));
-  await ask();
-  expect(JSON.stringify([seen[0]?.url, [...(seen[0]?.headers ?? [])]])).not.toContain('environment');
 });

@@ -1,8 +1,10 @@
 import { Hono } from 'hono';
-import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
-import { authenticate } from './auth/authenticate.ts';
-import { isLoopback, loopbackOnly } from './auth/loopback.ts';
+import { basePath, matchedRoutes } from 'hono/route';
+import { type Authenticate, authenticate } from './auth/authenticate.ts';
+import { loopbackOnly } from './auth/loopback.ts';
+import { allowOrigins } from './auth/origins.ts';
+import { shareFetch } from './claude/upstream.ts';
 import type { AppEnv } from './env.ts';
 import { ApiError, DO_NOT_RETRY, errorResponse, methodNotAllowed, notFound, toApiError } from './errors.ts';
 import { LogEntry, type LogLine } from './log.ts';
@@ -18,46 +20,20 @@ import { modelsRoutes } from './routes/models.ts';
 import { prefixesRoutes } from './routes/prefixes.ts';
 import { tokensRoutes } from './routes/tokens.ts';
 import { usageRoutes } from './routes/usage.ts';
-import { settingsOf } from './settings.ts';
+import { type Prices, settingsOf, sharePrices } from './settings.ts';
 
-export type AppOptions = MessagesOptions;
-
-/** Response headers that a page may read: prefixes do not exist in CORS, so each has its name. */
-const EXPOSED_HEADERS = [
-  'request-id',
-  'retry-after',
-  'retry-after-ms',
-  'x-should-retry',
-  'location',
-  'anthropic-ratelimit-requests-limit',
-  'anthropic-ratelimit-requests-remaining',
-  'anthropic-ratelimit-requests-reset',
-  'anthropic-ratelimit-tokens-limit',
-  'anthropic-ratelimit-tokens-remaining',
-  'anthropic-ratelimit-tokens-reset',
-  'anthropic-ratelimit-input-tokens-limit',
-  'anthropic-ratelimit-input-tokens-remaining',
-  'anthropic-ratelimit-input-tokens-reset',
-  'anthropic-ratelimit-output-tokens-limit',
-  'anthropic-ratelimit-output-tokens-remaining',
-  'anthropic-ratelimit-output-tokens-reset',
-  'anthropic-ratelimit-unified-status',
-  'anthropic-ratelimit-unified-reset',
-  'anthropic-ratelimit-unified-representative-claim',
-  'anthropic-ratelimit-unified-overage-status',
-  'anthropic-ratelimit-unified-overage-reset',
-  'anthropic-ratelimit-unified-overage-utilization',
-  'anthropic-ratelimit-unified-overage-surpassed-threshold',
-  'anthropic-ratelimit-unified-overage-period',
-  'anthropic-ratelimit-unified-overage-disabled-reason',
-  'sluice-request-id',
-  'sluice-upstream',
-  'sluice-limited-by',
-  'sluice-model-retires',
-  'sluice-max-tokens',
-  'sluice-cost-usd',
-  'sluice-turn',
-];
+/**
+ * What a Worker decides in its own code. `fetch` and `prices` hold for its objects too, and these belong to the Worker,
+ * not to an app: call `createApp` where the module is evaluated, and give every app the same.
+ */
+export interface AppOptions extends MessagesOptions {
+  /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
+  authenticate?: Authenticate;
+  /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
+  prices?: Prices;
+  /** Further paths that need a credential, for routes of the Worker's own on this app: `c.get('identity')` is there. */
+  privatePaths?: readonly string[];
+}
 
 /** Everything that needs a credential. (`/models/*` is `/models` as well.) */
 const PRIVATE = [
@@ -74,14 +50,15 @@ const PRIVATE = [
   '/usage/*',
 ];
 
-const PREFLIGHT_SECONDS = 3_600;
-
 /**
  * Makes the edge: middleware in the order a request passes it, then the routes.
  *
- * @returns a Hono app; mount it, or export it as a Worker
+ * @returns a Hono app: export it as a Worker, add routes to it, or give it a path of another app, `app.route('/ai', edge)`
+ * @throws Error for prices that are none
  */
 export function createApp(options: AppOptions = {}) {
+  if (options.fetch) shareFetch(options.fetch);
+  if (options.prices) sharePrices(options.prices);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
@@ -90,7 +67,8 @@ export function createApp(options: AppOptions = {}) {
   });
   app.use(identify, loopbackOnly, allowOrigins);
   app.route('/', healthRoutes(options.fetch));
-  for (const path of PRIVATE) app.use(path, authenticate);
+  const signedIn = authenticate(options.authenticate);
+  for (const path of [...PRIVATE, ...(options.privatePaths ?? [])]) app.use(path, signedIn);
   app.route('/', messagesRoutes(options));
   app.route('/', countTokensRoutes(options.fetch));
   app.route('/', conversationsRoutes());
@@ -101,15 +79,24 @@ export function createApp(options: AppOptions = {}) {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
-  app.notFound((c) => {
-    const allowed = allowedMethods(app, c.req.path);
-    if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
-    if (c.req.path.startsWith('/v1/')) {
-      throw new ApiError('not_supported', `This edge does not offer ${c.req.path}.`, { headers: DO_NOT_RETRY });
-    }
-    throw notFound(`There is nothing at ${c.req.path}.`);
-  });
+  app.use(refuseUnknown(app));
   return app;
+}
+
+/** Middleware, not the app's `notFound`, which an app that is given a path of another one does not keep. */
+function refuseUnknown(app: Hono<AppEnv>) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    // What a Worker has added behind the edge has its turn.
+    if (matchedRoutes(c).length > c.req.routeIndex + 1) return await next();
+    const { path } = c.req;
+    const within = path.slice(basePath(c).replace(/\/$/, '').length) || '/';
+    const allowed = allowedMethods(app, within);
+    if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
+    if (within.startsWith('/v1/')) {
+      throw new ApiError('not_supported', `This edge does not offer ${path}.`, { headers: DO_NOT_RETRY });
+    }
+    throw notFound(`There is nothing at ${path}.`);
+  });
 }
 
 /** Names the request, parses the settings, and writes the log line when all is over. */
@@ -133,23 +120,6 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   entry.line.status = status;
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
   entry.end();
-});
-
-const answerCors = cors({
-  origin: (origin, c) => {
-    const { development, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
-    if (development) return isLoopback(origin) ? origin : null;
-    if (ALLOWED_ORIGINS.includes('*')) return '*';
-    return ALLOWED_ORIGINS.includes(origin) ? origin : null;
-  },
-  exposeHeaders: EXPOSED_HEADERS,
-  maxAge: PREFLIGHT_SECONDS,
-});
-
-/** A request without an `Origin` is no page's: it is spared the headers. */
-const allowOrigins = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.req.header('origin') === undefined) await next();
-  else return answerCors(c, next);
 });
 
 function allowedMethods(app: Hono<AppEnv>, path: string): string[] {

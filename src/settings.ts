@@ -44,6 +44,11 @@ const modelOverride = z.strictObject({
     .optional(),
 });
 
+const priceTable = z.record(z.string(), modelOverride);
+
+/** Rows that override or extend the model table, by model id; US dollars per million tokens. */
+export type Prices = z.input<typeof priceTable>;
+
 const origin = z.string().refine((value) => value === '*' || URL.parse(value)?.origin === value, {
   error: 'must be origins such as https://app.example.com, separated by commas, or *',
 });
@@ -87,9 +92,7 @@ export const settingsSchema = z.object({
   MODEL_ALIASES: json(z.record(z.string(), z.string().min(1)))
     .default({})
     .describe('JSON: names of your own → model ids.'),
-  PRICES: json(z.record(z.string(), modelOverride))
-    .default({})
-    .describe('JSON: rows that override or extend the model table.'),
+  PRICES: json(priceTable).default({}).describe('JSON: rows that override or extend the model table.'),
   SIGNING_SECRET: secret.optional().describe('Secret. Signs this edge’s own tokens; at least 32 characters.'),
   SIGNING_SECRET_PREVIOUS: secret.optional().describe('Secret. The one before, valid as well during a rotation.'),
   JWKS_URL: z
@@ -116,7 +119,25 @@ export interface Settings extends z.output<typeof settingsSchema> {
   models: ModelTable;
 }
 
-const parsed = new WeakMap<object, Settings>();
+let parsed = new WeakMap<object, Settings>();
+
+/** The prices that stand in the Worker's own code, which its objects need as well: they wake without any app. */
+let shared: Prices | undefined;
+
+/**
+ * Lays prices of the Worker's own under its setting PRICES, whose rows win.
+ *
+ * @throws Error for what is no price table, and for a second, different one
+ */
+export function sharePrices(prices: Prices): void {
+  const { data, error } = priceTable.safeParse(prices);
+  if (error) throw new Error(`prices: ${z.prettifyError(error)}`);
+  if (shared && JSON.stringify(shared) !== JSON.stringify(data)) {
+    throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
+  }
+  shared = data;
+  parsed = new WeakMap();
+}
 
 /**
  * Parses the settings once for each `env` object.
@@ -163,6 +184,6 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     // The local runtime has one place only, and throws when it is asked for another.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,
-    models: new ModelTable(settings.PRICES as Record<string, ModelOverride>, settings.MODEL_ALIASES),
+    models: new ModelTable({ ...shared, ...settings.PRICES } as Record<string, ModelOverride>, settings.MODEL_ALIASES),
   };
 }

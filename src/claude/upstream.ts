@@ -1,6 +1,7 @@
 import { misconfigured } from '../errors.ts';
 import type { Settings } from '../settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
+import { simulatedModels } from './simulated-models.ts';
 
 /** How a request goes up: `fetch`, or whatever stands in its place. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -19,22 +20,32 @@ export interface Upstream {
  */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
-const upstreams = new WeakMap<Settings, Upstream>();
+const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
+
+/** What the apps of this Worker call in the place of `fetch`. */
+const shared = new Set<Fetch>();
+
+/** Has the Worker's objects go upstream as its app does: they wake without any app. */
+export function shareFetch(fetchUpstream: Fetch): void {
+  shared.add(fetchUpstream);
+}
 
 /**
- * @param fetchUpstream what takes the place of `fetch`; the simulator ignores it
+ * @param fetchUpstream what takes the place of `fetch`; without it, what an app of this Worker shares. The simulator
+ * ignores it
  * @returns the deployment's upstream, the same for each request of an isolate
- * @throws ApiError 500 for the operator when there is no key outside development, or no simulator in the bundle
+ * @throws ApiError 500 for the operator when there is no key outside development, no simulator in the bundle, or no telling
+ * whose `fetch` it is
  */
-export function upstreamOf(settings: Settings, fetchUpstream: Fetch = fetch): Upstream {
+export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
   const known = upstreams.get(settings);
-  if (known) return known;
+  if (known && (known.upstream.simulated || known.by === fetchUpstream)) return known.upstream;
   const upstream = chooseUpstream(settings, fetchUpstream);
-  upstreams.set(settings, upstream);
+  upstreams.set(settings, { upstream, by: fetchUpstream });
   return upstream;
 }
 
-function chooseUpstream(settings: Settings, fetchUpstream: Fetch): Upstream {
+function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) {
@@ -47,25 +58,25 @@ function chooseUpstream(settings: Settings, fetchUpstream: Fetch): Upstream {
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
+  const fetchUpstream = given ?? sharedFetch();
   // A detached `fetch` would lose its `this`.
   const call: Fetch = (url, init) => fetchUpstream(url, init);
   return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: call, simulated };
 }
 
+function sharedFetch(): Fetch {
+  if (shared.size > 1) {
+    throw misconfigured(
+      'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
+    );
+  }
+  const [only = fetch] = shared;
+  return only;
+}
+
 function simulatorUpstream(settings: Settings): Upstream {
   const simulate = createSimulator({
-    models: settings.models.rows.map((row) => ({
-      id: row.id,
-      display_name: row.display_name,
-      // The API gives the epoch for a release date that it does not know, and the table has none.
-      created_at: '1970-01-01T00:00:00Z',
-      max_input_tokens: row.max_input_tokens,
-      max_tokens: row.max_tokens,
-      minimum_cacheable_tokens: row.minimum_cacheable_tokens,
-      retires_at: row.retires_at,
-      replacement: row.replacement,
-      aliases: [...row.aliases],
-    })),
+    models: simulatedModels(settings.models.rows),
     ttftMs: settings.SIMULATOR_TTFT_MS,
     tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
     faults: settings.development,

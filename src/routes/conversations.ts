@@ -16,7 +16,7 @@ import {
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
-import { errorOf, streamed, stubOf, unreachable } from './converse.ts';
+import { errorOf, mounted, streamed, stubOf, unreachable } from './converse.ts';
 
 /** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
 export function conversationsRoutes() {
@@ -99,12 +99,12 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       throw new ApiError(
         'not_found_error',
         `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
-        { status: 410, headers: { location: `/conversations/${id}/messages` } },
+        { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
       throw unknown();
     case 'error':
-      throw errorOf(resumed.error);
+      throw errorOf(c, resumed.error);
   }
 }
 
@@ -123,7 +123,7 @@ async function call<T>(c: Context<AppEnv>, id: string, method: (object: Stub) =>
   } catch (thrown) {
     throw unreachable(thrown);
   }
-  if (!result.ok) throw errorOf(result.error);
+  if (!result.ok) throw errorOf(c, result.error);
   return result.value;
 }
 

@@ -1,5 +1,6 @@
 /** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
 import type { Context } from 'hono';
+import { basePath } from 'hono/route';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp } from '../claude/headers.ts';
 import { EVENT_STREAM, type Outcome } from '../claude/relay.ts';
@@ -80,7 +81,7 @@ export async function converse(
     query: new URL(c.req.url).search,
   };
   const answer = await callTurn(c, request, body.bytes);
-  if (answer.kind === 'error') throw errorOf(answer.error);
+  if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers = new Headers(answer.headers);
   headers.set('sluice-turn', answer.turn);
@@ -121,8 +122,18 @@ async function callTurn(
 }
 
 /** @returns an object's error as the app throws it. */
-export function errorOf({ type, message, status, headers, logged }: WireError): ApiError {
-  return new ApiError(type, message, { status, headers, logged });
+export function errorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
+  const { location } = headers;
+  if (location === undefined) return new ApiError(type, message, { status, headers, logged });
+  // An object does not know by which path its app is reached.
+  const reached = mounted(c, location);
+  const told = { ...headers, location: reached };
+  return new ApiError(type, message.replaceAll(location, reached), { status, headers: told, logged });
+}
+
+/** @returns a path of this edge as its callers reach it, whatever path of another app it has. */
+export function mounted(c: Context<AppEnv>, path: string): string {
+  return basePath(c).replace(/\/$/, '') + path;
 }
 
 /** @returns the error for an object that does not answer. */

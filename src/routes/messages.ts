@@ -22,9 +22,13 @@ export function messagesRoutes(options: MessagesOptions = {}) {
 }
 
 export interface MessagesOptions {
-  /** Takes the place of `fetch` for everything that goes to the Claude API. */
+  /** Takes the place of `fetch` for everything that goes to the Claude API: a gateway's binding, a test's simulator. */
   fetch?: Fetch;
-  /** Takes the place of the account's admission; undefined is a request that is not metered, and has no price. */
+  /**
+   * Takes the place of the account's admission; undefined is a request that is not metered, and has no price.
+   *
+   * @internal for measurements: conversations are metered all the same
+   */
   admit?: (request: MeterRequest) => Promise<Meter | undefined>;
 }
 

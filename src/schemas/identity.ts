@@ -1,3 +1,5 @@
+import * as z from 'zod';
+
 /** What a credential may do. `admin` includes the others. */
 export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
 
@@ -13,6 +15,27 @@ export function isAccount(name: unknown): name is string {
   // As steps of a path, dots are walked by every client, however they are written: no route would reach the account.
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
+
+/** Who asks, in the words of a Worker's own `authenticate`. */
+export const callerSchema = z.strictObject({
+  account: z
+    .custom<string>(isAccount, 'must be 1 to 128 characters')
+    .describe('Whose budget, conversations and prefixes these are.'),
+  scopes: z.array(z.enum(SCOPES)).readonly().default(['messages', 'classify']).describe('What the caller may do.'),
+  token: z
+    .strictObject({
+      jti: z.string().min(1).max(256).describe('Its own id, not the credential itself.'),
+      issued_at: z.int().optional().describe('Seconds since 1970; without it, revoking all revokes it for ever.'),
+      expires_at: z
+        .int()
+        .optional()
+        .describe('Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
+    })
+    .optional()
+    .describe('The credential, if it shall be listed and revocable at this edge.'),
+});
+
+export type Caller = z.input<typeof callerSchema>;
 
 /** Whose is what admins store for everybody: the name of an account's object that no token can name. */
 export const DEPLOYMENT = '.';

@@ -1,0 +1,60 @@
+import { cors } from 'hono/cors';
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv } from '../env.ts';
+import { isLoopback } from './loopback.ts';
+
+const PREFLIGHT_SECONDS = 3_600;
+
+/** Response headers that a page may read: prefixes do not exist in CORS, so each has its name. */
+const EXPOSED_HEADERS = [
+  'request-id',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+  'location',
+  'anthropic-ratelimit-requests-limit',
+  'anthropic-ratelimit-requests-remaining',
+  'anthropic-ratelimit-requests-reset',
+  'anthropic-ratelimit-tokens-limit',
+  'anthropic-ratelimit-tokens-remaining',
+  'anthropic-ratelimit-tokens-reset',
+  'anthropic-ratelimit-input-tokens-limit',
+  'anthropic-ratelimit-input-tokens-remaining',
+  'anthropic-ratelimit-input-tokens-reset',
+  'anthropic-ratelimit-output-tokens-limit',
+  'anthropic-ratelimit-output-tokens-remaining',
+  'anthropic-ratelimit-output-tokens-reset',
+  'anthropic-ratelimit-unified-status',
+  'anthropic-ratelimit-unified-reset',
+  'anthropic-ratelimit-unified-representative-claim',
+  'anthropic-ratelimit-unified-overage-status',
+  'anthropic-ratelimit-unified-overage-reset',
+  'anthropic-ratelimit-unified-overage-utilization',
+  'anthropic-ratelimit-unified-overage-surpassed-threshold',
+  'anthropic-ratelimit-unified-overage-period',
+  'anthropic-ratelimit-unified-overage-disabled-reason',
+  'sluice-request-id',
+  'sluice-upstream',
+  'sluice-limited-by',
+  'sluice-model-retires',
+  'sluice-max-tokens',
+  'sluice-cost-usd',
+  'sluice-turn',
+];
+
+const answerCors = cors({
+  origin: (origin, c) => {
+    const { development, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
+    if (development) return isLoopback(origin) ? origin : null;
+    if (ALLOWED_ORIGINS.includes('*')) return '*';
+    return ALLOWED_ORIGINS.includes(origin) ? origin : null;
+  },
+  exposeHeaders: EXPOSED_HEADERS,
+  maxAge: PREFLIGHT_SECONDS,
+});
+
+/** CORS for the origins of the setting. A request without an `Origin` is no page's: it is spared the headers. */
+export const allowOrigins = createMiddleware<AppEnv>(async (c, next) => {
+  if (c.req.header('origin') === undefined) await next();
+  else return answerCors(c, next);
+});

@@ -1,0 +1,14 @@
+/**
+ * What another Worker imports from `sluice`. A list, since a package has one entry: each name is its own module's, so
+ * that only what is used is pulled in.
+ */
+export { type AppOptions, createApp } from '../app.ts';
+export { type Authenticate, requireScope } from '../auth/authenticate.ts';
+export type { Identity } from '../auth/identity.ts';
+export type { AppEnv, Bindings } from '../env.ts';
+export { ApiError } from '../errors.ts';
+export { Account } from '../objects/account.ts';
+export { Conversation } from '../objects/conversation.ts';
+export type { Caller, Scope } from '../schemas/identity.ts';
+export type { Prices } from '../settings.ts';
+export * as schemas from './schemas.ts';

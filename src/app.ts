@@ -56,7 +56,7 @@ const PRIVATE = [
  * @returns a Hono app: export it as a Worker, add routes to it, or give it a path of another app, `app.route('/ai', edge)`
  * @throws Error for prices that are none
  */
-export function createApp(options: AppOptions = {}) {
+export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
   const app = new Hono<AppEnv>();

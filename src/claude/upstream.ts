@@ -58,19 +58,31 @@ function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream 
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
-  const fetchUpstream = given ?? sharedFetch();
-  // A detached `fetch` would lose its `this`.
-  const call: Fetch = (url, init) => fetchUpstream(url, init);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: call, simulated };
+  const own = given ?? sharedFetch();
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: own ? likeFetch(own) : callFetch, simulated };
 }
 
-function sharedFetch(): Fetch {
+/** A detached `fetch` would lose its `this`. */
+const callFetch: Fetch = (url, init) => fetch(url, init);
+
+/** A function of the Worker's own may overlook that it was aborted, and answer with any body. */
+function likeFetch(own: Fetch): Fetch {
+  return async (url, { signal, ...init }) => {
+    signal?.throwIfAborted();
+    const aborted = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+    return byteBody(await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]));
+  };
+}
+
+function sharedFetch(): Fetch | undefined {
   if (shared.size > 1) {
     throw misconfigured(
       'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
     );
   }
-  const [only = fetch] = shared;
+  const [only] = shared;
   return only;
 }
 
@@ -98,8 +110,8 @@ const BREAK_DELAY_MS = 100;
  * drops what its readers have not taken yet.)
  */
 function byteBody(response: Response): Response {
-  const reader = response.body?.getReader();
-  if (!reader) return response;
+  if (!response.body || isOfBytes(response.body)) return response;
+  const reader = response.body.getReader();
   const body = new ReadableStream(
     {
       type: 'bytes',
@@ -120,4 +132,13 @@ function byteBody(response: Response): Response {
     { highWaterMark: 0 },
   );
   return new Response(body, response);
+}
+
+function isOfBytes(body: ReadableStream): boolean {
+  try {
+    body.getReader({ mode: 'byob' }).releaseLock();
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -22,7 +22,7 @@ export function messagesRoutes(options: MessagesOptions = {}) {
 }
 
 export interface MessagesOptions {
-  /** Takes the place of `fetch` for everything that goes to the Claude API: a gateway's binding, a test's simulator. */
+  /** Takes the place of `fetch` for everything that goes to the Claude API: a gateway's binding, a test's simulator. It heeds `signal`, and the key that it gets is the setting's. */
   fetch?: Fetch;
   /**
    * Takes the place of the account's admission; undefined is a request that is not metered, and has no price.

@@ -1,7 +1,9 @@
 import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
+import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
-import { createApp } from '../../src/app.ts';
+import { type AppOptions, createApp } from '../../src/app.ts';
+import type { AppEnv } from '../../src/env.ts';
 
 /** A request that has reached the upstream. */
 export interface Sent {
@@ -32,10 +34,12 @@ export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
 /**
  * @param answer what the upstream says
  * @param vars settings besides those of development with a key, or bindings in place of the test's own
+ * @param own what a Worker that is built on the edge decides: its options, and what is around the edge
  */
 export function testApp(
   answer: (sent: Sent) => Response | Promise<Response>,
   vars: Record<string, unknown> = {},
+  own: { options?: AppOptions; around?: (edge: Hono<AppEnv>) => Hono<AppEnv> } = {},
 ): TestApp {
   const sent: Sent[] = [];
   const log: Record<string, unknown>[] = [];
@@ -43,7 +47,8 @@ export function testApp(
     log.push(JSON.parse(line) as Record<string, unknown>);
   });
   onTestFinished(() => console.mockRestore());
-  const app = createApp({
+  const edge = createApp({
+    ...own.options,
     fetch: async (url, init) => {
       init.signal?.throwIfAborted();
       const body = new Uint8Array(await new Response(init.body ?? '').arrayBuffer());
@@ -60,6 +65,7 @@ export function testApp(
       return await Promise.race([answer(one), whenAborted(init.signal)]);
     },
   });
+  const app = own.around?.(edge) ?? edge;
   // What a developer has in .dev.vars is none of a test's business.
   const bindings = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));
   const settings = {

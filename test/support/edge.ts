@@ -9,7 +9,6 @@ import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangle
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js');
-const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
 
 /** The built Worker in workerd, as it would be deployed but for its assets, and what it logged. */
 export interface Edge {
@@ -34,17 +33,18 @@ export interface Bundle {
 }
 
 /**
- * Builds the Worker as `wrangler deploy` does.
+ * Builds a Worker as `wrangler deploy` does.
  *
  * @param args what else wrangler is told
+ * @param folder where its wrangler.toml is; absent for the product's own
  */
-export async function buildWorker(args: string[] = []): Promise<Bundle> {
+export async function buildWorker(args: string[] = [], folder = root): Promise<Bundle> {
   const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
   try {
     await promisify(execFile)(
       process.execPath,
       [wrangler, 'deploy', '--dry-run', '--metafile', '--outdir', outdir, ...args],
-      { cwd: root, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
+      { cwd: folder, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
     );
     const meta = JSON.parse(await readFile(join(outdir, 'bundle-meta.json'), 'utf8')) as Metafile;
     const parts = Object.values(meta.outputs).flatMap(({ inputs }) => Object.entries(inputs));
@@ -61,8 +61,15 @@ export async function buildWorker(args: string[] = []): Promise<Bundle> {
  * Starts workerd with the built Worker.
  *
  * @param vars settings besides those of wrangler.toml; `.dev.vars` is not read
+ * @param folder where the Worker's wrangler.toml is; absent for the product's own
  */
-export async function startEdge(script: string, vars: Record<string, string>, persist?: string): Promise<Edge> {
+export async function startEdge(
+  script: string,
+  vars: Record<string, string>,
+  persist?: string,
+  folder = root,
+): Promise<Edge> {
+  const config = unstable_readConfig({ config: join(folder, 'wrangler.toml') });
   const { modulesRules: _, assets: __, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
   const log: Record<string, unknown>[] = [];
   const others = new Set(await runtimes());

@@ -1,0 +1,35 @@
+/** An edge of one's own: Sluice under /ai, and a route that asks Claude in the budget of whoever calls it. */
+import { Hono } from 'hono';
+import { type AppEnv, createApp } from 'sluice';
+
+export { Account, Conversation } from 'sluice';
+
+const edge = createApp();
+
+const app = new Hono<AppEnv>();
+
+app.use(async (c, next) => {
+  await next();
+  c.header('x-served-by', 'own-worker');
+});
+
+app.route('/ai', edge);
+
+app.post('/summaries', async (c) => {
+  // The caller's credential goes along: the edge verifies it, and holds and settles the cost.
+  const headers = new Headers({ 'content-type': 'application/json' });
+  for (const name of ['authorization', 'x-api-key']) {
+    const value = c.req.header(name);
+    if (value !== undefined) headers.set(name, value);
+  }
+  const body = JSON.stringify({
+    model: 'claude-haiku-5-5',
+    max_tokens: 300,
+    system: 'Summarise the text in one sentence, in its own language.',
+    messages: [{ role: 'user', content: await c.req.text() }],
+  });
+  const request = new Request(new URL('/v1/messages', c.req.url), { method: 'POST', headers, body });
+  return await edge.fetch(request, c.env, c.executionCtx);
+});
+
+export default app;

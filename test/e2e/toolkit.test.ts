@@ -1,0 +1,270 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
+import { build } from 'esbuild';
+import { publint } from 'publint';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const CLIENT_LIMIT_BYTES = 6_000;
+const ENTRIES = ['sluice', 'sluice/client', 'sluice/simulator'];
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
+
+/** An empty folder, in which the package is installed and nothing else but what it brings. */
+let project: string;
+let tarball: Buffer<ArrayBuffer>;
+
+const run = async (command: string, args: string[], cwd = project) => {
+  const { stdout } = await promisify(execFile)(command, args, { cwd, env: { ...process.env, NODE_PATH: '' } });
+  return stdout;
+};
+const write = (name: string, text: string) => writeFile(join(project, name), text);
+
+beforeAll(async () => {
+  project = await mkdtemp(join(tmpdir(), 'sluice-project-'));
+  const packed = await run('npm', ['pack', '--json', '--pack-destination', project], root);
+  const [, name = ''] = /"filename": "([^"]+\.tgz)"/.exec(packed) ?? [];
+  tarball = Buffer.from(await readFile(join(project, name)));
+  await write('package.json', '{ "private": true, "type": "module" }');
+  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', `./${name}`]);
+  // Only the types of the runtime, which a Worker's author has.
+  await mkdir(join(project, 'node_modules/@cloudflare'), { recursive: true });
+  await symlink(
+    join(root, 'node_modules/@cloudflare/workers-types'),
+    join(project, 'node_modules/@cloudflare/workers-types'),
+  );
+}, 180_000);
+
+afterAll(() => rm(project, { recursive: true, force: true }));
+
+/** Starts a Worker of the project, under its own wrangler.toml. */
+async function startOwn(folder: string, vars: Record<string, string>): Promise<Edge> {
+  const place = join(project, folder);
+  return await startEdge((await buildWorker([], place)).code, vars, undefined, place);
+}
+
+async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+  return await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+}
+
+/** Checks a file of the project, the types of all that it imports included. */
+async function typeCheck(file: string, options: Record<string, unknown>): Promise<void> {
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+    target: 'es2024',
+    module: 'nodenext',
+    ...options,
+  };
+  await write('tsconfig.json', JSON.stringify({ compilerOptions, files: [file] }));
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  await run(process.execPath, [compiler, '-p', '.']).catch((failed: { stdout?: string }) => {
+    throw new Error(failed.stdout);
+  });
+}
+
+/** @returns the bytes of a bundle of this code, compressed */
+async function bundledBytes(code: string): Promise<number> {
+  const { outputFiles } = await build({
+    stdin: { contents: code, resolveDir: project },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    external: ['cloudflare:workers'],
+    write: false,
+  });
+  return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
+}
+
+test('publint and attw find nothing wrong with the packed package', async () => {
+  const pack = { tarball: tarball.buffer.slice(tarball.byteOffset, tarball.byteOffset + tarball.byteLength) };
+  expect((await publint({ pack, strict: true })).messages).toEqual([]);
+  const analysis = await checkPackage(createPackageFromTarballData(tarball));
+  if (analysis.types === false) throw new Error('the package has no types');
+  expect(Object.keys(analysis.entrypoints)).toEqual(expect.arrayContaining(['.', './client', './simulator']));
+  // An ES module is not required, and Node 10 knows no `exports`: both are as they should be.
+  const old = ['node10', 'node16-cjs'];
+  const problems = analysis.problems.filter(
+    (problem) => !('resolutionKind' in problem && old.includes(problem.resolutionKind)),
+  );
+  expect(problems).toEqual([]);
+});
+
+test('each entry is there for Node as well, but for the Worker’s own', async () => {
+  await write(
+    'entries.mjs',
+    'for (const name of process.argv.slice(2)) console.log(Object.keys(await import(name)).join());',
+  );
+  const names = (await run(process.execPath, ['entries.mjs', ...ENTRIES.slice(1)])).trim().split('\n');
+  expect(names).toEqual([expect.stringContaining('createClient'), 'createSimulator']);
+});
+
+test('the client type-checks without skipLibCheck, with the types of a browser alone', async () => {
+  await write(
+    'page.ts',
+    `import { createClient, SluiceError } from 'sluice/client';
+    const client = createClient({ baseURL: 'https://edge.example.com', token: async () => 'token' });
+    try {
+      const stream = client.messages.stream({ model: 'claude-haiku-5-5', max_tokens: 5, messages: [] });
+      const text: string[] = [];
+      for await (const event of stream) text.push(event.type);
+      const { usage } = await stream.finalMessage();
+      const input: number = usage.input_tokens;
+      // @ts-expect-error: a name that the API does not have
+      void usage.tokens;
+      void [text, input];
+    } catch (thrown) {
+      if (!(thrown instanceof SluiceError)) throw thrown;
+    }
+    export {};`,
+  );
+  await typeCheck('page.ts', { lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] });
+});
+
+test('a Worker and a test type-check without skipLibCheck', async () => {
+  await cp(join(root, 'examples/worker'), join(project, 'example'), { recursive: true });
+  await write(
+    'own.test-d.ts',
+    `import { Hono } from 'hono';
+    import Anthropic from '@anthropic-ai/sdk';
+    import { type AppEnv, type Prices, createApp, schemas, type Conversation } from 'sluice';
+    import { createSimulator } from 'sluice/simulator';
+    const prices: Prices = { 'claude-haiku-5-5': { prices: { input: 1 } } };
+    const edge = createApp({ prices, fetch: createSimulator(), authenticate: (request, c) => ({ account: request.url + c.req.path }) });
+    // @ts-expect-error: a caller without an account
+    createApp({ authenticate: () => ({ scopes: ['messages'] }) });
+    // @ts-expect-error: a price that the table does not have
+    createApp({ prices: { x: { prices: { inputs: 1 } } } });
+    // @ts-expect-error: not a part of the toolkit
+    createApp({ admit: async () => undefined });
+    edge.get('/x', (c) => c.json({ account: c.get('identity').account.length }));
+    new Hono<{ Bindings: { CONVERSATION: DurableObjectNamespace<Conversation> } }>().route('/ai', edge);
+    new Hono<AppEnv>().route('/ai', edge);
+    const usd: number | undefined = schemas.limitsSchema.parse({}).usd_per_day;
+    void [usd, new Anthropic({ fetch: createSimulator() })];
+    export default edge;`,
+  );
+  await typeCheck('own.test-d.ts', { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
+  await typeCheck('example/index.ts', {
+    lib: ['es2024'],
+    types: ['@cloudflare/workers-types'],
+  });
+});
+
+test('what is imported pulls in only what is used', async () => {
+  expect(
+    await bundledBytes("import { createClient } from 'sluice/client'; console.log(createClient)"),
+  ).toBeLessThanOrEqual(CLIENT_LIMIT_BYTES);
+  expect(await bundledBytes("import { ApiError } from 'sluice'; console.log(ApiError)")).toBeLessThan(1_000);
+  const whole = await bundledBytes("import { createApp } from 'sluice'; console.log(createApp)");
+  const limits = await bundledBytes("import { schemas } from 'sluice'; console.log(schemas.limitsSchema)");
+  expect(limits).toBeLessThan(whole / 2);
+});
+
+test('the example Worker runs, with its own route, middleware and names of classes', async () => {
+  await cp(join(root, 'examples/worker'), join(project, 'example'), { recursive: true });
+  const edge = await startOwn('example', {
+    MODE: 'development',
+    SIMULATOR_TTFT_MS: '0',
+    SIMULATOR_TOKENS_PER_SECOND: '0',
+  });
+  try {
+    const streamed = await post(`${edge.url}/ai/messages`, { ...ASK, conversation: 'c1' });
+    expect([streamed.status, streamed.headers.get('x-served-by')]).toEqual([200, 'own-worker']);
+    expect(await streamed.text()).toContain('event: message_stop');
+    const rows = await fetch(`${edge.url}/ai/conversations/c1/messages`);
+    expect(((await rows.json()) as { data: unknown[] }).data).toHaveLength(2);
+    const summary = await post(`${edge.url}/summaries`, 'A long text about rivers.');
+    expect(await summary.json()).toMatchObject({ type: 'message', role: 'assistant' });
+    const usage = (await (await fetch(`${edge.url}/ai/usage?account=dev`)).json()) as { total: { requests: number } };
+    expect(usage.total.requests).toBe(2);
+    expect((await post(`${edge.url}/messages`, ASK)).status).toBe(404);
+  } finally {
+    await edge.stop();
+  }
+});
+
+test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
+  await cp(join(root, 'examples/worker/wrangler.toml'), join(project, 'own/wrangler.toml'), { recursive: true });
+  await write(
+    'own/index.ts',
+    `import { createApp } from 'sluice';
+    import { createSimulator } from 'sluice/simulator';
+    export { Account, Conversation } from 'sluice';
+    export default createApp({
+      fetch: createSimulator(),
+      prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },
+      authenticate: (request) => {
+        const account = request.headers.get('sluice-user');
+        return account === null ? undefined : { account };
+      },
+    });`,
+  );
+  const edge = await startOwn('own', { ANTHROPIC_API_KEY: 'any' });
+  const alice = { 'sluice-user': 'alice' };
+  try {
+    const costs: number[] = [];
+    for (const more of [{}, { conversation: 'c1' }]) {
+      const response = await post(`${edge.url}/v1/messages`, { ...ASK, ...more }, alice);
+      const message = (await response.json()) as { usage: { input_tokens: number; output_tokens: number } };
+      expect(response.status, JSON.stringify(message)).toBe(200);
+      const { input_tokens, output_tokens } = message.usage;
+      const cost = (input_tokens * 1_000 + output_tokens * 2_000) / 1_000_000;
+      expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(cost, 9);
+      costs.push(cost);
+      const streamed = await post(`${edge.url}/messages`, { ...ASK, ...more }, alice);
+      const [, told] = /^: sluice-cost-usd=([\d.]+)$/m.exec(await streamed.text()) ?? [];
+      costs.push(Number(told ?? 0));
+    }
+    const usage = await fetch(`${edge.url}/usage`, { headers: alice });
+    const { total } = (await usage.json()) as { total: { requests: number; cost_usd: number } };
+    expect(total.requests).toBe(4);
+    const conversation = await fetch(`${edge.url}/conversations/c1`, { headers: alice });
+    const { cost_usd } = (await conversation.json()) as { cost_usd: number };
+    expect(total.cost_usd).toBeCloseTo((costs[0] ?? 0) + (costs[1] ?? 0) + cost_usd, 9);
+    const models = await fetch(`${edge.url}/models/claude-haiku-5-5`, { headers: alice });
+    expect(await models.json()).toMatchObject({ prices: { input: 1000, output: 2000 } });
+    expect((await post(`${edge.url}/messages`, ASK)).status).toBe(401);
+  } finally {
+    await edge.stop();
+  }
+});
+
+test('the simulator is a fetch in plain Node, for the official SDK, and the same each time', async () => {
+  await write(
+    'simulated.mjs',
+    `import Anthropic from '@anthropic-ai/sdk';
+    import { createSimulator } from 'sluice/simulator';
+    const fetch = createSimulator();
+    const client = new Anthropic({ apiKey: 'any', fetch, maxRetries: 0 });
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Bern?' }],
+      tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
+    const whole = await client.messages.create(ask);
+    const streamed = await client.messages.stream(ask).finalMessage();
+    const { input_tokens } = await client.messages.countTokens({ model: ask.model, messages: ask.messages });
+    const models = await client.models.list();
+    const fault = await client.messages.create(ask, { headers: { 'sluice-simulate': 'status=529' } }).catch(({ status }) => status);
+    const raw = await fetch(new Request('https://any.example/v1/models', { headers: { 'x-api-key': 'any', 'anthropic-version': '2023-06-01' } }));
+    const said = ({ content }) => content.map(({ id, ...block }) => block);
+    console.log(JSON.stringify({ whole: said(whole), streamed: said(streamed), reason: streamed.stop_reason, input_tokens, models: models.data.length, fault, raw: raw.status }));`,
+  );
+  const outcomes = await Promise.all([1, 2].map(() => run(process.execPath, ['simulated.mjs'])));
+  const { whole, streamed, ...rest } = JSON.parse(outcomes[0] ?? '') as Record<string, unknown>;
+  expect(whole).toEqual(streamed);
+  expect(rest).toMatchObject({ reason: 'tool_use', fault: 529, raw: 200 });
+  expect(rest.input_tokens).toBeGreaterThan(0);
+  expect(rest.models).toBeGreaterThan(5);
+  expect(outcomes[1]).toBe(outcomes[0]);
+});

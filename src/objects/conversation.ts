@@ -350,6 +350,8 @@ export class Conversation extends DurableObject<Bindings> {
   /** Takes the lock: from here on no other turn begins. */
   #begin(request: TurnRequest, planned: Plan, taken: TakenPrefix | undefined): Run {
     const { place, requestId } = request;
+    // A deployment that has no upstream must find out before there is a turn.
+    const upstream = this.upstream();
     const now = this.now();
     const transcript = this.#transcript;
     const isNew = !transcript.profile?.exists;
@@ -387,7 +389,7 @@ export class Conversation extends DurableObject<Bindings> {
         ? { ref: refOf(prefix), lay: (body) => layHeld(this.#reader(place.account), prefix, body) }
         : undefined,
       settings: this.settings(),
-      upstream: this.upstream(),
+      upstream,
       transcript,
       headers: new Headers(request.headers),
       query: request.query,

@@ -133,7 +133,7 @@ test('the client type-checks without skipLibCheck, with the types of a browser a
   await typeCheck('page.ts', { lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] });
 });
 
-test('a Worker and a test type-check without skipLibCheck', async () => {
+test('the README’s Worker, the example and a test type-check without skipLibCheck', async () => {
   await cp(join(root, 'examples/worker'), join(project, 'example'), { recursive: true });
   await write(
     'own.test-d.ts',
@@ -157,6 +157,20 @@ test('a Worker and a test type-check without skipLibCheck', async () => {
     export default edge;`,
   );
   await typeCheck('own.test-d.ts', { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
+  const readme = await readFile(join(root, 'README.md'), 'utf8');
+  const [, shown = ''] = /## Build on it[\s\S]*?```ts\n([\s\S]*?)```/.exec(readme) ?? [];
+  expect(shown).toContain('createApp');
+  await mkdir(join(project, 'readme'));
+  await write('readme/index.ts', shown);
+  await write(
+    'readme/session.ts',
+    'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
+  );
+  await typeCheck('readme/index.ts', {
+    lib: ['es2024'],
+    types: ['@cloudflare/workers-types'],
+    allowImportingTsExtensions: true,
+  });
   await typeCheck('example/index.ts', {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],

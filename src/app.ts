@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { basePath, matchedRoutes } from 'hono/route';
+import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
 import { loopbackOnly } from './auth/loopback.ts';
 import { allowOrigins } from './auth/origins.ts';
@@ -86,10 +86,12 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
 /** Middleware, not the app's `notFound`, which an app that is given a path of another one does not keep. */
 function refuseUnknown(app: Hono<AppEnv>) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    // What a Worker has added behind the edge has its turn.
-    if (matchedRoutes(c).length > c.req.routeIndex + 1) return await next();
+    // What a Worker has added behind the edge, within its path, has its turn; a page for every path has not.
+    const mount = withoutSlash(baseRoutePath(c));
+    const behind = matchedRoutes(c).slice(c.req.routeIndex + 1);
+    if (behind.some((route) => route.path === mount || route.path.startsWith(`${mount}/`))) return await next();
     const { path } = c.req;
-    const within = path.slice(basePath(c).replace(/\/$/, '').length) || '/';
+    const within = path.slice(withoutSlash(basePath(c)).length) || '/';
     const allowed = allowedMethods(app, within);
     if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
     if (within.startsWith('/v1/')) {
@@ -121,6 +123,10 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
   entry.end();
 });
+
+function withoutSlash(path: string): string {
+  return path.replace(/\/$/, '');
+}
 
 function allowedMethods(app: Hono<AppEnv>, path: string): string[] {
   const methods = [...new Set(app.routes.map(({ method }) => method))].filter((method) => method !== 'ALL');

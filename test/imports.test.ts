@@ -7,6 +7,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** The rooms of src in the order of a request; those in one line stand beside each other, in this order. */
 const ORDER = [
+  'toolkit',
   'index',
   'app',
   'auth',
@@ -144,7 +145,7 @@ test('development mode is passed by the start script alone', async () => {
 });
 
 test('no file knows the machine that it was written on', async () => {
-  const folders = ['src', 'test', 'bench', 'scripts'];
+  const folders = ['src', 'test', 'bench', 'scripts', 'examples'];
   const listed = await Promise.all(
     folders.map(async (folder) => {
       const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true });

@@ -13,7 +13,6 @@ import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const CLIENT_LIMIT_BYTES = 6_000;
-const ENTRIES = ['sluice', 'sluice/client', 'sluice/simulator'];
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
 /** An empty folder, in which the package is installed and nothing else but what it brings. */
@@ -102,12 +101,12 @@ test('publint and attw find nothing wrong with the packed package', async () => 
   expect(problems).toEqual([]);
 });
 
-test('each entry is there for Node as well, but for the Worker’s own', async () => {
+test('the client and the simulator are there for Node as well', async () => {
   await write(
     'entries.mjs',
     'for (const name of process.argv.slice(2)) console.log(Object.keys(await import(name)).join());',
   );
-  const names = (await run(process.execPath, ['entries.mjs', ...ENTRIES.slice(1)])).trim().split('\n');
+  const names = (await run(process.execPath, ['entries.mjs', 'sluice/client', 'sluice/simulator'])).trim().split('\n');
   expect(names).toEqual([expect.stringContaining('createClient'), 'createSimulator']);
 });
 

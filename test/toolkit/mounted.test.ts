@@ -52,7 +52,7 @@ test('under any path of another app each request gets the answer that it gets wi
   const apps = new Map<string, TestApp>();
   const token = await tokenOf('alice', ['admin']);
   const requests = fc.record({
-    path: fc.constantFrom('/ai', '/a/b', '/'),
+    path: fc.constantFrom('/ai', '/a/b', '/t/:tenant', '/'),
     to: fc.constantFrom(...PATHS),
     method: fc.constantFrom(...METHODS),
     headers: fc.constantFrom(
@@ -67,13 +67,11 @@ test('under any path of another app each request gets the answer that it gets wi
     fc.asyncProperty(requests, async ({ path, to, method, headers }) => {
       const mounted = apps.get(path) ?? testApp(answer, VARS, { around: under(path) });
       apps.set(path, mounted);
+      const reached = path === '/' ? '' : path.replace(':tenant', 'acme');
       const preflight = method === 'OPTIONS' ? { 'access-control-request-method': 'POST' } : {};
       const init = { method, headers: { ...headers, ...preflight } };
-      const [expected, got] = [
-        await alone.fetch(to, init),
-        await mounted.fetch(`${path === '/' ? '' : path}${to}`, init),
-      ];
-      expect(await seen(got, path === '/' ? '' : path)).toEqual(await seen(expected, ''));
+      const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
+      expect(await seen(got, reached)).toEqual(await seen(expected, ''));
     }),
     { numRuns: 400 },
   );
@@ -94,6 +92,25 @@ test('what has no route says so under its path: 405 with the methods, 404, 501',
   // What is not under the path is the other app's.
   const outside = await app.fetch('/messages', { headers });
   expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);
+});
+
+test('a page of the Worker’s own for every path does not hide what the edge says, but its routes within the path count', async () => {
+  const app = testApp(answer, VARS, {
+    around: (edge) =>
+      new Hono<AppEnv>()
+        .route('/t/:tenant', edge)
+        .get('/t/:tenant/extra', (c) => c.text(`extra of ${c.req.param('tenant')}`))
+        .get('*', (c) => c.text('the page')),
+  });
+  const headers = bearer(await tokenOf('alice'));
+  const told = async (path: string) => {
+    const response = await app.fetch(path, { headers });
+    return [response.status, (await response.text()).slice(0, 16)];
+  };
+  expect(await told('/t/acme/extra')).toEqual([200, 'extra of acme']);
+  expect(await told('/t/acme/messages')).toEqual([405, '{"type":"error",']);
+  expect(await told('/t/acme/nope')).toEqual([404, '{"type":"error",']);
+  expect(await told('/else')).toEqual([200, 'the page']);
 });
 
 test('a location, and the sentence that names it, say the path by which the edge is reached', async () => {

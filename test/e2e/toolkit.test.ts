@@ -92,7 +92,9 @@ test('publint and attw find nothing wrong with the packed package', async () => 
   expect((await publint({ pack, strict: true })).messages).toEqual([]);
   const analysis = await checkPackage(createPackageFromTarballData(tarball));
   if (analysis.types === false) throw new Error('the package has no types');
-  expect(Object.keys(analysis.entrypoints)).toEqual(expect.arrayContaining(['.', './client', './simulator']));
+  expect(Object.keys(analysis.entrypoints)).toEqual(
+    expect.arrayContaining(['.', './client', './client/ai-sdk', './simulator']),
+  );
   // An ES module is not required, and Node 10 knows no `exports`: both are as they should be.
   const old = ['node10', 'node16-cjs'];
   const problems = analysis.problems.filter(
@@ -101,13 +103,21 @@ test('publint and attw find nothing wrong with the packed package', async () => 
   expect(problems).toEqual([]);
 });
 
-test('the client and the simulator are there for Node as well', async () => {
+test('the client, the transport for the AI SDK without it, and the simulator are there for Node as well', async () => {
   await write(
     'entries.mjs',
     'for (const name of process.argv.slice(2)) console.log(Object.keys(await import(name)).join());',
   );
-  const names = (await run(process.execPath, ['entries.mjs', 'sluice/client', 'sluice/simulator'])).trim().split('\n');
-  expect(names).toEqual([expect.stringContaining('createClient'), 'createSimulator']);
+  const names = (
+    await run(process.execPath, ['entries.mjs', 'sluice/client', 'sluice/client/ai-sdk', 'sluice/simulator'])
+  )
+    .trim()
+    .split('\n');
+  expect(names).toEqual([
+    expect.stringContaining('createClient'),
+    expect.stringContaining('createChatTransport'),
+    'createSimulator',
+  ]);
 });
 
 test('the client type-checks without skipLibCheck, with the types of a browser alone', async () => {

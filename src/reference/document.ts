@@ -7,6 +7,7 @@ import {
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
 import { accounts } from './accounts.ts';
+import { classification } from './classification.ts';
 import { conversations } from './conversations.ts';
 import { counts } from './counts.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './errors.ts';
@@ -26,6 +27,7 @@ export const RESOURCES: readonly Resource[] = [
   models,
   conversations,
   prefixes,
+  classification,
   usage,
   accounts,
   tokens,

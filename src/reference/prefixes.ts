@@ -1,29 +1,12 @@
 import * as z from 'zod';
-import { listSchema, pageSchema } from '../schemas/page.ts';
+import { pageSchema } from '../schemas/page.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
-import { nameRow, versionRow } from '../schemas/versions.ts';
 import type { Resource } from './route.ts';
+import { namesAnswer, versionsAnswer } from './versions.ts';
 
 const version = 'support@e53125914ba65717eeaabaa926446a5b';
-const row = {
-  type: 'prefix',
-  name: 'support',
-  version,
-  owner: 'account',
-  description: 'How Acme answers',
-  bytes: 98,
-  created_at: '2026-11-20T10:06:16.310Z',
-  updated_at: '2026-11-20T10:06:16.310Z',
-};
-const versionExample = {
-  type: 'prefix_version',
-  version,
-  current: true,
-  description: 'How Acme answers',
-  bytes: 98,
-  created_at: '2026-11-20T10:06:16.310Z',
-};
+const stored = { type: 'prefix', name: 'support', version, description: 'How Acme answers', bytes: 98 };
 const fields = {
   system: 'You answer for Acme, in one sentence.',
   model: 'claude-haiku-5-5',
@@ -55,17 +38,7 @@ export const prefixes: Resource = {
       summary: 'List the prefixes that one can use',
       needs: 'messages',
       query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them, in the order of their names.',
-          content: [
-            {
-              schema: listSchema(nameRow.meta({ id: 'Name' })).meta({ id: 'NameList' }),
-              example: { data: [row], has_more: false, first_id: 'support', last_id: 'support' },
-            },
-          ],
-        },
-      },
+      answers: { 200: namesAnswer(stored) },
     },
     'PUT /prefixes/:name': {
       operation: 'putPrefix',
@@ -126,17 +99,7 @@ export const prefixes: Resource = {
       summary: 'Page through its versions, newest first',
       needs: 'messages',
       query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: listSchema(versionRow.meta({ id: 'Version' })).meta({ id: 'VersionList' }),
-              example: { data: [versionExample], has_more: false, first_id: version, last_id: version },
-            },
-          ],
-        },
-      },
+      answers: { 200: versionsAnswer(stored) },
     },
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
-import { refSchema } from './versions.ts';
+import { nameRow, refSchema } from './versions.ts';
 
 /** The largest version of a classifier, as it is stored. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
@@ -74,6 +74,22 @@ const pointer = z.strictObject({ version: classifierRef });
 
 /** What `PUT /classifiers/:name` takes. */
 export const putClassifier = { fields: classifierFields, pointer };
+
+const { schema: _, ...storedParts } = classifierFields.shape;
+
+/** A version as it is stored: its labels as objects, what a `schema` said as labels and fields. */
+export const classifierContent = z.object({
+  type: z.literal('classifier'),
+  name: z.string(),
+  version: z.string().describe('name@version: for ever the same.'),
+  owner: nameRow.shape.owner,
+  ...storedParts,
+  labels: z.array(label),
+  multi: z.boolean(),
+  allow_none: z.boolean(),
+});
+
+export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;

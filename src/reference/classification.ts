@@ -4,115 +4,101 @@ import { classifyAnswer, classifyRequest, classifyResults } from '../schemas/cla
 import { evaluateRequest, evaluation } from '../schemas/evaluation.ts';
 import { pageSchema } from '../schemas/page.ts';
 import type { Content, Resource } from './route.ts';
-import { namesAnswer, versionsAnswer } from './versions.ts';
+import { nameList, versionList } from './versions.ts';
 
-const version = 'tickets@5d1d04b14e4cd0cc3a5e3c62b2c3f0a1';
-const stored = { type: 'classifier', name: 'tickets', version, description: 'What a ticket is about', bytes: 214 };
-const fields = {
-  labels: [{ name: 'bug', description: 'Something does not work' }, { name: 'question' }],
+const version = 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e';
+const labels = [{ name: 'billing', description: 'charges, invoices, refunds' }, { name: 'bug' }, { name: 'other' }];
+const row = {
+  type: 'classifier',
+  name: 'tickets',
+  version,
+  owner: 'account',
+  description: null,
+  bytes: 141,
+  created_at: '2026-11-20T10:06:16.310Z',
+  updated_at: '2026-11-20T10:06:16.310Z',
+};
+const stored = {
+  type: 'classifier',
+  name: 'tickets',
+  version,
+  owner: 'account',
+  labels,
   multi: false,
   allow_none: false,
-  description: 'What a ticket is about',
 };
 const usage = {
-  input_tokens: 180,
-  output_tokens: 12,
+  input_tokens: 259,
+  output_tokens: 9,
   cache_read_input_tokens: 0,
   cache_creation_input_tokens: 0,
 };
-const answered = { label: 'bug', confidence: null, fields: null, cached: false };
-const spent = { usage, cost_usd: 0.000024, model: 'claude-haiku-5-5' };
-const content = {
-  schema: classifierContent.meta({ id: 'Classifier' }),
-  example: { type: 'classifier', name: 'tickets', version, owner: 'account', ...fields },
-};
+const answer = { label: 'billing', confidence: null, fields: null, cached: false };
+const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
+const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
 
-const results = [
-  { type: 'result', id: 'a', ...answered, error: null },
+const lines = [
+  { type: 'result', id: 'a', ...answer, error: null },
   { type: 'summary', ...spent },
 ];
+const jsonLines: Content = {
+  type: 'application/jsonl',
+  schema: z.string(),
+  example: lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
+};
 const events: Content = {
   type: 'text/event-stream',
-  schema: z.string().meta({
-    id: 'ResultEvents',
-    description:
-      'Events `result`, in the order of the inputs, and at the end `summary`; without it the stream was cut.',
-  }),
-  example: results.map((result) => `event: ${result.type}\ndata: ${JSON.stringify(result)}\n\n`).join(''),
+  schema: z.string(),
+  example: lines.map((line) => `event: ${line.type}\ndata: ${JSON.stringify(line)}\n\n`).join(''),
 };
-const lines: Content = {
-  type: 'application/jsonl',
-  schema: z.string().meta({ id: 'ResultLines', description: 'The same as JSON lines, where `accept` asks for them.' }),
-  example: results.map((result) => `${JSON.stringify(result)}\n`).join(''),
+const STREAMS =
+  'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
+
+const perLabel = {
+  support: 1,
+  true_positives: 1,
+  false_positives: 0,
+  false_negatives: 0,
+  precision: 1,
+  recall: 1,
+  f1: 1,
+};
+const never = {
+  support: 0,
+  true_positives: 0,
+  false_positives: 0,
+  false_negatives: 0,
+  precision: null,
+  recall: null,
+  f1: null,
 };
 
-const candidate = {
-  version,
-  model: 'claude-haiku-5-5',
-  examples: 2,
-  accuracy: 0.5,
-  macro_f1: 0.333333333,
-  labels: [
-    {
-      label: 'bug',
-      support: 1,
-      true_positives: 1,
-      false_positives: 1,
-      false_negatives: 0,
-      precision: 0.5,
-      recall: 1,
-      f1: 0.666666667,
-    },
-    {
-      label: 'question',
-      support: 1,
-      true_positives: 0,
-      false_positives: 0,
-      false_negatives: 1,
-      precision: null,
-      recall: 0,
-      f1: 0,
-    },
-  ],
-  confusion: [
-    { expected: 'bug', given: [{ label: 'bug', count: 1 }], unanswered: 0 },
-    { expected: 'question', given: [{ label: 'bug', count: 1 }], unanswered: 0 },
-  ],
-  mistakes: [{ id: '1', input: 'How do I sign in?', expected: ['question'], given: ['bug'], confidence: null }],
-  skipped: [],
-  usage,
-  cost_usd: 0.000024,
-  cost_per_thousand_usd: 0.012,
+const whole: Content = {
+  schema: z.union([classifyResults.meta({ id: 'Classifications' }), classifyAnswer.meta({ id: 'Classification' })]),
+  example: { ...answer, ...spent },
 };
+
+const classifier = classifierContent.meta({ id: 'Classifier' });
 
 export const classification: Resource = {
   tag: 'Classification',
-  description: 'Labels for texts: always one of those given. Classifiers are stored by version, and can be evaluated.',
+  description: 'Labels for texts, always of those that were given, and how good they are.',
   parameters: { name: { description: 'Its name; where it is read, `name@version` too.', example: 'tickets' } },
   routes: {
     'POST /classify': {
       operation: 'classify',
-      summary: 'Label one text or many',
-      description: 'Each input is admitted, paid for and answered by itself: what fails with one is its own error.',
+      summary: 'Label a text, or up to 256 of them',
+      description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
       needs: 'classify',
       body: {
         schema: classifyRequest.meta({ id: 'ClassifyRequest' }),
-        example: { input: 'The page stays empty after I sign in.', labels: ['bug', 'question'] },
+        example: { input: 'I was charged twice', labels },
       },
       answers: {
         200: {
-          description: 'Of one input its label; of several their results, in their order.',
-          content: [
-            {
-              schema: z
-                .union([classifyAnswer.meta({ id: 'ClassifyAnswer' }), classifyResults.meta({ id: 'ClassifyResults' })])
-                .meta({ id: 'Classification' }),
-              example: { ...answered, ...spent },
-            },
-            events,
-            lines,
-          ],
-          headers: ['sluice-cost-usd', 'sluice-upstream'],
+          description: 'One answer for `input`; `results` and their sum for `inputs`.',
+          content: [whole, events, jsonLines],
+          headers,
         },
       },
       errors: [404, 429, 503, 504, 529],
@@ -122,7 +108,17 @@ export const classification: Resource = {
       summary: 'List the classifiers that one can use',
       needs: 'classify',
       query: pageSchema,
-      answers: { 200: namesAnswer(stored) },
+      answers: {
+        200: {
+          description: 'A page of them, in the order of their names.',
+          content: [
+            {
+              schema: nameList,
+              example: { data: [row], has_more: false, first_id: 'tickets', last_id: 'tickets' },
+            },
+          ],
+        },
+      },
     },
     'PUT /classifiers/:name': {
       operation: 'putClassifier',
@@ -136,16 +132,26 @@ export const classification: Resource = {
             putClassifier.pointer.meta({ id: 'ClassifierPointer' }),
           ])
           .meta({ id: 'ClassifierRequest' }),
-        example: fields,
+        example: { labels },
       },
-      answers: { 200: { description: 'The version that the name points to now.', content: [content] } },
+      answers: {
+        200: {
+          description: 'The version that the name points to now.',
+          content: [{ schema: classifier, example: stored }],
+        },
+      },
       errors: [503],
     },
     'GET /classifiers/:name': {
       operation: 'getClassifier',
       summary: 'Read a version',
       needs: 'classify',
-      answers: { 200: { description: 'All that it is made of.', content: [content] } },
+      answers: {
+        200: {
+          description: 'All that it is made of.',
+          content: [{ schema: classifier, example: stored }],
+        },
+      },
       errors: [503],
     },
     'GET /classifiers/:name/versions': {
@@ -153,48 +159,85 @@ export const classification: Resource = {
       summary: 'Page through its versions, newest first',
       needs: 'classify',
       query: pageSchema,
-      answers: { 200: versionsAnswer(stored) },
+      answers: {
+        200: {
+          description: 'A page of them.',
+          content: [
+            {
+              schema: versionList,
+              example: {
+                data: [
+                  {
+                    type: 'classifier_version',
+                    version,
+                    current: true,
+                    description: null,
+                    bytes: 141,
+                    created_at: '2026-11-20T10:06:16.310Z',
+                  },
+                ],
+                has_more: false,
+                first_id: version,
+                last_id: version,
+              },
+            },
+          ],
+        },
+      },
     },
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
-      summary: 'Measure it on labelled examples',
-      description: 'Over one or several versions and models side by side. Each example is paid for.',
+      summary: 'Try it on labelled examples',
+      description: `Several versions and models side by side: accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${STREAMS} Progress is told after each example.`,
       needs: 'classify',
       body: {
         schema: evaluateRequest.meta({ id: 'EvaluateRequest' }),
-        example: {
-          examples: [
-            { input: 'The page stays empty.', label: 'bug' },
-            { input: 'How do I sign in?', label: 'question' },
-          ],
-        },
+        example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
       },
       answers: {
         200: {
-          description: 'A report for each candidate.',
+          description: 'A report for each version and model.',
           content: [
             {
               schema: evaluation.meta({ id: 'Evaluation' }),
-              example: { type: 'evaluation', name: 'tickets', candidates: [candidate], usage, cost_usd: 0.000024 },
+              example: {
+                type: 'evaluation',
+                name: 'tickets',
+                candidates: [
+                  {
+                    version,
+                    model: 'claude-haiku-5-5',
+                    examples: 1,
+                    accuracy: 1,
+                    macro_f1: 1,
+                    labels: [
+                      { label: 'billing', ...perLabel },
+                      { label: 'bug', ...never },
+                      { label: 'other', ...never },
+                    ],
+                    confusion: null,
+                    mistakes: [],
+                    skipped: [],
+                    usage,
+                    cost_usd: 0.0000304,
+                    cost_per_thousand_usd: 0.0304,
+                  },
+                ],
+                usage,
+                cost_usd: 0.0000304,
+              },
             },
-            {
-              type: 'text/event-stream',
-              schema: z.string().meta({
-                id: 'EvaluationEvents',
-                description: 'Events `progress`, `candidate` for each, and at the end `summary`.',
-              }),
-              example: `event: candidate\ndata: ${JSON.stringify({ type: 'candidate', ...candidate })}\n\n`,
-            },
+            events,
+            jsonLines,
           ],
-          headers: ['sluice-cost-usd', 'sluice-upstream'],
+          headers,
         },
       },
-      errors: [429],
+      errors: [503],
     },
     'DELETE /classifiers/:name': {
       operation: 'deleteClassifier',
-      summary: 'Delete a classifier',
-      description: 'Its versions stay for those who name them: `name@version`.',
+      summary: 'Take the name away',
       needs: 'prefixes',
       answers: {
         200: {

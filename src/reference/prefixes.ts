@@ -3,10 +3,27 @@ import { pageSchema } from '../schemas/page.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
 import type { Resource } from './route.ts';
-import { namesAnswer, versionsAnswer } from './versions.ts';
+import { nameList, versionList } from './versions.ts';
 
 const version = 'support@e53125914ba65717eeaabaa926446a5b';
-const stored = { type: 'prefix', name: 'support', version, description: 'How Acme answers', bytes: 98 };
+const row = {
+  type: 'prefix',
+  name: 'support',
+  version,
+  owner: 'account',
+  description: 'How Acme answers',
+  bytes: 98,
+  created_at: '2026-11-20T10:06:16.310Z',
+  updated_at: '2026-11-20T10:06:16.310Z',
+};
+const versionExample = {
+  type: 'prefix_version',
+  version,
+  current: true,
+  description: 'How Acme answers',
+  bytes: 98,
+  created_at: '2026-11-20T10:06:16.310Z',
+};
 const fields = {
   system: 'You answer for Acme, in one sentence.',
   model: 'claude-haiku-5-5',
@@ -38,7 +55,17 @@ export const prefixes: Resource = {
       summary: 'List the prefixes that one can use',
       needs: 'messages',
       query: pageSchema,
-      answers: { 200: namesAnswer(stored) },
+      answers: {
+        200: {
+          description: 'A page of them, in the order of their names.',
+          content: [
+            {
+              schema: nameList,
+              example: { data: [row], has_more: false, first_id: 'support', last_id: 'support' },
+            },
+          ],
+        },
+      },
     },
     'PUT /prefixes/:name': {
       operation: 'putPrefix',
@@ -99,7 +126,17 @@ export const prefixes: Resource = {
       summary: 'Page through its versions, newest first',
       needs: 'messages',
       query: pageSchema,
-      answers: { 200: versionsAnswer(stored) },
+      answers: {
+        200: {
+          description: 'A page of them.',
+          content: [
+            {
+              schema: versionList,
+              example: { data: [versionExample], has_more: false, first_id: version, last_id: version },
+            },
+          ],
+        },
+      },
     },
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',
@@ -127,7 +164,7 @@ export const prefixes: Resource = {
     },
     'DELETE /prefixes/:name': {
       operation: 'deletePrefix',
-      summary: 'Delete a prefix',
+      summary: 'Take the name away',
       description: 'Its versions stay for those who name them: `name@version`.',
       needs: 'prefixes',
       answers: {

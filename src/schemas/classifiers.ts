@@ -75,18 +75,22 @@ const pointer = z.strictObject({ version: classifierRef });
 /** What `PUT /classifiers/:name` takes. */
 export const putClassifier = { fields: classifierFields, pointer };
 
-const { schema: _, ...storedParts } = classifierFields.shape;
-
-/** A version as it is stored: its labels as objects, what a `schema` said as labels and fields. */
+/** A version as it is stored: labels as objects, a schema as the labels and fields in it. */
 export const classifierContent = z.object({
   type: z.literal('classifier'),
   name: z.string(),
   version: z.string().describe('name@version: for ever the same.'),
   owner: nameRow.shape.owner,
-  ...storedParts,
   labels: z.array(label),
   multi: z.boolean(),
   allow_none: z.boolean(),
+  instructions: classifierParts.instructions,
+  examples: classifierParts.examples,
+  fields: classifierParts.fields,
+  model: classifierParts.model,
+  votes: classifierParts.votes,
+  cache_seconds: classifierParts.cache_seconds,
+  description: classifierFields.shape.description,
 });
 
 export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });

@@ -400,3 +400,114 @@ test('any bytes to any route by any method are answered without a server error, 
     { numRuns: 3_000 },
   );
 });
+
+const LABELLING = [
+  { input: 'Héllo 🌍', labels: ['a', { name: 'b', description: 'B', examples: ['x'] }], votes: 2, multi: true },
+  {
+    inputs: [
+      { id: 'x', input: 'It crashes' },
+      { id: 'y', input: '' },
+    ],
+    labels: ['a'],
+    allow_none: true,
+    fields: { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] },
+    examples: [{ input: 'x', label: null }],
+    instructions: 'Be strict.',
+    cache_seconds: 0,
+    stream: true,
+  },
+  { input: 'x', schema: { type: 'object', properties: { label: { enum: ['a', 'b'] }, s: { type: 'string' } } } },
+  { input: 'x', classifier: 'nobody' },
+];
+const labellingPlace = fc.constantFrom(
+  ['input'],
+  ['inputs'],
+  ['inputs', 0],
+  ['inputs', 0, 'id'],
+  ['inputs', 1, 'input'],
+  ['labels'],
+  ['labels', 0],
+  ['labels', 1, 'examples'],
+  ['schema'],
+  ['schema', 'properties'],
+  ['schema', 'properties', 'label'],
+  ['fields'],
+  ['fields', 'properties', 'n'],
+  ['fields', 'required'],
+  ['examples', 0],
+  ['examples', 0, 'label'],
+  ['votes'],
+  ['multi'],
+  ['allow_none'],
+  ['cache_seconds'],
+  ['stream'],
+  ['model'],
+  ['prefix'],
+  ['classifier'],
+);
+const LABELLED = JSON.stringify({ label: 'a', labels: ['a'], fields: { n: 1, s: 'x' } });
+
+test.each([
+  ['POST', '/classify'],
+  ['PUT', '/classifiers/x'],
+  ['POST', '/classifiers/x/evaluate'],
+])(
+  '%s %s takes 2,000 mutated requests without a server error, and asks nobody about what it refuses',
+  async (method, path) => {
+    const app = testApp(() =>
+      Response.json({
+        type: 'message',
+        content: [{ type: 'text', text: LABELLED }],
+        usage: { input_tokens: 1, output_tokens: 1 },
+      }),
+    );
+    let taken = 0;
+    const refusals = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom<unknown>(...LABELLING),
+        fc.array(fc.tuple(labellingPlace, fc.option(oddValue, { nil: undefined })), { maxLength: 3 }),
+        async (body, changes) => {
+          app.sent.length = 0;
+          const mutated = changes.reduce((now, [at, to]) => changed(now, at, to), body);
+          const response = await app.fetch(path, {
+            method,
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify(mutated) ?? '',
+          });
+          if (response.status === 200) {
+            taken += 1;
+            await response.text();
+            return;
+          }
+          const { type, message } = await errorOf(response);
+          refusals.add(message);
+          // An answer that does not hold to a mutated schema is the upstream's failure.
+          const isAsked = app.sent.length > 0;
+          expect(isAsked ? [500] : [400, 404, 413], `${type}: ${message}`).toContain(response.status);
+        },
+      ),
+      { numRuns: 2_000 },
+    );
+    if (path === '/classify') expect(taken).toBeGreaterThan(100);
+    expect(refusals.size).toBeGreaterThan(5);
+    await app.settled();
+  },
+);
+
+test('a text of twenty megabytes is refused for itself, and nests or repeats nobody’s way into a server error', async () => {
+  const app = accepting();
+  const huge = 'é'.repeat(10_000_000);
+  const alone = await app.post('/classify', { input: huge, labels: ['a'] });
+  await expectRefusal(app, alone, 413, 'request_too_large');
+  const deep = `${'{"items":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+  for (const body of [
+    `{"input":"x","labels":["a"],"fields":${deep}}`,
+    `{"input":"x","schema":${deep}}`,
+    `{"input":"x","labels":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
+    `{"input":"x","labels":[${'"a",'.repeat(1_000_000)}"a"]}`,
+    `{"inputs":[${'{"id":"a","input":"x"},'.repeat(100_000)}{"id":"a","input":"x"}],"labels":["a"]}`,
+  ]) {
+    await expectRefusal(app, await app.post('/classify', body), 400, 'invalid_request_error');
+  }
+});

@@ -80,6 +80,9 @@ export function createReference() {
       override: ({ jsonSchema, io }) => {
         // An answer may have more in a later version, and clients of today must take it.
         if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+        // What every integer of JavaScript is bounded by says nothing of this API.
+        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       },
     },
   );

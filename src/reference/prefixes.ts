@@ -164,7 +164,7 @@ export const prefixes: Resource = {
     },
     'DELETE /prefixes/:name': {
       operation: 'deletePrefix',
-      summary: 'Take the name away',
+      summary: 'Delete a prefix',
       description: 'Its versions stay for those who name them: `name@version`.',
       needs: 'prefixes',
       answers: {

@@ -34,6 +34,8 @@ export interface BoundOptions {
   /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
   bytes: number;
   models: ModelTable;
+  /** The model's name as the caller wrote it, by which limits may allow it too. */
+  asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
   /** What count_tokens answered; null if it refused. Absent: it was not asked. */
@@ -125,7 +127,8 @@ interface Findings {
 /**
  * Bounds what a request can cost.
  *
- * @param body a Messages body: an object whose `messages` is a list; nothing else about it is assumed
+ * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
+ *   nothing else about it is assumed
  */
 export function boundOf(body: Json, options: BoundOptions): Bound {
   const found: Findings = {
@@ -171,11 +174,12 @@ export function boundOf(body: Json, options: BoundOptions): Bound {
     }
     if (bound.models.length === 0) {
       bound.outputTokens = Math.min(asked ?? longestOutput(rows), window);
-      bound.known = options.models.find(String(attempt.model)) !== undefined;
+      bound.known = rowOf(options.models, attempt.model) !== undefined;
     }
     bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
     bound.bounded &&= step.bounded;
-    bound.models.push(namesOf(options.models, attempt.model));
+    const alias = bound.models.length === 0 ? options.asked : undefined;
+    bound.models.push(namesOf(options.models, attempt.model, alias));
   }
   for (const advisor of found.advisors) addAdvisor(bound, advisor, options.models, geography);
   if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
@@ -365,14 +369,20 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
 
 /** The rows a model may be billed by: its own, or every row for one that is not in the table. */
 function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
-  const row = typeof name === 'string' ? models.find(name) : undefined;
+  const row = rowOf(models, name);
   return row ? [row] : models.rows;
 }
 
-function namesOf(models: ModelTable, name: unknown): string[] {
+function rowOf(models: ModelTable, name: unknown): Model | undefined {
+  if (typeof name !== 'string') return undefined;
+  const { row, known } = models.price(name);
+  return known ? row : undefined;
+}
+
+function namesOf(models: ModelTable, name: unknown, asked?: string): string[] {
   if (typeof name !== 'string') return ['default'];
-  const row = models.find(name);
-  const names = [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])];
+  const row = rowOf(models, name);
+  const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
   // No limit can name a longer one, so that cutting it allows nothing.
   return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];
 }

@@ -99,14 +99,15 @@ export async function admit(request: MeterRequest): Promise<Meter> {
  */
 export async function admission(request: MeterRequest): Promise<Admission> {
   const { settings, body, model } = request;
-  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers) };
-  // The name as the caller wrote it: limits may allow a model by its alias.
-  const named = { ...body.json, model: typeof body.json.model === 'string' ? body.json.model : model };
-  const ask = { ...askOf(request), model: (settings.models.find(named.model)?.id ?? model).slice(0, LONGEST_NAME) };
-  let bound = boundOf(named, request.count === undefined ? options : { ...options, count: request.count });
+  const asked = typeof body.json.model === 'string' ? body.json.model : model;
+  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers), asked };
+  const goesUp = { ...body.json, model };
+  const { row, known } = settings.models.price(model);
+  const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME) };
+  let bound = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
   let answer = await callAccount(request, (account) => account.admit({ ...ask, bound }));
   if (answer.outcome === 'count_needed') {
-    bound = boundOf(named, { ...options, count: await countInput(request) });
+    bound = boundOf(goesUp, { ...options, count: await countInput(request) });
     const exact = { ...bound, countable: false };
     answer = await callAccount(request, (account) => account.admit({ ...ask, bound: exact }));
   }

@@ -269,6 +269,15 @@ describe('a whole answer', () => {
   });
 });
 
+test('a fallback is held as the model that the upstream knows by its name, not as what an alias makes of it', async () => {
+  const vars = { MODEL_ALIASES: '{"claude-opus-5-5":"claude-haiku-5-5"}' };
+  const fallbacks = [{ model: 'claude-opus-5-5' }];
+  const answer = () => Response.json(message({ output_tokens: 900 }, { model: 'claude-opus-5-5' }));
+  const { ask, row } = caller(answer, {}, vars);
+  await ask({ ...ASK, max_tokens: 1_000, fallbacks });
+  expect(await row()).toMatchObject({ cost_usd: usd(20 * 4_000 + 900 * 20_000), over_hold: false });
+});
+
 describe('an answer that does not come to its end', () => {
   const ninety = 'é'.repeat(45);
   const begun = start({ cache_read_input_tokens: 40 }) + block() + text(ninety);

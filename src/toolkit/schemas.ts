@@ -1,4 +1,12 @@
 /** The shapes of what goes in and comes out: zod schemas, and their types. */
+export { type ClassifierFields, classifierContent, putClassifier } from '../schemas/classifiers.ts';
+export {
+  type ClassifyAnswer,
+  type ClassifyResult,
+  classifyAnswer,
+  classifyRequest,
+  classifyResult,
+} from '../schemas/classify.ts';
 export {
   type ConversationFields,
   type ConversationPatch,

@@ -7,7 +7,7 @@ export interface ServerSentEvent {
 
 /**
  * Reads an event stream that is cut into pieces anywhere, in linear time; lines end as they do at this edge and at the
- * API, by LF or CRLF.
+ * API, by LF or CRLF. A comment is told if an empty line follows it: any other may have been cut.
  *
  * @returns what takes the next piece
  */
@@ -21,8 +21,11 @@ export function readEvents(
   let id: string | undefined;
   let event = '';
   let data: string[] = [];
+  let comment: string | undefined;
   const takeLine = (line: string) => {
     if (line === '') {
+      if (comment !== undefined) onComment(comment);
+      comment = undefined;
       if (data.length > 0) onEvent({ id, event, data: data.join('\n') });
       id = undefined;
       event = '';
@@ -30,8 +33,8 @@ export function readEvents(
       return;
     }
     const [, field, value = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
-    if (field === '') onComment(value);
-    else if (field === 'data') data.push(value);
+    comment = field === '' ? value : undefined;
+    if (field === 'data') data.push(value);
     else if (field === 'event') event = value;
     else if (field === 'id') id = value;
   };

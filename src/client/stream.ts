@@ -188,7 +188,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure?.error;
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
-      if (Date.now() - this.#toldAt > (this.#turn === undefined ? beginMs : resumeMs)) return error;
+      if (Date.now() - this.#toldAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
       if (this.#attempts === 0) this.#options.onConnection?.('lost');
       await pause(this.#complete ? 0 : this.#attempts, wait, signal);
       this.#attempts += 1;
@@ -289,8 +289,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
 
   #take({ id, event, data }: ServerSentEvent): void {
     const number = numberOf(id);
-    const value = parse<RawMessageStreamEvent | { type: 'ping' }>(data);
-    if (event === 'error') {
+    const value = parse<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
+    if (event === 'error' || value?.type === 'error') {
       this.#fail(number, data);
       return;
     }

@@ -52,11 +52,11 @@ export class Transport {
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
-    const asked = this.#tokenNow();
-    let response = await this.#fetch(path, call, await asked);
+    const asked = await this.#tokenNow();
+    let response = await this.#fetch(path, call, asked);
     if (response.status === 401 && typeof token === 'function') {
       // Others may have got a new one meanwhile.
-      if (this.#token === asked) this.#token = undefined;
+      if ((await this.#token) === asked) this.#token = undefined;
       response.body?.cancel().catch(() => {});
       response = await this.#fetch(path, call, await this.#tokenNow());
     }

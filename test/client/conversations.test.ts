@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import { bytesOf, envelope, fakeEdge, streamed } from './fake-edge.ts';
+
+const lines = [
+  { type: 'conversation', id: 'c1' },
+  { type: 'message', id: 'm1', content: 'é' },
+];
+const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+
+test('an export is whole, or an error', async () => {
+  const whole = fakeEdge(() => streamed(bytesOf(`${text}{"type":"end","messages":1}\n`)));
+  const got: unknown[] = [];
+  for await (const line of whole.client.conversations.export('c1')) got.push(line);
+  expect(got).toEqual(lines);
+  for (const how of ['end', 'break'] as const) {
+    const cut = fakeEdge(() => streamed(bytesOf(text), how));
+    const reading = async () => {
+      for await (const _ of cut.client.conversations.export('c1'));
+    };
+    await expect(reading()).rejects.toMatchObject({ type: 'connection_error' });
+  }
+});
+
+test('every route is asked as it is meant', async () => {
+  const { client, sent } = fakeEdge(() => Response.json({}));
+  const { conversations, prefixes } = client;
+  await conversations.create({ title: 'A' });
+  await conversations.list({ limit: 5 });
+  await conversations.get('a/b');
+  await conversations.update('c1', { title: null });
+  await conversations.delete('c1');
+  await conversations.messages('c1', { after_id: 'm1', pending: true });
+  await conversations.stop('c1');
+  await conversations.rewind('c1', 'm1');
+  await conversations.fork('c1', { id: 'c2' });
+  await prefixes.put('p.1', { system: 'x' });
+  await prefixes.list();
+  await prefixes.get('p.1@0123456789abcdef0123456789abcdef');
+  await prefixes.versions('p.1');
+  await prefixes.stats('p.1', { from: '2026-11-01' });
+  await prefixes.delete('p.1');
+  await client.countTokens({ messages: [] });
+  await client.usage({ group_by: 'model' });
+  await client.requests({ limit: 1 });
+  await client.fetch('/models');
+  expect(sent.map(({ method, path, body }) => [method, path, body ?? null])).toEqual([
+    ['POST', '/conversations', { title: 'A' }],
+    ['GET', '/conversations?limit=5', null],
+    ['GET', '/conversations/a%2Fb', null],
+    ['PATCH', '/conversations/c1', { title: null }],
+    ['DELETE', '/conversations/c1', null],
+    ['GET', '/conversations/c1/messages?after_id=m1&pending=true', null],
+    ['POST', '/conversations/c1/stop', null],
+    ['POST', '/conversations/c1/rewind', { before: 'm1' }],
+    ['POST', '/conversations/c1/fork', { id: 'c2' }],
+    ['PUT', '/prefixes/p.1', { system: 'x' }],
+    ['GET', '/prefixes', null],
+    ['GET', '/prefixes/p.1@0123456789abcdef0123456789abcdef', null],
+    ['GET', '/prefixes/p.1/versions', null],
+    ['GET', '/prefixes/p.1/stats?from=2026-11-01', null],
+    ['DELETE', '/prefixes/p.1', null],
+    ['POST', '/count-tokens', { messages: [] }],
+    ['GET', '/usage?group_by=model', null],
+    ['GET', '/usage/requests?limit=1', null],
+    ['GET', '/models', null],
+  ]);
+});
+
+test('an error has its type, its ids and when to come back, and an answer that is none is a lost connection', async () => {
+  const { client } = fakeEdge(() =>
+    Response.json(envelope('rate_limit_error', 'Slow down.'), {
+      status: 429,
+      headers: { 'retry-after': '12', 'sluice-request-id': 'req_ours' },
+    }),
+  );
+  await expect(client.usage()).rejects.toMatchObject({
+    type: 'rate_limit_error',
+    message: 'Slow down.',
+    status: 429,
+    requestId: 'req_ours',
+    retryAfter: 12,
+  });
+  const page = fakeEdge(() => new Response('<html>Bad gateway</html>', { status: 502 }));
+  await expect(page.client.usage()).rejects.toMatchObject({ type: 'api_error', status: 502 });
+  const half = fakeEdge(() => new Response('{"data": ['));
+  await expect(half.client.usage()).rejects.toMatchObject({ type: 'connection_error' });
+});

@@ -1,0 +1,40 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { readEvents, type ServerSentEvent } from '../../src/client/events.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+
+const STREAM = `: a remark\n\n${TEXT_STREAM}id: turn_a-7\n${TOOL_STREAM}data: two\ndata: lines\n\n: sluice-cost-usd=0.1\n\n`;
+
+function read(pieces: Uint8Array[]): { events: ServerSentEvent[]; comments: string[] } {
+  const events: ServerSentEvent[] = [];
+  const comments: string[] = [];
+  const push = readEvents(
+    (event) => events.push(event),
+    (comment) => comments.push(comment),
+  );
+  for (const piece of pieces) push(piece);
+  return { events, comments };
+}
+
+test.each([
+  ['line feeds', STREAM],
+  ['carriage returns too', STREAM.replaceAll('\n', '\r\n')],
+])('a stream with %s says the same, however it is cut into pieces', (_, stream) => {
+  const bytes = new TextEncoder().encode(stream);
+  const whole = read([new TextEncoder().encode(STREAM)]);
+  expect(whole.comments).toEqual(['a remark', 'sluice-cost-usd=0.1']);
+  expect(whole.events.at(-1)).toEqual({ id: undefined, event: '', data: 'two\nlines' });
+  expect(whole.events.filter(({ id }) => id !== undefined)).toMatchObject([{ id: 'turn_a-7', event: 'message_start' }]);
+  fc.assert(
+    fc.property(fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {
+      const cuts = [0, ...places.sort((left, right) => left - right), bytes.length];
+      const pieces = cuts.slice(1).map((to, index) => bytes.slice(cuts[index], to));
+      expect(read(pieces)).toEqual(whole);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('an event that lacks its empty line is none', () => {
+  expect(read([new TextEncoder().encode('event: a\ndata: {}\n')]).events).toEqual([]);
+});

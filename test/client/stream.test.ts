@@ -1,0 +1,350 @@
+import fc from 'fast-check';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { MessageStream } from '../../src/client/index.ts';
+import { cutEnding } from '../../src/sse/endings.ts';
+import {
+  answerOf,
+  bytesOf,
+  envelope,
+  fakeEdge,
+  frameOf,
+  framesOf,
+  PRICE,
+  request,
+  type Sent,
+  streamed,
+} from './fake-edge.ts';
+
+const events = answerOf('The river is long and wide, and “ends” in the sea 🌊. ');
+const frames = framesOf('turn_a', events);
+const inConversation = { ...request, conversation: 'c1' };
+
+async function collect(stream: MessageStream): Promise<unknown[]> {
+  const got: unknown[] = [];
+  for await (const event of stream) got.push(event);
+  return got;
+}
+
+/** What the edge sends of the turn after the event that the client names. */
+function rest({ headers }: Sent): Uint8Array {
+  const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
+  return bytesOf(frames.slice(after).join('') + PRICE);
+}
+
+describe('in a conversation', () => {
+  const connection = fc.record({
+    most: fc.nat(1_200),
+    how: fc.constantFrom('end' as const, 'break' as const, 'silence' as const, 'told' as const, 'refused' as const),
+  });
+
+  test('the events are the same, however often and wherever the connections are cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(connection, { maxLength: 10 }), async (cuts) => {
+        const { client, sent, until } = fakeEdge((one, count) => {
+          const cut = cuts[count - 1];
+          if (!cut) return streamed(rest(one));
+          if (cut.how === 'refused') throw new TypeError('fetch failed');
+          const bytes = rest(one).slice(0, cut.most);
+          if (cut.how !== 'told') return streamed(bytes, cut.how);
+          return streamed(bytesOf(new TextDecoder().decode(bytes) + brokenInside(bytes)));
+        });
+        const stream = client.messages.stream(inConversation);
+        const got = until(collect(stream));
+        expect(await got).toEqual(events);
+        const message = await until(stream.finalMessage());
+        expect(message).toMatchObject({ stop_reason: 'end_turn', usage: { input_tokens: 3, output_tokens: 9 } });
+        expect(await stream.text()).toContain('🌊');
+        expect(stream.costUsd).toBe(0.000012);
+        // Whatever is sent again is known by its key, and once an event has come, nothing is.
+        const posts = sent.filter(({ method }) => method === 'POST');
+        expect(new Set(posts.map(({ headers }) => headers.get('idempotency-key'))).size).toBe(1);
+        expect(new Set(posts.map(({ body }) => JSON.stringify(body))).size).toBe(1);
+        const paths = sent.map(({ path }) => path);
+        expect(paths.slice(posts.length).every((path) => path === '/conversations/c1/stream')).toBe(true);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  /** How the edge tells that the stream broke inside of it: in the middle of an event, that becomes part of the error. */
+  function brokenInside(bytes: Uint8Array): string {
+    const text = new TextDecoder().decode(bytes);
+    const boundary = text.lastIndexOf('\n\n');
+    const begun = boundary < 0 ? text : text.slice(boundary + 2);
+    const lines = begun.split('\n');
+    const unfinishedLine = lines.pop() ?? '';
+    const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
+    const end = { atBoundary: begun === '', unfinishedLine, data: data.length === 0 ? undefined : data.join('\n') };
+    return cutEnding(end, `event: error\ndata: ${JSON.stringify(envelope('api_error', 'The connection broke.'))}\n\n`);
+  }
+
+  test('an error of the turn itself is told with its type, once it has been told twice', async () => {
+    const told = [...frames.slice(0, 4), frameOf('turn_a-5', envelope('overloaded_error', 'Overloaded'))];
+    const { client, sent, until } = fakeEdge(({ headers }) => {
+      const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
+      return streamed(bytesOf(told.slice(after).join('')));
+    });
+    const stream = client.messages.stream(inConversation);
+    await expect(until(collect(stream))).rejects.toMatchObject({ type: 'overloaded_error', message: 'Overloaded' });
+    await expect(stream.finalMessage()).rejects.toMatchObject({ type: 'overloaded_error' });
+    expect(sent).toHaveLength(2);
+  });
+
+  test('what the edge refuses is not asked again, but where it says that it cannot be reached', async () => {
+    const refused = fakeEdge(() => Response.json(envelope('invalid_request_error'), { status: 400 }));
+    const { client, until } = refused;
+    await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({
+      name: 'SluiceError',
+      type: 'invalid_request_error',
+      status: 400,
+    });
+    expect(refused.sent).toHaveLength(1);
+    const late = fakeEdge((one, count) =>
+      count === 1
+        ? Response.json(envelope('api_error'), { status: 503, headers: { 'retry-after': '7' } })
+        : streamed(rest(one)),
+    );
+    const from = Date.now();
+    expect(await late.until(collect(late.client.messages.stream(inConversation)))).toEqual(events);
+    expect(Date.now() - from).toBeGreaterThanOrEqual(7_000);
+  });
+
+  test('a turn that cannot be begun is given up after a minute, one that has begun after ten', async () => {
+    const never = fakeEdge(() => {
+      throw new TypeError('fetch failed');
+    });
+    let from = Date.now();
+    await expect(never.until(never.client.messages.stream(inConversation).text())).rejects.toMatchObject({
+      type: 'connection_error',
+      status: undefined,
+    });
+    expect(Date.now() - from).toBeGreaterThan(60_000);
+    expect(Date.now() - from).toBeLessThan(75_000);
+    const begun = fakeEdge((_, count) => {
+      if (count > 1) throw new TypeError('fetch failed');
+      return streamed(bytesOf(frames[0] ?? ''), 'break');
+    });
+    from = Date.now();
+    await expect(begun.until(begun.client.messages.stream(inConversation).text())).rejects.toMatchObject({
+      type: 'connection_error',
+    });
+    expect(Date.now() - from).toBeGreaterThan(600_000);
+    expect(Date.now() - from).toBeLessThan(620_000);
+  });
+
+  test('45 seconds without a byte are a cut, and pings are bytes', async () => {
+    const { client, sent, until } = fakeEdge((one, count) =>
+      count === 1 ? streamed(bytesOf(frames.slice(0, 3).join('')), 'silence') : streamed(rest(one)),
+    );
+    const from = Date.now();
+    expect(await until(collect(client.messages.stream(inConversation)))).toEqual(events);
+    expect(Date.now() - from).toBeGreaterThanOrEqual(45_000);
+    expect(Date.now() - from).toBeLessThan(48_000);
+    expect(sent[1]?.headers.get('last-event-id')).toBe('turn_a-3');
+    let pings = 0;
+    const slow = fakeEdge(() => {
+      const body = new ReadableStream<Uint8Array>({
+        async pull(controller) {
+          await new Promise((resolve) => setTimeout(resolve, 30_000));
+          controller.enqueue(bytesOf(pings++ < 5 ? 'event: ping\ndata: {"type":"ping"}\n\n' : frames.join('') + PRICE));
+          if (pings > 5) controller.close();
+        },
+      });
+      return new Response(body, { headers: { 'sluice-turn': 'turn_a' } });
+    });
+    expect(await slow.until(collect(slow.client.messages.stream(inConversation)))).toEqual(events);
+    expect(slow.sent).toHaveLength(1);
+  });
+
+  test('a price that something on the way leaves out is not waited for', async () => {
+    const { client, sent, until } = fakeEdge(({ headers }) => {
+      const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
+      return streamed(bytesOf(frames.slice(after).join('')));
+    });
+    const stream = client.messages.stream(inConversation);
+    const from = Date.now();
+    await until(stream.finalMessage());
+    expect(stream.costUsd).toBeUndefined();
+    expect(sent.length).toBeLessThanOrEqual(4);
+    expect(Date.now() - from).toBeLessThanOrEqual(3_000);
+  });
+
+  test('a stop that comes before the answer is said again once it has begun', async () => {
+    let begin = () => {};
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const { client, sent, until } = fakeEdge(async ({ path }) => {
+      if (path.endsWith('/stop')) return Response.json({});
+      await begun;
+      return streamed(bytesOf(`${frames.join('')}: sluice-stopped\n\n${PRICE}`));
+    });
+    const stream = client.messages.stream(inConversation);
+    const stopping = stream.stop();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(sent.map(({ path }) => path)).toEqual(['/messages', '/conversations/c1/stop']);
+    begin();
+    await until(stopping);
+    await until(stream.finalMessage());
+    expect(stream.stopped).toBe(true);
+  });
+
+  test('closed, it ends quietly, lets the turn go on, and its message is not to be had', async () => {
+    const { client, sent, until } = fakeEdge(() => streamed(bytesOf(frames.slice(0, 3).join('')), 'silence'));
+    const stream = client.messages.stream(inConversation);
+    for await (const event of stream) if (event.type === 'content_block_start') break;
+    await expect(until(stream.finalMessage())).rejects.toMatchObject({ type: 'closed' });
+    expect(sent.map(({ path }) => path)).toEqual(['/messages']);
+    expect(sent[0]?.signal?.aborted).toBe(true);
+    const left = new AbortController();
+    const other = client.messages.stream(inConversation, { signal: left.signal });
+    await until(other.opened());
+    left.abort();
+    expect(await until(collect(other))).toHaveLength(3);
+  });
+
+  test('nothing to resume is null, and a conversation that is not there an error', async () => {
+    const idle = fakeEdge(() => new Response(null, { status: 204 }));
+    expect(await idle.client.conversations.resume('c1')).toBeNull();
+    const unknown = fakeEdge(() => Response.json(envelope('not_found_error'), { status: 404 }));
+    await expect(unknown.client.conversations.resume('c1')).rejects.toMatchObject({ status: 404 });
+    const running = fakeEdge((one) => streamed(rest(one)));
+    const stream = await running.client.conversations.resume('c1');
+    expect(await running.until(collect(stream as MessageStream))).toEqual(events);
+    expect(running.sent[0]).toMatchObject({ method: 'GET', path: '/conversations/c1/stream' });
+    expect(running.sent[0]?.headers.has('last-event-id')).toBe(false);
+  });
+});
+
+describe('without a conversation', () => {
+  test('a cut is an error, and nothing is asked again', async () => {
+    for (const how of ['end', 'break', 'silence'] as const) {
+      const { client, sent, until } = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('')), how));
+      await expect(until(collect(client.messages.stream(request)))).rejects.toMatchObject({ type: 'connection_error' });
+      expect(sent).toHaveLength(1);
+      expect(sent[0]?.headers.has('idempotency-key')).toBe(false);
+    }
+  });
+
+  test('an error event has its type, and the price is told', async () => {
+    const error = `event: error\ndata: ${JSON.stringify(envelope('overloaded_error', 'Overloaded'))}\n\n`;
+    const broken = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('') + error)));
+    await expect(broken.until(broken.client.messages.stream(request).text())).rejects.toMatchObject({
+      type: 'overloaded_error',
+      requestId: 'req_1',
+    });
+    const whole = fakeEdge(() => streamed(bytesOf(frames.join('') + PRICE)));
+    const stream = whole.client.messages.stream(request);
+    expect(await whole.until(stream.text())).toContain('river');
+    expect(stream.costUsd).toBe(0.000012);
+  });
+});
+
+describe('a token', () => {
+  test('is asked for once, and once more when it is refused, in the middle of an answer too', async () => {
+    let asked = 0;
+    const token = async () => {
+      asked += 1;
+      return `token-${asked}`;
+    };
+    const { client, sent, until } = fakeEdge(
+      (one, count) => {
+        if (count === 1) return streamed(bytesOf(frames.slice(0, 3).join('')), 'break');
+        if (one.headers.get('authorization') !== 'Bearer token-2') {
+          return Response.json(envelope('authentication_error'), { status: 401 });
+        }
+        return streamed(rest(one));
+      },
+      { token },
+    );
+    expect(await until(collect(client.messages.stream(inConversation)))).toEqual(events);
+    expect(sent.map(({ headers }) => headers.get('authorization'))).toEqual([
+      'Bearer token-1',
+      'Bearer token-1',
+      'Bearer token-2',
+    ]);
+  });
+
+  test('that stays refused is an error, and what cannot be had is asked for again later', async () => {
+    const refusing = () => Response.json(envelope('authentication_error'), { status: 401 });
+    let asked = 0;
+    const token = () => {
+      asked += 1;
+      return `token-${asked}`;
+    };
+    const { client, until, sent } = fakeEdge(refusing, { token });
+    await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({ status: 401 });
+    expect([asked, sent.length]).toEqual([2, 2]);
+    const fixed = fakeEdge(refusing, { token: 'fixed' });
+    await expect(fixed.client.usage()).rejects.toMatchObject({ type: 'authentication_error' });
+    expect(fixed.sent).toHaveLength(1);
+    let fails = true;
+    const flaky = fakeEdge(() => Response.json({ data: [] }), {
+      token: async () => {
+        if (fails) throw new Error('no session');
+        return 'token';
+      },
+    });
+    await expect(flaky.client.usage()).rejects.toThrow('no session');
+    fails = false;
+    expect(await flaky.client.usage()).toEqual({ data: [] });
+  });
+});
+
+describe('in a page', () => {
+  afterEach(() => vi.unstubAllGlobals());
+
+  function page() {
+    const window = new EventTarget();
+    const document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+    vi.stubGlobal('document', document);
+    vi.stubGlobal('addEventListener', window.addEventListener.bind(window));
+    vi.stubGlobal('removeEventListener', window.removeEventListener.bind(window));
+    return { window, document };
+  }
+
+  test('that is online or seen again, a lost connection is tried at once', async () => {
+    const { window, document } = page();
+    for (const back of [
+      () => window.dispatchEvent(new Event('online')),
+      () => document.dispatchEvent(new Event('visibilitychange')),
+    ]) {
+      let reachable = false;
+      const { client, sent, until } = fakeEdge((one, count) => {
+        if (count === 1) return streamed(bytesOf(frames.slice(0, 3).join('')), 'break');
+        if (!reachable) throw new TypeError('Failed to fetch');
+        return streamed(rest(one));
+      });
+      const got = collect(client.messages.stream(inConversation));
+      await vi.advanceTimersByTimeAsync(60_000);
+      const tries = sent.length;
+      reachable = true;
+      await vi.advanceTimersByTimeAsync(1);
+      expect(sent.length).toBe(tries);
+      back();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(sent.length).toBe(tries + 1);
+      expect(await until(got)).toEqual(events);
+    }
+  });
+
+  test('that comes from another network, a connection is not trusted any more', async () => {
+    const { window, document } = page();
+    const { client, sent, until } = fakeEdge((one, count) =>
+      count < 3 ? streamed(rest(one).slice(0, 500), 'silence') : streamed(rest(one)),
+    );
+    const got = collect(client.messages.stream(inConversation));
+    await vi.advanceTimersByTimeAsync(1_000);
+    document.dispatchEvent(new Event('visibilitychange'));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sent).toHaveLength(1);
+    window.dispatchEvent(new Event('online'));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sent).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(20_000);
+    document.dispatchEvent(new Event('visibilitychange'));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sent).toHaveLength(3);
+    expect(await until(got)).toEqual(events);
+  });
+});

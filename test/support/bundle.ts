@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
  *
  * @param source the code of the module; it imports from the repository's root
  */
-export async function bundle(source: string, loader: 'ts' | 'tsx' = 'ts'): Promise<string> {
+export async function bundle(source: string, loader: 'js' | 'ts' = 'ts'): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: root, loader },
     bundle: true,
@@ -16,7 +16,10 @@ export async function bundle(source: string, loader: 'ts' | 'tsx' = 'ts'): Promi
     write: false,
     format: 'esm',
     target: 'es2022',
-    jsx: 'automatic',
+    alias: {
+      'sluice/client/ai-sdk': './src/client/ai-sdk.ts',
+      'sluice/client': './src/client/index.ts',
+    },
     define: { 'process.env.NODE_ENV': '"production"' },
   });
   return outputFiles[0]?.text ?? '';

@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createClient } from '../../src/client/index.ts';
+import { bundle } from '../support/bundle.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+
+const readme = await readFile(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
+const examples = [...readme.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+
+let edge: Edge;
+beforeAll(async () => {
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    UPSTREAM: 'simulator',
+    SIMULATOR_TTFT_MS: '0',
+    SIMULATOR_TOKENS_PER_SECOND: '0',
+  });
+});
+afterAll(async () => await edge.stop());
+
+/** Runs an example with what it takes for granted. @returns what it showed */
+async function run(code: string, content: string): Promise<unknown[]> {
+  const given = `const { baseURL, token, model, max_tokens, messages, show } = globalThis.readme;\n`;
+  const script = await bundle(code.replace(/((?:^import .*\n)+)/m, `$1${given}`), 'js');
+  const shown: unknown[] = [];
+  const scope = globalThis as unknown as { readme: unknown };
+  scope.readme = {
+    baseURL: edge.url,
+    token: 'a development edge takes anything',
+    model: 'claude-haiku-5-5',
+    max_tokens: 500,
+    messages: [{ role: 'user', content }],
+    show: (...values: unknown[]) => shown.push(...values),
+  };
+  try {
+    await import(/* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`);
+  } finally {
+    scope.readme = undefined;
+  }
+  return shown;
+}
+
+test('the README has an example for each client', () => {
+  expect(examples).toHaveLength(4);
+});
+
+test('the official SDK, as the README uses it, shows the events', async () => {
+  // Node is no browser; there, the SDK only looks for one.
+  const shown = await run(examples[0] ?? '', 'Hello');
+  expect(shown.at(-1)).toMatchObject({ type: 'message_stop' });
+});
+
+test('the client, as the README uses it, shows text and its cost', async () => {
+  const shown = await run(examples[1] ?? '', 'Hello');
+  expect(shown.slice(0, -1).join('')).toContain('simulator');
+  expect(shown.at(-1)).toBeGreaterThan(0);
+});
+
+test('the loop over tools, as the README uses it, answers with what the tool gave', async () => {
+  const [text, costUsd, steps] = await run(examples[2] ?? '', 'What is the weather in Bern?');
+  expect(text).toContain('It is sunny in Bern.');
+  expect([costUsd, steps]).toEqual([
+    (await createClient({ baseURL: edge.url }).conversations.get('weather')).cost_usd,
+    2,
+  ]);
+});
+
+test('the hook, as the README uses it, can be built and loads its history', async () => {
+  expect(await run(examples[3] ?? '', 'Hello')).toEqual([]);
+});

@@ -1,7 +1,12 @@
 import { Conversations } from './conversations.ts';
 import type {
+  Classified,
+  ClassifierPut,
+  ClassifyRequest,
   CountAnswer,
   CountRequest,
+  EvaluateRequest,
+  Evaluation,
   LedgerRow,
   MessageRequest,
   NamedRow,
@@ -11,6 +16,7 @@ import type {
   PrefixPut,
   PrefixStats,
   PrefixStatsRequest,
+  StoredClassifier,
   StoredPrefix,
   UsageReport,
   UsageRequest,
@@ -49,22 +55,23 @@ export function createClient(options: ClientOptions) {
     countTokens: (request: CountRequest): Promise<CountAnswer> =>
       transport.json('/count-tokens', { method: 'POST', body: request }),
     prefixes: {
-      /** Stores a new version, or points the name at one that there is. */
-      put: (name: string, prefix: PrefixPut): Promise<PrefixAnswer> =>
-        transport.json(prefixAt(name), { method: 'PUT', body: prefix }),
-      /** In the order of their names. */
-      list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json('/prefixes', { query: page }),
-      /** @param ref `name` or `name@version` */
-      get: (ref: string): Promise<StoredPrefix> => transport.json(prefixAt(ref)),
-      /** Newest first. */
-      versions: (name: string, page?: PageRequest): Promise<Page<VersionRow>> =>
-        transport.json(prefixAt(name, '/versions'), { query: page }),
+      ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
       /** What it has saved, by day and version. */
       stats: (name: string, days?: PrefixStatsRequest): Promise<PrefixStats> =>
-        transport.json(prefixAt(name, '/stats'), { query: days }),
-      delete: async (name: string): Promise<void> => {
-        await transport.send(prefixAt(name), { method: 'DELETE' });
-      },
+        transport.json(`/prefixes/${encodeURIComponent(name)}/stats`, { query: days }),
+    },
+    /**
+     * Labels a text, or several at once.
+     *
+     * @throws SluiceError if the only input cannot be labelled; of several inputs each has its own error
+     */
+    classify: <R extends ClassifyRequest>(request: R): Promise<Classified<R>> =>
+      transport.json('/classify', { method: 'POST', body: request }),
+    classifiers: {
+      ...stored<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
+      /** Tries it, or several candidates, on examples whose labels are known. */
+      evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
+        transport.json(`/classifiers/${encodeURIComponent(name)}/evaluate`, { method: 'POST', body: request }),
     },
     /** What was spent, in sums by day, model, conversation or prefix. */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
@@ -80,7 +87,22 @@ export function createClient(options: ClientOptions) {
   };
 }
 
-function prefixAt(name: string, rest = ''): string {
-  // The versions' mark stands as it is in the names of versions.
-  return `/prefixes/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
+/** What is stored by name in versions that never change. */
+function stored<Put, Answer, Stored>(transport: Transport, path: string) {
+  // The mark of a version stands as it is.
+  const at = (name: string, rest = '') => `${path}/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
+  return {
+    /** Stores a new version, or points the name at one that there is. */
+    put: (name: string, value: Put): Promise<Answer> => transport.json(at(name), { method: 'PUT', body: value }),
+    /** In the order of their names. */
+    list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json(path, { query: page }),
+    /** @param ref `name` or `name@version` */
+    get: (ref: string): Promise<Stored> => transport.json(at(ref)),
+    /** Newest first. */
+    versions: (name: string, page?: PageRequest): Promise<Page<VersionRow>> =>
+      transport.json(at(name, '/versions'), { query: page }),
+    delete: async (name: string): Promise<void> => {
+      await transport.send(at(name), { method: 'DELETE' });
+    },
+  };
 }

@@ -1,6 +1,8 @@
 /** What is asked for and answered, as the server's schemas and the API's types say it. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
 import type * as z from 'zod';
+import type { classifierContent, putClassifier } from '../schemas/classifiers.ts';
+import type { ClassifyAnswer, classifyRequest, classifyResults } from '../schemas/classify.ts';
 import type {
   ConversationPatch,
   ConversationRow,
@@ -10,12 +12,14 @@ import type {
   messageRow,
 } from '../schemas/conversations.ts';
 import type { CountAnswer } from '../schemas/counts.ts';
+import type { evaluateRequest, evaluation } from '../schemas/evaluation.ts';
 import type { listOf } from '../schemas/page.ts';
 import type { PrefixAnswer, PrefixStats, putPrefix } from '../schemas/prefixes.ts';
 import type { LedgerRow, UsageReport, usageGroupSchema } from '../schemas/usage.ts';
 import type { NamedRow, VersionRow } from '../schemas/versions.ts';
 
 export type {
+  ClassifyAnswer,
   ConversationPatch,
   ConversationRow,
   CountAnswer,
@@ -72,6 +76,16 @@ export type PrefixPut = z.input<(typeof putPrefix)['fields']> | z.input<(typeof 
 export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
   Pick<NamedRow, 'owner'> &
   z.output<(typeof putPrefix)['fields']>;
+
+export type ClassifyRequest = Omit<z.input<typeof classifyRequest>, 'stream'>;
+/** One answer to `input`, a result for each of `inputs`. */
+export type Classified<R extends ClassifyRequest> = R extends { inputs: object }
+  ? z.output<typeof classifyResults>
+  : ClassifyAnswer;
+export type ClassifierPut = z.input<(typeof putClassifier)['fields']> | z.input<(typeof putClassifier)['pointer']>;
+export type StoredClassifier = z.output<typeof classifierContent>;
+export type EvaluateRequest = Omit<z.input<typeof evaluateRequest>, 'stream'>;
+export type Evaluation = z.output<typeof evaluation>;
 
 /** Days are `YYYY-MM-DD`, in UTC; `to` is exclusive. */
 export interface UsageRequest {

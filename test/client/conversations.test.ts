@@ -39,6 +39,9 @@ test('every route is asked as it is meant', async () => {
   await prefixes.versions('p.1');
   await prefixes.stats('p.1', { from: '2026-11-01' });
   await prefixes.delete('p.1');
+  await client.classify({ labels: ['a', 'b'], input: 'text' });
+  await client.classifiers.put('t', { labels: ['a'] });
+  await client.classifiers.evaluate('t', { examples: [] });
   await client.countTokens({ messages: [] });
   await client.usage({ group_by: 'model' });
   await client.requests({ limit: 1 });
@@ -59,6 +62,9 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/prefixes/p.1/versions', null],
     ['GET', '/prefixes/p.1/stats?from=2026-11-01', null],
     ['DELETE', '/prefixes/p.1', null],
+    ['POST', '/classify', { labels: ['a', 'b'], input: 'text' }],
+    ['PUT', '/classifiers/t', { labels: ['a'] }],
+    ['POST', '/classifiers/t/evaluate', { examples: [] }],
     ['POST', '/count-tokens', { messages: [] }],
     ['GET', '/usage?group_by=model', null],
     ['GET', '/usage/requests?limit=1', null],

@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const README_URL = 'http://localhost:8787';
 
 /** What starts, tests, measures or deploys the product is tried elsewhere: it does not end, or not soon. */
-const NOT_TOOLS = /^(npm install|npm start|npm run (bench|deploy))/;
+const NOT_TOOLS = /^(npm install|npm start|npm run (bench|deploy)|npx wrangler)/;
 
 interface Example {
   command: string;

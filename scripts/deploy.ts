@@ -1,0 +1,194 @@
+/**
+ * Brings the edge live: `npm run deploy [-- --env staging --dry-run …]`. Everything else behind `--` goes on to
+ * `wrangler deploy`. What there is already is left as it is: it can be run again at any time.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { unstable_readConfig } from 'wrangler';
+import { parseSettings, type Settings, settingsSchema } from '../src/settings.ts';
+import { build } from './build.ts';
+
+/** A new address takes a while until every resolver and certificate knows it. */
+const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
+const HEALTH_ATTEMPT_MS = 10_000;
+const HEALTH_PAUSE_MS = 2_000;
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const args = process.argv.slice(2);
+const { values } = parseArgs({
+  args,
+  strict: false,
+  options: { env: { type: 'string', short: 'e' }, 'dry-run': { type: 'boolean' } },
+});
+const environment = typeof values.env === 'string' && values.env !== '' ? values.env : undefined;
+const inEnvironment = environment === undefined ? '' : ` --env ${environment}`;
+
+try {
+  await deploy();
+} catch (thrown) {
+  console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  process.exit(1);
+}
+
+async function deploy(): Promise<void> {
+  const config = unstable_readConfig({ config: join(root, 'wrangler.toml'), env: environment }, { hideWarnings: true });
+  const settings = checkSettings(config.vars);
+  await build();
+  // Without a name, wrangler warns that there are several environments.
+  const deployArgs = ['deploy', ...args, ...(environment === undefined ? ['--env', ''] : [])];
+  if (values['dry-run']) {
+    await show(deployArgs);
+    return;
+  }
+  for (const queue of queuesOf(config.queues as Queues)) await createQueue(queue);
+  const address = await deployWorker(deployArgs);
+  const missing = await missingSecrets(settings);
+  report(address, missing, await health(address));
+}
+
+/**
+ * @returns the settings that are deployed, as far as wrangler.toml has them
+ * @throws Error that names what is malformed, or a secret that stands there for everybody to read
+ */
+function checkSettings(vars: Record<string, unknown>): Settings {
+  for (const [name, { description }] of Object.entries(settingsSchema.shape)) {
+    if (vars[name] === undefined || !description?.startsWith('Secret.')) continue;
+    throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
+  }
+  if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
+  return parseSettings(vars);
+}
+
+/** Of wrangler.toml, which is typed loosely. */
+interface Queues {
+  producers?: { queue?: string }[];
+  consumers?: { queue: string; dead_letter_queue?: string }[];
+}
+
+/** The queues by name, those for what could not be worked on too: wrangler makes none that has a name. */
+function queuesOf({ producers = [], consumers = [] }: Queues): Set<string> {
+  const names = [...producers.map(({ queue }) => queue), ...consumers.flatMap((c) => [c.queue, c.dead_letter_queue])];
+  return new Set(names.filter((name) => name !== undefined));
+}
+
+async function createQueue(name: string): Promise<void> {
+  const found = await run(['queues', 'info', name]);
+  if (found.code === 0) return;
+  if (!found.output.includes('does not exist')) throw failed(`wrangler queues info ${name}`, found.output);
+  const created = await run(['queues', 'create', name]);
+  if (created.code !== 0) throw failed(`wrangler queues create ${name}`, created.output);
+  console.log(`Created the queue ${name}.`);
+}
+
+/** @returns where the Worker is, if it has an address of its own. */
+async function deployWorker(deployArgs: string[]): Promise<string | undefined> {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-deploy-'));
+  try {
+    const file = join(directory, 'output.ndjson');
+    await show(deployArgs, { WRANGLER_OUTPUT_FILE_PATH: file });
+    const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '');
+    const entries = lines.map((line) => JSON.parse(line) as { type?: string; targets?: string[] | null });
+    return addressOf(entries.find(({ type }) => type === 'deploy')?.targets ?? []);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Of what wrangler lists, a domain of one's own comes before the one at workers.dev. */
+function addressOf(targets: string[]): string | undefined {
+  const domain = targets.find((target) => target.includes('(custom domain'));
+  if (domain !== undefined) return `https://${domain.split(' ')[0]}`;
+  return targets.find((target) => /^https?:/.test(target))?.split(' ')[0];
+}
+
+/** @returns the secrets that the edge cannot do without, and does not have. */
+async function missingSecrets({ JWKS_URL }: Settings): Promise<string[]> {
+  const listed = await run(['secret', 'list', '--env', environment ?? '', '--format', 'json']);
+  if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
+  const names = (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
+  const needed = ['ANTHROPIC_API_KEY', ...(JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
+  return needed.filter((name) => !names.includes(name));
+}
+
+interface Health {
+  ok: boolean;
+  /** What `/health` said, or why nothing was heard. */
+  said: string;
+}
+
+/** Asks until the edge itself answers, if only that it is not set up, or until time is up. */
+async function health(address: string | undefined): Promise<Health | undefined> {
+  if (address === undefined) return undefined;
+  const deadline = Date.now() + HEALTH_TIMEOUT_MS;
+  for (;;) {
+    let said: string;
+    try {
+      const response = await fetch(`${address}/health`, { signal: AbortSignal.timeout(HEALTH_ATTEMPT_MS) });
+      said = await response.text();
+      if (response.ok) return { ok: true, said };
+      if (said.startsWith('{"type":"error"')) return { ok: false, said };
+    } catch (thrown) {
+      said = reasonOf(thrown);
+    }
+    if (Date.now() + HEALTH_PAUSE_MS > deadline) return { ok: false, said };
+    await new Promise((resolve) => setTimeout(resolve, HEALTH_PAUSE_MS));
+  }
+}
+
+function report(address: string | undefined, missing: string[], found: Health | undefined): void {
+  if (address === undefined) {
+    console.log('\nSluice is deployed, and has no address of its own: call /health on the route that leads to it.');
+  } else {
+    console.log(`\nSluice is deployed on ${address}`);
+  }
+  if (missing.length > 0) {
+    console.log('It answers nobody until it has its secrets. Next:');
+    for (const name of missing) console.log(`  ${secretCommand(name)}`);
+    return;
+  }
+  if (found?.ok === false) throw new Error(`${address}/health does not answer as it should: ${found.said}`);
+  if (found) console.log(`/health: ${found.said}`);
+  console.log(`Next, a token by the secret that it signs with:
+  SIGNING_SECRET=… npm run token -- --account you --scopes admin`);
+}
+
+function secretCommand(name: string): string {
+  return `npx wrangler secret put ${name}${inEnvironment}`;
+}
+
+function failed(command: string, output: string): Error {
+  return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in: npx wrangler login`);
+}
+
+function reasonOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  return thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
+}
+
+/** Runs wrangler before the operator's eyes, who may be asked something. */
+async function show(command: string[], env: Record<string, string> = {}): Promise<void> {
+  const child = spawn('wrangler', command, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  const code = await ended(child);
+  if (code !== 0) throw new Error(`\`wrangler ${command[0]}\` failed; what is printed above says why.`);
+}
+
+/** Runs wrangler for what it says. */
+async function run(command: string[]): Promise<{ code: number | null; stdout: string; output: string }> {
+  const child = spawn('wrangler', command, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
+  const code = await ended(child);
+  return { code, stdout, output: stdout + stderr };
+}
+
+function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    child.once('error', () => reject(new Error('There is no wrangler on the PATH. Run this as: npm run deploy')));
+    child.once('close', resolve);
+  });
+}

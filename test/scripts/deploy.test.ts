@@ -1,0 +1,251 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { unstable_readConfig } from 'wrangler';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What the stand-in for wrangler knows of an account at Cloudflare, kept in a file. */
+interface Cloud {
+  loggedIn: boolean;
+  queues: string[];
+  secrets: Record<string, string[]>;
+  targets: string[];
+  /** The commands that it was given. */
+  commands: string[][];
+}
+
+const SECRETS = ['ANTHROPIC_API_KEY', 'SIGNING_SECRET'];
+const QUEUES = `
+[[queues.producers]]
+binding = "QUEUE"
+queue = "work"
+
+[[queues.consumers]]
+queue = "work"
+dead_letter_queue = "work-dead"
+`;
+
+let checkout = '';
+let configuration = '';
+let edge: Server;
+let answer = { status: 200, body: '' };
+let address = '';
+
+beforeAll(async () => {
+  checkout = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
+  for (const name of ['src', 'scripts', 'package.json', 'wrangler.toml']) {
+    await cp(join(root, name), join(checkout, name), { recursive: true });
+  }
+  await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
+  await mkdir(join(checkout, 'bin'));
+  await symlink(join(root, 'test/support/wrangler.mjs'), join(checkout, 'bin/wrangler'));
+  configuration = await readFile(join(root, 'wrangler.toml'), 'utf8');
+  edge = createServer((_, response) => response.writeHead(answer.status).end(answer.body));
+  await new Promise<void>((resolve) => edge.listen(0, 'localhost', resolve));
+  const at = edge.address();
+  address = `http://localhost:${typeof at === 'object' && at ? at.port : 0}`;
+});
+
+afterAll(async () => {
+  edge.close();
+  await rm(checkout, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  answer = { status: 200, body: '{"status":"ok","upstream":"anthropic"}' };
+  await writeFile(join(checkout, 'wrangler.toml'), configuration);
+});
+
+async function deploy(cloud: Partial<Cloud> = {}, args: string[] = []) {
+  const file = join(checkout, 'cloud.json');
+  const all: Cloud = {
+    loggedIn: true,
+    queues: [],
+    secrets: { '': SECRETS },
+    targets: [address],
+    commands: [],
+    ...cloud,
+  };
+  await writeFile(file, JSON.stringify(all));
+  const child = spawn('node', ['scripts/deploy.ts', ...args], {
+    cwd: checkout,
+    env: {
+      ...process.env,
+      PATH: `${join(checkout, 'bin')}${delimiter}${process.env.PATH}`,
+      CLOUD: file,
+      HEALTH_TIMEOUT_MS: '100',
+    },
+  });
+  let output = '';
+  child.stdout.on('data', (piece: Buffer) => (output += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (output += piece.toString()));
+  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const after = JSON.parse(await readFile(file, 'utf8')) as Cloud;
+  return {
+    status,
+    output,
+    after,
+    verbs: after.commands.map(([verb, what]) => (verb === 'deploy' ? verb : `${verb} ${what}`)),
+  };
+}
+
+describe('npm run deploy', () => {
+  test('deploys, asks /health, and says the address and what comes next', async () => {
+    const { status, output, after } = await deploy();
+    expect(status, output).toBe(0);
+    expect(output).toContain(`Sluice is deployed on ${address}`);
+    expect(output).toContain('{"status":"ok","upstream":"anthropic"}');
+    expect(output).toContain('npm run token -- --account you --scopes admin');
+    expect(after.commands).toContainEqual(['deploy', '--env', '']);
+  });
+
+  test('makes the queues that wrangler.toml names, once, before it deploys', async () => {
+    await writeFile(
+      join(checkout, 'wrangler.toml'),
+      configuration.replace('[observability]', `${QUEUES}\n[observability]`),
+    );
+    const first = await deploy();
+    expect(first.status, first.output).toBe(0);
+    const own = first.after.queues.filter((name) => name.startsWith('work'));
+    expect(own).toEqual(['work', 'work-dead']);
+    expect(first.verbs.lastIndexOf('queues create')).toBeLessThan(first.verbs.indexOf('deploy'));
+    const second = await deploy({ queues: first.after.queues });
+    expect(second.status, second.output).toBe(0);
+    expect(second.after.queues).toEqual(first.after.queues);
+    expect(second.verbs).not.toContain('queues create');
+  });
+
+  test('says the command for each secret that is not set', async () => {
+    answer = { status: 500, body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}' };
+    const { status, output } = await deploy({ secrets: {} });
+    expect(status, output).toBe(0);
+    for (const name of SECRETS) expect(output).toMatch(new RegExp(`npx wrangler secret put ${name}$`, 'm'));
+  });
+
+  test('has another deployment in another environment', async () => {
+    const { status, output, after } = await deploy({ secrets: { '': SECRETS } }, ['--env', 'staging']);
+    expect(status, output).toBe(0);
+    expect(after.commands).toContainEqual(['deploy', '--env', 'staging']);
+    expect(output).toContain('npx wrangler secret put ANTHROPIC_API_KEY --env staging');
+    const unknown = await deploy({}, ['--env', 'nowhere']);
+    expect(unknown.status).toBe(1);
+    expect(unknown.output).toContain('nowhere');
+    expect(unknown.after.commands).toEqual([]);
+  });
+
+  test('asks for no signing secret where an identity provider signs', async () => {
+    const provider = `
+[vars]
+JWKS_URL = "https://login.example.com/keys"
+JWT_ISSUER = "https://login.example.com/"
+JWT_AUDIENCE = "sluice"
+DEFAULT_LIMITS = '{"usd_per_day":1}'
+`;
+    await writeFile(
+      join(checkout, 'wrangler.toml'),
+      configuration.replace('[observability]', `${provider}\n[observability]`),
+    );
+    const { status, output } = await deploy({ secrets: { '': ['OTHER'] } });
+    expect(status, output).toBe(0);
+    expect(output).toContain('npx wrangler secret put ANTHROPIC_API_KEY');
+    expect(output).not.toContain('secret put SIGNING_SECRET');
+  });
+
+  test.each([
+    ['a malformed setting', 'MAX_BODY_BYTES = "many"', 'MAX_BODY_BYTES'],
+    ['a secret for everybody to read', 'ANTHROPIC_API_KEY = "sk-ant-x"', 'npx wrangler secret put ANTHROPIC_API_KEY'],
+    ['development mode', 'MODE = "development"', 'MODE'],
+  ])('stops at %s before anything is touched', async (_, line, named) => {
+    await writeFile(
+      join(checkout, 'wrangler.toml'),
+      configuration.replace('[observability]', `[vars]\n${line}\n\n[observability]`),
+    );
+    const { status, output, after } = await deploy();
+    expect(status).toBe(1);
+    expect(output).toContain(named);
+    expect(output).not.toContain('sk-ant-x');
+    expect(after.commands).toEqual([]);
+  });
+
+  test('fails where the edge does not answer, or answers that it cannot', async () => {
+    answer = { status: 404, body: 'There is nothing here yet' };
+    const silent = await deploy();
+    expect(silent.status).toBe(1);
+    expect(silent.output).toContain('There is nothing here yet');
+    const { status, output } = await deploy({ targets: ['http://localhost:1'] });
+    expect(status).toBe(1);
+    expect(output).toContain('http://localhost:1/health');
+  });
+
+  test('fails where wrangler does, and says how to log in', async () => {
+    await writeFile(
+      join(checkout, 'wrangler.toml'),
+      configuration.replace('[observability]', `${QUEUES}\n[observability]`),
+    );
+    const { status, output, verbs } = await deploy({ loggedIn: false });
+    expect(status).toBe(1);
+    expect(output).toContain('npx wrangler login');
+    expect(verbs).not.toContain('deploy');
+  });
+
+  test('calls a domain of one’s own, and without any address says what to do', async () => {
+    const { output } = await deploy({ targets: ['https://x.workers.dev', 'localhost:1 (custom domain)'] });
+    expect(output).toContain('Sluice is deployed on https://localhost:1');
+    const none = await deploy({ targets: ['Producer for work'] });
+    expect(none.status, none.output).toBe(0);
+    expect(none.output).toContain('/health');
+  });
+});
+
+describe('wrangler.toml', () => {
+  const { definedEnvironments = [] } = read() as { definedEnvironments?: string[] };
+
+  function read(env?: string) {
+    return unstable_readConfig({ config: join(root, 'wrangler.toml'), env }, { hideWarnings: true });
+  }
+
+  /** What the code can count on, without the names that differ between deployments. */
+  function offered(env?: string) {
+    const { durable_objects, kv_namespaces, queues, define, migrations, observability, assets, vars } = read(env);
+    const consumers = queues.consumers as { queue: string; dead_letter_queue?: string }[];
+    const producers = queues.producers as { binding: string; queue: string }[];
+    return {
+      objects: durable_objects.bindings,
+      stores: kv_namespaces.map(({ binding }: { binding: string }) => binding),
+      producers: producers.map(({ binding }) => binding),
+      consumers: consumers.map(({ queue: _, dead_letter_queue, ...rest }) => ({
+        ...rest,
+        kept: dead_letter_queue !== undefined,
+      })),
+      settings: Object.keys(vars),
+      define,
+      migrations,
+      observability,
+      assets,
+    };
+  }
+
+  test('has environments, each with all that the Worker needs, and queues of its own', () => {
+    expect(definedEnvironments).toContain('staging');
+    for (const name of definedEnvironments) {
+      expect(offered(name), name).toEqual(offered());
+      const queues = (env?: string) => (read(env).queues.consumers as { queue: string }[]).map(({ queue }) => queue);
+      expect(queues(name).filter((queue) => queues().includes(queue))).toEqual([]);
+    }
+    expect(offered()).toMatchObject({ observability: { enabled: true }, define: { SLUICE_SIMULATOR: 'false' } });
+  });
+
+  test.each([undefined, ...definedEnvironments])('passes the dry run of a deploy: %s', (name) => {
+    const args = ['run', '--silent', 'deploy', '--', '--dry-run', ...(name === undefined ? [] : ['--env', name])];
+    const { status, stdout, stderr } = spawnSync('npm', args, { cwd: root, encoding: 'utf8' });
+    expect(status, stderr).toBe(0);
+    expect(stdout).toContain('env.ACCOUNT (Account)');
+    expect(stdout).toContain('--dry-run: exiting now.');
+    expect(stdout + stderr).not.toContain('WARNING');
+  });
+});

@@ -173,7 +173,7 @@ function reasonOf(thrown: unknown): string {
 async function show(command: string[], env: Record<string, string> = {}): Promise<void> {
   const child = spawn('wrangler', command, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
   const code = await ended(child);
-  if (code !== 0) throw new Error(`\`wrangler ${command[0]}\` failed; what is printed above says why.`);
+  if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
 }
 
 /** Runs wrangler for what it says. */

@@ -6,6 +6,7 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
+import type { Scope } from '../schemas/identity.ts';
 import { accounts } from './accounts.ts';
 import { classification } from './classification.ts';
 import { conversations } from './conversations.ts';
@@ -94,14 +95,14 @@ function operation(resource: Resource, path: string, route: Route): ZodOpenApiOp
   const errors = errorsOf(route, names.length > 0).map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
-  const scope = route.needs === 'nothing' || route.needs === 'credential' ? undefined : route.needs;
+  const scope = scopeOf(route);
   const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
     tags: [resource.tag],
     summary: route.summary,
     ...(description === '' ? {} : { description }),
-    ...(route.needs === 'nothing' ? { security: [] } : {}),
+    ...(route.needs === 'nothing' || route.needs === 'signature' ? { security: [] } : {}),
     requestParams: {
       ...(names.length > 0
         ? { path: z.object(Object.fromEntries(names.map((name) => parameter(resource, name)))) }
@@ -120,11 +121,16 @@ function parameter(resource: Resource, name: string) {
   return [name, z.string().meta(told)] as const;
 }
 
+function scopeOf({ needs }: Route): Scope | undefined {
+  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+}
+
 /** What every request can meet is not declared by each route. */
-function errorsOf({ needs, body, query, errors = [] }: Route, named: boolean): ErrorStatus[] {
+function errorsOf(route: Route, named: boolean): ErrorStatus[] {
+  const { needs, body, query, errors = [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
-  if (needs !== 'nothing' && needs !== 'credential') all.add(403);
+  if (scopeOf(route) !== undefined) all.add(403);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);
   if (query) all.add(400);
   if (named) all.add(404);

@@ -29,8 +29,8 @@ export interface Route {
   operation: string;
   summary: string;
   description?: string;
-  /** The scope that it asks for; `credential` is satisfied with any, `nothing` is public. */
-  needs: Scope | 'credential' | 'nothing';
+  /** The scope that it asks for; `credential` is satisfied with any, `signature` is its body's, `nothing` is public. */
+  needs: Scope | 'credential' | 'signature' | 'nothing';
   query?: z.ZodObject;
   /** Request headers beside the credential. */
   headers?: z.ZodObject;

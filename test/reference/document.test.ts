@@ -119,6 +119,8 @@ describe('the edge answers as it is described', () => {
     const { data } = (await page.json()) as { data: { id: string }[] };
     const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '' };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key))) {
+      // What is signed is sent by the tests that sign.
+      if (one.route.needs === 'signature') continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
       await expectDescribed(one, await send(app, one, admin, names, body));
     }
@@ -139,7 +141,7 @@ describe('the edge answers as it is described', () => {
         continue;
       }
       expect(bare.status, key).toBe(401);
-      if (route.needs === 'credential') continue;
+      if (route.needs === 'credential' || route.needs === 'signature') continue;
       const scopes = SCOPES.filter((scope) => scope !== route.needs && scope !== 'admin');
       const without = await send(app, one, bearer(await tokenOf('bob', scopes)));
       expect(without.status, key).toBe(403);

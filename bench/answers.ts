@@ -1,6 +1,6 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName = 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced';
+export type AnswerName = 'label' | 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced';
 
 interface Answer {
   contentType: string;
@@ -73,9 +73,23 @@ function json(): Buffer {
   );
 }
 
+/** What is asked for by nobody's header: requests of the edge's own have none. */
+function label(): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      ...message,
+      content: [{ type: 'text', text: '{"label":"bug"}' }],
+      stop_reason: 'end_turn',
+      stop_sequence: null,
+      usage: { ...inputUsage, output_tokens: 8 },
+    }),
+  );
+}
+
 const eventStream = 'text/event-stream; charset=utf-8';
 
 export const answers: Record<AnswerName, Answer> = {
+  label: { contentType: 'application/json', writes: [label()], pauseMs: 0 },
   json: { contentType: 'application/json', writes: [json()], pauseMs: 0 },
   burst: { contentType: eventStream, writes: [Buffer.concat(events(200))], pauseMs: 0 },
   burst500: { contentType: eventStream, writes: [Buffer.concat(events(500))], pauseMs: 0 },

@@ -30,7 +30,7 @@ export const bare: Contender = {
 };
 
 /** A deployment's own way: a token that is verified, and nothing of development mode. */
-const SIGNING_SECRET = 'the bench signs with this, and nobody else does';
+export const SIGNING_SECRET = 'the bench signs with this, and nobody else does';
 const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages'] });
 const deployed = {
   path: '/v1/messages',

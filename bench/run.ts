@@ -4,6 +4,7 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build as buildAssets } from '../scripts/build.ts';
+import { classificationTable, measureClassification } from './classification.ts';
 import { bare, type Contender, contenders, counted, countedTurn } from './contenders.ts';
 import { type Counts, countBilled } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
@@ -133,6 +134,9 @@ async function main(): Promise<void> {
     );
     counts.push({ ...row, ...count });
   }
+  progress('classification');
+  const bundles = { bare: await build(bare.worker), deployed: await build('wrangler.toml') };
+  const classification = await measureClassification(bundles, plan.upstream, rounds);
   const starts = await measureStarts(plan, burst);
   progress('');
 
@@ -152,9 +156,13 @@ async function main(): Promise<void> {
     ),
   );
   console.log(`\n${countTable(counts)}`);
+  console.log(`\n${classificationTable(classification)}`);
   console.log(`\n${startTable(starts)}`);
   if (values.json !== undefined) {
-    await writeFile(values.json, `${JSON.stringify({ machine, rounds, comparisons, counts, starts }, null, 2)}\n`);
+    await writeFile(
+      values.json,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, classification, starts }, null, 2)}\n`,
+    );
   }
   const over =
     comparisons.some(({ ceiling }) => ceiling?.over) ||

@@ -85,6 +85,8 @@ export interface Server {
   origin: string;
   /** What the process has used so far; undefined where that cannot be read. */
   cpuMs: () => number | undefined;
+  /** Of the process; undefined where that cannot be read. */
+  pid: number | undefined;
   stop: () => Promise<void>;
 }
 
@@ -125,6 +127,7 @@ export async function startServer(contender: Contender, bundle: Bundle, upstream
   if (pid !== undefined) endWithThisProcess(pid);
   return {
     origin,
+    pid,
     cpuMs: () => (pid === undefined ? undefined : cpuMs(pid)),
     stop: () => miniflare.dispose(),
   };

@@ -9,7 +9,7 @@ function isAnswerName(name: unknown): name is AnswerName {
 }
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
-  const name = request.headers['x-bench'];
+  const name = request.headers['x-bench'] ?? 'label';
   if (request.method !== 'POST' || !request.url?.startsWith('/v1/messages') || !isAnswerName(name)) {
     response.writeHead(404, { 'content-type': 'application/json' });
     response.end('{"type":"error","error":{"type":"not_found_error","message":"x-bench names no answer"}}');

@@ -44,19 +44,22 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   /** The newest reading of each chat: an older one is aborted because it was replaced, not because anybody stops it. */
   const newest = new Map<string, object>();
 
-  function read(chatId: string, stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) {
+  /** @returns what reads a stream for a chat, from now on in the place of whatever has read for it before */
+  function begin(chatId: string) {
     const own = {};
     newest.set(chatId, own);
-    const onAbort = () => {
-      // Whoever replaces it does so at once.
-      setTimeout(() => {
-        const stopping = stopOnAbort && newest.get(chatId) === own ? stream.stop() : Promise.resolve();
-        void stopping.catch(options.onStopFailed).finally(() => stream.close());
-      });
+    return (stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) => {
+      const onAbort = () => {
+        // Whoever replaces it does so at once.
+        setTimeout(() => {
+          const stopping = stopOnAbort && newest.get(chatId) === own ? stream.stop() : Promise.resolve();
+          void stopping.catch(options.onStopFailed).finally(() => stream.close());
+        });
+      };
+      if (signal?.aborted) onAbort();
+      signal?.addEventListener('abort', onAbort, { once: true });
+      return streamOf(chunksOf(stream, before));
     };
-    if (signal?.aborted) onAbort();
-    signal?.addEventListener('abort', onAbort, { once: true });
-    return streamOf(chunksOf(stream, before));
   }
 
   return {
@@ -64,11 +67,13 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
+      const read = begin(chatId);
       const conversation = conversationOf(chatId);
       const last = messages.at(-1);
       const isContinued = last?.role === 'assistant';
       if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
         await goBack(client, conversation, messages);
+        abortSignal?.throwIfAborted();
       }
       const turn = {
         ...request,
@@ -77,20 +82,17 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         messages: [{ role: 'user' as const, content: contentOf(messages) }],
       };
       const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
-      const chunks = read(
-        chatId,
-        stream,
-        abortSignal,
-        isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined,
-      );
+      const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
+      const chunks = read(stream, abortSignal, before);
       // What is refused is the hook's error at once, with its type.
       if (!(await stream.opened())) await stream.finalMessage();
       return chunks;
     },
 
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
+      const read = begin(chatId);
       const stream = await client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
-      return stream ? read(chatId, stream, abortSignal) : null;
+      return stream ? read(stream, abortSignal) : null;
     },
   };
 }

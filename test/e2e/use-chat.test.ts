@@ -57,7 +57,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     (typeof content === 'string' ? [] : (content ?? [])).map(({ text }) => text ?? '').join('');
 
   test('sends, shows an answer while it comes, and keeps it', async () => {
-    const page = await open('sends');
+    const page = await open('sends', { simulate: 'tps=60' });
     await send(page, 'Hello there');
     await page.waitForSelector('main[data-status=streaming] .assistant .text');
     await done(page, 1);

@@ -16,11 +16,13 @@ export async function bundle(source: string, loader: 'js' | 'ts' = 'ts'): Promis
     write: false,
     format: 'esm',
     target: 'es2022',
+    // The package has modules without side effects alone; a page is nothing but its side effects.
+    ignoreAnnotations: true,
     alias: {
       'sluice/client/ai-sdk': './src/client/ai-sdk.ts',
       'sluice/client': './src/client/index.ts',
     },
-    define: { 'process.env.NODE_ENV': '"production"' },
+    define: { 'process.env.NODE_ENV': '"development"' },
   });
   return outputFiles[0]?.text ?? '';
 }

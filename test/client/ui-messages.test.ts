@@ -1,0 +1,241 @@
+import { readUIMessageStream, type UIMessage, type UIMessageChunk } from 'ai';
+import { expect, test } from 'vitest';
+import { createChatTransport, loadMessages, toUIMessages } from '../../src/client/ai-sdk.ts';
+import type { ConversationMessage } from '../../src/client/index.ts';
+import { contentOf } from '../../src/client/ui-messages.ts';
+import { answerOf, bytesOf, envelope, fakeEdge, framesOf, PRICE, streamed } from './fake-edge.ts';
+
+const user = (...parts: UIMessage['parts']): UIMessage => ({ id: 'u1', role: 'user', parts });
+const hello = user({ type: 'text', text: 'Hello' });
+
+const [start, ...end] = answerOf('');
+const everything = [
+  start,
+  { type: 'content_block_start', index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } },
+  { type: 'content_block_delta', index: 0, delta: { type: 'thinking_delta', thinking: 'Let me see' } },
+  { type: 'content_block_delta', index: 0, delta: { type: 'signature_delta', signature: 'c2ln' } },
+  { type: 'content_block_stop', index: 0 },
+  {
+    type: 'content_block_start',
+    index: 1,
+    content_block: { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} },
+  },
+  { type: 'content_block_delta', index: 1, delta: { type: 'input_json_delta', partial_json: '{"query":"x"}' } },
+  { type: 'content_block_stop', index: 1 },
+  {
+    type: 'content_block_start',
+    index: 2,
+    content_block: {
+      type: 'web_search_tool_result',
+      tool_use_id: 'srvtoolu_1',
+      content: [{ type: 'web_search_result', url: 'https://example.com', title: 'X' }],
+    },
+  },
+  { type: 'content_block_stop', index: 2 },
+  { type: 'content_block_start', index: 3, content_block: { type: 'text', text: '' } },
+  { type: 'content_block_delta', index: 3, delta: { type: 'text_delta', text: 'It ' } },
+  {
+    type: 'content_block_delta',
+    index: 3,
+    delta: {
+      type: 'citations_delta',
+      citation: { type: 'web_search_result_location', url: 'https://example.com', title: 'X' },
+    },
+  },
+  { type: 'content_block_delta', index: 3, delta: { type: 'text_delta', text: 'is.' } },
+  { type: 'content_block_stop', index: 3 },
+  {
+    type: 'content_block_start',
+    index: 4,
+    content_block: { type: 'tool_use', id: 'toolu_1', name: 'save', input: {} },
+  },
+  { type: 'content_block_delta', index: 4, delta: { type: 'input_json_delta', partial_json: '{"a":' } },
+  { type: 'content_block_delta', index: 4, delta: { type: 'input_json_delta', partial_json: '1}' } },
+  { type: 'content_block_stop', index: 4 },
+  { type: 'message_delta', delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 5 } },
+  ...end.slice(-1),
+] as { type: string }[];
+
+const sending = (messages: UIMessage[], more: object = {}) => ({
+  chatId: 'c1',
+  trigger: 'submit-message' as const,
+  messageId: undefined,
+  messages,
+  abortSignal: undefined,
+  ...more,
+});
+
+async function messageOf(stream: ReadableStream<UIMessageChunk>): Promise<UIMessage | undefined> {
+  let last: UIMessage | undefined;
+  for await (const message of readUIMessageStream({ stream })) last = message;
+  return last;
+}
+
+test('an answer becomes parts of each kind, and tells its turn and cost', async () => {
+  const { client, sent, until } = fakeEdge(() => streamed(bytesOf(framesOf('turn_a', everything).join('') + PRICE)));
+  const transport = createChatTransport({ client, request: { model: 'm', max_tokens: 5 } });
+  const stream = await transport.sendMessages(sending([hello], { body: { temperature: 0 }, headers: { 'x-a': 'b' } }));
+  const message = await until(messageOf(stream));
+  expect(sent[0]?.body).toEqual({
+    model: 'm',
+    max_tokens: 5,
+    temperature: 0,
+    conversation: 'c1',
+    messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }],
+  });
+  expect(sent[0]?.headers.get('x-a')).toBe('b');
+  expect(message).toMatchObject({
+    id: 'msg_1',
+    role: 'assistant',
+    metadata: { turn: 'turn_a', stopReason: 'tool_use', stopped: false, costUsd: 0.000012 },
+    parts: [
+      { type: 'step-start' },
+      { type: 'reasoning', text: 'Let me see', state: 'done', providerMetadata: { anthropic: { signature: 'c2ln' } } },
+      { type: 'tool-web_search', state: 'output-available', input: { query: 'x' }, providerExecuted: true },
+      { type: 'text', text: 'It is.', state: 'done' },
+      { type: 'source-url', url: 'https://example.com' },
+      { type: 'tool-save', toolCallId: 'toolu_1', state: 'input-available', input: { a: 1 } },
+    ],
+  });
+});
+
+test('what tools gave goes before what is said next, and only for an answer that ended with calls', () => {
+  const call = { type: 'tool-save' as const, toolCallId: 't1', input: {} };
+  const answer = (stopReason: string, ...parts: unknown[]) =>
+    ({ id: 'a1', role: 'assistant', metadata: { stopReason }, parts: [{ type: 'step-start' }, ...parts] }) as UIMessage;
+  const given = answer('tool_use', { ...call, state: 'output-available', output: { ok: true } });
+  expect(contentOf([hello, given])).toEqual([{ type: 'tool_result', tool_use_id: 't1', content: '{"ok":true}' }]);
+  const failed = answer('tool_use', { ...call, state: 'output-error', errorText: 'no' });
+  expect(contentOf([hello, failed, hello])).toEqual([
+    { type: 'tool_result', tool_use_id: 't1', content: 'no', is_error: true },
+    { type: 'text', text: 'Hello' },
+  ]);
+  const ignored = answer('tool_use', { ...call, state: 'input-available' });
+  expect(contentOf([ignored, hello])[0]).toMatchObject({ tool_use_id: 't1', is_error: true });
+  expect(contentOf([answer('end_turn', { ...call, state: 'input-available' }), hello])).toEqual([
+    { type: 'text', text: 'Hello' },
+  ]);
+  const sent = answer(
+    'tool_use',
+    { ...call, state: 'output-available', output: 1 },
+    { type: 'step-start' },
+    {
+      ...call,
+      toolCallId: 't2',
+      state: 'output-available',
+      output: 'two',
+    },
+  );
+  expect(contentOf([sent])).toEqual([{ type: 'tool_result', tool_use_id: 't2', content: 'two' }]);
+});
+
+test('files become images and documents, and what cannot be sent is refused', () => {
+  const file = (mediaType: string, url: string) =>
+    contentOf([user({ type: 'file', mediaType, url, filename: 'f' })])[0];
+  expect(file('image/png', 'data:image/png;base64,AAAA')).toEqual({
+    type: 'image',
+    source: { type: 'base64', media_type: 'image/png', data: 'AAAA' },
+  });
+  expect(file('image', 'https://example.com/a.png')).toMatchObject({ source: { type: 'url' } });
+  expect(file('application/pdf', 'data:application/pdf;base64,AAAA')).toMatchObject({
+    type: 'document',
+    title: 'f',
+    source: { type: 'base64' },
+  });
+  expect(file('text/plain', `data:text/plain;charset=utf-8;base64,${btoa('\u00c3\u00a9')}`)).toMatchObject({
+    source: { data: 'é' },
+  });
+  expect(file('text/csv', 'data:text/csv,a%2Cb')).toMatchObject({ source: { type: 'text', data: 'a,b' } });
+  expect(() => file('video/mp4', 'data:video/mp4;base64,AAAA')).toThrow('video/mp4');
+});
+
+const row = (id: string, role: 'user' | 'assistant', content: ConversationMessage['content'], more = {}) =>
+  ({
+    type: 'message',
+    id,
+    role,
+    content,
+    usage: null,
+    cost_usd: null,
+    created_at: '',
+    status: 'complete',
+    ...more,
+  }) as ConversationMessage;
+
+const rows = [
+  row('m1', 'user', 'Save it'),
+  row('m2', 'assistant', [{ type: 'tool_use', id: 't1', name: 'save', input: { a: 1 } }], { cost_usd: 0.1 }),
+  row('m3', 'user', [{ type: 'tool_result', tool_use_id: 't1', content: 'ok' }]),
+  row('m4', 'assistant', [{ type: 'text', text: 'Saved.' }], { cost_usd: 0.2 }),
+  row('m5', 'user', [
+    { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AAAA' } },
+    { type: 'text', text: 'What?' },
+  ]),
+];
+
+test('a history becomes messages: an answer with its tools is one', () => {
+  expect(toUIMessages(rows)).toMatchObject([
+    { id: 'm1', role: 'user', parts: [{ type: 'text', text: 'Save it' }] },
+    {
+      id: 'm2',
+      role: 'assistant',
+      metadata: { costUsd: 0.3, stopReason: 'end_turn' },
+      parts: [
+        { type: 'step-start' },
+        { type: 'tool-save', state: 'output-available', output: 'ok' },
+        { type: 'step-start' },
+        { type: 'text', text: 'Saved.' },
+      ],
+    },
+    {
+      id: 'm5',
+      parts: [{ type: 'file', mediaType: 'image/png', url: 'data:image/png;base64,AAAA' }, { type: 'text' }],
+    },
+  ]);
+});
+
+test('asked again, the history goes back to before the question, and no further', async () => {
+  const { client, sent, until } = fakeEdge(({ path }) => {
+    if (path.includes('/messages?')) return Response.json({ data: rows, has_more: false, last_id: 'm5' });
+    if (path.endsWith('/rewind')) return Response.json({});
+    return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));
+  });
+  const transport = createChatTransport({ client });
+  const history = toUIMessages(rows);
+  const again = sending(history, { trigger: 'regenerate-message', messageId: 'a9' });
+  await until(messageOf(await until(transport.sendMessages(again))));
+  expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before: 'm5' });
+  sent.length = 0;
+  const edited = sending([{ ...hello, id: 'm1' }], { messageId: 'm1' });
+  await until(messageOf(await until(transport.sendMessages(edited))));
+  expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before: 'm1' });
+});
+
+test('an abort stops the turn, one that replaces a reading does not, and a refusal has its type', async () => {
+  const { client, sent, until } = fakeEdge(async ({ path }) => {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (path.endsWith('/stop')) return Response.json({});
+    return streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
+  });
+  const transport = createChatTransport({ client });
+  const stops = () => sent.filter(({ path }) => path.endsWith('/stop')).length;
+  const first = new AbortController();
+  await until(transport.reconnectToStream({ chatId: 'c1', abortSignal: first.signal }));
+  first.abort();
+  const early = new AbortController();
+  const replaced = transport.reconnectToStream({ chatId: 'c1', abortSignal: early.signal });
+  early.abort();
+  const second = new AbortController();
+  await until(Promise.all([replaced, transport.reconnectToStream({ chatId: 'c1', abortSignal: second.signal })]));
+  await until(new Promise((resolve) => setTimeout(resolve, 100)));
+  expect(stops()).toBe(0);
+  second.abort();
+  await until(new Promise((resolve) => setTimeout(resolve, 2_000)));
+  expect(stops()).toBe(1);
+  const refusing = fakeEdge(() => Response.json(envelope('billing_error', 'Spent.'), { status: 429 }));
+  const refused = createChatTransport({ client: refusing.client });
+  await expect(refused.sendMessages(sending([hello]))).rejects.toMatchObject({ type: 'billing_error' });
+  const none = fakeEdge(() => Response.json(envelope('not_found_error'), { status: 404 }));
+  expect(await createChatTransport({ client: none.client }).reconnectToStream({ chatId: 'c1' })).toBeNull();
+  expect(await loadMessages(none.client, 'c1')).toEqual([]);
+});

@@ -2,7 +2,7 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { conversationReport, conversationRow } from '../../src/schemas/conversations.ts';
+import { conversationReport, conversationRow, messageRow } from '../../src/schemas/conversations.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, eventsIn, resetAll, simulate, textOf } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -328,6 +328,14 @@ describe('a conversation', () => {
     });
     expect((await json(await app.fetch('/conversations'))).data).toMatchObject([{ id: 'c1', state: 'running' }]);
     expect(await json(await app.fetch('/conversations/c1'))).toMatchObject({ state: 'running' });
+    // What was asked is no part of the history yet, and shown to who asks for it.
+    const messages = async (query = '') => (await json(await app.fetch(`/conversations/c1/messages${query}`))).data;
+    expect(await messages()).toEqual([]);
+    const pending = await messages('?pending=true');
+    expect(pending.map((row) => messageRow.parse(row))).toMatchObject([
+      { role: 'user', content: 'Hi', status: 'running' },
+    ]);
+    expect((await app.fetch('/conversations/c1/messages?pending=yes')).status).toBe(400);
     await vi.waitFor(async () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
       expect(await json(await app.fetch('/conversations/c1/stop', { method: 'POST' }))).toMatchObject({

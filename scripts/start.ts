@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
-import { parseSettings } from '../src/settings.ts';
+import { parseSettings, SHIPPED_SOURCES } from '../src/settings.ts';
 import { build } from './build.ts';
 import { addDevVar, readDevVars } from './dev-vars.ts';
 
@@ -27,8 +27,12 @@ const variables = Object.fromEntries(
 try {
   const given = { ...(await readDevVars()), ...variables };
   parseSettings({ ...given, MODE: 'development' });
-  // So that minting a token works at once.
+  // So that minting a token works at once, and so does sending a sample of a webhook.
   if (!given.SIGNING_SECRET) await addDevVar('SIGNING_SECRET', randomBytes(32).toString('base64url'));
+  for (const source of SHIPPED_SOURCES) {
+    const name = `${source.toUpperCase()}_WEBHOOK_SECRET`;
+    if (!given[name]) await addDevVar(name, `whsec_${randomBytes(32).toString('base64')}`);
+  }
 } catch (thrown) {
   stop(thrown instanceof Error ? thrown.message : String(thrown));
 }

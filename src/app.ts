@@ -20,13 +20,14 @@ import { modelsRoutes } from './routes/models.ts';
 import { prefixesRoutes } from './routes/prefixes.ts';
 import { tokensRoutes } from './routes/tokens.ts';
 import { usageRoutes } from './routes/usage.ts';
+import { type WebhooksOptions, webhooksRoutes } from './routes/webhooks.ts';
 import { type Prices, settingsOf, sharePrices } from './settings.ts';
 
 /**
  * What a Worker decides in its own code. `fetch` and `prices` hold for its objects too, and these belong to the Worker,
  * not to an app: call `createApp` where the module is evaluated, and give every app the same.
  */
-export interface AppOptions extends MessagesOptions {
+export interface AppOptions extends MessagesOptions, WebhooksOptions {
   /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
   authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
@@ -35,7 +36,7 @@ export interface AppOptions extends MessagesOptions {
   privatePaths?: readonly string[];
 }
 
-/** Everything that needs a credential. (`/models/*` is `/models` as well.) */
+/** Everything that needs a credential. (`/models/*` is `/models` as well.) Webhooks themselves need their signature. */
 const PRIVATE = [
   '/messages',
   '/count-tokens',
@@ -48,6 +49,7 @@ const PRIVATE = [
   '/classify',
   '/tokens',
   '/usage/*',
+  '/webhooks/:source/events/*',
 ];
 
 /**
@@ -79,6 +81,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
+  app.route('/', webhooksRoutes(options));
   app.use(refuseUnknown(app));
   return app;
 }

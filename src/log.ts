@@ -6,6 +6,7 @@ export interface LogLine {
   route: string;
   account?: string | undefined;
   conversation?: string | undefined;
+  event_id?: string | undefined;
   model?: string | undefined;
   status?: number | undefined;
   error_type?: string | undefined;
@@ -69,4 +70,24 @@ export class LogEntry {
     this.#working -= 1;
     if (this.#working === 0) this.#close();
   }
+}
+
+/** What one run of the work on a webhook's event leaves in the log. Never content. */
+export interface WorkLine {
+  event_id: string;
+  source?: string;
+  account?: string;
+  /** The classification's, as the ledger has it. */
+  request_id?: string;
+  /** What became of the event. */
+  state?: string;
+  model?: string;
+  cost_usd?: number;
+  error_type?: string | undefined;
+  ms?: number;
+}
+
+/** Writes the line of a run that no request waits for. */
+export function logWork(line: WorkLine): void {
+  console.log(JSON.stringify(line));
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { type ModelOverride, ModelTable } from './claude/models.ts';
 import { misconfigured } from './errors.ts';
+import { deliverFault, isHost } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
 
 const count = (fallback: number, least = 0) =>
@@ -64,6 +65,22 @@ const origins = z
 
 const secret = z.string().min(32, 'must have at least 32 characters');
 
+const listed = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== ''),
+);
+const senderSecrets = listed.pipe(z.array(z.string()));
+const standardSecret = z
+  .string()
+  .regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…');
+const standardSecrets = listed.pipe(z.array(standardSecret));
+const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an https URL' });
+
+/** The senders whose webhooks the Worker takes by itself, once their secret is set. */
+export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
+
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
   MODE: z
@@ -109,6 +126,25 @@ export const settingsSchema = z.object({
     .enum(['eu', 'us'])
     .optional()
     .describe('Where objects live. Part of every object’s id: choose it before the first deploy.'),
+  GITHUB_WEBHOOK_SECRET: senderSecrets
+    .default([])
+    .describe('Secret. Of GitHub’s webhooks at `/webhooks/github`; several, separated by commas, while rotating.'),
+  GITHUB_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go; without it they are kept.'),
+  STRIPE_WEBHOOK_SECRET: senderSecrets.default([]).describe('Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
+  STRIPE_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
+  SLACK_WEBHOOK_SECRET: senderSecrets.default([]).describe('Secret. The same for Slack: the app’s signing secret.'),
+  SLACK_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
+  STANDARD_WEBHOOK_SECRET: standardSecrets
+    .default([])
+    .describe('Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.'),
+  STANDARD_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
+  DELIVER_HOSTS: listed
+    .pipe(z.array(z.string().refine(isHost, 'must be hosts such as hooks.example.com, separated by commas')))
+    .default([])
+    .describe('Further hosts that results may be sent to, separated by commas.'),
+  DELIVERY_SIGNING_SECRET: standardSecret
+    .optional()
+    .describe('Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.'),
   SIMULATOR_TTFT_MS: count(300).describe('The simulator’s time to the first token.'),
   SIMULATOR_TOKENS_PER_SECOND: count(80).describe('The simulator’s pace; 0 is unpaced.'),
 });
@@ -179,6 +215,10 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
   }
+  for (const source of SHIPPED_SOURCES) {
+    const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
+    checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
+  }
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.
@@ -186,4 +226,51 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     development,
     models: new ModelTable({ ...shared, ...settings.PRICES } as Record<string, ModelOverride>, settings.MODEL_ALIASES),
   };
+}
+
+/** @throws ApiError 500 that names a setting by which nothing could be delivered */
+function checkDelivery(
+  name: string,
+  url: unknown,
+  settings: { DELIVERY_SIGNING_SECRET?: string | undefined },
+  development: boolean,
+): void {
+  if (typeof url !== 'string') return;
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) throw misconfigured(`This deployment has malformed settings: ${name} (${fault}).`);
+  if (settings.DELIVERY_SIGNING_SECRET === undefined) {
+    throw misconfigured(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
+  }
+}
+
+/** What is set for one source of webhooks, shipped or defined in code. */
+export interface SourceSettings {
+  /** Any of them may have signed. */
+  secrets: readonly string[];
+  deliverUrl: string | undefined;
+}
+
+const sourceSchema = z.object({ secret: senderSecrets.default([]), url: httpUrl.optional() });
+
+/** @returns how the settings of a source begin: `support-desk` is `SUPPORT_DESK_WEBHOOK_…`. */
+export function sourcePrefix(source: string): string {
+  return `${source.toUpperCase().replaceAll('-', '_')}_WEBHOOK`;
+}
+
+/**
+ * Reads `<SOURCE>_WEBHOOK_SECRET` and `<SOURCE>_WEBHOOK_DELIVER_URL`.
+ *
+ * @throws ApiError 500 that names what is malformed
+ */
+export function sourceSettings(env: Record<string, unknown>, settings: Settings, source: string): SourceSettings {
+  const prefix = sourcePrefix(source);
+  const given = { secret: env[`${prefix}_SECRET`] || undefined, url: env[`${prefix}_DELIVER_URL`] || undefined };
+  const result = sourceSchema.safeParse(given);
+  if (!result.success) {
+    const names = { secret: `${prefix}_SECRET`, url: `${prefix}_DELIVER_URL` };
+    const faults = result.error.issues.map(({ path, message }) => `${names[path[0] as 'secret' | 'url']} (${message})`);
+    throw misconfigured(`This deployment has malformed settings: ${faults.join('; ')}.`);
+  }
+  checkDelivery(`${prefix}_DELIVER_URL`, result.data.url, settings, settings.development);
+  return { secrets: result.data.secret, deliverUrl: result.data.url };
 }

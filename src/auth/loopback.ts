@@ -1,6 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { isLoopback } from '../schemas/hosts.ts';
 
 /**
  * Keeps a development server to its own machine: without this, any web page (by its `Origin`) or any name that is
@@ -19,15 +20,3 @@ export const loopbackOnly = createMiddleware<AppEnv>(async (c, next) => {
   }
   await next();
 });
-
-/** @returns whether a URL names this very machine, on any port. */
-export function isLoopback(url: string): boolean {
-  const hostname = URL.parse(url)?.hostname;
-  if (hostname === undefined) return false;
-  return (
-    hostname === 'localhost' ||
-    hostname.endsWith('.localhost') ||
-    hostname === '[::1]' ||
-    /^127(\.\d+){3}$/.test(hostname)
-  );
-}

@@ -28,9 +28,10 @@ import { ConversationList } from './conversation-list.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { Credentials, type MintedToken, type Token } from './credentials.ts';
 import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
+import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
 import { migrate } from './migrations.ts';
-import { conversationStub } from './namespace.ts';
+import { conversationStub, inboxStub } from './namespace.ts';
 import { type Rules, rulesOf } from './rules.ts';
 import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
 import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
@@ -95,6 +96,7 @@ export class Account extends DurableObject<Bindings> {
   readonly #ledger: Ledger;
   readonly #credentials: Credentials;
   readonly #conversations: ConversationList;
+  readonly #inboxes: InboxList;
   readonly #versions: Versions;
   readonly #budget: Budget;
   #own: Limits | null;
@@ -114,6 +116,7 @@ export class Account extends DurableObject<Bindings> {
     this.#ledger = ledger;
     this.#credentials = new Credentials(ledger);
     this.#conversations = new ConversationList(ledger);
+    this.#inboxes = new InboxList(ledger);
     this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
     this.#budget = recall(ledger);
     this.#own = JSON.parse(ledger.meta('limits') ?? 'null') as Limits | null;
@@ -201,6 +204,16 @@ export class Account extends DurableObject<Bindings> {
     if (!erased) this.#conversations.note(report, 0);
     else if (report.gone) this.#conversations.forget(report.id);
     return { erased };
+  }
+
+  /**
+   * Notes an inbox of webhooks that this account pays for.
+   *
+   * @returns until when what came there is erased, as the account was; 0 is never
+   */
+  noteInbox(source: string): { erasedUntil: number } {
+    this.#inboxes.note(source, advance(this.#budget, this.now()));
+    return { erasedUntil: this.#erasedUntil() };
   }
 
   /** @returns a page of the account's conversations, newest first. */
@@ -389,11 +402,11 @@ export class Account extends DurableObject<Bindings> {
       advance(this.#budget, now + 1);
     }
     const { remaining, more } = this.#eraseSome();
-    const conversations = this.#conversations.count(this.#erasedUntil());
-    if (more || conversations > 0 || this.#versions.untold || this.#ledger.meta('answers_kept')) {
+    const others = this.#conversations.count(this.#erasedUntil()) + this.#inboxes.until(this.#erasedUntil()).length;
+    if (more || others > 0 || this.#versions.untold || this.#ledger.meta('answers_kept')) {
       this.#wakeFor(now + SOON_MS, 1);
     }
-    return { done: remaining + conversations === 0, remaining: remaining + conversations };
+    return { done: remaining + others === 0, remaining: remaining + others };
   }
 
   /** Settles orphans at their hold, goes on erasing, and lets go of rows beyond their retention. */
@@ -412,6 +425,7 @@ export class Account extends DurableObject<Bindings> {
     for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
     await this.#eraseConversations();
     await this.#forgetAnswers();
+    await this.#eraseInboxes();
     if (this.#versions.untold && !(await this.#versions.tellAll())) this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
@@ -576,6 +590,23 @@ export class Account extends DurableObject<Bindings> {
     const isDone = await forgetAnswers(this.env.STORE, account).catch(() => false);
     if (isDone) this.#ledger.setMeta('answers_kept', undefined);
     else this.#wakeFor(this.now() + SOON_MS, 1);
+  }
+
+  /** Has inboxes erase what came for this account; each stays in the list until it has said that it is done. */
+  async #eraseInboxes(): Promise<void> {
+    const account = this.ctx.id.name;
+    const until = this.#erasedUntil();
+    const doomed = this.#inboxes.until(until);
+    if (doomed.length === 0 || account === undefined) return;
+    const settings = settingsOf(this.env);
+    for (const source of doomed) {
+      // What cannot be reached now is asked again by the next alarm.
+      const left = await inboxStub(this.env, settings, source)
+        .erase(account, until)
+        .catch(() => ({ remaining: 1 }));
+      if (left.remaining === 0) this.#inboxes.forget(source);
+    }
+    this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
   /** @returns how many rows are left to erase, and whether that can go on at once: what still runs is waited for. */

@@ -1,5 +1,6 @@
 import type { Account } from './account.ts';
 import type { Conversation } from './conversation.ts';
+import type { Inbox } from './inbox.ts';
 
 /** The binding that accounts' objects are reached by. */
 export interface AccountBinding {
@@ -54,4 +55,21 @@ export function conversationStub(
     ? env.CONVERSATION.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.CONVERSATION;
   return namespace.get(namespace.idFromName(JSON.stringify([place.account, place.id])));
+}
+
+/** The binding that inboxes are reached by. */
+export interface InboxBinding {
+  INBOX: DurableObjectNamespace<Inbox>;
+}
+
+/** Reaches the inbox of a source of webhooks. */
+export function inboxStub(
+  env: InboxBinding,
+  settings: { JURISDICTION?: string | undefined },
+  source: string,
+): DurableObjectStub<Inbox> {
+  const namespace = settings.JURISDICTION
+    ? env.INBOX.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
+    : env.INBOX;
+  return namespace.get(namespace.idFromName(source));
 }

@@ -17,9 +17,18 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8
  */
 export async function readJson(request: Request, limitBytes: number): Promise<JsonBody> {
+  requireJson(request);
+  return parseJson(await readBytes(request, limitBytes));
+}
+
+/** @throws ApiError 415 for another content type than JSON */
+export function requireJson(request: Request): void {
   const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type ?? '')) throw unsupportedMediaType();
-  const bytes = await readBytes(request, limitBytes);
+}
+
+/** @throws ApiError 400 for anything but a JSON object in UTF-8 */
+export function parseJson(bytes: Uint8Array): JsonBody {
   let text: string;
   let json: unknown;
   try {

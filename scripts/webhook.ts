@@ -1,0 +1,111 @@
+/**
+ * Signs a sample as its sender would, sends it to the local server, and prints the answer and what came of it:
+ * `npm run webhook -- github issue.json [--id …]`. Samples are in examples/webhooks; any other file is named by its path.
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import type { EventReport } from '../src/schemas/webhooks.ts';
+import { SHIPPED_SOURCES } from '../src/settings.ts';
+import { signGithub } from '../src/webhooks/github.ts';
+import { signSlack } from '../src/webhooks/slack.ts';
+import { signStandard } from '../src/webhooks/standard.ts';
+import { signStripe } from '../src/webhooks/stripe.ts';
+import { readDevVars } from './dev-vars.ts';
+
+type Source = (typeof SHIPPED_SOURCES)[number];
+type Json = Record<string, unknown>;
+
+const USAGE = `npm run webhook -- ${SHIPPED_SOURCES.join('|')} FILE [--id ID]`;
+const SAMPLES = new URL('../examples/webhooks/', import.meta.url);
+const WORK_MS = 15_000;
+const POLL_MS = 100;
+
+const { source, file, id } = readArguments();
+const url = process.env.SLUICE_URL || 'http://localhost:8787';
+const secret = await secretOf(source);
+const body = await sample(source, file, id);
+
+const response = await fetch(`${url}/webhooks/${source}`, {
+  method: 'POST',
+  headers: await signed(source, body, secret, id),
+  body,
+}).catch(() => stop(`Nothing answers at ${url}. Start it with npm start, or name another by SLUICE_URL.`));
+const answer = await response.text();
+console.log(`${response.status} ${answer}`);
+if (!response.ok) process.exit(1);
+const { event_id } = JSON.parse(answer) as { event_id?: string };
+if (event_id !== undefined) console.log(JSON.stringify(await outcome(event_id)));
+
+/** The headers that the sender puts on. */
+async function signed(sender: Source, text: string, key: string, event: string): Promise<Headers> {
+  const bytes = new TextEncoder().encode(text);
+  const headers = await {
+    github: () => signGithub(text, key, kindOf(text), event),
+    stripe: () => signStripe(bytes, key, Date.now()),
+    slack: () => signSlack(bytes, key, Date.now()),
+    standard: () => signStandard(text, key, event, Date.now()),
+  }[sender]();
+  headers.set('content-type', 'application/json');
+  return headers;
+}
+
+/** What GitHub calls the event of such a payload. */
+function kindOf(text: string): string {
+  const payload = JSON.parse(text) as Json;
+  if (payload.comment) return 'issue_comment';
+  if (payload.pull_request) return 'pull_request';
+  return payload.issue ? 'issues' : 'ping';
+}
+
+/** A sample with an id of its own, where the sender has it in the body: the same file is another event each time. */
+async function sample(sender: Source, name: string, event: string): Promise<string> {
+  const known = new URL(`${sender}/${name}`, SAMPLES);
+  const path = existsSync(name) ? name : known;
+  if (!existsSync(path)) {
+    const names = await readdir(new URL(`${sender}/`, SAMPLES));
+    stop(`There is no file ${name}. Samples of ${sender}: ${names.join(', ')}`);
+  }
+  const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
+  if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
+  if (sender === 'slack' && payload.event_id !== undefined) return JSON.stringify({ ...payload, event_id: event });
+  return JSON.stringify(payload);
+}
+
+/** The event once it has been worked on; a development server needs no credential for that. */
+async function outcome(event: string): Promise<Json> {
+  const deadline = Date.now() + WORK_MS;
+  for (;;) {
+    const read = await fetch(`${url}/webhooks/${source}/events/${event}`);
+    if (!read.ok) stop(`${read.status} ${await read.text()}`);
+    const report = (await read.json()) as EventReport;
+    const { state, label, subject } = report;
+    if (state !== 'accepted' || report.attempts.length > 0 || Date.now() > deadline) return { state, label, subject };
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+async function secretOf(sender: Source): Promise<string> {
+  const name = `${sender.toUpperCase()}_WEBHOOK_SECRET`;
+  const [first] = (process.env[name] || (await readDevVars())[name] || '').split(',');
+  if (!first) stop(`There is no ${name} in the environment or in .dev.vars. \`npm start\` makes one for development.`);
+  return first.trim();
+}
+
+function readArguments(): { source: Source; file: string; id: string } {
+  try {
+    const { positionals, values } = parseArgs({ allowPositionals: true, options: { id: { type: 'string' } } });
+    const [named, path] = positionals;
+    const found = SHIPPED_SOURCES.find((known) => known === named);
+    if (!found || path === undefined) return stop(`Use it as: ${USAGE}`);
+    return { source: found, file: path, id: values.id ?? `local-${randomUUID()}` };
+  } catch (thrown) {
+    return stop(`${thrown instanceof Error ? thrown.message : thrown}\nUse it as: ${USAGE}`);
+  }
+}
+
+function stop(sentence: string): never {
+  console.error(sentence);
+  process.exit(1);
+}

@@ -1,0 +1,43 @@
+import { ApiError } from '../errors.ts';
+import type { Inbox } from './inbox.ts';
+import type { Remote } from './metering.ts';
+import { type InboxBinding, inboxStub } from './namespace.ts';
+import { within } from './upkeep.ts';
+
+const CALL_MS = 30_000;
+
+/**
+ * Calls the inbox of a source, a second time if the call was lost on the way: every call there may be repeated.
+ *
+ * @throws ApiError 503 while the object cannot be reached
+ */
+export async function callInbox<T>(
+  place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
+  call: (inbox: Remote<Inbox>) => Promise<T>,
+): Promise<T> {
+  // A stub that has thrown stays broken: each call has its own.
+  const attempt = () => {
+    const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<Inbox>;
+    return within(call(stub), CALL_MS);
+  };
+  try {
+    return await attempt();
+  } catch (thrown) {
+    const { retryable, overloaded } = thrown as { retryable?: unknown; overloaded?: unknown };
+    if (retryable !== true || overloaded === true) throw unreachable(thrown);
+  }
+  try {
+    return await attempt();
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+}
+
+function unreachable(cause: unknown): ApiError {
+  return new ApiError('api_error', 'The inbox of this source could not be reached. Send it again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `inbox_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}

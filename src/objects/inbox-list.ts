@@ -1,0 +1,39 @@
+/** The inboxes of webhooks that an account pays for: they hold what was sent to it, and are erased with it. */
+import type { Ledger } from './ledger.ts';
+
+const KEY = 'inboxes';
+
+export class InboxList {
+  readonly #ledger: Ledger;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+  }
+
+  /** Notes an inbox by its source; one that is being erased stays so until that is done. */
+  note(source: string, now: number): void {
+    const noted = this.#noted();
+    if (noted[source] === undefined) this.#save({ ...noted, [source]: now });
+  }
+
+  /** @returns the sources of those that were noted until then. */
+  until(time: number): string[] {
+    return Object.entries(this.#noted())
+      .filter(([, at]) => at <= time)
+      .map(([source]) => source);
+  }
+
+  forget(source: string): void {
+    const { [source]: _, ...rest } = this.#noted();
+    this.#save(rest);
+  }
+
+  /** There are as many as there are sources: a handful, in one row. */
+  #noted(): Record<string, number> {
+    return JSON.parse(this.#ledger.meta(KEY) ?? '{}') as Record<string, number>;
+  }
+
+  #save(noted: Record<string, number>): void {
+    this.#ledger.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
+  }
+}

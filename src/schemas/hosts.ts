@@ -1,0 +1,65 @@
+/** Which hosts are this very machine, which are private, and which may be delivered to. */
+
+/** @returns whether a URL names this very machine, on any port. */
+export function isLoopback(url: string): boolean {
+  const hostname = URL.parse(url)?.hostname;
+  if (hostname === undefined) return false;
+  return (
+    hostname === 'localhost' ||
+    hostname.endsWith('.localhost') ||
+    hostname === '[::1]' ||
+    /^127(\.\d+){3}$/.test(hostname)
+  );
+}
+
+/** @returns whether a string is a host as URLs have it, with its port if that is not the usual one. */
+export function isHost(host: string): boolean {
+  return host !== '' && URL.parse(`https://${host}/`)?.host === host;
+}
+
+/** Names that are resolved inside of a network alone. */
+const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home|corp|home\.arpa|localdomain)\.?$/;
+
+/**
+ * Says why nothing may be delivered to a URL. What a public name resolves to is the platform's to guard: a Worker has
+ * no way into a private network.
+ *
+ * @returns a few words, or undefined for an address that is allowed: https and public, or loopback in development
+ */
+export function deliverFault(url: string, development: boolean): string | undefined {
+  const parsed = URL.parse(url);
+  if (!parsed) return 'must be an https URL';
+  if (parsed.username !== '' || parsed.password !== '') return 'must have no credentials in it';
+  if (development && isLoopback(url)) return undefined;
+  if (parsed.protocol !== 'https:') return 'must be an https URL';
+  if (isPrivate(parsed.hostname)) return 'must not be a private address';
+  return undefined;
+}
+
+/** @param hostname as URLs have it: in lower case, every IPv4 address in its usual form, IPv6 in brackets */
+function isPrivate(hostname: string): boolean {
+  if (hostname.startsWith('[')) return isPrivateV6(hostname.slice(1, -1));
+  const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
+  if (numbers) return isPrivateV4(numbers);
+  // A name without a dot is of the local network.
+  return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname);
+}
+
+/** This network, private networks, carriers' own, loopback, link-local, protocols, tests, multicast and what is reserved. */
+function isPrivateV4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
+  if (a === 0 || a === 10 || a === 127 || a >= 224) return true;
+  if (a === 100) return b >= 64 && b < 128;
+  if (a === 169) return b === 254;
+  if (a === 172) return b >= 16 && b < 32;
+  if (a === 192) return b === 168 || (b === 0 && (c === 0 || c === 2));
+  if (a === 198) return b === 18 || b === 19 || (b === 51 && c === 100);
+  return a === 203 && b === 0 && c === 113;
+}
+
+/** Of IPv6 only what is globally routed is public: 2000::/3 without 6to4, Teredo and documentation. */
+function isPrivateV6(address: string): boolean {
+  const [first = '', second = ''] = address.split(':');
+  const group = Number.parseInt(first || '0', 16);
+  if (group < 0x2000 || group > 0x3fff) return true;
+  return group === 0x2002 || (group === 0x2001 && [0, 0xdb8].includes(Number.parseInt(second || '0', 16)));
+}

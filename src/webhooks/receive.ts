@@ -1,0 +1,92 @@
+/** A webhook as it comes in: believed only once its signature holds. */
+import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
+import type { NewEvent } from '../objects/events.ts';
+import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
+import type { IncomingEvent, Webhook } from './define.ts';
+import { toHex, type Verdict } from './signature.ts';
+
+/** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
+export type Received =
+  | { kind: 'event'; event: NewEvent }
+  | { kind: 'answer'; response: Response }
+  | { kind: 'ignored'; unreadable?: string };
+
+/** The longest that is kept of what a sender says of itself. */
+const MOST_SUBJECT = 512;
+/** An id that can stand in a path and in a header as it is. */
+const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+/**
+ * Reads a webhook: type, size, signature, form, in this order.
+ *
+ * @param secrets those of the source
+ * @throws ApiError 415 for another content type than JSON, 413 above the limit, 401 for a signature that does not hold,
+ * 400 for a body that is signed and no JSON object
+ */
+export async function receive(
+  request: Request,
+  webhook: Webhook,
+  secrets: readonly string[],
+  { limitBytes, now }: { limitBytes: number; now: number },
+): Promise<Received> {
+  requireJson(request);
+  const bytes = await readBytes(request, limitBytes);
+  const { headers } = request;
+  const verdict = await webhook.verify({ headers, bytes, now }, secrets);
+  if (verdict !== 'valid') throw refused(verdict);
+  const { json } = parseJson(bytes);
+  const digest = await digestOf(bytes);
+  try {
+    return read(webhook, { headers, body: json }, digest);
+  } catch (thrown) {
+    // A definition that trips over a payload it does not know has no text for it.
+    return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
+  }
+}
+
+async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {
+  const response = webhook.respond(event);
+  if (response) return { kind: 'answer', response };
+  const text = webhook.text(event);
+  if (typeof text !== 'string' || text.trim() === '') return { kind: 'ignored' };
+  const { source, account } = webhook;
+  const subject = webhook.subject(event)?.slice(0, MOST_SUBJECT) ?? null;
+  return {
+    kind: 'event',
+    event: { id: await eventId(source, webhook.id(event) ?? digest), account, text, subject, digest },
+  };
+}
+
+/**
+ * The id of an event here and at whoever gets its result: the sender's behind the source's name, so that no two sources
+ * share one. What is no plain id, or looks as if it were made of one that is not, is known by its hash.
+ */
+async function eventId(source: string, id: string): Promise<string> {
+  const plain = PLAIN_ID.test(id) && !id.startsWith('sha256');
+  return `${source}_${plain ? id : (await digestOf(new TextEncoder().encode(id))).replace(':', '-')}`;
+}
+
+/** @returns the source that an event's id begins with. */
+export function sourceOf(eventId: string): string {
+  return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
+}
+
+async function digestOf(bytes: Uint8Array): Promise<string> {
+  return `sha256:${toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))}`;
+}
+
+function refused(verdict: Exclude<Verdict, 'valid'>): ApiError {
+  const options: ErrorOptions = { headers: DO_NOT_RETRY, logged: `webhook_signature_${verdict}` };
+  switch (verdict) {
+    case 'missing':
+      return new ApiError('authentication_error', 'This request has no signature that its source would send.', options);
+    case 'forged':
+      return new ApiError(
+        'authentication_error',
+        'The signature does not hold: the secret is another one, or the body was changed on its way.',
+        options,
+      );
+    case 'stale':
+      return new ApiError('authentication_error', 'The signature is too old, or of the future. Send it anew.', options);
+  }
+}

@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { Bindings } from '../env.ts';
+import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
 import { settingsOf } from '../settings.ts';
 import { Events, type NewEvent, type StoredEvent } from './events.ts';
@@ -47,8 +48,6 @@ const RELEASED_AT_ONCE = 10;
 const PAGE = 5_000;
 /** Behind it stands an account, and whether it has confirmed that it knows of this inbox. */
 const ANNOUNCED = 'announced:';
-/** Text beyond this is not kept: no classification takes it. In UTF-8 bytes. */
-const MOST_TEXT = 1_000_000;
 
 /**
  * The inbox of one source of webhooks: what has come, once each, and what has become of it.
@@ -79,6 +78,11 @@ export class Inbox extends DurableObject<Bindings> {
     return Date.now();
   }
 
+  /** Puts events on the queue; tests have it do something else. */
+  protected async enqueue(ids: readonly string[]): Promise<void> {
+    await this.env.QUEUE.sendBatch(ids.map((id) => ({ body: id, contentType: 'json' })));
+  }
+
   /** Milliseconds after which what is on the queue is taken for lost. */
   protected patience(): number {
     return LOST_MS;
@@ -92,7 +96,8 @@ export class Inbox extends DurableObject<Bindings> {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
-    const kept = bytes <= MOST_TEXT ? event : { ...event, text: null };
+    // No classification takes longer ones.
+    const kept = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       kept.text === null
         ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
@@ -222,7 +227,7 @@ export class Inbox extends DurableObject<Bindings> {
     for (let at = 0; at < due.length; at += BATCH) {
       const some = due.slice(at, at + BATCH);
       try {
-        await within(this.env.QUEUE.sendBatch(some.map(({ id }) => ({ body: id, contentType: 'json' }))), CALL_MS);
+        await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch {
         // Nothing is lost: it is still due.
         this.#wakeFor(now + RETRY_MS);
@@ -292,6 +297,6 @@ export class Inbox extends DurableObject<Bindings> {
 }
 
 function tooLong(now: number, bytes: number): Attempt {
-  const message = `The text has ${bytes} bytes; at most ${MOST_TEXT} can be classified.`;
+  const message = `The text has ${bytes} bytes; at most ${MAX_INPUT_BYTES} can be classified.`;
   return { at: new Date(now).toISOString(), ms: 0, error: { type: 'invalid_request_error', message } };
 }

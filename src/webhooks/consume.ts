@@ -127,12 +127,11 @@ class Run {
     webhook: Webhook,
     { text, account, failures }: Taken,
   ): Promise<{ classification: Classification } | { to: Next; error: Failure }> {
-    const { classifier, labels, instructions, fields, multi, allow_none, model, votes, schedule } = webhook;
+    const { asked, schedule } = webhook;
     if (text === null) {
       const message = 'The text is longer than what can be classified.';
       return { to: { state: 'failed' }, error: { type: 'invalid_request_error', message } };
     }
-    const asked = { classifier, labels: labels && [...labels], instructions, fields, multi, allow_none, model, votes };
     const place = {
       identity: { account, scopes: [], token: undefined },
       accounts: this.#env,

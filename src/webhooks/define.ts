@@ -1,4 +1,5 @@
 import type { Bindings } from '../env.ts';
+import { type TaskAsked, taskAsked } from '../schemas/classify.ts';
 import { isAccount } from '../schemas/identity.ts';
 import type { Delivered } from '../schemas/webhooks.ts';
 import { SCHEDULE, type Schedule } from './schedule.ts';
@@ -23,22 +24,11 @@ export type Deliver = (
   },
 ) => Promise<void>;
 
-/** How a text is labelled: as in the body of `POST /classify`. */
-interface Labelling {
-  /** A stored classifier, `name` or `name@version`: the account's own before the deployment's. Or: */
-  classifier?: string;
-  labels?: readonly (string | { name: string; description?: string; examples?: string[] })[];
-  instructions?: string;
-  /** A JSON schema of an object: more to extract. */
-  fields?: Record<string, unknown>;
-  multi?: boolean;
-  allow_none?: boolean;
-  model?: string;
-  votes?: number;
-}
-
-/** A source of webhooks, as it is defined. */
-export interface WebhookDefinition<Body> extends Labelling {
+/**
+ * A source of webhooks, as it is defined. What labels is as in the body of `POST /classify`: a stored `classifier`, or
+ * `labels` or a `schema` with `instructions`, `fields` and the rest.
+ */
+export interface WebhookDefinition<Body> extends TaskAsked {
   /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL`. */
   source: string;
   verify: Verify;
@@ -59,13 +49,18 @@ export interface WebhookDefinition<Body> extends Labelling {
 }
 
 /** A source of webhooks as the edge uses it. */
-export interface Webhook extends Omit<WebhookDefinition<never>, 'id' | 'text' | 'subject' | 'respond'> {
+export interface Webhook {
+  source: string;
+  verify: Verify;
   id: (event: IncomingEvent) => string | undefined;
   text: (event: IncomingEvent) => string | undefined;
   subject: (event: IncomingEvent) => string | undefined;
   respond: (event: IncomingEvent) => Response | undefined;
   account: string;
+  deliver: string | Deliver | undefined;
   schedule: Schedule;
+  /** What labels. */
+  asked: TaskAsked;
 }
 
 /** Also the first part of an event's id, whose second begins behind an underscore. */
@@ -85,26 +80,36 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
  * @throws TypeError for a definition that could not work
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
-  const { source, classifier, labels, schedule } = definition;
+  const { source, verify, id, text, subject, respond, account, deliver, schedule, ...asked } = definition;
   if (!SOURCE.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
-  if ((classifier === undefined) === (labels === undefined)) {
-    throw new TypeError(`The webhook ${source} needs a classifier or labels, not both.`);
+  const given = [asked.classifier, asked.labels, asked.schema].filter((part) => part !== undefined);
+  if (given.length !== 1) {
+    throw new TypeError(`The webhook ${source} needs a classifier, labels or a schema: one of them.`);
   }
-  const account = definition.account ?? `webhook-${source}`;
-  if (!isAccount(account)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
+  const task = taskAsked.safeParse(asked);
+  if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
+  const payer = account ?? `webhook-${source}`;
+  if (!isAccount(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
   const none = () => undefined;
-  // What a sender's body looks like is the definition's to say; that it is an object has been seen.
-  const functions = definition as unknown as Webhook;
   return {
-    ...functions,
-    id: functions.id ?? none,
-    subject: functions.subject ?? none,
-    respond: functions.respond ?? none,
-    account,
+    source,
+    verify,
+    id: taking(id ?? none),
+    text: taking(text),
+    subject: taking(subject ?? none),
+    respond: taking(respond ?? none),
+    account: payer,
+    deliver,
     schedule: { ...SCHEDULE, ...schedule },
+    asked: task.data,
   };
+}
+
+/** What a sender's body looks like is the definition's to say; that it is an object has been seen. */
+function taking<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
+  return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
 }
 
 /**

@@ -1,0 +1,133 @@
+import { createExecutionContext, createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { onTestFinished, vi } from 'vitest';
+import type { Bindings } from '../../src/env.ts';
+import { Account } from '../../src/objects/account.ts';
+import { Inbox } from '../../src/objects/inbox.ts';
+import type { Remote } from '../../src/objects/metering.ts';
+import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
+import type { EventReport } from '../../src/schemas/webhooks.ts';
+import { type ConsumerOptions, createConsumer } from '../../src/webhooks/consume.ts';
+import { simulatedUpstream } from './prefixes.ts';
+import { SECRET } from './tokens.ts';
+
+const bindings = env as unknown as Bindings;
+
+export const WEBHOOK_SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+
+/** The protected methods of the objects that a test may replace: they are the same for every instance. */
+interface Inside {
+  now(): number;
+  enqueue(ids: readonly string[]): Promise<void>;
+}
+
+export const inboxOf = (source: string) => inboxStub(bindings, {}, source) as unknown as Remote<Inbox>;
+export const accountOf = (name: string) => accountStub(bindings, {}, name) as unknown as Remote<Account>;
+
+/** A queue that delivers when the test says so. */
+export interface TestQueue {
+  ids: string[];
+  send(id: string): Promise<void>;
+}
+
+/** An edge's webhooks from the queue on, with a clock that the test moves. */
+export interface Works {
+  queue: TestQueue;
+  clock: { now: number };
+  /** Requests that have reached the upstream to be answered. */
+  upstream: { requests: number; answer: ((request: Request) => Response | undefined) | undefined };
+  env: Bindings;
+  /** Works on what is on the queue, or on these messages. @returns ids whose messages are to come again */
+  consume(ids?: readonly string[]): Promise<string[]>;
+  /** Lets the alarm come at this time. */
+  wakeAt(source: string, time: number): Promise<void>;
+  report(id: string): Promise<EventReport>;
+}
+
+/** @param vars settings besides those of a deployed edge */
+export function worksOf(options: ConsumerOptions = {}, vars: Record<string, string> = {}): Works {
+  const clock = { now: Date.now() };
+  const queue: TestQueue = {
+    ids: [],
+    send: async (id) => {
+      queue.ids.push(id);
+    },
+  };
+  const upstream: Works['upstream'] = { requests: 0, answer: undefined };
+  const simulate = simulatedUpstream(clock);
+  const spies = [
+    vi.spyOn(Inbox.prototype as unknown as Inside, 'now').mockImplementation(() => clock.now),
+    vi.spyOn(Account.prototype as unknown as Inside, 'now').mockImplementation(() => clock.now),
+    vi.spyOn(Inbox.prototype as unknown as Inside, 'enqueue').mockImplementation(async (ids) => {
+      queue.ids.push(...ids);
+    }),
+    vi.spyOn(console, 'log').mockImplementation(() => {}),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  const strings = Object.entries(env).filter(([, value]) => typeof value === 'string');
+  const bound = {
+    ...bindings,
+    ...Object.fromEntries(strings.map(([name]) => [name, ''])),
+    SIGNING_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'sk-ant-test',
+    UPSTREAM_MAX_RETRIES: '0',
+    DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET,
+    QUEUE: queue as unknown as Queue<string>,
+    ...vars,
+  };
+  const consumer = createConsumer({
+    fetch: async (url, init) => {
+      upstream.requests += 1;
+      const request = new Request(url, init);
+      return upstream.answer?.(request) ?? (await simulate(request));
+    },
+    ...options,
+  });
+  return {
+    queue,
+    clock,
+    upstream,
+    env: bound,
+    consume: async (ids = queue.ids.splice(0)) => {
+      const messages = ids.map((id, at) => ({ id: `m${at}`, timestamp: new Date(), attempts: 1, body: id }));
+      const batch = createMessageBatch<string>('sluice-webhooks', messages);
+      const ctx = createExecutionContext();
+      await consumer(batch, bound, ctx);
+      const { retryMessages } = await getQueueResult(batch, ctx);
+      return retryMessages.map(({ msgId }) => ids[Number(msgId.slice(1))] ?? '');
+    },
+    wakeAt: async (source, time) => {
+      clock.now = time;
+      await runDurableObjectAlarm(inboxStub(bindings, {}, source) as unknown as DurableObjectStub);
+    },
+    report: async (id) => {
+      const report = await inboxOf(id.split('_')[0] ?? '').read(id);
+      if (!report) throw new Error(`no event ${id}`);
+      return report;
+    },
+  };
+}
+
+/** An event as it comes out of a request. */
+export const eventOf = (id: string, text: string | null = 'It crashes with an error', account = 'webhook-github') => ({
+  id,
+  account,
+  text,
+  subject: 'https://example.com/1',
+  digest: `sha256:${'0'.repeat(64)}`,
+});
+
+/** A classification as it is recorded. */
+export const labelled = (label: string) => ({
+  label,
+  confidence: null,
+  fields: null,
+  cached: false,
+  model: 'claude-haiku-5-5',
+  classifier: null,
+  usage: { input_tokens: 1, output_tokens: 1, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
+  cost_usd: 0.000001,
+  classified_at: '2026-11-20T12:00:00.000Z',
+});

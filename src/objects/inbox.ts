@@ -30,8 +30,10 @@ export interface Conclusion {
   attempt: Attempt;
   to:
     | { state: 'delivered' | 'classified' | 'parked' | 'failed' }
-    /** It is tried again then. What waits for a budget has not failed. */
-    | { state: 'again' | 'waiting'; at: number };
+    /** It has failed, and is tried again after a pause in milliseconds, but not before a time. */
+    | { state: 'again'; pause: number; notBefore: number | null }
+    /** It has not failed, and is tried again then. */
+    | { state: 'waiting'; at: number };
 }
 
 /** After so long what is on the queue is taken for lost. It is longer than any run, so that it also guards those. */
@@ -163,10 +165,13 @@ export class Inbox extends DurableObject<Bindings> {
     if (current !== undefined && current !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
     const { runs, attempts } = this.#ended(event, attempt);
-    if (to.state === 'again' || to.state === 'waiting') {
-      const state = to.state === 'waiting' ? 'waiting' : event.result === null ? 'accepted' : 'delivering';
-      const failures = to.state === 'waiting' ? event.failures : event.failures + 1;
-      this.#events.change(event, { state, runs, attempts, failures, dueAt: to.at, held: true });
+    if (to.state === 'again') {
+      const state = event.result === null ? 'accepted' : 'delivering';
+      const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
+      this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, held: true });
+      this.#wakeFor(dueAt);
+    } else if (to.state === 'waiting') {
+      this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, held: true });
       this.#wakeFor(to.at);
     } else this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
   }

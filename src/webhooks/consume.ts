@@ -201,7 +201,7 @@ class Run {
   #again(pauses: readonly number[], failures: number, notBefore: number | null): Next {
     const pause = pauseAfter(pauses, failures + 1);
     if (pause === undefined) return { state: 'parked' };
-    return { state: 'again', at: Math.max(Date.now() + pause, notBefore ?? 0) };
+    return { state: 'again', pause, notBefore };
   }
 
   async #conclude({ lease }: Taken, to: Next, error: Failure | null): Promise<void> {

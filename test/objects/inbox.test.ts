@@ -1,8 +1,8 @@
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Conclusion, Work } from '../../src/objects/inbox.ts';
 import { Inbox } from '../../src/objects/inbox.ts';
-import { inboxStub } from '../../src/objects/namespace.ts';
+import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
 import { countRows, resetAll } from '../support/conversations.ts';
 import { bindings } from '../support/prefixes.ts';
 import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../support/webhooks.ts';
@@ -101,7 +101,7 @@ describe('an event', () => {
     await end('github_1', first.lease, { state: 'parked' }, FAILED);
     expect(await inbox().read('github_1')).toMatchObject({ state: 'delivering', attempts: [] });
     await end('github_1', first.lease, { state: 'delivered' });
-    await end('github_1', second.lease, { state: 'again', at: clock.now + 5_000 }, FAILED);
+    await end('github_1', second.lease, { state: 'again', pause: 5_000, notBefore: null }, FAILED);
     expect(await inbox().read('github_1')).toMatchObject({ state: 'delivered', attempts: [{ error: null }] });
   });
 
@@ -165,7 +165,7 @@ describe('the alarm', () => {
     const { clock } = worksOf();
     await inbox().accept(eventOf('github_1'));
     const { lease } = await begun('github_1');
-    await end('github_1', lease, { state: 'again', at: clock.now + 5_000 }, FAILED);
+    await end('github_1', lease, { state: 'again', pause: 5_000, notBefore: null }, FAILED);
     const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
     const alarm = await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
     expect(alarm).toBeGreaterThanOrEqual(clock.now + 5_000);
@@ -259,10 +259,7 @@ describe('the erasure of an account', () => {
   const eraseAll = async (account: string, works: ReturnType<typeof worksOf>) => {
     await accountOf(account).erase();
     works.clock.now += 2_000;
-    await runInDurableObject(
-      (await import('../../src/objects/namespace.ts')).accountStub(bindings, {}, account) as never,
-      async (object: { alarm(): Promise<void> }) => await object.alarm(),
-    );
+    await runDurableObjectAlarm(accountStub(bindings, {}, account) as unknown as DurableObjectStub);
     return await accountOf(account).erase();
   };
 

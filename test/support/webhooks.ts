@@ -37,6 +37,8 @@ export interface Works {
   /** Requests that have reached the upstream to be answered. */
   upstream: { requests: number; answer: ((request: Request) => Response | undefined) | undefined };
   env: Bindings;
+  /** The lines that runs have left. */
+  log: Record<string, unknown>[];
   /** Works on what is on the queue, or on these messages. @returns ids whose messages are to come again */
   consume(ids?: readonly string[]): Promise<string[]>;
   /** Lets the alarm come at this time. */
@@ -54,6 +56,7 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     },
   };
   const upstream: Works['upstream'] = { requests: 0, answer: undefined };
+  const log: Record<string, unknown>[] = [];
   const simulate = simulatedUpstream(clock);
   const spies = [
     vi.spyOn(Inbox.prototype as unknown as Inside, 'now').mockImplementation(() => clock.now),
@@ -61,7 +64,9 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     vi.spyOn(Inbox.prototype as unknown as Inside, 'enqueue').mockImplementation(async (ids) => {
       queue.ids.push(...ids);
     }),
-    vi.spyOn(console, 'log').mockImplementation(() => {}),
+    vi.spyOn(globalThis.console, 'log').mockImplementation((line: string) => {
+      log.push(JSON.parse(line) as Record<string, unknown>);
+    }),
   ];
   onTestFinished(() => {
     for (const spy of spies) spy.mockRestore();
@@ -90,6 +95,7 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     clock,
     upstream,
     env: bound,
+    log,
     consume: async (ids = queue.ids.splice(0)) => {
       const messages = ids.map((id, at) => ({ id: `m${at}`, timestamp: new Date(), attempts: 1, body: id }));
       const batch = createMessageBatch<string>('sluice-webhooks', messages);
@@ -111,7 +117,7 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
 }
 
 /** An event as it comes out of a request. */
-export const eventOf = (id: string, text: string | null = 'It crashes with an error', account = 'webhook-github') => ({
+export const eventOf = (id: string, text: string | null = 'It crashes: this is a bug', account = 'webhook-github') => ({
   id,
   account,
   text,

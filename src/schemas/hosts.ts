@@ -14,7 +14,8 @@ export function isLoopback(url: string): boolean {
 
 /** @returns whether a string is a host as URLs have it, with its port if that is not the usual one. */
 export function isHost(host: string): boolean {
-  return host !== '' && URL.parse(`https://${host}/`)?.host === host;
+  // A wildcard would be a name like any other, and allow nothing.
+  return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
 }
 
 /** Names that are resolved inside of a network alone. */

@@ -37,7 +37,7 @@ export async function receive(
   const { json } = parseJson(bytes);
   const digest = await digestOf(bytes);
   try {
-    return read(webhook, { headers, body: json }, digest);
+    return await read(webhook, { headers, body: json }, digest);
   } catch (thrown) {
     // A definition that trips over a payload it does not know has no text for it.
     return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
@@ -35,10 +35,11 @@ export interface Bundle {
 /**
  * Builds a Worker as `wrangler deploy` does.
  *
- * @param args what else wrangler is told
+ * @param args what else wrangler is told; a file at their beginning is built in place of wrangler.toml's entry
  * @param folder where its wrangler.toml is; absent for the product's own
  */
 export async function buildWorker(args: string[] = [], folder = root): Promise<Bundle> {
+  const entry = args[0]?.endsWith('.ts') ? basename(args[0], '.ts') : 'index';
   const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
   try {
     await promisify(execFile)(
@@ -49,7 +50,7 @@ export async function buildWorker(args: string[] = [], folder = root): Promise<B
     const meta = JSON.parse(await readFile(join(outdir, 'bundle-meta.json'), 'utf8')) as Metafile;
     const parts = Object.values(meta.outputs).flatMap(({ inputs }) => Object.entries(inputs));
     return {
-      code: await readFile(join(outdir, 'index.js'), 'utf8'),
+      code: await readFile(join(outdir, `${entry}.js`), 'utf8'),
       files: parts.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) => file),
     };
   } finally {

@@ -1,0 +1,324 @@
+import fc from 'fast-check';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import comment from '../../examples/webhooks/github/comment.json';
+import issue from '../../examples/webhooks/github/issue.json';
+import ping from '../../examples/webhooks/github/ping.json';
+import pullRequest from '../../examples/webhooks/github/pull-request.json';
+import message from '../../examples/webhooks/slack/message.json';
+import urlVerification from '../../examples/webhooks/slack/url-verification.json';
+import contact from '../../examples/webhooks/standard/message.json';
+import dispute from '../../examples/webhooks/stripe/dispute.json';
+import refund from '../../examples/webhooks/stripe/refund.json';
+import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
+import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
+import { signGithub } from '../../src/webhooks/github.ts';
+import { signSlack } from '../../src/webhooks/slack.ts';
+import { signStandard } from '../../src/webhooks/standard.ts';
+import { signStripe } from '../../src/webhooks/stripe.ts';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { resetAll } from '../support/conversations.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
+
+afterEach(resetAll);
+
+const OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
+const SECRETS = {
+  GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  SLACK_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  STANDARD_WEBHOOK_SECRET: WEBHOOK_SECRET,
+};
+
+interface Edge extends TestApp {
+  queued: string[];
+}
+
+function edgeOf(vars: Record<string, unknown> = {}, webhooks?: Webhook[]): Edge {
+  const queued: string[] = [];
+  const queue = {
+    send: async (id: string) => {
+      queued.push(id);
+    },
+  };
+  const app = testApp(
+    () => Response.json({ type: 'message' }),
+    { ...DEPLOYED, ...SECRETS, QUEUE: queue, ...vars },
+    webhooks ? { webhooks } : {},
+  );
+  return { ...app, queued };
+}
+
+type Source = 'github' | 'stripe' | 'slack' | 'standard';
+
+/** The headers of a sender; `at` is when it was signed, in milliseconds from now. */
+async function signed(source: Source, body: string | Uint8Array, secret = WEBHOOK_SECRET, id = 'one', at = 0) {
+  const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
+  const text = typeof body === 'string' ? body : new TextDecoder('latin1').decode(body);
+  const time = Date.now() + at;
+  const headers = await {
+    github: () => signGithub(text, secret, 'issues', id),
+    stripe: () => signStripe(bytes, secret, time),
+    slack: () => signSlack(bytes, secret, time),
+    standard: () => signStandard(text, secret, id, time),
+  }[source]();
+  return { 'content-type': 'application/json', ...Object.fromEntries(headers) };
+}
+
+async function send(edge: Edge, source: Source, payload: unknown, ...how: [secret?: string, id?: string, at?: number]) {
+  const body = typeof payload === 'string' ? payload : JSON.stringify(payload);
+  return await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers: await signed(source, body, ...how), body });
+}
+
+async function textOf(source: string, id: string): Promise<string | null> {
+  const work = await inboxOf(source).begin(id, 1_000);
+  return work.kind === 'none' ? null : work.text;
+}
+
+describe('a signed event', () => {
+  test('is accepted once, and enqueued by its id alone', async () => {
+    const edge = edgeOf();
+    const first = await send(edge, 'github', issue);
+    expect([first.status, await first.json()]).toEqual([202, { event_id: 'github_one', status: 'accepted' }]);
+    const second = await send(edge, 'github', issue);
+    expect([second.status, await second.json()]).toEqual([200, { event_id: 'github_one', status: 'duplicate' }]);
+    await edge.settled();
+    expect(edge.queued).toEqual(['github_one']);
+    expect(edge.sent).toEqual([]);
+    expect(edge.log.at(0)).toMatchObject({
+      route: '/webhooks/github',
+      account: 'webhook-github',
+      event_id: 'github_one',
+    });
+    expect(JSON.stringify(edge.log)).not.toContain('crashes');
+    expect(JSON.stringify(edge.log)).not.toContain(WEBHOOK_SECRET.slice(6));
+  });
+
+  test.each<[Source, string, object, string, RegExp]>([
+    ['github', 'an issue', issue, 'github_one', /^Crash with an error.*TypeError/s],
+    ['github', 'a comment', comment, 'github_one', /^How do I export/],
+    ['github', 'a pull request', pullRequest, 'github_one', /^Add a feature/],
+    ['stripe', 'a dispute', dispute, 'stripe_evt_1', /^Dispute, reason: fraudulent.*order: A-1009.*somebody else/s],
+    ['stripe', 'a refund', refund, 'stripe_evt_2', /^Refund, reason: duplicate.*Charged twice/s],
+    ['slack', 'a message', message, 'slack_Ev0PV52K21', /^The printer/],
+    ['standard', 'a message', contact, 'standard_one', /^I have a question/],
+    ['standard', 'a text on top', { text: 'Please call me' }, 'standard_one', /^Please/],
+  ])('of %s gives the text of %s', async (source, _, payload, id, text) => {
+    const edge = edgeOf();
+    expect(await (await send(edge, source, payload)).json()).toEqual({ event_id: id, status: 'accepted' });
+    expect(await textOf(source, id)).toMatch(text);
+  });
+
+  test.each<[Source, string, object]>([
+    ['github', 'a ping', ping],
+    ['github', 'a label that was put on', { ...issue, action: 'labeled' }],
+    ['github', 'an issue that was closed', { ...issue, action: 'closed' }],
+    ['github', 'an event of another kind', { ref: 'refs/heads/main', commits: [] }],
+    ['github', 'an empty issue', { action: 'opened', issue: { title: ' ', body: null } }],
+    ['github', 'what is no issue', { action: 'opened', issue: null }],
+    ['stripe', 'a payment', { ...dispute, data: { object: { id: 'pi_1', object: 'payment_intent' } } }],
+    ['stripe', 'a refund without a reason', { ...refund, data: { object: { object: 'refund', reason: null } } }],
+    ['slack', 'a message of a bot', { ...message, event: { ...message.event, bot_id: 'B1' } }],
+    ['slack', 'a message that was deleted', { ...message, event: { ...message.event, subtype: 'message_deleted' } }],
+    ['slack', 'a reaction', { ...message, event: { type: 'reaction_added' } }],
+    ['slack', 'no event', { type: 'event_callback' }],
+    ['standard', 'no text', { data: { text: 7 } }],
+    ['standard', 'a text that is blank', { text: ' \n ' }],
+  ])('of %s is ignored where there is nothing to label: %s', async (source, _, payload) => {
+    const edge = edgeOf();
+    const answer = await send(edge, source, payload);
+    expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
+    await edge.settled();
+    expect(edge.queued).toEqual([]);
+    expect((await inboxOf(source).list({})).data).toEqual([]);
+  });
+
+  test('of Slack that verifies the URL is answered with its challenge, and only if it is signed', async () => {
+    const edge = edgeOf();
+    const answer = await send(edge, 'slack', urlVerification);
+    expect([answer.status, await answer.json()]).toEqual([200, { challenge: urlVerification.challenge }]);
+    expect((await send(edge, 'slack', urlVerification, OTHER)).status).toBe(401);
+  });
+
+  test('holds by each of several secrets while one is rotated', async () => {
+    const edge = edgeOf({ GITHUB_WEBHOOK_SECRET: `${OTHER} , ${WEBHOOK_SECRET}` });
+    expect((await send(edge, 'github', issue, WEBHOOK_SECRET, 'a')).status).toBe(202);
+    expect((await send(edge, 'github', issue, OTHER, 'b')).status).toBe(202);
+    expect((await send(edge, 'github', issue, 'a third one', 'c')).status).toBe(401);
+  });
+
+  test('whose id is none that could stand in a path is known by its hash, and whose is absent by its body’s', async () => {
+    const edge = edgeOf();
+    const ids = new Set<string>();
+    for (const id of ['a/b', 'a b', 'x'.repeat(200), 'sha256-0', 'ü']) {
+      const answer = (await (await send(edge, 'github', issue, WEBHOOK_SECRET, encodeURIComponent(id))).json()) as {
+        event_id: string;
+      };
+      expect(answer.event_id).toMatch(/^github_[\w-]{1,128}$/);
+      ids.add(answer.event_id);
+    }
+    expect(ids.size).toBe(5);
+    const { id: _, ...anonymous } = dispute;
+    for (const status of ['accepted', 'duplicate']) {
+      expect(await (await send(edge, 'stripe', anonymous)).json()).toMatchObject({ status });
+    }
+  });
+
+  test('is not lost where the queue does not take it: the inbox has it', async () => {
+    const errors = vi.spyOn(globalThis.console, 'error').mockImplementation(() => {});
+    const edge = edgeOf({ QUEUE: { send: () => Promise.reject(new Error('queue overloaded')) } });
+    expect((await send(edge, 'github', issue)).status).toBe(202);
+    await edge.settled();
+    expect(String(errors.mock.calls[0]?.[0])).toContain('queue overloaded');
+    errors.mockRestore();
+    expect((await inboxOf('github').list({ state: 'accepted' })).data).toHaveLength(1);
+  });
+});
+
+describe('what is no event', () => {
+  const body = JSON.stringify(issue);
+  const sources = ['github', 'stripe', 'slack', 'standard'] as const;
+
+  test.each(sources)('of %s gets 415, 413, 401, 400, in this order', async (source) => {
+    const edge = edgeOf({ MAX_BODY_BYTES: '3000' });
+    const long = JSON.stringify({ text: 'x'.repeat(4_000) });
+    const bad = '{"text": ';
+    const post = async (text: string, headers: Record<string, string>) =>
+      await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: text });
+    const form = { 'content-type': 'application/x-www-form-urlencoded' };
+    const json = { 'content-type': 'application/json' };
+    const cases: [number, string, Record<string, string>][] = [
+      [415, long, form],
+      [415, body, { ...(await signed(source, body)), ...form }],
+      [413, long, json],
+      [413, long, await signed(source, long)],
+      [401, bad, json],
+      [401, body, await signed(source, body, OTHER)],
+      [401, body.replace('42', '43'), await signed(source, body)],
+      [400, bad, await signed(source, bad)],
+      [400, '[1]', await signed(source, '[1]')],
+    ];
+    if (source !== 'github') cases.push([401, body, await signed(source, body, WEBHOOK_SECRET, 'one', -310_000)]);
+    const types = {
+      415: 'invalid_request_error',
+      413: 'request_too_large',
+      401: 'authentication_error',
+      400: 'invalid_request_error',
+    };
+    for (const [status, text, headers] of cases) {
+      const response = await post(text, headers);
+      expect([response.status, (await errorOf(response)).type]).toEqual([status, types[status as 400]]);
+    }
+    await edge.settled();
+    expect(edge.queued).toEqual([]);
+    expect(edge.sent).toEqual([]);
+    expect((await inboxOf(source).list({})).data).toEqual([]);
+    const log = JSON.stringify(edge.log);
+    expect(log).toContain('webhook_signature_forged');
+    expect(log).toContain('webhook_signature_missing');
+    for (const secret of [WEBHOOK_SECRET, OTHER]) expect(log).not.toContain(secret.slice(6));
+  });
+
+  test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
+    const edge = edgeOf({ STRIPE_WEBHOOK_SECRET: '' });
+    for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', '%00']) {
+      const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', body });
+      expect([source, response.status]).toEqual([source, 404]);
+    }
+    const closed = await edge.fetch('/webhooks/stripe', { method: 'POST', body });
+    expect((await errorOf(closed)).message).toContain('STRIPE_WEBHOOK_SECRET');
+    expect((await edge.fetch('/webhooks/github')).status).toBe(405);
+  });
+
+  test.each(sources)('any bytes sent to %s, signed or not, are a 4xx or a success', async (source) => {
+    const edge = edgeOf();
+    const payloads = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.json().map((text) => new TextEncoder().encode(text)),
+      fc
+        .json()
+        .map((text) => new TextEncoder().encode(`{"action":"opened","issue":${text},"event":${text},"data":${text}}`)),
+    );
+    await fc.assert(
+      fc.asyncProperty(payloads, fc.boolean(), async (bytes, isSigned) => {
+        // Libraries sign no empty text.
+        const headers =
+          isSigned && bytes.length > 0 ? await signed(source, bytes) : { 'content-type': 'application/json' };
+        const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: bytes });
+        expect(response.status, await response.clone().text()).toBeLessThan(500);
+        if (!isSigned) expect(response.status).toBe(401);
+        await response.body?.cancel();
+      }),
+      { numRuns: 150 },
+    );
+    expect(edge.sent).toEqual([]);
+  });
+
+  test('a definition that trips over a payload ignores it, and says so in the log', async () => {
+    const webhook = defineWebhook<{ deep: { text: string } }>({
+      source: 'github',
+      verify: async () => 'valid',
+      text: ({ body: { deep } }) => deep.text,
+      labels: ['a', 'b'],
+    });
+    const edge = edgeOf({}, [webhook]);
+    const json = { 'content-type': 'application/json' };
+    const response = await edge.fetch('/webhooks/github', { method: 'POST', headers: json, body: '{}' });
+    expect(await response.json()).toEqual({ status: 'ignored' });
+    await edge.settled();
+    expect(edge.log.at(-1)?.error_type).toBe('webhook_unreadable: TypeError');
+  });
+
+  test('two sources of one name are refused when the app is made', () => {
+    const webhook = defineWebhook({ source: 'same', verify: async () => 'valid', text: () => 'x', labels: ['a'] });
+    expect(() => edgeOf({}, [webhook, webhook])).toThrow(TypeError);
+  });
+});
+
+describe('an admin', () => {
+  test('sees the events of a source, each by itself, and has one replayed', async () => {
+    const edge = edgeOf();
+    for (const id of ['a', 'b', 'c']) await send(edge, 'github', issue, WEBHOOK_SECRET, id);
+    const headers = bearer(await tokenOf('root', ['admin']));
+    const get = async <T>(path: string) => (await (await edge.fetch(path, { headers })).json()) as T;
+    const list = await get<{ data: EventRow[]; has_more: boolean; last_id: string }>('/webhooks/github/events?limit=2');
+    expect(list).toMatchObject({ has_more: true, first_id: 'github_c', last_id: 'github_b' });
+    expect(list.data[0]).toMatchObject({
+      event_id: 'github_c',
+      source: 'github',
+      state: 'accepted',
+      label: null,
+      attempts: 0,
+    });
+    const rest = await get<{ data: EventRow[] }>(`/webhooks/github/events?after_id=${list.last_id}`);
+    expect(rest.data.map(({ event_id }) => event_id)).toEqual(['github_a']);
+    const none = await get<{ data: EventRow[] }>('/webhooks/github/events?state=parked');
+    expect(none.data).toEqual([]);
+    expect((await edge.fetch('/webhooks/github/events?state=lost', { headers })).status).toBe(400);
+    const report = await get<EventReport>('/webhooks/github/events/github_a');
+    expect(report).toMatchObject({ event_id: 'github_a', attempts: [], result: null, next_attempt_at: null });
+    expect(report.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(JSON.stringify(report)).not.toContain('crashes');
+    const replayed = await edge.fetch('/webhooks/github/events/github_a/replay', { method: 'POST', headers });
+    expect([replayed.status, await replayed.json()]).toEqual([202, report]);
+    await edge.settled();
+    expect(edge.queued).toEqual(['github_a', 'github_b', 'github_c', 'github_a']);
+  });
+
+  test('alone does: others get 403 without the scope, and 404 by any id that is not there', async () => {
+    const edge = edgeOf();
+    await send(edge, 'github', issue);
+    const paths = ['/webhooks/github/events', '/webhooks/github/events/github_one'];
+    for (const path of paths) {
+      expect((await edge.fetch(path)).status).toBe(401);
+      const headers = bearer(await tokenOf('webhook-github', ['messages', 'classify', 'prefixes']));
+      expect((await edge.fetch(path, { headers })).status).toBe(403);
+    }
+    const headers = bearer(await tokenOf('root', ['admin']));
+    for (const path of ['/webhooks/stripe/events/github_one', '/webhooks/github/events/x', '/webhooks/none/events']) {
+      expect((await edge.fetch(path, { headers })).status).toBe(404);
+    }
+    const replay = await edge.fetch('/webhooks/stripe/events/github_one/replay', { method: 'POST', headers });
+    expect(replay.status).toBe(404);
+  });
+});

@@ -1,7 +1,5 @@
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
 import { misconfigured } from '../errors.ts';
-import { defineWebhook } from './define.ts';
-import { MESSAGE_LABELS } from './message-labels.ts';
 import { exactText, isFresh, secondsOf, type Verify } from './signature.ts';
 
 /** The headers of the specification; the timestamp is seconds since 1970. */
@@ -54,13 +52,3 @@ function webhookOf(secret: string): Webhook {
     );
   }
 }
-
-/** Any sender that follows Standard Webhooks and says what it has to say in `text`, on top or in its `data`. */
-export const standard = defineWebhook<{ text?: unknown; data?: { text?: unknown } }>({
-  source: 'standard',
-  verify: verifyStandard,
-  id: ({ headers }) => headers.get(ID) ?? undefined,
-  text: ({ body: { text, data } }) =>
-    [text, data?.text].find((value) => typeof value === 'string') as string | undefined,
-  labels: MESSAGE_LABELS,
-});

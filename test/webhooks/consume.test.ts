@@ -298,7 +298,7 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
         const real = Inbox.prototype[method] as (...of: never[]) => unknown;
         vi.spyOn(Inbox.prototype, method).mockImplementation(function (this: Inbox, ...of: never[]) {
           return die(method, () => real.apply(this, of)) as never;
-        });
+        } as never);
       }
       await accept(works, 'github_1');
       await works.consume();

@@ -3,10 +3,10 @@ import { describe, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import type { Delivered } from '../../src/schemas/webhooks.ts';
 import { parseSettings, sourceSettings } from '../../src/settings.ts';
-import { defineWebhook } from '../../src/webhooks/define.ts';
+import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
 import { deliver, targetOf } from '../../src/webhooks/deliver.ts';
-import { github } from '../../src/webhooks/github.ts';
 import { hmac } from '../../src/webhooks/hmac.ts';
+import { shippedWebhooks } from '../../src/webhooks/shipped.ts';
 import { labelled, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
@@ -24,7 +24,11 @@ const SET = { GITHUB_WEBHOOK_DELIVER_URL: URL, DELIVERY_SIGNING_SECRET: WEBHOOK_
 async function delivering(
   vars: Record<string, string>,
   fetch: (url: string, init: RequestInit) => Promise<Response>,
-  { webhook = github, timeoutMs = 1_000, now = Date.now() } = {},
+  {
+    webhook = shippedWebhooks.find(({ source }) => source === 'github') as Webhook,
+    timeoutMs = 1_000,
+    now = Date.now(),
+  } = {},
 ) {
   const settings = parseSettings(vars);
   const target = targetOf(webhook, sourceSettings(vars, settings, webhook.source), settings);

@@ -11,6 +11,8 @@ export interface Schedule {
   classificationTimeout: number;
   /** How long a receiver may take to answer. */
   deliveryTimeout: number;
+  /** Room for the calls of objects around both, before a run is taken for dead. */
+  margin: number;
 }
 
 export const SCHEDULE: Schedule = {
@@ -19,14 +21,12 @@ export const SCHEDULE: Schedule = {
   delivery: [5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR],
   classificationTimeout: 2 * MINUTE,
   deliveryTimeout: 15 * SECOND,
+  margin: 15 * SECOND,
 };
 
-/** Room for the calls of objects around a classification and a delivery. */
-const SLACK_MS = 15 * SECOND;
-
 /** @returns for how long nobody else takes up an event that is being worked on, in milliseconds. */
-export function leaseOf({ classificationTimeout, deliveryTimeout }: Schedule): number {
-  return classificationTimeout + deliveryTimeout + SLACK_MS;
+export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
+  return classificationTimeout + deliveryTimeout + margin;
 }
 
 /**

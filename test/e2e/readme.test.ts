@@ -52,7 +52,10 @@ test('every request and small tool of the README prints what the README shows', 
   for (const { command, shown } of examples) {
     expect(shown, `the README shows nothing below: ${command}`).not.toBe('');
     const run = command.replaceAll(README_URL, server.url).replaceAll('npm run ', 'npm run --silent ');
-    const { stdout } = await promisify(execFile)('bash', ['-c', run], { cwd: root });
+    const { stdout } = await promisify(execFile)('bash', ['-c', run], {
+      cwd: root,
+      env: { ...process.env, SLUICE_URL: server.url },
+    });
     expect(settle(stdout), command).toBe(settle(shown));
   }
 });

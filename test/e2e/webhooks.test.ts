@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { LedgerRow } from '../../src/schemas/usage.ts';
@@ -111,7 +112,8 @@ const start = async (script: string) => {
 };
 
 beforeAll(async () => {
-  impatient = await buildWorker(new URL('../fixtures/impatient-worker.ts', import.meta.url));
+  const main = fileURLToPath(new URL('../fixtures/impatient-worker.ts', import.meta.url));
+  impatient = (await buildWorker([main, '--define', 'SLUICE_SIMULATOR:true'])).code;
   receiver = await receiving();
 });
 

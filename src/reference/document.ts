@@ -20,6 +20,7 @@ import { prefixes } from './prefixes.ts';
 import type { Answer, Content, Resource, Route } from './route.ts';
 import { tokens } from './tokens.ts';
 import { usage } from './usage.ts';
+import { webhooks } from './webhooks.ts';
 
 /** Every resource, in the order in which a reader meets them. A new one is another entry. */
 export const RESOURCES: readonly Resource[] = [
@@ -29,6 +30,7 @@ export const RESOURCES: readonly Resource[] = [
   conversations,
   prefixes,
   classification,
+  webhooks,
   usage,
   accounts,
   tokens,

@@ -67,6 +67,12 @@ export const delivered = z.object({
   ...classification.shape,
 });
 
+/** What a sender is answered. */
+export const received = z.object({
+  event_id: z.string().optional().describe('The event’s id here, and at whoever gets its result.'),
+  status: z.enum(['accepted', 'duplicate', 'ignored']),
+});
+
 /** Which events are asked for, beside the page. */
 export const eventsQuery = z.object({ state: eventState.optional() });
 

@@ -5,16 +5,21 @@ import { createReference, RESOURCES } from '../../src/reference/document.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
 import type { Content, Resource, Route } from '../../src/reference/route.ts';
 import { SCOPES } from '../../src/schemas/identity.ts';
+import { signGithub } from '../../src/webhooks/github.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
 import { settleEdges, simulatedEdge } from '../support/prefixes.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
+import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 interface Described {
   key: string;
   route: Route;
   parameters: Resource['parameters'];
 }
+
+/** Senders are welcome, and nothing works on what is put on the queue. */
+const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
 
 const described = RESOURCES.flatMap<Described>(({ parameters, routes }) =>
   Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
@@ -104,8 +109,9 @@ describe('the edge answers as it is described', () => {
   const deletes = (key: string) => key.startsWith('DELETE');
 
   test('to each route’s own example', async () => {
-    const app = simulatedEdge();
+    const app = simulatedEdge(SENDERS);
     const admin = bearer(await tokenOf('alice', SCOPES));
+    await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
     for (const one of described.filter(({ key }) => makes(key)))
       await expectDescribed(one, await send(app, one, admin));
     const ask = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
@@ -119,10 +125,16 @@ describe('the edge answers as it is described', () => {
     const { data } = (await page.json()) as { data: { id: string }[] };
     const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '' };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key))) {
-      // What is signed is sent by the tests that sign.
       if (one.route.needs === 'signature') continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
       await expectDescribed(one, await send(app, one, admin, names, body));
+    }
+    for (const one of described.filter(({ route }) => route.needs === 'signature')) {
+      for (const payload of [{ action: 'opened', issue: { title: 'A bug' } }, { zen: 'Keep it simple.' }]) {
+        const text = JSON.stringify(payload);
+        const signed = Object.fromEntries(await signGithub(text, WEBHOOK_SECRET, 'issues', 'one'));
+        await expectDescribed(one, await send(app, one, signed, {}, payload));
+      }
     }
     // Who erases an account, or revokes its tokens, is not heard any more.
     const other = bearer(await tokenOf('root', SCOPES));
@@ -132,10 +144,10 @@ describe('the edge answers as it is described', () => {
   });
 
   test('and asks for the credential and the scope that it says', async () => {
-    const app = simulatedEdge();
+    const app = simulatedEdge(SENDERS);
     for (const one of described) {
       const { key, route } = one;
-      const bare = await send(app, one, {});
+      const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);
       if (route.needs === 'nothing') {
         await expectDescribed(one, bare);
         continue;

@@ -44,7 +44,7 @@ function edgeOf(vars: Record<string, unknown> = {}, webhooks?: Webhook[]): Edge 
   const app = testApp(
     () => Response.json({ type: 'message' }),
     { ...DEPLOYED, ...SECRETS, QUEUE: queue, ...vars },
-    webhooks ? { webhooks } : {},
+    { options: webhooks ? { webhooks } : {} },
   );
   return { ...app, queued };
 }

@@ -11,12 +11,14 @@ import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
+import { measureWebhooks, webhookTable } from './webhooks.ts';
 import { burst, burst500, spread500, workloads } from './workloads.ts';
 
 const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
   --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
+  --webhooks       webhooks alone
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
@@ -84,6 +86,7 @@ async function main(): Promise<void> {
       rounds: { type: 'string', default: '7' },
       only: { type: 'string' },
       workload: { type: 'string' },
+      webhooks: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -109,6 +112,11 @@ async function main(): Promise<void> {
   };
   const upstream = startChild(new URL('upstream.ts', import.meta.url));
   const { port } = await nextMessage<{ port: number }>(upstream);
+  const origin = `http://127.0.0.1:${port}`;
+  if (values.webhooks) {
+    console.log(webhookTable(await measureWebhooks(rounds, origin, build)));
+    return;
+  }
   const plan: Plan = {
     rounds,
     workloads: chosen(workloads, values.workload),
@@ -118,7 +126,7 @@ async function main(): Promise<void> {
         bundle: await build(contender.worker),
       })),
     ),
-    upstream: `http://127.0.0.1:${port}`,
+    upstream: origin,
     progress,
   };
 
@@ -137,6 +145,8 @@ async function main(): Promise<void> {
   progress('classification');
   const bundles = { bare: await build(bare.worker), deployed: await build('wrangler.toml') };
   const classification = await measureClassification(bundles, plan.upstream, rounds);
+  progress('webhooks');
+  const webhooks = await measureWebhooks(rounds, origin, build);
   const starts = await measureStarts(plan, burst);
   progress('');
 
@@ -157,11 +167,12 @@ async function main(): Promise<void> {
   );
   console.log(`\n${countTable(counts)}`);
   console.log(`\n${classificationTable(classification)}`);
+  console.log(`\n${webhookTable(webhooks)}`);
   console.log(`\n${startTable(starts)}`);
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, classification, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, classification, webhooks, starts }, null, 2)}\n`,
     );
   }
   const over =

@@ -3,6 +3,9 @@ import type { Bindings } from '../../src/env.ts';
 import { Account as RealAccount } from '../../src/objects/account.ts';
 
 import { Conversation as RealConversation } from '../../src/objects/conversation.ts';
+import { Inbox as RealInbox } from '../../src/objects/inbox.ts';
+import { createConsumer } from '../../src/webhooks/consume.ts';
+import { labelled } from './labelled.ts';
 
 /** What the platform bills beside CPU, since the isolate started. */
 const counts = { objectCalls: 0, rowsWritten: 0 };
@@ -40,6 +43,13 @@ export class Conversation extends RealConversation {
   }
 }
 
+export class Inbox extends RealInbox {
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    countRows(ctx.storage);
+    super(ctx, countEnv(env));
+  }
+}
+
 /** A stub whose calls are counted. */
 function countCalls<T extends object>(stub: T): T {
   return new Proxy(stub, {
@@ -67,10 +77,16 @@ function countNamespace<T extends Rpc.DurableObjectBranded | undefined>(
 }
 
 function countEnv(env: Bindings): Bindings {
-  return { ...env, ACCOUNT: countNamespace(env.ACCOUNT), CONVERSATION: countNamespace(env.CONVERSATION) };
+  return {
+    ...env,
+    ACCOUNT: countNamespace(env.ACCOUNT),
+    CONVERSATION: countNamespace(env.CONVERSATION),
+    INBOX: countNamespace(env.INBOX),
+  };
 }
 
 const app = createApp();
+const consume = createConsumer({ fetch: labelled });
 
 export default {
   fetch(request: Request, env: Bindings, ctx: ExecutionContext): Response | Promise<Response> {
@@ -79,5 +95,8 @@ export default {
       return Response.json(counts);
     }
     return app.fetch(request, countEnv(env), ctx);
+  },
+  async queue(batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> {
+    await consume(batch, countEnv(env), ctx);
   },
 };

@@ -37,9 +37,10 @@ const taken = (description: string, example: object): Answer => ({
   description,
   content: [{ schema: receivedSchema, example }],
 });
+const eventSchema = eventReport.meta({ id: 'WebhookEvent' });
 const event = (description: string): Answer => ({
   description,
-  content: [{ schema: eventReport.meta({ id: 'WebhookEvent' }), example: report }],
+  content: [{ schema: eventSchema, example: report }],
 });
 
 export const webhooks: Resource = {

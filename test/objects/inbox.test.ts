@@ -8,8 +8,9 @@ import { bindings } from '../support/prefixes.ts';
 import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {
-  vi.restoreAllMocks();
+  // First of all the alarms: one that came with the mocks gone would put events on the Worker's own queue.
   await resetAll();
+  vi.restoreAllMocks();
 });
 
 const MINUTE = 60_000;
@@ -247,7 +248,8 @@ test('of very many attempts the last fifty are kept, and all are counted', async
   await inbox().accept(eventOf('github_1'));
   for (let n = 0; n < 60; n += 1) {
     const { lease } = await begun('github_1');
-    await end('github_1', lease, { state: 'waiting', at: clock.now }, { type: 'billing_error', message: `${n}` });
+    await end('github_1', lease, { state: 'waiting', at: clock.now + DAY }, { type: 'billing_error', message: `${n}` });
+    clock.now += DAY;
   }
   const report = await inbox().read('github_1');
   expect(report?.attempts).toHaveLength(50);

@@ -10,8 +10,8 @@ import { resetAll } from '../support/conversations.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {
-  vi.restoreAllMocks();
   await resetAll();
+  vi.restoreAllMocks();
 });
 
 const URL = 'https://hooks.example.com/labels';

@@ -215,6 +215,12 @@ describe('the alarm', () => {
   });
 });
 
+test('a jurisdiction is part of the object’s place', () => {
+  const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
+  const outside = { ...inside, jurisdiction: () => inside } as unknown as typeof bindings.INBOX;
+  expect(inboxStub({ INBOX: outside }, { JURISDICTION: 'eu' }, 'github')).toBe('eu/github');
+});
+
 test('the list is newest first, paged, and by state', async () => {
   worksOf();
   for (let n = 1; n <= 5; n += 1) await inbox().accept(eventOf(`github_${n}`));

@@ -1,0 +1,109 @@
+import { spawn } from 'node:child_process';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { verifyGithub } from '../../src/webhooks/github.ts';
+import type { Verify } from '../../src/webhooks/signature.ts';
+import { verifySlack } from '../../src/webhooks/slack.ts';
+import { verifyStandard } from '../../src/webhooks/standard.ts';
+import { verifyStripe } from '../../src/webhooks/stripe.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+
+interface Received {
+  path: string;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+let server: Server;
+let url: string;
+let received: Received[] = [];
+
+/** An edge that accepts everything, and has labelled it at once. */
+beforeAll(async () => {
+  server = createServer(async (request, response) => {
+    const pieces: Buffer[] = [];
+    for await (const piece of request) pieces.push(piece as Buffer);
+    const path = request.url ?? '';
+    const isPost = request.method === 'POST';
+    if (isPost) received.push({ path, headers: request.headers, body: Buffer.concat(pieces) });
+    response.writeHead(isPost ? 202 : 200, { 'content-type': 'application/json' });
+    const event = { state: 'classified', label: 'bug', subject: null, attempts: [{}] };
+    response.end(JSON.stringify(isPost ? { event_id: 'github_1', status: 'accepted' } : event));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+/** Not `spawnSync`: this process answers. */
+async function run(args: string[], env: Record<string, string> = {}) {
+  received = [];
+  const secrets = ['GITHUB', 'STRIPE', 'SLACK', 'STANDARD'].map((name) => [`${name}_WEBHOOK_SECRET`, SECRET]);
+  const child = spawn('node', ['scripts/webhook.ts', ...args], {
+    cwd: root,
+    env: { ...process.env, ...Object.fromEntries(secrets), SLUICE_URL: url, ...env },
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
+  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { status, stdout, stderr };
+}
+
+describe('a sample is signed as its sender does, and the answer is printed', () => {
+  const senders: [string, string, Verify][] = [
+    ['github', 'issue.json', verifyGithub],
+    ['stripe', 'dispute.json', verifyStripe],
+    ['slack', 'message.json', verifySlack],
+    ['standard', 'message.json', verifyStandard],
+  ];
+  test.each(senders)('%s %s', async (source, file, verify) => {
+    const { status, stdout, stderr } = await run([source, file]);
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout.split('\n')).toEqual([
+      '202 {"event_id":"github_1","status":"accepted"}',
+      '{"state":"classified","label":"bug","subject":null}',
+      '',
+    ]);
+    const [one] = received;
+    expect(one?.path).toBe(`/webhooks/${source}`);
+    const headers = new Headers(one?.headers as Record<string, string>);
+    expect(headers.get('content-type')).toBe('application/json');
+    const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
+    expect(await verify(request, [SECRET])).toBe('valid');
+  });
+
+  test('under an id that is given, by the first of several secrets, from any file', async () => {
+    const file = fileURLToPath(new URL('../../examples/webhooks/stripe/refund.json', import.meta.url));
+    const env = { STRIPE_WEBHOOK_SECRET: `${SECRET},another` };
+    const { status } = await run(['stripe', file, '--id', 'evt_mine'], env);
+    expect(status).toBe(0);
+    expect(JSON.parse(String(received[0]?.body))).toMatchObject({ id: 'evt_mine', type: 'refund.created' });
+  });
+});
+
+test.each([
+  [[], 'Use it as: npm run webhook'],
+  [['gitlab', 'issue.json'], 'Use it as: npm run webhook'],
+  [['github', 'issue.json', '--what'], 'Use it as: npm run webhook'],
+  [['github', 'nothing.json'], 'Samples of github: '],
+])('what cannot be sent is told in a sentence: %s', async (args, sentence) => {
+  const { status, stderr } = await run(args);
+  expect(status).toBe(1);
+  expect(stderr).toContain(sentence);
+  expect(received).toEqual([]);
+});
+
+test('where nothing listens, that is said, with what to do', async () => {
+  const { status, stderr } = await run(['github', 'issue.json'], { SLUICE_URL: 'http://127.0.0.1:9' });
+  expect(status).toBe(1);
+  expect(stderr).toContain('npm start');
+});

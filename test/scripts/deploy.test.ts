@@ -22,7 +22,7 @@ interface Cloud {
 const SECRETS = ['ANTHROPIC_API_KEY', 'SIGNING_SECRET'];
 const QUEUES = `
 [[queues.producers]]
-binding = "QUEUE"
+binding = "WORK"
 queue = "work"
 
 [[queues.consumers]]

@@ -1,10 +1,24 @@
-/** An edge of one's own: Sluice under /ai, and a route that asks Claude in the budget of whoever calls it. */
+/**
+ * An edge of one's own: Sluice under /ai, a route that asks Claude in the budget of whoever calls it, and a webhook whose
+ * texts are labelled.
+ */
 import { Hono } from 'hono';
-import { type AppEnv, createApp } from 'sluice';
+import { type AppEnv, createApp, createConsumer, defineWebhook, hmac } from 'sluice';
 
-export { Account, Conversation } from 'sluice';
+export { Account, Conversation, Inbox } from 'sluice';
 
-const edge = createApp();
+/** `POST /ai/webhooks/tickets`, open once `TICKETS_WEBHOOK_SECRET` is set. */
+const tickets = defineWebhook<{ id: string; text: string }>({
+  source: 'tickets',
+  verify: hmac({ header: 'x-tickets-signature' }),
+  id: ({ body }) => body.id,
+  text: ({ body }) => body.text,
+  labels: ['billing', 'technical', 'other'],
+  deliver: async ({ subject, label }, { id }) => console.log(JSON.stringify({ ticket: subject ?? id, label })),
+});
+const webhooks = [tickets];
+
+const edge = createApp({ webhooks });
 
 const app = new Hono<AppEnv>();
 
@@ -32,4 +46,4 @@ app.post('/summaries', async (c) => {
   return await edge.fetch(request, c.env, c.executionCtx);
 });
 
-export default app;
+export default { fetch: app.fetch, queue: createConsumer({ webhooks }) };

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -202,6 +203,7 @@ test('the example Worker runs, with its own route, middleware and names of class
     MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
+    TICKETS_WEBHOOK_SECRET: 'the senders',
   });
   try {
     const streamed = await post(`${edge.url}/ai/messages`, { ...ASK, conversation: 'c1' });
@@ -214,6 +216,17 @@ test('the example Worker runs, with its own route, middleware and names of class
     const usage = (await (await fetch(`${edge.url}/ai/usage?account=dev`)).json()) as { total: { requests: number } };
     expect(usage.total.requests).toBe(2);
     expect((await post(`${edge.url}/messages`, ASK)).status).toBe(404);
+
+    const ticket = JSON.stringify({ id: 't1', text: 'I was charged twice, please check the billing.' });
+    const signature = createHmac('sha256', 'the senders').update(ticket).digest('hex');
+    const forged = await post(`${edge.url}/ai/webhooks/tickets`, ticket, {
+      'x-tickets-signature': `00${signature.slice(2)}`,
+    });
+    expect(forged.status).toBe(401);
+    const taken = await post(`${edge.url}/ai/webhooks/tickets`, ticket, { 'x-tickets-signature': signature });
+    expect(taken.status).toBe(202);
+    const labelled = () => edge.log.find((line) => line.ticket === 'tickets_t1');
+    await expect.poll(labelled, { timeout: 10_000 }).toMatchObject({ label: 'billing' });
   } finally {
     await edge.stop();
   }
@@ -225,7 +238,7 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
     'own/index.ts',
     `import { createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
-    export { Account, Conversation } from 'sluice';
+    export { Account, Conversation, Inbox } from 'sluice';
     export default createApp({
       fetch: createSimulator(),
       prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },

@@ -4,6 +4,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import scalar from '@scalar/fastify-api-reference';
 import { createReference } from '../src/reference/document.ts';
+import { bundlePage } from './page.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 const BUILT = fileURLToPath(new URL('../build', import.meta.url));
@@ -13,14 +14,15 @@ const UNFINISHED = fileURLToPath(new URL('../.wrangler/build', import.meta.url))
 /** Brings `build/` up to date; what has not changed is left alone, so that several may build at the same time. */
 export async function build(): Promise<void> {
   const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
-  const files: Record<string, string> = {
+  const files: Record<string, string | Uint8Array> = {
+    ...(await bundlePage()),
     _headers: await source('_headers'),
     'docs.html': await source('reference/docs.html'),
     'docs/docs.js': await source('reference/docs.js'),
     'docs/scalar.js': await readScalar(),
     'openapi.json': JSON.stringify(createReference()),
   };
-  for (const [path, text] of Object.entries(files)) await put(join(BUILT, path), text);
+  for (const [path, content] of Object.entries(files)) await put(join(BUILT, path), Buffer.from(content));
   const entries = await readdir(BUILT, { recursive: true, withFileTypes: true });
   for (const entry of entries) {
     const path = join(entry.parentPath, entry.name);
@@ -29,14 +31,14 @@ export async function build(): Promise<void> {
 }
 
 /** Replaces a file at once: a server that reads it never sees half of it. */
-async function put(path: string, text: string): Promise<void> {
+async function put(path: string, content: Buffer): Promise<void> {
   // What cannot be read is written, and says then what is wrong with it.
-  const there = await readFile(path, 'utf8').catch(() => undefined);
-  if (there === text) return;
+  const there = await readFile(path).catch(() => undefined);
+  if (there?.equals(content)) return;
   await mkdir(dirname(path), { recursive: true });
   await mkdir(UNFINISHED, { recursive: true });
   const unfinished = join(UNFINISHED, `${process.pid}-${basename(path)}`);
-  await writeFile(unfinished, text);
+  await writeFile(unfinished, content);
   await rename(unfinished, path);
 }
 

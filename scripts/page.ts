@@ -1,0 +1,39 @@
+/** Bundles the page: its script, its style, its font. */
+import { readFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const SOURCE = fileURLToPath(new URL('../src/playground', import.meta.url));
+const CHARTS = fileURLToPath(import.meta.resolve('charts.css/dist/charts.min.css'));
+const FONT = fileURLToPath(import.meta.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2'));
+/** Nothing is written there: it is what paths are told from. */
+const OUTPUT = join(SOURCE, 'build');
+
+/** @returns what is served of the page, by its path below the root. */
+export async function bundlePage(): Promise<Record<string, string | Uint8Array>> {
+  const { outputFiles } = await build({
+    entryPoints: {
+      'page/page': join(SOURCE, 'main.tsx'),
+      'page/style': join(SOURCE, 'styles/page.css'),
+      'page/charts': CHARTS,
+    },
+    outdir: OUTPUT,
+    bundle: true,
+    minify: true,
+    write: false,
+    format: 'esm',
+    target: ['es2023', 'chrome123', 'firefox121', 'safari17.5'],
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
+    external: ['/page/*'],
+    logLevel: 'silent',
+  });
+  const bundled = outputFiles.map(({ path, contents }) => [relative(OUTPUT, path), contents]);
+  return {
+    'index.html': await readFile(join(SOURCE, 'index.html')),
+    'page/figtree.woff2': await readFile(FONT),
+    'page/icon.svg': await readFile(join(SOURCE, 'icon.svg')),
+    ...Object.fromEntries(bundled),
+  };
+}

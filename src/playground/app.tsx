@@ -1,0 +1,101 @@
+import { useSignal, useSignalEffect } from '@preact/signals';
+import type { ComponentType } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { Budget } from './budget/budget.tsx';
+import { Chat } from './chat/chat.tsx';
+import { Classify } from './classify/classify.tsx';
+import { refreshStanding, standing } from './edge/account.ts';
+import { refusal, start, state, token, upstream } from './edge/client.ts';
+import { identity } from './edge/identity.ts';
+import { formatUsd } from './format.ts';
+import { PARTS, type Part, part } from './route.ts';
+import { nextTheme, theme } from './theme.ts';
+import { TokenDialog } from './token-dialog.tsx';
+import { TokenGate } from './token-gate.tsx';
+import { Announcer } from './ui/announcer.tsx';
+import { Fault } from './ui/fault.tsx';
+import { IconButton } from './ui/icon-button.tsx';
+import { Wire } from './wire/wire.tsx';
+
+const VIEWS: Record<Part, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };
+const NAMES: Record<Part, string> = { chat: 'Chat', classify: 'Classify', budget: 'Budget', wire: 'Wire' };
+const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
+
+export function App() {
+  const asksToken = useSignal(false);
+  const View = VIEWS[part.value];
+  const ready = state.value === 'ready';
+  useEffect(() => {
+    // What it cannot say here, the budget's own page says.
+    if (ready) refreshStanding().catch(() => {});
+  }, [ready]);
+  useSignalEffect(() => {
+    document.title = `${NAMES[part.value]} · Sluice`;
+  });
+  return (
+    <>
+      <button type="button" class="skip" onClick={() => document.getElementById('main')?.focus()}>
+        To the content
+      </button>
+      <header class="top">
+        <a class="brand" href="#/chat">
+          <img src="/page/icon.svg" alt="" width="24" height="24" />
+          Sluice
+        </a>
+        <nav class="parts" aria-label="Parts">
+          {PARTS.map((name) => (
+            <a key={name} href={`#/${name}`} aria-current={name === part.value ? 'page' : undefined}>
+              {NAMES[name]}
+            </a>
+          ))}
+        </nav>
+        <div class="top-end">
+          {ready && standing.value && (
+            <a class="spent" href="#/budget" title="Spent today, and what is held for requests that run">
+              {formatUsd(standing.value.day.settled_usd + standing.value.day.held_usd)}
+              <span> today</span>
+            </a>
+          )}
+          <a class="docs" href="/docs">
+            Docs
+          </a>
+          <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Change it`} onClick={nextTheme} />
+          {ready && (
+            <IconButton
+              icon="person"
+              label={`Account ${identity.value.account}`}
+              onClick={() => (asksToken.value = true)}
+            />
+          )}
+        </div>
+      </header>
+      {upstream.value === 'simulator' && (
+        <p class="banner" role="note">
+          <strong>Simulator.</strong> These answers are not Claude’s. Put <code>ANTHROPIC_API_KEY</code> in{' '}
+          <code>.dev.vars</code> and start again.
+        </p>
+      )}
+      <main id="main" tabIndex={-1}>
+        {ready && <View key={token.value} />}
+        {state.value === 'gate' && <TokenGate />}
+        {state.value === 'unreachable' && (
+          <div class="page">
+            <Fault text={refusal.value ?? 'The edge could not be reached.'}>
+              <button
+                type="button"
+                class="button small"
+                onClick={() => {
+                  void start();
+                }}
+              >
+                Try again
+              </button>
+            </Fault>
+          </div>
+        )}
+      </main>
+      {asksToken.value && <TokenDialog onClose={() => (asksToken.value = false)} />}
+      <Announcer />
+    </>
+  );
+}

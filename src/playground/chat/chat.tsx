@@ -1,0 +1,53 @@
+import { useSignal, useSignalEffect } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { refreshPrefixes } from '../edge/account.ts';
+import { sentenceOf } from '../edge/client.ts';
+import { conversationId } from '../route.ts';
+import { Fault } from '../ui/fault.tsx';
+import { Icon } from '../ui/icon.tsx';
+import { Composer } from './composer.tsx';
+import { ConversationList } from './conversation-list.tsx';
+import { refreshConversations, session, show } from './conversations.ts';
+import { keepCounting } from './draft.ts';
+import { Transcript } from './transcript.tsx';
+import { Welcome } from './welcome.tsx';
+
+export function Chat() {
+  const listOpen = useSignal(false);
+  const fault = useSignal<string | undefined>(undefined);
+  useEffect(() => {
+    Promise.all([refreshConversations(), refreshPrefixes()]).catch((thrown: unknown) => {
+      fault.value = sentenceOf(thrown);
+    });
+    return keepCounting();
+  }, [fault]);
+  useSignalEffect(() => {
+    show(conversationId.value);
+    // In a narrow window the list lies above the rest, until one is chosen.
+    listOpen.value = false;
+  });
+  const current = session.value;
+  return (
+    <div class="chat" data-list-open={listOpen.value}>
+      <ConversationList onClose={() => (listOpen.value = false)} />
+      <section class="talk" aria-label="Conversation">
+        <header class="talk-head">
+          <button
+            type="button"
+            class="icon-button list-toggle"
+            aria-label="Conversations"
+            aria-expanded={listOpen.value}
+            onClick={() => (listOpen.value = !listOpen.value)}
+          >
+            <Icon name="menu" />
+          </button>
+          <h1>{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
+          {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+        </header>
+        {fault.value && <Fault text={fault.value} />}
+        {current ? <Transcript key={current.id} session={current} /> : <Welcome />}
+        <Composer />
+      </section>
+    </div>
+  );
+}

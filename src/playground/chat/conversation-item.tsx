@@ -1,0 +1,81 @@
+import { useSignal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import type { ConversationRow } from '../../client/index.ts';
+import { formatUsd } from '../format.ts';
+import { conversationId } from '../route.ts';
+import { IconButton } from '../ui/icon-button.tsx';
+import { fork, remove, rename } from './conversations.ts';
+
+interface ConversationItemProps {
+  row: ConversationRow;
+  /** Does something that can fail, and says so if it does. */
+  attempt(work: () => Promise<void>): void;
+}
+
+export function ConversationItem({ row, attempt }: ConversationItemProps) {
+  const mode = useSignal<'shown' | 'renamed' | 'deleted'>('shown');
+  const field = useRef<HTMLInputElement>(null);
+  const title = row.title ?? 'Untitled';
+  useEffect(() => {
+    if (mode.value === 'renamed') field.current?.select();
+  }, [mode.value]);
+  const save = () => {
+    const next = field.current?.value.trim();
+    mode.value = 'shown';
+    if (next && next !== row.title) attempt(() => rename(row.id, next));
+  };
+  if (mode.value === 'renamed') {
+    return (
+      <li class="item">
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            save();
+          }}
+        >
+          <input
+            ref={field}
+            aria-label="Title"
+            defaultValue={title}
+            maxLength={1_000}
+            onBlur={save}
+            onKeyDown={(event) => {
+              if (event.key === 'Escape') mode.value = 'shown';
+            }}
+          />
+        </form>
+      </li>
+    );
+  }
+  if (mode.value === 'deleted') {
+    return (
+      <li class="item asks">
+        <span>Delete it for good?</span>
+        <button type="button" class="button small danger" onClick={() => attempt(() => remove(row.id))}>
+          Delete
+        </button>
+        <button type="button" class="button small plain" onClick={() => (mode.value = 'shown')}>
+          Keep
+        </button>
+      </li>
+    );
+  }
+  const current = conversationId.value === row.id;
+  return (
+    <li class="item" data-current={current}>
+      <a href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
+        <span class="item-title">{title}</span>
+        <span class="item-note">
+          {row.state === 'running'
+            ? 'answering…'
+            : `${row.turns} ${row.turns === 1 ? 'turn' : 'turns'} · ${formatUsd(row.cost_usd)}`}
+        </span>
+      </a>
+      <span class="item-actions">
+        <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
+        <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
+        <IconButton icon="trash" label={`Delete ${title}`} onClick={() => (mode.value = 'deleted')} />
+      </span>
+    </li>
+  );
+}

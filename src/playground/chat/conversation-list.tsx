@@ -1,0 +1,49 @@
+import { useSignal } from '@preact/signals';
+import { sentenceOf } from '../edge/client.ts';
+import { go } from '../route.ts';
+import { announce } from '../ui/announcer.tsx';
+import { Icon } from '../ui/icon.tsx';
+import { IconButton } from '../ui/icon-button.tsx';
+import { ConversationItem } from './conversation-item.tsx';
+import { conversations, hasMore, loadMore } from './conversations.ts';
+
+export function ConversationList({ onClose }: { onClose(): void }) {
+  const fault = useSignal<string | undefined>(undefined);
+  const attempt = (work: () => Promise<void>) => {
+    fault.value = undefined;
+    work().catch((thrown: unknown) => {
+      fault.value = sentenceOf(thrown);
+      announce(fault.value);
+    });
+  };
+  const startNew = () => {
+    go('chat');
+    onClose();
+    document.getElementById('draft')?.focus();
+  };
+  return (
+    <nav class="list" aria-label="Conversations">
+      <div class="list-head">
+        <button type="button" class="button wide" onClick={startNew}>
+          <Icon name="plus" />
+          New conversation
+        </button>
+        <span class="list-close">
+          <IconButton icon="close" label="Close the list" onClick={onClose} />
+        </span>
+      </div>
+      {fault.value && <p class="list-fault">{fault.value}</p>}
+      <ul>
+        {conversations.value.map((row) => (
+          <ConversationItem key={row.id} row={row} attempt={attempt} />
+        ))}
+      </ul>
+      {conversations.value.length === 0 && <p class="quiet list-empty">What you ask is kept here, at the edge.</p>}
+      {hasMore.value && (
+        <button type="button" class="button plain wide" onClick={() => attempt(loadMore)}>
+          Older ones
+        </button>
+      )}
+    </nav>
+  );
+}

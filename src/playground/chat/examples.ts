@@ -1,0 +1,53 @@
+import { refreshPrefixes } from '../edge/account.ts';
+import { edge } from '../edge/client.ts';
+import { model } from '../edge/models.ts';
+import { go } from '../route.ts';
+import { begin, send } from './conversations.ts';
+import { handbook } from './handbook.ts';
+import { prefix, tools } from './options.ts';
+
+interface Example {
+  title: string;
+  /** What there is to see. */
+  shows: string;
+  run(): Promise<void>;
+}
+
+const PREFIX = 'handbook';
+
+export const EXAMPLES: readonly Example[] = [
+  {
+    title: 'Ask for 200 words',
+    shows: 'They stream in. Reload the page in the middle: the answer goes on.',
+    run: () => send('Explain in 200 words what an edge in front of Claude is good for.'),
+  },
+  {
+    title: 'Roll three dice',
+    shows: 'Claude calls a tool, which runs in this page.',
+    run: () => {
+      tools.value = true;
+      return send('Please roll three dice, and tell what came up.');
+    },
+  },
+  {
+    title: 'Ask a handbook twice',
+    shows: 'A long prefix, stored once. The second question reads it from the cache at a tenth of the price.',
+    run: async () => {
+      await edge().prefixes.put(PREFIX, {
+        system: handbook(),
+        description: 'A bicycle shop’s handbook, to try caching',
+        ...(model.value ? { model: model.value.id } : {}),
+      });
+      await refreshPrefixes();
+      prefix.value = PREFIX;
+      const session = await begin('Two questions to a handbook');
+      await session.send('In one sentence: may I bring a bicycle back after ten days?');
+      await session.send('In one sentence: and who pays for the parcel?');
+    },
+  },
+  {
+    title: 'Sort a message',
+    shows: 'Labels in, one label out: classification, with its price.',
+    run: async () => go('classify'),
+  },
+];

@@ -1,0 +1,178 @@
+import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
+import { signal } from '@preact/signals';
+import { type Conversation, type ConversationMessage, type MessageStream, SluiceError } from '../../client/index.ts';
+import { refreshStanding } from '../edge/account.ts';
+import { edge } from '../edge/client.ts';
+import { model } from '../edge/models.ts';
+import { announce } from '../ui/announcer.tsx';
+import { refreshConversations } from './conversations.ts';
+import { maxTokens, thinking, tools } from './options.ts';
+import { toolDefinitions, toolResults } from './tools.ts';
+
+export type Content = ConversationMessage['content'];
+
+/** An answer that is coming, and what it was asked with; after a reload that stands in the history already. */
+export interface Live {
+  asked: Content | undefined;
+  stream: MessageStream;
+}
+
+/** A question that has no answer. */
+export interface Failure {
+  asked: Content | undefined;
+  error: SluiceError;
+}
+
+const PAGE = 1_000;
+
+/** One conversation while it is shown. */
+export class Session {
+  readonly id: string;
+  readonly report = signal<Conversation | undefined>(undefined);
+  readonly rows = signal<ConversationMessage[]>([]);
+  readonly live = signal<Live | undefined>(undefined);
+  /** Counts up when the answer that comes has grown: at most once a frame. */
+  readonly grown = signal(0);
+  readonly failure = signal<Failure | undefined>(undefined);
+  readonly connected = signal(true);
+  readonly loaded = signal(false);
+  #left = false;
+  #frame = 0;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  /** Reads the history, and follows the turn that runs, if one does. */
+  async open(): Promise<void> {
+    try {
+      this.report.value = await edge().conversations.get(this.id);
+      await this.#readRows();
+      this.loaded.value = true;
+      if (this.report.value.state === 'running') await this.#resume();
+    } catch (thrown) {
+      this.#fail(undefined, thrown);
+      this.loaded.value = true;
+    }
+  }
+
+  /** Asks, and shows the answer while it comes; the page's tools are run in between. */
+  async send(content: Content): Promise<void> {
+    for (let next: Content | undefined = content; next !== undefined && !this.#left; ) {
+      this.failure.value = undefined;
+      next = await this.#turn(next);
+    }
+  }
+
+  /** Takes back everything from a message of the user on, and asks anew. */
+  async ask(before: string, content: Content): Promise<void> {
+    try {
+      this.report.value = await edge().conversations.rewind(this.id, before);
+      const from = this.rows.value.findIndex(({ id }) => id === before);
+      this.rows.value = this.rows.value.slice(0, from);
+    } catch (thrown) {
+      this.#fail(undefined, thrown);
+      return;
+    }
+    await this.send(content);
+  }
+
+  async stop(): Promise<void> {
+    await this.live.value?.stream.stop();
+  }
+
+  /** Stops looking. A turn that runs goes on. */
+  leave(): void {
+    this.#left = true;
+    cancelAnimationFrame(this.#frame);
+    this.live.value?.stream.close();
+  }
+
+  async #turn(asked: Content): Promise<Content | undefined> {
+    const stream = edge().messages.stream(
+      {
+        conversation: this.id,
+        model: model.value?.id ?? '',
+        max_tokens: maxTokens.value,
+        messages: [{ role: 'user', content: asked } as MessageParam],
+        ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
+        ...(tools.value ? { tools: toolDefinitions } : {}),
+      },
+      { onConnection: (state) => this.#connection(state) },
+    );
+    return await this.#follow({ asked, stream });
+  }
+
+  async #resume(): Promise<void> {
+    const stream = await edge().conversations.resume(this.id, { onConnection: (state) => this.#connection(state) });
+    // It has ended meanwhile.
+    if (!stream) return await this.#readRows();
+    const next = await this.#follow({ asked: undefined, stream });
+    if (next !== undefined) await this.send(next);
+  }
+
+  /** @returns what is to be sent next: the results of tools that were called */
+  async #follow(live: Live): Promise<Content | undefined> {
+    this.live.value = live;
+    let error: unknown;
+    try {
+      for await (const _ of live.stream) this.#paint();
+    } catch (thrown) {
+      error = thrown;
+    }
+    if (this.#left) return undefined;
+    const before = this.rows.value.length;
+    await this.#readRows().catch((thrown: unknown) => {
+      error ??= thrown;
+    });
+    this.live.value = undefined;
+    this.connected.value = true;
+    // What was asked is in the history if anything came of it.
+    const kept = this.rows.value.length > before;
+    if (error !== undefined) this.#fail(kept ? undefined : live.asked, error);
+    else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
+    void Promise.all([refreshConversations(), refreshStanding()]).catch((thrown: unknown) =>
+      this.#fail(undefined, thrown),
+    );
+    const { message } = live.stream;
+    if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
+    return toolResults(message.content)?.content as Content | undefined;
+  }
+
+  #paint(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => {
+      this.grown.value += 1;
+    });
+  }
+
+  async #readRows(): Promise<void> {
+    const rows: ConversationMessage[] = [];
+    for (let more = true; more && !this.#left; ) {
+      const after = rows.at(-1)?.id;
+      const page = await edge().conversations.messages(this.id, {
+        limit: PAGE,
+        ...(after === undefined ? {} : { after_id: after }),
+      });
+      rows.push(...page.data);
+      more = page.has_more && page.data.length > 0;
+    }
+    this.rows.value = rows;
+  }
+
+  #connection(state: 'open' | 'lost'): void {
+    this.connected.value = state === 'open';
+  }
+
+  /** Shows what could not be done. */
+  fail(thrown: unknown): void {
+    this.#fail(undefined, thrown);
+  }
+
+  #fail(asked: Content | undefined, thrown: unknown): void {
+    if (this.#left) return;
+    const error =
+      thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
+    this.failure.value = { asked, error };
+  }
+}

@@ -1,0 +1,63 @@
+/** Tools that run in this page, to show what a call looks like. */
+import type { MessageParam, Tool, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
+
+interface PageTool extends Tool {
+  run(input: Record<string, unknown>): string;
+}
+
+const TOOLS: readonly PageTool[] = [
+  {
+    name: 'get_time',
+    description: 'The current date and time in a time zone.',
+    input_schema: {
+      type: 'object',
+      properties: { time_zone: { type: 'string', enum: ['UTC', 'Europe/Zurich', 'America/New_York', 'Asia/Tokyo'] } },
+      required: ['time_zone'],
+    },
+    run: ({ time_zone }) =>
+      new Intl.DateTimeFormat('en', { dateStyle: 'full', timeStyle: 'long', timeZone: String(time_zone) }).format(),
+  },
+  {
+    name: 'roll_dice',
+    description: 'Rolls dice with six sides and tells what came up.',
+    input_schema: {
+      type: 'object',
+      properties: { dice: { type: 'integer', minimum: 1, maximum: 10 } },
+      required: ['dice'],
+    },
+    run: ({ dice }) => {
+      const rolled = crypto.getRandomValues(new Uint32Array(Math.min(10, Math.max(1, Number(dice) || 1))));
+      return [...rolled].map((number) => (number % 6) + 1).join(', ');
+    },
+  },
+];
+
+export const toolDefinitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
+
+/** @returns what the calls of a message give; undefined if one of them is none of this page's tools. */
+export function toolResults(content: readonly { type: string }[]): MessageParam | undefined {
+  const calls = content.filter(isCall);
+  const results = calls.map((call): ToolResultBlockParam | undefined => {
+    const tool = TOOLS.find(({ name }) => name === call.name);
+    if (!tool) return undefined;
+    const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
+    try {
+      return { ...result, content: tool.run(call.input) };
+    } catch (thrown) {
+      return { ...result, content: String(thrown), is_error: true };
+    }
+  });
+  const given = results.filter((result) => result !== undefined);
+  return given.length === 0 || given.length < calls.length ? undefined : { role: 'user', content: given };
+}
+
+interface Call {
+  type: 'tool_use';
+  id: string;
+  name: string;
+  input: Record<string, unknown>;
+}
+
+function isCall(block: { type: string }): block is Call {
+  return block.type === 'tool_use';
+}

@@ -1,0 +1,78 @@
+import { useSignal, useSignalEffect } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { Icon } from '../ui/icon.tsx';
+import { entriesOf } from './entries.ts';
+import { FailureNote } from './failure-note.tsx';
+import { Message } from './message.tsx';
+import type { Session } from './session.ts';
+
+const NEAR_PX = 80;
+
+/** The messages; who is at their end stays there while an answer grows. */
+export function Transcript({ session }: { session: Session }) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const column = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
+  const away = useSignal(false);
+  const entries = entriesOf(session);
+  // Before it is painted: what grows pushes nothing out of sight that was there.
+  useEffect(() => {
+    const observer = new ResizeObserver(() => {
+      if (atEnd.current) toEnd(scroller.current);
+    });
+    if (column.current) observer.observe(column.current);
+    return () => observer.disconnect();
+  }, []);
+  // Whoever asks wants to see the answer.
+  useSignalEffect(() => {
+    if (session.live.value) atEnd.current = true;
+  });
+  const onScroll = () => {
+    const element = scroller.current;
+    if (!element) return;
+    atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    away.value = !atEnd.current;
+  };
+  return (
+    <div class="transcript-frame">
+      <div
+        class="transcript"
+        ref={scroller}
+        onScroll={onScroll}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label="Messages"
+        aria-busy={session.live.value !== undefined}
+      >
+        <div class="column" ref={column}>
+          {session.loaded.value && entries.length === 0 && !session.failure.value && (
+            <p class="quiet">Nothing has been said here yet.</p>
+          )}
+          {entries.map((entry) => (
+            <Message key={entry.key} entry={entry} session={session} />
+          ))}
+          {session.failure.value && <FailureNote failure={session.failure.value} session={session} />}
+        </div>
+      </div>
+      {away.value && (
+        <button
+          type="button"
+          class="to-end"
+          onClick={() => {
+            atEnd.current = true;
+            toEnd(scroller.current);
+          }}
+        >
+          <Icon name="down" />
+          To the end
+        </button>
+      )}
+    </div>
+  );
+}
+
+function toEnd(scroller: HTMLElement | null): void {
+  if (scroller) scroller.scrollTop = scroller.scrollHeight;
+}

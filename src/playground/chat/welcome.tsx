@@ -1,0 +1,40 @@
+import { useSignal } from '@preact/signals';
+import { sentenceOf } from '../edge/client.ts';
+import { Fault } from '../ui/fault.tsx';
+import { EXAMPLES } from './examples.ts';
+
+/** What a newcomer sees: what this is, and something to click. */
+export function Welcome() {
+  const fault = useSignal<string | undefined>(undefined);
+  const busy = useSignal(false);
+  const run = (example: (typeof EXAMPLES)[number]) => {
+    busy.value = true;
+    fault.value = undefined;
+    example.run().catch((thrown: unknown) => {
+      fault.value = sentenceOf(thrown);
+      busy.value = false;
+    });
+  };
+  return (
+    <div class="welcome">
+      <div class="column">
+        <p class="lead">Your own edge in front of Claude.</p>
+        <p class="lead-more">
+          The key stays here, each user has a budget that cannot be overspent, and an answer goes on when the connection
+          does not. Try it:
+        </p>
+        <ul class="examples">
+          {EXAMPLES.map((example) => (
+            <li key={example.title}>
+              <button type="button" class="example" disabled={busy.value} onClick={() => run(example)}>
+                <strong>{example.title}</strong>
+                <span>{example.shows}</span>
+              </button>
+            </li>
+          ))}
+        </ul>
+        {fault.value && <Fault text={fault.value} />}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,30 @@
+/** Where the account stands, asked anew whenever something has been spent. */
+import { signal } from '@preact/signals';
+import type * as z from 'zod';
+import type { NamedRow } from '../../client/index.ts';
+import type { accountAnswer } from '../../schemas/usage.ts';
+import { edge } from './client.ts';
+import { identity } from './identity.ts';
+
+export type Standing = z.output<typeof accountAnswer>;
+
+export const standing = signal<Standing | undefined>(undefined);
+export const prefixes = signal<NamedRow[]>([]);
+
+let asked = 0;
+
+export async function readStanding(account: string): Promise<Standing> {
+  return (await (await edge().fetch(`/accounts/${encodeURIComponent(account)}`)).json()) as Standing;
+}
+
+/** Asks where the own account stands; of several answers under way the last question's counts. */
+export async function refreshStanding(): Promise<void> {
+  asked += 1;
+  const question = asked;
+  const answer = await readStanding(identity.value.account);
+  if (question === asked) standing.value = answer;
+}
+
+export async function refreshPrefixes(): Promise<void> {
+  prefixes.value = (await edge().prefixes.list({ limit: 1_000 })).data;
+}

@@ -1,0 +1,38 @@
+import { computed, signal } from '@preact/signals';
+import type * as z from 'zod';
+import type { Client } from '../../client/index.ts';
+import type { modelAnswer } from '../../schemas/models.ts';
+
+export type Model = z.output<typeof modelAnswer>;
+
+const CHOICE_KEY = 'sluice-model';
+
+/** Those that still answer. */
+export const models = signal<Model[]>([]);
+const chosen = signal(localStorage.getItem(CHOICE_KEY) ?? undefined);
+
+/** The model of what is asked next: the one chosen last, or the cheapest Haiku. */
+export const model = computed(
+  () => models.value.find(({ id }) => id === chosen.value) ?? cheapest(models.value) ?? models.value[0],
+);
+
+export function chooseModel(id: string): void {
+  localStorage.setItem(CHOICE_KEY, id);
+  chosen.value = id;
+}
+
+export async function loadModels(client: Client): Promise<void> {
+  const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: Model[] };
+  const now = Date.now();
+  models.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
+}
+
+/** @returns a model's own name for people, or its id if it has none here. */
+export function nameOf(id: string): string {
+  return models.value.find((row) => row.id === id)?.display_name ?? id;
+}
+
+function cheapest(rows: readonly Model[]): Model | undefined {
+  const priced = rows.filter(({ id, prices }) => id.startsWith('claude-haiku-') && prices !== null);
+  return priced.sort((left, right) => (left.prices?.input ?? 0) - (right.prices?.input ?? 0))[0];
+}

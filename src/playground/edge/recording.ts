@@ -1,0 +1,121 @@
+/** What goes over the wire, written down as it goes: the last calls, with the time of every event. */
+import { signal } from '@preact/signals';
+import { readEvents } from '../../client/events.ts';
+
+export interface WireEvent {
+  /** Milliseconds since the request was sent. */
+  at: number;
+  /** `comment` for what official clients do not see. */
+  name: string;
+  id: string | undefined;
+  data: string;
+}
+
+export interface Recording {
+  number: number;
+  startedAt: Date;
+  method: string;
+  /** With its query. */
+  path: string;
+  /** Without the credential. */
+  headers: Record<string, string>;
+  /** JSON text. */
+  body: string | undefined;
+  status: number | undefined;
+  answerHeaders: [string, string][];
+  /** Milliseconds from the request to the headers of its answer, and to its end. */
+  headersAt: number | undefined;
+  endedAt: number | undefined;
+  events: WireEvent[];
+  /** Of an answer that is no stream. */
+  text: string;
+  /** Why there is no answer, or no end of it. */
+  fault: string | undefined;
+}
+
+/** Newest first. */
+export const recordings = signal<Recording[]>([]);
+/** Counts what has come, so that who shows a recording knows that it has grown. */
+export const recorded = signal(0);
+
+const MOST = 12;
+const WORTH_SHOWING: readonly [string, RegExp][] = [
+  ['POST', /^\/messages$/],
+  ['GET', /^\/conversations\/[^/]+\/stream$/],
+  ['POST', /^\/classify$/],
+  ['POST', /^\/classifiers\/[^/]+\/evaluate$/],
+  ['PUT', /^\/(prefixes|classifiers)\/[^/]+$/],
+];
+
+let count = 0;
+
+/** Fetches, and writes down what is worth showing. */
+export async function record(url: string, init: RequestInit): Promise<Response> {
+  const { pathname, search } = new URL(url);
+  const method = init.method ?? 'GET';
+  if (!WORTH_SHOWING.some(([shown, path]) => method === shown && path.test(pathname))) return await fetch(url, init);
+  const sentAt = performance.now();
+  const { authorization: _, ...headers } = init.headers as Record<string, string>;
+  count += 1;
+  const recording: Recording = {
+    number: count,
+    startedAt: new Date(),
+    method,
+    path: pathname + search,
+    headers,
+    body: typeof init.body === 'string' ? init.body : undefined,
+    status: undefined,
+    answerHeaders: [],
+    headersAt: undefined,
+    endedAt: undefined,
+    events: [],
+    text: '',
+    fault: undefined,
+  };
+  recordings.value = [recording, ...recordings.value].slice(0, MOST);
+  const now = () => performance.now() - sentAt;
+  try {
+    const response = await fetch(url, init);
+    recording.status = response.status;
+    recording.answerHeaders = [...response.headers];
+    recording.headersAt = now();
+    recorded.value += 1;
+    const { status, statusText } = response;
+    if (!response.body) return response;
+    return new Response(response.body.pipeThrough(observer(recording, now)), {
+      // Those of a page's own making may not have a status without a body.
+      status,
+      statusText,
+      headers: response.headers,
+    });
+  } catch (thrown) {
+    recording.fault = thrown instanceof Error ? thrown.message : String(thrown);
+    recording.endedAt = now();
+    recorded.value += 1;
+    throw thrown;
+  }
+}
+
+/** Lets bytes through as they come, and writes down what they say. */
+function observer(recording: Recording, now: () => number): TransformStream<Uint8Array, Uint8Array> {
+  const streamed = recording.answerHeaders.some(
+    ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),
+  );
+  const decoder = new TextDecoder();
+  const read = readEvents(
+    ({ id, event, data }) => recording.events.push({ at: now(), name: event || 'message', id, data }),
+    (comment) => recording.events.push({ at: now(), name: 'comment', id: undefined, data: comment }),
+  );
+  return new TransformStream({
+    transform(piece, controller) {
+      if (streamed) read(piece);
+      else recording.text += decoder.decode(piece, { stream: true });
+      recorded.value += 1;
+      controller.enqueue(piece);
+    },
+    flush() {
+      recording.endedAt = now();
+      recorded.value += 1;
+    },
+  });
+}

@@ -1,0 +1,32 @@
+import { useLayoutEffect, useRef } from 'preact/hooks';
+import { CopyButton } from './copy-button.tsx';
+import { highlight } from './highlight.ts';
+import { sanitize } from './sanitize.ts';
+
+interface CodeProps {
+  code: string;
+  language: string | undefined;
+  /** What is copied, if it is not what is shown. */
+  copied?: () => string;
+}
+
+export function Code({ code, language, copied = () => code }: CodeProps) {
+  const ref = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    const html = highlight(code, language);
+    if (html === undefined) ref.current?.replaceChildren(code);
+    else ref.current?.replaceChildren(sanitize(html));
+  }, [code, language]);
+  return (
+    <figure class="code">
+      <figcaption>
+        <span>{language ?? 'text'}</span>
+        <CopyButton text={copied} label="Copy code" />
+      </figcaption>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
+      <pre tabIndex={0}>
+        <code ref={ref} />
+      </pre>
+    </figure>
+  );
+}

@@ -1,0 +1,26 @@
+import { useSignal } from '@preact/signals';
+import { announce } from './announcer.tsx';
+import { IconButton } from './icon-button.tsx';
+
+const SHOWN_MS = 1_500;
+
+export function CopyButton({ text, label = 'Copy' }: { text: () => string; label?: string }) {
+  const copied = useSignal(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text());
+    announce('Copied.');
+    copied.value = true;
+    setTimeout(() => {
+      copied.value = false;
+    }, SHOWN_MS);
+  };
+  return (
+    <IconButton
+      icon={copied.value ? 'check' : 'copy'}
+      label={label}
+      onClick={() => {
+        copy().catch(() => announce('The browser did not allow copying.'));
+      }}
+    />
+  );
+}

@@ -1,0 +1,27 @@
+import type { ComponentChildren } from 'preact';
+import { useEffect, useId, useRef } from 'preact/hooks';
+import { IconButton } from './icon-button.tsx';
+
+interface DialogProps {
+  title: string;
+  onClose(): void;
+  children: ComponentChildren;
+}
+
+/** Asks for something above everything else; Escape leaves it. */
+export function Dialog({ title, onClose, children }: DialogProps) {
+  const ref = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    ref.current?.showModal();
+  }, []);
+  return (
+    <dialog ref={ref} class="dialog" aria-labelledby={heading} onClose={onClose}>
+      <header class="dialog-head">
+        <h2 id={heading}>{title}</h2>
+        <IconButton icon="close" label="Close" onClick={() => ref.current?.close()} />
+      </header>
+      {children}
+    </dialog>
+  );
+}

@@ -1,0 +1,31 @@
+import { memo } from 'preact/compat';
+import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { Code } from './code.tsx';
+import { MarkdownBlocks, markdownToHtml } from './markdown-blocks.ts';
+import { sanitize } from './sanitize.ts';
+
+/** Text of a model, which may still be growing. */
+export function Markdown({ text }: { text: string }) {
+  const blocks = useMemo(() => new MarkdownBlocks(), []).split(text);
+  return (
+    <div class="markdown">
+      {blocks.map((block, index) =>
+        block.kind === 'code' ? (
+          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
+          <Code key={index} code={block.code} language={block.language} />
+        ) : (
+          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
+          <Prose key={index} raw={block.raw} />
+        ),
+      )}
+    </div>
+  );
+}
+
+const Prose = memo(({ raw }: { raw: string }) => {
+  const ref = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    ref.current?.replaceChildren(sanitize(markdownToHtml(raw)));
+  }, [raw]);
+  return <div ref={ref} class="prose" />;
+});

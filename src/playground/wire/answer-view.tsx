@@ -1,0 +1,53 @@
+import type { Recording } from '../edge/recording.ts';
+import { formatMs } from '../format.ts';
+import { Code } from '../ui/code.tsx';
+import { shorten } from './shorten.ts';
+
+export function AnswerView({ recording }: { recording: Recording }) {
+  const { events, text, answerHeaders, fault } = recording;
+  return (
+    <>
+      <details class="aside">
+        <summary>{answerHeaders.length} headers</summary>
+        <dl class="headers">
+          {answerHeaders.map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+        </dl>
+      </details>
+      {fault && <p class="quiet">{fault}</p>}
+      {text !== '' && <Code code={shorten(text)} language="json" copied={() => text} />}
+      {events.length > 0 && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        <section class="events" tabIndex={0} aria-label="Events">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">At</th>
+                <th scope="col">Event</th>
+                <th scope="col">Data</th>
+              </tr>
+            </thead>
+            <tbody>
+              {events.map(({ at, name, data }, index) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: events are only ever added at the end.
+                <tr key={index}>
+                  <td>{formatMs(at)}</td>
+                  <td>
+                    <code>{name}</code>
+                  </td>
+                  <td>
+                    <code>{shorten(data).replace(/\s*\n\s*/g, ' ')}</code>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </>
+  );
+}

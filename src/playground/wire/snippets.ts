@@ -1,0 +1,103 @@
+/** The same call as people would write it. */
+import type { Recording } from '../edge/recording.ts';
+
+export interface Snippet {
+  name: string;
+  language: string;
+  code: string;
+}
+
+type Fields = Record<string, unknown>;
+
+/** Headers that matter to the call, and not only to this page. */
+const TOLD = ['sluice-simulate', 'last-event-id'];
+
+/**
+ * @param origin where the edge is
+ * @param withToken whether the call needs a credential; it is never written out
+ */
+export function snippetsOf(recording: Recording, origin: string, withToken: boolean): Snippet[] {
+  return [curl(recording, origin, withToken), sdk(recording, origin, withToken), client(recording, origin, withToken)];
+}
+
+function curl({ method, path, headers, body }: Recording, origin: string, withToken: boolean): Snippet {
+  const lines = [`curl -N ${quote(origin + path)}`];
+  if (method !== 'GET' && (method !== 'POST' || body === undefined)) lines.push(`-X ${method}`);
+  if (withToken) lines.push('-H "authorization: Bearer $SLUICE_TOKEN"');
+  if (body !== undefined) lines.push("-H 'content-type: application/json'");
+  for (const name of TOLD) if (headers[name] !== undefined) lines.push(`-H ${quote(`${name}: ${headers[name]}`)}`);
+  if (body !== undefined) lines.push(`-d ${quote(pretty(body))}`);
+  return { name: 'curl', language: 'bash', code: lines.join(' \\\n  ') };
+}
+
+function sdk({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
+  const key = withToken ? 'process.env.SLUICE_TOKEN' : "'none needed in development'";
+  const head = `import Anthropic from '@anthropic-ai/sdk';\n\nconst anthropic = new Anthropic({ baseURL: ${text(origin)}, apiKey: ${key} });\n`;
+  const fields = parse(body);
+  if (path !== '/messages' || !fields) {
+    const options = fields ? `, { body: ${literal(fields)} }` : '';
+    const call = `anthropic.${method.toLowerCase()}(${text(path)}${options})`;
+    return { name: 'Anthropic SDK', language: 'typescript', code: `${head}const answer = await ${call};` };
+  }
+  const { conversation, prefix, ...params } = fields;
+  // The SDK's types know nothing of the two fields: they go as headers.
+  const headers = {
+    ...(conversation === undefined ? {} : { 'sluice-conversation': conversation }),
+    ...(prefix === undefined ? {} : { 'sluice-prefix': prefix }),
+  };
+  const options = Object.keys(headers).length > 0 ? `, { headers: ${literal(headers)} }` : '';
+  const code = `${head}const stream = anthropic.messages.stream(${literal(params)}${options});\nfor await (const event of stream) console.log(event);`;
+  return { name: 'Anthropic SDK', language: 'typescript', code };
+}
+
+function client({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
+  const token = withToken ? ', token: () => process.env.SLUICE_TOKEN' : '';
+  const head = `import { createClient } from 'sluice/client';\n\nconst sluice = createClient({ baseURL: ${text(origin)}${token} });\n`;
+  const snippet = (code: string) => ({ name: 'Sluice client', language: 'typescript', code: head + code });
+  const fields = parse(body);
+  const [, room = '', name = ''] = path.split('?')[0]?.split('/').map(decodeURIComponent) ?? [];
+  if (room === 'messages' && fields) {
+    return snippet(
+      `const stream = sluice.messages.stream(${literal(fields)});\nfor await (const text of stream.textDeltas()) process.stdout.write(text);`,
+    );
+  }
+  if (room === 'conversations') {
+    return snippet(
+      `const stream = await sluice.conversations.resume(${text(name)});\nfor await (const event of stream ?? []) console.log(event);`,
+    );
+  }
+  if (room === 'prefixes' && method === 'PUT' && fields) {
+    return snippet(`const prefix = await sluice.prefixes.put(${text(name)}, ${literal(fields)});`);
+  }
+  const options = [`method: ${text(method)}`, ...(fields ? [`body: ${literal(fields)}`] : [])].join(', ');
+  return snippet(`const response = await sluice.fetch(${text(path)}, { ${options} });`);
+}
+
+/** Quotes for a POSIX shell. */
+function quote(value: string): string {
+  return `'${value.replaceAll("'", "'\\''")}'`;
+}
+
+function text(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** JSON in which names that can go without quotes do. */
+function literal(value: unknown): string {
+  return JSON.stringify(value, undefined, 2).replace(/^(\s*)"([A-Za-z_]\w*)":/gm, '$1$2:');
+}
+
+function pretty(body: string): string {
+  const fields = parse(body);
+  return fields ? JSON.stringify(fields, undefined, 2) : body;
+}
+
+function parse(body: string | undefined): Fields | undefined {
+  if (body === undefined) return undefined;
+  try {
+    return JSON.parse(body) as Fields;
+  } catch {
+    // Only shown: what is no JSON is shown as it is.
+    return undefined;
+  }
+}

@@ -1,0 +1,105 @@
+import { useSignal } from '@preact/signals';
+import { token } from '../edge/client.ts';
+import { recorded, recordings } from '../edge/recording.ts';
+import { formatClock, formatMs } from '../format.ts';
+import { Code } from '../ui/code.tsx';
+import { Tabs } from '../ui/tabs.tsx';
+import { AnswerView } from './answer-view.tsx';
+import { shorten } from './shorten.ts';
+import { snippetsOf } from './snippets.ts';
+
+/** The last calls as they went over the wire. */
+export function Wire() {
+  const chosen = useSignal<number | undefined>(undefined);
+  // Read for its change: recordings grow in place.
+  void recorded.value;
+  const all = recordings.value;
+  const recording = all.find(({ number }) => number === chosen.value) ?? all[0];
+  if (!recording) {
+    return (
+      <div class="page">
+        <h1>Wire</h1>
+        <p class="lead-more">
+          Ask something in <a href="#/chat">Chat</a>, and see here what went over the wire: the request, each event with
+          the time of its arrival, and the same call as you would write it.
+        </p>
+      </div>
+    );
+  }
+  const snippets = snippetsOf(recording, location.origin, token.value !== undefined);
+  return (
+    <div class="page wire">
+      <header class="page-head">
+        <h1>Wire</h1>
+        <label class="inline">
+          <span class="quiet">Call</span>
+          <select
+            value={recording.number}
+            onChange={(event) => {
+              chosen.value = Number(event.currentTarget.value);
+            }}
+          >
+            {all.map(({ number, method, path, startedAt, status }) => (
+              <option key={number} value={number}>
+                {formatClock(startedAt)} {method} {path} {status ?? ''}
+              </option>
+            ))}
+          </select>
+        </label>
+      </header>
+      <dl class="facts">
+        <div>
+          <dt>Status</dt>
+          <dd>{recording.status ?? recording.fault ?? 'under way'}</dd>
+        </div>
+        <div>
+          <dt>Headers after</dt>
+          <dd>{recording.headersAt === undefined ? '…' : formatMs(recording.headersAt)}</dd>
+        </div>
+        <div>
+          <dt>Ended after</dt>
+          <dd>{recording.endedAt === undefined ? '…' : formatMs(recording.endedAt)}</dd>
+        </div>
+        <div>
+          <dt>Events</dt>
+          <dd>{recording.events.length}</dd>
+        </div>
+      </dl>
+      <div class="wire-columns">
+        <section aria-label="Request">
+          <h2>Request</h2>
+          <Tabs
+            label="Request as"
+            tabs={[
+              {
+                name: 'Raw',
+                content: () => (
+                  <>
+                    <p class="request-line">
+                      <code>
+                        {recording.method} {recording.path}
+                      </code>
+                    </p>
+                    {recording.body === undefined ? (
+                      <p class="quiet">It has no body.</p>
+                    ) : (
+                      <Code code={shorten(recording.body)} language="json" copied={() => recording.body ?? ''} />
+                    )}
+                  </>
+                ),
+              },
+              ...snippets.map(({ name, language, code }) => ({
+                name,
+                content: () => <Code code={shorten(code)} language={language} copied={() => code} />,
+              })),
+            ]}
+          />
+        </section>
+        <section aria-label="Answer">
+          <h2>Answer</h2>
+          <AnswerView recording={recording} />
+        </section>
+      </div>
+    </div>
+  );
+}

@@ -9,7 +9,16 @@ addEventListener('hashchange', () => {
   hash.value = location.hash;
 });
 
-const steps = computed(() => hash.value.replace(/^#\/?/, '').split('/').map(decodeURIComponent));
+const steps = computed(() => hash.value.replace(/^#\/?/, '').split('/').map(decoded));
+
+function decoded(step: string): string {
+  try {
+    return decodeURIComponent(step);
+  } catch {
+    // Whoever wrote that address by hand gets what there is.
+    return step;
+  }
+}
 
 export const part = computed<Part>(() => PARTS.find((name) => name === steps.value[0]) ?? 'chat');
 

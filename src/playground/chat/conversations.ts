@@ -1,7 +1,7 @@
 /** The list at the side, and which of it is open. */
 import { signal } from '@preact/signals';
 import type { ConversationRow } from '../../client/index.ts';
-import { edge } from '../edge/client.ts';
+import { edge, token } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { go } from '../route.ts';
 import { prefix } from './options.ts';
@@ -14,6 +14,13 @@ export const session = signal<Session | undefined>(undefined);
 
 const PAGE = 50;
 const TITLE_CHARACTERS = 60;
+
+// Another account has other conversations.
+token.subscribe(() => {
+  session.peek()?.leave();
+  session.value = undefined;
+  conversations.value = [];
+});
 
 export async function refreshConversations(): Promise<void> {
   const page = await edge().conversations.list({ limit: Math.min(1_000, Math.max(PAGE, conversations.value.length)) });

@@ -11,7 +11,6 @@ const ENDINGS: Record<string, string> = {
   refused: 'Claude declined to answer. This turn is not sent again.',
   max_tokens: 'Ended by max_tokens: raise it, or ask to go on.',
   model_context_window_exceeded: 'Ended by the context window.',
-  running: 'Being answered…',
 };
 
 export function Message({ entry, session }: { entry: Entry; session: Session }) {

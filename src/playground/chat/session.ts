@@ -47,9 +47,9 @@ export class Session {
   async open(): Promise<void> {
     try {
       this.report.value = await edge().conversations.get(this.id);
-      await this.#readRows();
+      const asked = await this.#readRows();
       this.loaded.value = true;
-      if (this.report.value.state === 'running') await this.#resume();
+      if (this.report.value.state === 'running') await this.#resume(asked);
     } catch (thrown) {
       this.#fail(undefined, thrown);
       this.loaded.value = true;
@@ -103,11 +103,14 @@ export class Session {
     return await this.#follow({ asked, stream });
   }
 
-  async #resume(): Promise<void> {
+  async #resume(asked: Content | undefined): Promise<void> {
     const stream = await edge().conversations.resume(this.id, { onConnection: (state) => this.#connection(state) });
     // It has ended meanwhile.
-    if (!stream) return await this.#readRows();
-    const next = await this.#follow({ asked: undefined, stream });
+    if (!stream) {
+      await this.#readRows();
+      return;
+    }
+    const next = await this.#follow({ asked, stream });
     if (next !== undefined) await this.send(next);
   }
 
@@ -146,18 +149,22 @@ export class Session {
     });
   }
 
-  async #readRows(): Promise<void> {
+  /** @returns what the turn that runs was asked: that stands below the history, with its answer */
+  async #readRows(): Promise<Content | undefined> {
     const rows: ConversationMessage[] = [];
     for (let more = true; more && !this.#left; ) {
       const after = rows.at(-1)?.id;
       const page = await edge().conversations.messages(this.id, {
         limit: PAGE,
+        pending: true,
         ...(after === undefined ? {} : { after_id: after }),
       });
       rows.push(...page.data);
       more = page.has_more && page.data.length > 0;
     }
+    const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
     this.rows.value = rows;
+    return asked;
   }
 
   #connection(state: 'open' | 'lost'): void {

@@ -1,0 +1,83 @@
+import { allowNone, busy, classifiers, labels, multi, run, store, stored, text } from './form.ts';
+import { StoreForm } from './store-form.tsx';
+
+export function ClassifyForm() {
+  const inline = stored.value === '';
+  return (
+    <section class="stack" aria-label="What is classified">
+      <form
+        id="classify"
+        class="stack"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void run();
+        }}
+      >
+        <label class="labelled">
+          Text
+          <textarea
+            rows={4}
+            required
+            placeholder="What is to be sorted"
+            value={text.value}
+            onInput={(event) => (text.value = event.currentTarget.value)}
+          />
+        </label>
+        <label class="labelled">
+          Classifier
+          <select
+            value={stored.value}
+            onChange={(event) => {
+              stored.value = event.currentTarget.value;
+            }}
+          >
+            <option value="">The labels below</option>
+            {classifiers.value.map(({ name }) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        {inline && (
+          <>
+            <label class="labelled">
+              Labels
+              <textarea
+                rows={5}
+                required
+                placeholder={'billing: invoices and refunds\nbug: something is broken'}
+                value={labels.value}
+                onInput={(event) => (labels.value = event.currentTarget.value)}
+              />
+            </label>
+            <p class="row">
+              <label class="chip">
+                <input
+                  type="checkbox"
+                  checked={multi.value}
+                  onChange={(event) => (multi.value = event.currentTarget.checked)}
+                />
+                Several may hold
+              </label>
+              <label class="chip">
+                <input
+                  type="checkbox"
+                  checked={allowNone.value}
+                  onChange={(event) => (allowNone.value = event.currentTarget.checked)}
+                />
+                None may hold
+              </label>
+            </p>
+          </>
+        )}
+        <p class="row">
+          <button type="submit" class="button" disabled={busy.value}>
+            Classify
+          </button>
+        </p>
+      </form>
+      {inline && labels.value.trim() !== '' && <StoreForm store={store} />}
+    </section>
+  );
+}

@@ -1,0 +1,54 @@
+import { nameOf } from '../edge/models.ts';
+import { formatShare, formatUsd } from '../format.ts';
+import type { Evaluation } from './calls.ts';
+import { ConfusionMatrix } from './confusion-matrix.tsx';
+
+type Report = Evaluation['candidates'][number];
+
+export function EvaluationReport({ report }: { report: Report }) {
+  const { accuracy, macro_f1, cost_per_thousand_usd, confusion, mistakes, skipped } = report;
+  return (
+    <div class="stack report">
+      <h3>
+        {report.version.split('@')[0]} by {nameOf(report.model)}
+      </h3>
+      <dl class="facts">
+        <div>
+          <dt>Right</dt>
+          <dd>{accuracy === null ? 'none judged' : formatShare(accuracy)}</dd>
+        </div>
+        <div>
+          <dt>Macro F1</dt>
+          <dd>{macro_f1 === null ? 'not known' : macro_f1.toFixed(2)}</dd>
+        </div>
+        <div>
+          <dt>A thousand of these cost</dt>
+          <dd>{cost_per_thousand_usd === null ? 'not known' : formatUsd(cost_per_thousand_usd)}</dd>
+        </div>
+      </dl>
+      {confusion && <ConfusionMatrix rows={confusion} />}
+      {mistakes.length > 0 && (
+        <details class="aside">
+          <summary>
+            {mistakes.length} {mistakes.length === 1 ? 'mistake' : 'mistakes'}
+          </summary>
+          <ul class="mistakes">
+            {mistakes.map(({ id, input, expected, given }) => (
+              <li key={id}>
+                <span>{input}</span>
+                <span class="quiet">
+                  {expected.join(', ') || 'none'}, but it said {given?.join(', ') || 'nothing valid'}
+                </span>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+      {skipped.length > 0 && (
+        <p class="quiet">
+          {skipped.length} not judged: {skipped[0]?.error.message}
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,87 @@
+/** What is filled in, and what came of it. */
+import { signal } from '@preact/signals';
+import type { NamedRow } from '../../client/index.ts';
+import { refreshStanding } from '../edge/account.ts';
+import { sentenceOf } from '../edge/client.ts';
+import { announce } from '../ui/announcer.tsx';
+import { type ClassifierPut, type ClassifyAnswer, classify, listClassifiers, storeClassifier } from './calls.ts';
+import type { Sample } from './samples.ts';
+
+export const text = signal('');
+/** A label a line, with what it means behind a colon. */
+export const labels = signal('');
+export const multi = signal(false);
+export const allowNone = signal(false);
+/** The name of a stored classifier; empty for the labels above. */
+export const stored = signal('');
+export const classifiers = signal<NamedRow[]>([]);
+export const answer = signal<ClassifyAnswer | undefined>(undefined);
+export const fault = signal<string | undefined>(undefined);
+export const busy = signal(false);
+
+export async function refreshClassifiers(): Promise<void> {
+  classifiers.value = await listClassifiers();
+}
+
+export function fill(sample: Sample): void {
+  text.value = sample.text;
+  labels.value = sample.labels.join('\n');
+  multi.value = sample.multi ?? false;
+  allowNone.value = sample.allowNone ?? false;
+  stored.value = '';
+}
+
+/** Asks for the label of the text. */
+export async function run(): Promise<void> {
+  await attempt(async () => {
+    answer.value = undefined;
+    const by = stored.value === '' ? parts() : { classifier: stored.value };
+    answer.value = await classify({ ...by, input: text.value });
+    announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of them'}.`);
+    await refreshStanding();
+  });
+}
+
+/** Keeps the labels under a name. */
+export async function store(name: string): Promise<boolean> {
+  return await attempt(async () => {
+    await storeClassifier(name, parts());
+    await refreshClassifiers();
+    stored.value = name;
+    announce(`Stored as ${name}.`);
+  });
+}
+
+/** @returns the labels of an answer; none of them is an empty list */
+export function labelsOf({ label, labels: several }: Pick<ClassifyAnswer, 'label' | 'labels'>): string[] {
+  return several ?? (label == null ? [] : [label]);
+}
+
+function parts(): ClassifierPut {
+  const given = labels.value.split('\n').map((line) => line.trim());
+  return {
+    labels: given.filter((line) => line !== '').map(labelOf),
+    ...(multi.value ? { multi: true } : {}),
+    ...(allowNone.value ? { allow_none: true } : {}),
+  };
+}
+
+function labelOf(line: string) {
+  const at = line.indexOf(':');
+  if (at < 1) return line;
+  return { name: line.slice(0, at).trim(), description: line.slice(at + 1).trim() };
+}
+
+async function attempt(work: () => Promise<void>): Promise<boolean> {
+  busy.value = true;
+  fault.value = undefined;
+  try {
+    await work();
+    return true;
+  } catch (thrown) {
+    fault.value = sentenceOf(thrown);
+    return false;
+  } finally {
+    busy.value = false;
+  }
+}

@@ -1,7 +1,32 @@
+import { useEffect } from 'preact/hooks';
+import { identity } from '../edge/identity.ts';
+import { Fault } from '../ui/fault.tsx';
+import { AccountPicker } from './account-picker.tsx';
+import { Admin } from './admin.tsx';
+import { Gauges } from './gauges.tsx';
+import { account, fault, keepReporting } from './report.ts';
+import { RequestsTable } from './requests-table.tsx';
+import { Savings } from './savings-view.tsx';
+import { SpendChart } from './spend-chart.tsx';
+
+/** Money: where the account stands, and what it was spent on. */
 export function Budget() {
+  useEffect(keepReporting, []);
+  const { admin } = identity.value;
   return (
-    <div class="page">
-      <h1>Budget</h1>
+    <div class="page budget">
+      <header class="page-head">
+        <h1>Budget</h1>
+        {admin ? <AccountPicker /> : <span class="tag">{account.value}</span>}
+      </header>
+      {fault.value && <Fault text={fault.value} />}
+      <Gauges />
+      <div class="budget-columns">
+        <SpendChart />
+        <Savings />
+      </div>
+      <RequestsTable />
+      {admin && <Admin key={account.value} />}
     </div>
   );
 }

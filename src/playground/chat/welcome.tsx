@@ -28,7 +28,7 @@ export function Welcome() {
             <li key={example.title}>
               <button type="button" class="example" disabled={busy.value} onClick={() => run(example)}>
                 <strong>{example.title}</strong>
-                <span>{example.shows}</span>
+                <span class="example-shows">{example.shows}</span>
               </button>
             </li>
           ))}

@@ -1,0 +1,34 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { Tabs } from '../ui/tabs.tsx';
+import { LimitsForm } from './limits-form.tsx';
+import { PrefixesTable } from './prefixes-table.tsx';
+import { Tokens } from './tokens.tsx';
+import { Webhooks } from './webhooks.tsx';
+
+/** What admins change. */
+export function Admin() {
+  const hasWebhooks = useSignal(false);
+  useEffect(() => {
+    // The description says what this deployment offers, without asking for what may not be there.
+    fetch('/openapi.json')
+      .then(async (response) => {
+        const { paths } = (await response.json()) as { paths: Record<string, unknown> };
+        hasWebhooks.value = '/webhooks/{source}/events' in paths;
+      })
+      // Then that part is left out.
+      .catch(() => {});
+  }, [hasWebhooks]);
+  const tabs = [
+    { name: 'Limits', content: () => <LimitsForm /> },
+    { name: 'Tokens', content: () => <Tokens /> },
+    { name: 'Prefixes', content: () => <PrefixesTable /> },
+    ...(hasWebhooks.value ? [{ name: 'Webhooks', content: () => <Webhooks /> }] : []),
+  ];
+  return (
+    <section class="stack" aria-labelledby="admin">
+      <h2 id="admin">For admins</h2>
+      <Tabs label="For admins" tabs={tabs} />
+    </section>
+  );
+}

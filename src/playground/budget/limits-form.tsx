@@ -1,0 +1,79 @@
+import { useSignal } from '@preact/signals';
+import type { Limits } from '../../schemas/limits.ts';
+import type { Standing } from '../edge/account.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+import { announce } from '../ui/announcer.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { account, standing } from './report.ts';
+
+type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
+
+const FIELDS: readonly [NumberLimit, string][] = [
+  ['usd_per_day', 'Dollars a day'],
+  ['usd_per_week', 'Dollars a week'],
+  ['usd_per_month', 'Dollars a month'],
+  ['requests_per_minute', 'Requests a minute'],
+  ['input_tokens_per_minute', 'Input tokens a minute'],
+  ['output_tokens_per_minute', 'Output tokens a minute'],
+  ['count_requests_per_minute', 'Counts a minute'],
+  ['concurrent_requests', 'Requests at once'],
+];
+
+/** An account's own limits; an empty field takes the deployment's default. */
+export function LimitsForm() {
+  const fault = useSignal<string | undefined>(undefined);
+  const stands = standing.value;
+  if (!stands) return <p class="quiet">…</p>;
+  const own = stands.own_limits ?? {};
+  const save = async (form: FormData) => {
+    fault.value = undefined;
+    const given = FIELDS.flatMap(([name]) => {
+      const value = String(form.get(name)).trim();
+      return value === '' ? [] : [[name, Number(value)]];
+    });
+    const { models, on_shortfall, min_output_tokens } = own;
+    // What has no field here stays as it is.
+    const limits = {
+      ...JSON.parse(JSON.stringify({ models, on_shortfall, min_output_tokens })),
+      ...Object.fromEntries(given),
+    };
+    try {
+      const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
+      standing.value = (await (await edge().fetch(path, { method: 'PUT', body: limits })).json()) as Standing;
+      announce('Saved.');
+    } catch (thrown) {
+      fault.value = sentenceOf(thrown);
+    }
+  };
+  return (
+    <form
+      class="stack"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save(new FormData(event.currentTarget));
+      }}
+    >
+      <div class="fields">
+        {FIELDS.map(([name, title]) => (
+          <label key={name} class="labelled">
+            {title}
+            <input
+              name={name}
+              type="number"
+              min={0}
+              step="any"
+              placeholder={stands.limits[name] === undefined ? 'no limit' : String(stands.limits[name])}
+              defaultValue={own[name] === undefined ? '' : String(own[name])}
+            />
+          </label>
+        ))}
+      </div>
+      {fault.value && <Fault text={fault.value} />}
+      <p class="row">
+        <button type="submit" class="button">
+          Save the limits of {account.value}
+        </button>
+      </p>
+    </form>
+  );
+}

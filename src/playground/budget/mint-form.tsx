@@ -1,0 +1,60 @@
+import { useSignal } from '@preact/signals';
+import { account } from './report.ts';
+import { SCOPE_NAMES } from './scopes.ts';
+
+const HOURS = [1, 24, 24 * 30];
+
+/** Asks for what a new token is to be. */
+export function MintForm({ mint }: { mint(fields: object): Promise<void> }) {
+  const busy = useSignal(false);
+  const submit = async (form: FormData) => {
+    busy.value = true;
+    const hours = Number(form.get('hours'));
+    const label = String(form.get('label')).trim();
+    await mint({
+      scopes: form.getAll('scope').map(String),
+      ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
+      ...(label === '' ? {} : { label }),
+    });
+    busy.value = false;
+  };
+  return (
+    <form
+      class="stack"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void submit(new FormData(event.currentTarget));
+      }}
+    >
+      <div class="fields">
+        <label class="labelled">
+          Label
+          <input name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />
+        </label>
+        <label class="labelled">
+          Ends after
+          <select name="hours">
+            {HOURS.map((hours) => (
+              <option key={hours} value={hours}>
+                {hours < 24 ? 'an hour' : hours === 24 ? 'a day' : 'thirty days'}
+              </option>
+            ))}
+            <option value={0}>never</option>
+          </select>
+        </label>
+      </div>
+      <fieldset class="row">
+        <legend class="unseen">What it may do</legend>
+        {SCOPE_NAMES.map((scope) => (
+          <label key={scope} class="chip">
+            <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
+            {scope}
+          </label>
+        ))}
+        <button type="submit" class="button small" disabled={busy.value}>
+          Mint a token for {account.value}
+        </button>
+      </fieldset>
+    </form>
+  );
+}

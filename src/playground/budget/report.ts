@@ -1,0 +1,76 @@
+/** What is shown of an account, and when it is asked for. */
+import { effect, signal, untracked } from '@preact/signals';
+import type { LedgerRow, UsageReport } from '../../client/index.ts';
+import { standing as ownStanding, readStanding, type Standing } from '../edge/account.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
+import { type Saving, savingsOf } from './savings.ts';
+import { type DaySpend, spendPerDay } from './spend.ts';
+
+/** The account that is looked at. */
+export const account = signal(identity.peek().account);
+export const standing = signal<Standing | undefined>(undefined);
+export const requests = signal<LedgerRow[]>([]);
+export const spend = signal<DaySpend[]>([]);
+export const byModel = signal<UsageReport | undefined>(undefined);
+export const savings = signal<Saving[]>([]);
+export const fault = signal<string | undefined>(undefined);
+
+const EVERY_MS = 2_000;
+const REQUESTS = 20;
+
+identity.subscribe(({ account: own }) => {
+  account.value = own;
+});
+
+/** Keeps everything up to date while it is looked at. */
+export function keepReporting(): () => void {
+  let stopped = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let settled: number | undefined;
+  let round = 0;
+  const ask = async (asked: number, name: string) => {
+    try {
+      if (document.visibilityState === 'visible') {
+        const [stands, page] = await Promise.all([
+          readStanding(name),
+          edge().requests({ limit: REQUESTS, account: name }),
+        ]);
+        if (stopped || asked !== round) return;
+        standing.value = stands;
+        requests.value = page.data;
+        if (name === identity.value.account) ownStanding.value = stands;
+        // The sums change when something has been settled, and only then.
+        if (stands.month.settled_usd !== settled) {
+          const [days, models, saved] = await Promise.all([
+            spendPerDay(name),
+            edge().usage({ group_by: 'model', account: name }),
+            savingsOf(),
+          ]);
+          if (stopped || asked !== round) return;
+          settled = stands.month.settled_usd;
+          spend.value = days;
+          byModel.value = models;
+          savings.value = saved;
+        }
+        fault.value = undefined;
+      }
+    } catch (thrown) {
+      if (stopped || asked !== round) return;
+      fault.value = sentenceOf(thrown);
+    }
+    if (!stopped && asked === round) timer = setTimeout(() => void ask(asked, name), EVERY_MS);
+  };
+  const dispose = effect(() => {
+    const name = account.value;
+    clearTimeout(timer);
+    round += 1;
+    settled = undefined;
+    untracked(() => void ask(round, name));
+  });
+  return () => {
+    stopped = true;
+    dispose();
+    clearTimeout(timer);
+  };
+}

@@ -1,0 +1,66 @@
+import type { LedgerRow } from '../../client/index.ts';
+import { nameOf } from '../edge/models.ts';
+import { formatClock, formatCount, formatMs, formatUsd } from '../format.ts';
+import { requests } from './report.ts';
+
+/** The ledger's last rows; those that still run say what is held for them. */
+export function RequestsTable() {
+  const rows = requests.value;
+  return (
+    <section class="stack" aria-labelledby="requests">
+      <h2 id="requests">Last requests</h2>
+      {rows.length === 0 ? (
+        <p class="quiet">None yet.</p>
+      ) : (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        <section class="table-frame" tabIndex={0} aria-label="Last requests">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">At</th>
+                <th scope="col">Route</th>
+                <th scope="col">Model</th>
+                <th scope="col">In</th>
+                <th scope="col">From cache</th>
+                <th scope="col">Out</th>
+                <th scope="col">Cost</th>
+                <th scope="col">Took</th>
+                <th scope="col">Ended</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((row) => (
+                <Row key={row.request_id} row={row} />
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </section>
+  );
+}
+
+function Row({ row }: { row: LedgerRow }) {
+  const { usage } = row;
+  const running = row.status === 'held';
+  const input =
+    usage.input_tokens +
+    usage.cache_read_input_tokens +
+    usage.cache_write_5m_input_tokens +
+    usage.cache_write_1h_input_tokens;
+  return (
+    <tr data-running={running}>
+      <td title={row.request_id}>{formatClock(row.created_at)}</td>
+      <td>{row.route}</td>
+      <td>{nameOf(row.model)}</td>
+      <td>{running ? '' : formatCount(input)}</td>
+      <td>{usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''}</td>
+      <td>{running ? '' : formatCount(usage.output_tokens)}</td>
+      <td>
+        {running ? `≤ ${formatUsd(row.hold_usd)}` : `${formatUsd(row.cost_usd)}${row.estimated ? ' (estimated)' : ''}`}
+      </td>
+      <td>{row.ms === null ? '' : formatMs(row.ms)}</td>
+      <td>{running ? 'running' : (row.error_type ?? row.stop_reason ?? row.status)}</td>
+    </tr>
+  );
+}

@@ -1,0 +1,43 @@
+import { models } from '../edge/models.ts';
+import { formatCount, formatShare, formatUsd } from '../format.ts';
+import { byModel, savings } from './report.ts';
+import { cachingSaved } from './savings.ts';
+
+export function Savings() {
+  const report = byModel.value;
+  const rows = savings.value.filter(({ total }) => total.requests > 0);
+  return (
+    <section class="panel stack" aria-labelledby="savings">
+      <h2 id="savings">Saved by caching</h2>
+      <p class="saved">{report ? formatUsd(cachingSaved(report, models.value)) : '…'}</p>
+      <p class="quiet">
+        {formatCount(report?.total.usage.cache_read_input_tokens ?? 0)} tokens were read from Claude’s cache in place of
+        being paid in full; what it cost to write them there is taken off.
+      </p>
+      {rows.length > 0 && (
+        <div class="table-frame">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">Prefix</th>
+                <th scope="col">Requests</th>
+                <th scope="col">Hits</th>
+                <th scope="col">Saved</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map(({ name, total }) => (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td>{formatCount(total.requests)}</td>
+                  <td>{total.hit_rate === null ? '' : formatShare(total.hit_rate)}</td>
+                  <td>{formatUsd(total.saved_usd)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,97 @@
+import { useSignal } from '@preact/signals';
+import { useCallback, useEffect } from 'preact/hooks';
+import type { Page } from '../../client/index.ts';
+import type { MintedTokenAnswer } from '../../schemas/tokens.ts';
+import type { TokenRow } from '../../schemas/usage.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+import { formatMoment } from '../format.ts';
+import { CopyButton } from '../ui/copy-button.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { MintForm } from './mint-form.tsx';
+import { account } from './report.ts';
+
+const MOST = 100;
+
+export function Tokens() {
+  const rows = useSignal<TokenRow[]>([]);
+  const minted = useSignal<string | undefined>(undefined);
+  const fault = useSignal<string | undefined>(undefined);
+  const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
+  const attempt = useCallback(
+    async (work: () => Promise<void>) => {
+      fault.value = undefined;
+      try {
+        await work();
+        const page = (await (await edge().fetch(path, { query: { limit: MOST } })).json()) as Page<TokenRow>;
+        rows.value = page.data;
+      } catch (thrown) {
+        fault.value = sentenceOf(thrown);
+      }
+    },
+    [path, fault, rows],
+  );
+  useEffect(() => {
+    void attempt(async () => {});
+  }, [attempt]);
+  const mint = (fields: object) =>
+    attempt(async () => {
+      const body = { account: account.value, ...fields };
+      const answer = (await (await edge().fetch('/tokens', { method: 'POST', body })).json()) as MintedTokenAnswer;
+      minted.value = answer.token;
+    });
+  return (
+    <div class="stack">
+      <MintForm mint={mint} />
+      {minted.value && (
+        <div class="minted">
+          <code>{minted.value}</code>
+          <CopyButton text={() => minted.value ?? ''} label="Copy the token" />
+          <p class="quiet">It is shown this once.</p>
+        </div>
+      )}
+      {fault.value && <Fault text={fault.value} />}
+      {rows.value.length > 0 && (
+        <div class="table-frame">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">Token</th>
+                <th scope="col">May</th>
+                <th scope="col">First seen</th>
+                <th scope="col">Ends</th>
+                <th scope="col">
+                  <span class="unseen">Revoke</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
+                <tr key={jti}>
+                  <th scope="row">{label ?? jti.slice(0, 12)}</th>
+                  <td>{scopes?.join(', ') ?? ''}</td>
+                  <td>{first_seen_at ? formatMoment(first_seen_at) : 'never'}</td>
+                  <td>{revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'}</td>
+                  <td>
+                    {!revoked_at && (
+                      <button
+                        type="button"
+                        class="button small plain"
+                        onClick={() => {
+                          void attempt(async () => {
+                            await edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' });
+                          });
+                        }}
+                      >
+                        Revoke
+                      </button>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </div>
+  );
+}

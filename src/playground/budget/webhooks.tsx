@@ -1,0 +1,109 @@
+import { useSignal } from '@preact/signals';
+import { useCallback, useEffect } from 'preact/hooks';
+import type { Page } from '../../client/index.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+import { formatMoment } from '../format.ts';
+import { Fault } from '../ui/fault.tsx';
+
+/** An event in its source's list. */
+interface EventRow {
+  event_id: string;
+  state: string;
+  label: string | string[] | null;
+  received_at: string;
+  attempts: number;
+}
+
+/** Those that are shipped; a deployment may have others. */
+const SOURCES = ['github', 'stripe', 'slack', 'standard'];
+const ENDED = ['parked', 'failed'];
+const MOST = 50;
+
+/** What came in by webhooks, and what became of it. */
+export function Webhooks() {
+  const source = useSignal(SOURCES[0] ?? '');
+  const rows = useSignal<EventRow[] | undefined>(undefined);
+  const fault = useSignal<string | undefined>(undefined);
+  const path = `/webhooks/${encodeURIComponent(source.value)}/events`;
+  const attempt = useCallback(
+    async (work: () => Promise<void>) => {
+      fault.value = undefined;
+      try {
+        await work();
+        rows.value = ((await (await edge().fetch(path, { query: { limit: MOST } })).json()) as Page<EventRow>).data;
+      } catch (thrown) {
+        rows.value = undefined;
+        fault.value = sentenceOf(thrown);
+      }
+    },
+    [path, fault, rows],
+  );
+  useEffect(() => {
+    void attempt(async () => {});
+  }, [attempt]);
+  return (
+    <div class="stack">
+      <label class="inline">
+        <span class="quiet">Source</span>
+        <select
+          value={source.value}
+          onChange={(event) => {
+            source.value = event.currentTarget.value;
+          }}
+        >
+          {SOURCES.map((name) => (
+            <option key={name}>{name}</option>
+          ))}
+        </select>
+      </label>
+      {fault.value && <Fault text={fault.value} />}
+      {rows.value?.length === 0 && <p class="quiet">Nothing has come from {source.value} yet.</p>}
+      {rows.value && rows.value.length > 0 && (
+        <div class="table-frame">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">Event</th>
+                <th scope="col">Received</th>
+                <th scope="col">State</th>
+                <th scope="col">Label</th>
+                <th scope="col">Attempts</th>
+                <th scope="col">
+                  <span class="unseen">Replay</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.value.map(({ event_id, received_at, state, label, attempts }) => (
+                <tr key={event_id}>
+                  <th scope="row">
+                    <code>{event_id}</code>
+                  </th>
+                  <td>{formatMoment(received_at)}</td>
+                  <td>{state}</td>
+                  <td>{[label ?? []].flat().join(', ')}</td>
+                  <td>{attempts}</td>
+                  <td>
+                    {ENDED.includes(state) && (
+                      <button
+                        type="button"
+                        class="button small plain"
+                        onClick={() => {
+                          void attempt(async () => {
+                            await edge().fetch(`${path}/${encodeURIComponent(event_id)}/replay`, { method: 'POST' });
+                          });
+                        }}
+                      >
+                        Replay
+                      </button>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </div>
+  );
+}

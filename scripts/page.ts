@@ -1,12 +1,14 @@
 /** Bundles the page: its script, its style, its font. */
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const SOURCE = fileURLToPath(new URL('../src/playground', import.meta.url));
-const CHARTS = fileURLToPath(import.meta.resolve('charts.css/dist/charts.min.css'));
-const FONT = fileURLToPath(import.meta.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2'));
+const require = createRequire(import.meta.url);
+const CHARTS = require.resolve('charts.css/dist/charts.min.css');
+const FONT = require.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2');
 /** Nothing is written there: it is what paths are told from. */
 const OUTPUT = join(SOURCE, 'build');
 

@@ -4,11 +4,11 @@ import { useEffect } from 'preact/hooks';
 import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
 import { Classify } from './classify/classify.tsx';
-import { refreshStanding, standing } from './edge/account.ts';
+import { refreshStanding } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
-import { formatUsd } from './format.ts';
 import { PARTS, type Part, part } from './route.ts';
+import { Spent } from './spent.tsx';
 import { nextTheme, theme } from './theme.ts';
 import { TokenDialog } from './token-dialog.tsx';
 import { TokenGate } from './token-gate.tsx';
@@ -50,23 +50,17 @@ export function App() {
           ))}
         </nav>
         <div class="top-end">
-          {ready && standing.value && (
-            <a class="spent" href="#/budget" title="Spent today, and what is held for requests that run">
-              {formatUsd(standing.value.day.settled_usd + standing.value.day.held_usd)}
-              <span> today</span>
-            </a>
-          )}
+          <Spent />
           <a class="docs" href="/docs">
             Docs
           </a>
           <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Change it`} onClick={nextTheme} />
-          {ready && (
-            <IconButton
-              icon="person"
-              label={`Account ${identity.value.account}`}
-              onClick={() => (asksToken.value = true)}
-            />
-          )}
+          <IconButton
+            icon="person"
+            label={`Account ${identity.value.account}`}
+            disabled={!ready}
+            onClick={() => (asksToken.value = true)}
+          />
         </div>
       </header>
       {upstream.value === 'simulator' && (
@@ -75,25 +69,27 @@ export function App() {
           <code>.dev.vars</code> and start again.
         </p>
       )}
-      <main id="main" tabIndex={-1}>
-        {ready && <View key={token.value} />}
-        {state.value === 'gate' && <TokenGate />}
-        {state.value === 'unreachable' && (
-          <div class="page">
-            <Fault text={refusal.value ?? 'The edge could not be reached.'}>
-              <button
-                type="button"
-                class="button small"
-                onClick={() => {
-                  void start();
-                }}
-              >
-                Try again
-              </button>
-            </Fault>
-          </div>
-        )}
-      </main>
+      {state.value !== 'starting' && (
+        <main id="main" tabIndex={-1}>
+          {ready && <View key={token.value} />}
+          {state.value === 'gate' && <TokenGate />}
+          {state.value === 'unreachable' && (
+            <div class="page">
+              <Fault text={refusal.value ?? 'The edge could not be reached.'}>
+                <button
+                  type="button"
+                  class="button small"
+                  onClick={() => {
+                    void start();
+                  }}
+                >
+                  Try again
+                </button>
+              </Fault>
+            </div>
+          )}
+        </main>
+      )}
       {asksToken.value && <TokenDialog onClose={() => (asksToken.value = false)} />}
       <Announcer />
     </>

@@ -11,7 +11,7 @@ interface Usage {
 /** Tokens and cost of an answer, on a line that is there from the beginning. */
 export function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
   const usage = (row?.usage ?? stream?.message?.usage) as Usage | undefined;
-  const cost = row?.cost_usd ?? stream?.costUsd;
+  const cost = row?.cost_usd;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   if (!usage) return <span class="figures" />;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;

@@ -21,7 +21,8 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
   const shown = parts.filter(({ type }) => type !== 'tool_result');
   if (!stream && shown.length === 0) return null;
   const results = resultsOf(entriesOf(session));
-  const ending = row ? ENDINGS[row.status] : undefined;
+  const ending =
+    row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[session.stopReasons.get(row.id) ?? '']) : undefined;
   return (
     <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (

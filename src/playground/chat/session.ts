@@ -34,6 +34,8 @@ export class Session {
   /** Counts up when the answer that comes has grown: at most once a frame. */
   readonly grown = signal(0);
   readonly failure = signal<Failure | undefined>(undefined);
+  /** Why answers ended that came while this was shown, by their ids: the history does not tell. */
+  readonly stopReasons = new Map<string, string>();
   readonly connected = signal(true);
   readonly loaded = signal(false);
   #left = false;
@@ -124,6 +126,8 @@ export class Session {
       error = thrown;
     }
     if (this.#left) return undefined;
+    const { message } = live.stream;
+    if (message?.stop_reason) this.stopReasons.set(message.id, message.stop_reason);
     const before = this.rows.value.length;
     await this.#readRows().catch((thrown: unknown) => {
       error ??= thrown;
@@ -137,7 +141,6 @@ export class Session {
     void Promise.all([refreshConversations(), refreshStanding()]).catch((thrown: unknown) =>
       this.#fail(undefined, thrown),
     );
-    const { message } = live.stream;
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
     return toolResults(message.content)?.content as Content | undefined;
   }

@@ -11,6 +11,8 @@ const marked = new Marked({
   renderer: {
     // What a picture's address tells, and to whom, is not the model's to decide: it becomes a link.
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
+    // Markup is shown as it was written: an answer is text, and no part of the page.
+    html: ({ text }) => escapeHtml(text),
     code: ({ text, lang }) => `<pre><code>${highlight(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 });

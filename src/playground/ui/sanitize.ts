@@ -4,7 +4,7 @@ import DOMPurify from 'dompurify';
 const ALLOWED = {
   ALLOWED_TAGS: [
     ...['p', 'br', 'hr', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'blockquote', 'ul', 'ol', 'li', 'pre', 'code', 'span'],
-    ...['em', 'strong', 'del', 's', 'sub', 'sup', 'kbd', 'mark', 'a', 'details', 'summary'],
+    ...['em', 'strong', 'del', 's', 'a'],
     ...['table', 'thead', 'tbody', 'tr', 'th', 'td'],
   ],
   ALLOWED_ATTR: ['href', 'class', 'start', 'align', 'title'],

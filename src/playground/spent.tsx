@@ -1,0 +1,18 @@
+import { standing } from './edge/account.ts';
+import { formatUsd } from './format.ts';
+
+/** Today's money, in a place that is kept for it. */
+export function Spent() {
+  const day = standing.value?.day;
+  return (
+    <a
+      class="spent"
+      href="#/budget"
+      title="Spent today, and what is held for requests that run"
+      data-known={day !== undefined}
+    >
+      {formatUsd(day ? day.settled_usd + day.held_usd : 0)}
+      <span> today</span>
+    </a>
+  );
+}

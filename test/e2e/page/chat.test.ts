@@ -1,0 +1,232 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+
+const TOKENS_PER_SECOND = 150;
+const LONG = 'Explain in 170 words what a lock gate is.';
+
+describe.skipIf(noBrowser())('Chat, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', `SIMULATOR_TOKENS_PER_SECOND:${TOKENS_PER_SECOND}`];
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  /** A page must never fail in silence, nor ask another host. */
+  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/'): Promise<void> {
+    const opened = await openPage(browser, server.url + path);
+    try {
+      await work(opened);
+      expect(opened.faults).toEqual([]);
+      expect([...opened.origins]).toEqual([server.url]);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** The answer that is coming, once some of it is there. */
+  const begun = async ({ page }: OpenPage, characters = 60) => {
+    const text = lastAnswer(page).locator('.markdown');
+    await expect
+      .poll(async () => (await text.textContent().catch(() => '')) ?? '', { timeout: 10_000 })
+      .toMatch(new RegExp(`.{${characters}}`, 's'));
+    await page.getByRole('button', { name: 'Stop' }).waitFor();
+    return text;
+  };
+
+  test('counts a draft before it is sent, and streams the answer without anything moving', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      await page.getByText('Simulator.').waitFor();
+      await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
+      await page.getByText(/^\d+ tokens · \$[\d.]+ to ask$/).waitFor();
+      await page.getByRole('button', { name: 'Send' }).click();
+      const text = await begun(opened);
+      const early = (await text.textContent()) ?? '';
+      await answered(page);
+      const whole = (await text.textContent()) ?? '';
+      expect(whole.length).toBeGreaterThan(early.length);
+      expect(whole.startsWith(early.slice(0, -20))).toBe(true);
+      await expect.poll(() => lastAnswer(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out\$0\.000\d+/);
+      // It has grown beyond the window: who was at the end is still there.
+      const scrolled = await page
+        .getByRole('log')
+        .evaluate((log) => [log.scrollTop, log.scrollHeight - log.scrollTop - log.clientHeight]);
+      expect(scrolled[0]).toBeGreaterThan(50);
+      expect(scrolled[1]).toBeLessThan(2);
+      expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
+    }));
+
+  test('stops, and keeps what was said', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      await ask(page, LONG);
+      const text = await begun(opened);
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await answered(page);
+      await page.getByText('Stopped. What was said is kept.').waitFor();
+      const kept = ((await text.textContent()) ?? '').trim();
+      expect(kept.length).toBeLessThan(1_000);
+      await page.reload();
+      await answered(page);
+      expect(((await lastAnswer(page).locator('.markdown').textContent()) ?? '').trim()).toBe(kept);
+    }));
+
+  test('goes on with an answer after a reload in its middle', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      await ask(page, LONG);
+      const early = (await (await begun(opened)).textContent()) ?? '';
+      await page.reload();
+      await page.getByRole('article', { name: 'You' }).getByText(LONG).waitFor();
+      const text = await begun(opened, early.length);
+      expect((await text.textContent())?.startsWith(early.slice(0, -20))).toBe(true);
+      await answered(page);
+      const words = ((await text.textContent()) ?? '').split(/\s+/).length;
+      expect(words).toBeGreaterThan(120);
+      // It was asked once: the history has one question and one answer.
+      expect(await page.getByRole('article').count()).toBe(2);
+    }));
+
+  test('edits, regenerates, forks, renames and deletes', () =>
+    inPage(async ({ page }) => {
+      await ask(page, 'In one sentence: what is a weir?');
+      await answered(page);
+      await page.getByRole('article', { name: 'You' }).getByRole('button', { name: 'Edit and ask again' }).click();
+      await ask(page, 'In one sentence: what is a sluice?');
+      await lastAnswer(page).getByText('what is a sluice').waitFor();
+      await answered(page);
+      expect(await page.getByRole('article').count()).toBe(2);
+      await page.getByRole('button', { name: 'Regenerate' }).click();
+      await page.getByRole('log').and(page.locator('[aria-busy="true"]')).waitFor();
+      await answered(page);
+      expect(await page.getByRole('article').count()).toBe(2);
+
+      const original = page.url();
+      await page.getByRole('button', { name: 'Fork from here' }).click();
+      await page.waitForURL((url) => url.href !== original);
+      await page.getByRole('heading', { name: /\(fork\)$/ }).waitFor();
+      await ask(page, 'And in one sentence: a ford?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+
+      const list = page.getByRole('navigation', { name: 'Conversations' });
+      const fork = list.getByRole('listitem').filter({ hasText: '(fork)' });
+      await fork.getByRole('button', { name: /^Rename/ }).click();
+      await list.getByRole('textbox', { name: 'Title' }).fill('Fords');
+      await page.keyboard.press('Enter');
+      const renamed = list.getByRole('listitem').filter({ hasText: 'Fords' });
+      await renamed.getByRole('button', { name: 'Delete Fords' }).click();
+      await renamed.or(list.locator('.asks')).getByRole('button', { name: 'Delete', exact: true }).click();
+      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.goto(original);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
+    }));
+
+  test('shows Markdown without what could harm, code in colours, and a thought folded away', () =>
+    inPage(async ({ page }) => {
+      const answer = [
+        '# Gates\n\nA **bold** [link](https://example.com) and [another](javascript:alert(1)).',
+        '<img src=x onerror="document.title=1"><script>document.title = 2</script>',
+        '![a picture](https://example.com/tracker.png)',
+        '```typescript\nconst gate: string = "open";\n```',
+        '| a | b |\n|---|---|\n| 1 | 2 |',
+      ].join('\n\n');
+      await page.route('**/messages', (route) => {
+        const headers = { ...route.request().headers(), 'sluice-simulate': `answer=${encodeURIComponent(answer)}` };
+        return route.continue({ headers });
+      });
+      await ask(page, 'Show me.');
+      await answered(page);
+      const shown = lastAnswer(page);
+      await shown.locator('.hljs-keyword').getByText('const').waitFor();
+      expect(await shown.getByRole('link', { name: 'link' }).getAttribute('rel')).toBe('noopener noreferrer');
+      expect(await shown.getByRole('cell').count()).toBe(2);
+      expect(await shown.textContent()).toContain('<script>');
+      expect(await shown.locator('img, script, [onerror], [href^="javascript"]').count()).toBe(0);
+      expect(await page.title()).toBe('Chat · Sluice');
+      await page.unroute('**/messages');
+
+      await page.getByRole('checkbox', { name: 'Thinking' }).check();
+      await ask(page, 'In one sentence: what is a pond?');
+      await lastAnswer(page).getByText('Thought').waitFor();
+      await answered(page);
+      expect(await lastAnswer(page).locator('details').getAttribute('open')).toBeNull();
+    }));
+
+  test('runs a tool that is called, and takes pictures', () =>
+    inPage(async ({ page }) => {
+      await page.getByRole('button', { name: /^Roll three dice/ }).click();
+      await page.getByText(/roll_dice answered/).waitFor();
+      await answered(page);
+      expect(await page.locator('.call').textContent()).toMatch(/roll_dicecalledInput\{"dice":\d+\}Result\d/);
+
+      const pixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+      const file = { name: 'gate.png', mimeType: 'image/png', buffer: Buffer.from(pixel, 'base64') };
+      await page.getByLabel('Pictures', { exact: true }).setInputFiles(file);
+      await page.getByRole('button', { name: 'Remove gate.png' }).waitFor();
+      await ask(page, 'What is on this picture?');
+      await lastAnswer(page)
+        .getByText(/I see 1 image/)
+        .waitFor();
+      expect(await page.getByRole('article', { name: 'You' }).last().getByRole('img').count()).toBe(1);
+      await answered(page);
+    }));
+
+  test('stores a prefix, and shows that the second question reads it from the cache', () =>
+    inPage(async ({ page }) => {
+      await page.getByRole('combobox', { name: 'Prefix' }).selectOption('New prefix…');
+      const dialog = page.getByRole('dialog', { name: 'New prefix' });
+      await dialog.getByRole('textbox', { name: 'Name' }).fill('gates');
+      await dialog
+        .getByRole('textbox', { name: 'System prompt' })
+        .fill('Each gate has a keeper and a key. '.repeat(800));
+      await dialog.getByRole('button', { name: 'Store' }).click();
+      await dialog.waitFor({ state: 'hidden' });
+      expect(await page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');
+      await ask(page, 'In one sentence: who has the key?');
+      await lastAnswer(page)
+        .getByText(/[\d,]+ to cache/)
+        .waitFor();
+      await answered(page);
+      await ask(page, 'In one sentence: and who else?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await lastAnswer(page)
+        .getByText(/\d,\d{3} from cache/)
+        .waitFor();
+      await answered(page);
+      expect(await page.locator('.talk-head .tag').textContent()).toBe('gates');
+    }));
+
+  test('shows on the wire what was asked and what came, and how to write it', () =>
+    inPage(async ({ page }) => {
+      await ask(page, "In one sentence: what's a dam?");
+      await answered(page);
+      await page.getByRole('link', { name: 'Wire' }).click();
+      const events = page.getByRole('region', { name: 'Events' });
+      for (const name of ['message_start', 'content_block_delta', 'message_stop', 'comment']) {
+        await events.getByRole('cell', { name, exact: true }).first().waitFor();
+      }
+      const times = await events.locator('tbody td:first-child').allTextContents();
+      expect(times.length).toBeGreaterThan(5);
+      expect(times.every((time) => /^\d+(\.\d+)? m?s$/.test(time))).toBe(true);
+      await page.getByRole('tab', { name: 'curl' }).click();
+      const curl = await page.getByRole('tabpanel').locator('code').last().textContent();
+      expect(curl).toContain(`curl -N '${server.url}/messages'`);
+      expect(curl).toContain("what'\\''s a dam?");
+      await page.keyboard.press('ArrowRight');
+      await page.getByText('anthropic.messages.stream(').waitFor();
+      expect(await page.getByRole('tabpanel').locator('code').last().textContent()).toContain('sluice-conversation');
+      await page.keyboard.press('ArrowRight');
+      await page.getByText('sluice.messages.stream(').waitFor();
+    }));
+});

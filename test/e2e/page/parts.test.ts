@@ -1,0 +1,253 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import axe from 'axe-core';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { startEdge } from '../../support/edge.ts';
+import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+import { DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const built = fileURLToPath(new URL('../../../build/', import.meta.url));
+const PARTS = ['chat', 'classify', 'budget', 'wire'] as const;
+const FIRST_LOAD_BYTES = 150_000;
+const NARROW = { width: 360, height: 640 };
+
+describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', 'SIMULATOR_TOKENS_PER_SECOND:100'];
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test('classifies, stores a classifier, and draws how good it is', async () => {
+    const { page, faults, close } = await openPage(browser, `${server.url}/#/classify`);
+    const result = page.getByRole('region', { name: 'Result' });
+    await page.getByRole('button', { name: 'A support ticket' }).click();
+    await result.getByText('billing').waitFor();
+    await result.getByText(/\$0\.000\d+/).waitFor();
+    await page.getByRole('button', { name: 'Several topics at once' }).click();
+    await result.getByText('breakfast').waitFor();
+    await page.getByRole('button', { name: 'Try it with twelve tickets' }).click();
+    const matrix = page.getByRole('table', { name: 'Given' });
+    await matrix.waitFor();
+    const counts = (await matrix.getByRole('cell').allTextContents()).map(Number);
+    expect(counts.length).toBe(16);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(12);
+    const shades = await matrix
+      .getByRole('cell')
+      .evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).backgroundColor));
+    expect(new Set(shades).size).toBeGreaterThan(1);
+    expect(await page.getByRole('combobox', { name: 'Stored classifier' }).inputValue()).toBe('tickets');
+    expect(faults).toEqual([]);
+    await close();
+  });
+
+  test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
+    const admin = await openPage(browser, `${server.url}/#/budget`);
+    await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');
+    await admin.page.getByRole('button', { name: 'Show' }).click();
+    const limit = async (usd: string) => {
+      await admin.page.getByRole('spinbutton', { name: 'Dollars a day' }).fill(usd);
+      await admin.page.getByRole('button', { name: 'Save the limits of ada' }).click();
+      await admin.page.getByText(`of $${usd}`).waitFor();
+    };
+    await limit('0.05');
+    await admin.page.getByRole('tab', { name: 'Tokens' }).click();
+    await admin.page.getByRole('button', { name: 'Mint a token for ada' }).click();
+    const token = (await admin.page.locator('.minted code').textContent()) ?? '';
+
+    const { page, faults, close } = await openPage(browser, server.url);
+    await page.getByRole('button', { name: 'Account dev' }).click();
+    await page.getByLabel('Token', { exact: true }).fill(token);
+    await page.getByRole('button', { name: 'Use it' }).click();
+    await page.getByRole('button', { name: 'Account ada' }).waitFor();
+    await ask(page, 'Explain in 200 words what a budget is.');
+    await lastAnswer(page).locator('.markdown').waitFor();
+    await page.getByRole('link', { name: 'Budget', exact: true }).click();
+    const today = page.locator('.gauge').first();
+    await today.getByText(/\$0\.00\d+ held/).waitFor();
+    await page.getByRole('cell', { name: 'running' }).waitFor();
+    await expect.poll(() => today.locator('strong').textContent(), { timeout: 10_000 }).toMatch(/^\$0\.000\d+$/);
+    await expect.poll(() => today.getByText('held').count()).toBe(0);
+    await page.getByRole('table', { name: /per day and model/ }).waitFor();
+    expect(await page.getByRole('heading', { name: 'For admins' }).count()).toBe(0);
+    expect(faults).toEqual([]);
+
+    await admin.page.getByRole('tab', { name: 'Limits' }).click();
+    await limit('0.0001');
+    await page.getByRole('link', { name: 'Chat', exact: true }).click();
+    await page.getByRole('button', { name: 'New conversation' }).click();
+    await ask(page, 'Explain in 200 words what ruin is.');
+    const why = page.getByRole('alert');
+    await why.getByText('billing_error').waitFor();
+    expect(await why.textContent()).toMatch(/limit.*2026|limit.*resets/i);
+    // The browser itself notes an answer of 429 as an error, and it is the only one.
+    expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);
+    // The question is not lost: with a budget again, it is asked again.
+    await limit('1');
+    await why.getByRole('button', { name: 'Try again' }).click();
+    await answered(page);
+    expect(admin.faults).toEqual([]);
+    await close();
+    await admin.close();
+  });
+
+  test.each(['light', 'dark'] as const)(
+    'has nothing that axe finds serious, and nothing beside a narrow window, in the %s',
+    async (colorScheme) => {
+      const { page, faults, close } = await openPage(browser, server.url, { viewport: NARROW, colorScheme });
+      const check = async (what: string) => {
+        await page.evaluate(axe.source);
+        const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
+        const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+        expect(serious.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+        expect(await beside(page), what).toBe(0);
+      };
+      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await check('welcome');
+      await ask(
+        page,
+        'In one sentence: what is a lock, with a_very_long_word_that_does_not_break_by_itself_anywhere_at_all?',
+      );
+      await answered(page);
+      await page.getByRole('button', { name: 'Conversations' }).click();
+      await check('list');
+      await page.getByRole('button', { name: 'Close the list' }).click();
+      for (const part of PARTS) {
+        await page.locator(`.parts a[href="#/${part}"]`).click();
+        await page.getByRole('heading', { level: 1 }).waitFor();
+        if (part === 'budget') await page.getByRole('row').nth(1).waitFor();
+        await check(part);
+      }
+      await page.setViewportSize({ width: 1280, height: 800 });
+      await check('wire, wide');
+      expect(faults).toEqual([]);
+      await close();
+    },
+  );
+
+  test('is used by the keyboard alone, with its focus to be seen', async () => {
+    const { page, faults, close } = await openPage(browser, server.url);
+    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate(() => document.activeElement?.textContent?.trim())).toBe('To the content');
+    await page.keyboard.press('Enter');
+    const focused = () =>
+      page.evaluate(() => {
+        const element = document.activeElement;
+        const shown = element?.closest('.field') ?? element;
+        const { outlineStyle, boxShadow } = shown
+          ? getComputedStyle(shown)
+          : { outlineStyle: 'none', boxShadow: 'none' };
+        return { id: element?.id, seen: outlineStyle !== 'none' || boxShadow !== 'none' };
+      });
+    const unseen: unknown[] = [];
+    for (let step = 0; step < 30 && (await focused()).id !== 'draft'; step += 1) {
+      await page.keyboard.press('Tab');
+      if (!(await focused()).seen) unseen.push(await page.evaluate(() => document.activeElement?.outerHTML));
+    }
+    expect(unseen).toEqual([]);
+    await page.keyboard.type('In one sentence: what is a key?');
+    await page.keyboard.press('Enter');
+    await answered(page);
+    expect(faults).toEqual([]);
+    await close();
+  });
+
+  test('loads at most 150 kB, compressed, by a policy without exceptions', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const sizes: Promise<number>[] = [];
+    page.on('response', (response) => {
+      sizes.push(response.body().then((body) => gzipSync(body, { level: 9 }).length));
+    });
+    const response = await page.goto(server.url);
+    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.waitForLoadState('networkidle');
+    const all = await Promise.all(sizes);
+    expect(all.length).toBeGreaterThan(5);
+    expect(all.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(FIRST_LOAD_BYTES);
+    const headers = response?.headers() ?? {};
+    expect(headers['content-security-policy']).toContain("default-src 'none'; script-src 'self'; style-src 'self';");
+    expect(headers['content-security-policy']).not.toContain('unsafe');
+    expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
+    await context.close();
+  });
+
+  test('asks for a token outside development, and keeps it for the session alone', async () => {
+    const upstream = await startUpstream((_, response) => {
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ data: [], has_more: false, first_id: null, last_id: null }));
+    });
+    const edge = await startEdge(inject('deployed').code, {
+      ...DEPLOYED,
+      ANTHROPIC_API_KEY: 'the-key-of-the-tests',
+      ANTHROPIC_BASE_URL: upstream.url,
+    });
+    const context = await browser.newContext();
+    try {
+      const page = await context.newPage();
+      await serveAssets(page, edge.url);
+      await page.goto(edge.url);
+      await page.getByRole('heading', { name: 'A token, please' }).waitFor();
+      expect(await page.getByText('Simulator.').count()).toBe(0);
+      await page.getByLabel('Token', { exact: true }).fill('eyJub3QiOiJvbmUifQ.eyJub3QiOiJvbmUifQ.c2ln');
+      await page.getByRole('button', { name: 'Use it' }).click();
+      await page.getByRole('alert').waitFor();
+      await page.getByLabel('Token', { exact: true }).fill(await tokenOf('grace'));
+      await page.getByRole('button', { name: 'Use it' }).click();
+      await page.getByRole('button', { name: 'Account grace' }).waitFor();
+      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.reload();
+      await page.getByText('Your own edge in front of Claude.').waitFor();
+      expect(await page.evaluate(() => [Object.keys(localStorage), document.cookie])).toEqual([[], '']);
+      const other = await context.newPage();
+      await serveAssets(other, edge.url);
+      await other.goto(edge.url);
+      await other.getByRole('heading', { name: 'A token, please' }).waitFor();
+    } finally {
+      await context.close();
+      await edge.stop();
+      await upstream.stop();
+    }
+  });
+});
+
+/** How much wider than its window a page is, in pixels. */
+async function beside(page: Page): Promise<number> {
+  return await page.evaluate(
+    () => Math.max(document.documentElement.scrollWidth, document.querySelector('main')?.scrollWidth ?? 0) - innerWidth,
+  );
+}
+
+/** A Worker that is run by itself has no assets beside it. */
+async function serveAssets(page: Page, origin: string): Promise<void> {
+  const files = new Set(await readdir(join(built, 'page')));
+  const types: Record<string, string> = {
+    js: 'text/javascript',
+    css: 'text/css',
+    svg: 'image/svg+xml',
+    woff2: 'font/woff2',
+  };
+  await page.route(`${origin}/`, async (route) =>
+    route.fulfill({ contentType: 'text/html', body: await readFile(join(built, 'index.html')) }),
+  );
+  await page.route(`${origin}/page/*`, async (route) => {
+    const name = new URL(route.request().url()).pathname.split('/').at(-1) ?? '';
+    if (!files.has(name)) return route.abort();
+    const contentType = types[name.split('.').at(-1) ?? ''] ?? 'application/octet-stream';
+    return route.fulfill({ contentType, body: await readFile(join(built, 'page', name)) });
+  });
+}

@@ -1,0 +1,82 @@
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+
+/** The page in a browser, and what went wrong in it. */
+export interface OpenPage {
+  page: Page;
+  /** Errors of the console and of scripts. */
+  faults: string[];
+  /** Whom it asked for anything. */
+  origins: Set<string>;
+  /** What moved by itself since the page was loaded: the sum of the browser's own measure, and what it was. */
+  shifts(): Promise<{ value: number; moved: string[] }>;
+  close(): Promise<void>;
+}
+
+/** Opens the page in a session of its own. */
+export async function openPage(
+  browser: Browser,
+  url: string,
+  options: BrowserContextOptions = { viewport: { width: 1280, height: 640 } },
+): Promise<OpenPage> {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  const faults: string[] = [];
+  const origins = new Set<string>();
+  page.on('pageerror', ({ message }) => faults.push(message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') faults.push(message.text());
+  });
+  page.on('request', (request) => {
+    if (/^https?:/.test(request.url())) origins.add(new URL(request.url()).origin);
+  });
+  await page.addInitScript(watchShifts);
+  await page.goto(url);
+  return {
+    page,
+    faults,
+    origins,
+    shifts: () => page.evaluate(() => (globalThis as unknown as { shifts: Shifts }).shifts),
+    close: () => context.close(),
+  };
+}
+
+interface Shifts {
+  value: number;
+  moved: string[];
+}
+
+/** Runs in the page. What follows an input within half a second is meant to move. */
+function watchShifts(): void {
+  interface LayoutShift extends PerformanceEntry {
+    value: number;
+    hadRecentInput: boolean;
+    sources: { node?: Node | null }[];
+  }
+  const shifts: Shifts = { value: 0, moved: [] };
+  Object.assign(globalThis, { shifts });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries() as LayoutShift[]) {
+      if (entry.hadRecentInput) continue;
+      shifts.value += entry.value;
+      shifts.moved.push(...entry.sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 120) ?? '?'));
+    }
+  }).observe({ type: 'layout-shift', buffered: true });
+}
+
+/** Asks something in the chat that is shown. */
+export async function ask(page: Page, question: string): Promise<void> {
+  await page.getByRole('textbox', { name: 'Message' }).fill(question);
+  await page.getByRole('button', { name: 'Send' }).click();
+}
+
+/** @returns once no answer is coming any more */
+export async function answered(page: Page): Promise<void> {
+  await page.getByRole('log', { name: 'Messages' }).and(page.locator('[aria-busy="false"]')).waitFor();
+  await page.getByRole('button', { name: 'Regenerate' }).last().waitFor();
+}
+
+/** @returns the last answer as far as it has come */
+export function lastAnswer(page: Page) {
+  return page.getByRole('article', { name: 'Answer' }).last();
+}

@@ -5,14 +5,16 @@ import { cachingSaved } from './savings.ts';
 
 export function Savings() {
   const report = byModel.value;
+  const read = report?.total.usage.cache_read_input_tokens ?? 0;
   const rows = savings.value.filter(({ total }) => total.requests > 0);
   return (
     <section class="panel stack" aria-labelledby="savings">
       <h2 id="savings">Saved by caching</h2>
       <p class="saved">{report ? formatUsd(cachingSaved(report, models.value)) : '…'}</p>
       <p class="quiet">
-        {formatCount(report?.total.usage.cache_read_input_tokens ?? 0)} tokens were read from Claude’s cache in place of
-        being paid in full; what it cost to write them there is taken off.
+        {read === 0
+          ? 'Nothing was read from Claude’s cache yet. Ask twice with a long prefix, or go on with a long conversation.'
+          : `${formatCount(read)} tokens were read from Claude’s cache at a tenth of the price or less; what it cost to write them there is taken off.`}
       </p>
       {rows.length > 0 && (
         <div class="table-frame">

@@ -1,7 +1,7 @@
 import type { Recording } from '../edge/recording.ts';
 import { formatMs } from '../format.ts';
 import { Code } from '../ui/code.tsx';
-import { shorten } from './shorten.ts';
+import { indent, shorten } from './shorten.ts';
 
 export function AnswerView({ recording }: { recording: Recording }) {
   const { events, text, answerHeaders, fault } = recording;
@@ -19,7 +19,7 @@ export function AnswerView({ recording }: { recording: Recording }) {
         </dl>
       </details>
       {fault && <p class="quiet">{fault}</p>}
-      {text !== '' && <Code code={shorten(text)} language="json" copied={() => text} />}
+      {text !== '' && <Code code={shorten(indent(text))} language="json" copied={() => text} />}
       {events.length > 0 && (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
         <section class="events" tabIndex={0} aria-label="Events">
@@ -40,7 +40,7 @@ export function AnswerView({ recording }: { recording: Recording }) {
                     <code>{name}</code>
                   </td>
                   <td>
-                    <code>{shorten(data).replace(/\s*\n\s*/g, ' ')}</code>
+                    <code>{shorten(data)}</code>
                   </td>
                 </tr>
               ))}

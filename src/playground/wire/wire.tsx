@@ -5,7 +5,7 @@ import { formatClock, formatMs } from '../format.ts';
 import { Code } from '../ui/code.tsx';
 import { Tabs } from '../ui/tabs.tsx';
 import { AnswerView } from './answer-view.tsx';
-import { shorten } from './shorten.ts';
+import { indent, shorten } from './shorten.ts';
 import { snippetsOf } from './snippets.ts';
 
 /** The last calls as they went over the wire. */
@@ -83,7 +83,11 @@ export function Wire() {
                     {recording.body === undefined ? (
                       <p class="quiet">It has no body.</p>
                     ) : (
-                      <Code code={shorten(recording.body)} language="json" copied={() => recording.body ?? ''} />
+                      <Code
+                        code={shorten(indent(recording.body))}
+                        language="json"
+                        copied={() => recording.body ?? ''}
+                      />
                     )}
                   </>
                 ),

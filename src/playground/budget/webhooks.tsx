@@ -1,18 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
+import type { EventRow } from '../../schemas/webhooks.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { formatMoment } from '../format.ts';
 import { Fault } from '../ui/fault.tsx';
-
-/** An event in its source's list. */
-interface EventRow {
-  event_id: string;
-  state: string;
-  label: string | string[] | null;
-  received_at: string;
-  attempts: number;
-}
 
 /** Those that are shipped; a deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];

@@ -1,4 +1,4 @@
-import type { Evaluation } from './calls.ts';
+import type { Evaluation } from '../../client/index.ts';
 
 type Rows = NonNullable<Evaluation['candidates'][number]['confusion']>;
 

@@ -1,9 +1,9 @@
 import { useSignal } from '@preact/signals';
+import type { Evaluation } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { sentenceOf } from '../edge/client.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { type Evaluation, evaluate } from './calls.ts';
 import { EvaluationReport } from './evaluation-report.tsx';
 import { classifiers, fill, store, stored } from './form.ts';
 import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
@@ -23,7 +23,7 @@ export function Evaluate() {
     fault.value = undefined;
     report.value = undefined;
     try {
-      report.value = await evaluate(classifier, { examples: examplesIn(examples.value) });
+      report.value = await edge().classifiers.evaluate(classifier, { examples: examplesIn(examples.value) });
       announce('The evaluation is complete.');
       await refreshStanding();
     } catch (thrown) {

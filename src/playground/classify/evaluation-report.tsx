@@ -1,6 +1,6 @@
+import type { Evaluation } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { formatShare, formatUsd } from '../format.ts';
-import type { Evaluation } from './calls.ts';
 import { ConfusionMatrix } from './confusion-matrix.tsx';
 
 type Report = Evaluation['candidates'][number];

@@ -1,10 +1,9 @@
 /** What is filled in, and what came of it. */
 import { signal } from '@preact/signals';
-import type { NamedRow } from '../../client/index.ts';
+import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { sentenceOf } from '../edge/client.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
-import { type ClassifierPut, type ClassifyAnswer, classify, listClassifiers, storeClassifier } from './calls.ts';
 import type { Sample } from './samples.ts';
 
 export const text = signal('');
@@ -20,7 +19,7 @@ export const fault = signal<string | undefined>(undefined);
 export const busy = signal(false);
 
 export async function refreshClassifiers(): Promise<void> {
-  classifiers.value = await listClassifiers();
+  classifiers.value = (await edge().classifiers.list({ limit: 1_000 })).data;
 }
 
 export function fill(sample: Sample): void {
@@ -36,7 +35,7 @@ export async function run(): Promise<void> {
   await attempt(async () => {
     answer.value = undefined;
     const by = stored.value === '' ? parts() : { classifier: stored.value };
-    answer.value = await classify({ ...by, input: text.value });
+    answer.value = await edge().classify({ ...by, input: text.value });
     announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of them'}.`);
     await refreshStanding();
   });
@@ -45,7 +44,7 @@ export async function run(): Promise<void> {
 /** Keeps the labels under a name. */
 export async function store(name: string): Promise<boolean> {
   return await attempt(async () => {
-    await storeClassifier(name, parts());
+    await edge().classifiers.put(name, parts());
     await refreshClassifiers();
     stored.value = name;
     announce(`Stored as ${name}.`);

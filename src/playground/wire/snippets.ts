@@ -66,8 +66,10 @@ function client({ method, path, body }: Recording, origin: string, withToken: bo
       `const stream = await sluice.conversations.resume(${text(name)});\nfor await (const event of stream ?? []) console.log(event);`,
     );
   }
-  if (room === 'prefixes' && method === 'PUT' && fields) {
-    return snippet(`const prefix = await sluice.prefixes.put(${text(name)}, ${literal(fields)});`);
+  if (room === 'classify' && fields) return snippet(`const answer = await sluice.classify(${literal(fields)});`);
+  if ((room === 'prefixes' || room === 'classifiers') && fields) {
+    const verb = method === 'PUT' ? 'put' : 'evaluate';
+    return snippet(`const answer = await sluice.${room}.${verb}(${text(name)}, ${literal(fields)});`);
   }
   const options = [`method: ${text(method)}`, ...(fields ? [`body: ${literal(fields)}`] : [])].join(', ');
   return snippet(`const response = await sluice.fetch(${text(path)}, { ${options} });`);

@@ -10,6 +10,7 @@ import { Fault } from '../ui/fault.tsx';
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
 const ENDED = ['parked', 'failed'];
 const MOST = 50;
+const EVERY_MS = 2_000;
 
 /** What came in by webhooks, and what became of it. */
 export function Webhooks() {
@@ -32,7 +33,12 @@ export function Webhooks() {
   );
   useEffect(() => {
     void attempt(async () => {});
-  }, [attempt]);
+    const timer = setInterval(() => {
+      // What cannot be asked for is not asked for again until somebody does.
+      if (document.visibilityState === 'visible' && fault.peek() === undefined) void attempt(async () => {});
+    }, EVERY_MS);
+    return () => clearInterval(timer);
+  }, [attempt, fault]);
   return (
     <div class="stack">
       <label class="inline">

@@ -5,6 +5,8 @@ import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { refusalTrigger } from '../../../src/simulator/magic-strings.ts';
+import { signGithub } from '../../../src/webhooks/github.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { startEdge } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
@@ -15,6 +17,7 @@ import { startUpstream } from '../../support/upstream.ts';
 const built = fileURLToPath(new URL('../../../build/', import.meta.url));
 const PARTS = ['chat', 'classify', 'budget', 'wire'] as const;
 const FIRST_LOAD_BYTES = 150_000;
+const GITHUB_SECRET = 'the secret of the tests';
 const NARROW = { width: 360, height: 640 };
 
 describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
@@ -22,8 +25,13 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   let browser: Browser;
 
   beforeAll(async () => {
-    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', 'SIMULATOR_TOKENS_PER_SECOND:100'];
-    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+    const settings = [
+      'SIMULATOR_TTFT_MS:50',
+      'SIMULATOR_TOKENS_PER_SECOND:100',
+      `GITHUB_WEBHOOK_SECRET:${GITHUB_SECRET}`,
+    ];
+    const args = settings.flatMap((setting) => ['--var', setting]);
+    [server, browser] = await Promise.all([npmStart(args), launchBrowser()]);
   });
 
   afterAll(async () => {
@@ -73,7 +81,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByLabel('Token', { exact: true }).fill(token);
     await page.getByRole('button', { name: 'Use it' }).click();
     await page.getByRole('button', { name: 'Account ada' }).waitFor();
-    await ask(page, 'Explain in 200 words what a budget is.');
+    await ask(page, 'Explain in 120 words what a budget is.');
     await lastAnswer(page).locator('.markdown').waitFor();
     await page.getByRole('link', { name: 'Budget', exact: true }).click();
     const today = page.locator('.gauge').first();
@@ -89,7 +97,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await limit('0.0001');
     await page.getByRole('link', { name: 'Chat', exact: true }).click();
     await page.getByRole('button', { name: 'New conversation' }).click();
-    await ask(page, 'Explain in 200 words what ruin is.');
+    await ask(page, 'In one sentence: what is ruin?');
     const why = page.getByRole('alert');
     await why.getByText('billing_error').waitFor();
     expect(await why.textContent()).toMatch(/limit.*2026|limit.*resets/i);
@@ -102,6 +110,26 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(admin.faults).toEqual([]);
     await close();
     await admin.close();
+  });
+
+  test('an admin sees what came in by webhooks, and replays what has failed', async () => {
+    const issue = { title: 'Please', body: refusalTrigger, html_url: 'https://github.com/a/b/issues/1', number: 1 };
+    const body = JSON.stringify({ action: 'opened', issue, repository: { full_name: 'a/b' } });
+    const headers = await signGithub(body, GITHUB_SECRET, 'issues', 'a-refused-issue');
+    headers.set('content-type', 'application/json');
+    const sent = await fetch(`${server.url}/webhooks/github`, { method: 'POST', headers, body });
+    expect(sent.status).toBe(202);
+    const { page, faults, close } = await openPage(browser, `${server.url}/#/budget`);
+    await page.getByRole('tab', { name: 'Webhooks' }).click();
+    const event = page.getByRole('row', { name: /a-refused-issue/ });
+    await event.getByRole('cell', { name: 'failed' }).waitFor();
+    const before = Number(await event.getByRole('cell').nth(3).textContent());
+    await event.getByRole('button', { name: 'Replay' }).click();
+    await expect
+      .poll(async () => Number(await event.getByRole('cell').nth(3).textContent()), { timeout: 10_000 })
+      .toBeGreaterThan(before);
+    expect(faults).toEqual([]);
+    await close();
   });
 
   test.each(['light', 'dark'] as const)(

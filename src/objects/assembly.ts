@@ -16,6 +16,18 @@ export interface Block {
   broken: boolean;
 }
 
+/** Deltas that say one string: what stands before it, and where it goes. */
+interface Run {
+  head: string;
+  block: Block;
+  /** The block's field; undefined for the JSON of a tool's input. */
+  name: string | undefined;
+}
+
+/** What a JSON string does not hold as it is. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that JSON escapes.
+const ESCAPED = /["\\\u0000-\u001f]/;
+
 /** A message as far as it has come. */
 export class Assembly {
   /** What `message_start` said, with what `message_delta` changed. */
@@ -25,9 +37,34 @@ export class Assembly {
   stopped = false;
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
+  #run: Run | undefined;
 
-  /** Takes the data of the next event. */
-  take(event: Json): void {
+  /**
+   * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: nothing but the
+   * string is read.
+   *
+   * @returns whether it was one; if not, nothing has changed
+   */
+  takeLike(data: string): boolean {
+    const run = this.#run;
+    if (!run || !data.startsWith(run.head)) return false;
+    const end = stringEnd(data);
+    if (end < run.head.length) return false;
+    const written = data.slice(run.head.length, end);
+    const added = ESCAPED.test(written) ? stringOf(written) : written;
+    if (added === undefined) return false;
+    if (run.name === undefined) this.#inputs.set(run.block, (this.#inputs.get(run.block) ?? '') + added);
+    else run.block.value[run.name] += added;
+    return true;
+  }
+
+  /**
+   * Takes the data of the next event.
+   *
+   * @param data the same as text, if what comes next may be like it
+   */
+  take(event: Json, data?: string): void {
+    this.#run = undefined;
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
@@ -37,6 +74,7 @@ export class Assembly {
         break;
       case 'content_block_delta':
         this.#grow(event);
+        if (data !== undefined) this.#run = this.#runOf(event, data);
         break;
       case 'content_block_stop':
         this.#stop(event);
@@ -91,6 +129,22 @@ export class Assembly {
     }
   }
 
+  /** @returns how a delta was said, if one string was all that it said. */
+  #runOf({ index, delta }: Json, data: string): Run | undefined {
+    const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+    if (!block || !isObject(delta)) return undefined;
+    const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
+    if (name === undefined || others.length > 0 || delta.type === 'signature_delta') return undefined;
+    const added = delta[name];
+    if (typeof added !== 'string') return undefined;
+    const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
+    if (!isInput && typeof block.value[name] !== 'string') return undefined;
+    const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${JSON.stringify(delta.type)},${JSON.stringify(name)}:"`;
+    const end = stringEnd(data);
+    if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added) return undefined;
+    return { head, block, name: isInput ? undefined : name };
+  }
+
   #stop({ index }: Json): void {
     const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
     if (!block) return;
@@ -112,6 +166,30 @@ export class Assembly {
     if (!isObject(usage)) return;
     const said = Object.entries(usage).filter(([, value]) => value !== null);
     message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(said) };
+  }
+}
+
+const SPACE = 32;
+
+/** @returns where the last string of a delta ends, which two braces follow (the API pads them); -1 for another form. */
+function stringEnd(data: string): number {
+  if (!data.endsWith('}')) return -1;
+  let at = data.length - 2;
+  while (data.charCodeAt(at) === SPACE) at -= 1;
+  return data[at] === '}' && data[at - 1] === '"' ? at - 1 : -1;
+}
+
+/** @returns what a JSON string says, given without its quotes; undefined if that is not one string. */
+function stringOf(written: string): string | undefined {
+  const value = parsed(`"${written}"`);
+  return typeof value === 'string' ? value : undefined;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

@@ -29,7 +29,8 @@ export interface TurnRequest {
   stream: boolean;
   /** The prefix that it names. */
   prefix?: string | undefined;
-  headers: [string, string][];
+  /** As they go up, but for the deployment's key. */
+  headers: Headers;
   query: string;
 }
 
@@ -44,6 +45,7 @@ export interface WireError {
 
 export type TurnAnswer =
   | { kind: 'stream'; turn: string; headers: Record<string, string>; body: ReadableStream<Uint8Array> }
+  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: Trailer }
   | { kind: 'whole'; turn: string; status: number; headers: Record<string, string>; body: string; trailer?: Trailer }
   | { kind: 'error'; error: WireError };
 

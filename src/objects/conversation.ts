@@ -222,6 +222,7 @@ export class Conversation extends DurableObject<Bindings> {
     const profile = this.#present();
     if (!profile) return unknown();
     if (this.#run) return { ok: false, error: wireError(conflict(profile.id, this.#run.turn.row.id)) };
+    this.#upkeep.noteConfirmed();
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
     this.#upkeep.change(change);
@@ -281,6 +282,7 @@ export class Conversation extends DurableObject<Bindings> {
     }
     const last = this.#transcript.profile ?? profile;
     this.#transcript.together(() => {
+      this.#upkeep.noteConfirmed();
       this.#transcript.empty();
       const version = Math.max(last.version + 1, this.now());
       this.#transcript.save({
@@ -375,9 +377,12 @@ export class Conversation extends DurableObject<Bindings> {
         const seq = profile.nextMessage + index;
         transcript.addMessage({ seq, turn: row.seq, id: `msg_${row.id}_${index + 1}`, role, createdAt: now, text });
       }
+      this.#upkeep.noteConfirmed();
     });
+    const known = transcript.recollection;
+    if (known) transcript.recollect({ ...known, fresh: { turn: row.seq, messages: planned.messages } });
     this.#upkeep.wakeFor(now + WATCH_MS);
-    const turn = new Turn(transcript, row, planned.maxTokens);
+    const turn = new Turn(transcript, row, planned.maxTokens, planned.messages.length);
     const run = new Run(turn, {
       requestId,
       identity: request.identity,
@@ -391,7 +396,7 @@ export class Conversation extends DurableObject<Bindings> {
       settings: this.settings(),
       upstream,
       transcript,
-      headers: new Headers(request.headers),
+      headers: request.headers,
       query: request.query,
       now: () => this.now(),
       onEnd: (settled) => {
@@ -406,9 +411,8 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   #newTurn(request: TurnRequest, planned: Plan, now: number): TurnRow {
-    const [latest] = this.#transcript.read('select max(seq) as seq from turns');
     return {
-      seq: Math.max(this.#transcript.profile?.nextTurn ?? 1, Number(latest?.seq ?? 0) + 1),
+      seq: Math.max(this.#transcript.profile?.nextTurn ?? 1, this.#transcript.newestTurn + 1),
       id: `turn_${request.requestId.slice(-12)}`,
       requestId: request.requestId,
       key: request.key ?? null,
@@ -435,7 +439,12 @@ export class Conversation extends DurableObject<Bindings> {
     const started: Started = await run.started;
     if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
     if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
-    if (stream) return { kind: 'stream', turn: row.id, headers: started.headers, body: log.follow(0) };
+    if (stream) {
+      const events = log.whole;
+      const trailer = run.turn.ended?.trailer;
+      if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
+      return { ...started, turn: row.id, body: log.follow(0) };
+    }
     await run.done;
     return wholeAnswer(run.turn, started.headers);
   }

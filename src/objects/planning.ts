@@ -17,6 +17,7 @@ import {
 import type { TakenPrefix } from './held-prefix.ts';
 import { answeredTools } from './kept.ts';
 import { hasBreakpoint, messageTexts, withoutBreakpoints } from './message-text.ts';
+import type { Said } from './recollection.ts';
 import type { MessageRow, Profile, Transcript, TurnRow } from './transcript.ts';
 import { roomFor } from './truncation.ts';
 
@@ -85,12 +86,14 @@ export function plan(
   const model = settings.models.resolve(name);
   const incoming = body.json.messages as Message[];
   const texts = messageTexts(body.text);
-  const last = lastTurn(transcript);
-  const { fresh, at } = newMessages(incoming, transcript, last);
+  const known = transcript.recollection;
+  const last = known ? known.last : lastTurn(transcript);
+  const tail = known?.tail ?? tailIn(transcript);
+  const { fresh, at } = newMessages(incoming, transcript, last, tail);
   const news = texts.slice(incoming.length - fresh.length);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
 
-  const frozen = profile && { system: transcript.frozen('system'), tools: transcript.frozen('tools') };
+  const frozen = profile && (known?.frozen ?? { system: transcript.frozen('system'), tools: transcript.frozen('tools') });
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
@@ -107,7 +110,9 @@ export function plan(
   const follows = answersCalls(fresh) || fresh.length === 0;
   const room = roomFor(transcript, profile, newsSize(news), follows);
   const sentFrom = room.from;
-  changes.messages = messagesUp(transcript, sentFrom, news, settings.MAX_BODY_BYTES);
+  const history = known?.from === sentFrom ? known.text : historyFrom(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  if (frozen) transcript.recollect({ from: sentFrom, text: history, tail, last, frozen });
+  changes.messages = `[${(history === '' ? news : [history, ...news]).join(',')}]`;
   const text = edit(body.text, changes);
   const up = { text, bytes: new TextEncoder().encode(text), json: JSON.parse(text) as Record<string, unknown> };
   if (up.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
@@ -143,13 +148,14 @@ function newMessages(
   incoming: readonly Message[],
   transcript: Transcript,
   last: TurnRow | undefined,
+  tail: readonly Said[],
 ): { fresh: readonly Message[]; at: Standpoint } {
   const known =
     incoming.length < 2
       ? 0
       : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
   const fresh = incoming.slice(known);
-  const { at, answers } = standpoint(transcript);
+  const { at, answers } = standpoint(tail);
   const paused = last?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
   if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
   if (fresh.length === 0) {
@@ -177,15 +183,20 @@ export function messageOf({ role, text }: Pick<MessageRow, 'role' | 'text'>): Me
 }
 
 /** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
-function standpoint(transcript: Transcript): { at: Standpoint; answers: Message[] } {
-  const tail: Message[] = [];
-  for (const row of transcript.history({ sent: true, backwards: true })) {
-    if (tail.at(-1)?.role === 'assistant' && row.role !== 'assistant') break;
-    tail.push(messageOf(row));
+function tailIn(transcript: Transcript): readonly Said[] {
+  const tail: Said[] = [];
+  for (const { role, text } of transcript.history({ sent: true, backwards: true })) {
+    if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
+    tail.push({ role, text });
   }
+  return tail.reverse();
+}
+
+function standpoint(tail: readonly Said[]): { at: Standpoint; answers: Message[] } {
+  const messages = tail.map(messageOf);
   const at = beginning();
-  for (const message of tail.reverse()) pass(at, message);
-  return { at, answers: tail.filter(({ role }) => role === 'assistant') };
+  for (const message of messages) pass(at, message);
+  return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
 function isAgain(fresh: readonly Message[], answers: readonly Message[]): boolean {
@@ -206,7 +217,7 @@ function answersCalls(fresh: readonly Message[]): boolean {
 }
 
 /** One pass over the history; the texts are joined as they are stored. */
-function messagesUp(transcript: Transcript, from: number, news: readonly string[], limit: number): string {
+function historyFrom(transcript: Transcript, from: number, limit: number): string {
   const texts: string[] = [];
   let length = 0;
   for (const { text } of transcript.history({ from, sent: true })) {
@@ -214,7 +225,7 @@ function messagesUp(transcript: Transcript, from: number, news: readonly string[
     if (length > limit) throw tooLarge(limit);
     texts.push(text);
   }
-  return `[${[...texts, ...news].join(',')}]`;
+  return texts.join(',');
 }
 
 function newsSize(news: readonly string[]): number {

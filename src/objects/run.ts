@@ -1,6 +1,6 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
 import { edit } from '../claude/edit.ts';
-import { headersDown, headersUp } from '../claude/headers.ts';
+import { headersDown } from '../claude/headers.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { cutError, EVENT_STREAM, parseObject, readWhole, wholeAnswer } from '../claude/relay.ts';
 import { send } from '../claude/send.ts';
@@ -41,11 +41,19 @@ export type Started =
 
 /** An account that does not answer must not keep a conversation locked. */
 const ADMIT_MS = 45_000;
+/** The caller hears of an answer no later than this after its headers have come. */
+const BEGIN_MS = 20;
 const SHOW_MS = 16;
 const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
 const PING_MS = 15_000;
 const RENEW_MS = 180_000;
+/** A stream that has come to its last event is given so long to end. */
+const DRAIN_MS = 5_000;
+const PIECE_BYTES = 65_536;
+/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+const spareBuffers: ArrayBuffer[] = [];
+const MOST_SPARE_BUFFERS = 16;
 /** Response headers of the upstream that say something about the connection to it, not about the answer. */
 const NOT_KEPT: ReadonlySet<string> = new Set(['date', 'content-type', 'cache-control', 'vary', 'server', 'via']);
 
@@ -145,13 +153,13 @@ export class Run {
     this.turn.sent = true;
     const { maxTokens } = granted;
     const body = maxTokens === undefined ? plan.body.bytes : edit(plan.body.text, { max_tokens: String(maxTokens) });
-    const up = headersUp(headers, upstream.apiKey);
-    const simulate = upstream.simulated ? headers.get('sluice-simulate') : null;
-    if (simulate !== null) up.set('sluice-simulate', simulate);
+    // The edge has taken out what does not go up, but for this.
+    if (!upstream.simulated) headers.delete('sluice-simulate');
+    headers.set('x-api-key', upstream.apiKey);
     const response = await this.#orAborted(
       send(
         upstream,
-        { method: 'POST', path: `/v1/messages${query}`, headers: up, body },
+        { method: 'POST', path: `/v1/messages${query}`, headers, body },
         {
           maxRetries: settings.UPSTREAM_MAX_RETRIES,
           timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
@@ -171,8 +179,16 @@ export class Run {
     const retires = retiresSoon(settings.models.find(plan.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
     const kept = keptHeaders(response.headers);
-    this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
-    this.#end(await this.#read(response.body));
+    const begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
+    // An answer that is there at once is handed over whole; for another the caller does not wait.
+    const timer = setTimeout(begin, BEGIN_MS);
+    const how = await this.#read(response.body, () => {
+      clearTimeout(timer);
+      begin();
+    });
+    clearTimeout(timer);
+    this.#end(how);
+    begin();
   }
 
   async #admit(plan: Plan): Promise<Admission> {
@@ -236,32 +252,59 @@ export class Run {
     }
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<How> {
+  /** @param onFirst is told when events have come, and more are to come */
+  async #read(body: ReadableStream<Uint8Array>, onFirst: () => void): Promise<How> {
     const { turn } = this;
-    const reader = body.getReader();
+    const reader = body.getReader({ mode: 'byob' });
     const aborted = this.#aborted();
     this.#watch();
+    let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+    let how: How | undefined;
+    let begun = false;
     try {
       for (;;) {
-        const { value, done } = await Promise.race([reader.read(), aborted]);
-        if (done) break;
+        const { value, done } = await Promise.race([reader.read(new Uint8Array(buffer)), aborted]);
+        // At the end too the runtime gives the buffer back.
+        if (value) buffer = value.buffer as ArrayBuffer;
+        if (done || !value) break;
         this.#lastByteAt = Date.now();
         turn.firstByteAt ??= this.#context.now();
         const taken = turn.take(value);
-        if (taken.how) return taken.how;
+        how = taken.how;
+        if (how) break;
         this.#pass(taken);
+        if (!begun) onFirst();
+        begun = true;
       }
-      const how = turn.takeRest();
-      return how ?? { kind: 'cut', error: cutError(false), end: 'cut' };
+      how ??= turn.takeRest() ?? { kind: 'cut', error: cutError(false), end: 'cut' };
     } catch (thrown) {
-      if (this.#stopping) return { kind: 'stopped' };
       const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
-      return { kind: 'cut', error: cutError(silent, thrown), end: silent ? 'silent' : 'cut' };
-    } finally {
-      // Whatever ended the turn: nobody listens any more, and nothing more is to be paid.
+      how = this.#stopping
+        ? { kind: 'stopped' }
+        : { kind: 'cut', error: cutError(silent, thrown), end: silent ? 'silent' : 'cut' };
+    }
+    if (how.kind === 'complete') this.#drain(reader, buffer);
+    else {
+      // Nobody listens any more, and nothing more is to be paid.
       this.#controller.abort(stopped());
       reader.cancel().catch(() => {});
     }
+    return how;
+  }
+
+  /** Behind the last event the stream ends, and only then its connection can be used again. */
+  #drain(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer): void {
+    const timer = setTimeout(() => this.#controller.abort(stopped()), DRAIN_MS);
+    const drained = reader
+      .read(new Uint8Array(buffer))
+      .then(({ value, done }) => {
+        const spare = value?.buffer as ArrayBuffer | undefined;
+        if (spare && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(spare);
+        if (!done) this.#controller.abort(stopped());
+      })
+      .catch(() => {})
+      .finally(() => clearTimeout(timer));
+    this.#context.waitUntil(drained);
   }
 
   /**
@@ -353,9 +396,7 @@ export class Run {
 }
 
 function keptHeaders(headers: Headers): Record<string, string> {
-  const down = headersDown(headers);
-  for (const name of NOT_KEPT) down.delete(name);
-  return Object.fromEntries(down);
+  return Object.fromEntries([...headersDown(headers)].filter(([name]) => !NOT_KEPT.has(name)));
 }
 
 function stopped(): ApiError {

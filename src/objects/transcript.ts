@@ -10,6 +10,7 @@ import type { HeldPrefix } from './held-prefix.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { Grant } from './metering.ts';
 import { type Migration, migrate } from './migrations.ts';
+import { type Recollection, recollections } from './recollection.ts';
 
 export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
   {
@@ -161,7 +162,10 @@ const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
 export class Transcript {
   readonly #storage: DurableObjectStorage;
+  readonly #key = {};
   #profile: Profile | undefined;
+  /** The number of the newest turn, while that is known. */
+  #newest: number | undefined;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
@@ -174,14 +178,37 @@ export class Transcript {
     return this.#profile;
   }
 
+  /** What is remembered of the history as it stands; undefined where it must be read. */
+  get recollection(): Recollection | undefined {
+    return recollections.get(this.#key);
+  }
+
+  /** Remembers the history until it changes. */
+  recollect(recollection: Recollection): void {
+    recollections.set(this.#key, recollection);
+  }
+
+  /** The number of the newest turn, of whatever status; 0 where there is none. */
+  get newestTurn(): number {
+    this.#newest ??= Number(this.read('select max(seq) as seq from turns')[0]?.seq ?? 0);
+    return this.#newest;
+  }
+
+  #forgetHistory(): void {
+    recollections.drop(this.#key);
+    this.#newest = undefined;
+  }
+
   /** Makes the tables and writes a new conversation's profile. */
   create(profile: Profile): void {
+    this.#forgetHistory();
     this.#open();
     this.save(profile);
   }
 
   /** Everything has been deleted, the tables too. */
   forget(): void {
+    this.#forgetHistory();
     this.#profile = undefined;
   }
 
@@ -202,11 +229,13 @@ export class Transcript {
   }
 
   freeze(owner: Owner, text: string | undefined): void {
+    this.#forgetHistory();
     this.write('delete from pieces where owner = ?', OWNERS[owner]);
     if (text !== undefined) this.#writePieces(OWNERS[owner], text);
   }
 
   beginTurn(turn: TurnRow): void {
+    this.#newest = Math.max(turn.seq, this.#newest ?? turn.seq);
     this.write(
       `insert into turns (seq, id, request_id, key, hash, status, route, model, began_at, frame, sent_from, follows)
        values (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)`,
@@ -228,7 +257,9 @@ export class Transcript {
     this.write('update turns set grant = ? where seq = ?', JSON.stringify(grant), seq);
   }
 
+  /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
   endTurn(turn: TurnRow): void {
+    recollections.drop(this.#key);
     this.write(
       `update turns set status = ?, ended_at = ?, grant = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
          model = ? where seq = ?`,
@@ -251,6 +282,7 @@ export class Transcript {
   }
 
   deleteTurn(seq: number): void {
+    this.#forgetHistory();
     this.write('delete from turns where seq = ?', seq);
   }
 
@@ -278,6 +310,7 @@ export class Transcript {
 
   /** Takes messages from `seq` on out, or those of one turn. */
   deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
     this.write(
       `delete from pieces where owner in (select seq from messages where text is null and ${where})`,
       ...bindings,
@@ -336,14 +369,19 @@ export class Transcript {
    *
    * @param n the number of the first row that is written
    * @param first the number of the first event
+   * @param text all of them joined
    * @returns the number of the next row
    */
-  writeLog(turn: number, n: number, first: number, frames: readonly string[]): number {
+  writeLog(turn: number, n: number, first: number, frames: readonly string[], text: string): number {
     let row = n;
     const insert = (begins: number, text: string) => {
       this.write('insert into log (turn, n, first, text) values (?, ?, ?, ?)', turn, row, begins, text);
       row += 1;
     };
+    if (text.length <= PIECE_CHARACTERS) {
+      insert(first, text);
+      return row;
+    }
     let joined = '';
     let begins = first;
     for (const [index, frame] of frames.entries()) {
@@ -383,6 +421,7 @@ export class Transcript {
 
   /** Takes everything out but the profile: what is deleted must be gone before anyone is told. */
   empty(): void {
+    this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
     this.write('delete from turns where settled = 1');
   }

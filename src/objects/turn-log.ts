@@ -4,6 +4,7 @@
  * A listener is a place in the log, not a queue: what it has not taken yet is read from the rows when it takes more. So
  * nobody who is slow, or gone, costs memory or holds anything up.
  */
+import type { Frame } from '../sse/frames.ts';
 import type { Transcript } from './transcript.ts';
 
 /** What ends a stream that was handed out to its end; never part of an event. What follows is for the edge alone. */
@@ -18,6 +19,8 @@ interface Listener {
   wanting: boolean;
 }
 
+/** Characters of a row that are kept in memory while the turn runs. */
+const MOST_KEPT = 262_144;
 const encoder = new TextEncoder();
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
@@ -33,6 +36,8 @@ export class TurnLog {
   #rows: number;
   #shown: number;
   #ended: string | undefined;
+  /** The row that was written last, for listeners who come a moment later. */
+  #latest: { row: number; text: string } | undefined;
   /** The last event before numbers that were left out. */
   #gapAfter: number | undefined;
 
@@ -76,9 +81,19 @@ export class TurnLog {
     return this.events - this.#shown;
   }
 
-  /** Adds an event; `remark` is a comment behind it. */
-  add(event: string, data: string, remark = ''): void {
-    const frame = `id: ${this.id}-${this.events + 1}\nevent: ${event}\ndata: ${data}\n\n${remark}`;
+  /** Adds an event of the upstream's, as it came. */
+  add({ event, data, text }: Frame): void {
+    if (text === undefined) this.write(event, data);
+    else this.#push(text);
+  }
+
+  /** Adds an event of our own; `remark` is a comment behind it. */
+  write(event: string, data: string, remark = ''): void {
+    this.#push(`event: ${event}\ndata: ${data}\n\n${remark}`);
+  }
+
+  #push(text: string): void {
+    const frame = `id: ${this.id}-${this.events + 1}\n${text}`;
     this.#frames.push(frame);
     this.#characters += frame.length;
   }
@@ -86,19 +101,27 @@ export class TurnLog {
   /** Stores what is not stored yet; to be called in the transaction that it belongs to. */
   store(): void {
     if (this.#frames.length === 0) return;
-    const fresh = this.#frames.slice(this.#shown - this.#stored);
     const first = (this.#gapAfter ?? this.#stored) + 1;
     this.#gapAfter = undefined;
-    this.#rows = this.#transcript.writeLog(this.#seq, this.#rows, first, this.#frames);
+    // Most of what is stored is shown now: one text serves both.
+    const text = this.#frames.join('');
+    const fresh = this.#shown === this.#stored ? text : this.#unshownText;
+    const row = this.#rows;
+    this.#rows = this.#transcript.writeLog(this.#seq, row, first, this.#frames, text);
+    this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
     this.#characters = 0;
-    this.#push(fresh);
+    this.#show(fresh, this.#stored);
   }
 
   /** Shows what has not been shown yet. */
   show(): void {
-    this.#push(this.#frames.slice(this.#shown - this.#stored));
+    this.#show(this.#unshownText, this.events);
+  }
+
+  get #unshownText(): string {
+    return this.#listeners.size > 0 ? this.#frames.slice(this.#shown - this.#stored).join('') : '';
   }
 
   /** Says in a silence that the turn still runs. */
@@ -108,11 +131,21 @@ export class TurnLog {
     }
   }
 
-  /** Nothing more will come. */
-  end(trailer: string): void {
-    this.show();
+  /** What is stored next is the last. */
+  finish(trailer: string): void {
     this.#ended = trailer;
+  }
+
+  /** Nothing more will come: whoever has everything is told so. */
+  end(): void {
+    this.show();
     for (const listener of [...this.#listeners]) this.#serve(listener);
+  }
+
+  /** @returns all of it, where it has ended and is at hand as one text. */
+  get whole(): string | undefined {
+    const isOne = this.#ended !== undefined && this.#rows === 1 && this.#frames.length === 0;
+    return isOne ? this.#latest?.text : undefined;
   }
 
   /** @returns the log's bytes after an event, and what comes from now on, until the turn ends or the reader leaves. */
@@ -138,22 +171,24 @@ export class TurnLog {
     return new ReadableStream(source, { highWaterMark: 0 });
   }
 
-  #push(fresh: readonly string[]): void {
+  /** @param fresh the text of the events up to `shown` that have not been shown */
+  #show(fresh: string, shown: number): void {
     const before = this.#shown;
-    this.#shown += fresh.length;
-    if (fresh.length === 0) return;
-    const text = this.#listeners.size > 0 ? fresh.join('') : '';
-    for (const listener of this.#listeners) {
+    if (shown === before) return;
+    this.#shown = shown;
+    for (const listener of [...this.#listeners]) {
       if (!listener.wanting || listener.row !== undefined || listener.cursor !== before) continue;
-      listener.cursor = this.#shown;
-      this.#enqueue(listener, text);
+      listener.cursor = shown;
+      if (this.#ended === undefined) this.#enqueue(listener, fresh);
+      else this.#close(listener, fresh, this.#ended);
     }
   }
 
   #serve(listener: Listener): void {
     const text = listener.wanting ? this.#next(listener) : undefined;
-    if (text !== undefined) this.#enqueue(listener, text);
-    else if (this.#ended !== undefined && this.#isAtEnd(listener)) this.#close(listener, this.#ended);
+    const isLast = this.#ended !== undefined && this.#isAtEnd(listener);
+    if (isLast) this.#close(listener, text ?? '', this.#ended ?? '');
+    else if (text !== undefined) this.#enqueue(listener, text);
   }
 
   #isAtEnd({ row, cursor }: Listener): boolean {
@@ -164,7 +199,8 @@ export class TurnLog {
   #next(listener: Listener): string | undefined {
     let skipTo: string | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {
-      listener.row = this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
+      // What begins in the first row need not be looked for.
+      listener.row = listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
       skipTo = `id: ${this.id}-${listener.cursor + 1}\n`;
     }
     if (listener.row === undefined) {
@@ -173,7 +209,8 @@ export class TurnLog {
       listener.cursor = this.#shown;
       return text === '' ? undefined : text;
     }
-    const text = this.#transcript.logText(this.#seq, listener.row) ?? '';
+    const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
+    const text = latest ?? this.#transcript.logText(this.#seq, listener.row) ?? '';
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;
@@ -192,10 +229,10 @@ export class TurnLog {
     }
   }
 
-  #close(listener: Listener, trailer: string): void {
+  #close(listener: Listener, text: string, trailer: string): void {
     this.#listeners.delete(listener);
     try {
-      listener.controller.enqueue(encoder.encode(String.fromCharCode(END_OF_STREAM) + trailer));
+      listener.controller.enqueue(encoder.encode(text + String.fromCharCode(END_OF_STREAM) + trailer));
       listener.controller.close();
       listener.controller.byobRequest?.respond(0);
     } catch {

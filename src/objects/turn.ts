@@ -9,6 +9,7 @@ import type { ConversationReport } from './conversation-report.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
 import type { Meter } from './metering.ts';
+import { grown } from './recollection.ts';
 import type { Settled } from './settlement.ts';
 import type { MessageRow, Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
 import { TurnLog } from './turn-log.ts';
@@ -45,6 +46,8 @@ export interface Ended {
 
 /** More events than can have been shown and not stored. */
 const MOST_LOST = 100_000;
+const DELTA = 'content_block_delta';
+const SAID: Taken = { structural: false, said: true };
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 
 export class Turn {
@@ -63,8 +66,12 @@ export class Turn {
   readonly #transcript: Transcript;
   readonly #frames = new FrameReader();
 
-  constructor(transcript: Transcript, row: TurnRow, maxTokens: number) {
+  /** How many messages the turn has asked with; undefined where that must be looked up. */
+  readonly #asked: number | undefined;
+
+  constructor(transcript: Transcript, row: TurnRow, maxTokens: number, asked?: number) {
     this.#transcript = transcript;
+    this.#asked = asked;
     this.row = row;
     this.maxTokens = maxTokens;
     this.log = new TurnLog(transcript, row);
@@ -79,7 +86,7 @@ export class Turn {
     let events = 0;
     for (const frame of turn.#frames.push(bytes)) {
       events += 1;
-      turn.assembly.take(parse(frame.data) ?? {});
+      if (!turn.assembly.takeLike(frame.data)) turn.assembly.take(parse(frame.data) ?? {}, frame.data);
     }
     turn.sent = true;
     turn.status = events > 0 ? 200 : undefined;
@@ -120,7 +127,7 @@ export class Turn {
    * @returns what was in it: events that frame the answer, or what it says; or how the turn ends by it
    */
   take(piece: Uint8Array): Taken {
-    this.usage.push(piece);
+    this.usage.push(piece, true);
     const all: Taken = { structural: false, said: false };
     for (const frame of this.#frames.push(piece)) {
       const taken = this.#takeFrame(frame);
@@ -138,15 +145,19 @@ export class Turn {
   }
 
   #takeFrame(frame: Frame): Taken {
+    if (frame.event === DELTA && this.assembly.takeLike(frame.data)) {
+      this.log.add(frame);
+      return SAID;
+    }
     const framing = { structural: true, said: false };
     const data = parse(frame.data);
     if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };
     // What no client can read is where the stream broke.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: cutError(false), end: 'cut' } };
-    this.assembly.take(data);
+    this.assembly.take(data, frame.data);
     if (this.assembly.stopped) return { ...framing, how: { kind: 'complete' } };
-    this.log.add(frame.event, frame.data);
-    const said = frame.event === 'content_block_delta';
+    this.log.add(frame);
+    const said = frame.event === DELTA;
     return { structural: !said && frame.event !== 'ping', said };
   }
 
@@ -203,9 +214,13 @@ export class Turn {
       settled: meter === undefined,
       model: outcome.model ?? this.row.model,
     };
+    const answer = kept.length > 0 ? JSON.stringify({ role: 'assistant', content: kept }) : undefined;
+    const known = this.#transcript.recollection;
+    const trailer = { outcome, nanodollars: cost };
+    this.log.finish(JSON.stringify(trailer));
     this.#transcript.together(() => {
       if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
-      else if (kept.length > 0) {
+      else if (answer !== undefined) {
         const seq = next.nextMessage - 1;
         this.#transcript.addMessage({
           seq,
@@ -213,7 +228,7 @@ export class Turn {
           id: this.#answerId(),
           role: 'assistant',
           createdAt: now,
-          text: JSON.stringify({ role: 'assistant', content: kept }),
+          text: answer,
         });
       }
       for (const { content, ...message } of mended) {
@@ -221,14 +236,17 @@ export class Turn {
         if (content.length === 0) continue;
         this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
       }
-      this.log.store();
       this.#transcript.endTurn(row);
       this.#transcript.save(next);
+      // Last, since it shows the end: what came before it has not failed.
+      this.log.store();
     });
     Object.assign(this.row, row);
-    const trailer = { outcome, nanodollars: cost };
+    if (known?.fresh?.turn === row.seq && committed && status !== 'refused' && mended.length === 0) {
+      this.#transcript.recollect(grown(known, this.row, answer));
+    }
     this.ended = { status, trailer, message: this.#message(how, status, outcome, kept), error };
-    this.log.end(JSON.stringify(trailer));
+    this.log.end();
     return settling?.done;
   }
 
@@ -267,22 +285,22 @@ export class Turn {
   #addEnd(how: How, status: TurnStatus, outcome: Outcome, cost: Nanodollars, requestId: string): Ended['error'] {
     const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
     if (how.kind === 'complete') {
-      this.log.add('message_stop', '{"type":"message_stop"}', price);
+      this.log.write('message_stop', '{"type":"message_stop"}', price);
       return undefined;
     }
     if (how.kind === 'error') {
       const error = errorOf(how.frame.data);
-      this.log.add('error', parse(how.frame.data) ? how.frame.data : JSON.stringify(errorBody(error, requestId)));
+      this.log.write('error', parse(how.frame.data) ? how.frame.data : JSON.stringify(errorBody(error, requestId)));
       return error;
     }
     if (how.kind === 'stopped' && status === 'stopped') {
       for (const index of this.assembly.openIndices) {
-        this.log.add('content_block_stop', JSON.stringify({ type: 'content_block_stop', index }));
+        this.log.write('content_block_stop', JSON.stringify({ type: 'content_block_stop', index }));
       }
       const output_tokens = Math.max(outcome.usage?.output_tokens ?? 0, Math.ceil(outcome.delta_bytes / 3));
       const delta = { stop_reason: 'end_turn', stop_sequence: null };
-      this.log.add('message_delta', JSON.stringify({ type: 'message_delta', delta, usage: { output_tokens } }));
-      this.log.add('message_stop', '{"type":"message_stop"}', STOPPED_REMARK + price);
+      this.log.write('message_delta', JSON.stringify({ type: 'message_delta', delta, usage: { output_tokens } }));
+      this.log.write('message_stop', '{"type":"message_stop"}', STOPPED_REMARK + price);
       return undefined;
     }
     const error =
@@ -292,7 +310,7 @@ export class Turn {
             type: 'api_error',
             message: 'This turn was stopped before anything was said: it has not become part of the conversation.',
           };
-    this.log.add('error', JSON.stringify(errorBody(error, requestId)));
+    this.log.write('error', JSON.stringify(errorBody(error, requestId)));
     return error;
   }
 
@@ -322,6 +340,7 @@ export class Turn {
   }
 
   #newMessages(): number {
+    if (this.#asked !== undefined) return this.#asked;
     const [row] = this.#transcript.read('select count(*) as messages from messages where turn = ?', this.row.seq);
     return Number(row?.messages ?? 0);
   }

@@ -33,6 +33,8 @@ export class Upkeep {
   #alarmAt: number | null = null;
   /** Turns whose settlement is on its way. */
   readonly #settling = new Set<number>();
+  /** Turns that are settled, though their rows do not say so yet. */
+  readonly #confirmed = new Set<number>();
 
   constructor(kept: Kept) {
     this.#kept = kept;
@@ -55,15 +57,21 @@ export class Upkeep {
     return meterOf(request, row.grant ?? UNKNOWN_GRANT);
   }
 
-  /** Waits for the account's word that a turn is settled; without it the alarm repeats the settlement. */
-  async confirm({ seq }: TurnRow, done: Promise<Settled>): Promise<void> {
+  /**
+   * Waits for the account's word that a turn is settled; without it the alarm repeats the settlement.
+   *
+   * The word is written with what is written next, which saves a commit; if it is lost before, the settlement is repeated
+   * and changes nothing.
+   */
+  async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
+    const { seq } = row;
     this.#settling.add(seq);
     try {
       const settled = await within(done, CONFIRM_MS);
-      const [row] = this.#kept.transcript.turns('seq = ?', seq);
-      if (row) {
-        this.#kept.transcript.settleTurn(seq);
-        if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
+      this.#confirmed.add(seq);
+      if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
+      if (row.status === 'failed') {
+        this.noteConfirmed();
         this.forgetFailed({ ...row, settled: true });
       }
       const { profile } = this.#kept.transcript;
@@ -73,6 +81,12 @@ export class Upkeep {
     } finally {
       this.#settling.delete(seq);
     }
+  }
+
+  /** Writes down which turns the account has confirmed. */
+  noteConfirmed(): void {
+    if (this.#kept.transcript.profile) for (const seq of this.#confirmed) this.#kept.transcript.settleTurn(seq);
+    this.#confirmed.clear();
   }
 
   /** The account's figure is the one that counts: a turn of which nothing was known has cost its hold. */
@@ -94,6 +108,7 @@ export class Upkeep {
 
   /** Repeats what was not confirmed. */
   async settlePending(): Promise<void> {
+    this.noteConfirmed();
     for (const row of this.#kept.transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`)) {
       const { profile } = this.#kept.transcript;
       if (!row.outcome || !profile || this.#settling.has(row.seq)) continue;
@@ -167,6 +182,7 @@ export class Upkeep {
 
   /** Lets go of logs that nobody can ask for any more. */
   letGo(now: number): void {
+    this.noteConfirmed();
     const transcript = this.#kept.transcript;
     const ended = transcript.turns(
       `status != 'running' and ended_at <= ? and (status = 'failed' or seq in (select turn from log))`,
@@ -191,6 +207,7 @@ export class Upkeep {
   wakeNext(): void {
     const { profile } = this.#kept.transcript;
     if (!profile) return;
+    this.noteConfirmed();
     const [pending] = this.#kept.transcript.turns(`settled = 0 and ${RECENT}`);
     if (pending || profile.unreported) this.wakeFor(this.#kept.now() + RETRY_MS);
     const [kept] = this.#kept.transcript.read(

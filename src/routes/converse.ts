@@ -31,6 +31,10 @@ const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const END = 0;
 const LINE_FEED = 10;
 const MOST_KEY = 256;
+const PIECE_BYTES = 65_536;
+/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+const spareBuffers: ArrayBuffer[] = [];
+const MOST_SPARE_BUFFERS = 16;
 
 /**
  * @returns the conversation that a request names, by its body or its header
@@ -77,7 +81,7 @@ export async function converse(
     again: false,
     stream,
     prefix: prefixNamed(caller, body.json),
-    headers: [...headersToObject(caller)],
+    headers: headersToObject(caller),
     query: new URL(c.req.url).search,
   };
   const answer = await callTurn(c, request, body.bytes);
@@ -86,6 +90,10 @@ export async function converse(
   const headers = new Headers(answer.headers);
   headers.set('sluice-turn', answer.turn);
   if (answer.kind === 'stream') return streamed(c, answer, headers, log());
+  if (answer.kind === 'ended') {
+    log()(answer.trailer.outcome, answer.trailer.nanodollars);
+    return new Response(answer.events, { headers: eventStream(headers) });
+  }
   if (answer.trailer) {
     const { outcome, nanodollars } = answer.trailer;
     headers.set('sluice-cost-usd', formatUsd(nanodollars));
@@ -159,62 +167,73 @@ export function streamed(
   log: Log,
 ): Response {
   const { readable, writable } = new IdentityTransformStream();
-  const carried = carry(answer.body, writable, c.req.raw.signal, c.get('requestId'), log);
-  // The result of a call to an object is to be given back.
-  c.executionCtx.waitUntil(carried.finally(() => (answer as Partial<Disposable>)[Symbol.dispose]?.()));
+  const { signal } = c.req.raw;
+  const body = answer.body.getReader({ mode: 'byob' });
+  const carried = new Promise<void>((resolve) => {
+    let open = true;
+    const end = (trailer: string | undefined) => {
+      if (!open) return;
+      open = false;
+      const told = trailer ? (JSON.parse(trailer) as Trailer) : undefined;
+      if (told) log(told.outcome, told.nanodollars);
+      else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+      // The result of a call to an object is to be given back.
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      resolve();
+    };
+    const leave = () => {
+      // The turn goes on without its caller, and writing to one who has left can take for ever.
+      body.cancel().catch(() => {});
+      end(undefined);
+    };
+    if (signal.aborted) leave();
+    else {
+      signal.addEventListener('abort', leave, { once: true });
+      carry(body, writable, c.get('requestId')).then(end, leave);
+    }
+  });
+  c.executionCtx.waitUntil(carried);
+  return new Response(readable, { headers: eventStream(headers) });
+}
+
+function eventStream(headers: Headers): Headers {
   headers.set('content-type', `${EVENT_STREAM}; charset=utf-8`);
   headers.set('cache-control', 'no-cache, no-transform');
   headers.set('x-accel-buffering', 'no');
-  return new Response(readable, { headers });
+  return headers;
 }
 
+/** @returns what follows the events, for the log; undefined where the object did not come to say it */
 async function carry(
-  body: ReadableStream<Uint8Array>,
+  reader: ReadableStreamBYOBReader,
   writable: WritableStream<Uint8Array>,
-  signal: AbortSignal,
   requestId: string,
-  log: Log,
-): Promise<void> {
-  const reader = body.getReader();
+): Promise<string | undefined> {
   const writer = writable.getWriter();
-  const left = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-  // Writing to a caller who has left can hang for ever.
-  const unlessLeft = <T>(work: Promise<T>) => Promise.race([work, left]);
-  left.catch(() => {});
   const tail = new Tail();
+  let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
   let trailer: string | undefined;
-  try {
-    for (;;) {
-      const { value, done } = await unlessLeft(reader.read()).catch((thrown: unknown) => {
-        if (signal.aborted) throw thrown;
-        return { value: undefined, done: true };
-      });
-      if (done || !value) break;
-      if (trailer !== undefined) {
-        trailer += decoder.decode(value);
-        continue;
-      }
-      const end = value.indexOf(END);
-      const events = end < 0 ? value : value.subarray(0, end);
-      if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
-      if (events.length === 0) continue;
-      tail.push(events);
-      await unlessLeft(writer.write(events));
+  for (;;) {
+    const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
+    // At the end too the runtime gives the buffer back.
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (!value || value.length === 0) break;
+    if (trailer !== undefined) {
+      trailer += decoder.decode(value);
+      continue;
     }
-    if (trailer === undefined) {
-      await unlessLeft(writer.write(encoder.encode(cutEnding(tail.end, errorEvent(broken(), requestId)))));
-    }
-    writer.close().catch(() => {});
-  } catch {
-    // The caller has left; the turn goes on without it.
-    reader.cancel().catch(() => {});
+    const end = value.indexOf(END);
+    const events = end < 0 ? value : value.subarray(0, end);
+    if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
+    if (events.length === 0) continue;
+    tail.push(events);
+    await writer.write(events);
   }
-  const told = trailer === undefined || trailer === '' ? undefined : (JSON.parse(trailer) as Trailer);
-  if (told) log(told.outcome, told.nanodollars);
-  else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+  if (trailer === undefined) {
+    await writer.write(encoder.encode(cutEnding(tail.end, errorEvent(broken(), requestId))));
+  } else if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
+  writer.close().catch(() => {});
+  return trailer;
 }
 
 const encoder = new TextEncoder();

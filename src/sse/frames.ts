@@ -2,6 +2,8 @@
 export interface Frame {
   event: string;
   data: string;
+  /** The event as it came, its empty line included, where it has the two lines that the API itself writes. */
+  text?: string;
 }
 
 /**
@@ -39,7 +41,7 @@ export class FrameReader {
       .join('')
       .replaceAll('\r\n', '\n')
       .replace(/[\r\n]+$/, '');
-    return all === '' ? undefined : readFrame(all, 0, all.length);
+    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
   }
 }
 
@@ -49,7 +51,7 @@ function readFrame(text: string, start: number, end: number): Frame | undefined 
     const line = text.indexOf('\n', start);
     if (line >= 0 && line < end && text.startsWith('data: ', line + 1)) {
       const data = text.slice(line + 7, end);
-      if (!data.includes('\n')) return { event: text.slice(start + 7, line), data };
+      if (!data.includes('\n')) return { event: text.slice(start + 7, line), data, text: text.slice(start, end + 2) };
     }
   }
   let event = '';

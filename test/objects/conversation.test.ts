@@ -114,7 +114,7 @@ describe('a turn', () => {
     await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
     await new Promise((resolve) => setTimeout(resolve, 20));
     const [own, theirs] = counts.map((count) => count());
-    expect({ own, theirs }).toEqual({ own: 9, theirs: 3 });
+    expect({ own, theirs }).toEqual({ own: 7, theirs: 3 });
   });
 });
 

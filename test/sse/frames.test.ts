@@ -10,7 +10,7 @@ const framesOf = (text: string) =>
     .filter((frame) => frame !== '')
     .map((frame) => {
       const [event = '', data = ''] = frame.split('\n');
-      return { event: event.slice(7), data: data.slice(6) };
+      return { event: event.slice(7), data: data.slice(6), text: `${frame}\n\n` };
     });
 
 test.each([
@@ -42,7 +42,8 @@ test('comments, other fields and events without a name or data are left out; dat
 test('an event that lacks only its empty line can be had at the end', () => {
   const reader = new FrameReader();
   reader.push(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
-  expect(reader.last).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}' });
+  const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
+  expect(reader.last).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
 });
 
 test('a long event in many pieces takes linear time', () => {

@@ -1,5 +1,6 @@
 import { mintToken } from '../src/auth/tokens.ts';
 import type { Ceiling } from './figures.ts';
+import { histories } from './workloads.ts';
 
 /** The Workers that are measured, each beside the bare one. Another one is another entry. */
 
@@ -31,7 +32,7 @@ export const bare: Contender = {
 
 /** A deployment's own way: a token that is verified, and nothing of development mode. */
 export const SIGNING_SECRET = 'the bench signs with this, and nobody else does';
-const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages'] });
+const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages', 'prefixes'] });
 const deployed = {
   path: '/v1/messages',
   headers: (): Record<string, string> => ({ authorization: `Bearer ${token}` }),
@@ -39,14 +40,13 @@ const deployed = {
 };
 
 /** So many conversations take turns that none is asked while it still answers, and none grows long. */
-const CONVERSATIONS = 256;
-const conversing = {
+const conversing = (conversations: number, of = 'bench') => ({
   ...deployed,
   headers: (n: number): Record<string, string> => ({
     ...deployed.headers(),
-    'sluice-conversation': `bench-${n % CONVERSATIONS}`,
+    'sluice-conversation': `${of}-${n % conversations}`,
   }),
-};
+});
 
 const firstEventAdded = (max: number): Ceiling[] =>
   ['burst', 'paced'].map((workload) => ({ workload, figure: 'firstEventP50', of: 'added', max }));
@@ -73,7 +73,7 @@ export const contenders: Contender[] = [
     ],
   },
   {
-    ...conversing,
+    ...conversing(256),
     name: 'turn',
     worker: 'wrangler.toml',
     workloads: ['burst', 'flushed', 'paced'],
@@ -88,11 +88,34 @@ export const contenders: Contender[] = [
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */
 const counting = { worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true }, ceilings: [] };
 export const counted: Contender = { ...deployed, ...counting, name: 'counted' };
-export const countedTurn: Contender = { ...conversing, ...counting, name: 'counted turn' };
+/** As many as are warmed before anything is counted. */
+export const COUNTED_CONVERSATIONS = 32;
+export const countedTurn: Contender = { ...conversing(COUNTED_CONVERSATIONS), ...counting, name: 'counted turn' };
+
+/** Conversations that have had so many turns; few, so that seeding them is quick. */
+export const AGED_CONVERSATIONS = 16;
+const aged = (turns: number) => conversing(AGED_CONVERSATIONS, `aged-${turns}`);
+export const agedTurns = histories.map((turns) => ({
+  turns,
+  timed: { ...aged(turns), name: `turn ${turns}`, worker: 'wrangler.toml', ceilings: [] } satisfies Contender,
+  counted: { ...aged(turns), ...counting, name: `counted turn ${turns}` } satisfies Contender,
+}));
+
+/** A request whose beginning is stored at the edge. */
+export const PREFIX_NAME = 'bench';
+const withPrefix = {
+  ...deployed,
+  headers: (): Record<string, string> => ({ ...deployed.headers(), 'sluice-prefix': PREFIX_NAME }),
+};
+export const metered: Contender = { ...deployed, name: 'metered', worker: 'wrangler.toml', ceilings: [] };
+export const prefixed: Contender = { ...withPrefix, name: 'prefixed', worker: 'wrangler.toml', ceilings: [] };
+export const countedPrefixed: Contender = { ...withPrefix, ...counting, name: 'counted prefixed' };
 
 /** The contender of that name; the bare Worker is one too. */
 export function findContender(name: string): Contender {
-  const found = [bare, ...contenders, counted, countedTurn].find((contender) => contender.name === name);
+  const aged = agedTurns.flatMap(({ timed, counted }) => [timed, counted]);
+  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...aged];
+  const found = all.find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;
 }

@@ -1,13 +1,15 @@
-import type { Contender } from './contenders.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { COUNTED_CONVERSATIONS, type Contender } from './contenders.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
-import { buildWorker, startServer } from './server.ts';
+import { type Bundle, type Server, startServer } from './server.ts';
 import type { Workload } from './workloads.ts';
 
 /** What one request is billed for beside CPU. */
 export interface Counts {
   objectCalls: number;
   rowsWritten: number;
+  kvReads: number;
 }
 
 const afterworkMs = 500;
@@ -16,24 +18,33 @@ const afterworkMs = 500;
 export async function countBilled(
   contender: Contender,
   workload: Workload,
+  bundle: Bundle,
   upstream: string,
-  directory: string,
-): Promise<Counts> {
-  const bundle = await buildWorker(contender.worker, directory);
+): Promise<Counts & { seconds: number }> {
   const server = await startServer(contender, bundle, upstream);
   const load = startChild(new URL('load.ts', import.meta.url));
   const client = new Client(load, contender, server);
-  const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
-  await client.warmUp(workload);
-  const before = await read();
-  await client.measure(workload);
-  await new Promise((resolve) => setTimeout(resolve, afterworkMs));
-  const after = await read();
+  // What is counted is a request to what is there already: each conversation has had a turn before.
+  await client.send(workload, COUNTED_CONVERSATIONS);
+  const counted = await countDuring(server, workload.requests, () => client.send(workload));
   await server.stop();
   load.disconnect();
-  const requests = workload.requests + workload.latencyRequests;
-  return {
-    objectCalls: (after.objectCalls - before.objectCalls) / requests,
-    rowsWritten: (after.rowsWritten - before.rowsWritten) / requests,
-  };
+  const { result: endMs, ...counts } = counted;
+  return { ...counts, seconds: endMs.reduce((sum, ms) => sum + ms, 0) / endMs.length / 1000 };
+}
+
+/** @returns what the requests were billed for while something was done, each of them */
+export async function countDuring<T>(
+  server: Server,
+  requests: number,
+  work: () => Promise<T>,
+): Promise<Counts & { result: T }> {
+  const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
+  await sleep(afterworkMs);
+  const before = await read();
+  const result = await work();
+  await sleep(afterworkMs);
+  const after = await read();
+  const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
+  return { result, objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') };
 }

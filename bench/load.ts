@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
 import { findContender } from './contenders.ts';
-import { answerHeaders, burst500, leastBytes, requestBody, spread500, type Workload, workloads } from './workloads.ts';
+import { answerHeaders, leastBytes, requestBody, special, type Workload, workloads } from './workloads.ts';
 
 /** The load generator, a process of its own: it takes one order at a time from its parent and answers with times. */
 
@@ -72,7 +72,7 @@ function send(exchange: Exchange): Promise<Timing> {
 /** Sends what was ordered, keeping `concurrency` requests in flight over connections that are kept open. */
 async function run(order: LoadOrder): Promise<LoadResult> {
   const contender = findContender(order.contender);
-  const workload = [...workloads, burst500, spread500].find(({ name }) => name === order.workload);
+  const workload = [...workloads, ...special].find(({ name }) => name === order.workload);
   if (workload === undefined) throw new Error(`no workload ${order.workload}`);
   const body = requestBody(workload);
   const agent = new Agent({ keepAlive: true, maxSockets: order.concurrency });

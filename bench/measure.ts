@@ -47,6 +47,20 @@ export class Client {
     await this.#send(workload, concurrency, Math.ceil(workload.requests / 2));
   }
 
+  /** @returns how many milliseconds each request took, from its first byte to the last of its answer */
+  async send(workload: Workload, requests = workload.requests): Promise<number[]> {
+    return (await this.#send(workload, concurrency, requests)).endMs;
+  }
+
+  /** @returns milliseconds of CPU per request; undefined where it cannot be read */
+  async measureCpu(workload: Workload): Promise<number | undefined> {
+    const before = this.#server.cpuMs();
+    await this.#send(workload, concurrency, workload.requests);
+    await sleep(afterworkMs);
+    const after = this.#server.cpuMs();
+    return before === undefined || after === undefined ? undefined : (after - before) / workload.requests;
+  }
+
   async measure(workload: Workload): Promise<Measurement> {
     const before = this.#server.cpuMs();
     const busy = await this.#send(workload, concurrency, workload.requests);

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -90,8 +91,18 @@ export interface Server {
   stop: () => Promise<void>;
 }
 
+/** Where there is one it is in memory: how long the local disk takes to write is not the Worker's cost. */
+export function newDisk(): string {
+  return temporaryDirectory(existsSync(MEMORY_DISK) ? MEMORY_DISK : tmpdir());
+}
+
 /** Starts workerd with one Worker. Two must not be started at once: the new child process is taken for this one's. */
-export async function startServer(contender: Contender, bundle: Bundle, upstream: string): Promise<Server> {
+export async function startServer(
+  contender: Contender,
+  bundle: Bundle,
+  upstream: string,
+  disk = newDisk(),
+): Promise<Server> {
   // The rules sort modules by their names' ends while bundling, which is done; the assets are none of the Worker's work.
   const {
     modulesRules: _,
@@ -119,8 +130,7 @@ export async function startServer(contender: Contender, bundle: Bundle, upstream
       handleStructuredLogs: () => undefined,
       cf: false,
     }),
-    // Where there is a disk in memory: how long the local one takes to write is not the Worker's cost.
-    ...(existsSync(MEMORY_DISK) ? { resourcePersistencePath: temporaryDirectory(MEMORY_DISK) } : {}),
+    resourcePersistencePath: disk,
   });
   const { origin } = await miniflare.unsafeGetDirectURL();
   const pid = childPids().find((child) => !before.has(child));

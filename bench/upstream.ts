@@ -9,6 +9,11 @@ function isAnswerName(name: unknown): name is AnswerName {
 }
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
+  if (request.method === 'POST' && request.url?.startsWith('/v1/messages/count_tokens')) {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end('{"input_tokens":50000}');
+    return;
+  }
   const name = request.headers['x-bench'] ?? 'label';
   if (request.method !== 'POST' || !request.url?.startsWith('/v1/messages') || !isAnswerName(name)) {
     response.writeHead(404, { 'content-type': 'application/json' });

@@ -110,6 +110,7 @@ async function countsOf(bundle: Bundle, upstream: string): Promise<Counts> {
   return {
     objectCalls: (after.objectCalls - before.objectCalls) / COUNTED_EVENTS,
     rowsWritten: (after.rowsWritten - before.rowsWritten) / COUNTED_EVENTS,
+    kvReads: (after.kvReads - before.kvReads) / COUNTED_EVENTS,
   };
 }
 

@@ -11,6 +11,8 @@ export interface Workload {
   promptBytes: number;
   /** Requests of one measurement of CPU and throughput, several at once. */
   requests: number;
+  /** Turns that were had before, in a body that brings them along. */
+  history?: number;
   /** Requests of one measurement of latency, one after the other. */
   latencyRequests: number;
 }
@@ -26,20 +28,35 @@ export const burst: Workload = {
 };
 
 /** For counting alone: rows are allowed by the number of events, and by the time that they take. */
-export const burst500: Workload = {
+export const burst500: Workload = { ...burst, name: 'burst500', answer: 'burst500', requests: 128 };
+export const spread500: Workload = { ...burst, name: 'spread500', answer: 'spread500', requests: 32 };
+
+/** After so many turns the cost of the next one is measured. */
+export const histories = [10, 100, 500, 2000];
+
+/** The turn after so many: what a conversation is given to begin with, and what a client would send without one. */
+export const bringing = (turns: number): Workload => ({
   ...burst,
-  name: 'burst500',
-  answer: 'burst500',
-  requests: 256,
-  latencyRequests: 16,
-};
-export const spread500: Workload = {
+  name: `bringing ${turns - 1}`,
+  history: turns - 1,
+  requests: 64,
+});
+/** The same turn where the conversation has what came before. */
+export const asking: Workload = { ...burst, name: 'asking', requests: 64 };
+
+/** A prompt that begins with 200 kB: in the request itself, or in a prefix. */
+export const PREFIX_BYTES = 200_000;
+export const long: Workload = {
   ...burst,
-  name: 'spread500',
-  answer: 'spread500',
-  requests: 32,
-  latencyRequests: 1,
+  name: 'long',
+  title: '200 kB before the question',
+  promptBytes: PREFIX_BYTES,
+  requests: 320,
+  latencyRequests: 20,
 };
+
+/** Those that are measured for a table of their own. */
+export const special: Workload[] = [burst500, spread500, asking, long, ...histories.map(bringing)];
 
 export const workloads: Workload[] = [
   {
@@ -86,16 +103,24 @@ export function answerHeaders(workload: Workload): Record<string, string> {
   return { 'x-bench': workload.answer };
 }
 
+/** Text of so many bytes. */
+export function textOf(bytes: number): string {
+  const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
+  return sentence.repeat(Math.ceil(bytes / sentence.length)).slice(0, bytes);
+}
+
 /** The request body of a workload, in the Messages API's format. */
 export function requestBody(workload: Workload): Buffer<ArrayBuffer> {
-  const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
-  const prompt = sentence.repeat(Math.ceil(workload.promptBytes / sentence.length)).slice(0, workload.promptBytes);
+  const before = Array.from({ length: workload.history ?? 0 }, (_, turn) => [
+    { role: 'user', content: textOf(80) },
+    { role: 'assistant', content: `${turn}: ${textOf(300)}` },
+  ]);
   return Buffer.from(
     JSON.stringify({
       model: 'claude-haiku-5-5',
       max_tokens: 1024,
       stream: workload.stream,
-      messages: [{ role: 'user', content: prompt }],
+      messages: [...before.flat(), { role: 'user', content: textOf(workload.promptBytes) }],
     }),
   );
 }

@@ -8,8 +8,7 @@ import { createConsumer } from '../../src/webhooks/consume.ts';
 import { labelled } from './labelled.ts';
 
 /** What the platform bills beside CPU, since the isolate started. */
-const counts = { objectCalls: 0, rowsWritten: 0 };
-const cursors: { readonly rowsWritten: number }[] = [];
+const counts = { objectCalls: 0, rowsWritten: 0, kvReads: 0 };
 
 /** Has the rows counted that an object writes: index entries, rewritten rows and alarms too. */
 function countRows(storage: DurableObjectStorage): void {
@@ -17,7 +16,8 @@ function countRows(storage: DurableObjectStorage): void {
   const setAlarm = storage.setAlarm.bind(storage);
   const counted: typeof exec = (query, ...values) => {
     const cursor = exec(query, ...values);
-    cursors.push(cursor as unknown as { rowsWritten: number });
+    // A statement that writes has been carried out by now.
+    counts.rowsWritten += cursor.rowsWritten;
     return cursor as ReturnType<typeof exec<never>>;
   };
   Object.defineProperty(storage.sql, 'exec', { value: counted });
@@ -76,14 +76,35 @@ function countNamespace<T extends Rpc.DurableObjectBranded | undefined>(
   });
 }
 
+function countReads(store: KVNamespace): KVNamespace {
+  return new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        if (name === 'get' || name === 'getWithMetadata' || name === 'list') counts.kvReads += 1;
+        return Reflect.apply(value, target, args) as unknown;
+      };
+    },
+  });
+}
+
+/** The same for the same: what the edge remembers, it remembers for an environment. */
 function countEnv(env: Bindings): Bindings {
-  return {
+  const known = counting.get(env);
+  if (known) return known;
+  const made = {
     ...env,
+    STORE: countReads(env.STORE),
     ACCOUNT: countNamespace(env.ACCOUNT),
     CONVERSATION: countNamespace(env.CONVERSATION),
     INBOX: countNamespace(env.INBOX),
   };
+  counting.set(env, made);
+  return made;
 }
+
+const counting = new WeakMap<Bindings, Bindings>();
 
 const app = createApp();
 const consume = createConsumer({ fetch: labelled });
@@ -91,7 +112,6 @@ const consume = createConsumer({ fetch: labelled });
 export default {
   fetch(request: Request, env: Bindings, ctx: ExecutionContext): Response | Promise<Response> {
     if (new URL(request.url).pathname === '/counts') {
-      for (const cursor of cursors.splice(0)) counts.rowsWritten += cursor.rowsWritten;
       return Response.json(counts);
     }
     return app.fetch(request, countEnv(env), ctx);

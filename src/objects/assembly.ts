@@ -141,7 +141,8 @@ export class Assembly {
     if (!isInput && typeof block.value[name] !== 'string') return undefined;
     const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${JSON.stringify(delta.type)},${JSON.stringify(name)}:"`;
     const end = stringEnd(data);
-    if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added) return undefined;
+    if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added)
+      return undefined;
     return { head, block, name: isInput ? undefined : name };
   }
 

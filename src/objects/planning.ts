@@ -93,7 +93,8 @@ export function plan(
   const news = texts.slice(incoming.length - fresh.length);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
 
-  const frozen = profile && (known?.frozen ?? { system: transcript.frozen('system'), tools: transcript.frozen('tools') });
+  const frozen =
+    profile && (known?.frozen ?? { system: transcript.frozen('system'), tools: transcript.frozen('tools') });
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,

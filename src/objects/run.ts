@@ -3,7 +3,7 @@ import { edit } from '../claude/edit.ts';
 import { headersDown } from '../claude/headers.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { cutError, EVENT_STREAM, parseObject, readWhole, wholeAnswer } from '../claude/relay.ts';
-import { send } from '../claude/send.ts';
+import { late, send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
@@ -95,16 +95,25 @@ export class Run {
   #framing = false;
   #showTimer: ReturnType<typeof setTimeout> | undefined;
   #storeTimer: ReturnType<typeof setTimeout> | undefined;
-  #idleTimer: ReturnType<typeof setTimeout> | undefined;
-  #pingTimer: ReturnType<typeof setTimeout> | undefined;
-  #lastByteAt = 0;
+  #tickTimer: ReturnType<typeof setTimeout> | undefined;
+  /** What is waited for has so long to come, from then on; or the turn is given up for that reason. */
+  #wait: { ms: number; since: number; reason: () => ApiError };
   #lastShownAt: number;
+  #reader: ReadableStreamBYOBReader | undefined;
+  #givenUp: ApiError | undefined;
+  readonly #aborted: Promise<never>;
+  #rejectAborted: (reason: unknown) => void = () => {};
 
   constructor(turn: Turn, context: RunContext) {
     this.turn = turn;
     this.#context = context;
     this.#renewedAt = context.now();
     this.#lastShownAt = Date.now();
+    this.#wait = { ms: ADMIT_MS, since: this.#lastShownAt, reason: unanswered };
+    this.#aborted = new Promise((_, reject) => {
+      this.#rejectAborted = reject;
+    });
+    this.#aborted.catch(() => {});
     this.started = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -115,7 +124,8 @@ export class Run {
 
   /** Runs the turn to its end. Never rejects. */
   async go(plan: Plan): Promise<void> {
-    this.#pingTimer = setTimeout(() => this.#ping(), PING_MS);
+    const { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS } = this.#context.settings;
+    this.#tickIn(Math.min(PING_MS, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS));
     try {
       await this.#go(plan);
     } catch (thrown) {
@@ -124,7 +134,8 @@ export class Run {
       const end = error.logged === 'upstream_silent' ? 'silent' : 'cut';
       this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end });
     } finally {
-      for (const timer of [this.#pingTimer, this.#showTimer, this.#storeTimer, this.#idleTimer]) clearTimeout(timer);
+      // A timer that is left to run out costs the isolate a turn of its own, and to clear one that is not set costs too.
+      for (const timer of [this.#tickTimer, this.#showTimer, this.#storeTimer]) if (timer) clearTimeout(timer);
       this.#finished();
     }
   }
@@ -132,7 +143,7 @@ export class Run {
   /** Ends the turn and keeps what was said. */
   stop(): void {
     this.#stopping = true;
-    this.#controller.abort(stopped());
+    this.#abort(stopped());
   }
 
   /** Keeps the hold while the turn runs. */
@@ -156,6 +167,7 @@ export class Run {
     // The edge has taken out what does not go up, but for this.
     if (!upstream.simulated) headers.delete('sluice-simulate');
     headers.set('x-api-key', upstream.apiKey);
+    this.#expect(settings.UPSTREAM_TIMEOUT_MS, late);
     const response = await this.#orAborted(
       send(
         upstream,
@@ -164,6 +176,7 @@ export class Run {
           maxRetries: settings.UPSTREAM_MAX_RETRIES,
           timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
           controller: this.#controller,
+          isWatched: true,
         },
       ),
     );
@@ -213,7 +226,7 @@ export class Run {
     this.#request = request;
     // Until the account has refused, it may have set something aside.
     this.#meter = meterOf(request, UNKNOWN_GRANT);
-    const timer = setTimeout(() => this.#controller.abort(unanswered()), ADMIT_MS);
+    this.#expect(ADMIT_MS, unanswered);
     try {
       const granted = await this.#orAborted(admission(request));
       this.#meter = granted;
@@ -221,13 +234,13 @@ export class Run {
     } catch (thrown) {
       if (thrown instanceof ApiError && thrown.status < 500) this.#meter = undefined;
       throw thrown;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
   /** The upstream's own refusal is the caller's to read, word for word. */
   async #refused(response: Response, standing: Record<string, string>): Promise<void> {
+    // It is watched there.
+    this.#expect(Number.POSITIVE_INFINITY, late);
     const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
     if (response.ok) throw cutError(false);
     const json = parseObject(body);
@@ -256,18 +269,21 @@ export class Run {
   async #read(body: ReadableStream<Uint8Array>, onFirst: () => void): Promise<How> {
     const { turn } = this;
     const reader = body.getReader({ mode: 'byob' });
-    const aborted = this.#aborted();
-    this.#watch();
+    this.#reader = reader;
+    this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));
     let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
     let how: How | undefined;
     let begun = false;
     try {
       for (;;) {
-        const { value, done } = await Promise.race([reader.read(new Uint8Array(buffer)), aborted]);
+        // A turn that is given up has its reader cancelled, which ends this wait: to race each read costs as much as it.
+        const { value, done } = await reader.read(new Uint8Array(buffer));
         // At the end too the runtime gives the buffer back.
         if (value) buffer = value.buffer as ArrayBuffer;
+        if (this.#givenUp) throw this.#givenUp;
         if (done || !value) break;
-        this.#lastByteAt = Date.now();
+        const now = Date.now();
+        this.#wait.since = now;
         turn.firstByteAt ??= this.#context.now();
         const taken = turn.take(value);
         how = taken.how;
@@ -278,33 +294,30 @@ export class Run {
       }
       how ??= turn.takeRest() ?? { kind: 'cut', error: cutError(false), end: 'cut' };
     } catch (thrown) {
-      const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
+      const reason = this.#givenUp ?? thrown;
+      const silent = reason instanceof ApiError && reason.logged === 'upstream_silent';
       how = this.#stopping
         ? { kind: 'stopped' }
-        : { kind: 'cut', error: cutError(silent, thrown), end: silent ? 'silent' : 'cut' };
+        : { kind: 'cut', error: cutError(silent, reason), end: silent ? 'silent' : 'cut' };
     }
-    if (how.kind === 'complete') this.#drain(reader, buffer);
-    else {
-      // Nobody listens any more, and nothing more is to be paid.
-      this.#controller.abort(stopped());
-      reader.cancel().catch(() => {});
-    }
+    if (how.kind === 'complete') this.#context.waitUntil(this.#drain(reader, buffer));
+    // Nobody listens any more, and nothing more is to be paid.
+    else this.#abort(stopped());
     return how;
   }
 
   /** Behind the last event the stream ends, and only then its connection can be used again. */
-  #drain(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer): void {
+  async #drain(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer): Promise<void> {
     const timer = setTimeout(() => this.#controller.abort(stopped()), DRAIN_MS);
-    const drained = reader
-      .read(new Uint8Array(buffer))
-      .then(({ value, done }) => {
-        const spare = value?.buffer as ArrayBuffer | undefined;
-        if (spare && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(spare);
-        if (!done) this.#controller.abort(stopped());
-      })
-      .catch(() => {})
-      .finally(() => clearTimeout(timer));
-    this.#context.waitUntil(drained);
+    try {
+      const { value, done } = await reader.read(new Uint8Array(buffer));
+      if (value && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(value.buffer as ArrayBuffer);
+      if (!done) this.#controller.abort(stopped());
+    } catch {
+      // It broke behind its end: nothing is lost but the connection.
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /**
@@ -348,24 +361,29 @@ export class Run {
     this.turn.log.store();
   }
 
-  #ping(): void {
-    const silence = Date.now() - this.#lastShownAt;
-    if (silence >= PING_MS) {
-      this.turn.log.ping();
-      this.#lastShownAt = Date.now();
-    }
-    this.#pingTimer = setTimeout(() => this.#ping(), Math.max(1, PING_MS - (Date.now() - this.#lastShownAt)));
+  #expect(ms: number, reason: () => ApiError): void {
+    this.#wait = { ms, since: Date.now(), reason };
   }
 
-  #watch(): void {
-    const idleMs = this.#context.settings.STREAM_IDLE_MS;
-    this.#lastByteAt = Date.now();
-    const look = () => {
-      const silence = Date.now() - this.#lastByteAt;
-      if (silence >= idleMs) this.#controller.abort(cutError(true));
-      else this.#idleTimer = setTimeout(look, idleMs - silence);
-    };
-    this.#idleTimer = setTimeout(look, idleMs);
+  #tickIn(ms: number): void {
+    this.#tickTimer = setTimeout(() => this.#tick(), Math.max(1, ms));
+  }
+
+  /** Says in a silence that the turn still runs, and gives up what does not come: one timer for everything. */
+  #tick(): void {
+    const now = Date.now();
+    const { ms, since, reason } = this.#wait;
+    if (now - since >= ms) {
+      this.#abort(reason());
+      return;
+    }
+    if (now - this.#lastShownAt >= PING_MS) {
+      this.turn.log.ping();
+      this.#lastShownAt = now;
+    }
+    const { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS } = this.#context.settings;
+    const next = Math.min(since + ms - now, this.#lastShownAt + PING_MS - now, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
+    this.#tickIn(next);
   }
 
   #end(how: How): void {
@@ -381,17 +399,14 @@ export class Run {
 
   /** What never comes must not be waited for once the turn has been given up. */
   async #orAborted<T>(work: Promise<T>): Promise<T> {
-    return await Promise.race([work, this.#aborted()]);
+    return await Promise.race([work, this.#aborted]);
   }
 
-  #aborted(): Promise<never> {
-    const { signal } = this.#controller;
-    const aborted = new Promise<never>((_, reject) => {
-      if (signal.aborted) reject(signal.reason);
-      else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    });
-    aborted.catch(() => {});
-    return aborted;
+  #abort(reason: ApiError): void {
+    this.#givenUp ??= reason;
+    this.#controller.abort(reason);
+    this.#rejectAborted(reason);
+    this.#reader?.cancel(reason).catch(() => {});
   }
 }
 

@@ -200,7 +200,8 @@ export class TurnLog {
     let skipTo: string | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {
       // What begins in the first row need not be looked for.
-      listener.row = listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
+      listener.row =
+        listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
       skipTo = `id: ${this.id}-${listener.cursor + 1}\n`;
     }
     if (listener.row === undefined) {

@@ -31,8 +31,8 @@ export interface Kept {
 export class Upkeep {
   readonly #kept: Kept;
   #alarmAt: number | null = null;
-  /** Turns whose settlement is on its way. */
-  readonly #settling = new Set<number>();
+  /** Turns whose settlement is on its way, and since when. */
+  readonly #settling = new Map<number, number>();
   /** Turns that are settled, though their rows do not say so yet. */
   readonly #confirmed = new Set<number>();
 
@@ -65,9 +65,11 @@ export class Upkeep {
    */
   async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
     const { seq } = row;
-    this.#settling.add(seq);
+    // A word that never comes is not waited for by a timer, but asked for again by the alarm.
+    const since = this.#kept.now();
+    this.#settling.set(seq, since);
     try {
-      const settled = await within(done, CONFIRM_MS);
+      const settled = await done;
       this.#confirmed.add(seq);
       if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
       if (row.status === 'failed') {
@@ -79,7 +81,7 @@ export class Upkeep {
     } catch {
       this.wakeFor(this.#kept.now() + RETRY_MS);
     } finally {
-      this.#settling.delete(seq);
+      if (this.#settling.get(seq) === since) this.#settling.delete(seq);
     }
   }
 
@@ -111,11 +113,12 @@ export class Upkeep {
     this.noteConfirmed();
     for (const row of this.#kept.transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`)) {
       const { profile } = this.#kept.transcript;
-      if (!row.outcome || !profile || this.#settling.has(row.seq)) continue;
+      if (!row.outcome || !profile) continue;
+      if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;
       const named = row.status === 'stopped' || row.status === 'interrupted' ? { status: row.status } : {};
       const ms = (row.endedAt ?? row.beganAt) - row.beganAt;
       const { done } = this.meterOf(row).settle(row.outcome, { ...named, ms, conversation: reportOf(profile) });
-      await this.confirm(row, done);
+      await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.wakeFor(this.#kept.now() + RETRY_MS));
     }
     await this.#report();
   }

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Conversation } from '../../src/objects/conversation.ts';
+import type { TurnAnswer } from '../../src/objects/conversation-answers.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import {
   ask,
@@ -15,6 +16,7 @@ import {
   rowsOf,
   say,
   simulate,
+  streaming,
   stubOf,
   textOf,
 } from '../support/conversations.ts';
@@ -508,10 +510,11 @@ describe('working with history', () => {
 
 test('a body that comes as a stream is the same', async () => {
   const request = requestOf(bodyOf('Hello'));
-  const answer = await stubOf().turn({
+  const whole = await stubOf().turn({
     ...request,
     body: new Response(request.body as Uint8Array).body as ReadableStream,
   });
+  const answer = streaming(whole as TurnAnswer);
   expect(answer.kind).toBe('stream');
   if (answer.kind === 'stream') await listen(answer.body as ReadableStream);
   expect(await rowsOf()).toHaveLength(2);

@@ -75,8 +75,15 @@ export const bodyOf = (content: unknown, more: object = {}) => ({
   ...more,
 });
 
-export async function ask(body: object, asked: Asked = {}): Promise<TurnAnswer> {
-  return (await stubOf(asked.id, asked.account).turn(requestOf(body, asked))) as TurnAnswer;
+export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  return streaming((await stubOf(asked.id, asked.account).turn(requestOf(body, asked))) as TurnAnswer);
+}
+
+/** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
+export function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+  if (answer.kind !== 'ended') return answer;
+  const { turn, headers, events, trailer } = answer;
+  return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
 }
 
 /** An event of a conversation's stream. */

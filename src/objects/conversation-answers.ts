@@ -34,6 +34,9 @@ export interface TurnRequest {
   query: string;
 }
 
+/** What the edge hands to a conversation whose next prompt is to be counted. */
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
+
 /** An error as it crosses from the object to the edge. */
 export interface WireError {
   type: ApiError['type'];

@@ -16,6 +16,7 @@ import {
   noMessage,
   otherBody,
   type Place,
+  type PromptRequest,
   type Result,
   type Resumed,
   type TurnAnswer,
@@ -39,7 +40,7 @@ import {
 } from './held-prefix.ts';
 import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
-import { newProfile, type Plan, plan, RELEASED } from './planning.ts';
+import { newProfile, type Plan, plan, planCount, RELEASED } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
 import { Run, type Started } from './run.ts';
 import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
@@ -110,6 +111,29 @@ export class Conversation extends DurableObject<Bindings> {
       }
     } catch (thrown) {
       return { kind: 'error', error: wireError(toApiError(thrown)) };
+    }
+  }
+
+  /**
+   * @returns the prompt of a turn as it would go up, to be counted; undefined where there is no conversation yet, so that
+   * the request is all there is
+   */
+  async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
+    this.#recover();
+    const { place, prefix, identity } = request;
+    try {
+      const body = await bodyOf(request.body);
+      const profile = this.#present();
+      if (!profile?.exists) return undefined;
+      if (prefix !== undefined) checkHeld(profile.prefix, prefix);
+      const asked = planCount(body, this.#transcript, this.settings());
+      const held = profile.prefix;
+      const { bytes } = held ? await layHeld(this.#reader(place.account), held, asked) : asked;
+      return { ok: true, value: new Blob([bytes]).stream() };
+    } catch (thrown) {
+      // Who may ask nothing is told nothing about what is here either.
+      const refused = await this.#refuseRevoked(identity).catch(toApiError);
+      return { ok: false, error: wireError(refused ?? toApiError(thrown)) };
     }
   }
 

@@ -73,13 +73,30 @@ export function plan(
   settings: Settings,
   prefix?: Pick<TakenPrefix, 'model' | 'maxTokens'>,
 ): Plan {
+  return planned(body, transcript, settings, { prefix, counts: false });
+}
+
+/**
+ * @returns the prompt of a turn, as it would go up: what is said about the answer is left out
+ * @throws ApiError as `plan`
+ */
+export function planCount(body: JsonBody, transcript: Transcript, settings: Settings): JsonBody {
+  return planned(body, transcript, settings, { prefix: undefined, counts: true }).body;
+}
+
+function planned(
+  body: JsonBody,
+  transcript: Transcript,
+  settings: Settings,
+  { prefix, counts }: { prefix: Pick<TakenPrefix, 'model' | 'maxTokens'> | undefined; counts: boolean },
+): Plan {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const members = memberTexts(body.text);
   const name = typeof body.json.model === 'string' ? body.json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
-  const maxTokens =
-    typeof body.json.max_tokens === 'number' ? body.json.max_tokens : (profile?.maxTokens ?? prefix?.maxTokens);
+  const ownTokens = typeof body.json.max_tokens === 'number' ? body.json.max_tokens : undefined;
+  const maxTokens = counts ? 0 : (ownTokens ?? profile?.maxTokens ?? prefix?.maxTokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
@@ -98,9 +115,9 @@ export function plan(
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
-    stream: 'true',
+    stream: counts ? undefined : 'true',
     model: JSON.stringify(model),
-    max_tokens: String(maxTokens),
+    max_tokens: counts ? undefined : String(maxTokens),
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;

@@ -9,6 +9,8 @@ import { reportOf } from '../claude/usage.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
+import { isObject } from './assembly.ts';
+import { eventsOf } from './message-events.ts';
 import { type Admission, admission, type Grant, type Meter, type MeterRequest, meterOf } from './metering.ts';
 import { type Plan, RELEASED } from './planning.ts';
 import type { Settled } from './settlement.ts';
@@ -186,7 +188,7 @@ export class Run {
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
     const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
     if (!response.ok || !response.body || !streams) {
-      await this.#refused(response, granted.headers);
+      await this.#readWhole(response, granted.headers);
       return;
     }
     const retires = retiresSoon(settings.models.find(plan.model));
@@ -237,13 +239,16 @@ export class Run {
     }
   }
 
-  /** The upstream's own refusal is the caller's to read, word for word. */
-  async #refused(response: Response, standing: Record<string, string>): Promise<void> {
+  /** An answer that is no stream: the upstream's own refusal is the caller's to read, word for word. */
+  async #readWhole(response: Response, standing: Record<string, string>): Promise<void> {
     // It is watched there.
     this.#expect(Number.POSITIVE_INFINITY, late);
     const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
-    if (response.ok) throw cutError(false);
     const json = parseObject(body);
+    if (response.ok) {
+      this.#takeWhole(json, response, standing);
+      return;
+    }
     const report = reportOf(json, body.length);
     const known = report.error_type !== undefined;
     const told = { type: report.error_type ?? 'api_error', logged: report.error_type ?? `upstream_${response.status}` };
@@ -263,6 +268,15 @@ export class Run {
       this.#resolve({ kind: 'error', error });
       this.#end({ kind: 'cut', error, end: 'error' });
     }
+  }
+
+  /** What is before the API may answer with a message where a stream was asked for: it is a turn like any other. */
+  #takeWhole(json: object | undefined, response: Response, standing: Record<string, string>): void {
+    if (!isObject(json) || json.type !== 'message') throw cutError(false);
+    this.turn.firstByteAt = this.#context.now();
+    const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)));
+    this.#end(how ?? { kind: 'cut', error: cutError(false), end: 'cut' });
+    this.#resolve({ kind: 'stream', headers: { ...keptHeaders(response.headers), ...standing } });
   }
 
   /** @param onFirst is told when events have come, and more are to come */

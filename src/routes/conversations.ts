@@ -17,6 +17,7 @@ import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
 import { errorOf, mounted, streamed, stubOf, unreachable } from './converse.ts';
+import { endedWell } from './exported.ts';
 
 /** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
 export function conversationsRoutes() {
@@ -61,7 +62,8 @@ export function conversationsRoutes() {
     })
     .get('/conversations/:id/export', async (c) => {
       const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
-      return new Response(body, { headers: { 'content-type': 'application/jsonl' } });
+      const lines = endedWell(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => json(await call<string>(c, idOf(c), (object) => object.stop())))

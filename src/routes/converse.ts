@@ -7,7 +7,7 @@ import { EVENT_STREAM, type Outcome } from '../claude/relay.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
-import type { TurnAnswer, TurnRequest, WireError } from '../objects/conversation-answers.ts';
+import type { Result, TurnAnswer, TurnRequest, WireError } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
 import type { Trailer } from '../objects/turn.ts';
@@ -116,17 +116,48 @@ async function callTurn(
   bytes: Uint8Array,
 ): Promise<TurnAnswer> {
   const { id } = request.place;
-  const body = () => (bytes.length <= MOST_IN_A_CALL ? bytes : new Blob([bytes]).stream());
   try {
-    return (await stubOf(c, id).turn({ ...request, body: body() })) as TurnAnswer;
+    return (await stubOf(c, id).turn({ ...request, body: bodyFor(bytes) })) as TurnAnswer;
   } catch (thrown) {
     if ((thrown as { overloaded?: unknown }).overloaded === true) throw unreachable(thrown);
   }
   try {
-    return (await stubOf(c, id).turn({ ...request, body: body(), again: true })) as TurnAnswer;
+    return (await stubOf(c, id).turn({ ...request, body: bodyFor(bytes), again: true })) as TurnAnswer;
   } catch (thrown) {
     throw unreachable(thrown);
   }
+}
+
+/**
+ * @returns the body of a count of a conversation's next prompt, as a turn would send it; undefined where the conversation
+ * does not exist yet
+ * @throws ApiError as the object says, or 503 while it cannot be reached
+ */
+export async function promptOf(
+  c: Context<AppEnv>,
+  { bytes, json }: JsonBody,
+  id: string,
+): Promise<JsonBody | undefined> {
+  c.get('entry').line.conversation = id;
+  const identity = c.get('identity');
+  const prefix = prefixNamed(c.req.raw.headers, json);
+  const place = { account: identity.account, id };
+  let prompt: Result<ReadableStream<Uint8Array>> | undefined;
+  try {
+    const request = { place, identity, prefix, body: bodyFor(bytes) };
+    prompt = (await stubOf(c, id).prompt(request)) as typeof prompt;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  if (!prompt) return undefined;
+  if (!prompt.ok) throw errorOf(prompt.error);
+  const whole = new Uint8Array(await new Response(prompt.value).arrayBuffer());
+  const text = decoder.decode(whole);
+  return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };
+}
+
+function bodyFor(bytes: Uint8Array): Uint8Array | ReadableStream<Uint8Array> {
+  return bytes.length <= MOST_IN_A_CALL ? bytes : new Blob([bytes]).stream();
 }
 
 /** @returns an object's error as the app throws it. */

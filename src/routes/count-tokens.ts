@@ -2,14 +2,17 @@ import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { inputCosts } from '../claude/cost.ts';
+import { edit } from '../claude/edit.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { ApiError } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
+import { conversationRequest } from '../schemas/conversations.ts';
 import { type CountAnswer, countAnswer } from '../schemas/counts.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
+import { conversationOf, promptOf } from './converse.ts';
 import { bodyUp, logOutcome, withoutRepetition } from './messages.ts';
 import { withPrefix } from './prefixed.ts';
 
@@ -25,8 +28,7 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
   const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
-  refuseConversation(c.req.raw.headers, sent.json);
-  const { body } = await withPrefix(c, sent, { counts: true });
+  const body = await promptAsked(c, sent);
   const request = check(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -60,10 +62,15 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   return Response.json(meaning, { headers: response.headers });
 }
 
-/** @throws ApiError 501: what a conversation holds is not counted here, and the upstream would not know the field. */
-function refuseConversation(headers: Headers, body: Readonly<Record<string, unknown>>): void {
-  if (!Object.hasOwn(body, 'conversation') && !headers.has('sluice-conversation')) return;
-  throw new ApiError('not_supported', 'This edge does not count conversations. Leave `conversation` out.', {
-    headers: DO_NOT_RETRY,
-  });
+/** @returns what is to be counted: the request, and what its conversation and its prefix lay under it. */
+async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
+  const id = conversationOf(c.req.raw.headers, sent.json);
+  if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
+  check(conversationRequest, sent.json);
+  const prompt = await promptOf(c, sent, id);
+  if (prompt) return prompt;
+  // A conversation that is not there yet begins with this request.
+  const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
+  const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
+  return (await withPrefix(c, { text, bytes: new TextEncoder().encode(text), json }, { counts: true })).body;
 }

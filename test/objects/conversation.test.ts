@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Conversation } from '../../src/objects/conversation.ts';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../src/objects/conversation.ts';
 import type { TurnAnswer } from '../../src/objects/conversation-answers.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import {
@@ -518,4 +518,40 @@ test('a body that comes as a stream is the same', async () => {
   expect(answer.kind).toBe('stream');
   if (answer.kind === 'stream') await listen(answer.body as ReadableStream);
   expect(await rowsOf()).toHaveLength(2);
+});
+
+test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
+  const message = {
+    id: 'msg_whole',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    content: [
+      { type: 'thinking', thinking: 'Hm.', signature: 'c2lnbmVk' },
+      { type: 'text', text: 'It is “so”.' },
+    ],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 12, output_tokens: 7 },
+  };
+  const upstream = {
+    baseURL: 'https://api.test',
+    apiKey: 'k',
+    simulated: false,
+    fetch: async () => Response.json(message),
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): typeof upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  const { events } = await say(bodyOf('Hello'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  expect(textOf(events)).toBe('It is “so”.');
+  expect((await rowsOf())[1]).toMatchObject({ content: message.content, status: 'complete', usage: message.usage });
+  await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+  expect((await account().requests({})).data[0]).toMatchObject({
+    status: 'complete',
+    estimated: false,
+    usage: { input_tokens: 12, output_tokens: 7 },
+  });
 });

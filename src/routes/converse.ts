@@ -150,7 +150,7 @@ export async function promptOf(
     throw unreachable(thrown);
   }
   if (!prompt) return undefined;
-  if (!prompt.ok) throw errorOf(prompt.error);
+  if (!prompt.ok) throw errorOf(c, prompt.error);
   const whole = new Uint8Array(await new Response(prompt.value).arrayBuffer());
   const text = decoder.decode(whole);
   return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };

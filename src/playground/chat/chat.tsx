@@ -1,4 +1,4 @@
-import { useSignal, useSignalEffect } from '@preact/signals';
+import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
 import { sentenceOf } from '../edge/client.ts';
@@ -22,7 +22,8 @@ export function Chat() {
     return keepCounting();
   }, [fault]);
   useSignalEffect(() => {
-    show(conversationId.value);
+    const id = conversationId.value;
+    untracked(() => show(id));
     // In a narrow window the list lies above the rest, until one is chosen.
     listOpen.value = false;
   });

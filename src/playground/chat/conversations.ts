@@ -39,8 +39,10 @@ export async function loadMore(): Promise<void> {
 export function show(id: string | undefined): void {
   if (session.value?.id === id) return;
   session.value?.leave();
-  session.value = id === undefined ? undefined : new Session(id);
+  session.value = id === undefined ? undefined : new Session(id, refreshConversations);
   void session.value?.open();
+  // What answered meanwhile has ended; a list that cannot be read stays as it was.
+  refreshConversations().catch(() => {});
 }
 
 /**
@@ -60,7 +62,7 @@ export async function begin(title: string, prefixName = prefix.value): Promise<S
     ...(model.value ? { model: model.value.id } : {}),
     ...(prefixName === '' ? {} : { prefix: prefixName }),
   });
-  const created = new Session(report.id);
+  const created = new Session(report.id, refreshConversations);
   created.report.value = report;
   created.loaded.value = true;
   session.value?.leave();

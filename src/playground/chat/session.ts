@@ -5,9 +5,9 @@ import { refreshStanding } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
-import { refreshConversations } from './conversations.ts';
+import { type Part, partsOf } from './entries.ts';
 import { maxTokens, thinking, tools } from './options.ts';
-import { toolDefinitions, toolResults } from './tools.ts';
+import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
 
 export type Content = ConversationMessage['content'];
 
@@ -38,11 +38,14 @@ export class Session {
   readonly stopReasons = new Map<string, string>();
   readonly connected = signal(true);
   readonly loaded = signal(false);
+  readonly #onSettled: () => Promise<void>;
   #left = false;
   #frame = 0;
 
-  constructor(id: string) {
+  /** @param onSettled told whenever a turn has ended and was paid for */
+  constructor(id: string, onSettled: () => Promise<void>) {
     this.id = id;
+    this.#onSettled = onSettled;
   }
 
   /** Reads the history, and follows the turn that runs, if one does. */
@@ -90,7 +93,8 @@ export class Session {
     this.live.value?.stream.close();
   }
 
-  async #turn(asked: Content): Promise<Content | undefined> {
+  async #turn(said: Content): Promise<Content | undefined> {
+    const asked = this.#withResults(said);
     const stream = edge().messages.stream(
       {
         conversation: this.id,
@@ -103,6 +107,14 @@ export class Session {
       { onConnection: (state) => this.#connection(state) },
     );
     return await this.#follow({ asked, stream });
+  }
+
+  /** A call that has no result yet, since the page was closed in between, gets it with what is said next. */
+  #withResults(said: Content): Content {
+    const last = this.rows.value.at(-1);
+    if (last?.role !== 'assistant' || partsOf(said).some(({ type }) => type === 'tool_result')) return said;
+    const results = toolResults(partsOf(last.content)) as object[] as Part[];
+    return results.length === 0 ? said : [...results, ...partsOf(said)];
   }
 
   async #resume(asked: Content | undefined): Promise<void> {
@@ -138,11 +150,9 @@ export class Session {
     const kept = this.rows.value.length > before;
     if (error !== undefined) this.#fail(kept ? undefined : live.asked, error);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
-    void Promise.all([refreshConversations(), refreshStanding()]).catch((thrown: unknown) =>
-      this.#fail(undefined, thrown),
-    );
+    void Promise.all([this.#onSettled(), refreshStanding()]).catch((thrown: unknown) => this.#fail(undefined, thrown));
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
-    return toolResults(message.content)?.content as Content | undefined;
+    return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
   }
 
   #paint(): void {

@@ -1,5 +1,5 @@
 /** Tools that run in this page, to show what a call looks like. */
-import type { MessageParam, Tool, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
+import type { Tool, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 
 interface PageTool extends Tool {
   run(input: Record<string, unknown>): string;
@@ -34,21 +34,24 @@ const TOOLS: readonly PageTool[] = [
 
 export const toolDefinitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
 
-/** @returns what the calls of a message give; undefined if one of them is none of this page's tools. */
-export function toolResults(content: readonly { type: string }[]): MessageParam | undefined {
+/** @returns whether a message calls tools, and all of them run in this page: others are somebody else's to run. */
+export function callsOurTools(content: readonly { type: string }[]): boolean {
   const calls = content.filter(isCall);
-  const results = calls.map((call): ToolResultBlockParam | undefined => {
+  return calls.length > 0 && calls.every((call) => TOOLS.some(({ name }) => name === call.name));
+}
+
+/** @returns what the calls of a message give; a call of another's tool is told that it was not answered. */
+export function toolResults(content: readonly { type: string }[]): ToolResultBlockParam[] {
+  return content.filter(isCall).map((call) => {
     const tool = TOOLS.find(({ name }) => name === call.name);
-    if (!tool) return undefined;
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
     try {
+      if (!tool) throw new Error('This call was not answered: its tool does not run where the conversation goes on.');
       return { ...result, content: tool.run(call.input) };
     } catch (thrown) {
-      return { ...result, content: String(thrown), is_error: true };
+      return { ...result, content: thrown instanceof Error ? thrown.message : String(thrown), is_error: true };
     }
   });
-  const given = results.filter((result) => result !== undefined);
-  return given.length === 0 || given.length < calls.length ? undefined : { role: 'user', content: given };
 }
 
 interface Call {

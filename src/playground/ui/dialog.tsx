@@ -14,6 +14,8 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   const heading = useId();
   useEffect(() => {
     ref.current?.showModal();
+    // What is asked for comes before the way out.
+    ref.current?.querySelector<HTMLElement>('form :is(input, textarea, select)')?.focus();
   }, []);
   return (
     <dialog ref={ref} class="dialog" aria-labelledby={heading} onClose={onClose}>

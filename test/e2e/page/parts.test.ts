@@ -159,6 +159,18 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
         if (part === 'budget') await page.getByRole('row').nth(1).waitFor();
         await check(part);
       }
+      await page.locator('.parts a[href="#/budget"]').click();
+      await page.getByRole('tab', { name: 'Webhooks' }).waitFor();
+      for (const tab of await page.getByRole('tab').all()) {
+        await tab.click();
+        const name = (await tab.textContent()) ?? '';
+        if (name === 'Tokens') {
+          await page.getByRole('button', { name: /^Mint a token/ }).click();
+          await page.getByRole('button', { name: 'Revoke' }).first().waitFor();
+        }
+        await check(name);
+      }
+      await page.locator('.parts a[href="#/wire"]').click();
       await page.setViewportSize({ width: 1280, height: 800 });
       await check('wire, wide');
       expect(faults).toEqual([]);

@@ -3,6 +3,8 @@ export interface ServerSentEvent {
   id: string | undefined;
   event: string;
   data: string;
+  /** The last comment among its lines. */
+  remark: string | undefined;
 }
 
 /**
@@ -22,11 +24,13 @@ export function readEvents(
   let event = '';
   let data: string[] = [];
   let comment: string | undefined;
+  let remark: string | undefined;
   const takeLine = (line: string) => {
     if (line === '') {
       if (comment !== undefined) onComment(comment);
+      if (data.length > 0) onEvent({ id, event, data: data.join('\n'), remark });
       comment = undefined;
-      if (data.length > 0) onEvent({ id, event, data: data.join('\n') });
+      remark = undefined;
       id = undefined;
       event = '';
       data = [];
@@ -34,6 +38,7 @@ export function readEvents(
     }
     const [, field, value = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
     comment = field === '' ? value : undefined;
+    remark = comment ?? remark;
     if (field === 'data') data.push(value);
     else if (field === 'event') event = value;
     else if (field === 'id') id = value;

@@ -29,6 +29,7 @@ const WITHOUT_PRICE = 5;
 /** A page that was hidden trusts a connection no more that was silent for longer than the edge ever is. */
 const SILENT_MS = 16_000;
 const SOON_MS = 300;
+const CUT_REMARK = 'sluice-cut';
 /** An edge that answers is not waited for as long as one that cannot be reached. */
 const MOST_ATTEMPTS_REACHED = 2;
 /** What a proxy answers while the edge cannot be reached, and the edge while a conversation cannot. */
@@ -70,8 +71,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   #number = 0;
   #complete = false;
   #stopping = false;
-  /** An error event, and whether it is the turn's own. */
-  #failure: { number: number; error: SluiceError; sure: boolean } | undefined;
+  /** What the turn has ended with, if it is an error. */
+  #failure: SluiceError | undefined;
 
   constructor(transport: Transport, begin: Beginning, options: StreamOptions = {}) {
     this.#transport = transport;
@@ -149,7 +150,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   async stop(): Promise<void> {
     const { conversation } = this;
     if (conversation === undefined) return this.close();
-    if (this.#complete || this.#failure?.sure) return;
+    if (this.#complete || this.#failure) return;
     this.#stopping = true;
     const stop = async () => {
       const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
@@ -185,7 +186,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
       if (this.#complete) this.#questions += error === undefined ? WITHOUT_PRICE : 1;
-      if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure?.error;
+      if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure;
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
       if (Date.now() - this.#toldAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
@@ -198,7 +199,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
 
   /** An end is believed when all has come that belongs to it. */
   #isOver(): boolean {
-    if (this.#closed.signal.aborted || this.#failure?.sure) return true;
+    if (this.#closed.signal.aborted || this.#failure) return true;
     if (!this.#complete) return false;
     return this.conversation === undefined || this.costUsd !== undefined || this.#questions > MOST_QUESTIONS;
   }
@@ -287,11 +288,12 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     }
   }
 
-  #take({ id, event, data }: ServerSentEvent): void {
+  #take(told: ServerSentEvent): void {
+    const { id, event, data } = told;
     const number = numberOf(id);
     const value = parse<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
     if (event === 'error' || value?.type === 'error') {
-      this.#fail(number, data);
+      this.#fail(told);
       return;
     }
     // What cannot be read was cut: it is asked for again.
@@ -306,7 +308,6 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       this.#turn = id?.slice(0, id.lastIndexOf('-'));
       this.turn = this.#turn;
       this.#attempts = 0;
-      this.#failure = undefined;
     }
     if (value.type === 'ping') return;
     this.#builder.take(value);
@@ -316,14 +317,12 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
 
   /**
    * Takes an error event. In a conversation it may be the edge's word for a connection that broke inside of it, told
-   * where it broke, perhaps in the middle of another event: the turn's own error is told again, by the same number.
+   * where it broke, perhaps in the middle of another event whose id it then seems to have: a remark tells it apart.
    */
-  #fail(number: number | undefined, data: string): void {
+  #fail({ id, data, remark }: ServerSentEvent): void {
     const error = errorOf(data, this.headers);
-    if (error && this.conversation === undefined) this.#failure = { number: 0, error, sure: true };
-    else if (error && number !== undefined) {
-      this.#failure = { number, error, sure: this.#failure?.number === number };
-    }
+    const isOwn = this.conversation === undefined || (numberOf(id) !== undefined && remark !== CUT_REMARK);
+    if (error && isOwn) this.#failure = error;
     this.#connection?.abort();
   }
 

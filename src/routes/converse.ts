@@ -30,6 +30,8 @@ const MOST_IN_A_CALL = 8 * 1024 * 1024;
 /** What ends a stream of an object that was not cut; what follows is for the log. */
 const END = 0;
 const LINE_FEED = 10;
+/** Tells a broken connection from a turn's own error: told inside another event, it seems to have that one's id. */
+const CUT_REMARK = ': sluice-cut\n';
 const MOST_KEY = 256;
 const PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
@@ -261,7 +263,7 @@ async function carry(
     await writer.write(events);
   }
   if (trailer === undefined) {
-    await writer.write(encoder.encode(cutEnding(tail.end, errorEvent(broken(), requestId))));
+    await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
   } else if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
   writer.close().catch(() => {});
   return trailer;

@@ -23,7 +23,7 @@ test.each([
   const bytes = new TextEncoder().encode(stream);
   const whole = read([new TextEncoder().encode(STREAM)]);
   expect(whole.comments).toEqual(['a remark', 'sluice-cost-usd=0.1']);
-  expect(whole.events.at(-1)).toEqual({ id: undefined, event: '', data: 'two\nlines' });
+  expect(whole.events.at(-1)).toEqual({ id: undefined, event: '', data: 'two\nlines', remark: undefined });
   expect(whole.events.filter(({ id }) => id !== undefined)).toMatchObject([{ id: 'turn_a-7', event: 'message_start' }]);
   fc.assert(
     fc.property(fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {

@@ -75,10 +75,13 @@ describe('in a conversation', () => {
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     const end = { atBoundary: begun === '', unfinishedLine, data: data.length === 0 ? undefined : data.join('\n') };
-    return cutEnding(end, `event: error\ndata: ${JSON.stringify(envelope('api_error', 'The connection broke.'))}\n\n`);
+    return cutEnding(
+      end,
+      `: sluice-cut\nevent: error\ndata: ${JSON.stringify(envelope('api_error', 'The connection broke.'))}\n\n`,
+    );
   }
 
-  test('an error of the turn itself is told with its type, once it has been told twice', async () => {
+  test('an error of the turn itself is told with its type, and ends it', async () => {
     const told = [...frames.slice(0, 4), frameOf('turn_a-5', envelope('overloaded_error', 'Overloaded'))];
     const { client, sent, until } = fakeEdge(({ headers }) => {
       const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
@@ -87,7 +90,7 @@ describe('in a conversation', () => {
     const stream = client.messages.stream(inConversation);
     await expect(until(collect(stream))).rejects.toMatchObject({ type: 'overloaded_error', message: 'Overloaded' });
     await expect(stream.finalMessage()).rejects.toMatchObject({ type: 'overloaded_error' });
-    expect(sent).toHaveLength(2);
+    expect(sent).toHaveLength(1);
   });
 
   test('what the edge refuses is not asked again, but where it says that it cannot be reached', async () => {

@@ -3,7 +3,7 @@ const PATHS = {
   plus: 'M10 4v12M4 10h12',
   menu: 'M3 6h14M3 10h14M3 14h14',
   send: 'M10 16V4M5 9l5-5 5 5',
-  stop: 'M6 6h8v8H6z',
+  stop: 'M5.500 5.500h9v9h-9zM7 7v6M9 7v6M11 7v6M13 7v6',
   copy: 'M7 7V3h10v10h-4M3 7h10v10H3z',
   check: 'M4 11l4 4 8-10',
   edit: 'M4 16l1-4 8-8 3 3-8 8z',

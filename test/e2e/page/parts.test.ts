@@ -89,7 +89,12 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByRole('cell', { name: 'running' }).waitFor();
     await expect.poll(() => today.locator('strong').textContent(), { timeout: 10_000 }).toMatch(/^\$0\.000\d+$/);
     await expect.poll(() => today.getByText('held').count()).toBe(0);
-    await page.getByRole('table', { name: /per day and model/ }).waitFor();
+    const chart = page.getByRole('table', { name: /per day and model/ });
+    await chart.waitFor();
+    // Today's column is the highest, since it is the only one.
+    const heights = await chart.locator('td').evaluateAll((cells) => cells.map((cell) => cell.clientHeight));
+    expect(heights.at(-1)).toBeGreaterThan(100);
+    expect(Math.max(...heights.slice(0, -1))).toBe(0);
     expect(await page.getByRole('heading', { name: 'For admins' }).count()).toBe(0);
     expect(faults).toEqual([]);
 

@@ -43,19 +43,19 @@ export class Assembly {
    * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: nothing but the
    * string is read.
    *
-   * @returns whether it was one; if not, nothing has changed
+   * @returns what stands before the string; undefined if it was none of these, and nothing has changed
    */
-  takeLike(data: string): boolean {
+  takeLike(data: string): string | undefined {
     const run = this.#run;
-    if (!run || !data.startsWith(run.head)) return false;
+    if (!run || !data.startsWith(run.head)) return undefined;
     const end = stringEnd(data);
-    if (end < run.head.length) return false;
+    if (end < run.head.length) return undefined;
     const written = data.slice(run.head.length, end);
     const added = ESCAPED.test(written) ? stringOf(written) : written;
-    if (added === undefined) return false;
+    if (added === undefined) return undefined;
     if (run.name === undefined) this.#inputs.set(run.block, (this.#inputs.get(run.block) ?? '') + added);
     else run.block.value[run.name] += added;
-    return true;
+    return run.head;
   }
 
   /**

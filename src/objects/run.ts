@@ -103,6 +103,8 @@ export class Run {
   #lastShownAt: number;
   #reader: ReadableStreamBYOBReader | undefined;
   #givenUp: ApiError | undefined;
+  /** The turn has ended, and its stream is about to. */
+  #draining = false;
   readonly #aborted: Promise<never>;
   #rejectAborted: (reason: unknown) => void = () => {};
 
@@ -137,7 +139,8 @@ export class Run {
       this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end });
     } finally {
       // A timer that is left to run out costs the isolate a turn of its own, and to clear one that is not set costs too.
-      for (const timer of [this.#tickTimer, this.#showTimer, this.#storeTimer]) if (timer) clearTimeout(timer);
+      if (!this.#draining) clearTimeout(this.#tickTimer);
+      for (const timer of [this.#showTimer, this.#storeTimer]) if (timer) clearTimeout(timer);
       this.#finished();
     }
   }
@@ -314,7 +317,10 @@ export class Run {
         ? { kind: 'stopped' }
         : { kind: 'cut', error: cutError(silent, reason), end: silent ? 'silent' : 'cut' };
     }
-    if (how.kind === 'complete') this.#context.waitUntil(this.#drain(reader, buffer));
+    if (how.kind === 'complete') {
+      this.#draining = true;
+      this.#context.waitUntil(this.#drain(reader, buffer));
+    }
     // Nobody listens any more, and nothing more is to be paid.
     else this.#abort(stopped());
     return how;
@@ -322,15 +328,15 @@ export class Run {
 
   /** Behind the last event the stream ends, and only then its connection can be used again. */
   async #drain(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer): Promise<void> {
-    const timer = setTimeout(() => this.#controller.abort(stopped()), DRAIN_MS);
+    this.#expect(DRAIN_MS, stopped);
     try {
       const { value, done } = await reader.read(new Uint8Array(buffer));
       if (value && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(value.buffer as ArrayBuffer);
-      if (!done) this.#controller.abort(stopped());
+      if (!done) this.#abort(stopped());
     } catch {
       // It broke behind its end: nothing is lost but the connection.
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#tickTimer);
     }
   }
 

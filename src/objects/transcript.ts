@@ -7,6 +7,7 @@
 
 import type { Outcome } from '../claude/relay.ts';
 import type { HeldPrefix } from './held-prefix.ts';
+import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { Grant } from './metering.ts';
 import { type Migration, migrate } from './migrations.ts';
@@ -369,17 +370,23 @@ export class Transcript {
    *
    * @param n the number of the first row that is written
    * @param first the number of the first event
-   * @param text all of them joined
+   * @param texts all of them joined, and the same shortened, where it can be
    * @returns the number of the next row
    */
-  writeLog(turn: number, n: number, first: number, frames: readonly string[], text: string): number {
+  writeLog(
+    turn: number,
+    n: number,
+    first: number,
+    frames: readonly string[],
+    { text, short }: { text: string; short: string | undefined },
+  ): number {
     let row = n;
     const insert = (begins: number, text: string) => {
       this.write('insert into log (turn, n, first, text) values (?, ?, ?, ?)', turn, row, begins, text);
       row += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
-      insert(first, text);
+      insert(first, short ?? text);
       return row;
     }
     let joined = '';
@@ -403,16 +410,16 @@ export class Transcript {
     return row && Number(row.n);
   }
 
-  /** @returns the text of a row of the log, or undefined behind the last. */
-  logText(turn: number, n: number): string | undefined {
-    const [row] = this.read('select text from log where turn = ? and n = ?', turn, n);
-    return row && String(row.text);
+  /** @returns the events of a row of the log as they are shown, or undefined behind the last. */
+  logText({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
+    const [row] = this.read('select first, text from log where turn = ? and n = ?', seq, n);
+    return row && shown(String(row.text), id, Number(row.first));
   }
 
-  /** @returns the whole log of a turn. */
-  logOf(turn: number): { text: string; rows: number } {
-    const rows = this.read('select text from log where turn = ? order by n', turn);
-    return { text: rows.map(({ text }) => text).join(''), rows: rows.length };
+  /** @returns the whole log of a turn, as it is shown. */
+  logOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
+    const rows = this.read('select first, text from log where turn = ? order by n', seq);
+    return { text: rows.map(({ first, text }) => shown(String(text), id, Number(first))).join(''), rows: rows.length };
   }
 
   deleteLog(turn: number): void {

@@ -5,6 +5,7 @@
  * nobody who is slow, or gone, costs memory or holds anything up.
  */
 import type { Frame } from '../sse/frames.ts';
+import { LogText } from './log-text.ts';
 import type { Transcript } from './transcript.ts';
 
 /** What ends a stream that was handed out to its end; never part of an event. What follows is for the edge alone. */
@@ -31,6 +32,8 @@ export class TurnLog {
   readonly #listeners = new Set<Listener>();
   /** Events that are not stored yet, with their ids. */
   #frames: string[] = [];
+  /** The same, as they are stored. */
+  #batch = new LogText();
   #characters = 0;
   #stored: number;
   #rows: number;
@@ -81,15 +84,23 @@ export class TurnLog {
     return this.events - this.#shown;
   }
 
-  /** Adds an event of the upstream's, as it came. */
-  add({ event, data, text }: Frame): void {
-    if (text === undefined) this.write(event, data);
-    else this.#push(text);
+  /**
+   * Adds an event of the upstream's, as it came.
+   *
+   * @param head what stands before the one string of a delta
+   */
+  add({ event, data, text }: Frame, head?: string): void {
+    const whole = text ?? `event: ${event}\ndata: ${data}\n\n`;
+    if (head === undefined) this.#batch.add(whole);
+    else this.#batch.addLike(whole, data, head);
+    this.#push(whole);
   }
 
   /** Adds an event of our own; `remark` is a comment behind it. */
   write(event: string, data: string, remark = ''): void {
-    this.#push(`event: ${event}\ndata: ${data}\n\n${remark}`);
+    const whole = `event: ${event}\ndata: ${data}\n\n${remark}`;
+    this.#batch.add(whole);
+    this.#push(whole);
   }
 
   #push(text: string): void {
@@ -102,12 +113,15 @@ export class TurnLog {
   store(): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
+    // The ids behind a gap do not follow from the row's first event.
+    const short = this.#gapAfter === undefined ? this.#batch.text : undefined;
     this.#gapAfter = undefined;
+    this.#batch = new LogText();
     // Most of what is stored is shown now: one text serves both.
     const text = this.#frames.join('');
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
-    this.#rows = this.#transcript.writeLog(this.#seq, row, first, this.#frames, text);
+    this.#rows = this.#transcript.writeLog(this.#seq, row, first, this.#frames, { text, short });
     this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
@@ -211,7 +225,7 @@ export class TurnLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.logText(this.#seq, listener.row) ?? '';
+    const text = latest ?? this.#transcript.logText({ seq: this.#seq, id: this.id }, listener.row) ?? '';
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;

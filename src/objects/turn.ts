@@ -80,13 +80,13 @@ export class Turn {
   /** @returns the turn of a process that died, as far as its log tells. */
   static recover(transcript: Transcript, row: TurnRow): Turn {
     const turn = new Turn(transcript, row, 1);
-    const { text, rows } = transcript.logOf(row.seq);
+    const { text, rows } = transcript.logOf(row);
     const bytes = new TextEncoder().encode(text);
     turn.usage.push(bytes);
     let events = 0;
     for (const frame of turn.#frames.push(bytes)) {
       events += 1;
-      if (!turn.assembly.takeLike(frame.data)) turn.assembly.take(parse(frame.data) ?? {}, frame.data);
+      if (turn.assembly.takeLike(frame.data) === undefined) turn.assembly.take(parse(frame.data) ?? {}, frame.data);
     }
     turn.sent = true;
     turn.status = events > 0 ? 200 : undefined;
@@ -99,7 +99,7 @@ export class Turn {
   static recall(transcript: Transcript, row: TurnRow): Turn {
     const turn = new Turn(transcript, row, 1);
     let error: Ended['error'];
-    for (const { event, data } of turn.#frames.push(new TextEncoder().encode(transcript.logOf(row.seq).text))) {
+    for (const { event, data } of turn.#frames.push(new TextEncoder().encode(transcript.logOf(row).text))) {
       if (event === 'error') error = errorOf(data);
       else turn.assembly.take(parse(data) ?? {});
     }
@@ -145,8 +145,9 @@ export class Turn {
   }
 
   #takeFrame(frame: Frame): Taken {
-    if (frame.event === DELTA && this.assembly.takeLike(frame.data)) {
-      this.log.add(frame);
+    const head = frame.event === DELTA ? this.assembly.takeLike(frame.data) : undefined;
+    if (head !== undefined) {
+      this.log.add(frame, head);
       return SAID;
     }
     const framing = { structural: true, said: false };

@@ -205,6 +205,8 @@ describe('an object that dies in the middle of an answer', () => {
     }
     const events = eventsIn(text);
     expect(events.at(-1)).toMatchObject({ id: undefined, event: 'error', data: { error: { type: 'api_error' } } });
+    // By the remark a client knows that the turn itself may have ended otherwise.
+    expect(text).toMatch(/: sluice-cut\nevent: error\n[^\n]+\n\n$/);
     const rest = await app.fetch(`/conversations/c1/stream?after=${events.at(-2)?.id}`);
     expect(eventsIn(await rest.text()).at(-1)).toMatchObject({ event: 'error' });
     await app.settled();

@@ -15,8 +15,12 @@ type Row = Record<string, SqlStorageValue> & {
   cost: number;
 };
 
+const MOST_KNOWN = 1_000;
+
 export class ConversationList {
   readonly #ledger: Ledger;
+  /** Ids that are known to be in the list. */
+  readonly #known = new Set<string>();
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
@@ -24,7 +28,11 @@ export class ConversationList {
 
   /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
   begin(id: string, now: number): void {
-    if (this.#has(id)) return;
+    if (this.#known.has(id)) return;
+    const isListed = this.#has(id);
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.add(id);
+    if (isListed) return;
     this.#ledger.write(
       `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
       id,
@@ -37,6 +45,7 @@ export class ConversationList {
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone } = report;
     if (gone) {
+      this.#known.delete(id);
       this.#ledger.write('delete from conversations where id = ? and version <= ?', id, version);
       return;
     }
@@ -105,6 +114,7 @@ export class ConversationList {
   }
 
   forget(id: string): void {
+    this.#known.delete(id);
     this.#ledger.write('delete from conversations where id = ?', id);
   }
 

@@ -27,7 +27,7 @@ export class LogText {
   /** Adds an event as it is shown, without its id. */
   add(text: string): void {
     this.#shortens &&= !ENTRIES.test(text);
-    this.#entries.push(WHOLE, text);
+    this.#entries.push(WHOLE + text);
   }
 
   /**
@@ -42,10 +42,10 @@ export class LogText {
       return;
     }
     if (this.#head !== head) {
-      this.#entries.push(HEAD, head, '\n');
+      this.#entries.push(`${HEAD}${head}\n`);
       this.#head = head;
     }
-    this.#entries.push(LIKE, data.slice(head.length, -TAIL.length), '\n');
+    this.#entries.push(`${LIKE}${data.slice(head.length, -TAIL.length)}\n`);
   }
 
   /** @returns the batch as one text; undefined where it cannot be shortened. */

@@ -156,6 +156,12 @@ export class TurnLog {
     for (const listener of [...this.#listeners]) this.#serve(listener);
   }
 
+  /** All events so far, stored or not. */
+  get text(): string {
+    const stored = this.#rows > 0 ? this.#transcript.logOf({ seq: this.#seq, id: this.id }).text : '';
+    return stored + this.#frames.join('');
+  }
+
   /** @returns all of it, where it has ended and is at hand as one text. */
   get whole(): string | undefined {
     const isOne = this.#ended !== undefined && this.#rows === 1 && this.#frames.length === 0;

@@ -1,7 +1,7 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
 import type { Nanodollars } from '../claude/cost.ts';
 import { cutError, type Outcome } from '../claude/relay.ts';
-import { type Report, UsageReader } from '../claude/usage.ts';
+import { type Report, UsageReader, reportOf as wholeReportOf } from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
 import { type Frame, FrameReader } from '../sse/frames.ts';
 import { Assembly, isObject, type Json } from './assembly.ts';
@@ -46,6 +46,7 @@ export interface Ended {
 
 /** More events than can have been shown and not stored. */
 const MOST_LOST = 100_000;
+const encoder = new TextEncoder();
 const DELTA = 'content_block_delta';
 const SAID: Taken = { structural: false, said: true };
 const STOPPED_REMARK = ': sluice-stopped\n\n';
@@ -53,8 +54,8 @@ const STOPPED_REMARK = ': sluice-stopped\n\n';
 export class Turn {
   readonly log: TurnLog;
   readonly assembly = new Assembly();
-  /** What the upstream's bytes tell about their cost. */
-  readonly usage = new UsageReader();
+  /** Bytes of the upstream's stream. */
+  #bytes = 0;
   status: number | undefined;
   upstreamRequestId: string | undefined;
   sent = false;
@@ -81,8 +82,8 @@ export class Turn {
   static recover(transcript: Transcript, row: TurnRow): Turn {
     const turn = new Turn(transcript, row, 1);
     const { text, rows } = transcript.logOf(row);
-    const bytes = new TextEncoder().encode(text);
-    turn.usage.push(bytes);
+    const bytes = encoder.encode(text);
+    turn.#bytes = bytes.length;
     let events = 0;
     for (const frame of turn.#frames.push(bytes)) {
       events += 1;
@@ -99,7 +100,7 @@ export class Turn {
   static recall(transcript: Transcript, row: TurnRow): Turn {
     const turn = new Turn(transcript, row, 1);
     let error: Ended['error'];
-    for (const { event, data } of turn.#frames.push(new TextEncoder().encode(transcript.logOf(row).text))) {
+    for (const { event, data } of turn.#frames.push(encoder.encode(transcript.logOf(row).text))) {
       if (event === 'error') error = errorOf(data);
       else turn.assembly.take(parse(data) ?? {});
     }
@@ -127,7 +128,7 @@ export class Turn {
    * @returns what was in it: events that frame the answer, or what it says; or how the turn ends by it
    */
   take(piece: Uint8Array): Taken {
-    this.usage.push(piece, true);
+    this.#bytes += piece.length;
     const all: Taken = { structural: false, said: false };
     for (const frame of this.#frames.push(piece)) {
       const taken = this.#takeFrame(frame);
@@ -316,8 +317,7 @@ export class Turn {
   }
 
   #outcome(how: How): Outcome {
-    const whole = how.kind === 'complete' ? this.usage.wholeReport : undefined;
-    const report: Report = whole ?? this.usage.report;
+    const report = how.kind === 'complete' ? this.#wholeReport() : this.#partReport(how);
     const end: Outcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
     return {
       ...report,
@@ -329,6 +329,26 @@ export class Turn {
       upstream_request_id: this.upstreamRequestId,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
     };
+  }
+
+  /** What a whole answer tells is in its message. */
+  #wholeReport(): Report {
+    const { model } = this.assembly.message ?? {};
+    return {
+      ...wholeReportOf(undefined, this.#bytes),
+      model: typeof model === 'string' ? model : undefined,
+      usage: this.assembly.usage,
+      stop_reason: this.assembly.stopReason,
+      completed: true,
+    };
+  }
+
+  /** What was said of another is measured by its events: the log has them. */
+  #partReport(how: How): Report {
+    const usage = new UsageReader();
+    usage.push(encoder.encode(this.log.text));
+    if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
+    return { ...usage.report, bytes: this.#bytes };
   }
 
   #message(how: How, status: TurnStatus, outcome: Outcome, kept: Json[]): Json | undefined {

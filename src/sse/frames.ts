@@ -45,7 +45,17 @@ export class FrameReader {
   }
 }
 
+/** What most events begin with. */
+const DELTA = 'content_block_delta';
+const DELTA_LINES = `event: ${DELTA}\ndata: `;
+
 function readFrame(text: string, start: number, end: number): Frame | undefined {
+  if (text.startsWith(DELTA_LINES, start)) {
+    const from = start + DELTA_LINES.length;
+    if (text.indexOf('\n', from) === end) {
+      return { event: DELTA, data: text.slice(from, end), text: text.slice(start, end + 2) };
+    }
+  }
   // The form that the API itself writes: two lines.
   if (text.startsWith('event: ', start)) {
     const line = text.indexOf('\n', start);

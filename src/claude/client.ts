@@ -5,10 +5,12 @@
  */
 import { ApiError, toApiError, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import { cutError, type Outcome, parseObject, readWhole } from './relay.ts';
+import { cutError } from './cut.ts';
+import type { Outcome } from './relay.ts';
 import { redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { reportOf } from './usage.ts';
+import { parseObject, readWhole } from './whole.ts';
 
 /** The version of the API whose form the requests have. */
 export const API_VERSION = '2026-10-21';

@@ -1,11 +1,14 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
+
+import { cutError } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
 import { headersDown } from '../claude/headers.ts';
 import { retiresSoon } from '../claude/models.ts';
-import { cutError, EVENT_STREAM, parseObject, readWhole, wholeAnswer } from '../claude/relay.ts';
 import { late, send } from '../claude/send.ts';
+import { EVENT_STREAM } from '../claude/stream.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
+import { parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';

@@ -1,6 +1,7 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
 import type { Nanodollars } from '../claude/cost.ts';
-import { cutError, type Outcome } from '../claude/relay.ts';
+import { cutError } from '../claude/cut.ts';
+import type { Outcome } from '../claude/relay.ts';
 import { type Report, UsageReader, reportOf as wholeReportOf } from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
 import { type Frame, FrameReader } from '../sse/frames.ts';

@@ -85,6 +85,16 @@ export function headersDown(upstream: Headers): Headers {
   return down;
 }
 
+/** @returns the same as plain text by their names, for where they must be kept or cross to another object. */
+export function headersKept(upstream: Headers, without: ReadonlySet<string>): Record<string, string> {
+  const listed = upstream.get('connection')?.toLowerCase().split(',') ?? [];
+  const ofConnection = listed.map((name) => name.trim());
+  const entries = [...upstream].filter(
+    ([name]) => !staysAbove(name) && !without.has(name) && !ofConnection.includes(name),
+  );
+  return Object.fromEntries(entries);
+}
+
 /**
  * @param body what takes the place of the upstream's body
  * @returns the upstream's response with only the headers that go down

@@ -2,7 +2,7 @@
 
 import { cutError } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
-import { headersDown } from '../claude/headers.ts';
+import { headersKept } from '../claude/headers.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { late, send } from '../claude/send.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
@@ -199,7 +199,7 @@ export class Run {
     }
     const retires = retiresSoon(settings.models.find(plan.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
-    const kept = keptHeaders(response.headers);
+    const kept = headersKept(response.headers, NOT_KEPT);
     const begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
     // An answer that is there at once is handed over whole; for another the caller does not wait.
     const timer = setTimeout(begin, BEGIN_MS);
@@ -282,7 +282,7 @@ export class Run {
     this.turn.firstByteAt = this.#context.now();
     const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)));
     this.#end(how ?? { kind: 'cut', error: cutError(false), end: 'cut' });
-    this.#resolve({ kind: 'stream', headers: { ...keptHeaders(response.headers), ...standing } });
+    this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers, NOT_KEPT), ...standing } });
   }
 
   /** @param onFirst is told when events have come, and more are to come */
@@ -431,10 +431,6 @@ export class Run {
     this.#rejectAborted(reason);
     this.#reader?.cancel(reason).catch(() => {});
   }
-}
-
-function keptHeaders(headers: Headers): Record<string, string> {
-  return Object.fromEntries([...headersDown(headers)].filter(([name]) => !NOT_KEPT.has(name)));
 }
 
 function stopped(): ApiError {

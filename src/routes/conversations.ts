@@ -93,7 +93,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       const entry = c.get('entry');
       entry.begin();
       // What the turn cost stands in the line of the request that began it.
-      return streamed(c, resumed, new Headers({ 'sluice-turn': resumed.turn }), () => entry.end());
+      return streamed(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
     }
     case 'none':
       return c.body(null, 204);

@@ -90,8 +90,7 @@ export async function converse(
   const answer = await callTurn(c, request, body.bytes);
   if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
-  const headers = new Headers(answer.headers);
-  headers.set('sluice-turn', answer.turn);
+  const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   if (answer.kind === 'stream') return streamed(c, answer, headers, log());
   if (answer.kind === 'ended') {
     log()(answer.trailer.outcome, answer.trailer.nanodollars);
@@ -99,11 +98,11 @@ export async function converse(
   }
   if (answer.trailer) {
     const { outcome, nanodollars } = answer.trailer;
-    headers.set('sluice-cost-usd', formatUsd(nanodollars));
+    headers['sluice-cost-usd'] = formatUsd(nanodollars);
     entry.line.cost_usd = toUsd(nanodollars);
     log()(outcome, nanodollars);
   }
-  headers.set('content-type', 'application/json');
+  headers['content-type'] = 'application/json';
   return new Response(answer.body, { status: answer.status, headers });
 }
 
@@ -197,7 +196,7 @@ export function unreachable(cause: unknown): ApiError {
 export function streamed(
   c: Context<AppEnv>,
   answer: { body: ReadableStream<Uint8Array> },
-  headers: Headers,
+  headers: Record<string, string>,
   log: Log,
 ): Response {
   const { readable, writable } = new IdentityTransformStream();
@@ -230,11 +229,13 @@ export function streamed(
   return new Response(readable, { headers: eventStream(headers) });
 }
 
-function eventStream(headers: Headers): Headers {
-  headers.set('content-type', `${EVENT_STREAM}; charset=utf-8`);
-  headers.set('cache-control', 'no-cache, no-transform');
-  headers.set('x-accel-buffering', 'no');
-  return headers;
+function eventStream(headers: Record<string, string>): Record<string, string> {
+  return {
+    ...headers,
+    'content-type': `${EVENT_STREAM}; charset=utf-8`,
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no',
+  };
 }
 
 /** @returns what follows the events, for the log; undefined where the object did not come to say it */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersDown, headersUp } from '../../src/claude/headers.ts';
+import { headersDown, headersKept, headersUp } from '../../src/claude/headers.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
@@ -101,7 +101,8 @@ test('headers that `connection` names are the connection’s, in both directions
       });
       for (const name of names) headers.set(name, 'v');
       const expected = names.includes('x-stays') ? null : 'yes';
-      for (const passed of [headersUp(headers, KEY), headersDown(headers)]) {
+      const kept = new Headers(headersKept(headers, new Set()));
+      for (const passed of [headersUp(headers, KEY), headersDown(headers), kept]) {
         for (const name of names) if (name !== 'anthropic-version') expect(passed.has(name), name).toBe(false);
         expect(passed.get('x-stays')).toBe(expected);
         expect(passed.has('connection')).toBe(false);
@@ -149,5 +150,9 @@ test('what is the connection’s or the upstream account’s stays behind, and a
     'sluice-upstream': 'simulator',
     'of-the-future': 'x',
   };
-  expect(Object.fromEntries(headersDown(new Headers({ ...stays, ...goes })))).toEqual(goes);
+  const all = new Headers({ ...stays, ...goes });
+  expect(Object.fromEntries(headersDown(all))).toEqual(goes);
+  expect(headersKept(all, new Set())).toEqual(goes);
+  const { 'content-type': _, ...rest } = goes;
+  expect(headersKept(all, new Set(['content-type']))).toEqual(rest);
 });

@@ -57,7 +57,9 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    return streamDown(response, joined(opening.bytes, encoder.encode(comment(remark))));
+    const body = joined(opening.bytes, encoder.encode(comment(remark)));
+    keepBuffer(opening.bytes);
+    return streamDown(response, body);
   }
   const { readable, writable } = new IdentityTransformStream();
   waitUntil(pour(opening, writable, usage, course, requestId, finish));
@@ -76,6 +78,7 @@ type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 /** What had come of a stream before anything went down. */
 interface Opening {
+  /** In a spare buffer. */
   bytes: Uint8Array;
   /** When the first of them came. */
   firstByte: number;
@@ -93,8 +96,7 @@ async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader,
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
-    opening.bytes = value.slice();
-    keepBuffer(value);
+    opening.bytes = value;
     if (!done) opening.rest = { body, reader };
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;
@@ -117,7 +119,8 @@ async function pour(
   requestId: string,
   finish: Finish,
 ): Promise<void> {
-  write(writable, bytes);
+  write(writable, bytes.slice());
+  keepBuffer(bytes);
   /** Whether the usage reader has seen all that came. */
   let isRead = true;
   try {
@@ -222,7 +225,8 @@ function takeBuffer(): ArrayBuffer {
 }
 
 function keepBuffer({ buffer }: Uint8Array): void {
-  if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer as ArrayBuffer);
+  if (buffer.byteLength === PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
+    spareBuffers.push(buffer as ArrayBuffer);
 }
 
 /** @returns what a promise comes to, or undefined if that takes longer. */

@@ -152,13 +152,12 @@ function given(members: Map<string, string>, name: string): string | undefined {
   return text === 'null' ? undefined : text;
 }
 
-function lastTurn(transcript: Transcript): TurnRow | undefined {
-  return transcript
-    .turns(
-      `seq = (select seq from turns where status in ('complete', 'interrupted', 'stopped', 'empty')
-              order by seq desc limit 1)`,
-    )
-    .at(0);
+const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
+
+/** @param statuses how it must have ended */
+function lastTurn(transcript: Transcript, statuses: readonly TurnRow['status'][] = [...ANSWERED, 'empty']) {
+  const names = statuses.map((status) => `'${status}'`).join(', ');
+  return transcript.turns(`seq = (select seq from turns where status in (${names}) order by seq desc limit 1)`).at(0);
 }
 
 /** Takes off what the history has already, and finds where the rest begins. */
@@ -174,7 +173,9 @@ function newMessages(
       : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
   const fresh = incoming.slice(known);
   const { at, answers } = standpoint(tail);
-  const paused = last?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
+  // What has added nothing has not gone on with a paused answer either.
+  const answer = last?.status === 'empty' ? lastTurn(transcript, ANSWERED) : last;
+  const paused = answer?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
   if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
   if (fresh.length === 0) {
     throw invalidRequest(

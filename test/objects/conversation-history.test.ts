@@ -89,6 +89,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ do: 'abort' as const }) },
 );
 
+/** A paused answer whose continuation says nothing can still be continued. */
+const PLAIN = { do: 'turn', subject: 2, thinking: false, most: 2_000, leave: undefined } as const;
+const STILL_PAUSED: Step[] = [
+  { ...PLAIN, fault: FAULTS.indexOf('stop-reason=pause_turn') },
+  { ...PLAIN, fault: FAULTS.indexOf('answer=') },
+  { do: 'stop', subject: 3, after: 11 },
+];
+
 /** What a client sends next: the results of open calls, the rest of a paused answer, or a question. */
 function nextMessages(rows: readonly Row[], subject: string): unknown[] {
   const sent = rows.filter(({ status }) => status !== 'refused');
@@ -214,7 +222,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
         expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
     }),
-    { numRuns: 25, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: false },
+    { examples: [[STILL_PAUSED]], numRuns: 25, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: false },
   );
 }, 90_000);
 

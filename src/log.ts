@@ -59,8 +59,7 @@ export class LogEntry {
     work.then(
       () => this.#rest(),
       (thrown: unknown) => {
-        const failure = thrown instanceof Error ? thrown.message : 'unknown';
-        console.error(JSON.stringify({ request_id: this.line.request_id, failed_after_answer: failure }));
+        logFailure({ request_id: this.line.request_id }, thrown);
         this.#rest();
       },
     );
@@ -90,4 +89,10 @@ export interface WorkLine {
 /** Writes the line of a run that no request waits for. */
 export function logWork(line: WorkLine): void {
   console.log(JSON.stringify(line));
+}
+
+/** Writes a line for work that failed after the answer, or without one: what it belongs to, and why. */
+export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown): void {
+  const failure = thrown instanceof Error ? thrown.message : 'unknown';
+  console.error(JSON.stringify({ ...of, failed_after_answer: failure }));
 }

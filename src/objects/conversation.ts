@@ -3,6 +3,7 @@ import type { Identity } from '../auth/identity.ts';
 import { type Upstream, upstreamOf } from '../claude/upstream.ts';
 import type { Bindings } from '../env.ts';
 import { ApiError, invalidRequest, toApiError } from '../errors.ts';
+import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery } from '../schemas/conversations.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import { type Settings, settingsOf } from '../settings.ts';
@@ -332,6 +333,7 @@ export class Conversation extends DurableObject<Bindings> {
     const now = this.now();
     if (this.#run) {
       this.#upkeep.wakeFor(now + WATCH_MS);
+      // Asked again at the next look, well before the hold's deadline.
       await within(this.#run.renew(), STOP_MS).catch(() => {});
       return;
     }
@@ -521,9 +523,10 @@ export class Conversation extends DurableObject<Bindings> {
     if (profile?.prefix?.holder !== taken.holder) this.#release(taken);
   }
 
-  /** A hold that cannot be told to be over keeps a version readable, and nothing else. */
+  /** A hold that cannot be told to be over keeps a version readable, and nothing else: it is enough that the log says it. */
   #release(held: HeldPrefix): void {
-    this.ctx.waitUntil(releasePrefix({ accounts: this.env, settings: this.settings() }, held).catch(() => {}));
+    const releasing = releasePrefix({ accounts: this.env, settings: this.settings() }, held);
+    this.ctx.waitUntil(releasing.catch((thrown: unknown) => logFailure({ prefix_not_released: held.holder }, thrown)));
   }
 
   async #refuseRevoked(identity: Identity): Promise<void> {

@@ -40,6 +40,8 @@ export interface BoundOptions {
   betas?: readonly string[];
   /** What count_tokens answered; null if it refused. Absent: it was not asked. */
   count?: number | null;
+  /** What was found in messages that stand before those of the body. */
+  before?: Findings;
 }
 
 type Json = Record<string, unknown>;
@@ -110,7 +112,7 @@ const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
 /** What a walk over a body finds. */
-interface Findings {
+export interface Findings {
   /** Tokens beyond bytes, less the bytes that are no text (base64 of images). */
   extra: number;
   /** By what the input is bounded: its bytes, a count of its tokens, the context window alone. */
@@ -121,7 +123,26 @@ interface Findings {
   unlimited: boolean;
   served: boolean;
   searches: number;
-  advisors: Json[];
+  advisors: readonly Json[];
+}
+
+/** Of no messages at all. */
+export const NOTHING_FOUND: Findings = {
+  extra: 0,
+  by: 'bytes',
+  cache: 'none',
+  limitedUses: 0,
+  unlimited: false,
+  served: false,
+  searches: 0,
+  advisors: [],
+};
+
+/** @returns what bounds messages beside their bytes, together with what was found in those before them. */
+export function findingsOf(messages: readonly unknown[], before: Findings = NOTHING_FOUND): Findings {
+  const found = { ...before };
+  readMessages(messages, found);
+  return found;
 }
 
 /**
@@ -131,16 +152,8 @@ interface Findings {
  *   nothing else about it is assumed
  */
 export function boundOf(body: Json, options: BoundOptions): Bound {
-  const found: Findings = {
-    extra: PER_REQUEST,
-    by: 'bytes',
-    cache: 'none',
-    limitedUses: 0,
-    unlimited: false,
-    served: false,
-    searches: 0,
-    advisors: [],
-  };
+  const found = { ...(options.before ?? NOTHING_FOUND) };
+  found.extra += PER_REQUEST;
   readBody(body, found);
   const steps = found.served ? Math.min(MOST_STEPS, found.limitedUses + (found.unlimited ? UNLIMITED_USES : 1)) : 1;
   const geography = body.inference_geo === 'global' ? 10 : 11;
@@ -234,13 +247,7 @@ function attemptsOf(body: Json): Attempt[] {
 function readBody(body: Json, found: Findings): void {
   noteCache(body.cache_control, found);
   readBlocks(body.system, found);
-  if (Array.isArray(body.messages)) {
-    found.extra += body.messages.length * PER_MESSAGE;
-    for (const message of body.messages) {
-      const content = isObject(message) ? message.content : undefined;
-      if (typeof content !== 'string') readBlocks(content, found);
-    }
-  }
+  if (Array.isArray(body.messages)) readMessages(body.messages, found);
   if (Array.isArray(body.tools) && body.tools.length > 0) {
     found.extra += PER_SCHEMA;
     for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
@@ -253,6 +260,14 @@ function readBody(body: Json, found: Findings): void {
   }
   // The conversation lies at the API; the body has only what is new in it.
   if (body.thread) found.by = 'window';
+}
+
+function readMessages(messages: readonly unknown[], found: Findings): void {
+  found.extra += messages.length * PER_MESSAGE;
+  for (const message of messages) {
+    const content = isObject(message) ? message.content : undefined;
+    if (typeof content !== 'string') readBlocks(content, found);
+  }
 }
 
 /** Walks with a stack of its own: a body may nest as deep as it is long. */
@@ -320,7 +335,7 @@ function readTool(tool: Json, found: Findings): void {
     const uses = wholeNumber(tool.max_uses);
     serve(uses, found);
     if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
-    if (type.startsWith('advisor')) found.advisors.push(tool);
+    if (type.startsWith('advisor')) found.advisors = [...found.advisors, tool];
   }
 }
 

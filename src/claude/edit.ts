@@ -76,6 +76,12 @@ export function memberTexts(object: string): Map<string, string> {
   return new Map(members(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
 }
 
+/** @returns where the value of a member stands in an object's text; of a repeated key the last. */
+export function placeOf(object: string, key: string): { start: number; end: number } | undefined {
+  const member = members(object).findLast((member) => member.key === key);
+  return member && { start: member.valueStart, end: member.end };
+}
+
 /** @returns the JSON text of each item of an array. */
 export function itemTexts(array: string): string[] {
   const items: string[] = [];

@@ -4,11 +4,6 @@ import { edit, itemTexts, memberTexts } from '../claude/edit.ts';
 /** The most characters of one row: at three bytes each they stay below the platform's two megabytes. */
 export const PIECE_CHARACTERS = 600_000;
 
-/** @returns the JSON texts of the messages of a body. */
-export function messageTexts(body: string): string[] {
-  return itemTexts(memberTexts(body).get('messages') ?? '[]');
-}
-
 /**
  * Takes the cache breakpoints out of a message: the API allows four in a request, and each turn may have brought its own.
  *

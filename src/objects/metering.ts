@@ -1,5 +1,5 @@
 import type { Identity } from '../auth/identity.ts';
-import { type Bound, boundOf } from '../claude/bound.ts';
+import { type Bound, boundOf, NOTHING_FOUND } from '../claude/bound.ts';
 import { cost, type Nanodollars, type Usage } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
@@ -13,6 +13,7 @@ import type { Account, Answer, Ask } from './account.ts';
 import type { Tokens } from './ledger.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
+import { Prompt } from './prompt.ts';
 import type { Settled, Settlement } from './settlement.ts';
 
 export interface MeterRequest {
@@ -99,9 +100,10 @@ export async function admit(request: MeterRequest): Promise<Meter> {
  */
 export async function admission(request: MeterRequest): Promise<Admission> {
   const { settings, body, model } = request;
-  const asked = typeof body.json.model === 'string' ? body.json.model : model;
-  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers), asked };
-  const goesUp = { ...body.json, model };
+  const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
+  const asked = typeof own.model === 'string' ? own.model : model;
+  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers), asked, before };
+  const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
   const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME) };
   let bound = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });

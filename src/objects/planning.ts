@@ -1,6 +1,6 @@
 /** From what a caller sends to a conversation to what goes up: its history, its defaults, and what is new. */
 import { boundOf } from '../claude/bound.ts';
-import { edit, memberTexts } from '../claude/edit.ts';
+import { edit, itemTexts, memberTexts } from '../claude/edit.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
@@ -16,8 +16,10 @@ import {
 } from './continuation.ts';
 import type { TakenPrefix } from './held-prefix.ts';
 import { answeredTools } from './kept.ts';
-import { hasBreakpoint, messageTexts, withoutBreakpoints } from './message-text.ts';
+import { hasBreakpoint, withoutBreakpoints } from './message-text.ts';
+import { Prompt } from './prompt.ts';
 import type { Said } from './recollection.ts';
+import { SentHistory } from './sent-history.ts';
 import type { MessageRow, Profile, Transcript, TurnRow } from './transcript.ts';
 import { roomFor } from './truncation.ts';
 
@@ -102,7 +104,7 @@ function planned(
   }
   const model = settings.models.resolve(name);
   const incoming = body.json.messages as Message[];
-  const texts = messageTexts(body.text);
+  const texts = itemTexts(members.get('messages') ?? '[]');
   const known = transcript.recollection;
   const last = known ? known.last : lastTurn(transcript);
   const tail = known?.tail ?? tailIn(transcript);
@@ -128,15 +130,14 @@ function planned(
   const follows = answersCalls(fresh) || fresh.length === 0;
   const room = roomFor(transcript, profile, newsSize(news), follows);
   const sentFrom = room.from;
-  const history = known?.from === sentFrom ? known.text : historyFrom(transcript, sentFrom, settings.MAX_BODY_BYTES);
-  if (frozen) transcript.recollect({ from: sentFrom, text: history, tail, last, frozen });
-  changes.messages = `[${(history === '' ? news : [history, ...news]).join(',')}]`;
-  const text = edit(body.text, changes);
-  const up = { text, bytes: new TextEncoder().encode(text), json: JSON.parse(text) as Record<string, unknown> };
-  if (up.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
+  const history = known?.from === sentFrom ? known.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
+  changes.messages = `[${news.join(',')}]`;
+  const prompt = new Prompt(edit(body.text, changes), history);
+  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
-    body: up,
+    body: prompt,
     model,
     maxTokens,
     count: frame === null ? undefined : countOf({ last, frame, sentFrom, fresh, news, settings, model }),
@@ -235,8 +236,8 @@ function answersCalls(fresh: readonly Message[]): boolean {
   return answeredTools(fresh[0]?.content).length > 0;
 }
 
-/** One pass over the history; the texts are joined as they are stored. */
-function historyFrom(transcript: Transcript, from: number, limit: number): string {
+/** One pass over the history; the texts go up as they are stored. */
+function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
   const texts: string[] = [];
   let length = 0;
   for (const { text } of transcript.history({ from, sent: true })) {
@@ -244,7 +245,7 @@ function historyFrom(transcript: Transcript, from: number, limit: number): strin
     if (length > limit) throw tooLarge(limit);
     texts.push(text);
   }
-  return texts.join(',');
+  return SentHistory.EMPTY.plus(texts);
 }
 
 function newsSize(news: readonly string[]): number {

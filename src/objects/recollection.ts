@@ -1,4 +1,5 @@
 /** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
+import type { SentHistory } from './sent-history.ts';
 import type { TurnRow } from './transcript.ts';
 
 export interface Said {
@@ -8,10 +9,9 @@ export interface Said {
 }
 
 export interface Recollection {
-  /** The first message that `text` has. */
+  /** The first message that `history` has. */
   from: number;
-  /** The messages that are sent, as JSON texts with commas between them. */
-  text: string;
+  history: SentHistory;
   /** The last answer and what came after it, oldest first. */
   tail: readonly Said[];
   /** The last turn whose messages are sent. */
@@ -21,15 +21,15 @@ export interface Recollection {
   fresh?: { turn: number; messages: readonly Said[] };
 }
 
-/** Of all conversations in this isolate together; a character is a byte or two. */
-const MOST_CHARACTERS = 8_000_000;
-/** A longer history is read from its rows each time: reading it is little beside sending it. */
-const LONGEST = 1_000_000;
+/** Of all conversations in this isolate together, of the 128 MB that it has; a character is counted as two bytes. */
+const MOST_BYTES = 24_000_000;
+/** A longer history is read from its rows each time: it must not drive all others out. */
+const LONGEST = 4_000_000;
 
 /** Keeps what was used last, within a bounded size. */
 export class Recollections {
   readonly #kept = new Map<object, Recollection>();
-  #characters = 0;
+  #bytes = 0;
 
   get(key: object): Recollection | undefined {
     const kept = this.#kept.get(key);
@@ -45,9 +45,9 @@ export class Recollections {
     const size = sizeOf(recollection);
     if (size > LONGEST) return;
     this.#kept.set(key, recollection);
-    this.#characters += size;
+    this.#bytes += size;
     for (const oldest of this.#kept.keys()) {
-      if (this.#characters <= MOST_CHARACTERS) break;
+      if (this.#bytes <= MOST_BYTES) break;
       this.drop(oldest);
     }
   }
@@ -56,16 +56,16 @@ export class Recollections {
     const kept = this.#kept.get(key);
     if (!kept) return;
     this.#kept.delete(key);
-    this.#characters -= sizeOf(kept);
+    this.#bytes -= sizeOf(kept);
   }
 }
 
 export const recollections = new Recollections();
 
-function sizeOf({ text, tail, frozen, fresh }: Recollection): number {
-  const said = [...tail, ...(fresh?.messages ?? [])];
-  const frozenCharacters = (frozen.system?.length ?? 0) + (frozen.tools?.length ?? 0);
-  return said.reduce((sum, message) => sum + message.text.length, text.length + frozenCharacters);
+function sizeOf({ history, tail, frozen, fresh }: Recollection): number {
+  const texts = [...tail, ...(fresh?.messages ?? [])].map(({ text }) => text);
+  const characters = [...texts, frozen.system ?? '', frozen.tools ?? ''].reduce((sum, text) => sum + text.length, 0);
+  return history.size + 2 * characters;
 }
 
 /**
@@ -83,7 +83,6 @@ export function grown(known: Recollection, last: TurnRow, answer: string | undef
   const { fresh, ...rest } = known;
   const added = [...(fresh?.messages ?? [])];
   if (answer !== undefined) added.push({ role: 'assistant', text: answer });
-  const texts = added.map(({ text }) => text);
-  const text = (known.text === '' ? texts : [known.text, ...texts]).join(',');
-  return { ...rest, text, tail: tailOf([...known.tail, ...added]), last };
+  const history = known.history.plus(added.map(({ text }) => text));
+  return { ...rest, history, tail: tailOf([...known.tail, ...added]), last };
 }

@@ -16,6 +16,7 @@ import { isObject } from './assembly.ts';
 import { eventsOf } from './message-events.ts';
 import { type Admission, admission, type Grant, type Meter, type MeterRequest, meterOf } from './metering.ts';
 import { type Plan, RELEASED } from './planning.ts';
+import { Prompt } from './prompt.ts';
 import type { Settled } from './settlement.ts';
 import type { Transcript } from './transcript.ts';
 import type { How, Turn } from './turn.ts';
@@ -171,7 +172,7 @@ export class Run {
     this.turn.row.grant = granted.grant;
     this.turn.sent = true;
     const { maxTokens } = granted;
-    const body = maxTokens === undefined ? plan.body.bytes : edit(plan.body.text, { max_tokens: String(maxTokens) });
+    const body = maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
     // The edge has taken out what does not go up, but for this.
     if (!upstream.simulated) headers.delete('sluice-simulate');
     headers.set('x-api-key', upstream.apiKey);
@@ -431,6 +432,11 @@ export class Run {
     this.#rejectAborted(reason);
     this.#reader?.cancel(reason).catch(() => {});
   }
+}
+
+function lowered(body: JsonBody, maxTokens: number): BodyInit {
+  const changes = { max_tokens: String(maxTokens) };
+  return body instanceof Prompt ? body.with(changes).bytes : edit(body.text, changes);
 }
 
 function stopped(): ApiError {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { itemTexts, memberTexts } from '../../src/claude/edit.ts';
-import { divide, messageTexts, withoutBreakpoints } from '../../src/objects/message-text.ts';
+import { itemTexts, memberTexts, placeOf } from '../../src/claude/edit.ts';
+import { divide, withoutBreakpoints } from '../../src/objects/message-text.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   fc.assert(
@@ -23,8 +23,11 @@ test('the texts of members and items are those of the source, whatever stands in
       const array = JSON.stringify(items, null, indent);
       expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
       const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
-      expect(messageTexts(object).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+      const messages = memberTexts(object).get('messages') ?? '';
+      expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
       expect(memberTexts(object).get('c')).toBe('1');
+      const place = placeOf(object, 'messages');
+      expect(object.slice(place?.start, place?.end)).toBe(messages);
     }),
   );
 });

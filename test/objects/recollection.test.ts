@@ -4,13 +4,17 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { type Upstream, upstreamOf } from '../../src/claude/upstream.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
 import { type Recollection, Recollections, tailOf } from '../../src/objects/recollection.ts';
+import { SentHistory } from '../../src/objects/sent-history.ts';
 import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
 
 afterEach(resetAll);
 
-const recollection = (text: string): Recollection => ({
+/** A history takes more than it has in it. */
+const ROOM = 1.5;
+
+const recollection = (bytes: number): Recollection => ({
   from: 0,
-  text,
+  history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes / ROOM))]),
   tail: [],
   last: undefined,
   frozen: { system: undefined, tools: undefined },
@@ -18,15 +22,15 @@ const recollection = (text: string): Recollection => ({
 
 test('what is remembered stays within its bounds: what was used last stays', () => {
   const kept = new Recollections();
-  const keys = Array.from({ length: 20 }, () => ({}));
+  const keys = Array.from({ length: 30 }, () => ({}));
   for (const [at, key] of keys.entries()) {
-    kept.set(key, recollection('x'.repeat(900_000)));
+    kept.set(key, recollection(1_180_000));
     expect(kept.get(keys[0] as object)).toBeDefined();
     if (at > 0) expect(kept.get(key)).toBeDefined();
   }
-  expect(keys.filter((key) => kept.get(key) !== undefined)).toHaveLength(8);
+  expect(keys.filter((key) => kept.get(key) !== undefined)).toHaveLength(20);
   const tooLong = {};
-  kept.set(tooLong, recollection('x'.repeat(1_000_001)));
+  kept.set(tooLong, recollection(4_000_000));
   expect(kept.get(tooLong)).toBeUndefined();
 });
 

@@ -3,6 +3,7 @@ import { errorEvent } from '../errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, cutError } from './cut.ts';
 import { responseDown } from './headers.ts';
+import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
 import { type Report, UsageReader } from './usage.ts';
 import type { Watchdog } from './watchdog.ts';
 import { joined } from './whole.ts';
@@ -10,10 +11,6 @@ import { joined } from './whole.ts';
 export const EVENT_STREAM = 'text/event-stream';
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
-const PIECE_BYTES = 65_536;
-/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
-const spareBuffers: ArrayBuffer[] = [];
-const MOST_SPARE_BUFFERS = 16;
 /** For what should not come at all. */
 const SMALL_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
@@ -72,9 +69,6 @@ function streamDown(response: Response, body: ReadableStream | Uint8Array): Resp
   answer.headers.set('x-accel-buffering', 'no');
   return answer;
 }
-
-/** At the end too the runtime gives the buffer back, though the types do not say so. */
-type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 /** What had come of a stream before anything went down. */
 interface Opening {
@@ -181,52 +175,16 @@ async function readCopy(
   pipe: Promise<boolean>,
   watchdog: Watchdog,
 ): Promise<boolean> {
-  let end = 'open' as 'open' | 'whole' | 'broken';
-  let wake: (() => void) | undefined;
-  void pipe.then((whole) => {
-    end = whole ? 'whole' : 'broken';
-    wake?.();
-  });
-  // A timer that is left to run out costs the isolate a turn of its own.
-  const pause = () =>
-    new Promise<void>((resolve) => {
-      const pausing = setTimeout(resolve, LAZY_WAIT_MS);
-      wake = () => {
-        clearTimeout(pausing);
-        resolve();
-      };
-    });
-  const reader = copy.getReader({ mode: 'byob' });
-  let buffer = takeBuffer();
   try {
-    for (;;) {
-      if (end === 'open') await pause();
-      const view = new Uint8Array(buffer);
-      // Behind a whole pipe nothing more will come but what lies here already: it is read in one.
-      const isRest = end === 'whole';
-      const { value, done }: Piece = await (isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view));
-      const length = value?.length ?? 0;
-      if (value) buffer = value.buffer as ArrayBuffer;
-      if (value && length > 0) {
-        watchdog.touch();
-        usage.push(value);
-      }
-      if (done || (isRest && length < PIECE_BYTES)) break;
-    }
-    keepBuffer(new Uint8Array(buffer));
+    await readLate(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece) => {
+      watchdog.touch();
+      usage.push(piece);
+      return false;
+    });
   } catch {
     // The break is told by what the reader has not seen: an end.
   }
   return true;
-}
-
-function takeBuffer(): ArrayBuffer {
-  return spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
-}
-
-function keepBuffer({ buffer }: Uint8Array): void {
-  if (buffer.byteLength === PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
-    spareBuffers.push(buffer as ArrayBuffer);
 }
 
 /** @returns what a promise comes to, or undefined if that takes longer. */

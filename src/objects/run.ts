@@ -3,6 +3,7 @@
 import { cutError } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
 import { headersKept } from '../claude/headers.ts';
+import { drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { late, send } from '../claude/send.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
@@ -49,6 +50,7 @@ export type Started =
 const ADMIT_MS = 45_000;
 /** The caller hears of an answer no later than this after its headers have come. */
 const BEGIN_MS = 20;
+/** Between two looks at what has come, once something has been said. */
 const SHOW_MS = 16;
 const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
@@ -56,10 +58,6 @@ const PING_MS = 15_000;
 const RENEW_MS = 180_000;
 /** A stream that has come to its last event is given so long to end. */
 const DRAIN_MS = 5_000;
-const PIECE_BYTES = 65_536;
-/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
-const spareBuffers: ArrayBuffer[] = [];
-const MOST_SPARE_BUFFERS = 16;
 /** Response headers of the upstream that say something about the connection to it, not about the answer. */
 const NOT_KEPT: ReadonlySet<string> = new Set(['date', 'content-type', 'cache-control', 'vary', 'server', 'via']);
 
@@ -95,17 +93,17 @@ export class Run {
   #stopping = false;
   #ended = false;
   #grantStored = false;
-  /** Whether a delta has been shown. */
+  /** Whether a delta has come. */
   #said = false;
   /** Whether an event that is not a delta waits to be stored. */
   #framing = false;
-  #showTimer: ReturnType<typeof setTimeout> | undefined;
   #storeTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setTimeout> | undefined;
   /** What is waited for has so long to come, from then on; or the turn is given up for that reason. */
   #wait: { ms: number; since: number; reason: () => ApiError };
   #lastShownAt: number;
-  #reader: ReadableStreamBYOBReader | undefined;
+  /** Of the upstream's stream, and of its copy. */
+  #readers: readonly ReadableStreamBYOBReader[] = [];
   #givenUp: ApiError | undefined;
   /** The turn has ended, and its stream is about to. */
   #draining = false;
@@ -144,7 +142,7 @@ export class Run {
     } finally {
       // A timer that is left to run out costs the isolate a turn of its own, and to clear one that is not set costs too.
       if (!this.#draining) clearTimeout(this.#tickTimer);
-      for (const timer of [this.#showTimer, this.#storeTimer]) if (timer) clearTimeout(timer);
+      if (this.#storeTimer) clearTimeout(this.#storeTimer);
       this.#finished();
     }
   }
@@ -289,30 +287,39 @@ export class Run {
   /** @param onFirst is told when events have come, and more are to come */
   async #read(body: ReadableStream<Uint8Array>, onFirst: () => void): Promise<How> {
     const { turn } = this;
-    const reader = body.getReader({ mode: 'byob' });
-    this.#reader = reader;
-    this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));
-    let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
     let how: How | undefined;
     let begun = false;
+    /** @returns whether the turn has ended by it */
+    const take = (piece: Uint8Array): boolean => {
+      // A turn that is given up has its readers cancelled, which ends every wait: to race each read costs as much as it.
+      if (this.#givenUp) throw this.#givenUp;
+      this.#wait.since = Date.now();
+      turn.firstByteAt ??= this.#context.now();
+      const taken = turn.take(piece);
+      how = taken.how;
+      if (how) return true;
+      this.#pass(taken);
+      if (!begun) onFirst();
+      begun = true;
+      return false;
+    };
+    this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));
+    let coming: Promise<boolean> | undefined;
     try {
-      for (;;) {
-        // A turn that is given up has its reader cancelled, which ends this wait: to race each read costs as much as it.
-        const { value, done } = await reader.read(new Uint8Array(buffer));
-        // At the end too the runtime gives the buffer back.
-        if (value) buffer = value.buffer as ArrayBuffer;
-        if (this.#givenUp) throw this.#givenUp;
-        if (done || !value) break;
-        const now = Date.now();
-        this.#wait.since = now;
-        turn.firstByteAt ??= this.#context.now();
-        const taken = turn.take(value);
-        how = taken.how;
-        if (how) break;
-        this.#pass(taken);
-        if (!begun) onFirst();
-        begun = true;
+      const reader = await this.#readFirst(body, take);
+      if (reader && how) coming = drive(reader);
+      else if (reader) {
+        // From here on what has come is looked at now and then: each read costs much more than a few milliseconds' wait.
+        reader.releaseLock();
+        const [stream, copy] = body.tee();
+        const driven = stream.getReader({ mode: 'byob' });
+        const late = copy.getReader({ mode: 'byob' });
+        this.#readers = [driven, late];
+        coming = drive(driven);
+        await readLate(late, coming, SHOW_MS, take);
+        late.cancel().catch(() => {});
       }
+      if (this.#givenUp) throw this.#givenUp;
       how ??= turn.takeRest() ?? { kind: 'cut', error: cutError(false), end: 'cut' };
     } catch (thrown) {
       const reason = this.#givenUp ?? thrown;
@@ -321,41 +328,53 @@ export class Run {
         ? { kind: 'stopped' }
         : { kind: 'cut', error: cutError(silent, reason), end: silent ? 'silent' : 'cut' };
     }
-    if (how.kind === 'complete') {
+    if (coming !== undefined && how.kind === 'complete') {
       this.#draining = true;
-      this.#context.waitUntil(this.#drain(reader, buffer));
+      this.#context.waitUntil(this.#drain(coming));
     }
     // Nobody listens any more, and nothing more is to be paid.
     else this.#abort(stopped());
     return how;
   }
 
-  /** Behind the last event the stream ends, and only then its connection can be used again. */
-  async #drain(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer): Promise<void> {
-    this.#expect(DRAIN_MS, stopped);
-    try {
-      const { value, done } = await reader.read(new Uint8Array(buffer));
-      if (value && spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(value.buffer as ArrayBuffer);
-      if (!done) this.#abort(stopped());
-    } catch {
-      // It broke behind its end: nothing is lost but the connection.
-    } finally {
-      clearTimeout(this.#tickTimer);
+  /**
+   * Reads what comes until something has been said: it is shown as it comes.
+   *
+   * @returns the reader, unless nothing more can come
+   */
+  async #readFirst(
+    body: ReadableStream<Uint8Array>,
+    take: (piece: Uint8Array) => boolean,
+  ): Promise<ReadableStreamBYOBReader | undefined> {
+    const reader = body.getReader({ mode: 'byob' });
+    this.#readers = [reader];
+    let buffer = takeBuffer();
+    let isLast = false;
+    while (!this.#said && !isLast) {
+      const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+      if (value) buffer = value.buffer as ArrayBuffer;
+      if (done || !value) return undefined;
+      isLast = take(value);
     }
+    keepBuffer(new Uint8Array(buffer));
+    return reader;
+  }
+
+  /** Behind the last event the stream ends, and only then its connection can be used again. */
+  async #drain(coming: Promise<boolean>): Promise<void> {
+    this.#expect(DRAIN_MS, stopped);
+    await coming;
+    clearTimeout(this.#tickTimer);
   }
 
   /**
-   * The first events and the first delta are shown at once, what follows some milliseconds' worth at a time. What frames
-   * the answer is stored before it is shown; of what is said between, the storing follows soon.
+   * What came is shown. What frames the answer is stored before it is shown; of what is said between, the storing follows
+   * soon.
    */
   #pass({ structural, said }: { structural: boolean; said: boolean }): void {
-    const { log } = this.turn;
-    if (log.unshown === 0) return;
     this.#framing ||= structural;
-    const first = log.unshown === log.events || (said && !this.#said);
     this.#said ||= said;
-    if (first) this.#show();
-    else this.#showTimer ??= setTimeout(() => this.#show(), SHOW_MS);
+    if (this.turn.log.unshown > 0) this.#show();
   }
 
   #show(): void {
@@ -364,17 +383,13 @@ export class Run {
       this.#store();
       return;
     }
-    clearTimeout(this.#showTimer);
-    this.#showTimer = undefined;
     this.#storeTimer ??= setTimeout(() => this.#store(), STORE_MS);
     this.#lastShownAt = Date.now();
     if (!this.#ended) log.show();
   }
 
   #store(): void {
-    clearTimeout(this.#showTimer);
     clearTimeout(this.#storeTimer);
-    this.#showTimer = undefined;
     this.#storeTimer = undefined;
     this.#framing = false;
     this.#lastShownAt = Date.now();
@@ -430,7 +445,7 @@ export class Run {
     this.#givenUp ??= reason;
     this.#controller.abort(reason);
     this.#rejectAborted(reason);
-    this.#reader?.cancel(reason).catch(() => {});
+    for (const reader of this.#readers) reader.cancel(reason).catch(() => {});
   }
 }
 

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp } from '../claude/headers.ts';
+import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
@@ -34,10 +35,6 @@ const LINE_FEED = 10;
 /** Tells a broken connection from a turn's own error: told inside another event, it seems to have that one's id. */
 const CUT_REMARK = ': sluice-cut\n';
 const MOST_KEY = 256;
-const PIECE_BYTES = 65_536;
-/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
-const spareBuffers: ArrayBuffer[] = [];
-const MOST_SPARE_BUFFERS = 16;
 
 /**
  * @returns the conversation that a request names, by its body or its header
@@ -246,7 +243,7 @@ async function carry(
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
   const tail = new Tail();
-  let buffer = spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+  let buffer = takeBuffer();
   let trailer: string | undefined;
   for (;;) {
     const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
@@ -266,7 +263,7 @@ async function carry(
   }
   if (trailer === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
-  } else if (spareBuffers.length < MOST_SPARE_BUFFERS) spareBuffers.push(buffer);
+  } else keepBuffer(new Uint8Array(buffer));
   writer.close().catch(() => {});
   return trailer;
 }

@@ -1,0 +1,87 @@
+/**
+ * Reads streams late. One read of the runtime's brings one chunk of the network, and costs JavaScript more than relaying
+ * the chunk; of what has come and lies in memory one read brings all.
+ */
+
+/** At the end too the runtime gives the buffer back, though the types do not say so. */
+export type Piece = { value?: Uint8Array | undefined; done: boolean };
+
+export const PIECE_BYTES = 65_536;
+/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+const spareBuffers: ArrayBuffer[] = [];
+const MOST_SPARE_BUFFERS = 16;
+
+/** @returns a buffer of `PIECE_BYTES`. */
+export function takeBuffer(): ArrayBuffer {
+  return spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+}
+
+/** Gives back the buffer of what was read. */
+export function keepBuffer({ buffer }: Uint8Array): void {
+  if (buffer.byteLength === PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
+    spareBuffers.push(buffer as ArrayBuffer);
+}
+
+/**
+ * Reads a copy of a stream to its end, looking at it now and then.
+ *
+ * @param carried what carries the stream itself on; once it has ended, the rest is read without waiting
+ * @param take gets each piece, whose buffer is used again; true ends the reading
+ * @throws what the copy broke with, after all that came before
+ */
+export async function readLate(
+  reader: ReadableStreamBYOBReader,
+  carried: Promise<boolean>,
+  pauseMs: number,
+  take: (piece: Uint8Array) => boolean,
+): Promise<void> {
+  let end = 'open' as 'open' | 'whole' | 'broken';
+  let wake: (() => void) | undefined;
+  void carried.then((whole) => {
+    end = whole ? 'whole' : 'broken';
+    wake?.();
+  });
+  // A timer that is left to run out costs the isolate a turn of its own.
+  const pause = () =>
+    new Promise<void>((resolve) => {
+      const pausing = setTimeout(resolve, pauseMs);
+      wake = () => {
+        clearTimeout(pausing);
+        resolve();
+      };
+    });
+  let buffer = takeBuffer();
+  for (;;) {
+    if (end === 'open') await pause();
+    const view = new Uint8Array(buffer);
+    // Behind a whole stream nothing more will come but what lies here already: it is read in one.
+    const isRest = end === 'whole';
+    const { value, done }: Piece = await (isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view));
+    const length = value?.length ?? 0;
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (value && length > 0 && take(value)) break;
+    if (done || (isRest && length < PIECE_BYTES)) break;
+  }
+  keepBuffer(new Uint8Array(buffer));
+}
+
+/**
+ * Has a stream come, so that its copy can be read late: it is read here without being looked at.
+ *
+ * @returns whether it came whole; it never rejects
+ */
+export async function drive(reader: ReadableStreamBYOBReader): Promise<boolean> {
+  let buffer = takeBuffer();
+  try {
+    for (;;) {
+      const { value, done }: Piece = await reader.readAtLeast(PIECE_BYTES, new Uint8Array(buffer));
+      if (value) buffer = value.buffer as ArrayBuffer;
+      if (done || !value || value.length < PIECE_BYTES) break;
+    }
+    keepBuffer(new Uint8Array(buffer));
+    return true;
+  } catch {
+    // Who reads the copy is told of it there.
+    return false;
+  }
+}

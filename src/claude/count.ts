@@ -1,6 +1,6 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import { headersUp } from './headers.ts';
+import { headersUp, type PlainHeaders } from './headers.ts';
 import { late, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -8,7 +8,7 @@ export interface Counting {
   upstream: Upstream;
   settings: Settings;
   /** The caller's, for the version and the betas in them. */
-  headers: Headers;
+  headers: Headers | PlainHeaders;
   /** Aborted when nobody waits for the count any more. */
   signal?: AbortSignal | undefined;
 }
@@ -38,9 +38,9 @@ export async function askCount(
   body: string | Uint8Array,
   { upstream, settings, headers, signal }: Counting,
 ): Promise<Count> {
-  const up = headersUp(headers, upstream.apiKey);
-  up.set('content-type', 'application/json');
-  up.delete('idempotency-key');
+  const up = headersUp(new Headers(headers), upstream.apiKey);
+  up['content-type'] = 'application/json';
+  delete up['idempotency-key'];
   const controller = new AbortController();
   const leave = () => controller.abort(signal?.reason);
   if (signal?.aborted) leave();

@@ -61,17 +61,19 @@ function remembering(names: ReadonlySet<string>, prefixes: readonly string[]): (
 /** Requests without a version are answered as this one. */
 const DEFAULT_VERSION = '2023-06-01';
 
+/** Headers by their names, in small letters: objects of the runtime's are made and freed at many times their cost. */
+export type PlainHeaders = Record<string, string>;
+
 /**
  * @param caller the caller's headers
  * @param apiKey the deployment's key, which takes the place of the caller's credential
  * @returns the headers that go up: the caller's own, known or not, but for those that must not
  */
-export function headersUp(caller: Headers, apiKey: string): Headers {
-  const up = new Headers(caller);
-  remove(up, caller, staysHere);
-  up.set('x-api-key', apiKey);
-  up.set('accept-encoding', 'identity');
-  if (!up.has('anthropic-version')) up.set('anthropic-version', DEFAULT_VERSION);
+export function headersUp(caller: Headers, apiKey: string): PlainHeaders {
+  const up = copied(caller, staysHere);
+  up['x-api-key'] = apiKey;
+  up['accept-encoding'] = 'identity';
+  up['anthropic-version'] ??= DEFAULT_VERSION;
   return up;
 }
 
@@ -79,38 +81,20 @@ export function headersUp(caller: Headers, apiKey: string): Headers {
  * @param upstream the upstream's response headers
  * @returns the headers that go down to the caller
  */
-export function headersDown(upstream: Headers): Headers {
-  const down = new Headers(upstream);
-  remove(down, upstream, staysAbove);
-  return down;
+export function headersDown(upstream: Headers): PlainHeaders {
+  return copied(upstream, staysAbove);
 }
 
-/** @returns the same as plain text by their names, for where they must be kept or cross to another object. */
-export function headersKept(upstream: Headers, without: ReadonlySet<string>): Record<string, string> {
-  const listed = upstream.get('connection')?.toLowerCase().split(',') ?? [];
-  const ofConnection = listed.map((name) => name.trim());
-  const entries = [...upstream].filter(
-    ([name]) => !staysAbove(name) && !without.has(name) && !ofConnection.includes(name),
-  );
-  return Object.fromEntries(entries);
-}
-
-/**
- * @param body what takes the place of the upstream's body
- * @returns the upstream's response with only the headers that go down
- */
-export function responseDown(upstream: Response, body: ReadableStream | Uint8Array): Response {
-  // Made from the response itself, its headers are copied once, not twice.
-  const down = new Response(body, upstream);
-  remove(down.headers, upstream.headers, staysAbove);
-  return down;
-}
-
-/** Only the few headers that must go are touched one by one: the copies are made by the runtime at once. */
-function remove(from: Headers, given: Headers, goes: (name: string) => boolean): void {
-  for (const name of given.keys()) if (goes(name)) from.delete(name);
+function copied(headers: Headers, stays: (name: string) => boolean): PlainHeaders {
+  // Without a prototype, whose members are names that a header can have.
+  const copy = Object.create(null) as PlainHeaders;
+  let connection: string | undefined;
+  // An iterator of the runtime's would make objects for each header.
+  headers.forEach((value, name) => {
+    if (name === 'connection') connection = value;
+    else if (!stays(name)) copy[name] = value;
+  });
   // What `connection` names is the connection's too.
-  for (const name of given.get('connection')?.split(',') ?? []) {
-    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name.trim())) from.delete(name.trim());
-  }
+  for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];
+  return copy;
 }

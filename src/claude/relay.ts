@@ -59,15 +59,17 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   caller.signal.addEventListener('abort', leave, { once: true });
   const headers = headersUp(caller.headers, upstream.apiKey);
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
-  if (simulate !== null) headers.set('sluice-simulate', simulate);
+  if (simulate !== null) headers['sluice-simulate'] = simulate;
 
   const observed: Pick<Outcome, 'status' | 'upstream_request_id' | 'sent'> = {
     status: undefined,
     upstream_request_id: undefined,
     sent: !controller.signal.aborted,
   };
-  const finish = (report: Report, end: Outcome['end'], firstByte: number) =>
-    options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
+  const finish = (report: Report, end: Outcome['end'], firstByte: number) => {
+    caller.signal.removeEventListener('abort', leave);
+    return options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
+  };
 
   const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
   const watchdog = new Watchdog(controller, Math.min(idleMs, timeoutMs), timeoutMs, late);

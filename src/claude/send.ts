@@ -11,7 +11,7 @@ export interface SendRequest {
   method: string;
   /** Path and query, beginning with `/v1`. */
   path: string;
-  headers: Headers;
+  headers: HeadersInit;
   body?: BodyInit | undefined;
 }
 

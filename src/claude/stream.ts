@@ -2,7 +2,7 @@
 import { errorEvent } from '../errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, cutError } from './cut.ts';
-import { responseDown } from './headers.ts';
+import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
 import { type Report, UsageReader } from './usage.ts';
 import type { Watchdog } from './watchdog.ts';
@@ -54,20 +54,21 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    const body = joined(opening.bytes, encoder.encode(comment(remark)));
+    const answer = streamDown(response, withComment(opening.bytes, remark));
+    // The response has taken a copy.
     keepBuffer(opening.bytes);
-    return streamDown(response, body);
+    return answer;
   }
   const { readable, writable } = new IdentityTransformStream();
   waitUntil(pour(opening, writable, usage, course, requestId, finish));
   return streamDown(response, readable);
 }
 
-function streamDown(response: Response, body: ReadableStream | Uint8Array): Response {
-  const answer = responseDown(response, body);
-  answer.headers.set('cache-control', 'no-cache, no-transform');
-  answer.headers.set('x-accel-buffering', 'no');
-  return answer;
+function streamDown({ status, headers }: Response, body: ReadableStream | Uint8Array): Response {
+  const down = headersDown(headers);
+  down['cache-control'] = 'no-cache, no-transform';
+  down['x-accel-buffering'] = 'no';
+  return new Response(body, { status, headers: down });
 }
 
 /** What had come of a stream before anything went down. */
@@ -221,6 +222,17 @@ function writeLastWords(writable: WritableStream, words: string): void {
 
 /** The caller has left in the meantime; there is nobody to tell. */
 function ignoreGone(): void {}
+
+/** @returns a stream with a comment behind its end: within the same buffer, where that has room. */
+function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
+  if (remark === undefined) return bytes;
+  const text = encoder.encode(comment(remark));
+  const end = bytes.byteOffset + bytes.length;
+  if (end + text.length > bytes.buffer.byteLength) return joined(bytes, text);
+  const whole = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + text.length);
+  whole.set(text, bytes.length);
+  return whole;
+}
 
 function comment(remark: string | undefined): string {
   return remark === undefined ? '' : `: ${remark}\n\n`;

@@ -43,10 +43,10 @@ export function wholeAnswer(response: Response, body: Uint8Array, readable: bool
   if (status >= 300 && status < 400) throw redirected();
   if (response.ok && !readable) throw cutError(false);
   const headers = headersDown(response.headers);
-  if (status === 429) headers.set('sluice-limited-by', 'upstream');
+  if (status === 429) headers['sluice-limited-by'] = 'upstream';
   if (readable) return new Response(body, { status, headers });
   // Not the API's words but those of something before it: the envelope is what clients can read.
-  headers.set('content-type', 'application/json');
+  headers['content-type'] = 'application/json';
   const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
 }

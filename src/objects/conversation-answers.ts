@@ -1,5 +1,7 @@
 /** What crosses between the edge and a conversation's object: an error loses its class on the way, and is plain here. */
+
 import type { Identity } from '../auth/identity.ts';
+import type { PlainHeaders } from '../claude/headers.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../errors.ts';
 import type { TurnRow } from './transcript.ts';
 import type { Trailer, Turn } from './turn.ts';
@@ -30,7 +32,7 @@ export interface TurnRequest {
   /** The prefix that it names. */
   prefix?: string | undefined;
   /** As they go up, but for the deployment's key. */
-  headers: Headers;
+  headers: PlainHeaders;
   query: string;
 }
 

@@ -3,6 +3,7 @@ import { type Bound, boundOf, NOTHING_FOUND } from '../claude/bound.ts';
 import { cost, type Nanodollars, type Usage } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
+import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
@@ -31,7 +32,7 @@ export interface MeterRequest {
   /** The model's id as the upstream knows it. */
   model: string;
   /** The headers as they will go up, but for the credential. */
-  headers: Headers;
+  headers: Headers | PlainHeaders;
   conversation?: string | undefined;
   prefix?: string | undefined;
   /** What the input comes to at the most, in tokens, where the caller knows it. */
@@ -193,9 +194,9 @@ function askOf(
   };
 }
 
-function betasOf(headers: Headers): string[] {
-  const betas = headers.get('anthropic-beta');
-  return betas === null ? [] : betas.split(',').map((name) => name.trim());
+function betasOf(headers: Headers | PlainHeaders): string[] {
+  const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
+  return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
 }
 
 /** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */

@@ -2,7 +2,7 @@
 
 import { cutError } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
-import { headersKept } from '../claude/headers.ts';
+import { headersDown, type PlainHeaders } from '../claude/headers.ts';
 import { drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { late, send } from '../claude/send.ts';
@@ -31,7 +31,7 @@ export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' 
   upstream: Upstream;
   transcript: Transcript;
   /** The caller's headers and query: they go up. */
-  headers: Headers;
+  headers: PlainHeaders;
   query: string;
   now(): number;
   /** Told once: what confirms the settlement, if there is one to confirm. */
@@ -59,7 +59,7 @@ const RENEW_MS = 180_000;
 /** A stream that has come to its last event is given so long to end. */
 const DRAIN_MS = 5_000;
 /** Response headers of the upstream that say something about the connection to it, not about the answer. */
-const NOT_KEPT: ReadonlySet<string> = new Set(['date', 'content-type', 'cache-control', 'vary', 'server', 'via']);
+const NOT_KEPT = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
 /** What is settled at the account's own figure: the hold, where it has one. */
 export const UNKNOWN_GRANT: Grant = {
@@ -172,8 +172,8 @@ export class Run {
     const { maxTokens } = granted;
     const body = maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
     // The edge has taken out what does not go up, but for this.
-    if (!upstream.simulated) headers.delete('sluice-simulate');
-    headers.set('x-api-key', upstream.apiKey);
+    if (!upstream.simulated) delete headers['sluice-simulate'];
+    headers['x-api-key'] = upstream.apiKey;
     this.#expect(settings.UPSTREAM_TIMEOUT_MS, late);
     const response = await this.#orAborted(
       send(
@@ -198,7 +198,7 @@ export class Run {
     }
     const retires = retiresSoon(settings.models.find(plan.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
-    const kept = headersKept(response.headers, NOT_KEPT);
+    const kept = headersKept(response.headers);
     const begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
     // An answer that is there at once is handed over whole; for another the caller does not wait.
     const timer = setTimeout(begin, BEGIN_MS);
@@ -281,7 +281,7 @@ export class Run {
     this.turn.firstByteAt = this.#context.now();
     const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)));
     this.#end(how ?? { kind: 'cut', error: cutError(false), end: 'cut' });
-    this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers, NOT_KEPT), ...standing } });
+    this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers), ...standing } });
   }
 
   /** @param onFirst is told when events have come, and more are to come */
@@ -447,6 +447,12 @@ export class Run {
     this.#rejectAborted(reason);
     for (const reader of this.#readers) reader.cancel(reason).catch(() => {});
   }
+}
+
+function headersKept(headers: Headers): PlainHeaders {
+  const kept = headersDown(headers);
+  for (const name of NOT_KEPT) delete kept[name];
+  return kept;
 }
 
 function lowered(body: JsonBody, maxTokens: number): BodyInit {

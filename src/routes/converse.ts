@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
-import { headersUp } from '../claude/headers.ts';
+import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
@@ -324,11 +324,11 @@ function keyOf(caller: Headers): string | undefined {
 }
 
 /** What the object needs of the caller's headers is what goes up: never a credential. */
-function headersToObject(caller: Headers): Headers {
+function headersToObject(caller: Headers): PlainHeaders {
   const headers = headersUp(caller, '');
-  headers.delete('x-api-key');
+  delete headers['x-api-key'];
   const simulated = caller.get('sluice-simulate');
-  if (simulated !== null) headers.set('sluice-simulate', simulated);
+  if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;
 }
 

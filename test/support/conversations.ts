@@ -62,7 +62,7 @@ export function requestOf(body: object, asked: Asked = {}): TurnRequest {
     retried,
     again: false,
     stream,
-    headers: new Headers(asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate }),
+    headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
     query: '',
   };
 }

@@ -95,7 +95,7 @@ export class Run {
   #grantStored = false;
   /** Whether a delta has come. */
   #said = false;
-  /** Whether an event that is not a delta waits to be stored. */
+  /** Whether an event waits that is to be stored before it is shown. */
   #framing = false;
   #storeTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setTimeout> | undefined;
@@ -368,11 +368,11 @@ export class Run {
   }
 
   /**
-   * What came is shown. What frames the answer is stored before it is shown; of what is said between, the storing follows
-   * soon.
+   * What came is shown. What frames the answer, and the first that it says, is stored before it is shown; of what is said
+   * after that, the storing follows soon.
    */
   #pass({ structural, said }: { structural: boolean; said: boolean }): void {
-    this.#framing ||= structural;
+    this.#framing ||= structural || (said && !this.#said);
     this.#said ||= said;
     if (this.turn.log.unshown > 0) this.#show();
   }

@@ -325,8 +325,8 @@ function keyOf(caller: Headers): string | undefined {
 
 /** What the object needs of the caller's headers is what goes up: never a credential. */
 function headersToObject(caller: Headers): PlainHeaders {
-  const headers = headersUp(caller, '');
-  delete headers['x-api-key'];
+  // An object without a prototype could not cross to another.
+  const { 'x-api-key': _, ...headers } = headersUp(caller, '');
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;

@@ -52,11 +52,12 @@ export interface RelayOptions {
 export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { upstream, settings } = options;
   const { caller } = request;
+  const { signal } = caller;
   const started = Date.now();
   const controller = new AbortController();
   const leave = () => controller.abort(callerLeft());
-  if (caller.signal.aborted) leave();
-  caller.signal.addEventListener('abort', leave, { once: true });
+  if (signal.aborted) leave();
+  signal.addEventListener('abort', leave, { once: true });
   const headers = headersUp(caller.headers, upstream.apiKey);
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers['sluice-simulate'] = simulate;
@@ -67,7 +68,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     sent: !controller.signal.aborted,
   };
   const finish = (report: Report, end: Outcome['end'], firstByte: number) => {
-    caller.signal.removeEventListener('abort', leave);
+    signal.removeEventListener('abort', leave);
     return options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
   };
 
@@ -85,13 +86,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
       streams = true;
       watchdog.expect(idleMs, () => cutError(true));
-      return await relayStream(
-        response,
-        response.body,
-        { signal: caller.signal, controller, watchdog },
-        options,
-        finish,
-      );
+      return await relayStream(response, response.body, { signal, controller, watchdog }, options, finish);
     }
     watchdog.stop();
     const body = await readWhole(response, idleMs, controller);
@@ -104,7 +99,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   } catch (thrown) {
     const refused = observed.status !== undefined && observed.status >= 300;
     const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
-    const end = caller.signal.aborted ? 'client_gone' : refused ? 'error' : silent ? 'silent' : 'cut';
+    const end = signal.aborted ? 'client_gone' : refused ? 'error' : silent ? 'silent' : 'cut';
     const error_type = thrown instanceof ApiError ? thrown.logged : undefined;
     finish({ ...reportOf(undefined, 0), error_type }, end, Date.now());
     throw thrown;

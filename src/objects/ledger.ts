@@ -161,9 +161,18 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
 ];
 
 const FOLD_EVERY = 1_000;
+const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
+  stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
 const UPSERT = `on conflict (day, model) do update set requests = requests + excluded.requests, ${SUMS.map(
   (column) => `${column} = ${column} + excluded.${column}`,
 ).join(', ')}`;
+
+/** @returns whether the rest of the row is as it was opened: each column that is written costs. */
+function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
+  const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
+  const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
+  return others === 0 && errorType === null && !(estimated || overHold || late);
+}
 
 export class Ledger {
   /** Rows written by this instance: what the platform bills, and tests compare. */
@@ -242,37 +251,7 @@ export class Ledger {
 
   /** Settles a row; `buckets` as they are afterwards. */
   close(id: string, closing: Closing, buckets: Buckets): void {
-    const { tokens } = closing;
-    const update = () =>
-      this.write(
-        `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, cache_read_tokens = ?,
-           cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, thinking_tokens = ?, web_searches = ?, estimated = ?,
-           over_hold = ?, late = ?, answered_by = ?, stop_reason = ?, error_type = ?, upstream_request_id = ?,
-           ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ? where id = ?`,
-        closing.status,
-        closing.stage,
-        closing.cost,
-        tokens.input,
-        tokens.output,
-        tokens.cacheRead,
-        tokens.cacheWrite5m,
-        tokens.cacheWrite1h,
-        tokens.thinking,
-        tokens.webSearches,
-        closing.estimated ? 1 : 0,
-        closing.overHold ? 1 : 0,
-        closing.late ? 1 : 0,
-        closing.answeredBy,
-        closing.stopReason,
-        closing.errorType,
-        closing.upstreamRequestId,
-        closing.ttftMs,
-        closing.ms,
-        closing.at,
-        buckets.input,
-        buckets.output,
-        id,
-      );
+    const update = () => this.#update(id, closing, buckets);
     if (id > this.#fold.marker) update();
     else {
       // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
@@ -290,6 +269,44 @@ export class Ledger {
         });
       });
     }
+  }
+
+  #update(id: string, closing: Closing, buckets: Buckets): void {
+    const { tokens } = closing;
+    const common = [
+      closing.status,
+      closing.stage,
+      closing.cost,
+      tokens.input,
+      tokens.output,
+      closing.answeredBy,
+      closing.stopReason,
+      closing.upstreamRequestId,
+      closing.ttftMs,
+      closing.ms,
+      closing.at,
+      buckets.input,
+      buckets.output,
+    ];
+    if (isPlain(closing)) {
+      this.write(`${CLOSE} where id = ?`, ...common, id);
+      return;
+    }
+    this.write(
+      `${CLOSE}, cache_read_tokens = ?, cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, thinking_tokens = ?,
+         web_searches = ?, estimated = ?, over_hold = ?, late = ?, error_type = ? where id = ?`,
+      ...common,
+      tokens.cacheRead,
+      tokens.cacheWrite5m,
+      tokens.cacheWrite1h,
+      tokens.thinking,
+      tokens.webSearches,
+      closing.estimated ? 1 : 0,
+      closing.overHold ? 1 : 0,
+      closing.late ? 1 : 0,
+      closing.errorType,
+      id,
+    );
   }
 
   /** @returns the row of a request, or undefined. */

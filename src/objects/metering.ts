@@ -108,11 +108,11 @@ export async function admission(request: MeterRequest): Promise<Admission> {
   const { row, known } = settings.models.price(model);
   const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME) };
   let bound = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
-  let answer = await callAccount(request, (account) => account.admit({ ...ask, bound }));
+  let answer = await askAccount(request, { ...ask, bound });
   if (answer.outcome === 'count_needed') {
     bound = boundOf(goesUp, { ...options, count: await countInput(request) });
     const exact = { ...bound, countable: false };
-    answer = await callAccount(request, (account) => account.admit({ ...ask, bound: exact }));
+    answer = await askAccount(request, { ...ask, bound: exact });
   }
   const admitted = grantedBy(answer);
   const lowered = admitted.maxTokens;
@@ -149,7 +149,7 @@ export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'set
 export async function admitCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
-  const answer = await callAccount(request, (account) => account.admit(askOf(request)));
+  const answer = await askAccount(request, askOf(request));
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
   return standingHeaders(admitted.standing);
@@ -286,11 +286,18 @@ function tokensOf(usage: Usage): Partial<Tokens> {
   return tokens;
 }
 
+async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
+  const text = JSON.stringify(ask);
+  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as Answer;
+}
+
 /** What is not settled in the end, the account's alarm settles at the hold. */
 async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
+  // What is no number becomes null, which the account takes for what it is: a cost that nobody knows.
+  const text = JSON.stringify(settlement);
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await callAccount(request, (account) => account.settle(settlement));
+      return JSON.parse(await callAccount(request, (account) => account.settleJson(text))) as Settled;
     } catch (thrown) {
       if (attempt === SETTLE_TRIES) throw thrown;
       await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
@@ -309,6 +316,8 @@ interface AccountRequest {
   identity: Pick<Identity, 'account'>;
   accounts: AccountBinding;
   settings: Settings;
+  /** The object as it was reached last; absent at first, and once a call has failed. */
+  stub?: Remote<Account> | undefined;
 }
 
 /**
@@ -317,21 +326,31 @@ interface AccountRequest {
  * @throws ApiError 503 while the object cannot be reached
  */
 export async function callAccount<T>(
-  { identity, accounts, settings }: AccountRequest,
+  request: AccountRequest,
   call: (account: Remote<Account>) => Promise<T>,
 ): Promise<T> {
-  const stub = () => accountStub(accounts, settings, identity.account) as unknown as Remote<Account>;
   try {
-    return await call(stub());
+    return await callOnce(request, call);
   } catch (thrown) {
     if (!isRetryable(thrown)) throw unreachable(thrown);
   }
   await pause(FIRST_PAUSE_MS * Math.random());
   try {
-    // A stub that has thrown stays broken.
-    return await call(stub());
+    return await callOnce(request, call);
   } catch (thrown) {
     throw unreachable(thrown);
+  }
+}
+
+async function callOnce<T>(request: AccountRequest, call: (account: Remote<Account>) => Promise<T>): Promise<T> {
+  const { accounts, settings, identity } = request;
+  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<Account>;
+  try {
+    return await call(request.stub);
+  } catch (thrown) {
+    // A stub that has thrown stays broken.
+    request.stub = undefined;
+    throw thrown;
   }
 }
 

@@ -6,7 +6,6 @@ import { ModelTable } from '../../src/claude/models.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import type { Settlement } from '../../src/objects/settlement.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
 import type { LedgerRow } from '../../src/schemas/usage.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../support/app.ts';
@@ -640,14 +639,14 @@ describe('a call to the account that is lost', () => {
   test('on its way is repeated, and an answer that was lost settles nothing twice', async () => {
     let calls = 0;
     const flaky = between((stub) => ({
-      async admit(ask: Parameters<Account['admit']>[0]) {
+      async admitJson(ask: string) {
         calls += 1;
         if (calls === 1) throw lost(true);
-        return await stub.admit(ask);
+        return await stub.admitJson(ask);
       },
-      async settle(settlement: Settlement) {
+      async settleJson(settlement: string) {
         calls += 1;
-        const settled = await stub.settle(settlement);
+        const settled = await stub.settleJson(settlement);
         if (calls < 6) throw lost(calls % 2 === 0);
         return settled;
       },
@@ -659,7 +658,7 @@ describe('a call to the account that is lost', () => {
   });
 
   test('for good is a 503 that may be tried again, and nothing goes up', async () => {
-    const dead = between(() => ({ admit: () => Promise.reject(lost(false)) }));
+    const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
     const { ask, app } = caller(() => Response.json(message()), {}, dead);
     const response = await ask();
     expect({ status: response.status, ...(await errorOf(response)) }).toMatchObject({ status: 503, type: 'api_error' });
@@ -671,7 +670,7 @@ describe('a call to the account that is lost', () => {
 
 describe('a request whose Worker dies', () => {
   const begun = start() + block() + text('Hello');
-  const dying = between(() => ({ settle: () => new Promise(() => {}) }));
+  const dying = between(() => ({ settleJson: () => new Promise(() => {}) }));
 
   test.each<[string, () => Response | Promise<Response>, boolean]>([
     ['before the upstream answered', () => new Promise(() => {}), false],

@@ -550,10 +550,10 @@ function watching(look: (bound: Bound, answer: Told) => void): object {
       const stub = ACCOUNT.get(id);
       return new Proxy(stub, {
         get: (target, name) => {
-          if (name !== 'admit') return Reflect.get(target, name) as unknown;
-          return async (ask: { bound: Bound }) => {
-            const answer = (await (target.admit as (given: unknown) => Promise<unknown>)(ask)) as Told;
-            look(ask.bound, answer);
+          if (name !== 'admitJson') return Reflect.get(target, name) as unknown;
+          return async (ask: string) => {
+            const answer = await target.admitJson(ask);
+            look((JSON.parse(ask) as { bound: Bound }).bound, JSON.parse(answer) as Told);
             return answer;
           };
         },

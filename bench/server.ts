@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +29,18 @@ function temporaryDirectory(parent: string): string {
   directories.push(directory);
   return directory;
 }
+
+/**
+ * The runtime with its standard output going nowhere. Deployed, a Worker's log lines are collected in its process: to wake
+ * another one for each of them is not its cost.
+ */
+function quietRuntime(): string {
+  const { default: workerd } = createRequire(import.meta.url)('workerd') as { default: string };
+  const path = join(temporaryDirectory(tmpdir()), 'workerd');
+  writeFileSync(path, `#!/bin/sh\nexec '${workerd}' "$@" > /dev/null\n`, { mode: 0o755 });
+  return path;
+}
+process.env.MINIFLARE_WORKERD_PATH ??= quietRuntime();
 
 type Module = { path: string; type: 'ESModule' | 'Text' | 'Data' | 'CompiledWasm' };
 
@@ -127,7 +140,6 @@ export async function startServer(
       bindings: { ...config.vars, ...contender.vars, ANTHROPIC_BASE_URL: upstream },
       // Past Miniflare's entry Worker, which would add two thirds to the bare Worker's cost and so hide Sluice's.
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-      handleStructuredLogs: () => undefined,
       cf: false,
     }),
     resourcePersistencePath: disk,

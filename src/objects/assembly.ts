@@ -39,19 +39,27 @@ export class Assembly {
    * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: nothing but the
    * string is read.
    *
-   * @returns what stands before the string; undefined if it was none of these, and nothing has changed
+   * @param from where the data begins in the text
+   * @param to where it ends
+   * @returns what the string says, as it is written; undefined if it was none of these, and nothing has changed
    */
-  takeLike(data: string): string | undefined {
+  takeLike(text: string, from = 0, to = text.length): string | undefined {
     const run = this.#run;
-    if (!run || !data.startsWith(run.head)) return undefined;
-    const end = stringEnd(data);
-    if (end < run.head.length) return undefined;
-    const written = data.slice(run.head.length, end);
-    const added = isPlain(data, run.head.length, end) ? written : stringOf(written);
+    if (!run || !text.startsWith(run.head, from)) return undefined;
+    const start = from + run.head.length;
+    const end = stringEnd(text, from, to);
+    if (end < start) return undefined;
+    const written = text.slice(start, end);
+    const added = isPlain(text, start, end) ? written : stringOf(written);
     if (added === undefined) return undefined;
     if (run.name === undefined) this.#inputs.set(run.block, (this.#inputs.get(run.block) ?? '') + added);
     else run.block.value[run.name] += added;
-    return run.head;
+    return written;
+  }
+
+  /** What stands before the string of a delta that `takeLike` takes. */
+  get head(): string | undefined {
+    return this.#run?.head;
   }
 
   /**
@@ -136,7 +144,7 @@ export class Assembly {
     const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
     if (!isInput && typeof block.value[name] !== 'string') return undefined;
     const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${JSON.stringify(delta.type)},${JSON.stringify(name)}:"`;
-    const end = stringEnd(data);
+    const end = stringEnd(data, 0, data.length);
     if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added)
       return undefined;
     return { head, block, name: isInput ? undefined : name };
@@ -172,12 +180,12 @@ const BACKSLASH = 92;
 const CLOSING_BRACE = 125;
 
 /** @returns where the last string of a delta ends, which two braces follow (the API pads them); -1 for another form. */
-function stringEnd(data: string): number {
-  let at = data.length - 1;
-  if (data.charCodeAt(at) !== CLOSING_BRACE) return -1;
+function stringEnd(text: string, from: number, to: number): number {
+  let at = to - 1;
+  if (text.charCodeAt(at) !== CLOSING_BRACE) return -1;
   at -= 1;
-  while (data.charCodeAt(at) === SPACE) at -= 1;
-  return data.charCodeAt(at) === CLOSING_BRACE && data.charCodeAt(at - 1) === QUOTE ? at - 1 : -1;
+  while (at > from && text.charCodeAt(at) === SPACE) at -= 1;
+  return text.charCodeAt(at) === CLOSING_BRACE && text.charCodeAt(at - 1) === QUOTE ? at - 1 : -1;
 }
 
 /** @returns whether what stands there in a JSON string is what it says. Deltas are short: no pattern is as quick. */

@@ -16,7 +16,7 @@ const WHOLE = '\u0003';
 const ENTRIES = /[\u0001-\u0003]/;
 
 const DELTA = 'event: content_block_delta\ndata: ';
-const TAIL = '"}}';
+const END = '"}}\n\n';
 
 /** A batch of events while it grows. */
 export class LogText {
@@ -27,25 +27,27 @@ export class LogText {
   /** Adds an event as it is shown, without its id. */
   add(text: string): void {
     this.#shortens &&= !ENTRIES.test(text);
-    this.#entries.push(WHOLE + text);
+    this.#entries.push(WHOLE, text);
   }
 
   /**
    * Adds a delta that says one string.
    *
-   * @param data its JSON
-   * @param head what stands before the string in it
+   * @param text the event as it is shown, without its id
+   * @param head what stands before the string in its data
+   * @param said the string, as it is written there
    */
-  addLike(text: string, data: string, head: string): void {
-    if (!data.endsWith(TAIL) || text.length !== DELTA.length + data.length + 2) {
+  addLike(text: string, head: string, said: string): void {
+    // A form that these two do not make again: padded, for one.
+    if (text.length !== DELTA.length + head.length + said.length + END.length) {
       this.add(text);
       return;
     }
     if (this.#head !== head) {
-      this.#entries.push(`${HEAD}${head}\n`);
+      this.#entries.push(HEAD, head, '\n');
       this.#head = head;
     }
-    this.#entries.push(`${LIKE}${data.slice(head.length, -TAIL.length)}\n`);
+    this.#entries.push(LIKE, said, '\n');
   }
 
   /** @returns the batch as one text; undefined where it cannot be shortened. */
@@ -78,7 +80,7 @@ export function shown(text: string, turn: string, first: number): string {
     const said = text.slice(at + 1, end);
     if (kind === HEAD) head = said;
     else {
-      parts.push(`id: ${turn}-${event}\n${DELTA}${head}`, said, `${TAIL}\n\n`);
+      parts.push(`id: ${turn}-${event}\n${DELTA}${head}`, said, END);
       event += 1;
     }
     at = end + 1;

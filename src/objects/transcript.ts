@@ -370,14 +370,16 @@ export class Transcript {
    *
    * @param n the number of the first row that is written
    * @param first the number of the first event
-   * @param texts all of them joined, and the same shortened, where it can be
+   * @param frames each event as it is shown, asked for only where they must be divided
+   * @param text all of them joined
+   * @param short the same shortened, where it can be
    * @returns the number of the next row
    */
   writeLog(
     turn: number,
     n: number,
     first: number,
-    frames: readonly string[],
+    frames: () => readonly string[],
     { text, short }: { text: string; short: string | undefined },
   ): number {
     let row = n;
@@ -391,7 +393,7 @@ export class Transcript {
     }
     let joined = '';
     let begins = first;
-    for (const [index, frame] of frames.entries()) {
+    for (const [index, frame] of frames().entries()) {
       if (joined !== '' && joined.length + frame.length > PIECE_CHARACTERS) {
         insert(begins, joined);
         joined = '';

@@ -30,9 +30,11 @@ export class TurnLog {
   readonly #transcript: Transcript;
   readonly #seq: number;
   readonly #listeners = new Set<Listener>();
-  /** Events that are not stored yet, with their ids. */
+  /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
-  /** The same, as they are stored. */
+  /** What an event's id begins with, and the field that tells it. */
+  readonly #prefix: string;
+  /** The same events, as they are stored. */
   #batch = new LogText();
   #characters = 0;
   #stored: number;
@@ -54,6 +56,7 @@ export class TurnLog {
     this.#transcript = transcript;
     this.#seq = turn.seq;
     this.id = turn.id;
+    this.#prefix = `id: ${turn.id}-`;
     this.#stored = stored.events;
     this.#shown = stored.events;
     this.#rows = stored.rows;
@@ -84,16 +87,17 @@ export class TurnLog {
     return this.events - this.#shown;
   }
 
-  /**
-   * Adds an event of the upstream's, as it came.
-   *
-   * @param head what stands before the one string of a delta
-   */
-  add({ event, data, text }: Frame, head?: string): void {
+  /** Adds an event of the upstream's, as it came. */
+  add({ event, data, text }: Frame): void {
     const whole = text ?? `event: ${event}\ndata: ${data}\n\n`;
-    if (head === undefined) this.#batch.add(whole);
-    else this.#batch.addLike(whole, data, head);
+    this.#batch.add(whole);
     this.#push(whole);
+  }
+
+  /** Adds a delta that says one string, as it came; `head` and `said` as for `LogText`. */
+  addLike(text: string, head: string, said: string): void {
+    this.#batch.addLike(text, head, said);
+    this.#push(text);
   }
 
   /** Adds an event of our own; `remark` is a comment behind it. */
@@ -104,9 +108,17 @@ export class TurnLog {
   }
 
   #push(text: string): void {
-    const frame = `id: ${this.id}-${this.events + 1}\n${text}`;
-    this.#frames.push(frame);
-    this.#characters += frame.length;
+    this.#frames.push(text);
+    this.#characters += text.length + this.#prefix.length;
+  }
+
+  /** @returns events that are not stored yet as they are shown: with their ids before them. */
+  #shownText(from: number, to = this.#frames.length): string {
+    const parts: string[] = [];
+    for (let at = from; at < to; at += 1) {
+      parts.push(this.#prefix, String(this.#stored + at + 1), '\n', this.#frames[at] ?? '');
+    }
+    return parts.join('');
   }
 
   /** Stores what is not stored yet; to be called in the transaction that it belongs to. */
@@ -118,10 +130,11 @@ export class TurnLog {
     this.#gapAfter = undefined;
     this.#batch = new LogText();
     // Most of what is stored is shown now: one text serves both.
-    const text = this.#frames.join('');
+    const text = this.#shownText(0);
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
-    this.#rows = this.#transcript.writeLog(this.#seq, row, first, this.#frames, { text, short });
+    const frames = () => this.#frames.map((_, at) => this.#shownText(at, at + 1));
+    this.#rows = this.#transcript.writeLog(this.#seq, row, first, frames, { text, short });
     this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
@@ -135,7 +148,7 @@ export class TurnLog {
   }
 
   get #unshownText(): string {
-    return this.#listeners.size > 0 ? this.#frames.slice(this.#shown - this.#stored).join('') : '';
+    return this.#listeners.size > 0 ? this.#shownText(this.#shown - this.#stored) : '';
   }
 
   /** Says in a silence that the turn still runs. */
@@ -159,7 +172,7 @@ export class TurnLog {
   /** All events so far, stored or not. */
   get text(): string {
     const stored = this.#rows > 0 ? this.#transcript.logOf({ seq: this.#seq, id: this.id }).text : '';
-    return stored + this.#frames.join('');
+    return stored + this.#shownText(0);
   }
 
   /** @returns all of it, where it has ended and is at hand as one text. */
@@ -226,7 +239,7 @@ export class TurnLog {
     }
     if (listener.row === undefined) {
       if (listener.cursor >= this.#shown) return undefined;
-      const text = this.#frames.slice(Math.max(0, listener.cursor - this.#stored), this.#shown - this.#stored).join('');
+      const text = this.#shownText(Math.max(0, listener.cursor - this.#stored), this.#shown - this.#stored);
       listener.cursor = this.#shown;
       return text === '' ? undefined : text;
     }

@@ -4,7 +4,7 @@ import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { type Report, UsageReader, reportOf as wholeReportOf } from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
-import { type Frame, FrameReader } from '../sse/frames.ts';
+import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 import { Assembly, isObject, type Json } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
@@ -49,7 +49,6 @@ export interface Ended {
 const MOST_LOST = 100_000;
 const encoder = new TextEncoder();
 const DELTA = 'content_block_delta';
-const SAID: Taken = { structural: false, said: true };
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 
 export class Turn {
@@ -131,13 +130,30 @@ export class Turn {
   take(piece: Uint8Array): Taken {
     this.#bytes += piece.length;
     const all: Taken = { structural: false, said: false };
-    for (const frame of this.#frames.push(piece)) {
-      const taken = this.#takeFrame(frame);
-      if (taken.how) return taken;
-      all.structural ||= taken.structural;
-      all.said ||= taken.said;
-    }
+    this.#frames.scan(piece, (text, start, end) => {
+      if (this.#takeLike(text, start, end)) {
+        all.said = true;
+        return true;
+      }
+      const frame = readFrame(text, start, end);
+      if (!frame) return true;
+      const { structural, said, how } = this.#takeFrame(frame);
+      all.structural ||= structural;
+      all.said ||= said;
+      if (how) all.how = how;
+      return how === undefined;
+    });
     return all;
+  }
+
+  /** Takes an event that differs from the one before it in what it says alone, as most do. @returns whether it is one */
+  #takeLike(text: string, start: number, end: number): boolean {
+    const { head } = this.assembly;
+    if (head === undefined || !text.startsWith(DELTA_LINES, start)) return false;
+    const said = this.assembly.takeLike(text, start + DELTA_LINES.length, end);
+    if (said === undefined) return false;
+    this.log.addLike(text.slice(start, end + 2), head, said);
+    return true;
   }
 
   /** The stream has ended: an event that lacks only its empty line is one. */
@@ -147,11 +163,6 @@ export class Turn {
   }
 
   #takeFrame(frame: Frame): Taken {
-    const head = frame.event === DELTA ? this.assembly.takeLike(frame.data) : undefined;
-    if (head !== undefined) {
-      this.log.add(frame, head);
-      return SAID;
-    }
     const framing = { structural: true, said: false };
     const data = parse(frame.data);
     if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };

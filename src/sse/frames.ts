@@ -18,21 +18,33 @@ export class FrameReader {
 
   /** @returns the events that this piece ends. */
   push(piece: Uint8Array): Frame[] {
+    const frames: Frame[] = [];
+    this.scan(piece, (text, start, end) => {
+      const frame = readFrame(text, start, end);
+      if (frame) frames.push(frame);
+      return true;
+    });
+    return frames;
+  }
+
+  /**
+   * Finds what this piece ends, without reading it: most events are told by where they stand.
+   *
+   * @param each gets a text and where in it an event stands, its empty line left out; false leaves what follows out
+   */
+  scan(piece: Uint8Array, each: (text: string, start: number, end: number) => boolean): void {
     const text = this.#decoder.decode(piece, { stream: true });
     this.#parts.push(text);
-    if (!text.includes('\n')) return [];
-    let all = this.#parts.join('');
+    if (!text.includes('\n')) return;
+    let all = this.#parts.length > 1 ? this.#parts.join('') : text;
     // A carriage return at the end may be half of a line end, and stays as it is until the other half has come.
     if (all.includes('\r')) all = all.replaceAll('\r\n', '\n');
-    const frames: Frame[] = [];
     let start = 0;
     for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
-      const frame = readFrame(all, start, end);
-      if (frame) frames.push(frame);
+      if (!each(all, start, end)) break;
       start = end + 2;
     }
     this.#parts = start < all.length ? [all.slice(start)] : [];
-    return frames;
   }
 
   /** @returns the event that lacks only its empty line, if one does. */
@@ -45,11 +57,12 @@ export class FrameReader {
   }
 }
 
-/** What most events begin with. */
 const DELTA = 'content_block_delta';
-const DELTA_LINES = `event: ${DELTA}\ndata: `;
+/** What most events begin with, before their data. */
+export const DELTA_LINES = `event: ${DELTA}\ndata: `;
 
-function readFrame(text: string, start: number, end: number): Frame | undefined {
+/** @returns the event that stands there in a text, or undefined for what is none. */
+export function readFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {

@@ -49,10 +49,29 @@ export interface WireError {
 }
 
 export type TurnAnswer =
-  | { kind: 'stream'; turn: string; headers: Record<string, string>; body: ReadableStream<Uint8Array> }
+  /** `first` is what has been shown already: it is told with the answer, without a way back for it. */
+  | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
   | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: Trailer }
   | { kind: 'whole'; turn: string; status: number; headers: Record<string, string>; body: string; trailer?: Trailer }
   | { kind: 'error'; error: WireError };
+
+/** A turn's answer on its way to the edge: what costs most to carry, one that is whole, as a text. */
+export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+
+/** @returns an answer as it crosses. */
+export function pack(answer: TurnAnswer): PackedAnswer {
+  if (answer.kind !== 'ended') return answer;
+  const { events, ...rest } = answer;
+  return `${JSON.stringify(rest)}\n${events}`;
+}
+
+/** @returns an answer as it was packed. */
+export function unpack(packed: PackedAnswer): TurnAnswer {
+  if (typeof packed !== 'string') return packed;
+  const end = packed.indexOf('\n');
+  const rest = JSON.parse(packed.slice(0, end)) as Omit<Extract<TurnAnswer, { kind: 'ended' }>, 'events'>;
+  return { ...rest, events: packed.slice(end + 1) };
+}
 
 /** What a listener gets who has been away. */
 export type Resumed =

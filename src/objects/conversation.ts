@@ -16,8 +16,10 @@ import {
   lost,
   noMessage,
   otherBody,
+  type PackedAnswer,
   type Place,
   type PromptRequest,
+  pack,
   type Result,
   type Resumed,
   type TurnAnswer,
@@ -97,8 +99,16 @@ export class Conversation extends DurableObject<Bindings> {
     return upstreamOf(this.settings());
   }
 
-  /** Begins a turn, or attaches to the one that the same request began before. */
-  async turn(request: TurnRequest): Promise<TurnAnswer> {
+  /**
+   * Begins a turn, or attaches to the one that the same request began before.
+   *
+   * @param call the rest of a turn's request as JSON
+   */
+  async turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
+    return pack(await this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }));
+  }
+
+  async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
     try {
       const body = await bodyOf(request.body);
       const { prefix } = request;
@@ -469,7 +479,8 @@ export class Conversation extends DurableObject<Bindings> {
       const events = log.whole;
       const trailer = run.turn.ended?.trailer;
       if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
-      return { ...started, turn: row.id, body: log.follow(0) };
+      const { text, after } = log.opening;
+      return { ...started, turn: row.id, first: text, body: log.follow(after) };
     }
     await run.done;
     return wholeAnswer(run.turn, started.headers);

@@ -299,8 +299,8 @@ export class Run {
       how = taken.how;
       if (how) return true;
       this.#pass(taken);
-      if (!begun) onFirst();
-      begun = true;
+      if (!begun && turn.log.events > 0) onFirst();
+      begun ||= turn.log.events > 0;
       return false;
     };
     this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));

@@ -181,6 +181,13 @@ export class TurnLog {
     return isOne ? this.#latest?.text : undefined;
   }
 
+  /** What has been shown so far, where it is at hand as one text, and the number of its last event. */
+  get opening(): { text: string; after: number } {
+    const isStored = this.#shown === this.#stored && this.#rows === 1 && this.#latest !== undefined;
+    if (isStored && this.#ended === undefined) return { text: this.#latest?.text ?? '', after: this.#shown };
+    return { text: '', after: 0 };
+  }
+
   /** @returns the log's bytes after an event, and what comes from now on, until the turn ends or the reader leaves. */
   follow(after: number): ReadableStream<Uint8Array> {
     let listener: Listener | undefined;

@@ -9,7 +9,14 @@ import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
-import type { Result, TurnAnswer, TurnRequest, WireError } from '../objects/conversation-answers.ts';
+import {
+  type PackedAnswer,
+  type Result,
+  type TurnAnswer,
+  type TurnRequest,
+  unpack,
+  type WireError,
+} from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
 import type { Trailer } from '../objects/turn.ts';
@@ -70,7 +77,7 @@ export async function converse(
   const stream = asked.stream ?? streamByDefault;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
-  const request: Omit<TurnRequest, 'body'> = {
+  const request: Omit<TurnRequest, 'body' | 'again'> = {
     place,
     requestId: c.get('requestId'),
     route: 'messages',
@@ -78,7 +85,6 @@ export async function converse(
     hash: await hashOf(body.bytes),
     key: keyOf(caller),
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
-    again: false,
     stream,
     prefix: prefixNamed(caller, body.json),
     headers: headersToObject(caller),
@@ -111,17 +117,19 @@ export function stubOf(c: Context<AppEnv>, id: string) {
 /** A call that was lost may have begun a turn: asked again, the object attaches to it and begins none. */
 async function callTurn(
   c: Context<AppEnv>,
-  request: Omit<TurnRequest, 'body'>,
+  request: Omit<TurnRequest, 'body' | 'again'>,
   bytes: Uint8Array,
 ): Promise<TurnAnswer> {
   const { id } = request.place;
+  const ask = async (again: boolean) =>
+    unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(bytes))) as PackedAnswer);
   try {
-    return (await stubOf(c, id).turn({ ...request, body: bodyFor(bytes) })) as TurnAnswer;
+    return await ask(false);
   } catch (thrown) {
     if ((thrown as { overloaded?: unknown }).overloaded === true) throw unreachable(thrown);
   }
   try {
-    return (await stubOf(c, id).turn({ ...request, body: bodyFor(bytes), again: true })) as TurnAnswer;
+    return await ask(true);
   } catch (thrown) {
     throw unreachable(thrown);
   }
@@ -192,7 +200,7 @@ export function unreachable(cause: unknown): ApiError {
  */
 export function streamed(
   c: Context<AppEnv>,
-  answer: { body: ReadableStream<Uint8Array> },
+  answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
   log: Log,
 ): Response {
@@ -219,7 +227,7 @@ export function streamed(
     if (signal.aborted) leave();
     else {
       signal.addEventListener('abort', leave, { once: true });
-      carry(body, writable, c.get('requestId')).then(end, leave);
+      carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
     }
   });
   c.executionCtx.waitUntil(carried);
@@ -237,6 +245,7 @@ function eventStream(headers: Record<string, string>): Record<string, string> {
 
 /** @returns what follows the events, for the log; undefined where the object did not come to say it */
 async function carry(
+  first: string,
   reader: ReadableStreamBYOBReader,
   writable: WritableStream<Uint8Array>,
   requestId: string,
@@ -245,6 +254,12 @@ async function carry(
   const tail = new Tail();
   let buffer = takeBuffer();
   let trailer: string | undefined;
+  if (first !== '') {
+    const events = encoder.encode(first);
+    tail.push(events);
+    // Not waited for: what follows is asked for meanwhile, and waits its turn.
+    writer.write(events).catch(() => {});
+  }
   for (;;) {
     const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
     // At the end too the runtime gives the buffer back.
@@ -325,8 +340,8 @@ function keyOf(caller: Headers): string | undefined {
 
 /** What the object needs of the caller's headers is what goes up: never a credential. */
 function headersToObject(caller: Headers): PlainHeaders {
-  // An object without a prototype could not cross to another.
-  const { 'x-api-key': _, ...headers } = headersUp(caller, '');
+  const headers = headersUp(caller, '');
+  delete headers['x-api-key'];
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;

@@ -1,7 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../src/objects/conversation.ts';
-import type { TurnAnswer } from '../../src/objects/conversation-answers.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import {
   ask,
@@ -16,9 +15,9 @@ import {
   rowsOf,
   say,
   simulate,
-  streaming,
   stubOf,
   textOf,
+  turnOf,
 } from '../support/conversations.ts';
 
 beforeEach(() => {
@@ -510,11 +509,7 @@ describe('working with history', () => {
 
 test('a body that comes as a stream is the same', async () => {
   const request = requestOf(bodyOf('Hello'));
-  const whole = await stubOf().turn({
-    ...request,
-    body: new Response(request.body as Uint8Array).body as ReadableStream,
-  });
-  const answer = streaming(whole as TurnAnswer);
+  const answer = await turnOf({ ...request, body: new Response(request.body as Uint8Array).body as ReadableStream });
   expect(answer.kind).toBe('stream');
   if (answer.kind === 'stream') await listen(answer.body as ReadableStream);
   expect(await rowsOf()).toHaveLength(2);

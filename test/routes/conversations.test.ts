@@ -88,9 +88,9 @@ describe('POST /messages with a conversation', () => {
     const seen = vi.fn();
     const { Conversation } = await import('../../src/objects/conversation.ts');
     const turn = Conversation.prototype.turn;
-    const spy = vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: never, request) {
-      seen(JSON.stringify(request.headers));
-      return turn.call(this, request);
+    const spy = vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: never, call, body) {
+      seen(call);
+      return turn.call(this, call, body);
     });
     await say('c1', 'Hi', { 'x-api-key': 'sk-ant-of-somebody', cookie: 'a=b' });
     spy.mockRestore();

@@ -4,7 +4,12 @@ import { onTestFinished, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
-import type { TurnAnswer, TurnRequest } from '../../src/objects/conversation-answers.ts';
+import {
+  type PackedAnswer,
+  type TurnAnswer,
+  type TurnRequest,
+  unpack,
+} from '../../src/objects/conversation-answers.ts';
 import { conversationStub } from '../../src/objects/namespace.ts';
 import { createRequestId } from '../../src/request-id.ts';
 import { parseSettings, type Settings } from '../../src/settings.ts';
@@ -75,15 +80,32 @@ export const bodyOf = (content: unknown, more: object = {}) => ({
   ...more,
 });
 
+/** Has a conversation's object answer, as the edge does. */
+export async function turnOf({ body, ...call }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  const stub = stubOf(call.place.id, call.place.account);
+  return streaming(unpack((await stub.turn(JSON.stringify(call), body)) as PackedAnswer));
+}
+
 export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  return streaming((await stubOf(asked.id, asked.account).turn(requestOf(body, asked))) as TurnAnswer);
+  return await turnOf(requestOf(body, asked));
 }
 
 /** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
 export function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+  if (answer.kind === 'stream') return { ...answer, body: joined(answer.first ?? '', answer.body) };
   if (answer.kind !== 'ended') return answer;
   const { turn, headers, events, trailer } = answer;
   return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
+}
+
+/** A text, and the stream that goes on from there. */
+function joined(first: string, rest: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  const { readable, writable } = new IdentityTransformStream();
+  const writer = writable.getWriter();
+  writer.write(new TextEncoder().encode(first)).catch(() => {});
+  writer.releaseLock();
+  rest.pipeTo(writable).catch(() => {});
+  return readable;
 }
 
 /** An event of a conversation's stream. */

@@ -66,11 +66,34 @@ export async function readLate(
 }
 
 /**
- * Has a stream come, so that its copy can be read late: it is read here without being looked at.
+ * Has a stream come without looking at it, so that its copy can be read late.
+ *
+ * The runtime's pipe takes each chunk as it comes: a read of many at once would keep the copy waiting as well, and lose
+ * them both where the stream breaks.
+ *
+ * @returns a reader, to cancel it by, and whether the stream has come whole, which never rejects
+ */
+export function drive(stream: ReadableStream<Uint8Array>): {
+  reader: ReadableStreamBYOBReader;
+  whole: Promise<boolean>;
+} {
+  const { readable, writable } = new IdentityTransformStream();
+  const reader = readable.getReader({ mode: 'byob' });
+  const whole = stream.pipeTo(writable).then(
+    () => true,
+    // Who reads the copy is told of it there.
+    () => false,
+  );
+  void drain(reader);
+  return { reader, whole };
+}
+
+/**
+ * Reads a stream to its end without looking at it.
  *
  * @returns whether it came whole; it never rejects
  */
-export async function drive(reader: ReadableStreamBYOBReader): Promise<boolean> {
+export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> {
   let buffer = takeBuffer();
   try {
     for (;;) {
@@ -81,7 +104,6 @@ export async function drive(reader: ReadableStreamBYOBReader): Promise<boolean> 
     keepBuffer(new Uint8Array(buffer));
     return true;
   } catch {
-    // Who reads the copy is told of it there.
     return false;
   }
 }

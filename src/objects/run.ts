@@ -3,7 +3,7 @@
 import { cutError } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
 import { headersDown, type PlainHeaders } from '../claude/headers.ts';
-import { drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
+import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { late, send } from '../claude/send.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
@@ -307,15 +307,15 @@ export class Run {
     let coming: Promise<boolean> | undefined;
     try {
       const reader = await this.#readFirst(body, take);
-      if (reader && how) coming = drive(reader);
+      if (reader && how) coming = drain(reader);
       else if (reader) {
         // From here on what has come is looked at now and then: each read costs much more than a few milliseconds' wait.
         reader.releaseLock();
         const [stream, copy] = body.tee();
-        const driven = stream.getReader({ mode: 'byob' });
         const late = copy.getReader({ mode: 'byob' });
-        this.#readers = [driven, late];
-        coming = drive(driven);
+        const driven = drive(stream);
+        this.#readers = [driven.reader, late];
+        coming = driven.whole;
         await readLate(late, coming, SHOW_MS, take);
         late.cancel().catch(() => {});
       }

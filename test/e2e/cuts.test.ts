@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
@@ -10,11 +11,18 @@ let edge: Edge;
 const bytes = new TextEncoder().encode(TEXT_STREAM);
 const toolBytes = new TextEncoder().encode(TOOL_STREAM);
 
+/** Asks for the next event, where a stream is sent by the event. */
+let next: () => void = () => {};
+
 beforeAll(async () => {
   // Each test names its stream, the place to cut or split it, and the end, in a header that goes up untouched.
   upstream = await startUpstream((request, response) => {
     const [stream, end, ...places] = String(request.headers['x-stream']).split(',');
     const source = stream === 'tool' ? toolBytes : bytes;
+    if (end === 'asked') {
+      void sendAsked(response);
+      return;
+    }
     const at = [0, ...places.map(Number)];
     const until = end === 'cut' ? [] : [source.length];
     const bounds = [...at, ...until];
@@ -33,6 +41,20 @@ afterAll(async () => {
   await upstream.stop();
 });
 
+/** Sends each event once it is asked for: who waits for more than one gets none. */
+async function sendAsked(response: ServerResponse): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.socket?.setNoDelay(true);
+  for (const event of TEXT_STREAM.split(/(?<=\n\n)/)) {
+    response.write(event);
+    await new Promise<void>((resolve) => {
+      next = resolve;
+    });
+  }
+  response.end();
+}
+
+const JSON_TYPE = { 'content-type': 'application/json' };
 const body = { model: 'claude-haiku-4-5', max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
 
 /** Runs one task for each number, some at once. */
@@ -47,7 +69,7 @@ async function forEach(count: number, task: (index: number) => Promise<void>): P
 async function post(stream: string): Promise<Response> {
   return await fetch(`${edge.url}/messages`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', 'x-stream': stream },
+    headers: { ...JSON_TYPE, 'x-stream': stream },
     body: JSON.stringify(body),
   });
 }
@@ -107,5 +129,45 @@ test.each(sdks)('the official SDK $version raises a typed error wherever a strea
       expect(thrown, `cut at ${place}`).toBeUndefined();
       expect(last).toBe('message_stop');
     }
+  });
+});
+
+test.each(['', 'a-turn'])('each event is shown before the next one comes: %s', async (conversation) => {
+  const named = conversation === '' ? {} : { 'sluice-conversation': conversation };
+  const headers = { ...JSON_TYPE, 'x-stream': 'text,asked', ...named };
+  const asked = fetch(`${edge.url}/messages`, { method: 'POST', headers, body: JSON.stringify(body) });
+  const events = TEXT_STREAM.match(/^event: /gm)?.length ?? 0;
+  let received = '';
+  for await (const piece of (await asked).body ?? []) {
+    received += Buffer.from(piece).toString();
+    if (/\n\n$/.test(received)) next();
+  }
+  expect(received.match(/^event: (?!ping)/gm)).toHaveLength(events - 1);
+});
+
+/** What the text deltas say that have come whole. */
+function saidIn(stream: string): string {
+  const events = stream.split('\n\n').slice(0, -1);
+  const data = events.map((event) => /^data: (.*)$/m.exec(event)?.[1] ?? '{}');
+  return data.map((json) => (JSON.parse(json) as { delta?: { text?: string } }).delta?.text ?? '').join('');
+}
+
+test('a turn keeps what was said before its stream was cut, wherever that is and in however many pieces it came', async () => {
+  const step = 5;
+  await forEach(Math.ceil(bytes.length / step), async (index) => {
+    const place = index * step;
+    const pieces = [place / 3, (2 * place) / 3, place].map(Math.floor);
+    const id = `cut-${place}`;
+    const headers = { ...JSON_TYPE, 'x-stream': `text,cut,${pieces.join()}`, 'sluice-conversation': id };
+    const answer = await fetch(`${edge.url}/messages`, { method: 'POST', headers, body: JSON.stringify(body) });
+    const shown = await answer.text();
+    const said = saidIn(new TextDecoder().decode(bytes.subarray(0, place)));
+    expect(saidIn(shown), `cut at ${place}`).toBe(said);
+    const messages = await fetch(`${edge.url}/conversations/${id}/messages`);
+    if (said === '') return;
+    type Row = { role: string; content: { text: string }[] };
+    const { data } = (await messages.json()) as { data: Row[] };
+    const kept = data.find(({ role }) => role === 'assistant')?.content.map(({ text }) => text);
+    expect(kept?.join(''), `cut at ${place}`).toBe(said);
   });
 });

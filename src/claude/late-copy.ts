@@ -6,7 +6,7 @@
 /** At the end too the runtime gives the buffer back, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
-export const PIECE_BYTES = 65_536;
+const PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;

@@ -106,11 +106,13 @@ const BREAK_DELAY_MS = 100;
 
 /**
  * Gives a body made by JavaScript the form of one that came by the network, so that both are relayed by the same code:
- * a stream of bytes, whose break comes after all that was sent before it. (A stream made by JavaScript that errors
+ * a stream of bytes that can be piped into a transform stream, and whose break comes after all that was sent before it.
+ * (One of the runtime's own transform streams cannot be piped into another, and a stream made by JavaScript that errors
  * drops what its readers have not taken yet.)
  */
 function byteBody(response: Response): Response {
-  if (!response.body || isOfBytes(response.body)) return response;
+  // Only what came by a request has an address.
+  if (!response.body || (response.url !== '' && isOfBytes(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(
     {

@@ -388,3 +388,22 @@ test('a model that retires soon is announced on each answer, streaming or not', 
     await other.text();
   }
 });
+
+test('what stands in the place of `fetch` may answer with a transform stream of the runtime’s, in any pieces', async () => {
+  const bytes = new TextEncoder().encode(TEXT_STREAM);
+  for (const size of [bytes.length, 400, 37]) {
+    const app = once(() => {
+      const { readable, writable } = new IdentityTransformStream();
+      void (async () => {
+        const writer = writable.getWriter();
+        for (let at = 0; at < bytes.length; at += size) await writer.write(bytes.subarray(at, at + size));
+        await writer.close();
+      })();
+      return sse(readable);
+    });
+    const text = await (await app.post('/messages', REQUEST)).text();
+    expect(text.slice(0, TEXT_STREAM.length)).toBe(TEXT_STREAM);
+    expect(text.slice(TEXT_STREAM.length)).toMatch(/^: sluice-cost-usd=/);
+    await app.settled();
+  }
+});

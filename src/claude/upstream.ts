@@ -72,7 +72,9 @@ function likeFetch(own: Fetch): Fetch {
     const aborted = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
-    return byteBody(await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]));
+    const response = await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]);
+    // Only what came by a request has an address; of any other body nobody knows what it is made of.
+    return byteBody(response, response.url !== '');
   };
 }
 
@@ -96,7 +98,7 @@ function simulatorUpstream(settings: Settings): Upstream {
   return {
     baseURL: 'https://simulator.invalid',
     apiKey: 'simulator',
-    fetch: async (url, init) => byteBody(await simulate(new Request(url, init))),
+    fetch: async (url, init) => byteBody(await simulate(new Request(url, init)), true),
     simulated: true,
   };
 }
@@ -109,10 +111,11 @@ const BREAK_DELAY_MS = 100;
  * a stream of bytes that can be piped into a transform stream, and whose break comes after all that was sent before it.
  * (One of the runtime's own transform streams cannot be piped into another, and a stream made by JavaScript that errors
  * drops what its readers have not taken yet.)
+ *
+ * @param isKnown whether a body of bytes has that form already
  */
-function byteBody(response: Response): Response {
-  // Only what came by a request has an address.
-  if (!response.body || (response.url !== '' && isOfBytes(response.body))) return response;
+function byteBody(response: Response, isKnown: boolean): Response {
+  if (!response.body || (isKnown && isOfBytes(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(
     {

@@ -73,8 +73,9 @@ function likeFetch(own: Fetch): Fetch {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
     const response = await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]);
-    // Only what came by a request has an address; of any other body nobody knows what it is made of.
-    return byteBody(response, response.url !== '');
+    // Only what came by a request has an address; of any other stream nobody knows what it is made of.
+    const streams = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+    return byteBody(response, response.url !== '' || !streams);
   };
 }
 

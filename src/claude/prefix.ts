@@ -9,6 +9,7 @@ import { invalidRequest } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { CacheTtl, PrefixFields } from '../schemas/prefixes.ts';
 import { edit, memberTexts } from './edit.ts';
+import { joined } from './whole.ts';
 
 type Json = Record<string, unknown>;
 
@@ -170,7 +171,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   const others = edit(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   pieces.push(encoder.encode(/^\s*}/.test(rest) ? rest : `,${rest}`));
-  return new JoinedBody(joined(pieces), json);
+  return new JoinedBody(joined(...pieces), json);
 }
 
 const encoder = new TextEncoder();
@@ -189,16 +190,6 @@ class JoinedBody implements JsonBody {
   get text(): string {
     return decoder.decode(this.bytes);
   }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 const FILLER = { role: 'user', content: '.' };

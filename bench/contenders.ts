@@ -9,8 +9,10 @@ export interface Contender {
   /** A Worker of its own, or the one that wrangler.toml describes. */
   worker: { file: URL; configured?: boolean } | 'wrangler.toml';
   path: string;
-  /** What this contender's nth request carries besides the workload's own headers. */
-  headers: (n: number) => Record<string, string>;
+  /** What this contender's nth request carries besides the workload's own headers, in the measurement of that number. */
+  headers: (n: number, measurement: number) => Record<string, string>;
+  /** So many requests come before each measurement and are none of it: what they begin is gone on with. */
+  begins?: number;
   /** Settings besides `ANTHROPIC_BASE_URL` and those of wrangler.toml. */
   vars: Record<string, string>;
   /** The workloads that it is measured with; absent: all. */
@@ -39,13 +41,20 @@ const deployed = {
   vars: { SIGNING_SECRET, ANTHROPIC_API_KEY: 'bench' },
 };
 
-/** So many conversations take turns that none is asked while it still answers, and none grows long. */
+/** So many conversations take turns that none is asked while it still answers. */
 const conversing = (conversations: number, of = 'bench') => ({
   ...deployed,
   headers: (n: number): Record<string, string> => ({
     ...deployed.headers(),
     'sluice-conversation': `${of}-${n % conversations}`,
   }),
+});
+
+/** Each measurement has conversations of its own: otherwise they were the longer, the more had been measured before. */
+const beginning = (conversations: number) => ({
+  ...deployed,
+  begins: conversations,
+  headers: (n: number, measurement: number) => conversing(conversations, `bench-${measurement}`).headers(n),
 });
 
 const firstEventAdded = (max: number): Ceiling[] =>
@@ -73,7 +82,7 @@ export const contenders: Contender[] = [
     ],
   },
   {
-    ...conversing(256),
+    ...beginning(64),
     name: 'turn',
     worker: 'wrangler.toml',
     workloads: ['burst', 'flushed', 'paced'],

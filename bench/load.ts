@@ -13,6 +13,8 @@ export interface LoadOrder {
   requests: number;
   /** How many requests this contender has had before, so that no two orders send the same request twice. */
   sent: number;
+  /** The number of the measurement that it belongs to. */
+  measurement: number;
 }
 
 export interface LoadResult {
@@ -88,7 +90,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
         'content-length': String(body.length),
         'anthropic-version': '2023-06-01',
         ...answerHeaders(workload),
-        ...contender.headers(order.sent + started),
+        ...contender.headers(order.sent + started, order.measurement),
       };
       started += 1;
       timings.push(await send({ ...exchange, headers, leastBytes: least }));

@@ -18,6 +18,7 @@ export class Client {
   #contender: Contender;
   #server: Server;
   #sent = 0;
+  #measurement = 0;
 
   constructor(load: ChildProcess, contender: Contender, server: Server) {
     this.#load = load;
@@ -34,6 +35,7 @@ export class Client {
       concurrency: inFlight,
       requests,
       sent: this.#sent,
+      measurement: this.#measurement,
     };
     this.#sent += requests;
     this.#load.send(order);
@@ -42,8 +44,17 @@ export class Client {
     return answer.result;
   }
 
+  /** Has the contender begin what the next measurement goes on with. */
+  async #begin(workload: Workload): Promise<void> {
+    this.#measurement += 1;
+    if (this.#contender.begins === undefined) return;
+    await this.#send(workload, concurrency, this.#contender.begins);
+    await sleep(afterworkMs);
+  }
+
   /** Gives the runtime's compiler the time to see what is hot: it is still busy with that after a thousand requests. */
   async warmUp(workload: Workload): Promise<void> {
+    await this.#begin(workload);
     await this.#send(workload, concurrency, workload.requests * 2);
   }
 
@@ -54,6 +65,7 @@ export class Client {
 
   /** @returns milliseconds of CPU per request; undefined where it cannot be read */
   async measureCpu(workload: Workload): Promise<number | undefined> {
+    await this.#begin(workload);
     const before = this.#server.cpuMs();
     await this.#send(workload, concurrency, workload.requests);
     await sleep(afterworkMs);
@@ -62,6 +74,7 @@ export class Client {
   }
 
   async measure(workload: Workload): Promise<Measurement> {
+    await this.#begin(workload);
     const before = this.#server.cpuMs();
     const busy = await this.#send(workload, concurrency, workload.requests);
     await sleep(afterworkMs);
@@ -87,7 +100,7 @@ export async function measureStart(
   const server = await startServer(contender, bundle, upstream);
   const response = await fetch(server.origin + contender.path, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', ...answerHeaders(workload), ...contender.headers(0) },
+    headers: { 'content-type': 'application/json', ...answerHeaders(workload), ...contender.headers(0, 0) },
     body: requestBody(workload),
   });
   const text = await response.text();

@@ -4,6 +4,7 @@
  * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
  */
 import type { Usage } from '../claude/cost.ts';
+import { DELTA_END, DELTA_LINES } from '../sse/frames.ts';
 
 export type Json = Record<string, unknown>;
 
@@ -19,6 +20,7 @@ export interface Block {
 /** Deltas that say one string: what stands before it, and where it goes. */
 interface Run {
   head: string;
+  between: string;
   block: Block;
   /** The block's field; undefined for the JSON of a tool's input. */
   name: string | undefined;
@@ -52,14 +54,40 @@ export class Assembly {
     const written = text.slice(start, end);
     const added = isPlain(text, start, end) ? written : stringOf(written);
     if (added === undefined) return undefined;
-    if (run.name === undefined) this.#inputs.set(run.block, (this.#inputs.get(run.block) ?? '') + added);
-    else run.block.value[run.name] += added;
+    add(run, added, this.#inputs);
     return written;
+  }
+
+  /**
+   * Takes what deltas say that come one after the other and are like the one before them.
+   *
+   * @param said their strings, as they are written
+   * @returns how many of them are strings; of the others nothing has been taken
+   */
+  takeRun(said: readonly string[]): number {
+    const run = this.#run;
+    if (!run) return 0;
+    const all = said.join('');
+    if (isPlain(all, 0, all.length)) {
+      add(run, all, this.#inputs);
+      return said.length;
+    }
+    for (const [index, written] of said.entries()) {
+      const added = isPlain(written, 0, written.length) ? written : stringOf(written);
+      if (added === undefined) return index;
+      add(run, added, this.#inputs);
+    }
+    return said.length;
   }
 
   /** What stands before the string of a delta that `takeLike` takes. */
   get head(): string | undefined {
     return this.#run?.head;
+  }
+
+  /** What stands between the strings of two such deltas. */
+  get between(): string | undefined {
+    return this.#run?.between;
   }
 
   /**
@@ -147,7 +175,7 @@ export class Assembly {
     const end = stringEnd(data, 0, data.length);
     if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added)
       return undefined;
-    return { head, block, name: isInput ? undefined : name };
+    return { head, between: DELTA_END + DELTA_LINES + head, block, name: isInput ? undefined : name };
   }
 
   #stop({ index }: Json): void {
@@ -172,6 +200,11 @@ export class Assembly {
     const said = Object.entries(usage).filter(([, value]) => value !== null);
     message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(said) };
   }
+}
+
+function add({ block, name }: Run, said: string, inputs: Map<Block, string>): void {
+  if (name === undefined) inputs.set(block, (inputs.get(block) ?? '') + said);
+  else block.value[name] += said;
 }
 
 const SPACE = 32;

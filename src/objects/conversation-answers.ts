@@ -18,8 +18,8 @@ export interface TurnRequest {
   requestId: string;
   route: string;
   identity: Identity;
-  /** The caller's body; as a stream where it is too long for a call. */
-  body: Uint8Array | ReadableStream<Uint8Array>;
+  /** The caller's body, a JSON object; as a stream where it is too long for a call. */
+  body: string | ReadableStream<Uint8Array>;
   /** Tells bodies apart. */
   hash: string;
   /** The header `idempotency-key`. */

@@ -5,7 +5,6 @@ import type { Bindings } from '../env.ts';
 import { ApiError, invalidRequest, toApiError } from '../errors.ts';
 import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery } from '../schemas/conversations.ts';
-import type { JsonBody } from '../schemas/json.ts';
 import { type Settings, settingsOf } from '../settings.ts';
 import {
   conflict,
@@ -43,7 +42,7 @@ import {
 } from './held-prefix.ts';
 import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
-import { newProfile, type Plan, plan, planCount, RELEASED } from './planning.ts';
+import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
 import { Run, type Started } from './run.ts';
 import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
@@ -110,13 +109,13 @@ export class Conversation extends DurableObject<Bindings> {
 
   async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
     try {
-      const body = await bodyOf(request.body);
+      const text = await textOf(request.body);
       const { prefix } = request;
       this.#recover();
       // What a conversation holds is found before its first turn: once that may begin, nothing is waited for.
       const taken = prefix === undefined || this.#present() ? undefined : await this.#take(request.place, prefix);
       try {
-        return await this.#turn(request, body, taken);
+        return await this.#turn(request, text, taken);
       } finally {
         if (taken) this.#releaseUnless(taken);
       }
@@ -133,11 +132,11 @@ export class Conversation extends DurableObject<Bindings> {
     this.#recover();
     const { place, prefix, identity } = request;
     try {
-      const body = await bodyOf(request.body);
+      const text = await textOf(request.body);
       const profile = this.#present();
       if (!profile?.exists) return undefined;
       if (prefix !== undefined) checkHeld(profile.prefix, prefix);
-      const asked = planCount(body, this.#transcript, this.settings());
+      const asked = planCount(text, this.#transcript, this.settings());
       const held = profile.prefix;
       const { bytes } = held ? await layHeld(this.#reader(place.account), held, asked) : asked;
       return { ok: true, value: new Blob([bytes]).stream() };
@@ -358,7 +357,7 @@ export class Conversation extends DurableObject<Bindings> {
     else this.#upkeep.wakeNext();
   }
 
-  async #turn(request: TurnRequest, body: JsonBody, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
+  async #turn(request: TurnRequest, text: string, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
     this.#recover();
     const repeated = this.#repeated(request);
     if (repeated || this.#run || this.#adopting || this.#transcript.profile?.deleted) {
@@ -372,15 +371,14 @@ export class Conversation extends DurableObject<Bindings> {
     try {
       const present = this.#present();
       if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
-      planned = plan(body, this.#transcript, this.settings(), prefix);
+      planned = plan(text, this.#transcript, this.settings(), prefix);
     } catch (thrown) {
       await this.#refuseRevoked(request.identity);
       throw thrown;
     }
     const run = this.#begin(request, planned, prefix);
     // A long prompt must not lie in memory as long as the answer takes.
-    Object.assign(body, RELEASED);
-    request.body = RELEASED.bytes;
+    request.body = '';
     this.ctx.waitUntil(run.go(planned));
     return await this.#answer(run, request.stream);
   }
@@ -400,21 +398,21 @@ export class Conversation extends DurableObject<Bindings> {
     const profile = transcript.profile;
     if (!profile) throw new TypeError('A conversation without a profile.');
     const row = this.#newTurn(request, planned, now);
-    transcript.together(() => {
-      if (isNew) {
+    if (isNew) {
+      transcript.together(() => {
         transcript.empty();
         const { model, maxTokens, system, tools } = planned.defaults;
         if (system !== undefined) transcript.freeze('system', system);
         if (tools !== undefined) transcript.freeze('tools', tools);
         transcript.save({ ...profile, model, maxTokens, prefix });
-      } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
-      transcript.beginTurn(row);
-      for (const [index, { role, text }] of planned.messages.entries()) {
-        const seq = profile.nextMessage + index;
-        transcript.addMessage({ seq, turn: row.seq, id: `msg_${row.id}_${index + 1}`, role, createdAt: now, text });
-      }
-      this.#upkeep.noteConfirmed();
+      });
+    } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
+    this.#upkeep.noteConfirmed();
+    const messages = planned.messages.map(({ role, text }, index) => {
+      const id = `msg_${row.id}_${index + 1}`;
+      return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: now, text };
     });
+    transcript.beginTurn(row, messages);
     const known = transcript.recollection;
     if (known) transcript.recollect({ ...known, fresh: { turn: row.seq, messages: planned.messages } });
     this.#upkeep.wakeFor(now + WATCH_MS);
@@ -582,11 +580,12 @@ export class Conversation extends DurableObject<Bindings> {
   }
 }
 
-async function bodyOf(body: TurnRequest['body']): Promise<JsonBody> {
-  const bytes = body instanceof Uint8Array ? body : new Uint8Array(await new Response(body).arrayBuffer());
-  const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(bytes);
-  return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
+async function textOf(body: TurnRequest['body']): Promise<string> {
+  return typeof body === 'string' ? body : decoder.decode(await new Response(body).arrayBuffer());
 }
+
+// The edge has looked at it: as text it is what it was as bytes.
+const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 function heldOf(taken: TakenPrefix | undefined): HeldPrefix | null {
   if (!taken) return null;

@@ -125,7 +125,7 @@ export async function adopt(
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"turn"') {
         const turn = JSON.parse(first) as TurnRow;
-        transcript.beginTurn(turn);
+        transcript.beginTurn(turn, []);
         transcript.endTurn(turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {

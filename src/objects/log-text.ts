@@ -5,6 +5,7 @@
  * stands before it once; and an event's id follows from its number. Control characters, which no JSON has in it as they
  * are, tell the entries apart. A text without them is an older one, or has what cannot be shortened: it is as it is shown.
  */
+import { DELTA_END, DELTA_LINES } from '../sse/frames.ts';
 
 /** The head of the deltas that follow, up to a line end. */
 const HEAD = '\u0001';
@@ -14,9 +15,6 @@ const LIKE = '\u0002';
 const WHOLE = '\u0003';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that tell entries apart.
 const ENTRIES = /[\u0001-\u0003]/;
-
-const DELTA = 'event: content_block_delta\ndata: ';
-const END = '"}}\n\n';
 
 /** A batch of events while it grows. */
 export class LogText {
@@ -39,15 +37,17 @@ export class LogText {
    */
   addLike(text: string, head: string, said: string): void {
     // A form that these two do not make again: padded, for one.
-    if (text.length !== DELTA.length + head.length + said.length + END.length) {
-      this.add(text);
-      return;
-    }
+    if (text.length === DELTA_LINES.length + head.length + said.length + DELTA_END.length) this.addRun(head, [said]);
+    else this.add(text);
+  }
+
+  /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addLike`. */
+  addRun(head: string, said: readonly string[]): void {
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
       this.#head = head;
     }
-    this.#entries.push(LIKE, said, '\n');
+    this.#entries.push(LIKE, said.join(`\n${LIKE}`), '\n');
   }
 
   /** @returns the batch as one text; undefined where it cannot be shortened. */
@@ -80,7 +80,7 @@ export function shown(text: string, turn: string, first: number): string {
     const said = text.slice(at + 1, end);
     if (kind === HEAD) head = said;
     else {
-      parts.push(`id: ${turn}-${event}\n${DELTA}${head}`, said, END);
+      parts.push(`id: ${turn}-${event}\n${DELTA_LINES}${head}`, said, DELTA_END);
       event += 1;
     }
     at = end + 1;

@@ -65,45 +65,46 @@ const PAUSED = 'pause_turn';
 /**
  * Plans a turn; nothing is written.
  *
- * @param body the caller's body, which the schema of a conversation's request has accepted
+ * @param text the caller's body, which the schema of a conversation's request has accepted
  * @param prefix what a conversation that begins takes from its prefix
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
 export function plan(
-  body: JsonBody,
+  text: string,
   transcript: Transcript,
   settings: Settings,
   prefix?: Pick<TakenPrefix, 'model' | 'maxTokens'>,
 ): Plan {
-  return planned(body, transcript, settings, { prefix, counts: false });
+  return planned(text, transcript, settings, { prefix, counts: false });
 }
 
 /**
  * @returns the prompt of a turn, as it would go up: what is said about the answer is left out
  * @throws ApiError as `plan`
  */
-export function planCount(body: JsonBody, transcript: Transcript, settings: Settings): JsonBody {
-  return planned(body, transcript, settings, { prefix: undefined, counts: true }).body;
+export function planCount(text: string, transcript: Transcript, settings: Settings): JsonBody {
+  return planned(text, transcript, settings, { prefix: undefined, counts: true }).body;
 }
 
 function planned(
-  body: JsonBody,
+  text: string,
   transcript: Transcript,
   settings: Settings,
   { prefix, counts }: { prefix: Pick<TakenPrefix, 'model' | 'maxTokens'> | undefined; counts: boolean },
 ): Plan {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
-  const members = memberTexts(body.text);
-  const name = typeof body.json.model === 'string' ? body.json.model : (profile?.model ?? prefix?.model);
+  const json = JSON.parse(text) as Record<string, unknown>;
+  const members = memberTexts(text);
+  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
-  const ownTokens = typeof body.json.max_tokens === 'number' ? body.json.max_tokens : undefined;
+  const ownTokens = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
   const maxTokens = counts ? 0 : (ownTokens ?? profile?.maxTokens ?? prefix?.maxTokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
   const model = settings.models.resolve(name);
-  const incoming = body.json.messages as Message[];
+  const incoming = json.messages as Message[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const known = transcript.recollection;
   const last = known ? known.last : lastTurn(transcript);
@@ -123,7 +124,7 @@ function planned(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const cached = hasBreakpoint(body.text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
+  const cached = hasBreakpoint(text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
   if (!cached) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(members, frozen, model);
@@ -133,7 +134,7 @@ function planned(
   const history = known?.from === sentFrom ? known.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
   if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${news.join(',')}]`;
-  const prompt = new Prompt(edit(body.text, changes), history);
+  const prompt = new Prompt(edit(text, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),

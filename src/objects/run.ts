@@ -48,8 +48,6 @@ export type Started =
 
 /** An account that does not answer must not keep a conversation locked. */
 const ADMIT_MS = 45_000;
-/** The caller hears of an answer no later than this after its headers have come. */
-const BEGIN_MS = 20;
 /** Between two looks at what has come, once something has been said. */
 const SHOW_MS = 16;
 const STORE_MS = 250;
@@ -86,6 +84,8 @@ export class Run {
   readonly #controller = new AbortController();
   #resolve: (started: Started) => void = () => {};
   #finished: () => void = () => {};
+  /** Has the caller be told of an answer whose headers have come; once is enough. */
+  #begin: () => void = () => {};
   #meter: Pick<Meter, 'settle' | 'renew'> | undefined;
   /** What the meter was asked with; it keeps that as long as it lives. */
   #request: MeterRequest | undefined;
@@ -199,16 +199,10 @@ export class Run {
     const retires = retiresSoon(settings.models.find(plan.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
     const kept = headersKept(response.headers);
-    const begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
-    // An answer that is there at once is handed over whole; for another the caller does not wait.
-    const timer = setTimeout(begin, BEGIN_MS);
-    const how = await this.#read(response.body, () => {
-      clearTimeout(timer);
-      begin();
-    });
-    clearTimeout(timer);
+    this.#begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
+    const how = await this.#read(response.body);
     this.#end(how);
-    begin();
+    this.#begin();
   }
 
   async #admit(plan: Plan): Promise<Admission> {
@@ -284,11 +278,9 @@ export class Run {
     this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers), ...standing } });
   }
 
-  /** @param onFirst is told when events have come, and more are to come */
-  async #read(body: ReadableStream<Uint8Array>, onFirst: () => void): Promise<How> {
+  async #read(body: ReadableStream<Uint8Array>): Promise<How> {
     const { turn } = this;
     let how: How | undefined;
-    let begun = false;
     /** @returns whether the turn has ended by it */
     const take = (piece: Uint8Array): boolean => {
       // A turn that is given up has its readers cancelled, which ends every wait: to race each read costs as much as it.
@@ -299,8 +291,8 @@ export class Run {
       how = taken.how;
       if (how) return true;
       this.#pass(taken);
-      if (!begun && turn.log.events > 0) onFirst();
-      begun ||= turn.log.events > 0;
+      // An answer that is there at once is handed over whole; for another the caller does not wait.
+      if (turn.log.events > 0) this.#begin();
       return false;
     };
     this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));
@@ -417,6 +409,8 @@ export class Run {
       return;
     }
     if (now - this.#lastShownAt >= PING_MS) {
+      // Whoever asked waits for the first event no longer than for a ping.
+      this.#begin();
       this.turn.log.ping();
       this.#lastShownAt = now;
     }

@@ -137,6 +137,9 @@ export interface MessageRow {
   outcome: Outcome | null;
 }
 
+/** A message before its turn has come to anything. */
+type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>;
+
 /** Turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
@@ -235,7 +238,21 @@ export class Transcript {
     if (text !== undefined) this.#writePieces(OWNERS[owner], text);
   }
 
-  beginTurn(turn: TurnRow): void {
+  /**
+   * Stores a turn and what it asks, all or nothing: a message belongs to nothing before its turn's row is there. (To open
+   * a transaction within the one that holds everything between two waits costs as much as two rows.)
+   */
+  beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
+    try {
+      for (const message of messages) this.addMessage(message);
+      this.#addTurn(turn);
+    } catch (thrown) {
+      this.deleteMessages('turn = ?', turn.seq);
+      throw thrown;
+    }
+  }
+
+  #addTurn(turn: TurnRow): void {
     this.#newest = Math.max(turn.seq, this.#newest ?? turn.seq);
     this.write(
       `insert into turns (seq, id, request_id, key, hash, status, route, model, began_at, frame, sent_from, follows)
@@ -293,7 +310,7 @@ export class Transcript {
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
   }
 
-  addMessage(message: Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>): void {
+  addMessage(message: NewMessage): void {
     const { seq, turn, id, role, createdAt, text } = message;
     const whole = text.length <= PIECE_CHARACTERS;
     this.write(

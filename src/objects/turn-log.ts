@@ -4,7 +4,7 @@
  * A listener is a place in the log, not a queue: what it has not taken yet is read from the rows when it takes more. So
  * nobody who is slow, or gone, costs memory or holds anything up.
  */
-import type { Frame } from '../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type Frame } from '../sse/frames.ts';
 import { LogText } from './log-text.ts';
 import type { Transcript } from './transcript.ts';
 
@@ -98,6 +98,24 @@ export class TurnLog {
   addLike(text: string, head: string, said: string): void {
     this.#batch.addLike(text, head, said);
     this.#push(text);
+  }
+
+  /**
+   * Adds deltas that stand one behind the other and differ in their strings alone.
+   *
+   * @param start where in the text the first one begins
+   * @param said what they say, as it is written
+   * @returns where what follows them begins
+   */
+  addRun(text: string, start: number, head: string, said: readonly string[]): number {
+    this.#batch.addRun(head, said);
+    const around = DELTA_LINES.length + head.length + DELTA_END.length;
+    let at = start;
+    for (const { length } of said) {
+      this.#push(text.slice(at, at + around + length));
+      at += around + length;
+    }
+    return at;
   }
 
   /** Adds an event of our own; `remark` is a comment behind it. */

@@ -4,7 +4,7 @@ import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { type Report, UsageReader, reportOf as wholeReportOf } from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
-import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 import { Assembly, isObject, type Json } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
@@ -131,29 +131,41 @@ export class Turn {
     this.#bytes += piece.length;
     const all: Taken = { structural: false, said: false };
     this.#frames.scan(piece, (text, start, end) => {
-      if (this.#takeLike(text, start, end)) {
+      const next = this.#takeLike(text, start, end);
+      if (next !== undefined) {
         all.said = true;
-        return true;
+        return next;
       }
       const frame = readFrame(text, start, end);
-      if (!frame) return true;
+      if (!frame) return end + 2;
       const { structural, said, how } = this.#takeFrame(frame);
       all.structural ||= structural;
       all.said ||= said;
       if (how) all.how = how;
-      return how === undefined;
+      return how === undefined ? end + 2 : undefined;
     });
     return all;
   }
 
-  /** Takes an event that differs from the one before it in what it says alone, as most do. @returns whether it is one */
-  #takeLike(text: string, start: number, end: number): boolean {
-    const { head } = this.assembly;
-    if (head === undefined || !text.startsWith(DELTA_LINES, start)) return false;
-    const said = this.assembly.takeLike(text, start + DELTA_LINES.length, end);
-    if (said === undefined) return false;
+  /**
+   * Takes events that differ from the one before them in what they say alone, as most do.
+   *
+   * @returns where what follows them begins; undefined if what stands here is none
+   */
+  #takeLike(text: string, start: number, end: number): number | undefined {
+    const { head, between } = this.assembly;
+    if (head === undefined || between === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
+    const from = start + DELTA_LINES.length;
+    // Where more of them follow, all but the last are found in one pass.
+    if (text.startsWith(between, end + 2 - DELTA_END.length) && text.startsWith(head, from)) {
+      const said = text.slice(from + head.length).split(between);
+      const taken = this.assembly.takeRun(said.slice(0, -1));
+      if (taken > 0) return this.log.addRun(text, start, head, said.slice(0, taken));
+    }
+    const said = this.assembly.takeLike(text, from, end);
+    if (said === undefined) return undefined;
     this.log.addLike(text.slice(start, end + 2), head, said);
-    return true;
+    return end + 2;
   }
 
   /** The stream has ended: an event that lacks only its empty line is one. */

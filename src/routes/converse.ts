@@ -90,7 +90,7 @@ export async function converse(
     headers: headersToObject(caller),
     query: new URL(c.req.url).search,
   };
-  const answer = await callTurn(c, request, body.bytes);
+  const answer = await callTurn(c, request, body);
   if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
@@ -118,11 +118,11 @@ export function stubOf(c: Context<AppEnv>, id: string) {
 async function callTurn(
   c: Context<AppEnv>,
   request: Omit<TurnRequest, 'body' | 'again'>,
-  bytes: Uint8Array,
+  body: JsonBody,
 ): Promise<TurnAnswer> {
   const { id } = request.place;
   const ask = async (again: boolean) =>
-    unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(bytes))) as PackedAnswer);
+    unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(body))) as PackedAnswer);
   try {
     return await ask(false);
   } catch (thrown) {
@@ -140,18 +140,14 @@ async function callTurn(
  * does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
-export async function promptOf(
-  c: Context<AppEnv>,
-  { bytes, json }: JsonBody,
-  id: string,
-): Promise<JsonBody | undefined> {
+export async function promptOf(c: Context<AppEnv>, asked: JsonBody, id: string): Promise<JsonBody | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
-  const prefix = prefixNamed(c.req.raw.headers, json);
+  const prefix = prefixNamed(c.req.raw.headers, asked.json);
   const place = { account: identity.account, id };
   let prompt: Result<ReadableStream<Uint8Array>> | undefined;
   try {
-    const request = { place, identity, prefix, body: bodyFor(bytes) };
+    const request = { place, identity, prefix, body: bodyFor(asked) };
     prompt = (await stubOf(c, id).prompt(request)) as typeof prompt;
   } catch (thrown) {
     throw unreachable(thrown);
@@ -163,8 +159,9 @@ export async function promptOf(
   return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };
 }
 
-function bodyFor(bytes: Uint8Array): Uint8Array | ReadableStream<Uint8Array> {
-  return bytes.length <= MOST_IN_A_CALL ? bytes : new Blob([bytes]).stream();
+/** @returns a body as it crosses to an object: a text costs less than bytes, and need not be read again there */
+function bodyFor({ bytes, text }: JsonBody): TurnRequest['body'] {
+  return bytes.length <= MOST_IN_A_CALL ? text : new Blob([bytes]).stream();
 }
 
 /** @returns an object's error as the app throws it. */

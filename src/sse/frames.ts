@@ -22,7 +22,7 @@ export class FrameReader {
     this.scan(piece, (text, start, end) => {
       const frame = readFrame(text, start, end);
       if (frame) frames.push(frame);
-      return true;
+      return end + 2;
     });
     return frames;
   }
@@ -30,9 +30,10 @@ export class FrameReader {
   /**
    * Finds what this piece ends, without reading it: most events are told by where they stand.
    *
-   * @param each gets a text and where in it an event stands, its empty line left out; false leaves what follows out
+   * @param each gets a text and where in it an event stands, its empty line left out, and says where the next one begins;
+   * undefined leaves what follows out
    */
-  scan(piece: Uint8Array, each: (text: string, start: number, end: number) => boolean): void {
+  scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     const text = this.#decoder.decode(piece, { stream: true });
     this.#parts.push(text);
     if (!text.includes('\n')) return;
@@ -41,8 +42,9 @@ export class FrameReader {
     if (all.includes('\r')) all = all.replaceAll('\r\n', '\n');
     let start = 0;
     for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
-      if (!each(all, start, end)) break;
-      start = end + 2;
+      const next = each(all, start, end);
+      start = next ?? end + 2;
+      if (next === undefined) break;
     }
     this.#parts = start < all.length ? [all.slice(start)] : [];
   }
@@ -60,6 +62,8 @@ export class FrameReader {
 const DELTA = 'content_block_delta';
 /** What most events begin with, before their data. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
+/** What they end with, behind the string that they say. */
+export const DELTA_END = '"}}\n\n';
 
 /** @returns the event that stands there in a text, or undefined for what is none. */
 export function readFrame(text: string, start: number, end: number): Frame | undefined {

@@ -61,7 +61,7 @@ export function requestOf(body: object, asked: Asked = {}): TurnRequest {
     requestId: createRequestId(),
     route: 'messages',
     identity: { account, scopes: ['messages'], token: undefined },
-    body: new TextEncoder().encode(text),
+    body: text,
     hash: hash ?? text,
     key,
     retried,

@@ -239,15 +239,16 @@ export class Transcript {
   }
 
   /**
-   * Stores a turn and what it asks, all or nothing: a message belongs to nothing before its turn's row is there. (To open
-   * a transaction within the one that holds everything between two waits costs as much as two rows.)
+   * Stores a turn and what it asks, all or nothing. (What is written between two waits is stored as one; a transaction
+   * within that, to take it back, costs as much as two rows.)
    */
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
+    this.#addTurn(turn);
     try {
       for (const message of messages) this.addMessage(message);
-      this.#addTurn(turn);
     } catch (thrown) {
       this.deleteMessages('turn = ?', turn.seq);
+      this.deleteTurn(turn.seq);
       throw thrown;
     }
   }

@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Assembly, type Json } from '../../src/objects/assembly.ts';
+import { shown } from '../../src/objects/log-text.ts';
 import { eventsOf } from '../../src/objects/message-events.ts';
+import type { Transcript, TurnRow } from '../../src/objects/transcript.ts';
+import { Turn } from '../../src/objects/turn.ts';
 import { FrameReader } from '../../src/sse/frames.ts';
 
 const encoder = new TextEncoder();
@@ -64,8 +67,20 @@ const parsed = (text: string): Json => {
   }
 };
 
+/** A turn whose log goes into a list. */
+function aTurn(): { turn: Turn; stored: string[] } {
+  const stored: string[] = [];
+  const writeLog: Transcript['writeLog'] = (_, row, __, ___, { text, short }) => {
+    stored.push(short ?? text);
+    return row + 1;
+  };
+  const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
+  return { turn: new Turn({ writeLog } as Transcript, row as TurnRow, 1, 1), stored };
+}
+
 test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {
   let quick = 0;
+  let together = 0;
   fc.assert(
     fc.property(
       fc
@@ -79,8 +94,12 @@ test('deltas that are read by their strings alone come to the same as those that
         const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
         const fast = new Assembly();
         const reader = new FrameReader();
+        const { turn, stored } = aTurn();
         let text = '';
         for (const [at, to] of cuts.slice(1).entries()) {
+          const before = turn.log.events;
+          turn.take(bytes.slice(cuts[at], to));
+          if (turn.log.events > before + 2) together += 1;
           for (const frame of reader.push(bytes.slice(cuts[at], to))) {
             text += frame.text;
             if (fast.takeLike(frame.data) !== undefined) quick += 1;
@@ -90,11 +109,16 @@ test('deltas that are read by their strings alone come to the same as those that
         expect(text).toBe(new TextDecoder().decode(bytes));
         expect(fast.blocks).toEqual(slow.blocks);
         expect(fast.openIndices).toEqual(slow.openIndices);
+        expect(turn.assembly.blocks).toEqual(slow.blocks);
+        turn.log.store();
+        const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
+        expect(stored.map((row) => shown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
       },
     ),
     { numRuns: 500 },
   );
   expect(quick).toBeGreaterThan(100);
+  expect(together).toBeGreaterThan(100);
 });
 
 test('a message that came whole is the same when it is told as events', () => {

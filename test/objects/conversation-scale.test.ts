@@ -4,7 +4,7 @@ import type { Upstream } from '../../src/claude/upstream.ts';
 import { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import type { Profile } from '../../src/objects/transcript.ts';
+import { type Profile, Transcript } from '../../src/objects/transcript.ts';
 import {
   bindings,
   bodyOf,
@@ -191,3 +191,23 @@ test('a turn costs three calls of objects, and four rows more a second while it 
   await atRest();
   expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
 }, 20_000);
+
+test('a turn that cannot be stored whole leaves nothing of itself', async () => {
+  await say(bodyOf('Hello'));
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [before] = transcript.turns();
+    if (!before) throw new TypeError('no turn');
+    const row = { ...before, seq: 9, id: 'turn_9' };
+    const message = { seq: 9, turn: 9, id: 'msg_9', role: 'user', createdAt: 0, text: 'x'.repeat(700_000) };
+    const messages = (where: string) => transcript.read(`select seq from messages where ${where}`);
+    expect(() => transcript.beginTurn(row, [message, { ...message, id: 'msg_10' }])).toThrow(/UNIQUE/);
+    expect(() => transcript.beginTurn({ ...row, seq: before.seq }, [{ ...message, turn: before.seq }])).toThrow(
+      /UNIQUE/,
+    );
+    expect(messages('turn = 9')).toEqual([]);
+    expect(transcript.read('select owner from pieces where owner = 9')).toEqual([]);
+    expect(transcript.turns()).toEqual([before]);
+    expect(messages('1')).toHaveLength(2);
+  });
+});

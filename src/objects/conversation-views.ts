@@ -11,6 +11,7 @@ const encoder = new TextEncoder();
 
 /** @returns the JSON text of a conversation by itself. */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
+  const { frozen } = transcript;
   const fields: Record<string, string> = {
     type: '"conversation"',
     id: JSON.stringify(profile.id),
@@ -21,8 +22,8 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.model),
     max_tokens: String(profile.maxTokens),
-    system: transcript.frozen('system') ?? 'null',
-    tools: transcript.frozen('tools') ?? 'null',
+    system: frozen.system ?? 'null',
+    tools: frozen.tools ?? 'null',
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     metadata: JSON.stringify(profile.metadata),
     retention_seconds: String(profile.retentionSeconds),

@@ -256,7 +256,6 @@ export class Conversation extends DurableObject<Bindings> {
     const profile = this.#present();
     if (!profile) return unknown();
     if (this.#run) return { ok: false, error: wireError(conflict(profile.id, this.#run.turn.row.id)) };
-    this.#upkeep.noteConfirmed();
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
     this.#upkeep.change(change);
@@ -316,7 +315,6 @@ export class Conversation extends DurableObject<Bindings> {
     }
     const last = this.#transcript.profile ?? profile;
     this.#transcript.together(() => {
-      this.#upkeep.noteConfirmed();
       this.#transcript.empty();
       const version = Math.max(last.version + 1, this.now());
       this.#transcript.save({
@@ -407,7 +405,6 @@ export class Conversation extends DurableObject<Bindings> {
         transcript.save({ ...profile, model, maxTokens, prefix });
       });
     } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
-    this.#upkeep.noteConfirmed();
     const messages = planned.messages.map(({ role, text }, index) => {
       const id = `msg_${row.id}_${index + 1}`;
       return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: now, text };
@@ -550,16 +547,15 @@ export class Conversation extends DurableObject<Bindings> {
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
-    const rows = this.#transcript.turns(`status = 'running' and ${RECENT}`);
-    for (const row of rows) {
+    const open = this.#transcript.turns(`settled = 0 and ${RECENT}`);
+    for (const row of open) {
+      if (row.status !== 'running') continue;
       const turn = Turn.recover(this.#transcript, row);
       const meter = this.#upkeep.meterOf(turn.row);
       const settled = turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
       if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(turn.row, settled));
     }
-    const pending =
-      this.#transcript.turns(`settled = 0 and ${RECENT}`).length > 0 || this.#transcript.profile?.unreported;
-    if (!pending) return;
+    if (open.length === 0 && !this.#transcript.profile?.unreported) return;
     this.#upkeep.wakeFor(this.now() + RETRY_MS);
     this.ctx.waitUntil(this.#upkeep.settlePending());
   }

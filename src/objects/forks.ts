@@ -72,8 +72,7 @@ export function forkTo(
     const { title, metadata, model, maxTokens, prefix = null, retentionSeconds, history, sentFrom } = profile;
     const kept = { title, metadata, model, maxTokens, prefix, retentionSeconds, history, sentFrom };
     yield line('profile', JSON.stringify(kept));
-    for (const owner of ['system', 'tools'] as const) {
-      const text = transcript.frozen(owner);
+    for (const [owner, text] of Object.entries(transcript.frozen)) {
       if (text !== undefined) yield line(owner, text);
     }
     const turns = transcript.turns(`status in ${COMMITTED} and seq <= ?`, until);

@@ -12,14 +12,20 @@ export interface Migration {
  */
 export function migrate(storage: DurableObjectStorage, migrations: readonly Migration[]): void {
   const { sql } = storage;
-  sql.exec('create table if not exists meta (key text primary key, value text not null) strict, without rowid');
-  const row = sql.exec("select value from meta where key = 'schema_version'").toArray()[0];
-  const current = Number(row?.value ?? 0);
+  const current = versionOf(sql);
   for (const { version, sql: step } of migrations) {
     if (version <= current) continue;
     storage.transactionSync(() => {
+      sql.exec('create table if not exists meta (key text primary key, value text not null) strict, without rowid');
       sql.exec(step);
       sql.exec("insert or replace into meta (key, value) values ('schema_version', ?)", String(version));
     });
   }
+}
+
+/** @returns the newest version that is there; 0 where nothing is. (Only to ask for a table begins no transaction.) */
+function versionOf(sql: SqlStorage): number {
+  const [found] = sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray();
+  const [row] = found ? sql.exec("select value from meta where key = 'schema_version'").toArray() : [];
+  return Number(row?.value ?? 0);
 }

@@ -20,7 +20,7 @@ import { hasBreakpoint, withoutBreakpoints } from './message-text.ts';
 import { Prompt } from './prompt.ts';
 import type { Said } from './recollection.ts';
 import { SentHistory } from './sent-history.ts';
-import type { MessageRow, Profile, Transcript, TurnRow } from './transcript.ts';
+import type { Profile, Transcript, TurnRow } from './transcript.ts';
 import { roomFor } from './truncation.ts';
 
 /** What a turn is going to be. */
@@ -113,8 +113,7 @@ function planned(
   const news = texts.slice(incoming.length - fresh.length);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
 
-  const frozen =
-    profile && (known?.frozen ?? { system: transcript.frozen('system'), tools: transcript.frozen('tools') });
+  const frozen = profile && (known?.frozen ?? transcript.frozen);
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
@@ -193,20 +192,20 @@ function newMessages(
 }
 
 function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
-  for (const row of transcript.history({ sent })) {
-    yield { ...messageOf(row), cut: row.status === 'interrupted' || row.status === 'stopped' };
+  for (const said of transcript.said({ sent })) {
+    yield { ...messageOf(said), cut: said.status === 'interrupted' || said.status === 'stopped' };
   }
 }
 
 /** @returns a stored message, parsed. */
-export function messageOf({ role, text }: Pick<MessageRow, 'role' | 'text'>): Message {
+export function messageOf({ role, text }: Said): Message {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }
 
 /** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
 function tailIn(transcript: Transcript): readonly Said[] {
   const tail: Said[] = [];
-  for (const { role, text } of transcript.history({ sent: true, backwards: true })) {
+  for (const { role, text } of transcript.said({ sent: true, backwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
   }
@@ -241,7 +240,7 @@ function answersCalls(fresh: readonly Message[]): boolean {
 function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
   const texts: string[] = [];
   let length = 0;
-  for (const { text } of transcript.history({ from, sent: true })) {
+  for (const { text } of transcript.said({ from, sent: true })) {
     length += text.length;
     if (length > limit) throw tooLarge(limit);
     texts.push(text);

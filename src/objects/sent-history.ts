@@ -12,7 +12,7 @@ interface Shared {
 }
 
 /** Room for what comes next: a history is copied a few times in its life, not once a turn. */
-const ROOM = 1.5;
+const ROOM = 1.25;
 const encoder = new TextEncoder();
 
 export class SentHistory {
@@ -49,7 +49,9 @@ export class SentHistory {
     const length = this.#length + added.length;
     // Where another one has gone on from here, the room behind is taken.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
-    const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(Math.ceil(length * ROOM)), used: 0 };
+    // What was just read from its rows may be needed once.
+    const size = this.#length > 0 ? Math.ceil(length * ROOM) : length;
+    const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);
     shared.bytes.set(added, this.#length);
     shared.used = length;

@@ -11,7 +11,7 @@ import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { Grant } from './metering.ts';
 import { type Migration, migrate } from './migrations.ts';
-import { type Recollection, recollections } from './recollection.ts';
+import { type Recollection, recollections, type Said } from './recollection.ts';
 
 export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
   {
@@ -152,6 +152,7 @@ interface Range {
   to?: number;
   backwards?: boolean;
   pending?: boolean;
+  sent?: boolean;
 }
 
 /** What is open stands among the newest turns: to look for it does not take longer in a long conversation. */
@@ -226,10 +227,14 @@ export class Transcript {
     return this.#storage.transactionSync(change);
   }
 
-  /** @returns the JSON text of the frozen `system` or `tools`. */
-  frozen(owner: Owner): string | undefined {
-    const text = this.#pieces(OWNERS[owner]);
-    return text === '' ? undefined : text;
+  /** The JSON texts of what is frozen. */
+  get frozen(): Record<Owner, string | undefined> {
+    const texts = { system: '', tools: '' };
+    if (this.#profile) {
+      const rows = this.read('select owner, text from pieces where owner < 0 order by owner, n');
+      for (const { owner, text } of rows) texts[owner === OWNERS.system ? 'system' : 'tools'] += String(text);
+    }
+    return { system: texts.system || undefined, tools: texts.tools || undefined };
   }
 
   freeze(owner: Owner, text: string | undefined): void {
@@ -342,19 +347,33 @@ export class Transcript {
    *
    * @param range `sent` leaves out refused turns, as what goes up does; `pending` adds what the running turn was asked
    */
-  *history(range: Range & { sent?: boolean } = {}): Generator<MessageRow> {
-    if (!this.#profile) return;
+  *history(range: Range = {}): Generator<MessageRow> {
+    const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome';
+    for (const row of this.#select(columns, range) ?? []) yield this.#message(row);
+  }
+
+  /** The same by what was said alone: of a long history each further column costs. */
+  *said(range: Range = {}): Generator<Said & { status: TurnStatus }> {
+    for (const [seq, role, text, status] of this.#select('m.seq, m.role, m.text, t.status', range)?.raw() ?? []) {
+      yield {
+        role: String(role),
+        text: typeof text === 'string' ? text : this.#pieces(Number(seq)),
+        status: String(status) as TurnStatus,
+      };
+    }
+  }
+
+  #select(columns: string, range: Range): SqlStorageCursor<Raw> | undefined {
+    if (!this.#profile) return undefined;
     const { from = 0, to = TO_THE_END, sent = false, backwards = false, pending = false } = range;
-    const rows = this.#storage.sql.exec(
-      `select m.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome
-       from messages m join turns t on t.seq = m.turn
+    return this.#storage.sql.exec<Raw>(
+      `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
              ${sent ? "and t.status != 'refused'" : ''}
        order by m.seq ${backwards ? 'desc' : ''}`,
       from,
       to,
     );
-    for (const row of rows) yield this.#message(row);
   }
 
   /** @returns where messages of the history stand, without their texts. */

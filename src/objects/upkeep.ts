@@ -33,8 +33,6 @@ export class Upkeep {
   #alarmAt: number | null = null;
   /** Turns whose settlement is on its way, and since when. */
   readonly #settling = new Map<number, number>();
-  /** Turns that are settled, though their rows do not say so yet. */
-  readonly #confirmed = new Set<number>();
 
   constructor(kept: Kept) {
     this.#kept = kept;
@@ -58,10 +56,8 @@ export class Upkeep {
   }
 
   /**
-   * Waits for the account's word that a turn is settled; without it the alarm repeats the settlement.
-   *
-   * The word is written with what is written next, which saves a commit; if it is lost before, the settlement is repeated
-   * and changes nothing.
+   * Waits for the account's word that a turn is settled, and writes it down: an object that sleeps must not ask again when
+   * it wakes. Without it the alarm repeats the settlement, which changes nothing.
    */
   async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
     const { seq } = row;
@@ -70,12 +66,9 @@ export class Upkeep {
     this.#settling.set(seq, since);
     try {
       const settled = await done;
-      this.#confirmed.add(seq);
+      if (this.#kept.transcript.profile) this.#kept.transcript.settleTurn(seq);
       if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
-      if (row.status === 'failed') {
-        this.noteConfirmed();
-        this.forgetFailed({ ...row, settled: true });
-      }
+      if (row.status === 'failed') this.forgetFailed({ ...row, settled: true });
       const { profile } = this.#kept.transcript;
       if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#kept.erase();
     } catch {
@@ -83,12 +76,6 @@ export class Upkeep {
     } finally {
       if (this.#settling.get(seq) === since) this.#settling.delete(seq);
     }
-  }
-
-  /** Writes down which turns the account has confirmed. */
-  noteConfirmed(): void {
-    if (this.#kept.transcript.profile) for (const seq of this.#confirmed) this.#kept.transcript.settleTurn(seq);
-    this.#confirmed.clear();
   }
 
   /** The account's figure is the one that counts: a turn of which nothing was known has cost its hold. */
@@ -110,7 +97,6 @@ export class Upkeep {
 
   /** Repeats what was not confirmed. */
   async settlePending(): Promise<void> {
-    this.noteConfirmed();
     for (const row of this.#kept.transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`)) {
       const { profile } = this.#kept.transcript;
       if (!row.outcome || !profile) continue;
@@ -185,7 +171,6 @@ export class Upkeep {
 
   /** Lets go of logs that nobody can ask for any more. */
   letGo(now: number): void {
-    this.noteConfirmed();
     const transcript = this.#kept.transcript;
     const ended = transcript.turns(
       `status != 'running' and ended_at <= ? and (status = 'failed' or seq in (select turn from log))`,
@@ -210,7 +195,6 @@ export class Upkeep {
   wakeNext(): void {
     const { profile } = this.#kept.transcript;
     if (!profile) return;
-    this.noteConfirmed();
     const [pending] = this.#kept.transcript.turns(`settled = 0 and ${RECENT}`);
     if (pending || profile.unreported) this.wakeFor(this.#kept.now() + RETRY_MS);
     const [kept] = this.#kept.transcript.read(

@@ -1,4 +1,4 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Upstream } from '../../src/claude/upstream.ts';
 import { Account } from '../../src/objects/account.ts';
@@ -210,4 +210,17 @@ test('a turn that cannot be stored whole leaves nothing of itself', async () => 
     expect(transcript.turns()).toEqual([before]);
     expect(messages('1')).toHaveLength(2);
   });
+});
+
+test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
+  const settle = vi.spyOn(Account.prototype, 'settleJson');
+  onTestFinished(() => settle.mockRestore());
+  await say(bodyOf('Hello'));
+  const isSettled = async () =>
+    await runInDurableObject(stubOf(), (_, { storage }) => new Transcript(storage).turns().every((row) => row.settled));
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true));
+  await abortAllDurableObjects();
+  await say(question('And then?'));
+  await atRest();
+  expect(settle).toHaveBeenCalledTimes(2);
 });

@@ -9,12 +9,9 @@ import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conv
 
 afterEach(resetAll);
 
-/** A history takes more than it has in it. */
-const ROOM = 1.5;
-
 const recollection = (bytes: number): Recollection => ({
   from: 0,
-  history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes / ROOM))]),
+  history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
   last: undefined,
   frozen: { system: undefined, tools: undefined },

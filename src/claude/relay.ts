@@ -108,7 +108,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   }
 }
 
-function queryOf(url: string): string {
+export function queryOf(url: string): string {
   const at = url.indexOf('?');
   return at < 0 ? '' : url.slice(at);
 }

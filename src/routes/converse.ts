@@ -4,7 +4,7 @@ import { basePath } from 'hono/route';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
-import type { Outcome } from '../claude/relay.ts';
+import { type Outcome, queryOf } from '../claude/relay.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
@@ -88,7 +88,7 @@ export async function converse(
     stream,
     prefix: prefixNamed(caller, body.json),
     headers: headersToObject(caller),
-    query: new URL(c.req.url).search,
+    query: queryOf(c.req.raw.url),
   };
   const answer = await callTurn(c, request, body);
   if (answer.kind === 'error') throw errorOf(c, answer.error);

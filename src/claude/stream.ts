@@ -125,6 +125,8 @@ async function pour(
       write(writable, following.value.slice());
     }
     if (rest && !following?.done) {
+      // What has come is on its way down before all is set up for what follows.
+      await scheduler.wait(0);
       rest.reader.releaseLock();
       const [down, copy] = rest.body.tee();
       const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(

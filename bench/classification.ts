@@ -99,7 +99,7 @@ export async function measureClassification(
     classify: await startServer(classifying, bundles.deployed, upstream),
   };
   const key = { 'x-api-key': 'bench' };
-  const own = classifying.headers(0);
+  const own = classifying.headers(0, 0);
   const url = `${servers.classify.origin}/classify`;
   const results: Record<'direct' | 'bare' | 'one' | 'each', { ms: number[]; cpu: number[] }> = {
     direct: { ms: [], cpu: [] },

@@ -81,7 +81,7 @@ export async function measurePrefix(
 async function store(server: Server): Promise<void> {
   const response = await fetch(`${server.origin}/prefixes/${PREFIX_NAME}`, {
     method: 'PUT',
-    headers: { ...prefixed.headers(0), 'content-type': 'application/json' },
+    headers: { ...prefixed.headers(0, 0), 'content-type': 'application/json' },
     body: JSON.stringify({ system: textOf(PREFIX_BYTES), model: 'claude-haiku-5-5', cache_ttl: '5m' }),
   });
   if (!response.ok) throw new Error(`the prefix could not be stored: ${response.status} ${await response.text()}`);

@@ -19,6 +19,7 @@ import { type Admission, admission, type Grant, type Meter, type MeterRequest, m
 import { type Plan, RELEASED } from './planning.ts';
 import { Prompt } from './prompt.ts';
 import type { Settled } from './settlement.ts';
+import { Showing } from './showing.ts';
 import type { Transcript } from './transcript.ts';
 import type { How, Turn } from './turn.ts';
 
@@ -50,8 +51,6 @@ export type Started =
 const ADMIT_MS = 45_000;
 /** Between two looks at what has come, once something has been said. */
 const SHOW_MS = 16;
-const STORE_MS = 250;
-const STORE_CHARACTERS = 16_384;
 const PING_MS = 15_000;
 const RENEW_MS = 180_000;
 /** A stream that has come to its last event is given so long to end. */
@@ -81,6 +80,7 @@ export class Run {
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   readonly #context: RunContext;
+  readonly #showing: Showing;
   readonly #controller = new AbortController();
   #resolve: (started: Started) => void = () => {};
   #finished: () => void = () => {};
@@ -92,16 +92,9 @@ export class Run {
   #renewedAt: number;
   #stopping = false;
   #ended = false;
-  #grantStored = false;
-  /** Whether a delta has come. */
-  #said = false;
-  /** Whether an event waits that is to be stored before it is shown. */
-  #framing = false;
-  #storeTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setTimeout> | undefined;
   /** What is waited for has so long to come, from then on; or the turn is given up for that reason. */
   #wait: { ms: number; since: number; reason: () => ApiError };
-  #lastShownAt: number;
   /** Of the upstream's stream, and of its copy. */
   #readers: readonly ReadableStreamBYOBReader[] = [];
   #givenUp: ApiError | undefined;
@@ -114,8 +107,8 @@ export class Run {
     this.turn = turn;
     this.#context = context;
     this.#renewedAt = context.now();
-    this.#lastShownAt = Date.now();
-    this.#wait = { ms: ADMIT_MS, since: this.#lastShownAt, reason: unanswered };
+    this.#showing = new Showing(turn, context.transcript);
+    this.#wait = { ms: ADMIT_MS, since: this.#showing.at, reason: unanswered };
     this.#aborted = new Promise((_, reject) => {
       this.#rejectAborted = reject;
     });
@@ -140,9 +133,8 @@ export class Run {
       const end = error.logged === 'upstream_silent' ? 'silent' : 'cut';
       this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end });
     } finally {
-      // A timer that is left to run out costs the isolate a turn of its own, and to clear one that is not set costs too.
+      // A timer that is left to run out costs the isolate a turn of its own.
       if (!this.#draining) clearTimeout(this.#tickTimer);
-      if (this.#storeTimer) clearTimeout(this.#storeTimer);
       this.#finished();
     }
   }
@@ -290,7 +282,7 @@ export class Run {
       const taken = turn.take(piece);
       how = taken.how;
       if (how) return true;
-      this.#pass(taken);
+      this.#showing.pass(taken);
       // An answer that is there at once is handed over whole; for another the caller does not wait.
       if (turn.log.events > 0) this.#begin();
       return false;
@@ -342,7 +334,7 @@ export class Run {
     this.#readers = [reader];
     let buffer = takeBuffer();
     let isLast = false;
-    while (!this.#said && !isLast) {
+    while (!this.#showing.said && !isLast) {
       const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value) return undefined;
@@ -357,39 +349,6 @@ export class Run {
     this.#expect(DRAIN_MS, stopped);
     await coming;
     clearTimeout(this.#tickTimer);
-  }
-
-  /**
-   * What came is shown. What frames the answer, and the first that it says, is stored before it is shown; of what is said
-   * after that, the storing follows soon.
-   */
-  #pass({ structural, said }: { structural: boolean; said: boolean }): void {
-    this.#framing ||= structural || (said && !this.#said);
-    this.#said ||= said;
-    if (this.turn.log.unshown > 0) this.#show();
-  }
-
-  #show(): void {
-    const { log } = this.turn;
-    if (this.#framing || log.unstored >= STORE_CHARACTERS) {
-      this.#store();
-      return;
-    }
-    this.#storeTimer ??= setTimeout(() => this.#store(), STORE_MS);
-    this.#lastShownAt = Date.now();
-    if (!this.#ended) log.show();
-  }
-
-  #store(): void {
-    clearTimeout(this.#storeTimer);
-    this.#storeTimer = undefined;
-    this.#framing = false;
-    this.#lastShownAt = Date.now();
-    if (this.#ended) return;
-    const { seq, grant } = this.turn.row;
-    if (grant && !this.#grantStored) this.#context.transcript.grantTurn(seq, grant);
-    this.#grantStored = true;
-    this.turn.log.store();
   }
 
   #expect(ms: number, reason: () => ApiError): void {
@@ -408,20 +367,20 @@ export class Run {
       this.#abort(reason());
       return;
     }
-    if (now - this.#lastShownAt >= PING_MS) {
+    if (now - this.#showing.at >= PING_MS) {
       // Whoever asked waits for the first event no longer than for a ping.
       this.#begin();
-      this.turn.log.ping();
-      this.#lastShownAt = now;
+      this.#showing.ping();
     }
     const { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS } = this.#context.settings;
-    const next = Math.min(since + ms - now, this.#lastShownAt + PING_MS - now, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
+    const next = Math.min(since + ms - now, this.#showing.at + PING_MS - now, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
     this.#tickIn(next);
   }
 
   #end(how: How): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#showing.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
     try {
       onEnd(this.turn.end(how, this.#meter, now(), requestId));

@@ -23,7 +23,7 @@ export type How =
   | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
 
 /** What a piece of a stream came to. */
-interface Taken {
+export interface Taken {
   structural: boolean;
   said: boolean;
   how?: How;

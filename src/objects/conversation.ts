@@ -50,6 +50,9 @@ import { type Trailer, Turn } from './turn.ts';
 import { TurnLog } from './turn-log.ts';
 import { GRACE_MS, RETRY_MS, Upkeep, within } from './upkeep.ts';
 
+/** A turn's request whose body has come. */
+type ReadRequest = TurnRequest & { body: string };
+
 /** An object that died in the middle of a turn is looked after so often. */
 const WATCH_MS = 30_000;
 const STOP_MS = 10_000;
@@ -103,19 +106,19 @@ export class Conversation extends DurableObject<Bindings> {
    *
    * @param call the rest of a turn's request as JSON
    */
-  async turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
-    return pack(await this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }));
+  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
+    return this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
   }
 
   async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
     try {
-      const text = await textOf(request.body);
+      const read: ReadRequest = Object.assign(request, { body: await textOf(request.body) });
       const { prefix } = request;
       this.#recover();
       // What a conversation holds is found before its first turn: once that may begin, nothing is waited for.
       const taken = prefix === undefined || this.#present() ? undefined : await this.#take(request.place, prefix);
       try {
-        return await this.#turn(request, text, taken);
+        return await this.#turn(read, taken);
       } finally {
         if (taken) this.#releaseUnless(taken);
       }
@@ -355,7 +358,7 @@ export class Conversation extends DurableObject<Bindings> {
     else this.#upkeep.wakeNext();
   }
 
-  async #turn(request: TurnRequest, text: string, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
+  async #turn(request: ReadRequest, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
     this.#recover();
     const repeated = this.#repeated(request);
     if (repeated || this.#run || this.#adopting || this.#transcript.profile?.deleted) {
@@ -369,7 +372,7 @@ export class Conversation extends DurableObject<Bindings> {
     try {
       const present = this.#present();
       if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
-      planned = plan(text, this.#transcript, this.settings(), prefix);
+      planned = plan(request.body, this.#transcript, this.settings(), prefix);
     } catch (thrown) {
       await this.#refuseRevoked(request.identity);
       throw thrown;
@@ -377,6 +380,7 @@ export class Conversation extends DurableObject<Bindings> {
     const run = this.#begin(request, planned, prefix);
     // A long prompt must not lie in memory as long as the answer takes.
     request.body = '';
+    planned.messages = [];
     this.ctx.waitUntil(run.go(planned));
     return await this.#answer(run, request.stream);
   }

@@ -9,10 +9,16 @@ export interface Migration {
  *
  * The version stands in a table, since `PRAGMA user_version` is not available. Each step runs in the constructor, before
  * any request, and is stored with its version as one.
+ *
+ * @param meta what `readMeta` has found
  */
-export function migrate(storage: DurableObjectStorage, migrations: readonly Migration[]): void {
+export function migrate(
+  storage: DurableObjectStorage,
+  migrations: readonly Migration[],
+  meta = readMeta(storage.sql),
+): void {
   const { sql } = storage;
-  const current = versionOf(sql);
+  const current = Number(meta.get('schema_version') ?? 0);
   for (const { version, sql: step } of migrations) {
     if (version <= current) continue;
     storage.transactionSync(() => {
@@ -23,9 +29,12 @@ export function migrate(storage: DurableObjectStorage, migrations: readonly Migr
   }
 }
 
-/** @returns the newest version that is there; 0 where nothing is. (Only to ask for a table begins no transaction.) */
-function versionOf(sql: SqlStorage): number {
+/**
+ * @returns what an object keeps by keys; nothing where nobody has written to it. (To ask for a table begins no transaction,
+ * and leaves no trace, as making one would.)
+ */
+export function readMeta(sql: SqlStorage): Map<string, string> {
   const [found] = sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray();
-  const [row] = found ? sql.exec("select value from meta where key = 'schema_version'").toArray() : [];
-  return Number(row?.value ?? 0);
+  const rows = found ? sql.exec('select key, value from meta').toArray() : [];
+  return new Map(rows.map(({ key, value }) => [String(key), String(value)]));
 }

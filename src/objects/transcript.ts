@@ -10,7 +10,7 @@ import type { HeldPrefix } from './held-prefix.ts';
 import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { Grant } from './metering.ts';
-import { type Migration, migrate } from './migrations.ts';
+import { type Migration, migrate, readMeta } from './migrations.ts';
 import { type Recollection, recollections, type Said } from './recollection.ts';
 
 export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
@@ -175,8 +175,8 @@ export class Transcript {
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     // An object that nobody has written to leaves no trace: asking for an unknown id must cost nothing.
-    const [found] = this.read("select 1 from sqlite_master where type = 'table' and name = 'meta'");
-    if (found) this.#open();
+    const meta = readMeta(storage.sql);
+    if (meta.size > 0) this.#open(meta);
   }
 
   get profile(): Profile | undefined {
@@ -207,7 +207,7 @@ export class Transcript {
   /** Makes the tables and writes a new conversation's profile. */
   create(profile: Profile): void {
     this.#forgetHistory();
-    this.#open();
+    this.#open(readMeta(this.#storage.sql));
     this.save(profile);
   }
 
@@ -480,10 +480,10 @@ export class Transcript {
     return this.#storage.sql.exec<Raw>(query, ...bindings).toArray();
   }
 
-  #open(): void {
-    migrate(this.#storage, CONVERSATION_MIGRATIONS);
-    const [row] = this.read("select value from meta where key = 'profile'");
-    if (row) this.#profile = JSON.parse(String(row.value)) as Profile;
+  #open(meta: Map<string, string>): void {
+    migrate(this.#storage, CONVERSATION_MIGRATIONS, meta);
+    const profile = meta.get('profile');
+    if (profile !== undefined) this.#profile = JSON.parse(profile) as Profile;
   }
 
   #message(row: Raw): MessageRow {

@@ -218,7 +218,7 @@ test('a conversation that sleeps between its turns does not ask again whether th
   await say(bodyOf('Hello'));
   const isSettled = async () =>
     await runInDurableObject(stubOf(), (_, { storage }) => new Transcript(storage).turns().every((row) => row.settled));
-  await vi.waitFor(async () => expect(await isSettled()).toBe(true));
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), { timeout: 10_000 });
   await abortAllDurableObjects();
   await say(question('And then?'));
   await atRest();

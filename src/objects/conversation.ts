@@ -439,6 +439,7 @@ export class Conversation extends DurableObject<Bindings> {
         if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(row, settled));
         else this.#upkeep.forgetFailed(row);
       },
+      // What was written since the last wait is lost with the object.
       onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
     });
     this.#run = run;
@@ -556,7 +557,8 @@ export class Conversation extends DurableObject<Bindings> {
       if (row.status !== 'running') continue;
       const turn = Turn.recover(this.#transcript, row);
       const meter = this.#upkeep.meterOf(turn.row);
-      const settled = turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
+      const end = () => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
+      const settled = this.#transcript.together(end);
       if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(turn.row, settled));
     }
     if (open.length === 0 && !this.#transcript.profile?.unreported) return;

@@ -188,7 +188,8 @@ export class Turn {
   }
 
   /**
-   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals as one.
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. What is written between two
+   * waits is stored as one; where this throws, none of it may be.
    *
    * @param meter undefined where nothing was set aside, so that nothing is to be settled
    * @param now milliseconds since 1970
@@ -244,29 +245,27 @@ export class Turn {
     const known = this.#transcript.recollection;
     const trailer = { outcome, nanodollars: cost };
     this.log.finish(JSON.stringify(trailer));
-    this.#transcript.together(() => {
-      if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
-      else if (answer !== undefined) {
-        const seq = next.nextMessage - 1;
-        this.#transcript.addMessage({
-          seq,
-          turn: row.seq,
-          id: this.#answerId(),
-          role: 'assistant',
-          createdAt: now,
-          text: answer,
-        });
-      }
-      for (const { content, ...message } of mended) {
-        this.#transcript.deleteMessages('seq = ?', message.seq);
-        if (content.length === 0) continue;
-        this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
-      }
-      this.#transcript.endTurn(row);
-      this.#transcript.save(next);
-      // Last, since it shows the end: what came before it has not failed.
-      this.log.store();
-    });
+    if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
+    else if (answer !== undefined) {
+      const seq = next.nextMessage - 1;
+      this.#transcript.addMessage({
+        seq,
+        turn: row.seq,
+        id: this.#answerId(),
+        role: 'assistant',
+        createdAt: now,
+        text: answer,
+      });
+    }
+    for (const { content, ...message } of mended) {
+      this.#transcript.deleteMessages('seq = ?', message.seq);
+      if (content.length === 0) continue;
+      this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
+    }
+    this.#transcript.endTurn(row);
+    this.#transcript.save(next);
+    // Last, since it shows the end: what came before it has not failed.
+    this.log.store();
     Object.assign(this.row, row);
     if (known?.fresh?.turn === row.seq && committed && status !== 'refused' && mended.length === 0) {
       this.#transcript.recollect(grown(known, this.row, answer));

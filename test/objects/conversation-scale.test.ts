@@ -224,3 +224,29 @@ test('a conversation that sleeps between its turns does not ask again whether th
   await atRest();
   expect(settle).toHaveBeenCalledTimes(2);
 });
+
+test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
+  await say(bodyOf('Hello'));
+  const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
+    throw new Error('the disk is full');
+  });
+  onTestFinished(() => save.mockRestore());
+  const answer = say(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
+  const { whole } = await answer.catch(() => ({ whole: false }));
+  expect(whole).toBe(false);
+  expect(save).toHaveBeenCalled();
+  await vi.waitFor(async () => expect(await rowsOf()).toHaveLength(4), { timeout: 10_000 });
+  expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
+  await say(question('Go on'));
+  expect((await rowsOf()).map(({ role }) => role)).toEqual([
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+  ]);
+  await vi.waitFor(async () => expect((await account().standing()).running_requests).toBe(0), { timeout: 10_000 });
+  const totals = (await readOf()) as { turns: number; messages: number };
+  expect(totals).toMatchObject({ turns: 3, messages: 6 });
+});

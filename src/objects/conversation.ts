@@ -557,8 +557,10 @@ export class Conversation extends DurableObject<Bindings> {
       if (row.status !== 'running') continue;
       const turn = Turn.recover(this.#transcript, row);
       const meter = this.#upkeep.meterOf(turn.row);
-      const end = () => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
-      const settled = this.#transcript.together(end);
+      let settled: ReturnType<Turn['end']>;
+      this.#transcript.together(() => {
+        settled = turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, this.now());
+      });
       if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(turn.row, settled));
     }
     if (open.length === 0 && !this.#transcript.profile?.unreported) return;

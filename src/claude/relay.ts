@@ -108,6 +108,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   }
 }
 
+/** @returns the query of an address as it stands there, with its question mark; empty where there is none. */
 export function queryOf(url: string): string {
   const at = url.indexOf('?');
   return at < 0 ? '' : url.slice(at);

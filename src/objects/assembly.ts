@@ -4,7 +4,6 @@
  * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
  */
 import type { Usage } from '../claude/cost.ts';
-import { DELTA_END, DELTA_LINES } from '../sse/frames.ts';
 
 export type Json = Record<string, unknown>;
 
@@ -20,7 +19,6 @@ export interface Block {
 /** Deltas that say one string: what stands before it, and where it goes. */
 interface Run {
   head: string;
-  between: string;
   block: Block;
   /** The block's field; undefined for the JSON of a tool's input. */
   name: string | undefined;
@@ -83,11 +81,6 @@ export class Assembly {
   /** What stands before the string of a delta that `takeLike` takes. */
   get head(): string | undefined {
     return this.#run?.head;
-  }
-
-  /** What stands between the strings of two such deltas. */
-  get between(): string | undefined {
-    return this.#run?.between;
   }
 
   /**
@@ -175,7 +168,7 @@ export class Assembly {
     const end = stringEnd(data, 0, data.length);
     if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added)
       return undefined;
-    return { head, between: DELTA_END + DELTA_LINES + head, block, name: isInput ? undefined : name };
+    return { head, block, name: isInput ? undefined : name };
   }
 
   #stop({ index }: Json): void {

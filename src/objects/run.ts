@@ -191,7 +191,8 @@ export class Run {
     const retires = retiresSoon(settings.models.find(plan.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
     const kept = headersKept(response.headers);
-    this.#begin = () => this.#resolve({ kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } });
+    const started: Started = { kind: 'stream', headers: { ...kept, ...notice, ...granted.headers } };
+    this.#begin = () => this.#resolve(started);
     const how = await this.#read(response.body);
     this.#end(how);
     this.#begin();

@@ -301,8 +301,9 @@ export class Transcript {
     );
   }
 
-  settleTurn(seq: number): void {
-    this.write('update turns set settled = 1 where seq = ?', seq);
+  /** By its id as well: the number of a turn that has gone is given to another. */
+  settleTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): void {
+    this.write('update turns set settled = 1 where seq = ? and id = ?', seq, id);
   }
 
   deleteTurn(seq: number): void {

@@ -153,9 +153,10 @@ export class Turn {
    * @returns where what follows them begins; undefined if what stands here is none
    */
   #takeLike(text: string, start: number, end: number): number | undefined {
-    const { head, between } = this.assembly;
-    if (head === undefined || between === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
+    const { head } = this.assembly;
+    if (head === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
     const from = start + DELTA_LINES.length;
+    const between = DELTA_END + DELTA_LINES + head;
     // Where more of them follow, all but the last are found in one pass.
     if (text.startsWith(between, end + 2 - DELTA_END.length) && text.startsWith(head, from)) {
       const said = text.slice(from + head.length).split(between);

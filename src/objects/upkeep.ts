@@ -66,9 +66,9 @@ export class Upkeep {
     this.#settling.set(seq, since);
     try {
       const settled = await done;
-      if (this.#kept.transcript.profile) this.#kept.transcript.settleTurn(seq);
+      if (this.#kept.transcript.profile) this.#kept.transcript.settleTurn(row);
       if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
-      if (row.status === 'failed') this.forgetFailed({ ...row, settled: true });
+      if (row.status === 'failed') this.forgetFailed(row);
       const { profile } = this.#kept.transcript;
       if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#kept.erase();
     } catch {
@@ -79,20 +79,20 @@ export class Upkeep {
   }
 
   /** The account's figure is the one that counts: a turn of which nothing was known has cost its hold. */
-  #correct({ seq, cost }: TurnRow, settled: number): void {
+  #correct({ seq, id, cost }: TurnRow, settled: number): void {
     const { transcript } = this.#kept;
     const { profile } = transcript;
     if (settled === cost || !profile) return;
-    transcript.write('update turns set cost = ? where seq = ?', settled, seq);
+    transcript.write('update turns set cost = ? where seq = ? and id = ?', settled, seq, id);
     transcript.save({ ...profile, cost: profile.cost + settled - cost });
   }
 
   /** What never was a turn, and of which nothing has been shown, leaves no row. */
-  forgetFailed(row: TurnRow): void {
-    const [stored] = this.#kept.transcript.turns('seq = ?', row.seq);
-    if (stored?.status !== 'failed' || !(stored.settled || row.settled)) return;
-    const [log] = this.#kept.transcript.read('select 1 from log where turn = ? limit 1', row.seq);
-    if (!log) this.#kept.transcript.deleteTurn(row.seq);
+  forgetFailed({ seq, id }: TurnRow): void {
+    const [stored] = this.#kept.transcript.turns("seq = ? and id = ? and status = 'failed' and settled = 1", seq, id);
+    if (!stored) return;
+    const [log] = this.#kept.transcript.read('select 1 from log where turn = ? limit 1', seq);
+    if (!log) this.#kept.transcript.deleteTurn(seq);
   }
 
   /** Repeats what was not confirmed. */

@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 // Tests that start servers, browsers or builds run in Node; everything else runs in workerd.
 const inNode = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// A busy machine needs more than the second that is the library's default.
+const poll = { timeout: 15_000 };
 
 export default defineConfig({
   test: {
@@ -18,6 +20,7 @@ export default defineConfig({
           exclude: inNode,
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          expect: { poll },
         },
       },
       {
@@ -27,6 +30,7 @@ export default defineConfig({
           globalSetup: './test/support/build.ts',
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          expect: { poll },
         },
       },
     ],

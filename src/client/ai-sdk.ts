@@ -44,22 +44,29 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   /** The newest reading of each chat: an older one is aborted because it was replaced, not because anybody stops it. */
   const newest = new Map<string, object>();
 
-  /** @returns what reads a stream for a chat, from now on in the place of whatever has read for it before */
+  /** @returns a reading for a chat, from now on in the place of whatever has read for it before */
   function begin(chatId: string) {
     const own = {};
+    const before = newest.get(chatId);
     newest.set(chatId, own);
-    return (stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) => {
+    const isNewest = () => newest.get(chatId) === own;
+    /** Gives the place back, as there is nothing to read. */
+    const leave = () => {
+      if (before && isNewest()) newest.set(chatId, before);
+    };
+    const read = (stream: MessageStream, signal: AbortSignal | undefined, continued?: SluiceMetadata) => {
       const onAbort = () => {
         // Whoever replaces it does so at once.
         setTimeout(() => {
-          const stopping = stopOnAbort && newest.get(chatId) === own ? stream.stop() : Promise.resolve();
+          const stopping = stopOnAbort && isNewest() ? stream.stop() : Promise.resolve();
           void stopping.catch(options.onStopFailed).finally(() => stream.close());
         });
       };
       if (signal?.aborted) onAbort();
       signal?.addEventListener('abort', onAbort, { once: true });
-      return streamOf(chunksOf(stream, before));
+      return streamOf(chunksOf(stream, continued));
     };
+    return { read, leave, isNewest };
   }
 
   return {
@@ -67,7 +74,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
-      const read = begin(chatId);
+      const { read } = begin(chatId);
       const conversation = conversationOf(chatId);
       const last = messages.at(-1);
       const isContinued = last?.role === 'assistant';
@@ -90,9 +97,21 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     },
 
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
-      const read = begin(chatId);
-      const stream = await client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
-      return stream ? read(stream, abortSignal) : null;
+      const { read, leave, isNewest } = begin(chatId);
+      const resuming = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
+      const [resumed] = await Promise.allSettled([resuming]);
+      const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
+      if (!isNewest()) {
+        // A message was sent meanwhile: its reading is the one that `stop()` has to reach, and whatever is answered
+        // here, also that nothing runs, would be shown as the end of that one.
+        stream?.close();
+        await aborted(abortSignal);
+        return null;
+      }
+      if (stream) return read(stream, abortSignal);
+      leave();
+      if (resumed.status === 'rejected') throw resumed.reason;
+      return null;
     },
   };
 }
@@ -126,6 +145,11 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
     rows.push(...(page?.data ?? []));
   } while (page?.has_more);
   return rows;
+}
+
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  if (!signal || signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 /** A chat that has not begun is no conversation yet. */

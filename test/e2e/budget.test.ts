@@ -64,7 +64,7 @@ const rows = async (account: string) =>
 
 /** The standing at rest: what goes on behind the answers has ended. */
 async function atRest(account: string): Promise<StandingReport> {
-  await expect.poll(async () => (await standing(account)).running_requests, { timeout: 10_000 }).toBe(0);
+  await expect.poll(async () => (await standing(account)).running_requests).toBe(0);
   const rested = await standing(account);
   expect(rested.day.held_usd).toBe(0);
   return rested;

@@ -82,9 +82,7 @@ const isAccepted = (rows: readonly Row[]) =>
   brokenRule([...rows.map(({ role, content }) => ({ role, content })), { role: 'user', content: 'And then?' }]);
 
 async function settled(edge: { url: string }): Promise<void> {
-  await expect
-    .poll(async () => (await get<StandingReport>(edge, '/accounts/dev')).running_requests, { timeout: 15_000 })
-    .toBe(0);
+  await expect.poll(async () => (await get<StandingReport>(edge, '/accounts/dev')).running_requests).toBe(0);
 }
 
 describe('over real HTTP', () => {

@@ -226,7 +226,7 @@ test('the example Worker runs, with its own route, middleware and names of class
     const taken = await post(`${edge.url}/ai/webhooks/tickets`, ticket, { 'x-tickets-signature': signature });
     expect(taken.status).toBe(202);
     const labelled = () => edge.log.find((line) => line.ticket === 'tickets_t1');
-    await expect.poll(labelled, { timeout: 10_000 }).toMatchObject({ label: 'billing' });
+    await expect.poll(labelled).toMatchObject({ label: 'billing' });
   } finally {
     await edge.stop();
   }

@@ -84,6 +84,30 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     expect(await rowsOf('stops')).toHaveLength(4);
   });
 
+  test('stops the turn that was sent before the page knew whether there was one to resume', async () => {
+    const page = await browser.newPage();
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await page.route('**/conversations/late/stream', async (route) => {
+      await held;
+      await route.continue();
+    });
+    await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id: 'late', simulate: 'tps=5' })}`);
+    await page.waitForSelector('main[data-status=ready]');
+    await send(page, 'Tell me about rivers');
+    await page.waitForSelector('.assistant .text');
+    const answered = page.waitForResponse('**/conversations/late/stream');
+    release();
+    await answered;
+    // Time for the page to take over what it was given, if it was given anything.
+    await page.waitForTimeout(500);
+    await page.click('#stop');
+    await expect.poll(async () => (await rowsOf('late')).map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+    expect(await page.locator('.assistant').count()).toBe(1);
+  });
+
   test('reloaded in the middle of an answer, shows the question and all of the answer', async () => {
     const page = await open('reloads', { simulate: 'tps=40' });
     await send(page, 'Tell me about bridges');

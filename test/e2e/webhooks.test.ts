@@ -137,7 +137,7 @@ test('an event posted five times at once, and again after a restart, is classifi
   let edge = await start(inject('worker'));
   const answers = await Promise.all(Array.from({ length: 5 }, () => post(edge, 'one')));
   expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 202]);
-  await expect.poll(async () => (await reportOf(edge, 'github_one')).state, { timeout: 10_000 }).toBe('delivered');
+  await expect.poll(async () => (await reportOf(edge, 'github_one')).state).toBe('delivered');
   await edge.kill();
   edge = await start(inject('worker'));
   const again = await post(edge, 'one');
@@ -154,7 +154,7 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
   let failures = 3;
   receiver.answer = () => (failures-- > 0 ? 500 : 204);
   await post(edge, 'fourth');
-  await expect.poll(async () => (await reportOf(edge, 'github_fourth')).state, { timeout: 15_000 }).toBe('delivered');
+  await expect.poll(async () => (await reportOf(edge, 'github_fourth')).state).toBe('delivered');
   expect((await reportOf(edge, 'github_fourth')).attempts.map(({ error }) => error?.status ?? null)).toEqual([
     ...[500, 500, 500],
     null,
@@ -169,7 +169,7 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
   receiver.answer = () => 204;
   const replayed = await fetch(`${edge.url}/webhooks/github/events/github_parked/replay`, { method: 'POST' });
   expect(replayed.status).toBe(202);
-  await expect.poll(async () => (await reportOf(edge, 'github_parked')).state, { timeout: 10_000 }).toBe('delivered');
+  await expect.poll(async () => (await reportOf(edge, 'github_parked')).state).toBe('delivered');
   expect(await ledgerOf(edge)).toHaveLength(2);
   for (const results of receiver.labels.values()) expect(results.size).toBe(1);
 });
@@ -185,7 +185,7 @@ test('a budget that is spent holds events back, and they are worked on when it h
     });
   await limit({ usd_per_day: 1 });
   await post(edge, 'first');
-  await expect.poll(async () => (await reportOf(edge, 'github_first')).state, { timeout: 10_000 }).toBe('delivered');
+  await expect.poll(async () => (await reportOf(edge, 'github_first')).state).toBe('delivered');
   const [row] = await ledgerOf(edge);
   // Room for some, and not for all.
   const usd_per_day = row?.hold_usd ?? 0;

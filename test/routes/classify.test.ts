@@ -274,7 +274,7 @@ test('answers that were kept go with the account', async () => {
   const kept = async () => (await bindings.STORE.list({ prefix: `classified:${account}:` })).keys.length;
   expect(await kept()).toBe(1);
   await object().erase();
-  await expect.poll(kept, { timeout: 10_000 }).toBe(0);
+  await expect.poll(kept).toBe(0);
 });
 
 test('several texts are answered in their order, each for itself', async () => {

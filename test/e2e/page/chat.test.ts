@@ -37,7 +37,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
   const begun = async ({ page }: OpenPage, characters = 60) => {
     const text = lastAnswer(page).locator('.markdown');
     await expect
-      .poll(async () => (await text.textContent().catch(() => '')) ?? '', { timeout: 10_000 })
+      .poll(async () => (await text.textContent().catch(() => '')) ?? '')
       .toMatch(new RegExp(`.{${characters}}`, 's'));
     await page.getByRole('button', { name: 'Stop' }).waitFor();
     return text;

@@ -87,7 +87,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const today = page.locator('.gauge').first();
     await today.getByText(/\$0\.00\d+ held/).waitFor();
     await page.getByRole('cell', { name: 'running' }).waitFor();
-    await expect.poll(() => today.locator('strong').textContent(), { timeout: 10_000 }).toMatch(/^\$0\.000\d+$/);
+    await expect.poll(() => today.locator('strong').textContent()).toMatch(/^\$0\.000\d+$/);
     await expect.poll(() => today.getByText('held').count()).toBe(0);
     const chart = page.getByRole('table', { name: /per day and model/ });
     await chart.waitFor();
@@ -130,9 +130,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await event.getByRole('cell', { name: 'failed' }).waitFor();
     const before = Number(await event.getByRole('cell').nth(3).textContent());
     await event.getByRole('button', { name: 'Replay' }).click();
-    await expect
-      .poll(async () => Number(await event.getByRole('cell').nth(3).textContent()), { timeout: 10_000 })
-      .toBeGreaterThan(before);
+    await expect.poll(async () => Number(await event.getByRole('cell').nth(3).textContent())).toBeGreaterThan(before);
     expect(faults).toEqual([]);
     await close();
   });

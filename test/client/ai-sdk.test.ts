@@ -1,5 +1,5 @@
 import { readUIMessageStream, type UIMessage, type UIMessageChunk } from 'ai';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createChatTransport, loadMessages, toUIMessages } from '../../src/client/ai-sdk.ts';
 import type { ConversationMessage } from '../../src/client/index.ts';
 import { contentOf } from '../../src/client/ui-messages.ts';
@@ -238,4 +238,47 @@ test('an abort stops the turn, one that replaces a reading does not, and a refus
   const none = fakeEdge(() => Response.json(envelope('not_found_error'), { status: 404 }));
   expect(await createChatTransport({ client: none.client }).reconnectToStream({ chatId: 'c1' })).toBeNull();
   expect(await loadMessages(none.client, 'c1')).toEqual([]);
+});
+
+describe.each(['before', 'after'] as const)('a resume that is asked for %s a message is sent', (order) => {
+  test.each(['the turn', 'nothing', 'no conversation', 'a refusal'])(
+    'and finds %s: stop reaches the turn',
+    async (found) => {
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const running = () => streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
+      const { client, sent, until } = fakeEdge(async ({ path }) => {
+        if (path.endsWith('/stop')) return Response.json({});
+        if (path === '/messages') return running();
+        await held;
+        if (found === 'the turn') return running();
+        if (found === 'nothing') return new Response(null, { status: 204 });
+        return Response.json(envelope(found === 'a refusal' ? 'permission_error' : 'not_found_error'), {
+          status: found === 'a refusal' ? 403 : 404,
+        });
+      });
+      const transport = createChatTransport({ client });
+      const resumed = new AbortController();
+      const asked = new AbortController();
+      const send = () => until(transport.sendMessages(sending([hello], { abortSignal: asked.signal })));
+      const resume = () => transport.reconnectToStream({ chatId: 'c1', abortSignal: resumed.signal }).catch(() => null);
+      if (order === 'after') await send();
+      let answered = false;
+      const resuming = resume().finally(() => {
+        answered = true;
+      });
+      if (order === 'before') await send();
+      release();
+      await until(new Promise((resolve) => setTimeout(resolve, 1_000)));
+      // What it would answer beside a turn that was sent later would be taken for that one's end.
+      expect(answered).toBe(order === 'after');
+      resumed.abort();
+      asked.abort();
+      expect((await until(resuming)) === null).toBe(order === 'before' || found !== 'the turn');
+      await until(new Promise((resolve) => setTimeout(resolve, 2_000)));
+      expect(sent.filter(({ path }) => path.endsWith('/stop'))).toHaveLength(1);
+    },
+  );
 });

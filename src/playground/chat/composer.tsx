@@ -16,6 +16,7 @@ export function Composer() {
   const over = useSignal(false);
   const current = session.value;
   const running = current?.live.value !== undefined;
+  const ready = !isEmpty.value && !current?.busy.value;
   const take = async (files: Iterable<File>) => {
     fault.value = undefined;
     const read = await Promise.allSettled([...files].map(readPicture));
@@ -25,7 +26,7 @@ export function Composer() {
     }
   };
   const submit = () => {
-    if (isEmpty.value || running) return;
+    if (!ready) return;
     const content = draftContent();
     const before = editing.value;
     const kept = { text: text.value, pictures: pictures.value };
@@ -140,7 +141,7 @@ export function Composer() {
               <Icon name="stop" />
             </button>
           ) : (
-            <button type="submit" class="send" aria-label="Send" title="Send" disabled={isEmpty.value}>
+            <button type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
               <Icon name="send" />
             </button>
           )}

@@ -14,7 +14,7 @@ interface MessageActionsProps {
 }
 
 export function MessageActions({ row, session, text }: MessageActionsProps) {
-  const busy = session.live.value !== undefined;
+  const busy = session.busy.value;
   const rows = session.rows.value;
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   const edit = () => {

@@ -1,5 +1,5 @@
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
-import { signal } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
 import { type Conversation, type ConversationMessage, type MessageStream, SluiceError } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
@@ -37,7 +37,11 @@ export class Session {
   /** Why answers ended that came while this was shown, by their ids: the history does not tell. */
   readonly stopReasons = new Map<string, string>();
   readonly connected = signal(true);
+  /** Whether it is known what stands here, and what runs. */
   readonly loaded = signal(false);
+  readonly #rewinding = signal(false);
+  /** Whether nothing can be asked now. */
+  readonly busy = computed(() => !this.loaded.value || this.#rewinding.value || this.live.value !== undefined);
   readonly #onSettled: () => Promise<void>;
   #left = false;
   #frame = 0;
@@ -53,10 +57,10 @@ export class Session {
     try {
       this.report.value = await edge().conversations.get(this.id);
       const asked = await this.#readRows();
-      this.loaded.value = true;
       if (this.report.value.state === 'running') await this.#resume(asked);
     } catch (thrown) {
       this.#fail(undefined, thrown);
+    } finally {
       this.loaded.value = true;
     }
   }
@@ -71,6 +75,7 @@ export class Session {
 
   /** Takes back everything from a message of the user on, and asks anew. */
   async ask(before: string, content: Content): Promise<void> {
+    this.#rewinding.value = true;
     try {
       this.report.value = await edge().conversations.rewind(this.id, before);
       const from = this.rows.value.findIndex(({ id }) => id === before);
@@ -78,6 +83,8 @@ export class Session {
     } catch (thrown) {
       this.#fail(undefined, thrown);
       return;
+    } finally {
+      this.#rewinding.value = false;
     }
     await this.send(content);
   }
@@ -131,6 +138,7 @@ export class Session {
   /** @returns what is to be sent next: the results of tools that were called */
   async #follow(live: Live): Promise<Content | undefined> {
     this.live.value = live;
+    this.loaded.value = true;
     let error: unknown;
     try {
       for await (const _ of live.stream) this.#paint();

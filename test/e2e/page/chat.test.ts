@@ -97,6 +97,33 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       expect(await page.getByRole('article').count()).toBe(2);
     }));
 
+  test('asks nothing before it knows what runs, and keeps what was typed', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      await ask(page, LONG);
+      await begun(opened);
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      await page.route('**/conversations/*/stream', async (route) => {
+        await held;
+        await route.continue();
+      });
+      await page.reload();
+      const draft = page.getByRole('textbox', { name: 'Message' });
+      await draft.fill('And a sluice?');
+      await draft.press('Enter');
+      expect(await draft.inputValue()).toBe('And a sluice?');
+      expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+      release();
+      await answered(page);
+      expect(await page.getByRole('article').count()).toBe(2);
+      await draft.press('Enter');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+    }));
+
   test('edits, regenerates, forks, renames and deletes', () =>
     inPage(async ({ page }) => {
       await ask(page, 'In one sentence: what is a weir?');

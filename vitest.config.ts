@@ -29,7 +29,7 @@ export default defineConfig({
           include: inNode,
           globalSetup: './test/support/build.ts',
           testTimeout: 60_000,
-          hookTimeout: 60_000,
+          hookTimeout: 120_000,
           expect: { poll },
         },
       },

@@ -1,11 +1,13 @@
-/** Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+/**
+ * Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. Port 0 is any
+ * that is free.
+ */
+import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
-import { parseSettings, SHIPPED_SOURCES } from '../src/settings.ts';
+import { parseSettings } from '../src/settings.ts';
 import { build } from './build.ts';
-import { addDevVar, readDevVars } from './dev-vars.ts';
+import { addSecrets, readDevVars } from './dev-vars.ts';
 
 const DEFAULT_PORT = 8787;
 const READY_TIMEOUT_MS = 60_000;
@@ -27,55 +29,53 @@ const variables = Object.fromEntries(
 try {
   const given = { ...(await readDevVars()), ...variables };
   parseSettings({ ...given, MODE: 'development' });
-  // So that minting a token works at once, and so does sending a sample of a webhook.
-  if (!given.SIGNING_SECRET) await addDevVar('SIGNING_SECRET', randomBytes(32).toString('base64url'));
-  for (const source of SHIPPED_SOURCES) {
-    const name = `${source.toUpperCase()}_WEBHOOK_SECRET`;
-    if (!given[name]) await addDevVar(name, `whsec_${randomBytes(32).toString('base64')}`);
-  }
+  await addSecrets(given);
 } catch (thrown) {
   stop(thrown instanceof Error ? thrown.message : String(thrown));
 }
-if (!(await isFree(port))) {
+if (port !== 0 && !(await isFree(port))) {
   stop(`Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`);
 }
 
 await build();
-const inspectorPort = await freePort();
 const server = spawn(
   process.execPath,
   [
     new URL('../node_modules/wrangler/bin/wrangler.js', import.meta.url).pathname,
     'dev',
     '--show-interactive-dev-session=false',
-    ...['--inspector-port', String(inspectorPort)],
+    ...['--inspector-port', '0'],
     ...(values.port === undefined ? ['--port', String(port)] : []),
     ...args,
     ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
   ],
   {
-    stdio: ['ignore', 'inherit', 'inherit'], // Asked for offline, the placeholder for `request.cf` costs two stack traces.
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    // Asked for offline, the placeholder for `request.cf` costs two stack traces.
     env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
 server.on('exit', (code) => process.exit(code ?? 0));
 
-await ready(server, `http://localhost:${port}`);
+const late = setTimeout(() => {
+  console.error('The edge does not answer yet. What is printed above says why.');
+}, READY_TIMEOUT_MS);
+server.on('message', (message) => void greet(message));
 
-async function ready(child: ChildProcess, url: string): Promise<void> {
-  const deadline = Date.now() + READY_TIMEOUT_MS;
-  while (Date.now() < deadline && child.exitCode === null) {
-    try {
-      const health = (await (await fetch(`${url}/health`)).json()) as { upstream?: string };
-      console.log(welcome(url, health.upstream ?? 'unknown'));
-      return;
-    } catch {
-      // Not listening yet.
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+/** @param message what wrangler tells its parent: that it listens, and where */
+async function greet(message: unknown): Promise<void> {
+  const { event, ip, port: listening } = JSON.parse(String(message)) as { event: string; ip: string; port: number };
+  if (event !== 'DEV_SERVER_READY') return;
+  const url = `http://${ip}:${listening}`;
+  try {
+    const health = (await (await fetch(`${url}/health`)).json()) as { upstream?: string };
+    console.log(welcome(url, health.upstream ?? 'unknown'));
+  } catch (thrown) {
+    console.error(`No answer from ${url}/health (${thrown}). What is printed above says why.`);
+  } finally {
+    clearTimeout(late);
   }
-  if (child.exitCode === null) console.error(`No answer from ${url}/health yet. What is printed above says why.`);
 }
 
 function welcome(url: string, upstream: string): string {
@@ -102,18 +102,6 @@ function isFree(candidate: number): Promise<boolean> {
       .once('error', () => resolve(false))
       .once('listening', () => probe.close(() => resolve(true)))
       .listen(candidate, typeof values.ip === 'string' ? values.ip : 'localhost');
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-      .once('error', reject)
-      .listen(0, 'localhost', () => {
-        const address = probe.address();
-        const found = typeof address === 'object' && address ? address.port : 0;
-        probe.close(() => resolve(found));
-      });
   });
 }
 

@@ -1,5 +1,6 @@
 import type { TestProject } from 'vitest/node';
 import { build } from '../../scripts/build.ts';
+import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
 import { type Bundle, buildWorker } from './edge.ts';
 
 declare module 'vitest' {
@@ -13,6 +14,8 @@ declare module 'vitest' {
 
 /** Builds the Workers once for all tests that run them in processes of their own. */
 export default async function setup(project: TestProject): Promise<void> {
+  // Added by one server, they would make those start again that run beside it.
+  await addSecrets(await readDevVars());
   await build();
   project.provide('worker', (await buildWorker(['--define', 'SLUICE_SIMULATOR:true'])).code);
   project.provide('deployed', await buildWorker());

@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const READY_MS = 45_000;
+const READY_MS = 90_000;
+const READY = /^Sluice is ready on (\S+)$/m;
 
 /** The product as a person starts it. */
 export interface Started {
@@ -17,15 +17,14 @@ export interface Started {
 }
 
 /**
- * Runs `npm start` on a port and a state of its own, and waits until it says that it is ready.
+ * Runs `npm start` on a free port and a state of its own, and waits until it says that it is ready.
  *
  * @param args what follows `npm start --`
  * @param kept a state of the test's own, which is there after the stop
  */
 export async function npmStart(args: string[] = [], kept?: string): Promise<Started> {
-  const port = await freePort();
   const state = kept ?? (await mkdtemp(join(tmpdir(), 'sluice-state-')));
-  const child = spawn('npm', ['start', '--', '--port', String(port), '--persist-to', state, ...args], {
+  const child = spawn('npm', ['start', '--', '--port', '0', '--persist-to', state, ...args], {
     cwd: root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -41,24 +40,14 @@ export async function npmStart(args: string[] = [], kept?: string): Promise<Star
     if (kept === undefined) await rm(state, { recursive: true, force: true });
   };
   const deadline = Date.now() + READY_MS;
-  while (!output.includes('Sluice is ready on')) {
+  let url: string | undefined;
+  while (url === undefined) {
     if (Date.now() > deadline || child.exitCode !== null) {
       await stop('SIGKILL');
       throw new Error(`npm start did not get ready:\n${output}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
+    url = READY.exec(output)?.[1];
   }
-  return { url: `http://localhost:${port}`, output: () => output, stop };
-}
-
-/** @returns a port on which nothing listens. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-      .once('error', reject)
-      .listen(0, 'localhost', () => {
-        const address = probe.address();
-        probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-      });
-  });
+  return { url, output: () => output, stop };
 }

@@ -161,12 +161,12 @@ test('all tries together have one time limit, and it is a 504', async () => {
   const controller = new AbortController();
   const { error, calls, ms } = await sendTo(
     [new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } }), hanging(controller.signal)],
-    { timeoutMs: 150, controller },
+    { timeoutMs: 1_500, controller },
   );
   expect(error).toMatchObject({ type: 'timeout_error', status: 504 });
   expect(calls).toHaveLength(2);
-  expect(ms).toBeGreaterThanOrEqual(140);
-  expect(ms).toBeLessThan(1_000);
+  expect(ms).toBeGreaterThanOrEqual(1_490);
+  expect(ms).toBeLessThan(5_000);
 });
 
 test('who leaves during a try or a wait ends it at once, and nothing more goes up', async () => {

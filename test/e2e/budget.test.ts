@@ -99,7 +99,7 @@ describe('a thousand concurrent requests of the official SDK', () => {
         }),
       ),
     );
-    await expect.poll(() => release.length + refused.length, { timeout: 30_000 }).toBe(1_000);
+    await expect.poll(() => release.length + refused.length).toBe(1_000);
     expect(release).toHaveLength(137);
     const { day, running_requests } = await standing('alice');
     expect({ held: nano(day.held_usd), running_requests }).toEqual({ held: 137 * hold, running_requests: 137 });

@@ -118,7 +118,9 @@ describe('over real HTTP', () => {
     left.abort();
     // Nor does it matter that the caller does not stream.
     const whole = body('unstreamed', 'Tell me about bridges', { stream: false });
-    await say(edge, whole, { signal: AbortSignal.timeout(150) }).catch(() => undefined);
+    await say(edge, whole, { signal: AbortSignal.timeout(1_500), headers: { 'sluice-simulate': 'tps=20' } }).catch(
+      () => undefined,
+    );
     await settled(edge);
     for (const id of ['left', 'unstreamed']) {
       const rows = await rowsOf(edge, id);
@@ -275,6 +277,7 @@ describe('a process that is killed', () => {
         expect(after.length).toBe(rows.length + 2);
       }
       expect(interrupted).toBeGreaterThan(10);
+      await settled(edge);
       const list = await get<{ data: { id: string; messages: number }[] }>(edge, '/conversations');
       expect(list.data).toMatchObject([{ id, state: 'idle', messages: (await rowsOf(edge, id)).length }]);
       const standing = await get<StandingReport>(edge, '/accounts/dev');
@@ -283,7 +286,7 @@ describe('a process that is killed', () => {
       await edge.stop();
       await rm(state, { recursive: true, force: true });
     }
-  }, 180_000);
+  });
 
   test('as a person started it, once', async () => {
     const state = await mkdtemp(join(tmpdir(), 'sluice-started-'));
@@ -305,5 +308,5 @@ describe('a process that is killed', () => {
       await started.stop();
       await rm(state, { recursive: true, force: true });
     }
-  }, 120_000);
+  });
 });

@@ -71,7 +71,7 @@ describe('the writing assistant', () => {
     try {
       const terminal = startTerminal(command, { cwd, env });
       await terminal.see(/> $/);
-      terminal.type('Tell me about the sea\n');
+      terminal.type('Tell me a long story about the sea\n');
       await terminal.see(/simulator/);
       terminal.type('\u0003');
       await terminal.see(/in 1 turns\][^>]*> $/);
@@ -94,9 +94,9 @@ describe.skipIf(noBrowser())('the chat page', () => {
     const browser = await launchBrowser();
     try {
       const page = await browser.newPage();
-      page.setDefaultTimeout(15_000);
+      page.setDefaultTimeout(60_000);
       await page.goto(`${site.url}?edge=${encodeURIComponent(edge.url)}#page`);
-      await page.fill('[name=text]', 'Hello there');
+      await page.fill('[name=text]', 'Tell me a long story');
       await page.press('[name=text]', 'Enter');
       await page.waitForFunction(() => (document.querySelector('.assistant')?.textContent ?? '').length > 20);
       await page.reload();
@@ -105,7 +105,7 @@ describe.skipIf(noBrowser())('the chat page', () => {
       const { data } = await client.conversations.messages('page');
       const content = data[1]?.content;
       const answer = Array.isArray(content) ? content.map(({ text }) => text ?? '').join('') : '';
-      expect(await shown()).toEqual(['Hello there', answer]);
+      expect(await shown()).toEqual(['Tell me a long story', answer]);
       await page.fill('[name=text]', 'And now a long story');
       await page.press('[name=text]', 'Enter');
       await page.waitForFunction(() => (document.querySelectorAll('.assistant')[1]?.textContent ?? '').length > 20);

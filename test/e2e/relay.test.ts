@@ -8,8 +8,8 @@ import { type Edge, startEdge } from '../support/edge.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 const KEY = 'sk-ant-api03-the-key-of-the-deployment';
-const IDLE_MS = 400;
-const TIMEOUT_MS = 1_500;
+const IDLE_MS = 600;
+const TIMEOUT_MS = 5_000;
 
 const bytes = new TextEncoder().encode(TEXT_STREAM);
 const half = bytes.subarray(0, 700);
@@ -85,7 +85,7 @@ function sendRaw(path: string, headers: Record<string, string> = {}, method = 'P
 }
 
 const logged = async () => {
-  await expect.poll(() => edge.log.length, { timeout: 5_000 }).toBeGreaterThan(0);
+  await expect.poll(() => edge.log.length).toBeGreaterThan(0);
   return edge.log[0];
 };
 
@@ -101,7 +101,7 @@ describe('a caller that leaves', () => {
     const response = await post('/messages', { signal: controller.signal });
     await response.body?.getReader().read();
     controller.abort();
-    await expect.poll(() => upstream.cancelled, { timeout: 3_000 }).toBe(1);
+    await expect.poll(() => upstream.cancelled).toBe(1);
     expect(await logged()).toMatchObject({ tokens: { input: 25 }, error_type: expect.stringMatching(/client_gone$/) });
   });
 
@@ -110,17 +110,17 @@ describe('a caller that leaves', () => {
     const waiting = sendRaw('/v1/messages');
     await expect.poll(() => upstream.received.length).toBe(1);
     waiting.resetAndDestroy();
-    await expect.poll(() => upstream.cancelled, { timeout: 1_000 }).toBe(1);
+    await expect.poll(() => upstream.cancelled).toBe(1);
     expect(upstream.received).toHaveLength(1);
     expect(await logged()).toMatchObject({ error_type: 'client_gone' });
   });
 
   test('during the wait before a retry sends nothing more up', async () => {
-    upstream.answer = (_, response) => response.writeHead(529, { 'retry-after-ms': '600' }).end('{}');
+    upstream.answer = (_, response) => response.writeHead(529, { 'retry-after-ms': '3000' }).end('{}');
     const waiting = sendRaw('/v1/messages');
     await expect.poll(() => upstream.received.length).toBe(1);
     waiting.resetAndDestroy();
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
     expect(upstream.received).toHaveLength(1);
   });
 });
@@ -134,7 +134,7 @@ describe('an upstream that does not go on', () => {
     const started = Date.now();
     const text = await textOf(await post('/messages'));
     expect(Date.now() - started).toBeGreaterThanOrEqual(IDLE_MS - 50);
-    expect(Date.now() - started).toBeLessThan(IDLE_MS + 2_000);
+    expect(Date.now() - started).toBeLessThan(IDLE_MS + 4_000);
     expect(text.startsWith(new TextDecoder().decode(half))).toBe(true);
     expect(text).toMatch(/\nevent: error\ndata: \{"type":"error","error":\{"type":"api_error".*silent.*\n\n$/);
     await expect.poll(() => upstream.cancelled).toBe(1);
@@ -162,7 +162,7 @@ describe('an upstream that does not go on', () => {
     const started = Date.now();
     expect(await errorOf(await post('/messages'))).toEqual({ status: 504, type: 'timeout_error' });
     expect(Date.now() - started).toBeGreaterThanOrEqual(TIMEOUT_MS - 50);
-    expect(Date.now() - started).toBeLessThan(TIMEOUT_MS + 1_000);
+    expect(Date.now() - started).toBeLessThan(TIMEOUT_MS + 4_000);
     await expect.poll(() => upstream.cancelled).toBeGreaterThan(0);
   });
 
@@ -172,15 +172,15 @@ describe('an upstream that does not go on', () => {
       let pings = 0;
       const timer = setInterval(() => {
         pings += 1;
-        if (pings < 8) response.write(': still here\n\n');
+        if (pings < 24) response.write(': still here\n\n');
         else {
           clearInterval(timer);
           response.end(bytes);
         }
-      }, IDLE_MS / 2);
+      }, IDLE_MS / 8);
     };
     expect((await textOf(await post('/messages'))).replace(PRICE, '')).toBe(
-      `${': still here\n\n'.repeat(7)}${TEXT_STREAM}`,
+      `${': still here\n\n'.repeat(23)}${TEXT_STREAM}`,
     );
   });
 });
@@ -450,7 +450,7 @@ test('the upstream’s key goes up, and comes down in no answer, error or log', 
         await textOf(await fetch(hasty.url + path, { ...init, headers }));
       }
     }
-    await expect.poll(() => hasty.log.length, { timeout: 5_000 }).toBe(answers.length * 4);
+    await expect.poll(() => hasty.log.length).toBe(answers.length * 4);
     expect(JSON.stringify(hasty.log)).not.toContain(KEY);
   } finally {
     await hasty.stop();

@@ -39,7 +39,7 @@ beforeAll(async () => {
     join(root, 'node_modules/@cloudflare/workers-types'),
     join(project, 'node_modules/@cloudflare/workers-types'),
   );
-}, 180_000);
+});
 
 afterAll(() => rm(project, { recursive: true, force: true }));
 

@@ -32,7 +32,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
 
   async function open(id: string, more: Record<string, string> = {}): Promise<Page> {
     const page = await browser.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(60_000);
     await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id, ...more })}`);
     await page.waitForSelector('main[data-status=ready]');
     return page;
@@ -109,7 +109,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
   });
 
   test('reloaded in the middle of an answer, shows the question and all of the answer', async () => {
-    const page = await open('reloads', { simulate: 'tps=40' });
+    const page = await open('reloads', { simulate: 'tps=12' });
     await send(page, 'Tell me about bridges');
     await page.waitForSelector('.assistant .text');
     await page.reload();

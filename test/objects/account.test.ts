@@ -638,6 +638,6 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
         expect(Math.round(report.total.cost_usd * 1e9)).toBe(sum);
       });
     }),
-    { numRuns: 60, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true },
+    { numRuns: 60 },
   );
-}, 60_000);
+});

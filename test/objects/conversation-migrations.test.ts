@@ -1,10 +1,11 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import type { Migration } from '../../src/objects/migrations.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/objects/transcript.ts';
 import { CONVERSATION_V1 } from '../fixtures/conversation-v1.ts';
 import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 
 afterEach(resetAll);
 
@@ -30,7 +31,7 @@ test('a database of the first schema opens, also after a later migration, and it
       'assistant interrupted',
     ]);
     expect(rows[1]?.content).toEqual([{ type: 'text', text: 'Good morning' }]);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       // The account of this test has never heard of the turn: what it cost is recorded all the same.
       const { data } = await accountStub(bindings, {}, 'alice').requests({});
       expect(data).toMatchObject([{ status: 'interrupted', conversation: 'c1', estimated: true }]);

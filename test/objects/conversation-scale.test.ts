@@ -6,6 +6,7 @@ import { Conversation } from '../../src/objects/conversation.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { type Profile, Transcript } from '../../src/objects/transcript.ts';
 import {
+  atRest,
   bindings,
   bodyOf,
   countRows,
@@ -17,6 +18,7 @@ import {
   simulate,
   stubOf,
 } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 
 beforeEach(() => {
   simulate();
@@ -25,10 +27,6 @@ afterEach(resetAll);
 
 const account = () => accountStub(bindings, {}, 'alice');
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
-const atRest = async () => {
-  await vi.waitFor(async () => expect((await account().standing()).running_requests).toBe(0));
-  await new Promise((resolve) => setTimeout(resolve, 20));
-};
 
 test('the 2,000th turn writes as many rows as the 10th', async () => {
   await say(bodyOf('Hello'));
@@ -82,7 +80,7 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
   await atRest();
   expect(thousands.map((count) => count())).toEqual(tenth);
   expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });
-}, 30_000);
+});
 
 test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
   await say(bodyOf('word '.repeat(8_000), { max_tokens: 10 }));
@@ -156,7 +154,7 @@ test('events and messages above the row limit are kept without loss, and can be 
   }
   await say(question('And?'));
   expect(await rowsOf()).toHaveLength(4);
-}, 30_000);
+});
 
 test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
   // An account is put on the list of accounts once.
@@ -179,7 +177,7 @@ test('a turn costs three calls of objects, and four rows more a second while it 
     for (const spy of restore) spy.mockRestore();
   });
   await say(question('Again'));
-  await vi.waitFor(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
+  await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
   for (const spy of restore) spy.mockRestore();
   await atRest();
   const counts = [await countRows(stubOf()), await countRows(account())];
@@ -190,7 +188,7 @@ test('a turn costs three calls of objects, and four rows more a second while it 
   expect(seconds).toBeGreaterThan(1);
   await atRest();
   expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
-}, 20_000);
+});
 
 test('a turn that cannot be stored whole leaves nothing of itself', async () => {
   await say(bodyOf('Hello'));
@@ -216,9 +214,7 @@ test('a conversation that sleeps between its turns does not ask again whether th
   const settle = vi.spyOn(Account.prototype, 'settleJson');
   onTestFinished(() => settle.mockRestore());
   await say(bodyOf('Hello'));
-  const isSettled = async () =>
-    await runInDurableObject(stubOf(), (_, { storage }) => new Transcript(storage).turns().every((row) => row.settled));
-  await vi.waitFor(async () => expect(await isSettled()).toBe(true), { timeout: 10_000 });
+  await atRest();
   await abortAllDurableObjects();
   await say(question('And then?'));
   await atRest();
@@ -235,7 +231,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   const { whole } = await answer.catch(() => ({ whole: false }));
   expect(whole).toBe(false);
   expect(save).toHaveBeenCalled();
-  await vi.waitFor(async () => expect(await rowsOf()).toHaveLength(4), { timeout: 10_000 });
+  await eventually(async () => expect(await rowsOf()).toHaveLength(4));
   expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await say(question('Go on'));
   expect((await rowsOf()).map(({ role }) => role)).toEqual([
@@ -246,7 +242,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
     'user',
     'assistant',
   ]);
-  await vi.waitFor(async () => expect((await account().standing()).running_requests).toBe(0), { timeout: 10_000 });
+  await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
   const totals = (await readOf()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });
 });

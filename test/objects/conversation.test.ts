@@ -4,6 +4,7 @@ import { Conversation } from '../../src/objects/conversation.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import {
   ask,
+  atRest,
   bindings,
   bodyOf,
   countRows,
@@ -19,6 +20,7 @@ import {
   textOf,
   turnOf,
 } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 
 beforeEach(() => {
   simulate();
@@ -70,7 +72,7 @@ describe('a turn', () => {
     expect(rows[1]?.id).toBe((events[0]?.data.message as { id: string } | undefined)?.id);
     const own = await readOf();
     expect(own).toMatchObject({ turns: 1, messages: 2, model: 'claude-opus-5-5', state: 'idle', turn: null });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: own?.cost_usd });
       const list = await account().conversations({});
       expect(list.data).toMatchObject([{ id: 'c1', turns: 1, messages: 2, cost_usd: own?.cost_usd, state: 'idle' }]);
@@ -108,12 +110,11 @@ describe('a turn', () => {
   test('writes at most 16 rows for 500 events in one piece, in both objects', async () => {
     const long = encodeURIComponent('word '.repeat(1_500));
     await say(bodyOf('Hello', { max_tokens: 20_000 }));
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await atRest();
     const counts = [await countRows(stubOf()), await countRows(account())];
     const { events } = await say(question('Go on'), { simulate: `answer=${long}` });
     expect(events.length).toBeGreaterThanOrEqual(500);
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await atRest();
     const [own, theirs] = counts.map((count) => count());
     expect({ own, theirs }).toEqual({ own: 7, theirs: 3 });
   });
@@ -123,7 +124,7 @@ describe('a turn that does not end well', () => {
   test('refused by the upstream it leaves nothing', async () => {
     expect(await ask(bodyOf('Hello'), { simulate: 'status=529' })).toMatchObject({ kind: 'whole', status: 529 });
     expect(await readOf()).toBeUndefined();
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: 0 });
       expect((await account().conversations({})).data).toEqual([]);
     });
@@ -162,7 +163,7 @@ describe('a turn that does not end well', () => {
     const { events } = await say(bodyOf('Hello'), { simulate: 'cut-events=1' });
     expect(events.map(({ event }) => event)).toEqual(['message_start', 'error']);
     expect(await readOf()).toBeUndefined();
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     const again = await say(bodyOf('Hello'), { retried: true });
     expect(again.events.at(-1)?.event).toBe('message_stop');
   });
@@ -181,7 +182,7 @@ describe('a turn that does not end well', () => {
     expect(text).toContain(': sluice-stopped\n');
     const rows = await rowsOf();
     expect(rows[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOf(events) }] });
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().requests({})).data[0]).toMatchObject({ status: 'stopped', estimated: true });
     expect(await stubOf().stop()).toMatchObject({ ok: true });
   });
@@ -190,7 +191,7 @@ describe('a turn that does not end well', () => {
     simulate({ STREAM_IDLE_MS: '200' });
     const { events } = await say(bodyOf('Hello'), { simulate: 'answer=one%20two%20three%20four;silence-after=4' });
     expect(events.at(-1)?.event).toBe('error');
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await account().requests({})).data[0]).toMatchObject({ status: 'interrupted' }),
     );
   });
@@ -212,7 +213,7 @@ describe('an object that dies', () => {
     expect(stored.slice(0, events.length - 4)).toEqual(events.slice(4));
     const rows = await rowsOf();
     expect(rows[1]).toMatchObject({ role: 'assistant', status: 'interrupted' });
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().requests({})).data[0]).toMatchObject({
       status: 'interrupted',
       estimated: true,
@@ -229,7 +230,7 @@ describe('an object that dies', () => {
     await readEvents(answer.body, 30);
     await abortAllDurableObjects();
     await runDurableObjectAlarm(stubOf());
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().conversations({})).data).toMatchObject([{ id: 'c1', messages: 2 }]);
   });
 });
@@ -237,8 +238,8 @@ describe('an object that dies', () => {
 describe('retries', () => {
   test('attach to the turn that they began, running or just ended', async () => {
     const body = bodyOf('Hello', { max_tokens: 500 });
-    const first = say(body, { simulate: 'tps=400', hash: 'h' });
-    await vi.waitFor(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
+    const first = say(body, { simulate: 'tps=60', hash: 'h' });
+    await eventually(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
     const second = say(body, { retried: true, hash: 'h' });
     const [one, two] = await Promise.all([first, second]);
     expect(two.text).toBe(one.text);
@@ -262,7 +263,7 @@ describe('retries', () => {
   });
 
   test('anything else is told that a turn runs', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 500 }), { simulate: 'tps=100' });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const headers = { 'x-should-retry': 'false', 'sluice-turn': answer.turn, location: '/conversations/c1/stream' };
     const conflict = { status: 409, type: 'conflict_error', headers };
@@ -289,7 +290,7 @@ describe('resuming', () => {
 
   test('several listeners at once, at any pace, hear the same', async () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=300;answer=${text}` });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=100;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const late = new Promise((resolve) => setTimeout(resolve, 200)).then(() => follow());
     const slow = await stubOf().resume(undefined);
@@ -415,7 +416,7 @@ describe('working with history', () => {
     await say(question('Zwei'));
     expect(await rowsOf()).toHaveLength(4);
     expect(await stubOf().rewind('msg_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
-    await vi.waitFor(async () => expect((await account().conversations({})).data[0]).toMatchObject({ messages: 4 }));
+    await eventually(async () => expect((await account().conversations({})).data[0]).toMatchObject({ messages: 4 }));
   });
 
   test('fork, whole or up to a message', async () => {
@@ -431,7 +432,7 @@ describe('working with history', () => {
     expect(await rowsOf('c3')).toHaveLength(4);
     expect(await rowsOf()).toEqual(rows);
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: false, error: { status: 409 } });
-    await vi.waitFor(async () => expect((await account().conversations({})).data).toHaveLength(3));
+    await eventually(async () => expect((await account().conversations({})).data).toHaveLength(3));
   });
 
   test('export is lines of JSON with an end', async () => {
@@ -455,7 +456,7 @@ describe('working with history', () => {
     expect(await rowsOf()).toHaveLength(2);
     await stubOf().patch({ title: 'Another', metadata: { a: 1 } });
     expect(await readOf()).toMatchObject({ title: 'Another', metadata: { a: 1 }, system: 'Be brief.', turns: 1 });
-    await vi.waitFor(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
+    await eventually(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
     expect(await stubOf().erase()).toBe(true);
     expect(await readOf()).toBeUndefined();
     expect(await stubOf().erase()).toBe(false);
@@ -469,18 +470,18 @@ describe('working with history', () => {
   });
 
   test('deleted with a turn running, which is settled', async () => {
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100' });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     await readEvents(answer.body, 5);
     expect(await stubOf().erase()).toBe(true);
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect((await account().conversations({})).data).toEqual([]);
     expect(await readOf()).toBeUndefined();
   });
 
   test('an account that is erased takes its conversations along', async () => {
     for (let i = 0; i < 7; i += 1) await say(bodyOf('Hello'), { id: `c${i}` });
-    await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect(await account().erase()).toMatchObject({ done: false });
     for (let i = 0; i < 3; i += 1) await runDurableObjectAlarm(account());
     expect(await account().erase()).toEqual({ done: true, remaining: 0 });
@@ -543,7 +544,7 @@ test('an answer that comes whole where a stream was asked for is a turn like any
   expect(events.at(-1)?.event).toBe('message_stop');
   expect(textOf(events)).toBe('It is “so”.');
   expect((await rowsOf())[1]).toMatchObject({ content: message.content, status: 'complete', usage: message.usage });
-  await vi.waitFor(async () => expect((await standing()).held_usd).toBe(0));
+  await eventually(async () => expect((await standing()).held_usd).toBe(0));
   expect((await account().requests({})).data[0]).toMatchObject({
     status: 'complete',
     estimated: false,

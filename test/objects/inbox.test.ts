@@ -1,9 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { Events } from '../../src/objects/events.ts';
 import type { Conclusion, Work } from '../../src/objects/inbox.ts';
 import { Inbox } from '../../src/objects/inbox.ts';
 import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
 import { countRows, resetAll } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 import { bindings } from '../support/prefixes.ts';
 import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../support/webhooks.ts';
 
@@ -109,8 +111,16 @@ describe('an event', () => {
   test('writes few rows on its way', async () => {
     worksOf();
     await inbox().accept(eventOf('github_0'));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const rows = await countRows(inboxStub(bindings, {}, 'github') as never);
+    const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
+    // Its account has heard of it.
+    await eventually(async () =>
+      expect(
+        await runInDurableObject(stub, (_, { storage }) =>
+          new Events(storage, 'github').metaKeys('announced:', 'done'),
+        ),
+      ).toHaveLength(1),
+    );
+    const rows = await countRows(stub as never);
     await inbox().accept(eventOf('github_1'));
     // The row, its id, and that it is due.
     expect(rows()).toBe(3);
@@ -276,7 +286,7 @@ describe('the erasure of an account', () => {
     const works = worksOf();
     await inbox().accept(eventOf('github_1'));
     await inbox().accept(eventOf('github_2', 'Another one', 'somebody'));
-    await vi.waitFor(async () => expect(await accountOf('webhook-github').noteInbox('github')).toBeDefined());
+    await eventually(async () => expect(await accountOf('webhook-github').noteInbox('github')).toBeDefined());
     const work = await begun('github_1');
     expect(await eraseAll('webhook-github', works)).toEqual({ done: true, remaining: 0 });
     expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_2']);

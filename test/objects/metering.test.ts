@@ -13,6 +13,7 @@ import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
 
 // Claude Haiku 4.5: $1, $5, $1.25, $2 and $0.10 for a million tokens; a token is a thousand nanodollars, and so on.
 const PRICE = { input: 1_000, output: 5_000, write5m: 1_250, write1h: 2_000, read: 100 };
@@ -679,6 +680,7 @@ describe('a request whose Worker dies', () => {
   ])('%s leaves no hold behind after its deadline, and its row says what happened', async (_, answer, whole) => {
     // A Worker that is gone never settles; for the account nothing else can be seen of it.
     const { ask, app, object } = caller(answer, { usd_per_day: 1 }, dying);
+    await passTime(object(), 0);
     const asked = ask({ ...ASK, stream: true });
     if (whole) await (await asked).text();
     await expect.poll(() => app.sent.length).toBe(1);
@@ -695,10 +697,11 @@ describe('a request whose Worker dies', () => {
     expect(row?.settled_at).not.toBeNull();
   });
 
-  /** Has the alarm come when the object's clock is that much later than ours. */
+  /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */
   async function passTime(stub: DurableObjectStub<Account>, milliseconds: number): Promise<void> {
+    const noon = (Math.floor(Date.now() / DAY) + 1.5) * DAY;
     await runInDurableObject(stub, (account: Account) => {
-      Object.assign(account, { now: () => Date.now() + milliseconds });
+      Object.assign(account, { now: () => noon + milliseconds });
     });
     await runDurableObjectAlarm(stub);
   }

@@ -418,4 +418,4 @@ test('any bytes to these routes, by any method and with any query, are answered 
   expect(app.sent).toEqual([]);
   // Both are tried.
   expect(Math.min(successes, refusals)).toBeGreaterThan(50);
-}, 30_000);
+});

@@ -1,9 +1,6 @@
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-
-// Ten thousand requests take seconds, and more beside other work.
-vi.setConfig({ testTimeout: 60_000 });
 
 const MESSAGES = ['/messages', '/v1/messages'] as const;
 const COUNTS = ['/count-tokens', '/v1/messages/count_tokens'] as const;

@@ -1,7 +1,8 @@
 import { reset } from 'cloudflare:test';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { errorOf } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 import {
   as,
   bindings,
@@ -94,11 +95,11 @@ describe('a conversation with a prefix', () => {
     const fork = await app.post('/conversations/c1/fork', { id: 'c2' }, alice);
     expect(fork.status).toBe(201);
     await app.fetch('/conversations/c1', { method: 'DELETE', headers: alice });
-    await vi.waitFor(async () => expect((await app.fetch('/conversations/c1', { headers: alice })).status).toBe(404));
+    await eventually(async () => expect((await app.fetch('/conversations/c1', { headers: alice })).status).toBe(404));
     expect(await values()).toBe(1);
     expect((await turn(app, 'c2', say('Four'), alice)).cache_read_input_tokens).toBeGreaterThan(old.input_tokens);
     await app.fetch('/conversations/c2', { method: 'DELETE', headers: alice });
-    await vi.waitFor(async () => expect(await values()).toBe(0), 5_000);
+    await eventually(async () => expect(await values()).toBe(0));
   });
 
   test('takes no other', async () => {
@@ -136,7 +137,7 @@ describe('a conversation with a prefix', () => {
       const response = await app.post('/messages', { conversation: 'c1', ...say('Hi'), ...body }, headers);
       expect({ body, status: response.status }).toEqual({ body, status });
       await response.text();
-      await vi.waitFor(async () => expect((await app.fetch('/conversations/c1', { headers })).status).toBe(404));
+      await eventually(async () => expect((await app.fetch('/conversations/c1', { headers })).status).toBe(404));
     }
     for (const prefix of ['nothing', 'a b', 1]) {
       const response = await app.post('/conversations', { id: 'c1', prefix }, alice);
@@ -145,7 +146,7 @@ describe('a conversation with a prefix', () => {
     // What never began holds nothing.
     await app.settled();
     await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice });
-    await vi.waitFor(async () => expect(await values()).toBe(0), 5_000);
+    await eventually(async () => expect(await values()).toBe(0));
   });
 
   test('tells of breakpoints that do not go with it, and begins anew without them', async () => {

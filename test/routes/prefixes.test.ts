@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { prefixAnswer } from '../../src/schemas/prefixes.ts';
 import { nameRow, versionRow } from '../../src/schemas/versions.ts';
 import { errorOf } from '../support/app.ts';
+import { eventually } from '../support/eventually.ts';
 import {
   as,
   bindings,
@@ -511,7 +512,7 @@ describe('names', () => {
     const { version } = await put(app, 'support', SUPPORT, alice);
     await usageOf(app, { prefix: version }, alice);
     await app.fetch('/accounts/alice', { method: 'DELETE', headers: await as('root', 'admin') });
-    await vi.waitFor(async () => expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]), 5_000);
+    await eventually(async () => expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]));
   });
 });
 

@@ -100,7 +100,7 @@ describe('a stream', () => {
 
   it('comes at the pace that is set, the beginning at once', async () => {
     const before = performance.now();
-    const response = await simulated({ ttftMs: 60, tokensPerSecond: 200 })(post({ ...body, max_tokens: 20 }));
+    const response = await simulated({ ttftMs: 600, tokensPerSecond: 20 })(post({ ...body, max_tokens: 20 }));
     const times: number[] = [];
     const decoder = new TextDecoder();
     let all = '';
@@ -109,11 +109,11 @@ describe('a stream', () => {
       all += decoder.decode(chunk);
     }
     expect(eventsOf(all).at(-1)?.name).toBe('message_stop');
-    expect(times[0]).toBeLessThan(50);
-    expect(times[1]).toBeGreaterThan(55);
+    expect(times[0]).toBeLessThan(500);
+    expect(times[1]).toBeGreaterThan(550);
     expect(times.length).toBeGreaterThan(4);
-    expect(times.at(-1)).toBeGreaterThan(150);
-    expect(times.at(-1)).toBeLessThan(600);
+    expect(times.at(-1)).toBeGreaterThan(1_500);
+    expect(times.at(-1)).toBeLessThan(6_000);
   });
 
   it('says with pings that it is still there, in a long silence', async () => {

@@ -1,6 +1,6 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { onTestFinished, vi } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
@@ -10,9 +10,11 @@ import {
   type TurnRequest,
   unpack,
 } from '../../src/objects/conversation-answers.ts';
-import { conversationStub } from '../../src/objects/namespace.ts';
+import { accountStub, conversationStub } from '../../src/objects/namespace.ts';
+import { Transcript } from '../../src/objects/transcript.ts';
 import { createRequestId } from '../../src/request-id.ts';
 import { parseSettings, type Settings } from '../../src/settings.ts';
+import { eventually } from './eventually.ts';
 
 export const bindings = env as unknown as Bindings;
 
@@ -199,6 +201,17 @@ export async function countRows(
     });
   });
   return () => rows;
+}
+
+/** Waits until all turns of alice's conversation `c1` are settled, and both objects know it: nothing more is written. */
+export async function atRest(): Promise<void> {
+  await eventually(async () => {
+    const { running_requests } = await accountStub(bindings, {}, 'alice').standing();
+    const settled = await runInDurableObject(stubOf(), (_, { storage }) =>
+      new Transcript(storage).turns().every((row) => row.settled),
+    );
+    expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
+  });
 }
 
 /** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest. */

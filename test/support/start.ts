@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_MS = 90_000;
+/** Whatever the developer's `.dev.vars` says, a test asks no upstream that costs money. */
+const OWN = ['--port', '0', '--var', 'UPSTREAM:simulator'];
 const READY = /^Sluice is ready on (\S+)$/m;
 
 /** The product as a person starts it. */
@@ -24,7 +26,7 @@ export interface Started {
  */
 export async function npmStart(args: string[] = [], kept?: string): Promise<Started> {
   const state = kept ?? (await mkdtemp(join(tmpdir(), 'sluice-state-')));
-  const child = spawn('npm', ['start', '--', '--port', '0', '--persist-to', state, ...args], {
+  const child = spawn('npm', ['start', '--', ...OWN, '--persist-to', state, ...args], {
     cwd: root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -114,7 +114,7 @@ test('a page of the Worker’s own for every path does not hide what the edge sa
 });
 
 test('a location, and the sentence that names it, say the path by which the edge is reached', async () => {
-  simulate({ SIMULATOR_TTFT_MS: '400' });
+  simulate({ SIMULATOR_TTFT_MS: '1500' });
   const app = testApp(answer, { MODE: 'development' }, { around: under('/deep/ai') });
   const ask = () => app.post('/deep/ai/messages', { ...ASK, conversation: 'c1' });
   const first = await ask();

@@ -4,7 +4,7 @@ import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
 import { npmStart, type Started } from '../../support/start.ts';
 
-const TOKENS_PER_SECOND = 150;
+const TOKENS_PER_SECOND = 40;
 const LONG = 'Explain in 170 words what a lock gate is.';
 
 describe.skipIf(noBrowser())('Chat, in Chromium', () => {

@@ -81,7 +81,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByLabel('Token', { exact: true }).fill(token);
     await page.getByRole('button', { name: 'Use it' }).click();
     await page.getByRole('button', { name: 'Account ada' }).waitFor();
-    await ask(page, 'Explain in 120 words what a budget is.');
+    await ask(page, 'Explain in 300 words what a budget is.');
     await lastAnswer(page).locator('.markdown').waitFor();
     await page.getByRole('link', { name: 'Budget', exact: true }).click();
     const today = page.locator('.gauge').first();

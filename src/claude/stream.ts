@@ -54,10 +54,10 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    const answer = streamDown(response, withComment(opening.bytes, remark));
-    // The response has taken a copy.
+    // A copy: the buffer will hold somebody else's answer before this one has gone down.
+    const whole = withComment(opening.bytes, remark);
     keepBuffer(opening.bytes);
-    return answer;
+    return streamDown(response, whole);
   }
   const { readable, writable } = new IdentityTransformStream();
   waitUntil(pour(opening, writable, usage, course, requestId, finish));
@@ -226,14 +226,9 @@ function writeLastWords(writable: WritableStream, words: string): void {
 function ignoreGone(): void {}
 
 /** @returns a stream with a comment behind its end: within the same buffer, where that has room. */
+/** @returns a copy with the remark behind it. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
-  if (remark === undefined) return bytes;
-  const text = encoder.encode(comment(remark));
-  const end = bytes.byteOffset + bytes.length;
-  if (end + text.length > bytes.buffer.byteLength) return joined(bytes, text);
-  const whole = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + text.length);
-  whole.set(text, bytes.length);
-  return whole;
+  return joined(bytes, encoder.encode(comment(remark)));
 }
 
 function comment(remark: string | undefined): string {

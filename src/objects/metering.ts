@@ -91,7 +91,13 @@ const FIRST_PAUSE_MS = 100;
  * 503 while the account's object cannot be reached
  */
 export async function admit(request: MeterRequest): Promise<Meter> {
-  return await admission(request);
+  try {
+    return await admission(request);
+  } catch (thrown) {
+    // Only the answer may have been lost: what was set aside for nothing must not be held, and then be paid.
+    if (thrown instanceof AccountUnreachable) request.waitUntil(settleSurely(request, unsent(request)));
+    throw thrown;
+  }
 }
 
 /**
@@ -332,13 +338,13 @@ export async function callAccount<T>(
   try {
     return await callOnce(request, call);
   } catch (thrown) {
-    if (!isRetryable(thrown)) throw unreachable(thrown);
+    if (!isRetryable(thrown)) throw new AccountUnreachable(thrown);
   }
   await pause(FIRST_PAUSE_MS * Math.random());
   try {
     return await callOnce(request, call);
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw new AccountUnreachable(thrown);
   }
 }
 
@@ -359,13 +365,21 @@ function isRetryable(thrown: unknown): boolean {
   return retryable === true && overloaded !== true;
 }
 
-function unreachable(cause: unknown): ApiError {
-  return new ApiError('api_error', 'The account could not be reached. Try again in a moment.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
+class AccountUnreachable extends ApiError {
+  constructor(cause: unknown) {
+    super('api_error', 'The account could not be reached. Try again in a moment.', {
+      status: 503,
+      headers: { 'retry-after': '1' },
+      logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+      cause,
+    });
+  }
+}
+
+/** @returns how a request ends that was never sent up. */
+function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
+  const opening = { route, model, conversation: conversation ?? null, prefix: prefix ?? null };
+  return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
 }
 
 function pause(milliseconds: number): Promise<void> {

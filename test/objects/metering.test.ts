@@ -658,6 +658,22 @@ describe('a call to the account that is lost', () => {
     expect(calls).toBe(6);
   });
 
+  test('with its answer sets nothing aside for good: what was never sent costs nothing', async () => {
+    const mute = between((stub) => ({
+      async admitJson(ask: string) {
+        await stub.admitJson(ask);
+        throw lost(false);
+      },
+    }));
+    const { ask, app, object, row } = caller(() => Response.json(message()), { usd_per_day: 1 }, mute);
+    expect((await ask()).status).toBe(503);
+    expect(app.sent).toEqual([]);
+    await app.settled();
+    const { day, running_requests } = await object().standing();
+    expect({ day, running_requests }).toMatchObject({ day: { held_usd: 0, settled_usd: 0 }, running_requests: 0 });
+    expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
+  });
+
   test('for good is a 503 that may be tried again, and nothing goes up', async () => {
     const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
     const { ask, app } = caller(() => Response.json(message()), {}, dead);

@@ -4,7 +4,7 @@ import { type Upstream, upstreamOf } from '../claude/upstream.ts';
 import type { Bindings } from '../env.ts';
 import { ApiError, invalidRequest, toApiError } from '../errors.ts';
 import { logFailure } from '../log.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery } from '../schemas/conversations.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../schemas/conversations.ts';
 import { type Settings, settingsOf } from '../settings.ts';
 import {
   conflict,
@@ -177,11 +177,16 @@ export class Conversation extends DurableObject<Bindings> {
     return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
   }
 
-  /** Ends the turn that runs and keeps what was said; where none runs, nothing changes. */
-  async stop(): Promise<Result<string>> {
+  /**
+   * Ends the turn that runs and keeps what was said; where none runs, nothing changes.
+   *
+   * @param only the turn that is meant, by its id or by the key that it was begun with: another one goes on
+   */
+  async stop(only: StopQuery = {}): Promise<Result<string>> {
     this.#recover();
     const run = this.#run;
-    if (run) {
+    const { id, key } = run?.turn.row ?? {};
+    if (run && (only.turn ?? id) === id && (only.key ?? key) === key) {
       run.stop();
       await within(run.done, STOP_MS);
     }
@@ -231,7 +236,7 @@ export class Conversation extends DurableObject<Bindings> {
     }
     const now = this.now();
     const transcript = this.#transcript;
-    transcript.create({ ...this.#begun(place, now), exists: true, unreported: true, prefix: heldOf(prefix) });
+    this.#start({ ...this.#begun(place, now), exists: true, unreported: true, prefix: heldOf(prefix) });
     transcript.together(() => {
       transcript.freeze('system', texts.system);
       transcript.freeze('tools', texts.tools);
@@ -284,7 +289,7 @@ export class Conversation extends DurableObject<Bindings> {
     const transcript = this.#transcript;
     let held: HeldPrefix | undefined;
     try {
-      transcript.create(this.#begun(place, this.now()));
+      this.#start(this.#begun(place, this.now()));
       // If this dies here, the alarm clears what has been written.
       this.#upkeep.wakeFor(this.now() + GRACE_MS);
       const whole = await adopt(transcript, lines);
@@ -360,13 +365,16 @@ export class Conversation extends DurableObject<Bindings> {
 
   async #turn(request: ReadRequest, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
     this.#recover();
-    const repeated = this.#repeated(request);
-    if (repeated || this.#run || this.#adopting || this.#transcript.profile?.deleted) {
+    if (this.#repeated(request) || this.#run || this.#isInTransit) {
       await this.#refuseRevoked(request.identity);
+      // What stood in the way may be gone by now: a turn may have ended, or failed and be none.
+      const repeated = this.#repeated(request);
       if (repeated && repeated.hash !== request.hash) throw otherBody();
-      // The turn may have ended meanwhile, and another one begun.
       if (repeated) return await this.#attach(repeated, request);
-      throw this.#run ? conflict(request.place.id, this.#run.turn.row.id) : inTransit();
+      if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);
+      // Its prefix was that of the turn that is gone.
+      const isBare = request.prefix !== undefined && prefix === undefined && !this.#present();
+      if (this.#isInTransit || isBare) throw inTransit();
     }
     let planned: Plan;
     try {
@@ -393,16 +401,13 @@ export class Conversation extends DurableObject<Bindings> {
     const now = this.now();
     const transcript = this.#transcript;
     const isNew = !transcript.profile?.exists;
-    const before = transcript.profile?.prefix;
-    const prefix = isNew ? heldOf(taken) : (before ?? null);
-    if (isNew && before) this.#release(before);
-    if (isNew) transcript.create(this.#begun(place, now));
+    const prefix = isNew ? heldOf(taken) : (transcript.profile?.prefix ?? null);
+    if (isNew) this.#start(this.#begun(place, now));
     const profile = transcript.profile;
     if (!profile) throw new TypeError('A conversation without a profile.');
     const row = this.#newTurn(request, planned, now);
     if (isNew) {
       transcript.together(() => {
-        transcript.empty();
         const { model, maxTokens, system, tools } = planned.defaults;
         if (system !== undefined) transcript.freeze('system', system);
         if (tools !== undefined) transcript.freeze('tools', tools);
@@ -574,9 +579,24 @@ export class Conversation extends DurableObject<Bindings> {
     return profile?.exists || this.#run ? profile : undefined;
   }
 
+  get #isInTransit(): boolean {
+    return this.#adopting || this.#transcript.profile?.deleted === true;
+  }
+
   #isFree(): boolean {
-    const { profile } = this.#transcript;
-    return !profile?.exists && !profile?.deleted && !this.#run && !this.#adopting;
+    return !this.#transcript.profile?.exists && !this.#run && !this.#isInTransit;
+  }
+
+  /** Makes the profile of what comes to be here, and takes out what a turn or a copy that came to nothing has left. */
+  #start(profile: Profile): void {
+    const transcript = this.#transcript;
+    const before = transcript.profile?.prefix;
+    if (before) this.#release(before);
+    transcript.create(profile);
+    const { newestTurn } = transcript;
+    transcript.empty();
+    // Who still listens to a turn that failed must not hear another one that has its number.
+    if (newestTurn > 0) transcript.save({ ...profile, nextTurn: newestTurn + 1 });
   }
 
   #begun(place: Place, now: number): Profile {

@@ -108,7 +108,9 @@ export async function adopt(
   bytes: ReadableStream<Uint8Array>,
 ): Promise<Partial<Profile> | undefined> {
   let kept: Partial<Profile> = {};
-  let nextTurn = 1;
+  // Numbers of turns that failed here are not given again.
+  let nextTurn = transcript.profile?.nextTurn ?? 1;
+  const taken = nextTurn - 1;
   let nextMessage = 1;
   let whole = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
@@ -123,13 +125,14 @@ export async function adopt(
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"turn"') {
-        const turn = JSON.parse(first) as TurnRow;
+        const told = JSON.parse(first) as TurnRow;
+        const turn = { ...told, seq: taken + told.seq };
         transcript.beginTurn(turn, []);
         transcript.endTurn(turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
-        transcript.addMessage({ ...message, text: second });
+        transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else whole = kind === '"end"';
     }

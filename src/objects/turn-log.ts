@@ -269,13 +269,23 @@ export class TurnLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.logText({ seq: this.#seq, id: this.id }, listener.row) ?? '';
+    const text = latest ?? this.#transcript.logText({ seq: this.#seq, id: this.id }, listener.row);
+    if (text === undefined) {
+      this.#lose(listener);
+      return undefined;
+    }
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;
       listener.cursor = this.#stored;
     }
     return skipTo === undefined ? text : text.slice(Math.max(0, text.indexOf(skipTo)));
+  }
+
+  /** What it would get next has been deleted: that must not look like an end, nor be waited for. */
+  #lose(listener: Listener): void {
+    this.#listeners.delete(listener);
+    listener.controller.error(new Error('the log of this turn is gone'));
   }
 
   /** A reader that has left throws here; it is nobody's loss but its own. */

@@ -81,10 +81,13 @@ export class Upkeep {
   /** The account's figure is the one that counts: a turn of which nothing was known has cost its hold. */
   #correct({ seq, id, cost }: TurnRow, settled: number): void {
     const { transcript } = this.#kept;
+    if (settled === cost) return;
+    // Another confirmation may have been here before.
+    const [stored] = transcript.turns('seq = ? and id = ?', seq, id);
     const { profile } = transcript;
-    if (settled === cost || !profile) return;
+    if (!stored || !profile) return;
     transcript.write('update turns set cost = ? where seq = ? and id = ?', settled, seq, id);
-    transcript.save({ ...profile, cost: profile.cost + settled - cost });
+    transcript.save({ ...profile, cost: profile.cost + settled - stored.cost });
   }
 
   /** What never was a turn, and of which nothing has been shown, leaves no row. */
@@ -142,7 +145,7 @@ export class Upkeep {
       this.wakeFor(this.#kept.now() + RETRY_MS);
       return;
     }
-    if (!profile.deleted && this.#kept.transcript.turns('1').length > 0) {
+    if (!profile.deleted && this.#kept.transcript.turns("status = 'failed'").length > 0) {
       // Somebody may still ask how a first turn has failed.
       this.wakeNext();
       return;

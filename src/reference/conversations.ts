@@ -9,6 +9,7 @@ import {
   messageRow,
   patchConversation,
   rewindRequest,
+  stopQuery,
 } from '../schemas/conversations.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
 import { eventStream } from './messages.ts';
@@ -175,6 +176,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
+      query: stopQuery,
       answers: { 200: conversation('The conversation; where nothing ran, nothing has changed.') },
       errors: [503],
     },

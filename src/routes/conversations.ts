@@ -12,6 +12,7 @@ import {
   isConversationId,
   patchConversation,
   rewindRequest,
+  stopQuery,
 } from '../schemas/conversations.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
@@ -66,7 +67,10 @@ export function conversationsRoutes() {
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .get('/conversations/:id/stream', (c) => resume(c))
-    .post('/conversations/:id/stop', async (c) => json(await call<string>(c, idOf(c), (object) => object.stop())))
+    .post('/conversations/:id/stop', async (c) => {
+      const only = check(stopQuery, c.req.query());
+      return json(await call<string>(c, idOf(c), (object) => object.stop(only)));
+    })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = check(rewindRequest, (await bodyOf(c)).json);
       return json(await call<string>(c, idOf(c), (object) => object.rewind(before)));

@@ -116,6 +116,12 @@ export const historyQuery = z.object({
     .describe('Also what the running turn was asked: it is not part of the history yet.'),
 });
 
+export const stopQuery = z.object({
+  turn: z.string().optional().describe('The turn that is meant: another one goes on.'),
+  key: z.string().optional().describe('The same, by the `idempotency-key` that it was begun with.'),
+});
+export type StopQuery = z.infer<typeof stopQuery>;
+
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
   type: z.literal('message'),

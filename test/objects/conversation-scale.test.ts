@@ -5,6 +5,8 @@ import { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { type Profile, Transcript } from '../../src/objects/transcript.ts';
+import { Upkeep } from '../../src/objects/upkeep.ts';
+import { parseSettings } from '../../src/settings.ts';
 import {
   atRest,
   bindings,
@@ -219,6 +221,31 @@ test('a conversation that sleeps between its turns does not ask again whether th
   await say(question('And then?'));
   await atRest();
   expect(settle).toHaveBeenCalledTimes(2);
+});
+
+test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const { total, once } = await runInDurableObject(stubOf(), async (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [row] = transcript.turns();
+    if (!row) throw new TypeError('no turn');
+    const upkeep = new Upkeep({
+      transcript,
+      storage,
+      accounts: bindings,
+      settings: () => parseSettings({}),
+      now: () => Date.now(),
+      waitUntil: () => {},
+      isBusy: () => true,
+      erase: async () => {},
+    });
+    const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
+    const before = transcript.profile?.cost ?? 0;
+    await Promise.all([upkeep.confirm(row, settled), upkeep.confirm(row, settled)]);
+    return { total: transcript.profile?.cost, once: before + 1_000 };
+  });
+  expect(total).toBe(once);
 });
 
 test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {

@@ -1,7 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Upstream } from '../../src/claude/upstream.ts';
+import { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
+import { forkTo } from '../../src/objects/forks.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import { Transcript } from '../../src/objects/transcript.ts';
 import {
   ask,
   atRest,
@@ -41,6 +45,20 @@ const TOOLS = [
     input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
   },
 ];
+
+const message = {
+  id: 'msg_whole',
+  type: 'message',
+  role: 'assistant',
+  model: 'claude-opus-5-5',
+  content: [
+    { type: 'thinking', thinking: 'Hm.', signature: 'c2lnbmVk' },
+    { type: 'text', text: 'It is “so”.' },
+  ],
+  stop_reason: 'end_turn',
+  stop_sequence: null,
+  usage: { input_tokens: 12, output_tokens: 7 },
+};
 
 /** Reads a stream until so many events have come, and leaves the rest unread. */
 async function readEvents(body: ReadableStream<Uint8Array>, count: number) {
@@ -187,6 +205,23 @@ describe('a turn that does not end well', () => {
     expect(await stubOf().stop()).toMatchObject({ ok: true });
   });
 
+  test('is stopped by who means it, by its id or its key, and by nobody who means another one', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), {
+      simulate: 'tps=20;flush',
+      key: 'mine',
+      hash: 'h',
+    });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(answer.body, 5);
+    for (const only of [{ turn: 'turn_other' }, { key: 'theirs' }, { turn: answer.turn, key: 'theirs' }]) {
+      await stubOf().stop(only);
+      expect(await readOf()).toMatchObject({ state: 'running' });
+    }
+    await stubOf().stop({ turn: answer.turn, key: 'mine' });
+    await reader.cancel();
+    expect((await rowsOf()).map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+  });
+
   test('falls silent: the watchdog ends it', async () => {
     simulate({ STREAM_IDLE_MS: '200' });
     const { events } = await say(bodyOf('Hello'), { simulate: 'answer=one%20two%20three%20four;silence-after=4' });
@@ -262,6 +297,58 @@ describe('retries', () => {
     expect(await rowsOf()).toHaveLength(4);
   });
 
+  test('begin anew where the turn that they attach to comes to nothing just then', async () => {
+    let asking = false;
+    let failed = false;
+    const until = async (holds: () => boolean) => {
+      while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
+    const asked = vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
+      asking = true;
+      await until(() => failed);
+      return false;
+    }) as never);
+    let calls = 0;
+    const upstream: Upstream = {
+      baseURL: 'https://api.test',
+      apiKey: 'k',
+      simulated: false,
+      fetch: async () => {
+        calls += 1;
+        if (calls > 1) return Response.json(message);
+        await until(() => asking);
+        return Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'No.' } }, { status: 529 });
+      },
+    };
+    const spy = vi
+      .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+      .mockReturnValue(upstream);
+    onTestFinished(() => {
+      asked.mockRestore();
+      spy.mockRestore();
+    });
+    const first = ask(bodyOf('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
+      failed = true;
+      return answer;
+    });
+    await until(() => calls === 1);
+    const request = requestOf(bodyOf('Hello'), { key: 'k', hash: 'h' });
+    const token = {
+      jti: 'j',
+      issued_at: 1,
+      expires_at: 9e9,
+      scopes: ['messages'],
+      label: undefined,
+      issuer: 'edge',
+    } as const;
+    const second = await turnOf({ ...request, identity: { ...request.identity, token } });
+    expect(await first).toMatchObject({ kind: 'whole', status: 529 });
+    if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
+    expect((await listen(second.body)).events.at(-1)?.event).toBe('message_stop');
+    expect(await rowsOf()).toHaveLength(2);
+  });
+
   test('anything else is told that a turn runs', async () => {
     const answer = await ask(bodyOf('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
@@ -298,6 +385,24 @@ describe('resuming', () => {
     const three = slow.kind === 'stream' ? await listen(slow.body as ReadableStream) : undefined;
     expect('events' in two && two.text === one.text).toBe(true);
     expect(three?.text === one.text).toBe(true);
+  });
+
+  test('what is taken out while somebody reads it breaks off, and is gone', async () => {
+    const words = encodeURIComponent('some words are said '.repeat(60));
+    const { events, turn } = await say(bodyOf('Hello', { max_tokens: 2_000 }), {
+      simulate: `tps=300;flush;answer=${words}`,
+    });
+    const rows = await rowsOf();
+    const resumed = await stubOf().resume(`${turn}-0`);
+    if (resumed.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(resumed.body as ReadableStream, 1);
+    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    const rest = async () => {
+      for (;;) if ((await reader.read()).done) return 'an end';
+    };
+    await expect(rest()).rejects.toThrow();
+    expect(events.length).toBeGreaterThan(50);
+    expect(await follow(`${turn}-1`)).toEqual({ kind: 'gone' });
   });
 
   test('a log that was let go is gone', async () => {
@@ -435,6 +540,59 @@ describe('working with history', () => {
     await eventually(async () => expect((await account().conversations({})).data).toHaveLength(3));
   });
 
+  test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
+    await say(bodyOf('One'));
+    await say(question('Two'));
+    const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
+      const transcript = new Transcript(storage);
+      const profile = transcript.profile;
+      const lines = profile && forkTo(transcript, profile, undefined);
+      return await new Response(lines).text();
+    });
+    // What has come of it when the object dies: all but the end.
+    const part = text.slice(0, text.lastIndexOf('["end"'));
+    const cut = async (id: string) => {
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.enqueue(new TextEncoder().encode(part)),
+      });
+      const adopting = stubOf(id)
+        .adopt({ account: 'alice', id }, body)
+        .catch(() => undefined);
+      await eventually(async () => {
+        const copied = await runInDurableObject(stubOf(id), (_, { storage }) => new Transcript(storage).turns().length);
+        expect(copied).toBe(2);
+      });
+      await abortAllDurableObjects();
+      await adopting;
+    };
+    await cut('c2');
+    await runInDurableObject(stubOf('c2'), (conversation: Conversation) => {
+      Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+    });
+    await runDurableObjectAlarm(stubOf('c2'));
+    await runInDurableObject(stubOf('c2'), async (_, { storage }) => {
+      expect(storage.sql.databaseSize).toBeLessThan(20_000);
+      expect(await storage.getAlarm()).toBeNull();
+    });
+    for (const again of ['created', 'copied', 'begun']) {
+      await cut(again);
+      const place = { account: 'alice', id: again };
+      if (again === 'created') await stubOf(again).create(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
+      if (again === 'copied') expect(await stubOf().fork(again, undefined)).toMatchObject({ ok: true });
+      await say(again === 'begun' ? bodyOf('Hello') : question('Hello'), { id: again });
+      expect(await rowsOf(again)).toHaveLength(again === 'copied' ? 6 : 2);
+    }
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('a copy takes the place of a first turn that has failed', async () => {
+    await say(bodyOf('One'));
+    await say(bodyOf('Hello'), { id: 'c2', simulate: 'cut-events=1' });
+    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    await say(question('Two'), { id: 'c2' });
+    expect(await rowsOf('c2')).toHaveLength(4);
+  });
+
   test('export is lines of JSON with an end', async () => {
     await say(bodyOf('One'));
     const result = await stubOf().export();
@@ -517,19 +675,6 @@ test('a body that comes as a stream is the same', async () => {
 });
 
 test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
-  const message = {
-    id: 'msg_whole',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [
-      { type: 'thinking', thinking: 'Hm.', signature: 'c2lnbmVk' },
-      { type: 'text', text: 'It is “so”.' },
-    ],
-    stop_reason: 'end_turn',
-    stop_sequence: null,
-    usage: { input_tokens: 12, output_tokens: 7 },
-  };
   const upstream = {
     baseURL: 'https://api.test',
     apiKey: 'k',

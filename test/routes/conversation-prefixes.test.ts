@@ -149,6 +149,21 @@ describe('a conversation with a prefix', () => {
     await eventually(async () => expect(await values()).toBe(0));
   });
 
+  test('lets it go where the first turn comes to nothing and another beginning takes its place', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', SUPPORT, alice);
+    const body = { conversation: 'c1', prefix: version, ...say('Hi') };
+    const refused = await app.post('/messages', body, { ...alice, 'sluice-simulate': 'status=529' });
+    expect(refused.status).toBe(529);
+    expect((await app.post('/conversations', { id: 'c1' }, alice)).status).toBe(201);
+    await app.settled();
+    await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice });
+    await eventually(async () => expect(await values()).toBe(0));
+    expect(await (await app.fetch('/conversations/c1', { headers: alice })).json()).toMatchObject({ prefix: null });
+  });
+
   test('tells of breakpoints that do not go with it, and begins anew without them', async () => {
     simulate();
     const app = simulatedEdge();

@@ -22,12 +22,22 @@ export interface SluiceChatOptions {
    * shall come back to a running answer is given a `Chat` that lives longer than it does.
    */
   stopOnAbort?: boolean;
-  /** Told when the edge could not be asked to stop: the turn may go on. */
+  /** Told when the edge could not be asked to stop: the turn may go on. By default it is a rejection that nobody handles. */
   onStopFailed?: (error: unknown) => void;
 }
 
 type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
 type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
+
+/** What has been asked for in a chat. */
+interface Chat {
+  /** Sent messages and resumes: the newest is the one that counts. */
+  readings: number;
+  resumes: number;
+  /** Settles when whatever was stopped has ended. */
+  stopping: Promise<unknown>;
+}
+
 type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 
 /**
@@ -41,32 +51,27 @@ type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
   const { client, request, stopOnAbort = true } = options;
   const conversationOf = options.conversation ?? ((chatId: string) => chatId);
-  /** The newest reading of each chat: an older one is aborted because it was replaced, not because anybody stops it. */
-  const newest = new Map<string, object>();
+  const chats = new Map<string, Chat>();
 
-  /** @returns a reading for a chat, from now on in the place of whatever has read for it before */
-  function begin(chatId: string) {
-    const own = {};
-    const before = newest.get(chatId);
-    newest.set(chatId, own);
-    const isNewest = () => newest.get(chatId) === own;
-    /** Gives the place back, as there is nothing to read. */
-    const leave = () => {
-      if (before && isNewest()) newest.set(chatId, before);
+  function chatOf(id: string): Chat {
+    const chat = chats.get(id) ?? { readings: 0, resumes: 0, stopping: Promise.resolve() };
+    chats.set(id, chat);
+    return chat;
+  }
+
+  function read(chat: Chat, stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) {
+    const onAbort = () => {
+      const { resumes } = chat;
+      // A resume that takes this reading's place is asked for at once; otherwise somebody has stopped it.
+      const stopping = new Promise((resolve) => setTimeout(resolve))
+        .then(() => (stopOnAbort && chat.resumes === resumes ? stream.stop() : undefined))
+        .catch(options.onStopFailed);
+      chat.stopping = Promise.allSettled([chat.stopping, stopping]);
+      void stopping.finally(() => stream.close());
     };
-    const read = (stream: MessageStream, signal: AbortSignal | undefined, continued?: SluiceMetadata) => {
-      const onAbort = () => {
-        // Whoever replaces it does so at once.
-        setTimeout(() => {
-          const stopping = stopOnAbort && isNewest() ? stream.stop() : Promise.resolve();
-          void stopping.catch(options.onStopFailed).finally(() => stream.close());
-        });
-      };
-      if (signal?.aborted) onAbort();
-      signal?.addEventListener('abort', onAbort, { once: true });
-      return streamOf(chunksOf(stream, continued));
-    };
-    return { read, leave, isNewest };
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    return streamOf(chunksOf(stream, before));
   }
 
   return {
@@ -74,10 +79,14 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
-      const { read } = begin(chatId);
+      const chat = chatOf(chatId);
+      chat.readings += 1;
       const conversation = conversationOf(chatId);
       const last = messages.at(-1);
       const isContinued = last?.role === 'assistant';
+      // What was stopped just now must have ended: a conversation has one turn at a time.
+      await chat.stopping;
+      abortSignal?.throwIfAborted();
       if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
         await goBack(client, conversation, messages);
         abortSignal?.throwIfAborted();
@@ -90,28 +99,29 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       };
       const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
       const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
-      const chunks = read(stream, abortSignal, before);
+      const chunks = read(chat, stream, abortSignal, before);
       // What is refused is the hook's error at once, with its type.
       if (!(await stream.opened())) await stream.finalMessage();
       return chunks;
     },
 
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
-      const { read, leave, isNewest } = begin(chatId);
+      const chat = chatOf(chatId);
+      chat.resumes += 1;
+      chat.readings += 1;
+      const own = chat.readings;
       const resuming = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
       const [resumed] = await Promise.allSettled([resuming]);
       const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
-      if (!isNewest()) {
+      if (chat.readings !== own) {
         // A message was sent meanwhile: its reading is the one that `stop()` has to reach, and whatever is answered
         // here, also that nothing runs, would be shown as the end of that one.
         stream?.close();
         await aborted(abortSignal);
         return null;
       }
-      if (stream) return read(stream, abortSignal);
-      leave();
       if (resumed.status === 'rejected') throw resumed.reason;
-      return null;
+      return stream ? read(chat, stream, abortSignal) : null;
     },
   };
 }

@@ -65,9 +65,13 @@ export class Conversations {
     return null;
   }
 
-  /** Stops the turn that runs, if one does, and keeps what was said. */
-  stop(id: string): Promise<Conversation> {
-    return this.#transport.json(at(id, '/stop'), { method: 'POST' });
+  /**
+   * Stops the turn that runs, if one does, and keeps what was said.
+   *
+   * @param only the turn that is meant; another one goes on
+   */
+  stop(id: string, only: { turn?: string } = {}): Promise<Conversation> {
+    return this.#transport.json(at(id, '/stop'), { method: 'POST', query: only });
   }
 
   /** Goes back to before the turn of a message, so that it can be asked differently. */

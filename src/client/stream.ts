@@ -57,7 +57,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   readonly #builder = new MessageBuilder();
   readonly #closed = new AbortController();
   /** One turn has one key: whatever is sent again with it attaches to that turn. */
-  readonly #key = newKey();
+  readonly #key: string;
   readonly #opened: Promise<boolean>;
   #open: (there: boolean) => void = () => {};
   #connection: AbortController | undefined;
@@ -79,6 +79,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     this.#begin = begin;
     this.#options = options;
     this.conversation = begin.conversation;
+    this.#key = new Headers(options.headers).get('idempotency-key') ?? newKey();
     this.#opened = new Promise((resolve) => {
       this.#open = resolve;
     });
@@ -154,7 +155,9 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     this.#stopping = true;
     const stop = async () => {
       const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
-      await this.#transport.send(path, { method: 'POST' }).catch((thrown: unknown) => {
+      // The turn of another window is not to be stopped.
+      const query = this.turn === undefined ? { key: this.#key } : { turn: this.turn };
+      await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
         // A first turn that has said nothing leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
@@ -193,6 +196,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       if (this.#attempts === 0) this.#options.onConnection?.('lost');
       await pause(this.#complete ? 0 : this.#attempts, wait, signal);
       this.#attempts += 1;
+      // What was to be stopped must not be begun again.
+      if (this.turn === undefined && this.#isStopped()) return undefined;
     }
     return undefined;
   }
@@ -220,7 +225,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     const { signal } = connection;
     const send = () => {
       // A header can be cut, and look whole: only an event tells for sure which turn this is.
-      if (this.#turn === undefined && body !== undefined) {
+      if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
         const key = conversation === undefined ? {} : { 'idempotency-key': this.#key };
         const headers = { ...key, ...this.#options.headers };
         return this.#transport.send('/messages', { method: 'POST', body, headers, signal });

@@ -214,11 +214,11 @@ test('asked again, the history goes back to before the question, and no further'
 test('an abort stops the turn, one that replaces a reading does not, and a refusal has its type', async () => {
   const { client, sent, until } = fakeEdge(async ({ path }) => {
     await new Promise((resolve) => setTimeout(resolve, 50));
-    if (path.endsWith('/stop')) return Response.json({});
+    if (path.includes('/stop?')) return Response.json({});
     return streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
   });
   const transport = createChatTransport({ client });
-  const stops = () => sent.filter(({ path }) => path.endsWith('/stop')).length;
+  const stops = () => sent.filter(({ path }) => path.includes('/stop?')).length;
   const first = new AbortController();
   await until(transport.reconnectToStream({ chatId: 'c1', abortSignal: first.signal }));
   first.abort();
@@ -241,44 +241,86 @@ test('an abort stops the turn, one that replaces a reading does not, and a refus
 });
 
 describe.each(['before', 'after'] as const)('a resume that is asked for %s a message is sent', (order) => {
-  test.each(['the turn', 'nothing', 'no conversation', 'a refusal'])(
-    'and finds %s: stop reaches the turn',
-    async (found) => {
-      let release = () => {};
-      const held = new Promise<void>((resolve) => {
-        release = resolve;
-      });
-      const running = () => streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
-      const { client, sent, until } = fakeEdge(async ({ path }) => {
-        if (path.endsWith('/stop')) return Response.json({});
-        if (path === '/messages') return running();
-        await held;
-        if (found === 'the turn') return running();
-        if (found === 'nothing') return new Response(null, { status: 204 });
-        return Response.json(envelope(found === 'a refusal' ? 'permission_error' : 'not_found_error'), {
-          status: found === 'a refusal' ? 403 : 404,
-        });
-      });
-      const transport = createChatTransport({ client });
-      const resumed = new AbortController();
-      const asked = new AbortController();
-      const send = () => until(transport.sendMessages(sending([hello], { abortSignal: asked.signal })));
-      const resume = () => transport.reconnectToStream({ chatId: 'c1', abortSignal: resumed.signal }).catch(() => null);
-      if (order === 'after') await send();
-      let answered = false;
-      const resuming = resume().finally(() => {
-        answered = true;
-      });
-      if (order === 'before') await send();
-      release();
-      await until(new Promise((resolve) => setTimeout(resolve, 1_000)));
-      // What it would answer beside a turn that was sent later would be taken for that one's end.
-      expect(answered).toBe(order === 'after');
+  const running = () => streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
+  const answers: Record<string, () => Response> = {
+    'the turn': running,
+    nothing: () => new Response(null, { status: 204 }),
+    'no conversation': () => Response.json(envelope('not_found_error'), { status: 404 }),
+    'a refusal': () => Response.json(envelope('permission_error'), { status: 403 }),
+  };
+  const cases = Object.keys(answers).flatMap((found) =>
+    ['before', 'after'].map((stopped) => [stopped, found] as const),
+  );
+
+  test.each(cases)('is no hindrance to a stop %s it finds %s', async (stopped, found) => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { client, sent, until } = fakeEdge(async ({ path }) => {
+      if (path.includes('/stop?')) return Response.json({});
+      if (path === '/messages') return running();
+      await held;
+      return answers[found]?.() ?? Response.error();
+    });
+    const aWhile = () => until(new Promise((resolve) => setTimeout(resolve, 2_000)));
+    const transport = createChatTransport({ client });
+    const resumed = new AbortController();
+    const asked = new AbortController();
+    const send = () => until(transport.sendMessages(sending([hello], { abortSignal: asked.signal })));
+    const stop = () => {
       resumed.abort();
       asked.abort();
-      expect((await until(resuming)) === null).toBe(order === 'before' || found !== 'the turn');
-      await until(new Promise((resolve) => setTimeout(resolve, 2_000)));
-      expect(sent.filter(({ path }) => path.endsWith('/stop'))).toHaveLength(1);
-    },
-  );
+    };
+    if (order === 'after') await send();
+    let answered = false;
+    const resuming = transport
+      .reconnectToStream({ chatId: 'c1', abortSignal: resumed.signal })
+      .catch(() => null)
+      .finally(() => {
+        answered = true;
+      });
+    if (order === 'before') await send();
+    if (stopped === 'before') {
+      stop();
+      await aWhile();
+      expect(sent.filter(({ path }) => path.includes('/stop?'))).toHaveLength(1);
+    }
+    release();
+    await aWhile();
+    // What it would answer beside a turn that was sent later would be taken for that one's end.
+    expect(answered).toBe(order === 'after' || stopped === 'before');
+    if (stopped === 'after') stop();
+    await until(resuming);
+    await aWhile();
+    const stops = sent.filter(({ path }) => path.includes('/stop?')).map(({ path }) => path);
+    expect(new Set(stops)).toEqual(new Set(['/conversations/c1/stop?turn=turn_a']));
+  });
+});
+
+test('what is sent at once after a stop waits for it', async () => {
+  let stop = () => {};
+  const over = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  const { client, sent, until } = fakeEdge(async ({ path }, count) => {
+    if (path.includes('/stop?')) await over;
+    if (path.includes('/stop?')) return Response.json({});
+    const frames = framesOf(`turn_${count}`, answerOf('Yes.'));
+    return count === 1
+      ? streamed(bytesOf(frames.slice(0, 3).join('')), 'silence', 'turn_1')
+      : streamed(bytesOf(frames.join('') + PRICE), 'end', `turn_${count}`);
+  });
+  const transport = createChatTransport({ client });
+  const first = new AbortController();
+  await until(transport.sendMessages(sending([hello], { abortSignal: first.signal })));
+  first.abort();
+  const second = transport.sendMessages(sending([hello]));
+  await until(new Promise((resolve) => setTimeout(resolve, 5_000)));
+  expect(sent.map(({ path }) => path)).toEqual(['/messages', '/conversations/c1/stop?turn=turn_1']);
+  stop();
+  expect(await until(messageOf(await until(second)))).toMatchObject({
+    parts: [{ type: 'step-start' }, { text: 'Yes.' }],
+  });
+  expect(sent.map(({ path }) => path).slice(2)).toEqual(['/messages']);
 });

@@ -178,19 +178,54 @@ describe('in a conversation', () => {
       begin = resolve;
     });
     const { client, sent, until } = fakeEdge(async ({ path }) => {
-      if (path.endsWith('/stop')) return Response.json({});
+      if (path.includes('/stop?')) return Response.json({});
       await begun;
       return streamed(bytesOf(`${frames.join('')}: sluice-stopped\n\n${PRICE}`));
     });
     const stream = client.messages.stream(inConversation);
     const stopping = stream.stop();
     await vi.advanceTimersByTimeAsync(500);
-    expect(sent.map(({ path }) => path)).toEqual(['/messages', '/conversations/c1/stop']);
+    const [asked, stopped] = sent;
+    // By its key: nobody else's turn is to be stopped by this.
+    const key = asked?.headers.get('idempotency-key');
+    expect([asked?.path, stopped?.path]).toEqual(['/messages', `/conversations/c1/stop?key=${key}`]);
     begin();
     await until(stopping);
     await until(stream.finalMessage());
     expect(stream.stopped).toBe(true);
   });
+
+  test('a stop of what was refused is for its own turn alone, before the refusal or after it', async () => {
+    const { client, sent, until } = fakeEdge(({ path }) =>
+      path === '/messages' ? Response.json(envelope('conflict_error'), { status: 409 }) : Response.json({}),
+    );
+    const early = client.messages.stream(inConversation);
+    await until(early.stop());
+    await expect(until(early.finalMessage())).rejects.toMatchObject({ type: 'closed' });
+    const late = client.messages.stream(inConversation);
+    await expect(until(late.finalMessage())).rejects.toMatchObject({ type: 'conflict_error' });
+    await until(late.stop());
+    for (const { path } of sent) expect(path).toMatch(/^\/(messages|conversations\/c1\/stop\?key=[\w-]+)$/);
+  });
+
+  test.each([false, true])(
+    'what was stopped while its connection was lost is not begun again (its turn is known: %s)',
+    async (known) => {
+      const { client, sent, until } = fakeEdge(({ path }) => {
+        if (path.includes('/stop?')) return Response.json({});
+        if (path !== '/messages') return Response.json(envelope('not_found_error'), { status: 410 });
+        if (!known) throw new TypeError('fetch failed');
+        return streamed(bytesOf(': ping\n\n'), 'break');
+      });
+      const stream = client.messages.stream(inConversation);
+      await vi.advanceTimersByTimeAsync(1);
+      await until(stream.stop());
+      await expect(until(stream.finalMessage())).rejects.toMatchObject({ type: 'closed' });
+      expect(stream.stopped).toBe(true);
+      expect(sent.filter(({ path }) => path === '/messages')).toHaveLength(1);
+      expect(sent.some(({ path }) => path.includes(known ? '/stop?turn=turn_a' : '/stop?key='))).toBe(true);
+    },
+  );
 
   test('closed, it ends quietly, lets the turn go on, and its message is not to be had', async () => {
     const { client, sent, until } = fakeEdge(() => streamed(bytesOf(frames.slice(0, 3).join('')), 'silence'));

@@ -225,7 +225,6 @@ function writeLastWords(writable: WritableStream, words: string): void {
 /** The caller has left in the meantime; there is nobody to tell. */
 function ignoreGone(): void {}
 
-/** @returns a stream with a comment behind its end: within the same buffer, where that has room. */
 /** @returns a copy with the remark behind it. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
   return joined(bytes, encoder.encode(comment(remark)));

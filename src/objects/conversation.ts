@@ -372,9 +372,9 @@ export class Conversation extends DurableObject<Bindings> {
       if (repeated && repeated.hash !== request.hash) throw otherBody();
       if (repeated) return await this.#attach(repeated, request);
       if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);
-      // Its prefix was that of the turn that is gone.
-      const isBare = request.prefix !== undefined && prefix === undefined && !this.#present();
-      if (this.#isInTransit || isBare) throw inTransit();
+      if (this.#isInTransit) throw inTransit();
+      // Its prefix was not taken, since a turn ran that would have told which one is held.
+      if (request.prefix !== undefined && prefix === undefined && !this.#present()) throw lost();
     }
     let planned: Plan;
     try {
@@ -568,7 +568,10 @@ export class Conversation extends DurableObject<Bindings> {
       });
       if (settled !== undefined) this.ctx.waitUntil(this.#upkeep.confirm(turn.row, settled));
     }
-    if (open.length === 0 && !this.#transcript.profile?.unreported) return;
+    const { profile } = this.#transcript;
+    // A copy that died in its middle must not be what a first turn goes on with.
+    if (profile && !profile.exists && !profile.deleted) this.#transcript.dropUnborn();
+    if (open.length === 0 && !profile?.unreported) return;
     this.#upkeep.wakeFor(this.now() + RETRY_MS);
     this.ctx.waitUntil(this.#upkeep.settlePending());
   }
@@ -590,13 +593,13 @@ export class Conversation extends DurableObject<Bindings> {
   /** Makes the profile of what comes to be here, and takes out what a turn or a copy that came to nothing has left. */
   #start(profile: Profile): void {
     const transcript = this.#transcript;
-    const before = transcript.profile?.prefix;
-    if (before) this.#release(before);
+    const { prefix, nextTurn = 1 } = transcript.profile ?? {};
+    if (prefix) this.#release(prefix);
     transcript.create(profile);
-    const { newestTurn } = transcript;
-    transcript.empty();
     // Who still listens to a turn that failed must not hear another one that has its number.
-    if (newestTurn > 0) transcript.save({ ...profile, nextTurn: newestTurn + 1 });
+    const next = Math.max(nextTurn, transcript.newestTurn + 1);
+    transcript.empty();
+    if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
   }
 
   #begun(place: Place, now: number): Profile {

@@ -95,7 +95,9 @@ export async function admit(request: MeterRequest): Promise<Meter> {
     return await admission(request);
   } catch (thrown) {
     // Only the answer may have been lost: what was set aside for nothing must not be held, and then be paid.
-    if (thrown instanceof AccountUnreachable) request.waitUntil(settleSurely(request, unsent(request)));
+    if (thrown instanceof AccountUnreachable && !isOverloaded(thrown.cause)) {
+      request.waitUntil(settleSurely(request, unsent(request)));
+    }
     throw thrown;
   }
 }
@@ -361,8 +363,12 @@ async function callOnce<T>(request: AccountRequest, call: (account: Remote<Accou
 }
 
 function isRetryable(thrown: unknown): boolean {
-  const { retryable, overloaded } = thrown as { retryable?: unknown; overloaded?: unknown };
-  return retryable === true && overloaded !== true;
+  return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
+}
+
+/** An object that has too much to do was not reached, and is left alone. */
+function isOverloaded(thrown: unknown): boolean {
+  return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
 }
 
 class AccountUnreachable extends ApiError {

@@ -473,6 +473,13 @@ export class Transcript {
     this.write('delete from turns where settled = 1');
   }
 
+  /** Takes out what belongs to a history that never came to be; how a first turn has failed can still be heard. */
+  dropUnborn(): void {
+    this.#forgetHistory();
+    for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
+    this.write(`delete from turns where status in ${COMMITTED}`);
+  }
+
   write(statement: string, ...bindings: SqlStorageValue[]): void {
     this.#storage.sql.exec(statement, ...bindings);
   }

@@ -261,6 +261,7 @@ export class TurnLog {
       listener.row =
         listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
       skipTo = `id: ${this.id}-${listener.cursor + 1}\n`;
+      if (listener.row === undefined) return this.#lose(listener);
     }
     if (listener.row === undefined) {
       if (listener.cursor >= this.#shown) return undefined;
@@ -270,10 +271,7 @@ export class TurnLog {
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
     const text = latest ?? this.#transcript.logText({ seq: this.#seq, id: this.id }, listener.row);
-    if (text === undefined) {
-      this.#lose(listener);
-      return undefined;
-    }
+    if (text === undefined) return this.#lose(listener);
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;
@@ -283,8 +281,10 @@ export class TurnLog {
   }
 
   /** What it would get next has been deleted: that must not look like an end, nor be waited for. */
-  #lose(listener: Listener): void {
+  #lose(listener: Listener): undefined {
     this.#listeners.delete(listener);
+    // Short of an end, whatever the rest of the log says.
+    listener.row = 0;
     listener.controller.error(new Error('the log of this turn is gone'));
   }
 

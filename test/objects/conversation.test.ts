@@ -217,9 +217,14 @@ describe('a turn that does not end well', () => {
       await stubOf().stop(only);
       expect(await readOf()).toMatchObject({ state: 'running' });
     }
-    await stubOf().stop({ turn: answer.turn, key: 'mine' });
+    await stubOf().stop({ turn: answer.turn });
     await reader.cancel();
-    expect((await rowsOf()).map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+    const again = await ask(question('And now?'), { simulate: 'tps=20;flush', key: 'again' });
+    if (again.kind !== 'stream') throw new Error('no stream');
+    const { reader: other } = await readEvents(again.body, 5);
+    await stubOf().stop({ key: 'again' });
+    await other.cancel();
+    expect((await rowsOf()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
   });
 
   test('falls silent: the watchdog ends it', async () => {
@@ -300,9 +305,7 @@ describe('retries', () => {
   test('begin anew where the turn that they attach to comes to nothing just then', async () => {
     let asking = false;
     let failed = false;
-    const until = async (holds: () => boolean) => {
-      while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
-    };
+    const until = async (holds: () => boolean) => await eventually(() => expect(holds()).toBe(true));
     // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
     const asked = vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
       asking = true;
@@ -403,6 +406,22 @@ describe('resuming', () => {
     await expect(rest()).rejects.toThrow();
     expect(events.length).toBeGreaterThan(50);
     expect(await follow(`${turn}-1`)).toEqual({ kind: 'gone' });
+  });
+
+  test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
+    const words = encodeURIComponent('some words are said '.repeat(60));
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;flush;answer=${words}` });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const live = await stubOf().resume(undefined);
+    if (live.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(live.body as ReadableStream, 5);
+    await listen(answer.body);
+    const rows = await rowsOf();
+    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    const rest = async () => {
+      for (;;) if ((await reader.read()).done) return 'an end';
+    };
+    await expect(rest()).rejects.toThrow();
   });
 
   test('a log that was let go is gone', async () => {
@@ -578,8 +597,11 @@ describe('working with history', () => {
       await cut(again);
       const place = { account: 'alice', id: again };
       if (again === 'created') await stubOf(again).create(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
+      const body = again === 'begun' ? bodyOf('Hello') : question('Hello');
       if (again === 'copied') expect(await stubOf().fork(again, undefined)).toMatchObject({ ok: true });
-      await say(again === 'begun' ? bodyOf('Hello') : question('Hello'), { id: again });
+      // The simulator says how many turns were sent up, where there was more than one.
+      const { events } = await say(body, { id: again });
+      expect(/has come to (\d) turns/.exec(textOf(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
       expect(await rowsOf(again)).toHaveLength(again === 'copied' ? 6 : 2);
     }
     expect(await rowsOf()).toHaveLength(4);

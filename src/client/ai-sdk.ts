@@ -30,9 +30,12 @@ type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
 type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
 
 /** What has been asked for in a chat. */
-interface Chat {
-  /** Sent messages and resumes: the newest is the one that counts. */
-  readings: number;
+interface Asked {
+  /** Sent messages whose answers are read now, and how many have been read. */
+  open: number;
+  read: number;
+  /** Settles when none of those is read any more. */
+  reading: Promise<unknown>;
   resumes: number;
   /** Settles when whatever was stopped has ended. */
   stopping: Promise<unknown>;
@@ -51,27 +54,42 @@ type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
   const { client, request, stopOnAbort = true } = options;
   const conversationOf = options.conversation ?? ((chatId: string) => chatId);
-  const chats = new Map<string, Chat>();
+  const chats = new Map<string, Asked>();
 
-  function chatOf(id: string): Chat {
-    const chat = chats.get(id) ?? { readings: 0, resumes: 0, stopping: Promise.resolve() };
-    chats.set(id, chat);
-    return chat;
+  function askedIn(chatId: string): Asked {
+    const settled = Promise.resolve();
+    const asked = chats.get(chatId) ?? { open: 0, read: 0, reading: settled, resumes: 0, stopping: settled };
+    chats.set(chatId, asked);
+    return asked;
   }
 
-  function read(chat: Chat, stream: MessageStream, signal: AbortSignal | undefined, before?: SluiceMetadata) {
+  /** Has a stream end with the signal: the turn is stopped too, unless the reading is only replaced by another. */
+  function heed(asked: Asked, signal: AbortSignal | undefined, opening: Promise<MessageStream | null | undefined>) {
+    let isOpen = false;
+    const opened = opening
+      .catch(() => undefined)
+      .then((stream) => {
+        isOpen = true;
+        return stream;
+      });
     const onAbort = () => {
-      const { resumes } = chat;
-      // A resume that takes this reading's place is asked for at once; otherwise somebody has stopped it.
-      const stopping = new Promise((resolve) => setTimeout(resolve))
-        .then(() => (stopOnAbort && chat.resumes === resumes ? stream.stop() : undefined))
-        .catch(options.onStopFailed);
-      chat.stopping = Promise.allSettled([chat.stopping, stopping]);
-      void stopping.finally(() => stream.close());
+      const { resumes } = asked;
+      const stopping = new Promise((resolve) => setTimeout(resolve)).then(async () => {
+        // A resume that takes a reading's place is asked for at once; otherwise somebody has stopped it.
+        const isStopped = stopOnAbort && asked.resumes === resumes;
+        const stream = await opened;
+        try {
+          if (isStopped) await stream?.stop();
+        } finally {
+          stream?.close();
+        }
+      });
+      // A resume that is not answered yet keeps nobody waiting: perhaps nothing runs.
+      if (isOpen) asked.stopping = Promise.allSettled([asked.stopping, stopping]);
+      void stopping.catch(options.onStopFailed);
     };
     if (signal?.aborted) onAbort();
     signal?.addEventListener('abort', onAbort, { once: true });
-    return streamOf(chunksOf(stream, before));
   }
 
   return {
@@ -79,49 +97,55 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
-      const chat = chatOf(chatId);
-      chat.readings += 1;
-      const conversation = conversationOf(chatId);
-      const last = messages.at(-1);
-      const isContinued = last?.role === 'assistant';
-      // What was stopped just now must have ended: a conversation has one turn at a time.
-      await chat.stopping;
-      abortSignal?.throwIfAborted();
-      if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
-        await goBack(client, conversation, messages);
+      const asked = askedIn(chatId);
+      const end = beginReading(asked);
+      try {
+        const conversation = conversationOf(chatId);
+        const last = messages.at(-1);
+        const isContinued = last?.role === 'assistant';
+        // What was stopped just now must have ended: a conversation has one turn at a time.
+        await Promise.race([asked.stopping, aborted(abortSignal)]);
         abortSignal?.throwIfAborted();
+        if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
+          await goBack(client, conversation, messages);
+          abortSignal?.throwIfAborted();
+        }
+        const turn = {
+          ...request,
+          ...body,
+          conversation,
+          messages: [{ role: 'user' as const, content: contentOf(messages) }],
+        };
+        const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
+        heed(asked, abortSignal, Promise.resolve(stream));
+        // What is refused is the hook's error at once, with its type.
+        if (!(await stream.opened())) await stream.finalMessage();
+        const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
+        return streamOf(chunksOf(stream, before), () => end(true));
+      } catch (thrown) {
+        end(false);
+        throw thrown;
       }
-      const turn = {
-        ...request,
-        ...body,
-        conversation,
-        messages: [{ role: 'user' as const, content: contentOf(messages) }],
-      };
-      const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
-      const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
-      const chunks = read(chat, stream, abortSignal, before);
-      // What is refused is the hook's error at once, with its type.
-      if (!(await stream.opened())) await stream.finalMessage();
-      return chunks;
     },
 
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
-      const chat = chatOf(chatId);
-      chat.resumes += 1;
-      chat.readings += 1;
-      const own = chat.readings;
-      const resuming = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
-      const [resumed] = await Promise.allSettled([resuming]);
+      const asked = askedIn(chatId);
+      asked.resumes += 1;
+      const { read } = asked;
+      const opening = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
+      heed(asked, abortSignal, opening);
+      const [resumed] = await Promise.allSettled([opening]);
+      // Beside a message that was sent meanwhile, any answer here would take the place of that one's reading, which is
+      // what `stop()` has to reach, or be shown as its end: also that nothing runs.
+      while (asked.open > 0 && !abortSignal?.aborted) await Promise.race([asked.reading, aborted(abortSignal)]);
+      if (abortSignal?.aborted) return null;
       const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
-      if (chat.readings !== own) {
-        // A message was sent meanwhile: its reading is the one that `stop()` has to reach, and whatever is answered
-        // here, also that nothing runs, would be shown as the end of that one.
+      if (asked.read !== read) {
         stream?.close();
-        await aborted(abortSignal);
         return null;
       }
       if (resumed.status === 'rejected') throw resumed.reason;
-      return stream ? read(chat, stream, abortSignal) : null;
+      return stream ? streamOf(chunksOf(stream)) : null;
     },
   };
 }
@@ -157,9 +181,30 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
   return rows;
 }
 
+/** @returns what is called once its answer has been read, or never will be */
+function beginReading(asked: Asked): (wasRead: boolean) => void {
+  let end = () => {};
+  let ended = false;
+  const reading = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  asked.open += 1;
+  asked.reading = Promise.all([asked.reading, reading]);
+  return (wasRead) => {
+    if (ended) return;
+    ended = true;
+    asked.open -= 1;
+    if (wasRead) asked.read += 1;
+    end();
+  };
+}
+
+/** Settles once the signal says so; without one never. */
 function aborted(signal: AbortSignal | undefined): Promise<void> {
-  if (!signal || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  return new Promise((resolve) => {
+    if (signal?.aborted) resolve();
+    signal?.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** A chat that has not begun is no conversation yet. */
@@ -167,18 +212,21 @@ function unlessUnknown(thrown: unknown): undefined {
   if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
 }
 
-function streamOf(chunks: Chunks): ReadableStream<UIMessageChunk> {
+/** @param onEnd told once nothing more is read */
+function streamOf(chunks: Chunks, onEnd: () => void = () => {}): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
       try {
         const { value, done } = await chunks.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
+        if (!done) return controller.enqueue(value);
+        controller.close();
       } catch (thrown) {
         controller.error(thrown);
       }
+      onEnd();
     },
     async cancel() {
+      onEnd();
       await chunks.return(undefined);
     },
   });

@@ -155,8 +155,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     this.#stopping = true;
     const stop = async () => {
       const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
-      // The turn of another window is not to be stopped.
-      const query = this.turn === undefined ? { key: this.#key } : { turn: this.turn };
+      // The turn of another window is not to be stopped. (A header that tells a turn's id can be cut, and look whole.)
+      const query = this.#begin.body === undefined ? { turn: this.turn } : { key: this.#key };
       await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
         // A first turn that has said nothing leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
@@ -226,8 +226,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     const send = () => {
       // A header can be cut, and look whole: only an event tells for sure which turn this is.
       if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
-        const key = conversation === undefined ? {} : { 'idempotency-key': this.#key };
-        const headers = { ...key, ...this.#options.headers };
+        const headers = Object.fromEntries(new Headers(this.#options.headers));
+        if (conversation !== undefined) headers['idempotency-key'] = this.#key;
         return this.#transport.send('/messages', { method: 'POST', body, headers, signal });
       }
       // Behind the last event there is nothing more to be had but by asking for that event again.

@@ -288,13 +288,16 @@ describe.each(['before', 'after'] as const)('a resume that is asked for %s a mes
     }
     release();
     await aWhile();
-    // What it would answer beside a turn that was sent later would be taken for that one's end.
-    expect(answered).toBe(order === 'after' || stopped === 'before');
+    // What it would answer beside a message's turn would be taken for that one's end.
+    expect(answered).toBe(stopped === 'before');
     if (stopped === 'after') stop();
     await until(resuming);
     await aWhile();
+    const key = sent.find(({ path }) => path === '/messages')?.headers.get('idempotency-key');
     const stops = sent.filter(({ path }) => path.includes('/stop?')).map(({ path }) => path);
-    expect(new Set(stops)).toEqual(new Set(['/conversations/c1/stop?turn=turn_a']));
+    const own = ['/conversations/c1/stop?turn=turn_a', `/conversations/c1/stop?key=${key}`];
+    expect(stops).toContain(own[1]);
+    for (const path of stops) expect(own).toContain(path);
   });
 });
 
@@ -317,10 +320,69 @@ test('what is sent at once after a stop waits for it', async () => {
   first.abort();
   const second = transport.sendMessages(sending([hello]));
   await until(new Promise((resolve) => setTimeout(resolve, 5_000)));
-  expect(sent.map(({ path }) => path)).toEqual(['/messages', '/conversations/c1/stop?turn=turn_1']);
+  const key = sent[0]?.headers.get('idempotency-key');
+  expect(sent.map(({ path }) => path)).toEqual(['/messages', `/conversations/c1/stop?key=${key}`]);
   stop();
   expect(await until(messageOf(await until(second)))).toMatchObject({
     parts: [{ type: 'step-start' }, { text: 'Yes.' }],
   });
   expect(sent.map(({ path }) => path).slice(2)).toEqual(['/messages']);
+});
+
+test('a message that waits for a stop can be stopped itself', async () => {
+  const { client, sent, until } = fakeEdge(({ path }) => {
+    if (path.includes('/stop?')) return new Promise(() => {});
+    return streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
+  });
+  const transport = createChatTransport({ client });
+  const [first, second] = [new AbortController(), new AbortController()];
+  await until(transport.sendMessages(sending([hello], { abortSignal: first.signal })));
+  first.abort();
+  const waiting = transport.sendMessages(sending([hello], { abortSignal: second.signal }));
+  second.abort();
+  await expect(until(waiting)).rejects.toMatchObject({ name: 'AbortError' });
+  expect(sent.filter(({ path }) => path === '/messages')).toHaveLength(1);
+});
+
+test('a running turn is shown, though a message was refused because it runs', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { client, until } = fakeEdge(async ({ path }) => {
+    if (path === '/messages') return Response.json(envelope('conflict_error'), { status: 409 });
+    await held;
+    return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));
+  });
+  const transport = createChatTransport({ client });
+  const { signal } = new AbortController();
+  const resuming = transport.reconnectToStream({ chatId: 'c1', abortSignal: signal });
+  await expect(until(transport.sendMessages(sending([hello])))).rejects.toMatchObject({ type: 'conflict_error' });
+  release();
+  const stream = await until(resuming);
+  if (!stream) throw new TypeError('nothing to resume');
+  expect(await until(messageOf(stream))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
+});
+
+test('a resume that was asked for beside a message finds nothing to do once that one was answered', async () => {
+  const { client, until } = fakeEdge(() => streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE)));
+  const transport = createChatTransport({ client });
+  const answer = await until(transport.sendMessages(sending([hello])));
+  const resuming = transport.reconnectToStream({ chatId: 'c1', abortSignal: new AbortController().signal });
+  expect(await until(messageOf(answer))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
+  expect(await until(resuming)).toBeNull();
+});
+
+test('a resume that was replaced, and is not answered, keeps no message waiting', async () => {
+  const { client, sent, until } = fakeEdge(({ path }) => {
+    if (path !== '/messages') return new Promise(() => {});
+    return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));
+  });
+  const transport = createChatTransport({ client });
+  const [first, second] = [new AbortController(), new AbortController()];
+  void transport.reconnectToStream({ chatId: 'c1', abortSignal: first.signal });
+  first.abort();
+  void transport.reconnectToStream({ chatId: 'c1', abortSignal: second.signal });
+  await until(messageOf(await until(transport.sendMessages(sending([hello])))));
+  expect(sent.some(({ path }) => path.includes('/stop'))).toBe(false);
 });

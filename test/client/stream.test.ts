@@ -62,7 +62,7 @@ describe('in a conversation', () => {
         const paths = sent.map(({ path }) => path);
         expect(paths.slice(posts.length).every((path) => path === '/conversations/c1/stream')).toBe(true);
       }),
-      { numRuns: 400 },
+      { numRuns: 250 },
     );
   });
 

@@ -9,7 +9,7 @@ import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstre
 
 const KEY = 'sk-ant-api03-the-key-of-the-deployment';
 const IDLE_MS = 600;
-const TIMEOUT_MS = 5_000;
+const TIMEOUT_MS = 4_000;
 
 const bytes = new TextEncoder().encode(TEXT_STREAM);
 const half = bytes.subarray(0, 700);
@@ -105,12 +105,12 @@ describe('a caller that leaves', () => {
     expect(await logged()).toMatchObject({ tokens: { input: 25 }, error_type: expect.stringMatching(/client_gone$/) });
   });
 
-  test('while it waits for a whole answer cancels the upstream within a second', async () => {
+  test('while it waits for a whole answer cancels the upstream long before its time is over', async () => {
     upstream.answer = () => {};
     const waiting = sendRaw('/v1/messages');
     await expect.poll(() => upstream.received.length).toBe(1);
     waiting.resetAndDestroy();
-    await expect.poll(() => upstream.cancelled).toBe(1);
+    await expect.poll(() => upstream.cancelled, { timeout: TIMEOUT_MS / 2 }).toBe(1);
     expect(upstream.received).toHaveLength(1);
     expect(await logged()).toMatchObject({ error_type: 'client_gone' });
   });

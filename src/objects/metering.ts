@@ -384,7 +384,8 @@ class AccountUnreachable extends ApiError {
 
 /** @returns how a request ends that was never sent up. */
 function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
-  const opening = { route, model, conversation: conversation ?? null, prefix: prefix ?? null };
+  const name = model.slice(0, LONGEST_NAME);
+  const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
 }
 

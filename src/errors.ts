@@ -28,6 +28,13 @@ const STATUS: Record<ErrorType, number> = {
   not_supported: 501,
 };
 
+/** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
+export function statusOfType(type: string): number {
+  // The API's own money is the operator's: to the API it is 402.
+  if (type === 'billing_error') return 402;
+  return Object.hasOwn(STATUS, type) ? STATUS[type as ErrorType] : 500;
+}
+
 /** The body of every error, as the Anthropic API shapes it. */
 export interface ErrorBody {
   type: 'error';

@@ -34,6 +34,8 @@ const modelOverride = z.strictObject({
   max_input_tokens: z.int().min(1).optional(),
   max_tokens: z.int().min(1).optional(),
   minimum_cacheable_tokens: z.int().min(0).optional(),
+  tokens_per_second: z.int().min(1).optional(),
+  fast_tokens_per_second: z.int().min(1).optional(),
   retires_at: z.iso.datetime().nullable().optional(),
   replacement: z.string().nullable().optional(),
   prices: tokenPrices
@@ -106,6 +108,13 @@ export const settingsSchema = z.object({
   UPSTREAM_MAX_RETRIES: count(2).describe('Retries before the first byte.'),
   UPSTREAM_TIMEOUT_MS: count(600_000, 1).describe('From the request to the upstream’s headers, retries included.'),
   STREAM_IDLE_MS: count(120_000, 1).describe('Silence in mid-answer after which it counts as cut.'),
+  CANCEL_STOPS: z
+    .enum(['streams', 'always', 'never'])
+    .default('streams')
+    .describe('Which answers the upstream stops to write, and to bill, when their connection is closed.'),
+  SERVED_STEP_TOKENS: count(50_000, 1).describe(
+    'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
+  ),
   MODEL_ALIASES: json(z.record(z.string(), z.string().min(1)))
     .default({})
     .describe('JSON: names of your own → model ids.'),

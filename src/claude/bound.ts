@@ -24,10 +24,48 @@ export interface Bound {
   bounded: boolean;
   /** Whether counting the tokens could make the bound smaller. */
   countable: boolean;
-  /** False where the model is not in the price table. */
+  /** Whether every model that it names is in the price table. */
   known: boolean;
   /** Every model that may be billed, each by all of its names; the API's own choice of fallbacks is `default`. */
   models: string[][];
+  /** Where the API itself calls tools: what its steps can cost. */
+  served?: ServedBound;
+  /** Why the input is not bounded by the body, in words for the caller. */
+  because?: string;
+}
+
+/** What a loop of the API's own tools can cost: for limits that estimate it, and for who asks what would fit. */
+export interface ServedBound {
+  /** The tool that is named in a refusal. */
+  tool: string;
+  /** Whether lowering its `max_uses` makes the request cheaper: it is the only one. */
+  single: boolean;
+  uses: number;
+  /** In the place of the bound's own, where an account's limits say `served_tools: "estimate"`. */
+  inputTokens: number;
+  inputCost: Nanodollars;
+  /** What each use adds to `inputCost`, exactly and estimated; and to `outputPrice`. */
+  useCost: Nanodollars;
+  estimatedUseCost: Nanodollars;
+  useOutputPrice: Nanodollars;
+}
+
+/** What an answer that did not end by itself is settled by. */
+export interface Terms {
+  /** The first prompt, from above: in tokens, and in nanodollars at its dearest. */
+  promptTokens: number;
+  promptCost: Nanodollars;
+  /** A token's price, at its dearest; in nanodollars. The geography is told by the answer. */
+  inputPrice: Nanodollars;
+  outputPrice: Nanodollars;
+  /** The most tokens that the model writes in a second. */
+  tokensPerSecond: number;
+  /** The longest cache lifetime that was asked for. */
+  cache: 'none' | '5m' | '1h';
+  /** Whether its steps can be told from its stream: one, those that are seen, or they cannot. */
+  steps: 'one' | 'seen' | 'unknown';
+  /** Whether the answer streams. */
+  streams: boolean;
 }
 
 export interface BoundOptions {
@@ -38,10 +76,12 @@ export interface BoundOptions {
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** What count_tokens answered; null if it refused. Absent: it was not asked. */
+  /** What count_tokens, or the turn before, tells of the prompt; null if it was refused. Absent: nobody was asked. */
   count?: number | null;
   /** What was found in messages that stand before those of the body. */
   before?: Findings;
+  /** The setting SERVED_STEP_TOKENS. Default 50,000. */
+  servedStepTokens?: number;
 }
 
 type Json = Record<string, unknown>;
@@ -67,6 +107,9 @@ const MOST_HELD: Nanodollars = 1e15;
 /** Content nests four deep at most in anything the API accepts. */
 const DEEPEST = 32;
 const COMPACTION_TRIGGER = 150_000;
+const SERVED_STEP_TOKENS = 50_000;
+/** What frames the content of a page that was fetched: its address, title and time. */
+const PER_PAGE = 1_000;
 /** The longest name of a model that limits can have. */
 const LONGEST_NAME = 256;
 
@@ -108,6 +151,8 @@ const CONTAINERS = new Set([
 ]);
 /** A few bytes stand for much that the API holds, and counts: a tool's definition, a file that cannot change. */
 const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
+/** Tools that the API itself calls, and whose definition is short. */
+const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
@@ -119,21 +164,37 @@ export interface Findings {
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';
-  limitedUses: number;
-  unlimited: boolean;
-  served: boolean;
+  /** Why it is the window, in words for the caller. */
+  because: string | undefined;
+  /** The tools that the API itself calls. */
+  served: readonly Served[];
   searches: number;
   advisors: readonly Json[];
 }
+
+/** A tool that the API itself calls; after each use it reads the whole prompt again. */
+interface Served {
+  name: string;
+  /** Undefined: not limited. */
+  uses: number | undefined;
+  /** The most tokens that all its uses bring into the prompt; undefined where nothing limits them. */
+  growth: number | undefined;
+  /** Whether its uses can be told from the stream, and cost nothing beside the steps that follow. */
+  seen: boolean;
+  /** Whether definitions are in the prompt that are not in the body. */
+  hidden: boolean;
+}
+
+/** What makes the API call tools of which neither the body nor the stream tells enough. */
+const UNSEEN = { uses: undefined, growth: undefined, seen: false, hidden: true };
 
 /** Of no messages at all. */
 export const NOTHING_FOUND: Findings = {
   extra: 0,
   by: 'bytes',
   cache: 'none',
-  limitedUses: 0,
-  unlimited: false,
-  served: false,
+  because: undefined,
+  served: [],
   searches: 0,
   advisors: [],
 };
@@ -151,14 +212,16 @@ export function findingsOf(messages: readonly unknown[], before: Findings = NOTH
  * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
  *   nothing else about it is assumed
  */
-export function boundOf(body: Json, options: BoundOptions): Bound {
+export function boundOf(body: Json, options: BoundOptions): { bound: Bound; terms: Terms } {
   const found = { ...(options.before ?? NOTHING_FOUND) };
   found.extra += PER_REQUEST;
   readBody(body, found);
-  const steps = found.served ? Math.min(MOST_STEPS, found.limitedUses + (found.unlimited ? UNLIMITED_USES : 1)) : 1;
+  const uses = usesOf(found.served);
+  const steps = Math.min(MOST_STEPS, uses + 1);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const asked = wholeNumber(body.max_tokens);
+  const { servedStepTokens = SERVED_STEP_TOKENS } = options;
 
   const bound: Bound = {
     inputTokens: 0,
@@ -171,47 +234,119 @@ export function boundOf(body: Json, options: BoundOptions): Bound {
     known: true,
     models: [],
   };
+  const served: ServedBound = {
+    tool: found.served[0]?.name ?? '',
+    single: found.served.length === 1 && found.served[0]?.uses !== undefined,
+    uses,
+    inputTokens: 0,
+    inputCost: 0,
+    useCost: 0,
+    estimatedUseCost: 0,
+    useOutputPrice: 0,
+  };
+  const terms: Terms = {
+    promptTokens: 0,
+    promptCost: 0,
+    inputPrice: 0,
+    outputPrice: 0,
+    tokensPerSecond: 0,
+    cache: found.cache,
+    steps: found.served.every(({ seen }) => seen) ? (steps > 1 ? 'seen' : 'one') : 'unknown',
+    streams: body.stream === true,
+  };
   for (const attempt of attemptsOf(body)) {
     const rows = rowsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const step = stepTokens(found, steps, window, options);
-    const price = dearest(rows, step.tokens, attempt.fast, found.cache, geography);
+    const told = promptTokens(found, window, options);
+    const hidden = found.served.some((tool) => tool.hidden);
+    const first = hidden ? { tokens: window, bounded: false } : told;
+    const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
+    const output = asked ?? longestOutput(rows);
+    const later = steps > 1 ? Math.min(window, first.tokens + growthOf(found.served) + (steps - 1) * output) : 0;
+    const estimated = steps > 1 ? Math.min(window, firstEstimated + servedStepTokens) : 0;
+    const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
     const own = attempt.maxTokens;
-    bound.inputTokens += step.tokens * steps;
-    bound.inputCost += step.tokens * steps * price.input + found.searches * WEB_SEARCH_NANODOLLARS;
-    if (own === undefined) bound.outputPrice += price.output * steps;
-    else bound.inputCost += Math.min(own, window) * price.output * steps;
-    if (compacts(body, step.tokens, steps)) {
-      bound.inputTokens += step.tokens * steps;
-      bound.inputCost += (step.tokens * price.input + longestOutput(rows) * price.output) * steps;
+    const searches = found.searches * WEB_SEARCH_NANODOLLARS;
+    const compacting = compacts(body, Math.max(first.tokens, later), steps);
+    const inputExact = first.tokens + later * (steps - 1);
+    const inputEstimated = firstEstimated + estimated * (steps - 1);
+    const costOf = (tokens: number) => {
+      const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
+      return tokens * price.input + searches + beside;
+    };
+    const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
+    bound.inputTokens += inputExact * (compacting ? 2 : 1);
+    bound.inputCost += costOf(inputExact) + ownOutput;
+    served.inputTokens += inputEstimated * (compacting ? 2 : 1);
+    served.inputCost += costOf(inputEstimated) + ownOutput;
+    const perSearch = found.searches > 0 ? WEB_SEARCH_NANODOLLARS : 0;
+    served.useCost += later * price.input + perSearch;
+    served.estimatedUseCost += estimated * price.input + perSearch;
+    if (own === undefined) {
+      bound.outputPrice += price.output * steps;
+      served.useOutputPrice += price.output;
     }
-    if (bound.models.length === 0) {
-      bound.outputTokens = Math.min(asked ?? longestOutput(rows), window);
-      bound.known = rowOf(options.models, attempt.model) !== undefined;
-    }
+    if (compacting) terms.steps = 'unknown';
+    if (bound.models.length === 0) bound.outputTokens = Math.min(output, window);
+    // What the API chooses by itself has no name, and is priced as the dearest.
+    if (attempt.model !== undefined) bound.known &&= rowOf(options.models, attempt.model) !== undefined;
     bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
-    bound.bounded &&= step.bounded;
+    bound.bounded &&= first.bounded && (steps === 1 || growthOf(found.served) !== Number.POSITIVE_INFINITY);
     const alias = bound.models.length === 0 ? options.asked : undefined;
     bound.models.push(namesOf(options.models, attempt.model, alias));
+    noteTerms(terms, rows, attempt, first.tokens, geography);
   }
-  for (const advisor of found.advisors) addAdvisor(bound, advisor, options.models, geography);
+  for (const advisor of found.advisors) addAdvisor(bound, served, advisor, options, geography);
   if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
+  if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
   if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
-  return bound;
+  if (found.served.length > 0) bound.served = served;
+  if (found.because !== undefined && found.by === 'window') bound.because = found.because;
+  return { bound, terms };
 }
 
-function stepTokens(
+/** @returns the first prompt, before any tool of the API's own has brought anything into it. */
+function promptTokens(
   found: Findings,
-  steps: number,
   window: number,
   { bytes, count }: BoundOptions,
 ): { tokens: number; bounded: boolean } {
-  // A served tool brings into the prompt what no one here has seen.
-  if (steps > 1 || found.by === 'window' || count === null) return { tokens: window, bounded: false };
   const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
-  if (count === undefined) return { tokens: byBytes, bounded: found.by === 'bytes' };
+  if (count === undefined || count === null) {
+    return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
+  }
   // count_tokens is an estimate; its error is within two percent, and on short prompts a few dozen tokens.
   return { tokens: Math.min(byBytes, count + Math.max(64, Math.ceil(count * 0.02))), bounded: true };
+}
+
+/** @returns how often the API may call tools of its own. */
+function usesOf(served: readonly Served[]): number {
+  const limited = served.reduce((sum, { uses }) => sum + (uses ?? 0), 0);
+  const isUnlimited = served.some(({ uses }) => uses === undefined);
+  return limited + (isUnlimited ? UNLIMITED_USES - 1 : 0);
+}
+
+/** @returns what the API's own tools can bring into a prompt, in tokens; infinite where nothing limits it. */
+function growthOf(served: readonly Served[]): number {
+  return served.reduce((sum, { growth }) => sum + (growth ?? Number.POSITIVE_INFINITY), 0);
+}
+
+/** Notes an attempt's prices: which of the attempts has answered is known once it has. */
+function noteTerms(
+  terms: Terms,
+  rows: readonly Model[],
+  { fast }: Attempt,
+  promptTokens: number,
+  geography: number,
+): void {
+  const price = dearest(rows, promptTokens, fast, terms.cache, 10);
+  const held = dearest(rows, promptTokens, fast, terms.cache, geography);
+  const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
+  terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
+  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * held.input));
+  terms.inputPrice = Math.max(terms.inputPrice, price.input);
+  terms.outputPrice = Math.max(terms.outputPrice, price.output);
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
 }
 
 /** One pass over the messages by one model: the asked one, and each that may step in for it. */
@@ -254,12 +389,14 @@ function readBody(body: Json, found: Findings): void {
   }
   if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
   if (body.output_format) found.extra += PER_SCHEMA;
-  if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) serve(undefined, found);
+  if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
+    serve({ ...UNSEEN, name: 'mcp_servers' }, found);
+  }
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
-    serve(undefined, found);
+    serve({ ...UNSEEN, name: 'skills' }, found);
   }
   // The conversation lies at the API; the body has only what is new in it.
-  if (body.thread) found.by = 'window';
+  if (body.thread) byWindow('thread', found);
 }
 
 function readMessages(messages: readonly unknown[], found: Findings): void {
@@ -276,7 +413,7 @@ function readBlocks(content: unknown, found: Findings): void {
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > DEEPEST) {
-      found.by = 'window';
+      byWindow('content that is nested too deep', found);
       return;
     }
     const next: unknown[] = [];
@@ -305,15 +442,17 @@ function readNode(node: unknown, found: Findings, next: unknown[]): void {
   else if (type === 'tool_addition') {
     byCount(found);
     if (isObject(node.tool)) readTool(node.tool, found);
-  } else found.by = 'window';
+  } else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
 }
 
 function readSource(type: 'image' | 'document', source: unknown, found: Findings, next: unknown[]): void {
   const kind = isObject(source) ? source.type : undefined;
-  if (!isObject(source) || typeof kind !== 'string') found.by = 'window';
-  else if (kind === 'base64' && type === 'image' && typeof source.data === 'string') {
-    found.extra += PER_IMAGE - source.data.length;
-  } else if (kind === 'base64' && type === 'document') {
+  if (type === 'image') {
+    // The API scales an image down, wherever it comes from.
+    const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? source.data.length : 0;
+    found.extra += PER_IMAGE - inBody;
+  } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
+  else if (kind === 'base64') {
     // Pages and text lie compressed in a PDF: neither can be counted from its bytes, nor is a page's text limited.
     byCount(found);
   } else if (kind === 'text') {
@@ -322,7 +461,7 @@ function readSource(type: 'image' | 'document', source: unknown, found: Findings
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
   } else if (kind === 'file') byCount(found);
   // What stands behind a URL may be another thing after it was counted.
-  else found.by = 'window';
+  else byWindow('a document by URL', found);
 }
 
 function readTool(tool: Json, found: Findings): void {
@@ -332,18 +471,35 @@ function readTool(tool: Json, found: Findings): void {
   if (CLIENT_TOOLS.test(type)) found.extra += PER_NATIVE_TOOL;
   else if (CLIENT_TOOLSETS.test(type)) found.extra += PER_TOOLSET;
   else {
+    found.extra += PER_NATIVE_TOOL;
+    serve(servedTool(type, tool), found);
     const uses = wholeNumber(tool.max_uses);
-    serve(uses, found);
     if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
     if (type.startsWith('advisor')) found.advisors = [...found.advisors, tool];
   }
 }
 
-/** A tool that the API itself runs: after each use it reads the whole prompt again. */
-function serve(uses: number | undefined, found: Findings): void {
-  found.served = true;
-  if (uses === undefined) found.unlimited = true;
-  else found.limitedUses += uses;
+function servedTool(type: string, tool: Json): Served {
+  const uses = wholeNumber(tool.max_uses);
+  const content = wholeNumber(tool.max_content_tokens);
+  const isFetch = type.startsWith('web_fetch');
+  const growth = isFetch && uses !== undefined && content !== undefined ? uses * (content + PER_PAGE) : undefined;
+  return {
+    name: type.replace(/_\d+$/, '').slice(0, 64),
+    uses,
+    growth,
+    seen: isFetch || type.startsWith('web_search'),
+    hidden: !SERVED_TOOLS.test(type),
+  };
+}
+
+function serve(tool: Served, found: Findings): void {
+  found.served = [...found.served, tool];
+}
+
+function byWindow(because: string, found: Findings): void {
+  found.by = 'window';
+  found.because ??= because;
 }
 
 function byCount(found: Findings): void {
@@ -358,15 +514,26 @@ function noteCache(control: unknown, found: Findings): void {
 }
 
 /** Each use of an advisor is a request of its own, to the model that the tool names. */
-function addAdvisor(bound: Bound, tool: Json, models: ModelTable, geography: number): void {
+function addAdvisor(
+  bound: Bound,
+  served: ServedBound,
+  tool: Json,
+  { models, servedStepTokens = SERVED_STEP_TOKENS }: BoundOptions,
+  geography: number,
+): void {
   const rows = rowsOf(models, tool.model);
   const window = Math.max(...rows.map((row) => row.max_input_tokens));
-  const caching: Pick<Findings, 'cache'> = { cache: 'none' };
-  noteCache(tool.caching, caching as Findings);
+  const caching: Findings = { ...NOTHING_FOUND };
+  noteCache(tool.caching, caching);
   const price = dearest(rows, window, false, caching.cache, geography);
-  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window);
+  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
   const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
-  bound.inputCost += uses * (window * price.input + output * price.output);
+  const estimated = Math.min(window, servedStepTokens) * price.input + output;
+  bound.inputCost += uses * (window * price.input + output);
+  served.inputCost += uses * estimated;
+  served.useCost += window * price.input + output;
+  served.estimatedUseCost += estimated;
+  bound.known &&= rowOf(models, tool.model) !== undefined;
   bound.models.push(namesOf(models, tool.model));
 }
 

@@ -3,14 +3,14 @@
  *
  * They are sent as everything else is. The SDK's client, which would retry as well, is a fifth of what may be deployed.
  */
-import { ApiError, toApiError, upstreamRefusedKey } from '../errors.ts';
+import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import { cutError } from './cut.ts';
+import { callerLeft, endOf } from './cut.ts';
 import type { Outcome } from './relay.ts';
-import { redirected, send } from './send.ts';
+import { type Course, mayHaveRun, type Payment, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
-import { reportOf } from './usage.ts';
-import { parseObject, readWhole } from './whole.ts';
+import { nothingSeen, reportOf } from './usage.ts';
+import { noAnswer, parseObject, readWhole } from './whole.ts';
 
 /** The version of the API whose form the requests have. */
 export const API_VERSION = '2026-10-21';
@@ -22,6 +22,8 @@ export interface MessageCall {
   signal?: AbortSignal | undefined;
   /** Faults that are asked of the simulator; anybody else never sees them. */
   simulate?: string | undefined;
+  /** How tries are paid for that may have run. Without it such a try is the last. */
+  payment?: ((tried: () => Outcome) => Payment) | undefined;
 }
 
 /** What became of a request: a message, or why there is none; and how it is to be settled. */
@@ -40,16 +42,18 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
   const { upstream, settings, signal, simulate } = call;
   const started = Date.now();
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
-  const ended = (end: Outcome['end'], report = reportOf(undefined, 0), sent = true): Outcome => ({
+  const course: Course = { sentAt: undefined };
+  const ended = (end: Outcome['end'], report = reportOf(undefined, 0)): Outcome => ({
+    seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ...report,
     ...observed,
     end,
-    sent,
+    sent: course.sentAt !== undefined,
     ttft_ms: Date.now() - started,
   });
-  if (signal?.aborted) return { outcome: ended('client_gone', undefined, false), message: undefined, error: gone() };
+  if (signal?.aborted) return { outcome: ended('client_gone'), message: undefined, error: callerLeft() };
   const controller = new AbortController();
-  const leave = () => controller.abort(gone());
+  const leave = () => controller.abort(callerLeft());
   signal?.addEventListener('abort', leave, { once: true });
   const headers = new Headers({
     'content-type': 'application/json',
@@ -58,27 +62,32 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
     'accept-encoding': 'identity',
     ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
   });
+  const payment = call.payment?.(() => ended('cut', { ...reportOf(undefined, 0), error_type: 'upstream_unreachable' }));
   try {
     const response = await send(
       upstream,
       { method: 'POST', path: '/v1/messages', headers, body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: settings.UPSTREAM_TIMEOUT_MS, controller },
+      {
+        maxRetries: settings.UPSTREAM_MAX_RETRIES,
+        timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
+        controller,
+        course,
+        payment,
+      },
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    if (!response.ok && !mayHaveRun(response, false)) course.sentAt = undefined;
     const bytes = await readWhole(response, settings.STREAM_IDLE_MS, controller);
     const message = parseObject(bytes) as Record<string, unknown> | undefined;
     const report = reportOf(message, bytes.length);
-    if (!response.ok) {
-      const error = refusalOf(response, message);
-      return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
+    if (message && response.ok && report.completed) {
+      return { outcome: ended('complete', report), message, error: undefined };
     }
-    if (message && report.completed) return { outcome: ended('complete', report), message, error: undefined };
-    return {
-      outcome: ended('cut', { ...report, error_type: 'upstream_cut' }),
-      message: undefined,
-      error: cutError(false),
-    };
+    const isError = report.error_type !== undefined;
+    if (response.ok || !mayHaveRun(response, isError)) course.sentAt = undefined;
+    const error = response.ok && !isError ? noAnswer() : refusalOf(response, message, report.error_type);
+    return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {
     const error = toApiError(thrown);
     const refused = (observed.status ?? 0) >= 300;
@@ -93,12 +102,14 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
   }
 }
 
-function endOf({ logged }: ApiError): Outcome['end'] {
-  return logged === 'upstream_silent' ? 'silent' : 'cut';
-}
-
 /** @returns the upstream's refusal as a caller may see it: what is theirs to mend in its own words. */
-function refusalOf({ status, headers }: Response, body: Record<string, unknown> | undefined): ApiError {
+function refusalOf(
+  { ok, status: said, headers }: Response,
+  body: Record<string, unknown> | undefined,
+  errorType: string | undefined,
+): ApiError {
+  // An error that calls itself a success is the error that it says.
+  const status = ok && errorType !== undefined ? statusOfType(errorType) : said;
   if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
   if (status >= 300 && status < 400) return redirected();
   const words = (body?.error as { message?: unknown } | undefined)?.message;
@@ -121,8 +132,4 @@ function refusalOf({ status, headers }: Response, body: Record<string, unknown> 
     default:
       return new ApiError('api_error', message, { headers: after, logged: `upstream_${status}` });
   }
-}
-
-function gone(): ApiError {
-  return new ApiError('api_error', 'The caller left before the answer ended.', { logged: 'client_gone' });
 }

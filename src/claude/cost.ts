@@ -31,16 +31,23 @@ export interface Usage extends TokenCounts {
   iterations?: Iterations | null | undefined;
 }
 
+/** One sampling of one model: a step of a loop of served tools, an attempt of a fallback, or a request beside them. */
 type Iterations = readonly (TokenCounts & { type: string; model?: string | null | undefined })[];
 
 /** The iterations that the API bills beside the totals of `usage`. */
 const UNCOUNTED: ReadonlySet<string> = new Set(['compaction', 'advisor_message']);
+/** The iterations whose sum is `usage` itself, but where a fallback model has answered. */
+const SAMPLED: ReadonlySet<string> = new Set(['message', 'fallback_message']);
 
 export interface CostOptions {
   /** Whether the request was an item of a batch: half price on tokens. */
   batch?: boolean;
   /** Finds the row of an iteration that ran on another model; without it the request's own row is used. */
   priceOf?: (model: string) => Model;
+  /** The model that was asked for, which an iteration without a name ran on. Default: the one that answered. */
+  asked?: Model | undefined;
+  /** The longest cache lifetime that was asked for: that of cache writes of which none is told. Default: five minutes. */
+  cacheTtl?: '5m' | '1h' | undefined;
 }
 
 /**
@@ -51,16 +58,37 @@ export interface CostOptions {
  * @returns integer nanodollars, rounded up once at the end
  */
 export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
-  let tokens = tokenCost(usage, pricesFor(usage, model, usage.speed));
-  for (const step of uncountedSteps(usage.iterations)) {
-    const row = step.model && options.priceOf ? options.priceOf(step.model) : model;
-    tokens += tokenCost(step, pricesFor(step, row, usage.speed));
+  const { priceOf, asked = model, cacheTtl = '5m' } = options;
+  const rowOf = (name: string | null | undefined, otherwise: Model) => (name && priceOf ? priceOf(name) : otherwise);
+  let tokens = 0;
+  const steps = sampledSteps(usage, model);
+  if (steps) {
+    for (const step of steps) {
+      const row = rowOf(step.model, asked);
+      tokens += tokenCost(step, pricesFor(step, row, usage.speed), cacheTtl);
+    }
+  } else tokens += tokenCost(usage, pricesFor(usage, model, usage.speed), cacheTtl);
+  for (const step of iterationsOf(usage, UNCOUNTED)) {
+    tokens += tokenCost(step, pricesFor(step, rowOf(step.model, model), usage.speed), cacheTtl);
   }
   // Integers until the last step: eleven tenths and one half are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch || usage.service_tier === 'batch' ? 20 : 10;
   const searches = count(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
   return Math.ceil((tokens * geography) / divisor) + searches;
+}
+
+/**
+ * @returns the samplings that make up `usage`, where they must be priced one by one: each by its own model if another
+ * one stepped in, each by its own prompt if long prompts are dearer. Undefined where the totals alone decide.
+ */
+function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
+  const steps = iterationsOf(usage, SAMPLED);
+  if (steps.some(({ type }) => type === 'fallback_message')) return steps;
+  if (!prices.long_prompt || steps.length < 2) return undefined;
+  const sum = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
+  const isWhole = sum(promptTokens) >= promptTokens(usage) && sum(outputTokens) >= outputTokens(usage);
+  return isWhole ? steps : undefined;
 }
 
 /** @returns every token of the prompt, cached or not: what decides the price tier. */
@@ -95,8 +123,12 @@ export function inputCosts(tokens: number, model: Model) {
   };
 }
 
-function uncountedSteps(iterations: unknown): Iterations {
-  return Array.isArray(iterations) ? iterations.filter((step) => UNCOUNTED.has(step?.type)) : [];
+function iterationsOf({ iterations }: { iterations?: unknown }, types: ReadonlySet<string>): Iterations {
+  return Array.isArray(iterations) ? iterations.filter((step) => types.has(step?.type)) : [];
+}
+
+function outputTokens(usage: TokenCounts): number {
+  return count(usage.output_tokens);
 }
 
 function pricesFor(usage: TokenCounts, { prices }: Model, speed: string | null | undefined): TokenPrices {
@@ -105,8 +137,8 @@ function pricesFor(usage: TokenCounts, { prices }: Model, speed: string | null |
   return long && promptTokens(usage) > long.above_tokens ? long : prices;
 }
 
-function tokenCost(usage: TokenCounts, price: TokenPrices): Nanodollars {
-  const writes = cacheWrites(usage);
+function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'): Nanodollars {
+  const writes = cacheWrites(usage, cacheTtl);
   return (
     count(usage.input_tokens) * nanodollarsPerToken(price.input) +
     count(usage.output_tokens) * nanodollarsPerToken(price.output) +
@@ -116,15 +148,32 @@ function tokenCost(usage: TokenCounts, price: TokenPrices): Nanodollars {
   );
 }
 
-/** The split stands only in `message_start`; what it leaves unsaid is priced as the shorter lifetime, the API's default. */
-function cacheWrites(usage: TokenCounts): { fiveMinutes: number; oneHour: number; total: number } {
+/**
+ * The split stands only in `message_start`. What is written later, in a loop of served tools, has no lifetime told: it is
+ * priced at the longest that was asked for.
+ */
+function cacheWrites(
+  usage: TokenCounts,
+  cacheTtl: '5m' | '1h' = '5m',
+): { fiveMinutes: number; oneHour: number; total: number } {
+  const fiveMinutes = count(usage.cache_creation?.ephemeral_5m_input_tokens);
   const oneHour = count(usage.cache_creation?.ephemeral_1h_input_tokens);
-  const named = count(usage.cache_creation?.ephemeral_5m_input_tokens) + oneHour;
-  const total = Math.max(count(usage.cache_creation_input_tokens), named);
-  return { fiveMinutes: total - oneHour, oneHour, total };
+  const total = Math.max(count(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
+  const untold = total - fiveMinutes - oneHour;
+  return cacheTtl === '1h'
+    ? { fiveMinutes, oneHour: oneHour + untold, total }
+    : { fiveMinutes: fiveMinutes + untold, oneHour, total };
 }
 
-/** The upstream's word decides about money: what is no count, or less than nothing, counts as 0. */
+/** More tokens than any request has: what is beyond is no count. */
+const MOST_TOKENS = 1e8;
+
+/** @returns whether a value is a count of tokens or uses: whole, not negative, not beyond what any request has. */
+export function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MOST_TOKENS;
+}
+
+/** The upstream's word decides about money: what is no count is 0. */
 function count(value: unknown): number {
-  return typeof value === 'number' && value > 0 && Number.isFinite(value) ? Math.ceil(value) : 0;
+  return isCount(value) ? value : 0;
 }

@@ -1,7 +1,8 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
+import { late } from './cut.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
-import { late, send } from './send.ts';
+import { send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface Counting {
@@ -51,7 +52,7 @@ export async function askCount(
     const response = await send(
       upstream,
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, payment: 'free' },
     );
     const answer = readAnswer(await response.text());
     const { status } = response;

@@ -3,9 +3,10 @@
  *
  * Source: Anthropic's published model and price tables, read on 2026-11-20. Prices are US dollars per million
  * tokens and each figure stands for itself: no column is derived from another, because they are not uniform.
- * Two things are not published and chosen so that they cannot surprise a bill or mislead about caching:
- * cache writes at fast speed (1.25 and 2 times the fast input price) and the minimum cacheable length of the
- * 5.5 models and of Fable and Mythos 5.2 (that of their predecessor).
+ * Three things are not published and chosen so that they cannot surprise a bill or mislead about caching:
+ * cache writes at fast speed (1.25 and 2 times the fast input price), the minimum cacheable length of the
+ * 5.5 models and of Fable and Mythos 5.2 (that of their predecessor), and the most tokens that a model writes in
+ * a second (several times what has been seen of any).
  */
 
 /** US dollars per million tokens, by kind. */
@@ -33,6 +34,10 @@ export interface Model {
   max_tokens: number;
   /** Prefixes shorter than this are not cached, silently. */
   minimum_cacheable_tokens: number;
+  /** The most tokens that it writes in a second: bounds what was written and not seen. */
+  tokens_per_second: number;
+  /** The same at `speed: "fast"`. */
+  fast_tokens_per_second: number;
   /** Day on which the API stops to answer for it, where one is announced. */
   retires_at: string | null;
   replacement: string | null;
@@ -65,6 +70,8 @@ function model(
     max_input_tokens: MILLION,
     max_tokens: 128_000,
     minimum_cacheable_tokens,
+    tokens_per_second: 500,
+    fast_tokens_per_second: 1_000,
     retires_at: null,
     replacement: null,
     prices: price,
@@ -117,7 +124,15 @@ export const MODELS: readonly Model[] = [
 /** What `PRICES` may say of a model: any part of a row; a new row needs `prices`. */
 export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
 
-/** The models of one deployment: the table above with its overrides, found by id or alias. */
+/** How a snapshot of a model, or its newest one, is named. */
+const SNAPSHOT = /-(?:\d{8}|latest)$/;
+
+/** @returns a model's name without the date, or `-latest`, behind it. */
+export function undated(name: string): string {
+  return name.replace(SNAPSHOT, '');
+}
+
+/** The models of one deployment: the table above with its overrides, found by id or alias, dated or not. */
 export class ModelTable {
   readonly rows: readonly Model[];
   readonly #byName = new Map<string, Model>();
@@ -131,7 +146,7 @@ export class ModelTable {
     const rows = new Map(MODELS.map((row) => [row.id, row]));
     for (const [name, override] of Object.entries(overrides)) {
       const id = MODELS.find((row) => row.aliases.includes(name))?.id ?? name;
-      const base = rows.get(id) ?? { ...dearest(MODELS), id, display_name: id, aliases: [] };
+      const base = rows.get(id) ?? { ...(rows.get(undated(id)) ?? dearest(MODELS)), id, display_name: id, aliases: [] };
       rows.set(id, { ...base, ...override, prices: { ...base.prices, ...override.prices } });
     }
     this.rows = [...rows.values()];
@@ -141,12 +156,19 @@ export class ModelTable {
 
   /** @returns the model's id as the upstream knows it: what the deployment's alias stands for, else the name itself. */
   resolve(name: string): string {
-    return Object.hasOwn(this.#aliases, name) ? (this.#aliases[name] ?? name) : name;
+    const alias = (given: string) => (Object.hasOwn(this.#aliases, given) ? this.#aliases[given] : undefined);
+    // A snapshot of a known model goes where its model goes.
+    const model = undated(name);
+    return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
   }
 
-  /** @returns the row of an id or alias, or undefined for a model that is not in the table. */
+  /** @returns the row of an id or alias, dated or not, or undefined for a model that is not in the table. */
   find(name: string): Model | undefined {
-    return this.#byName.get(this.resolve(name));
+    return this.#row(this.resolve(name));
+  }
+
+  #row(name: string): Model | undefined {
+    return this.#byName.get(name) ?? this.#byName.get(undated(name));
   }
 
   /**
@@ -154,7 +176,7 @@ export class ModelTable {
    * @returns the row to price a model by: its own, or, marked, the dearest of the table
    */
   price(name: string): { row: Model; known: boolean } {
-    const row = this.#byName.get(name);
+    const row = this.#row(name);
     return row ? { row, known: true } : { row: dearest(this.rows), known: false };
   }
 }

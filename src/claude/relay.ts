@@ -1,11 +1,11 @@
-import { ApiError } from '../errors.ts';
+import { toApiError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import { callerLeft, cutError } from './cut.ts';
+import { callerLeft, cutError, endOf, late } from './cut.ts';
 import { headersUp } from './headers.ts';
-import { late, send } from './send.ts';
+import { type Course, mayHaveRun, type Payment, send } from './send.ts';
 import { type Ending, EVENT_STREAM, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
-import { type Report, reportOf } from './usage.ts';
+import { nothingSeen, type Report, reportOf } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
 import { parseObject, readWhole, wholeAnswer } from './whole.ts';
 
@@ -16,6 +16,10 @@ export interface RelayRequest {
   path: string;
   /** The caller's bytes, or the text in which something had to change. */
   body?: Uint8Array | string | undefined;
+  /** Whether nothing but a message, or an error, is an answer. */
+  expectsMessage?: boolean;
+  /** Whether other models may step in, which only the blocks of an answer may tell. */
+  hasFallbacks?: boolean;
 }
 
 /** How an answer ended, for the ledger and the log. */
@@ -24,7 +28,7 @@ export interface Outcome extends Report {
   status: number | undefined;
   end: Ending;
   upstream_request_id: string | undefined;
-  /** Whether anything went up: a caller can leave before. */
+  /** Whether the upstream may have worked on the request, and bills it. */
   sent: boolean;
   /** From the request to the first byte of a stream, or to the headers of another answer. */
   ttft_ms: number;
@@ -35,6 +39,8 @@ export interface RelayOptions {
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
+  /** How tries are paid for that may have run. Default: the request costs nothing. */
+  payment?: ((tried: () => Outcome) => Payment) | undefined;
   /**
    * Told once how the answer ended, also when the caller has left. It starts what must follow, and returns at once.
    *
@@ -62,46 +68,71 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers['sluice-simulate'] = simulate;
 
-  const observed: Pick<Outcome, 'status' | 'upstream_request_id' | 'sent'> = {
+  const observed: Pick<Outcome, 'status' | 'upstream_request_id'> = {
     status: undefined,
     upstream_request_id: undefined,
-    sent: !controller.signal.aborted,
   };
+  const course: Course = { sentAt: undefined };
+  /** How it ends before anything was seen of an answer. */
+  const unseen = (end: Outcome['end'], error_type: string | undefined): Outcome => ({
+    ...reportOf(undefined, 0),
+    ...observed,
+    error_type,
+    end,
+    sent: course.sentAt !== undefined,
+    seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
+    ttft_ms: Date.now() - started,
+  });
   const finish = (report: Report, end: Outcome['end'], firstByte: number) => {
     signal.removeEventListener('abort', leave);
-    return options.onEnd?.({ ...report, ...observed, end, ttft_ms: firstByte - started });
+    const sent = course.sentAt !== undefined;
+    return options.onEnd?.({ ...report, ...observed, sent, end, ttft_ms: firstByte - started });
   };
 
   const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
   const watchdog = new Watchdog(controller, Math.min(idleMs, timeoutMs), timeoutMs, late);
+  const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
   let streams = false;
+  /** How it ends whatever is thrown, once that is known. */
+  let failed: 'error' | undefined;
   try {
     const response = await send(
       upstream,
       { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, course, payment },
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
     if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
       streams = true;
       watchdog.expect(idleMs, () => cutError(true));
-      return await relayStream(response, response.body, { signal, controller, watchdog }, options, finish);
+      const { hasFallbacks: readsBlocks = false } = request;
+      const reading = { sentAt: course.sentAt ?? started, readsBlocks };
+      return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
     }
     watchdog.stop();
+    const isBilled = (isApiError: boolean) => response.ok || mayHaveRun(response, isApiError);
+    if (!isBilled(false)) course.sentAt = undefined;
+    if (!response.ok) failed = 'error';
     const body = await readWhole(response, idleMs, controller);
     const json = parseObject(body);
     const report = reportOf(json, body.length);
-    const readable = json !== undefined && (response.ok || report.error_type !== undefined);
-    const answer = wholeAnswer(response, body, readable, options.requestId);
-    finish(report, response.ok ? 'complete' : 'error', Date.now());
+    const isError = report.error_type !== undefined;
+    if (response.ok && request.expectsMessage && !report.completed) failed = 'error';
+    // What is no answer of the API has not been worked on by it.
+    if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
+    const answer = wholeAnswer(response, body, {
+      isReadable: json !== undefined && (response.ok || isError),
+      expected: request.expectsMessage ? 'message' : 'anything',
+      errorType: report.error_type,
+      requestId: options.requestId,
+    });
+    finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
     return answer;
   } catch (thrown) {
-    const refused = observed.status !== undefined && observed.status >= 300;
-    const silent = thrown instanceof ApiError && thrown.logged === 'upstream_silent';
-    const end = signal.aborted ? 'client_gone' : refused ? 'error' : silent ? 'silent' : 'cut';
-    const error_type = thrown instanceof ApiError ? thrown.logged : undefined;
-    finish({ ...reportOf(undefined, 0), error_type }, end, Date.now());
+    const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
+    signal.removeEventListener('abort', leave);
+    options.onEnd?.(unseen(end, toApiError(thrown).logged));
     throw thrown;
   } finally {
     if (!streams) watchdog.stop();

@@ -1,4 +1,5 @@
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { late, unreachable } from './cut.ts';
 import type { Upstream } from './upstream.ts';
 
 /** A wait that the upstream asks for and that is longer than this is the caller's to make. */
@@ -23,13 +24,42 @@ export interface SendOptions {
   isWatched?: boolean;
   /** Aborted by the caller when nobody waits any more, and here when time is up; it cancels the body as well. */
   controller: AbortController;
+  /** Kept up to date. */
+  course?: Course;
+  /** Pays for tries that may have run. Without it such a try is the last; `free` is for what costs nothing. */
+  payment?: Payment | 'free' | undefined;
 }
+
+/** What has gone up. */
+export interface Course {
+  /** When the try was sent that may be running now; milliseconds since 1970. Undefined: none can be. */
+  sentAt: number | undefined;
+}
+
+/** How a request is paid for that is sent again although the try before it may have run. */
+export interface Payment {
+  /** Books the try that has failed. */
+  settle(): Promise<void>;
+  /**
+   * Sets aside what another try can cost.
+   *
+   * @returns the body that goes up now
+   * @throws ApiError where there is nothing left to pay it with
+   */
+  admit(): Promise<BodyInit>;
+}
+
+/** A failure that comes within this time came before the request had gone up. */
+const CONNECT_MS = 50;
+/** What stands before an upstream says with these, by itself, that it has not reached it. */
+const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
+const MOST_ERROR_BYTES = 65_536;
 
 /**
  * Sends a request upstream, and again before the first byte while the failure is transient.
  *
  * @returns the upstream's last response, whatever its status
- * @throws ApiError `timeout_error` when no headers came in time, `api_error` when the network failed to the last
+ * @throws UpstreamFailure when no headers came in time, or when the network failed to the last
  * @throws the signal's reason when it is aborted
  */
 export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
@@ -46,33 +76,101 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
 
 async function sendUntil(
   upstream: Upstream,
-  request: SendRequest,
-  { maxRetries, controller: { signal } }: SendOptions,
+  { method, path, headers, body: first }: SendRequest,
+  { maxRetries, controller: { signal }, course = { sentAt: undefined }, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
+  let body = first ?? null;
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
     let failure: unknown;
+    signal.throwIfAborted();
+    const sentAt = Date.now();
+    course.sentAt = sentAt;
     try {
-      response = await upstream.fetch(upstream.baseURL + request.path, {
-        method: request.method,
-        headers: request.headers,
-        body: request.body ?? null,
-        redirect: 'manual',
-        signal,
-      });
+      response = await upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal });
     } catch (thrown) {
       if (signal.aborted) throw thrown;
       failure = thrown;
     }
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
-    if (wait === undefined || Date.now() + wait >= deadline) {
-      if (response) return response;
-      throw unreachable(failure);
+    const again = wait !== undefined && Date.now() + wait < deadline;
+    if (response && !again) return response;
+    const refusal = response && (await readRefusal(response));
+    const sent = refusal ? refusal.mayHaveRun : wasSent(failure, Date.now() - sentAt);
+    if (!sent) course.sentAt = undefined;
+    /** What there is to say where no other try is made. */
+    const give = () => {
+      if (refusal) return refusal.response;
+      throw unreachable(sent, failure);
+    };
+    if (!again || (sent && !payment)) return give();
+    if (!sent || payment === undefined || payment === 'free') {
+      course.sentAt = undefined;
+      await sleep(wait, signal);
+      continue;
     }
-    await response?.body?.cancel();
+    await payment.settle();
+    course.sentAt = undefined;
     await sleep(wait, signal);
+    try {
+      body = await payment.admit();
+    } catch {
+      // Its price is booked; there is nothing left for another.
+      return give();
+    }
+  }
+}
+
+/**
+ * Decides whether a request that got no answer can have reached the upstream. The runtime says the same of a connection
+ * that was refused and of one that broke later; what it has words of its own for happened before anything was sent.
+ */
+function wasSent(failure: unknown, elapsedMs: number): boolean {
+  if (elapsedMs <= CONNECT_MS) return false;
+  return !(failure instanceof Error && /\b(DNS|TLS|SSL|certificate)\b/i.test(failure.message));
+}
+
+/**
+ * Decides whether a request can have run, and be billed, that was answered by an error.
+ *
+ * @param isApiError whether the body is an error as the API writes it
+ */
+export function mayHaveRun({ status, headers }: Pick<Response, 'status' | 'headers'>, isApiError: boolean): boolean {
+  return status >= 500 && !headers.has('request-id') && !NOT_REACHED.has(status) && !isApiError;
+}
+
+/** Reads an error as far as it decides what the request has cost. */
+async function readRefusal(response: Response): Promise<{ mayHaveRun: boolean; response: Response }> {
+  if (!mayHaveRun(response, false)) {
+    await response.body?.cancel();
+    return { mayHaveRun: false, response };
+  }
+  const text = await readStart(response);
+  return { mayHaveRun: mayHaveRun(response, isApiError(text)), response: new Response(text, response) };
+}
+
+async function readStart({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  if (!body) return text;
+  try {
+    for await (const piece of body) {
+      text += decoder.decode(piece, { stream: true });
+      if (text.length >= MOST_ERROR_BYTES) break;
+    }
+  } catch {
+    // An error that broke off is one that cannot be read.
+  }
+  return text;
+}
+
+function isApiError(text: string): boolean {
+  try {
+    return (JSON.parse(text) as { type?: unknown } | null)?.type === 'error';
+  } catch {
+    return false;
   }
 }
 
@@ -103,20 +201,6 @@ function retryAfterMs(headers: Headers): number | undefined {
   if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
-}
-
-/** @returns the error for an upstream whose headers did not come in time. */
-export function late(): ApiError {
-  return new ApiError('timeout_error', 'The upstream did not answer in time. Try again, or stream the answer.', {
-    logged: 'upstream_timeout',
-  });
-}
-
-function unreachable(cause: unknown): ApiError {
-  return new ApiError('api_error', 'The upstream could not be reached. Try again in a moment.', {
-    logged: `upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
 }
 
 /** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */

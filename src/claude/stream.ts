@@ -4,7 +4,7 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, cutError } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
-import { type Report, UsageReader } from './usage.ts';
+import { type Report, UsageReader, type UsageReaderOptions } from './usage.ts';
 import type { Watchdog } from './watchdog.ts';
 import { joined } from './whole.ts';
 
@@ -34,6 +34,7 @@ interface Course {
   signal: AbortSignal;
   controller: AbortController;
   watchdog: Watchdog;
+  reading: UsageReaderOptions;
 }
 
 /**
@@ -48,7 +49,7 @@ export async function relayStream(
   { requestId, waitUntil }: { requestId: string; waitUntil(work: Promise<unknown>): void },
   finish: Finish,
 ): Promise<Response> {
-  const usage = new UsageReader();
+  const usage = new UsageReader(course.reading);
   const opening = await readOpening(body, usage, course.watchdog);
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {

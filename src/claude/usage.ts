@@ -1,6 +1,27 @@
 import type { StreamEnd } from '../sse/endings.ts';
 import { LineReader } from '../sse/lines.ts';
-import type { Usage } from './cost.ts';
+import { isCount, type Usage } from './cost.ts';
+import { mostTokens, mostTokensOf } from './token-bound.ts';
+import { isThinking, UnseenClock } from './unseen-clock.ts';
+
+/** What of an answer was seen, and how long what was not seen may have been written: what an interrupted one costs. */
+export interface Seen {
+  /** Tokens of text, of the input of tool calls, and of what frames them, from above. */
+  said: number;
+  /** Tokens of the thinking that was shown, from above. */
+  thinking: number;
+  /** Milliseconds in which something may have been written that was not seen. */
+  unseen_ms: number;
+  /** Web searches that were begun. */
+  searches: number;
+  /** How often the API read the prompt again, behind results of its own tools. */
+  later_steps: number;
+  /** What had come since the first prompt each time, summed: tokens, and milliseconds of what was not seen. */
+  carried_tokens: number;
+  carried_ms: number;
+  /** Whether the final usage has come: `message_delta` with its stop reason. */
+  final: boolean;
+}
 
 /** What an answer told about itself: what a ledger row and the log need. */
 export interface Report {
@@ -9,10 +30,10 @@ export interface Report {
   stop_reason: string | null;
   /** Bytes of the whole body. */
   bytes: number;
-  /** UTF-8 bytes of what the deltas said (text, JSON, shown thinking): a cut answer is estimated by them; `wholeReport` leaves it 0. */
-  delta_bytes: number;
-  /** Whether any delta or thinking block told of thinking. */
-  thinking: boolean;
+  /** What an interrupted answer is settled by; absent where the whole of it tells. */
+  seen?: Seen | undefined;
+  /** The models that had a part in it, where one stepped in for another. */
+  fallbacks?: readonly string[] | undefined;
   /** Whether the answer ended as the API ends it: `message_stop`, or a whole JSON body. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
@@ -40,6 +61,9 @@ const LINE_FEED = 10;
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
+/** What frames a block; a call of a tool, beside its name and input. */
+const PER_BLOCK = 4;
+const PER_CALL = 40;
 const SIGNATURE = utf8('signature_delta');
 /** Stands for the data of a delta, whose text is not kept: only that it is whole matters to an ending. */
 const COUNTED = '{}';
@@ -50,10 +74,23 @@ const BACKSLASH = 92;
 /** Deltas that are not said by the model: a signature, and the citations of a source that the prompt paid for. */
 const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
+/** When a piece of a stream came: milliseconds since 1970. */
+interface Arrived {
+  piece: Uint8Array;
+  at: number;
+}
+
+export interface UsageReaderOptions {
+  /** When the request was sent; milliseconds since 1970. Default: now. */
+  sentAt?: number;
+  /** Whether blocks matter although the answer is whole: one may tell that another model has stepped in. */
+  readsBlocks?: boolean;
+}
+
 /**
  * Reads what a stream of the Messages API costs from a copy of its bytes, split anywhere.
  *
- * Of deltas it counts bytes; what else matters is in a few events, and only those are parsed.
+ * Deltas are measured; what else matters is in a few events, and only those are parsed.
  */
 export class UsageReader {
   readonly #lines = new LineReader((bytes, start, end) => this.#line(bytes, start, end));
@@ -62,13 +99,25 @@ export class UsageReader {
     usage: undefined,
     stop_reason: null,
     bytes: 0,
-    delta_bytes: 0,
-    thinking: false,
     completed: false,
     error_type: undefined,
   };
+  readonly #readsBlocks: boolean;
+  readonly #clock: UnseenClock;
+  /** When what is read now has come. */
+  #at: number;
+  #said = 0;
+  #thinking = 0;
+  #results = 0;
+  #searches = 0;
+  #laterSteps = 0;
+  #carriedTokens = 0;
+  #carriedMs = 0;
+  /** Behind a use, or a result, of a tool of the API's own the next block is a new step. */
+  #isStepOver = false;
+  #final = false;
   /** Pieces of which no line has been read yet: most streams end well before they must be. */
-  #unread: Uint8Array[] = [];
+  #unread: Arrived[] = [];
   #read = false;
   #isWhole = false;
   #atBoundary = true;
@@ -76,22 +125,29 @@ export class UsageReader {
   #event = '';
   #data: string | undefined;
 
+  constructor({ sentAt = Date.now(), readsBlocks = false }: UsageReaderOptions = {}) {
+    this.#readsBlocks = readsBlocks;
+    this.#clock = new UnseenClock(sentAt);
+    this.#at = sentAt;
+  }
+
   /**
    * Takes the next piece; its buffer may be used again afterwards.
    *
    * @param isAll whether it is the whole stream: then it need not be kept, as a rule
+   * @param at when it came; milliseconds since 1970
    */
-  push(piece: Uint8Array, isAll = false): void {
+  push(piece: Uint8Array, isAll = false, at = Date.now()): void {
     this.#report.bytes += piece.length;
     if (this.#read) {
-      this.#lines.push(piece);
+      this.#readPiece(piece, at);
       return;
     }
     if (isAll && this.#unread.length === 0 && this.#readEnds(piece, piece)) {
       this.#isWhole = true;
       return;
     }
-    this.#unread.push(piece.slice());
+    this.#unread.push({ piece: piece.slice(), at });
     if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
   }
 
@@ -108,7 +164,7 @@ export class UsageReader {
    * @returns undefined where every line must be read: a long, broken or unusual stream
    */
   get wholeReport(): Readonly<Report> | undefined {
-    const first = this.#unread[0];
+    const first = this.#unread[0]?.piece;
     if (!this.#isWhole && !this.#read && first) {
       this.#isWhole = this.#readEnds(first, lastBytes(this.#unread, TAIL_BYTES));
     }
@@ -117,6 +173,7 @@ export class UsageReader {
 
   /** @returns whether the first and the last bytes are those of a stream that ended as the API ends it. */
   #readEnds(first: Uint8Array, tail: Uint8Array): boolean {
+    if (this.#readsBlocks) return false;
     const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
     if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return false;
     const deltaEnd = tail.length - MESSAGE_STOP.length;
@@ -137,10 +194,33 @@ export class UsageReader {
     return true;
   }
 
-  /** Everything that the stream tells, its deltas measured. */
+  /** Everything that the stream tells until now. */
   get report(): Readonly<Report> {
+    return this.reportAt(Date.now());
+  }
+
+  /** @returns everything that the stream tells, its deltas measured, if it was broken off then. */
+  reportAt(at: number): Readonly<Report> {
     this.#readAll();
+    const rest = this.#isStepOver;
+    // An event that was cut in its middle was written all the same.
+    const unfinished = this.#isDelta ? mostTokens(this.#lines.rest) : 0;
+    this.#report.seen = {
+      said: Math.ceil(this.#said + unfinished),
+      thinking: Math.ceil(this.#thinking),
+      unseen_ms: this.#clock.until(at),
+      searches: this.#searches,
+      later_steps: this.#laterSteps + (rest ? 1 : 0),
+      carried_tokens: Math.ceil(this.#carriedTokens + (rest ? this.#come : 0)),
+      carried_ms: this.#carriedMs + (rest ? this.#clock.until(at) : 0),
+      final: this.#final,
+    };
     return this.#report;
+  }
+
+  /** What has come since the first prompt, in tokens. */
+  get #come(): number {
+    return this.#said + this.#thinking + this.#results;
   }
 
   /** @returns whether the API itself ended the stream, well or with an `error` event. */
@@ -152,8 +232,14 @@ export class UsageReader {
   #readAll(): void {
     if (this.#read || this.#isWhole) return;
     this.#read = true;
-    for (const piece of this.#unread) this.#lines.push(piece);
+    for (const { piece, at } of this.#unread) this.#readPiece(piece, at);
     this.#unread = [];
+  }
+
+  #readPiece(piece: Uint8Array, at: number): void {
+    this.#at = at;
+    this.#clock.touch(at);
+    this.#lines.push(piece);
   }
 
   /** @returns where the stream stands: what an ending has to reckon with. */
@@ -175,11 +261,8 @@ export class UsageReader {
     this.#atBoundary = false;
     if (startsWith(bytes, start, end, DATA)) {
       const from = skipSpace(bytes, start + DATA.length);
-      const counted = this.#isDelta && this.#data === undefined ? this.#countDelta(bytes, from, end) : undefined;
-      if (counted !== undefined) {
-        this.#report.delta_bytes += counted;
-        this.#data = COUNTED;
-      } else {
+      if (this.#isDelta && this.#data === undefined && this.#countDelta(bytes, from, end)) this.#data = COUNTED;
+      else {
         const value = decoder.decode(bytes.subarray(from, end));
         this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
       }
@@ -200,56 +283,88 @@ export class UsageReader {
     if (event === '' || data === undefined) return;
     if (event === DELTA_NAME) {
       // Data of several lines, or before the event's name: never the API's own, but the format allows it.
-      if (data !== COUNTED) this.#report.delta_bytes += this.#countDelta(utf8(data), 0) ?? 0;
+      if (data !== COUNTED) this.#countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
-    else if (event === 'content_block_start') {
-      // Thinking that is not shown has no deltas, and redacted thinking comes whole: only the block's start tells.
-      this.#report.thinking ||= isThinking(field(parse(data), 'content_block'));
-    } else if (event === 'error') this.#report.error_type = errorType(parse(data));
+    else if (event === 'content_block_start') this.#startBlock(field(parse(data), 'content_block'));
+    else if (event === 'content_block_stop') this.#clock.stop(this.#at);
+    else if (event === 'error') this.#report.error_type = errorType(parse(data));
     else if (event === 'message_start') {
       const message = field(parse(data), 'message');
       this.#report.model = string(field(message, 'model'));
       this.#merge(field(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parse(data);
-      this.#report.stop_reason = string(field(field(value, 'delta'), 'stop_reason')) ?? this.#report.stop_reason;
+      const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
+      this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
       this.#merge(field(value, 'usage'));
+      this.#final ||= stopReason !== undefined && isCount(field(field(value, 'usage'), 'output_tokens'));
+    }
+  }
+
+  #startBlock(block: unknown): void {
+    const type = string(field(block, 'type')) ?? '';
+    const isResult = type.endsWith('_tool_result');
+    if (this.#isStepOver && !isResult) {
+      this.#laterSteps += 1;
+      this.#carriedTokens += this.#come;
+      this.#carriedMs += this.#clock.until(this.#at);
+      this.#isStepOver = false;
+    }
+    this.#clock.start(type, this.#at);
+    if (isResult) {
+      this.#results += mostTokensOf(JSON.stringify(field(block, 'content') ?? ''));
+      this.#isStepOver = true;
+    } else if (type === 'fallback') {
+      this.#report.fallbacks = [...(this.#report.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
+    } else if (type.endsWith('tool_use')) {
+      const input = field(block, 'input');
+      this.#said += PER_CALL + mostTokensOf(string(field(block, 'name')) ?? '');
+      if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
+      if (type === 'tool_use') return;
+      this.#isStepOver = true;
+      if (field(block, 'name') === 'web_search') this.#searches += 1;
+    } else if (type === 'text' || type === 'thinking') {
+      const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
+      if (type === 'text') this.#said += tokens;
+      else this.#thinking += tokens;
+    } else if (!isThinking(type)) {
+      // Of a kind that nobody knows here: it comes whole, or by deltas.
+      this.#said += mostTokensOf(JSON.stringify(block ?? ''));
     }
   }
 
   /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
-    if (typeof usage !== 'object' || usage === null) return;
-    const merged: Record<string, unknown> = { ...this.#report.usage };
-    for (const [kind, value] of Object.entries(usage)) if (value !== null) merged[kind] = value;
-    this.#report.usage = merged;
+    const told = checkedUsage(usage);
+    if (told) this.#report.usage = { ...this.#report.usage, ...told };
   }
 
-  /** @returns undefined for what is no whole JSON. */
-  #countDelta(bytes: Uint8Array, start: number, end = bytes.length): number | undefined {
-    const quick = this.#countPlainDelta(bytes, start, end);
-    if (quick !== undefined) return quick;
+  /** @returns false for what is no whole JSON. */
+  #countDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
+    if (this.#countPlainDelta(bytes, start, end)) return true;
     const event = parse(decoder.decode(bytes.subarray(start, end)));
-    if (event === undefined) return undefined;
+    if (event === undefined) return false;
     const delta = field(event, 'delta');
-    if (typeof delta !== 'object' || delta === null) return 0;
+    if (typeof delta !== 'object' || delta === null) return true;
     const type = string(field(delta, 'type')) ?? '';
-    if (type === 'thinking_delta') this.#report.thinking = true;
-    if (NOT_OUTPUT.has(type)) return 0;
+    if (NOT_OUTPUT.has(type)) return true;
     const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
-    return strings.reduce((sum, [, value]) => sum + encoder.encode(String(value)).length, 0);
+    const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);
+    if (type === 'thinking_delta') this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
   }
 
   /**
-   * The delta as the API writes it, one string without escapes, is measured without being decoded.
+   * Measures a delta as the API writes it, one string without escapes, without decoding it.
    *
-   * @returns undefined for any other form
+   * @returns false for any other form
    */
-  #countPlainDelta(bytes: Uint8Array, start: number, end: number): number | undefined {
-    if (!startsWith(bytes, start, end, DELTA_HEAD)) return undefined;
+  #countPlainDelta(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!startsWith(bytes, start, end, DELTA_HEAD)) return false;
     let at = start + DELTA_HEAD.length;
     while (isDigit(bytes[at])) at += 1;
-    if (!startsWith(bytes, at, end, DELTA_TYPE)) return undefined;
+    if (!startsWith(bytes, at, end, DELTA_TYPE)) return false;
     const type = at + DELTA_TYPE.length;
     const typeEnd = bytes.indexOf(QUOTE, type);
     const key = bytes.indexOf(QUOTE, typeEnd + 1);
@@ -257,11 +372,13 @@ export class UsageReader {
     const open = bytes.indexOf(QUOTE, keyEnd + 1);
     const close = bytes.indexOf(QUOTE, open + 1);
     // `"}}` ends the line: one string, and no more fields. A string with a backslash may hold escaped quotes.
-    if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return undefined;
-    if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return undefined;
-    if (startsWith(bytes, type, typeEnd, SIGNATURE)) return 0;
-    if (startsWith(bytes, type, typeEnd, THINKING)) this.#report.thinking = true;
-    return close - open - 1;
+    if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
+    if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
+    if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
+    const tokens = mostTokens(bytes, open + 1, close);
+    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
   }
 }
 
@@ -269,21 +386,48 @@ export class UsageReader {
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = field(message, 'type') === 'message';
   const usage = field(message, 'usage');
-  const content = field(message, 'content');
   return {
     model: string(field(message, 'model')),
-    usage: typeof usage === 'object' && usage !== null ? usage : undefined,
+    usage: checkedUsage(usage),
     stop_reason: string(field(message, 'stop_reason')) ?? null,
     bytes,
-    delta_bytes: 0,
-    thinking: Array.isArray(content) && content.some(isThinking),
+    fallbacks: fallbacksIn(field(message, 'content')),
     completed: isMessage,
     error_type: field(message, 'type') === 'error' ? errorType(message) : undefined,
   };
 }
 
-function isThinking(block: unknown): boolean {
-  return string(field(block, 'type'))?.endsWith('thinking') === true;
+/** @returns that nothing was seen of an answer for so long. */
+export function nothingSeen(unseen_ms: number): Seen {
+  return {
+    said: 0,
+    thinking: 0,
+    unseen_ms,
+    searches: 0,
+    later_steps: 0,
+    carried_tokens: 0,
+    carried_ms: 0,
+    final: false,
+  };
+}
+
+/** @returns what a usage says, without what it leaves open or what can be no count: money hangs on it. */
+export function checkedUsage(usage: unknown): Usage | undefined {
+  if (typeof usage !== 'object' || usage === null) return undefined;
+  const told = Object.entries(usage).filter(
+    ([kind, value]) => value !== null && (!kind.endsWith('_tokens') || isCount(value)),
+  );
+  return Object.fromEntries(told);
+}
+
+/** @returns the models that had a part in an answer, where blocks tell that one stepped in for another. */
+export function fallbacksIn(content: unknown): string[] | undefined {
+  if (!Array.isArray(content)) return undefined;
+  const hops = content.filter((block) => field(block, 'type') === 'fallback');
+  const models = hops.flatMap((hop) =>
+    ['from', 'to'].flatMap((side) => string(field(field(hop, side), 'model')) ?? []),
+  );
+  return models.length > 0 ? models : undefined;
 }
 
 function errorType(body: unknown): string {
@@ -308,9 +452,9 @@ function string(value: unknown): string | undefined {
 }
 
 /** @returns the last bytes of several pieces; fewer, if they are not in the last two. */
-function lastBytes(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const last = pieces.at(-1) ?? new Uint8Array(0);
-  const before = pieces.at(-2);
+function lastBytes(pieces: readonly Arrived[], length: number): Uint8Array {
+  const last = pieces.at(-1)?.piece ?? new Uint8Array(0);
+  const before = pieces.at(-2)?.piece;
   if (last.length >= length || !before) return last.subarray(Math.max(0, last.length - length));
   const joined = new Uint8Array(Math.min(length, before.length + last.length));
   joined.set(before.subarray(Math.max(0, before.length + last.length - length)));

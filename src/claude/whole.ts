@@ -1,6 +1,6 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
-import { upstreamRefusedKey } from '../errors.ts';
-import { cutError } from './cut.ts';
+import { statusOfType, upstreamRefusedKey } from '../errors.ts';
+import { cutError, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { redirected } from './send.ts';
 import { Watchdog } from './watchdog.ts';
@@ -36,19 +36,50 @@ export function joined(...pieces: Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** @throws ApiError for what the caller must not see as it is, or what is no whole JSON */
-export function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, requestId: string): Response {
-  const { status } = response;
+interface WholeOptions {
+  /** Whether it is a JSON object, or an error as the API writes it. */
+  isReadable: boolean;
+  /** Whether nothing but a message, or an error, is an answer. */
+  expected: 'message' | 'anything';
+  /** The type of the error that it is. */
+  errorType: string | undefined;
+  requestId: string;
+}
+
+/** @throws ApiError for what the caller must not see as it is, or what is no answer of the API */
+export function wholeAnswer(
+  response: Response,
+  body: Uint8Array,
+  { isReadable, expected, errorType, requestId }: WholeOptions,
+): Response {
+  const isMessage = expected === 'anything' || isMessageText(body);
+  if (response.ok && !isReadable) throw expected === 'message' ? noAnswer() : cutError(false);
+  // An error that calls itself a success is the error that it says.
+  const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
-  if (response.ok && !readable) throw cutError(false);
+  if (status < 300 && !isMessage) throw noAnswer();
   const headers = headersDown(response.headers);
   if (status === 429) headers['sluice-limited-by'] = 'upstream';
-  if (readable) return new Response(body, { status, headers });
+  headers['content-type'] ??= 'application/json';
+  if (isReadable) return new Response(body, { status, headers });
   // Not the API's words but those of something before it: the envelope is what clients can read.
   headers['content-type'] = 'application/json';
   const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
+}
+
+function isMessageText(body: Uint8Array): boolean {
+  return (parseObject(body) as { type?: unknown } | undefined)?.type === 'message';
+}
+
+/** @returns the error for a success without a message: whatever answered, it was not the API. */
+export function noAnswer(): UpstreamFailure {
+  return new UpstreamFailure(
+    'api_error',
+    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
+    { sent: false, end: 'cut', logged: 'upstream_no_answer' },
+  );
 }
 
 export function parseObject(body: Uint8Array): object | undefined {

@@ -4,7 +4,7 @@ import type { Nanodollars } from '../claude/cost.ts';
 import type { Bindings } from '../env.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
 import type { Limits } from '../schemas/limits.ts';
-import type { LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
+import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
 import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
 import { forgetAnswers } from '../store/classifications.ts';
@@ -23,6 +23,7 @@ import {
   type Refusal,
   type Spent,
   settle,
+  takeCount,
 } from './budget.ts';
 import { ConversationList } from './conversation-list.ts';
 import type { ConversationReport } from './conversation-report.ts';
@@ -54,6 +55,10 @@ export interface Ask {
   token?: Token | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
+  /** A try of the same request was admitted, and settled, before. */
+  repeats?: boolean | undefined;
+  /** The upstream has counted the input for this decision. */
+  counted?: boolean | undefined;
 }
 
 /** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
@@ -157,9 +162,12 @@ export class Account extends DurableObject<Bindings> {
     const known = this.#budget.holds.get(requestId);
     if (known) return this.#admitted(known, bound, now);
 
-    const decision = decide(this.#budget, this.#rules, bound, now);
+    const decision = decide(this.#budget, this.#rules, bound, now, ask);
     if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
-    if (decision.kind === 'refused') return this.#refuse(decision, now);
+    if (decision.kind === 'refused') {
+      if (ask.counted) takeCount(this.#budget, this.#rules);
+      return this.#refuse(decision, now);
+    }
     const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
     const hold: Hold = {
       id: requestId,
@@ -171,7 +179,7 @@ export class Account extends DurableObject<Bindings> {
       maxTokens,
       stage: 'admitted',
     };
-    const buckets = bucketsAfterAdmission(this.#budget, this.#rules);
+    const buckets = bucketsAfterAdmission(this.#budget, this.#rules, ask.repeats);
     // The row first: an id that was used before throws here, and nothing has changed.
     this.#ledger.open(hold, openingOf({ ...ask, unpriced: !bound.known, token: token?.jti }), buckets);
     place(this.#budget, hold, buckets);
@@ -288,7 +296,7 @@ export class Account extends DurableObject<Bindings> {
   }
 
   /** @returns one row of the ledger, or undefined. */
-  request(id: string): LedgerRow | undefined {
+  request(id: string): LedgerRequest | undefined {
     return requestOf(this.#ledger, id);
   }
 
@@ -391,7 +399,8 @@ export class Account extends DurableObject<Bindings> {
   }
 
   /**
-   * Erases all but the revocations, which it makes complete first. Goes on by itself; to ask again tells how far it is.
+   * Erases all but the revocations, which it makes complete first, and a nameless sum of each window that has begun. Goes
+   * on by itself; to ask again tells how far it is.
    * What runs meanwhile is erased when it ends.
    */
   erase(): Erasure {
@@ -400,14 +409,13 @@ export class Account extends DurableObject<Bindings> {
       this.#credentials.revokeAll(now);
       this.#credentials.erase();
       this.setLimits(null);
-      this.#ledger.startAnew();
+      this.#ledger.forgetNames(PERIODS.map((period) => this.#budget.windows[period].start));
       this.#ledger.setMeta('listed', undefined);
       this.#ledger.setMeta('erasing', String(now));
       this.#versions.removeAll(now);
       this.#ledger.setMeta('answers_kept', '1');
       this.#listed = false;
       this.#erasing = now;
-      for (const period of PERIODS) this.#budget.windows[period].settled = 0;
       // What is admitted from now on is told from what is erased by its time.
       advance(this.#budget, now + 1);
     }
@@ -474,9 +482,8 @@ export class Account extends DurableObject<Bindings> {
     const closing = closingOf(settlement, hold.nanodollars, now, false);
     const { cost, overHold } = closing;
     if (hold.at <= this.#erasing) {
-      this.#ledger.write('delete from ledger where id = ?', hold.id);
-      this.#ledger.forget(hold.id);
-      settle(this.#budget, hold, 0, this.#budget.fullAt);
+      this.#ledger.forgetRow(hold, closing);
+      settle(this.#budget, hold, cost, this.#budget.fullAt);
       return { outcome: 'erased', cost, overHold };
     }
     const used = spent ?? spentOf(closing);

@@ -5,8 +5,9 @@
  * taken out when a request is settled, by what it used. Both break only where the upstream bills more than a hold;
  * then all of it is settled, and nothing is admitted until it has been made up for.
  */
-import type { Bound } from '../claude/bound.ts';
+import type { Bound, ServedBound } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
+import { undated } from '../claude/models.ts';
 import { capacity, level, take, waitFor } from './bucket.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
@@ -51,7 +52,7 @@ export interface Budget {
 /** A request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
-  reason: 'model' | 'concurrency' | 'rate' | 'spend';
+  reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
   /** The limit, as it is named in the account's limits. */
   limit: string;
   /** Whole seconds, at least one. */
@@ -63,8 +64,10 @@ export interface Refusal {
   left: number;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
-  /** The model that is not allowed. */
+  /** The model that is not allowed, or has no price. */
   model?: string;
+  /** What helps, where the limit is too small for this request: in words for the caller. */
+  advice?: string;
 }
 
 /** What a request sets aside when it is admitted. */
@@ -87,6 +90,8 @@ export interface Spent {
 
 /** A clamp that leaves less than this many times the least is worth counting the input for. */
 const COMFORT = 16;
+/** When it is worth asking again for what others hold. */
+const HELD_RETRY_MS = 2_000;
 
 /** @returns the budget of an account that has used nothing, as of `now`. */
 export function emptyBudget(now: number): Budget {
@@ -129,14 +134,32 @@ export function admitCount(budget: Budget, rules: Rules, now: number): { kind: '
   return { kind: 'admitted' };
 }
 
+/** What matters of a request beside its bound. */
+export interface Circumstances {
+  /** A try of the same request was admitted before: it is one entry of `requests_per_minute`. */
+  repeats?: boolean | undefined;
+  /** The upstream was asked to count its input, for this decision alone. */
+  counted?: boolean | undefined;
+}
+
 /** Decides on a request by its bound; changes nothing but the time. What is granted becomes a hold by `place`. */
-export function decide(budget: Budget, rules: Rules, bound: Bound, now: number): Decision {
+export function decide(
+  budget: Budget,
+  rules: Rules,
+  exact: Bound,
+  now: number,
+  { repeats = false, counted = false }: Circumstances = {},
+): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
-  const barred = rules.models && bound.models.find((names) => !names.some((name) => rules.models?.includes(name)));
+  const bound = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const barred = rules.models && bound.models.find((names) => !isAllowed(names, rules.models ?? []));
   if (barred) {
     const model = barred[0] ?? '';
     return { ...refusal('model', 'models', time, time, 1, 0, true), model };
+  }
+  if (!bound.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
+    return { ...refusal('unpriced', 'models', time, time, 1, 0, true), model: bound.models[0]?.[0] ?? '' };
   }
 
   const asked = bound.outputTokens;
@@ -144,44 +167,89 @@ export function decide(budget: Budget, rules: Rules, bound: Bound, now: number):
   // What can be counted may turn out to cost next to nothing.
   const sure = (bound.countable ? 0 : bound.inputCost) + least * bound.outputPrice;
   const broke = shortOfMoney(budget, rules, sure, time);
-  if (broke) return broke;
+  if (broke) return broke.never ? { ...broke, advice: adviceFor(bound, rules, least) } : broke;
   if (budget.holds.size >= rules.concurrent) {
     const running = budget.holds.size;
     return refusal('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
   }
-  if (rules.requests !== undefined && level(fullAt.requests, rules.requests, time) < 1) {
+  if (rules.requests !== undefined && !repeats && level(fullAt.requests, rules.requests, time) < 1) {
     return rateRefusal('requests_per_minute', fullAt.requests, rules.requests, time, 1, 0);
   }
+  const askCount = (): Decision => {
+    // A count is the operator's to ask for: it comes out of the bucket that is for counts.
+    const { counts } = rules;
+    if (counts !== undefined && !counted && level(fullAt.counts, counts, time) < 1) {
+      return rateRefusal('count_requests_per_minute', fullAt.counts, counts, time, 1, 0);
+    }
+    return { kind: 'count_needed' };
+  };
 
   let inputTokens = bound.inputTokens;
   if (rules.input !== undefined) {
     // What nothing bounds takes the whole bucket: what it uses beyond is made up for by waiting.
     if (!bound.bounded && !bound.countable) inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
     if (inputTokens > level(fullAt.input, rules.input, time) - budget.heldInput) {
-      if (bound.countable) return { kind: 'count_needed' };
+      if (bound.countable) return askCount();
       return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, budget.heldInput);
     }
   }
 
-  const affordable = affordableOutput(budget, rules, bound);
+  // Half of what is free, so that whoever comes next finds room as well; what is not to be lowered takes what it needs.
+  const affordable = affordableOutput(budget, rules, bound, rules.clamp ? 2 : 1);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
-  if (affordable < comfortable && bound.countable) return { kind: 'count_needed' };
-  let maxTokens = Math.min(asked, affordable);
+  if (affordable < comfortable && bound.countable) return askCount();
+  let maxTokens = Math.min(asked, Math.max(least, affordable));
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {
       return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
     }
-    maxTokens = Math.min(maxTokens, room);
+    maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(room / 2)) : room);
   }
   const nanodollars = bound.inputCost + maxTokens * bound.outputPrice;
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
 }
 
+function costsOf({ inputTokens, inputCost }: ServedBound): Pick<Bound, 'inputTokens' | 'inputCost'> {
+  return { inputTokens, inputCost };
+}
+
+/** A dated name, or `-latest`, is its model: in what is asked for and in what is allowed. */
+function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
+  return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
+}
+
+/** @returns what helps a request that is larger than the whole of the tightest limit. */
+function adviceFor(bound: Bound, rules: Rules, least: number): string {
+  const { served, because } = bound;
+  const limits = PERIODS.flatMap((period) => rules.spend[period] ?? []);
+  const limit = Math.min(...limits);
+  if (limit === 0) return 'which is 0: its administrator can raise it';
+  if (served) {
+    const { useCost, estimatedUseCost, useOutputPrice, uses, tool } = served;
+    const perUse = (rules.estimatesServed ? estimatedUseCost : useCost) + least * useOutputPrice;
+    const without = bound.inputCost + least * bound.outputPrice - uses * perUse;
+    const fitting = Math.min(uses - 1, Math.floor((limit - without) / perUse));
+    const estimated = served.inputCost + least * bound.outputPrice;
+    const help = [
+      ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
+      ...(!rules.estimatesServed && estimated <= limit ? ['served_tools: estimate in the account’s limits'] : []),
+    ];
+    return `because of ${tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
+  }
+  if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
+  return 'because of its length: send a shorter one, or use a cheaper model';
+}
+
+/** Takes a count out of its bucket that a request has cost which was refused in the end. */
+export function takeCount(budget: Budget, rules: Rules): void {
+  if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
+}
+
 /** @returns the buckets once the request has been taken out; for `place`, and to be stored with it. */
-export function bucketsAfterAdmission(budget: Budget, rules: Rules): Buckets {
+export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
   const { fullAt, last } = budget;
-  return rules.requests === undefined
+  return rules.requests === undefined || repeats
     ? fullAt
     : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
 }
@@ -243,9 +311,10 @@ function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
   return limitOf(rules, period) - settled - held;
 }
 
-/** @returns the `max_tokens` that what is left in the tightest window pays for; negative if not even the input. */
-function affordableOutput(budget: Budget, rules: Rules, bound: Bound): number {
-  const left = Math.min(...PERIODS.map((period) => leftIn(budget, rules, period))) - bound.inputCost;
+/** @returns the `max_tokens` that a share of what is free in the tightest window pays for; negative if not even the input. */
+function affordableOutput(budget: Budget, rules: Rules, bound: Bound, divisor: number): number {
+  const free = Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
+  const left = Math.floor(free / divisor) - bound.inputCost;
   if (left < 0) return -1;
   return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;
 }
@@ -253,8 +322,14 @@ function affordableOutput(budget: Budget, rules: Rules, bound: Bound): number {
 /** @returns the refusal by the window that stays too tight for the longest, if any is. */
 function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
   const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
-  const [first, ...others] = short;
+  const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
+  // What others have set aside comes back, most of it, once they have their answers.
+  const [first, ...others] = spent.length > 0 ? spent : short;
   if (first === undefined) return undefined;
+  if (spent.length === 0) {
+    const left = Math.max(0, leftIn(budget, rules, first));
+    return refusal('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
+  }
   const end = (period: Period) => budget.windows[period].end;
   const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
   return spendRefusal(budget, rules, longest, needed, now);

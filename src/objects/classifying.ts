@@ -22,6 +22,7 @@ import { findClassifier, unknownClassifier } from './classifiers.ts';
 import { Gate } from './gate.ts';
 import { admit, type Meter } from './metering.ts';
 import type { AccountBinding } from './namespace.ts';
+import { payments } from './payments.ts';
 import { findPrefix, unknownPrefix } from './prefixes.ts';
 
 /** Who has something classified, and by what means. */
@@ -331,8 +332,11 @@ async function call(
   const bytes =
     maxTokens === undefined ? body.bytes : new TextEncoder().encode(edit(body.text, { max_tokens: String(maxTokens) }));
   const started = Date.now();
-  const { outcome, message, error } = await askMessage(bytes, { upstream, settings, signal, simulate });
-  const { nanodollars, done } = meter.settle(outcome, { ms: Date.now() - started });
+  const { payment, settle } = payments(meter, ({ maxTokens: granted }) =>
+    granted === undefined ? body.bytes : edit(body.text, { max_tokens: String(granted) }),
+  );
+  const { outcome, message, error } = await askMessage(bytes, { upstream, settings, signal, simulate, payment });
+  const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
   // Logged if it fails: then the account's alarm settles it.
   by.waitUntil(done);
   await done.catch(() => undefined);
@@ -355,7 +359,8 @@ function cancelled(): ApiError {
 }
 
 function isCrowded({ failure }: Called): boolean {
-  return refusalIn(failure?.error)?.reason === 'concurrency';
+  const reason = refusalIn(failure?.error)?.reason;
+  return reason === 'concurrency' || reason === 'held';
 }
 
 function refusalIn(error: ApiError | undefined): Refusal | undefined {
@@ -375,6 +380,7 @@ function failureOf(error: ApiError, known?: Reason): Failure {
 function reasonOf({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
   switch (refusal?.reason) {
     case 'model':
+    case 'unpriced':
       return 'operator';
     // More than the whole limit: no reset lets it through, but its admin can.
     case 'spend':
@@ -382,6 +388,7 @@ function reasonOf({ type, headers }: ApiError, refusal: Refusal | undefined): Re
     case 'rate':
       return refusal.never ? 'input' : 'limited';
     case 'concurrency':
+    case 'held':
       return 'limited';
   }
   switch (type) {

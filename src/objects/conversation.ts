@@ -380,7 +380,8 @@ export class Conversation extends DurableObject<Bindings> {
     try {
       const present = this.#present();
       if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
-      planned = plan(request.body, this.#transcript, this.settings(), prefix);
+      const betas = request.headers['anthropic-beta'];
+      planned = plan(request.body, this.#transcript, this.settings(), { prefix, betas });
     } catch (thrown) {
       await this.#refuseRevoked(request.identity);
       throw thrown;
@@ -464,6 +465,8 @@ export class Conversation extends DurableObject<Bindings> {
       beganAt: now,
       endedAt: null,
       grant: null,
+      sentAt: null,
+      coversUntil: null,
       outcome: null,
       settled: false,
       cost: 0,

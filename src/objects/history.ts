@@ -1,6 +1,6 @@
 /** Reads a ledger for people: rows and sums as they go over the wire. */
 import { toUsd } from '../claude/cost.ts';
-import type { LedgerRow, TokenCountsReport, UsageGroup, UsageReport } from '../schemas/usage.ts';
+import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageGroup, UsageReport } from '../schemas/usage.ts';
 import { type Ledger, ROLLUP_MODEL, SUMS } from './ledger.ts';
 import { DAY_MS, spanId } from './windows.ts';
 
@@ -56,10 +56,16 @@ export interface UsageQuery {
 
 const MOST_GROUPS = 1_000;
 
-/** @returns one request's row, or undefined. */
-export function requestOf(ledger: Ledger, id: string): LedgerRow | undefined {
-  const row = ledger.read<Row>('select * from ledger where id = ?', id)[0];
-  return row && reportRow(row);
+/** @returns one request's row, with those of all its tries, or undefined. */
+export function requestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
+  // The tries of a request have its id, and a number behind it.
+  const rows = ledger.read<Row>(
+    "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
+    id,
+  );
+  const tries = rows.map(reportRow);
+  const row = tries.find(({ request_id }) => request_id === id);
+  return row && { ...row, tries };
 }
 
 /** @returns a page of the requests, newest first. */

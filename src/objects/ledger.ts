@@ -84,6 +84,9 @@ export const SUMS = [
 /** Names that no price table knows and nobody paid for share a rollup, or anyone could make rows without end. */
 export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
 
+/** In the place of a model's name where an erasure has left a sum. */
+export const ERASED_MODEL = '(erased)';
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -342,10 +345,61 @@ export class Ledger {
     this.#unfolded = 0;
   }
 
-  /** Forgets what the rollups hold and begins after the newest row: what was settled until now counts no more. */
-  startAnew(): void {
+  /**
+   * Forgets what was spent on what. What was spent in all stays, a nameless row for each window that has begun: or to be
+   * erased would be to be given a new budget, and the sums would not be those of the bill.
+   *
+   * @param starts when the windows began; milliseconds since 1970
+   */
+  forgetNames(starts: readonly number[]): void {
     this.fold(true);
-    this.write('delete from rollups');
+    const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
+    const sums = SUMS.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ');
+    type Sums = Record<'requests' | (typeof SUMS)[number], number>;
+    let before = Number.MAX_SAFE_INTEGER;
+    const kept = days.map((day) => {
+      const [row] = this.read<Sums>(
+        `select coalesce(sum(requests), 0) as requests, ${sums} from rollups where day >= ? and day < ?`,
+        day,
+        before,
+      );
+      before = day;
+      return { day, row };
+    });
+    this.together(() => {
+      this.write('delete from rollups');
+      for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
+    });
+  }
+
+  /** Takes the row of a request out that was erased while it ran: what it has cost stays without its name. */
+  forgetRow(hold: Hold, { cost, tokens }: Closing): void {
+    this.together(() => {
+      this.write('delete from ledger where id = ?', hold.id);
+      this.forget(hold.id);
+      this.#addNameless(Math.floor(hold.at / DAY_MS), {
+        requests: 1,
+        cost,
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        cache_read_tokens: tokens.cacheRead,
+        cache_write_5m_tokens: tokens.cacheWrite5m,
+        cache_write_1h_tokens: tokens.cacheWrite1h,
+        thinking_tokens: tokens.thinking,
+        web_searches: tokens.webSearches,
+      });
+    });
+  }
+
+  #addNameless(day: number, sums: Record<'requests' | (typeof SUMS)[number], number>): void {
+    this.write(
+      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      day,
+      ERASED_MODEL,
+      sums.requests,
+      ...SUMS.map((column) => sums[column]),
+    );
   }
 
   /** Takes a row that was open at the last fold off its list. */

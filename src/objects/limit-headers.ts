@@ -26,8 +26,21 @@ export function refusalError(refusal: Refusal, standing: Standing): ApiError {
         `This account may not use ${refusal.model ?? 'this model'}. Use one of those that its limits name.`,
         { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
+    case 'unpriced':
+      return new ApiError(
+        'permission_error',
+        `This account has a limit in USD, and this edge knows no price of ${refusal.model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
+        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
+      );
     case 'spend':
-      return spendError(refusal, headers);
+      return refusal.never ? tooDearError(refusal, headers) : spendError(refusal, headers);
+    case 'held':
+      headers['retry-after'] = String(refusal.retryAfter);
+      return new ApiError(
+        'rate_limit_error',
+        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
+        { headers: { ...headers, ...standingHeaders(standing) }, cause },
+      );
     case 'concurrency':
       headers['retry-after'] = String(refusal.retryAfter);
       return new ApiError(
@@ -51,8 +64,19 @@ function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): stri
     : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
+function periodOf({ limit }: Refusal): Period {
+  return limit.replace('usd_per_', '') as Period;
+}
+
+/** No time lets such a request through: it says nothing of one. */
+function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiError {
+  const { needed, left: _, advice } = refusal;
+  const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+  return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
+}
+
 function spendError(refusal: Refusal, headers: Record<string, string>): ApiError {
-  const period = refusal.limit.replace('usd_per_', '') as Period;
+  const period = periodOf(refusal);
   const resets = String(Math.ceil(refusal.resetsAt / 1_000));
   const dollars = (nanodollars: number) => `$${formatUsd(nanodollars)}`;
   const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
@@ -97,11 +121,11 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: Standing): Recor
   return headers;
 }
 
-/** Speaks of the spend window that is used up most, holds included. */
+/** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
 function spendHeaders(standing: Standing): Record<string, string> {
   const windows = (['day', 'week', 'month'] as const).flatMap((period) => standing[period] ?? []);
-  const shares = windows.map(({ limit, settled, held, resetsAt }) => ({
-    share: limit > 0 ? (settled + held) / limit : 1,
+  const shares = windows.map(({ limit, settled, resetsAt }) => ({
+    share: limit > 0 ? settled / limit : 1,
     resets: String(Math.ceil(resetsAt / 1_000)),
   }));
   const [most] = shares.sort((left, right) => right.share - left.share);

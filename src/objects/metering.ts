@@ -1,6 +1,6 @@
 import type { Identity } from '../auth/identity.ts';
-import { type Bound, boundOf, NOTHING_FOUND } from '../claude/bound.ts';
-import { cost, type Nanodollars, type Usage } from '../claude/cost.ts';
+import { type Bound, boundOf, NOTHING_FOUND, type Terms } from '../claude/bound.ts';
+import type { Nanodollars } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
@@ -11,7 +11,7 @@ import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
-import type { Tokens } from './ledger.ts';
+import { bookingOf, type Grant } from './booking.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import { Prompt } from './prompt.ts';
@@ -37,6 +37,8 @@ export interface MeterRequest {
   prefix?: string | undefined;
   /** What the input comes to at the most, in tokens, where the caller knows it. */
   count?: number | undefined;
+  /** Whether the answer streams, where the body does not say it. */
+  streams?: boolean | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;
   /** Keeps work alive that nobody waits for. */
@@ -53,13 +55,30 @@ export interface Meter {
   /** For the response: where the account stands. */
   headers: Record<string, string>;
   /** Replaces the hold by what the request cost. Safe to be called again. */
-  settle(outcome: Outcome, extra?: Partial<Settlement>): { nanodollars: Nanodollars; done: Promise<Settled> };
+  settle(outcome: Outcome, extra?: Partial<Settlement>): Booking;
   /** Says that the request still runs, at which stage. */
   renew(stage?: string): Promise<boolean>;
+  /**
+   * Admits another try of the request, after the one before was settled: what `settle` and `renew` say is of that one.
+   *
+   * @returns the try, with a meter of its own
+   * @throws ApiError as `admit`
+   */
+  again(): Promise<Admission>;
 }
 
-/** What settling needs of an admission beside the meter: plain, so that it can be stored. */
+/** What a request was booked at. */
+export interface Booking {
+  nanodollars: Nanodollars;
+  /** As they stand in the ledger; an estimate where the upstream did not tell. */
+  outputTokens: number | undefined;
+  done: Promise<Settled>;
+}
+
+/** An admission with what must be stored of it. */
 export interface Admission extends Meter {
+  /** The ledger's name of this try. */
+  requestId: string;
   grant: Grant;
 }
 
@@ -108,44 +127,93 @@ export async function admit(request: MeterRequest): Promise<Meter> {
  * @throws ApiError as `admit`
  */
 export async function admission(request: MeterRequest): Promise<Admission> {
+  return await admitTry(request, 1);
+}
+
+async function admitTry(request: MeterRequest, number: number): Promise<Admission> {
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
-  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers), asked, before };
+  const options = {
+    bytes: body.bytes.length,
+    models: settings.models,
+    betas: betasOf(request.headers),
+    asked,
+    before,
+    servedStepTokens: settings.SERVED_STEP_TOKENS,
+  };
   const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
-  const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME) };
-  let bound = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
-  let answer = await askAccount(request, { ...ask, bound });
+  const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME), repeats: number > 1 };
+  let { bound, terms } = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
+  let answer = await askPatiently(request, { ...ask, bound });
   if (answer.outcome === 'count_needed') {
-    bound = boundOf(goesUp, { ...options, count: await countInput(request) });
-    const exact = { ...bound, countable: false };
-    answer = await askAccount(request, { ...ask, bound: exact });
+    ({ bound, terms } = boundOf(goesUp, { ...options, count: await countInput(request) }));
+    answer = await askPatiently(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
   }
   const admitted = grantedBy(answer);
-  const lowered = admitted.maxTokens;
   if (admitted.unlisted) request.waitUntil(putOnList(request));
-  const grant: Grant = { ...bound, hold: admitted.hold, lowered };
+  const grant = grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings);
+  const lowered = admitted.maxTokens;
   return {
     ...meterOf(request, grant),
+    requestId: request.requestId,
     grant,
     maxTokens: lowered,
     headers: {
       ...standingHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
     },
+    again: () => {
+      // The same object: who lets go of its body lets go of it for every try.
+      request.requestId = tryId(request.requestId, number + 1);
+      return admitTry(request, number + 1);
+    },
+  };
+}
+
+function grantOf(
+  bound: Bound,
+  terms: Terms,
+  { hold, maxTokens }: Extract<Answer, { outcome: 'admitted' }>,
+  { CANCEL_STOPS }: Settings,
+): Grant {
+  const isOne = terms.steps === 'one' && bound.models.length === 1;
+  return {
+    hold,
+    lowered: maxTokens,
+    mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
+    hasFallbacks: bound.models.length > 1,
+    cancelStops: CANCEL_STOPS === 'always' || (CANCEL_STOPS === 'streams' && terms.streams),
+    terms,
   };
 }
 
 /** @returns what settles an admitted request, also in another process than the one that was admitted. */
 export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'settle' | 'renew'> {
+  const { requestId, model, settings } = request;
   return {
     settle: (outcome, extra) => {
-      const settlement = { ...settlementOf(request, outcome, grant), ...extra };
-      return { nanodollars: settlement.cost, done: settleSurely(request, settlement) };
+      const settlement = { ...bookingOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
+      const { cost, tokens } = settlement;
+      return { nanodollars: cost, outputTokens: tokens?.output, done: settleSurely(request, settlement) };
     },
-    renew: (stage) => callAccount(request, (account) => account.renew(request.requestId, stage)),
+    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
   };
+}
+
+/** Which part of its time a request waits before it asks again, where only others' holds keep it out. */
+const ASK_AGAIN_MS = [500, 1_000];
+
+/** Asks once more, and once again, where only what others have set aside keeps a request out: that is soon settled. */
+async function askPatiently(request: MeterRequest, ask: Ask): Promise<Answer> {
+  let answer = await askAccount(request, ask);
+  for (const wait of ASK_AGAIN_MS) {
+    if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
+    await pause(wait * (0.75 + Math.random() / 2));
+    answer = await askAccount(request, ask);
+  }
+  return answer;
 }
 
 /**
@@ -202,6 +270,11 @@ function askOf(
   };
 }
 
+/** @returns the ledger's name of a further try: that of the request, with its number behind it. */
+function tryId(requestId: string, number: number): string {
+  return `${requestId.replace(/\.\d+$/, '')}.${number}`;
+}
+
 function betasOf(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
   return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
@@ -216,82 +289,6 @@ async function countInput(request: MeterRequest): Promise<number | null> {
   const count = await askCount(edit(body.text, changes), request);
   if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
   return count.tokens;
-}
-
-export interface Grant extends Bound {
-  hold: Nanodollars;
-  lowered: number | undefined;
-}
-
-/**
- * What a request is settled at. What the upstream said is taken as it is; what it did not come to say is estimated from
- * above by what was seen, and where nothing was seen, by the hold.
- */
-function settlementOf({ requestId, settings, model }: MeteredRequest, outcome: Outcome, grant: Grant): Settlement {
-  const { models } = settings;
-  const answeredBy = models.price(outcome.model ?? model);
-  // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
-  const { row } = answeredBy.known || grant.models.length > 1 ? answeredBy : models.price(model);
-  const priceOf = (name: string) => models.price(name).row;
-  const common = {
-    requestId,
-    status: statusOf(outcome),
-    answeredBy: outcome.model,
-    stopReason: outcome.stop_reason ?? undefined,
-    errorType: outcome.error_type,
-    upstreamRequestId: outcome.upstream_request_id,
-    ttftMs: outcome.ttft_ms,
-  };
-  const { usage } = outcome;
-  if (outcome.completed && usage) {
-    return { ...common, cost: cost(usage, row, { priceOf }), tokens: tokensOf(usage) };
-  }
-  if (refusedUpstream(outcome)) return { ...common, cost: 0 };
-  if (!usage) return { ...common, cost: grant.hold, estimated: true };
-  const estimate = { ...usage, output_tokens: outputEstimate(outcome, grant) };
-  const told = cost(usage, row, { priceOf });
-  return {
-    ...common,
-    // An estimate stays within the hold; what the upstream itself has said may be beyond it.
-    cost: Math.max(told, Math.min(cost(estimate, row, { priceOf }), grant.hold)),
-    tokens: tokensOf(estimate),
-    estimated: true,
-  };
-}
-
-/** Thinking is billed whole and shown in part or not at all: until the upstream says what it was, it is its budget. */
-function outputEstimate({ usage, delta_bytes, thinking, stop_reason }: Outcome, grant: Grant): number {
-  const most = grant.lowered ?? grant.outputTokens;
-  const shown = Math.max(usage?.output_tokens ?? 0, Math.ceil(delta_bytes / 3));
-  if (!thinking || stop_reason !== null) return shown;
-  return grant.leastOutput > 1 ? Math.min(most, shown + grant.leastOutput) : most;
-}
-
-/** Nothing was generated: the upstream answered with an error before anything else, or was never reached. */
-function refusedUpstream({ status, end, error_type, sent, usage, delta_bytes }: Outcome): boolean {
-  if (!sent) return true;
-  if (end === 'error' && !usage && delta_bytes === 0) return true;
-  if (status !== undefined) return status >= 300;
-  return end === 'cut' && error_type?.startsWith('upstream_unreachable') === true;
-}
-
-function statusOf(outcome: Outcome): string {
-  if (outcome.end === 'error' && outcome.status !== undefined && outcome.status >= 300) return 'refused_upstream';
-  if (outcome.end === 'cut' && refusedUpstream(outcome)) return 'unreachable';
-  return outcome.end;
-}
-
-/** Kinds that were not used are left out: every member that crosses to the object costs. */
-function tokensOf(usage: Usage): Partial<Tokens> {
-  const oneHour = usage.cache_creation?.ephemeral_1h_input_tokens ?? 0;
-  const written = usage.cache_creation_input_tokens ?? 0;
-  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
-  if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
-  if (written > oneHour) tokens.cacheWrite5m = written - oneHour;
-  if (oneHour > 0) tokens.cacheWrite1h = oneHour;
-  if (usage.output_tokens_details?.thinking_tokens) tokens.thinking = usage.output_tokens_details.thinking_tokens;
-  if (usage.server_tool_use?.web_search_requests) tokens.webSearches = usage.server_tool_use.web_search_requests;
-  return tokens;
 }
 
 async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {

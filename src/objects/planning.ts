@@ -58,8 +58,8 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'cache_control',
   'service_tier',
 ]);
-/** Longer frames are not compared: the bytes bound such a request well enough. */
-const LONGEST_FRAME = 500;
+/** Longer frames are not compared. */
+const LONGEST_FRAME = 4_000;
 const PAUSED = 'pause_turn';
 
 /**
@@ -67,15 +67,16 @@ const PAUSED = 'pause_turn';
  *
  * @param text the caller's body, which the schema of a conversation's request has accepted
  * @param prefix what a conversation that begins takes from its prefix
+ * @param betas the header `anthropic-beta`: it decides what of a prompt the API reads
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
 export function plan(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  prefix?: Pick<TakenPrefix, 'model' | 'maxTokens'>,
+  { prefix, betas }: { prefix?: TakenModel | undefined; betas?: string | undefined } = {},
 ): Plan {
-  return planned(text, transcript, settings, { prefix, counts: false });
+  return planned(text, transcript, settings, { prefix, betas, counts: false });
 }
 
 /**
@@ -83,14 +84,14 @@ export function plan(
  * @throws ApiError as `plan`
  */
 export function planCount(text: string, transcript: Transcript, settings: Settings): JsonBody {
-  return planned(text, transcript, settings, { prefix: undefined, counts: true }).body;
+  return planned(text, transcript, settings, { counts: true }).body;
 }
 
 function planned(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, counts }: { prefix: Pick<TakenPrefix, 'model' | 'maxTokens'> | undefined; counts: boolean },
+  { prefix, betas, counts }: { prefix?: TakenModel | undefined; betas?: string | undefined; counts: boolean },
 ): Plan {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -126,7 +127,7 @@ function planned(
   const cached = hasBreakpoint(text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
   if (!cached) changes.cache_control = '{"type":"ephemeral"}';
 
-  const frame = frameOf(members, frozen, model);
+  const frame = frameOf(members, frozen, model, betas);
   const follows = answersCalls(fresh) || fresh.length === 0;
   const room = roomFor(transcript, profile, newsSize(news), follows);
   const sentFrom = room.from;
@@ -252,13 +253,16 @@ function newsSize(news: readonly string[]): number {
   return news.reduce((sum, text) => sum + text.length, 0);
 }
 
+type TakenModel = Pick<TakenPrefix, 'model' | 'maxTokens'>;
+
 /** What of a request decides the length of its prompt beside the messages; null if that is too much to compare. */
 function frameOf(
   members: Map<string, string>,
   frozen: { system: string | undefined; tools: string | undefined } | undefined,
   model: string,
+  betas: string | undefined,
 ): string | null {
-  const parts = [model];
+  const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
   for (const [name, text] of members) {
     if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
     // A conversation's first turn says what will be frozen.
@@ -285,7 +289,7 @@ interface Counting {
 function countOf({ last, frame, sentFrom, fresh, news, settings, model }: Counting): number | undefined {
   if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
   const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
-  const bound = boundOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
+  const { bound } = boundOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
   return bound.bounded ? last.tokens + bound.inputTokens : undefined;
 }
 

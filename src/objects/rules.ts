@@ -16,6 +16,8 @@ export interface Rules {
   models: readonly string[] | undefined;
   clamp: boolean;
   leastOutput: number;
+  /** Whether a step of a tool of the API's own is held at an estimate. */
+  estimatesServed: boolean;
 }
 
 /** @returns the limits as rules: money in nanodollars, defaults filled in. */
@@ -31,5 +33,6 @@ export function rulesOf(limits: Limits): Rules {
     models: limits.models,
     clamp: limits.on_shortfall !== 'refuse',
     leastOutput: limits.min_output_tokens ?? 256,
+    estimatesServed: limits.served_tools === 'estimate',
   };
 }

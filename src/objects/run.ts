@@ -1,11 +1,11 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
 
-import { cutError } from '../claude/cut.ts';
+import { cutError, endOf, late } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
 import { headersDown, type PlainHeaders } from '../claude/headers.ts';
 import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
-import { late, send } from '../claude/send.ts';
+import { mayHaveRun, send } from '../claude/send.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
@@ -14,8 +14,10 @@ import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { isObject } from './assembly.ts';
+import type { Grant } from './booking.ts';
 import { eventsOf } from './message-events.ts';
-import { type Admission, admission, type Grant, type Meter, type MeterRequest, meterOf } from './metering.ts';
+import { type Admission, admission, type Meter, type MeterRequest, meterOf } from './metering.ts';
+import { payments } from './payments.ts';
 import { type Plan, RELEASED } from './planning.ts';
 import { Prompt } from './prompt.ts';
 import type { Settled } from './settlement.ts';
@@ -59,19 +61,7 @@ const DRAIN_MS = 5_000;
 const NOT_KEPT = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
 /** What is settled at the account's own figure: the hold, where it has one. */
-export const UNKNOWN_GRANT: Grant = {
-  inputTokens: 0,
-  inputCost: 0,
-  outputTokens: 0,
-  outputPrice: 0,
-  leastOutput: 0,
-  bounded: true,
-  countable: false,
-  known: true,
-  models: [],
-  hold: Number.NaN,
-  lowered: undefined,
-};
+export const UNKNOWN_GRANT: Grant = { hold: Number.NaN, lowered: undefined };
 
 export class Run {
   readonly turn: Turn;
@@ -107,7 +97,7 @@ export class Run {
     this.turn = turn;
     this.#context = context;
     this.#renewedAt = context.now();
-    this.#showing = new Showing(turn, context.transcript);
+    this.#showing = new Showing(turn, context.now);
     this.#wait = { ms: ADMIT_MS, since: this.#showing.at, reason: unanswered };
     this.#aborted = new Promise((_, reject) => {
       this.#rejectAborted = reject;
@@ -130,8 +120,7 @@ export class Run {
     } catch (thrown) {
       const error = toApiError(thrown);
       this.#resolve({ kind: 'error', error });
-      const end = error.logged === 'upstream_silent' ? 'silent' : 'cut';
-      this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end });
+      this.#end(this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error, end: cutOr(error) });
     } finally {
       // A timer that is left to run out costs the isolate a turn of its own.
       if (!this.#draining) clearTimeout(this.#tickTimer);
@@ -157,30 +146,34 @@ export class Run {
     const { settings, upstream, headers, query, prefix } = this.#context;
     if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
-    // Stored with what is shown first: to wait for it here would hold every answer up. A turn that dies before has said
-    // nothing, and is settled at its hold.
-    this.turn.row.grant = granted.grant;
-    this.turn.sent = true;
-    const { maxTokens } = granted;
-    const body = maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
+    const bodyOf = ({ maxTokens }: Pick<Meter, 'maxTokens'>) =>
+      maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
+    const paid = payments(granted, bodyOf, (again) => this.#take(again));
+    const body = bodyOf(granted);
     // The edge has taken out what does not go up, but for this.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#expect(settings.UPSTREAM_TIMEOUT_MS, late);
-    const response = await this.#orAborted(
-      send(
-        upstream,
-        { method: 'POST', path: `/v1/messages${query}`, headers, body },
-        {
-          maxRetries: settings.UPSTREAM_MAX_RETRIES,
-          timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
-          controller: this.#controller,
-          isWatched: true,
-        },
-      ),
+    const { course } = this.turn;
+    const payment = paid.payment(() => this.turn.unanswered(this.#context.now()));
+    const answering = send(
+      upstream,
+      { method: 'POST', path: `/v1/messages${query}`, headers, body },
+      {
+        maxRetries: settings.UPSTREAM_MAX_RETRIES,
+        timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
+        controller: this.#controller,
+        isWatched: true,
+        course,
+        payment,
+      },
     );
+    // It has gone up: what this turn costs, if the object dies now, is written without holding it up.
+    this.#take(granted);
+    const response = await this.#orAborted(answering);
     plan.body = RELEASED;
     if (this.#request) this.#request.body = RELEASED;
+    this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
     const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
@@ -196,6 +189,12 @@ export class Run {
     const how = await this.#read(response.body);
     this.#end(how);
     this.#begin();
+  }
+
+  /** A try has been admitted: what settles it is stored. */
+  #take(admission: Admission): void {
+    this.#meter = admission;
+    this.turn.grant(admission, this.#context.now());
   }
 
   async #admit(plan: Plan): Promise<Admission> {
@@ -215,6 +214,7 @@ export class Run {
       conversation,
       prefix: this.#context.prefix?.ref,
       count: plan.count,
+      streams: true,
       waitUntil,
     };
     this.#request = request;
@@ -235,14 +235,18 @@ export class Run {
   async #readWhole(response: Response, standing: Record<string, string>): Promise<void> {
     // It is watched there.
     this.#expect(Number.POSITIVE_INFINITY, late);
+    const { course } = this.turn;
+    if (!response.ok && !mayHaveRun(response, false)) course.sentAt = undefined;
     const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
     const json = parseObject(body);
-    if (response.ok) {
+    const report = reportOf(json, body.length);
+    if (response.ok && report.completed) {
       this.#takeWhole(json, response, standing);
       return;
     }
-    const report = reportOf(json, body.length);
     const known = report.error_type !== undefined;
+    // What is no answer of the API has not been worked on by it.
+    if (response.ok || !mayHaveRun(response, known)) course.sentAt = undefined;
     const told = { type: report.error_type ?? 'api_error', logged: report.error_type ?? `upstream_${response.status}` };
     const how = (message: string): How => ({
       kind: 'cut',
@@ -250,7 +254,12 @@ export class Run {
       end: 'error',
     });
     try {
-      const answer = wholeAnswer(response, body, known, this.#context.requestId);
+      const answer = wholeAnswer(response, body, {
+        isReadable: known,
+        expected: 'message',
+        errorType: report.error_type,
+        requestId: this.#context.requestId,
+      });
       const text = await answer.text();
       const headers = { ...Object.fromEntries(answer.headers), ...standing };
       this.#resolve({ kind: 'refused', status: answer.status, headers, body: text });
@@ -266,7 +275,7 @@ export class Run {
   #takeWhole(json: object | undefined, response: Response, standing: Record<string, string>): void {
     if (!isObject(json) || json.type !== 'message') throw cutError(false);
     this.turn.firstByteAt = this.#context.now();
-    const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)));
+    const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)), this.#context.now());
     this.#end(how ?? { kind: 'cut', error: cutError(false), end: 'cut' });
     this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers), ...standing } });
   }
@@ -280,7 +289,7 @@ export class Run {
       if (this.#givenUp) throw this.#givenUp;
       this.#wait.since = Date.now();
       turn.firstByteAt ??= this.#context.now();
-      const taken = turn.take(piece);
+      const taken = turn.take(piece, this.#context.now());
       how = taken.how;
       if (how) return true;
       this.#showing.pass(taken);
@@ -308,10 +317,8 @@ export class Run {
       how ??= turn.takeRest() ?? { kind: 'cut', error: cutError(false), end: 'cut' };
     } catch (thrown) {
       const reason = this.#givenUp ?? thrown;
-      const silent = reason instanceof ApiError && reason.logged === 'upstream_silent';
-      how = this.#stopping
-        ? { kind: 'stopped' }
-        : { kind: 'cut', error: cutError(silent, reason), end: silent ? 'silent' : 'cut' };
+      const end = cutOr(reason);
+      how = this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error: cutError(end === 'silent', reason), end };
     }
     if (coming !== undefined && how.kind === 'complete') {
       this.#draining = true;
@@ -372,6 +379,7 @@ export class Run {
       // Whoever asked waits for the first event no longer than for a ping.
       this.#begin();
       this.#showing.ping();
+      this.turn.cover(this.#context.now());
     }
     const { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS } = this.#context.settings;
     const next = Math.min(since + ms - now, this.#showing.at + PING_MS - now, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
@@ -401,6 +409,10 @@ export class Run {
     this.#rejectAborted(reason);
     for (const reader of this.#readers) reader.cancel(reason).catch(() => {});
   }
+}
+
+function cutOr(thrown: unknown): 'cut' | 'silent' {
+  return endOf(thrown) === 'silent' ? 'silent' : 'cut';
 }
 
 function headersKept(headers: Headers): PlainHeaders {

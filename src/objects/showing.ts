@@ -1,4 +1,3 @@
-import type { Transcript } from './transcript.ts';
 import type { Taken, Turn } from './turn.ts';
 
 const STORE_MS = 250;
@@ -10,18 +9,17 @@ const STORE_CHARACTERS = 16_384;
  */
 export class Showing {
   readonly #turn: Turn;
-  readonly #transcript: Transcript;
+  readonly #now: () => number;
   #said = false;
   #at = Date.now();
   /** Whether an event waits that is to be stored before it is shown. */
   #framing = false;
-  #grantStored = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #over = false;
 
-  constructor(turn: Turn, transcript: Transcript) {
+  constructor(turn: Turn, now: () => number) {
     this.#turn = turn;
-    this.#transcript = transcript;
+    this.#now = now;
   }
 
   /** Whether a delta has come. */
@@ -68,9 +66,7 @@ export class Showing {
     this.#framing = false;
     this.#at = Date.now();
     if (this.#over) return;
-    const { seq, grant } = this.#turn.row;
-    if (grant && !this.#grantStored) this.#transcript.grantTurn(seq, grant);
-    this.#grantStored = true;
-    this.#turn.log.store();
+    const now = this.#now();
+    this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }
 }

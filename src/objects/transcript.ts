@@ -6,10 +6,10 @@
  */
 
 import type { Outcome } from '../claude/relay.ts';
+import type { Grant } from './booking.ts';
 import type { HeldPrefix } from './held-prefix.ts';
 import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
-import type { Grant } from './metering.ts';
 import { type Migration, migrate, readMeta } from './migrations.ts';
 import { type Recollection, recollections, type Said } from './recollection.ts';
 
@@ -62,6 +62,14 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         primary key (turn, n)
       ) strict, without rowid;`,
   },
+  {
+    version: 2,
+    sql: `
+      alter table turns add column sent_at integer;
+      alter table turns add column covers_until integer;
+      alter table log add column at integer;
+      alter table log add column unseen_ms integer;`,
+  },
 ];
 
 /** How a turn stands. `failed` never was one: it is kept until it is settled and its log has been read. */
@@ -112,6 +120,10 @@ export interface TurnRow {
   beganAt: number;
   endedAt: number | null;
   grant: Grant | null;
+  /** When the try that is granted went up. */
+  sentAt: number | null;
+  /** Until when what is stored tells what a turn can have cost that has died. */
+  coversUntil: number | null;
   outcome: Outcome | null;
   settled: boolean;
   cost: number;
@@ -277,8 +289,26 @@ export class Transcript {
     );
   }
 
-  grantTurn(seq: number, grant: Grant): void {
-    this.write('update turns set grant = ? where seq = ?', JSON.stringify(grant), seq);
+  /** Stores what settles the try of a turn that has gone up. */
+  grantTurn({ seq, grant, sentAt, coversUntil }: TurnRow): void {
+    this.write(
+      'update turns set grant = ?, sent_at = ?, covers_until = ? where seq = ?',
+      JSON.stringify(grant),
+      sentAt,
+      coversUntil,
+      seq,
+    );
+  }
+
+  /** Stores until when a silent turn is covered. */
+  coverTurn({ seq, coversUntil }: TurnRow): void {
+    this.write('update turns set covers_until = ? where seq = ?', coversUntil, seq);
+  }
+
+  /** @returns when the newest row of a turn's log was written, and for how long something may have been unseen until then. */
+  lastLogged(turn: number): { at: number; unseenMs: number } | undefined {
+    const [row] = this.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
+    return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
   }
 
   /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
@@ -411,6 +441,7 @@ export class Transcript {
    * @param frames each event as it is shown, asked for only where they must be divided
    * @param text all of them joined
    * @param short the same shortened, where it can be
+   * @param told when it is written, and for how long something may have been unseen
    * @returns the number of the next row
    */
   writeLog(
@@ -419,10 +450,20 @@ export class Transcript {
     first: number,
     frames: () => readonly string[],
     { text, short }: { text: string; short: string | undefined },
+    told: { at: number; unseenMs: number } | undefined,
   ): number {
     let row = n;
     const insert = (begins: number, text: string) => {
-      this.write('insert into log (turn, n, first, text) values (?, ?, ?, ?)', turn, row, begins, text);
+      const { at = null, unseenMs = null } = told ?? {};
+      this.write(
+        'insert into log (turn, n, first, text, at, unseen_ms) values (?, ?, ?, ?, ?, ?)',
+        turn,
+        row,
+        begins,
+        text,
+        at,
+        unseenMs,
+      );
       row += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
@@ -538,6 +579,8 @@ function turnOf(row: Raw): TurnRow {
     beganAt: Number(row.began_at),
     endedAt: row.ended_at === null ? null : Number(row.ended_at),
     grant: json<Grant>(row.grant),
+    sentAt: row.sent_at === null ? null : Number(row.sent_at),
+    coversUntil: row.covers_until === null ? null : Number(row.covers_until),
     outcome: json<Outcome>(row.outcome),
     settled: row.settled === 1,
     cost: Number(row.cost),

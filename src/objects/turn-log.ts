@@ -139,8 +139,12 @@ export class TurnLog {
     return parts.join('');
   }
 
-  /** Stores what is not stored yet; to be called in the transaction that it belongs to. */
-  store(): void {
+  /**
+   * Stores what is not stored yet; to be called in the transaction that it belongs to.
+   *
+   * @param told for a turn that goes on: when, and for how long something may have been unseen
+   */
+  store(told?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
     // The ids behind a gap do not follow from the row's first event.
@@ -152,7 +156,7 @@ export class TurnLog {
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
     const frames = () => this.#frames.map((_, at) => this.#shownText(at, at + 1));
-    this.#rows = this.#transcript.writeLog(this.#seq, row, first, frames, { text, short });
+    this.#rows = this.#transcript.writeLog(this.#seq, row, first, frames, { text, short }, told);
     this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];

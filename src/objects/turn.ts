@@ -1,15 +1,24 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
-import type { Nanodollars } from '../claude/cost.ts';
+import type { Nanodollars, Usage } from '../claude/cost.ts';
 import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
-import { type Report, UsageReader, reportOf as wholeReportOf } from '../claude/usage.ts';
+import type { Course } from '../claude/send.ts';
+import { isThinking, UnseenClock } from '../claude/unseen-clock.ts';
+import {
+  checkedUsage,
+  fallbacksIn,
+  nothingSeen,
+  type Report,
+  UsageReader,
+  reportOf as wholeReportOf,
+} from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 import { Assembly, isObject, type Json } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
-import type { Meter } from './metering.ts';
+import type { Admission, Meter } from './metering.ts';
 import { grown } from './recollection.ts';
 import type { Settled } from './settlement.ts';
 import type { MessageRow, Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
@@ -45,6 +54,13 @@ export interface Ended {
   error: { type: string; message: string } | undefined;
 }
 
+/**
+ * How far what is stored covers a turn of which nothing more is stored: a turn that runs in a silence stores every
+ * fifteen seconds that it does.
+ */
+const COVER_MS = 20_000;
+/** What is said is stored this often, and a little later. */
+const LOST_MS = 1_000;
 /** More events than can have been shown and not stored. */
 const MOST_LOST = 100_000;
 const encoder = new TextEncoder();
@@ -58,8 +74,14 @@ export class Turn {
   #bytes = 0;
   status: number | undefined;
   upstreamRequestId: string | undefined;
-  sent = false;
+  /** What has gone up, and may be running. */
+  readonly course: Course = { sentAt: undefined };
+  #clock: UnseenClock | undefined;
   firstByteAt: number | undefined;
+  /** When the piece came that is taken now. */
+  #now = 0;
+  /** Of a turn that died: how long what was not seen may have been written. */
+  #lostMs: number | undefined;
   /** Set once it has ended. */
   ended: Ended | undefined;
   readonly row: TurnRow;
@@ -89,8 +111,10 @@ export class Turn {
       events += 1;
       if (turn.assembly.takeLike(frame.data) === undefined) turn.assembly.take(parse(frame.data) ?? {}, frame.data);
     }
-    turn.sent = true;
+    // Before it was sent, nothing was stored of what it may cost.
+    turn.course.sentAt = row.sentAt ?? row.beganAt;
     turn.status = events > 0 ? 200 : undefined;
+    turn.#lostMs = unseenWhenLost(transcript, row, turn.assembly);
     const log = new TurnLog(transcript, row, { events, rows });
     log.leaveOut(MOST_LOST);
     return turn.#withLog(log);
@@ -125,10 +149,13 @@ export class Turn {
   /**
    * Takes a piece of the upstream's stream.
    *
+   * @param now when it came; milliseconds since 1970
    * @returns what was in it: events that frame the answer, or what it says; or how the turn ends by it
    */
-  take(piece: Uint8Array): Taken {
+  take(piece: Uint8Array, now: number): Taken {
     this.#bytes += piece.length;
+    this.#now = now;
+    this.#clock?.touch(now);
     const all: Taken = { structural: false, said: false };
     this.#frames.scan(piece, (text, start, end) => {
       const next = this.#takeLike(text, start, end);
@@ -182,6 +209,8 @@ export class Turn {
     // What no client can read is where the stream broke.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: cutError(false), end: 'cut' } };
     this.assembly.take(data, frame.data);
+    if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
+    else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     if (this.assembly.stopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
     const said = frame.event === DELTA;
@@ -204,7 +233,7 @@ export class Turn {
   ): Promise<Settled> | undefined {
     const profile = this.#transcript.profile;
     if (!profile) throw new TypeError('A turn without a conversation.');
-    const outcome = this.#outcome(how);
+    const outcome = this.#outcome(how, now);
     const complete = how.kind === 'complete';
     const stopReason = this.assembly.stopReason;
     const kept = keptOf(this.assembly.blocks, complete ? { complete, stopReason } : { complete });
@@ -214,7 +243,7 @@ export class Turn {
     const mended = complete && isOwing(stopReason) ? [] : this.#mend(kept);
     next.messages -= mended.filter(({ content }) => content.length === 0).length;
     const report = reportOf(next);
-    const settling = meter?.settle(outcome, {
+    const booking = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
@@ -222,13 +251,14 @@ export class Turn {
       conversation: report,
     });
     // What only the account knows, its answer to the settlement tells.
-    const cost = Number.isFinite(settling?.nanodollars) ? (settling?.nanodollars ?? 0) : 0;
+    const cost = Number.isFinite(booking?.nanodollars) ? (booking?.nanodollars ?? 0) : 0;
     next.cost += cost;
     const { usage } = outcome;
     next.inputTokens += inputTokens(usage);
     next.outputTokens += usage?.output_tokens ?? 0;
 
-    const error = this.#addEnd(how, status, outcome, cost, requestId);
+    const output = booking?.outputTokens ?? outcome.seen?.said ?? 0;
+    const error = this.#addEnd(how, { status, output, cost, requestId });
     const whole = complete && kept.length === this.assembly.blocks.length;
     const row: TurnRow = {
       ...this.row,
@@ -271,9 +301,14 @@ export class Turn {
     if (known?.fresh?.turn === row.seq && committed && status !== 'refused' && mended.length === 0) {
       this.#transcript.recollect(grown(known, this.row, answer));
     }
-    this.ended = { status, trailer, message: this.#message(how, status, outcome, kept), error };
+    this.ended = {
+      status,
+      trailer,
+      message: this.#message(how, status, { ...outcome.usage, output_tokens: output }, kept),
+      error,
+    };
     this.log.end();
-    return settling?.done;
+    return booking?.done;
   }
 
   /**
@@ -308,7 +343,10 @@ export class Turn {
   }
 
   /** Adds the last events. @returns the error that they tell, if they do */
-  #addEnd(how: How, status: TurnStatus, outcome: Outcome, cost: Nanodollars, requestId: string): Ended['error'] {
+  #addEnd(
+    how: How,
+    { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },
+  ): Ended['error'] {
     const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
     if (how.kind === 'complete') {
       this.log.write('message_stop', '{"type":"message_stop"}', price);
@@ -323,9 +361,9 @@ export class Turn {
       for (const index of this.assembly.openIndices) {
         this.log.write('content_block_stop', JSON.stringify({ type: 'content_block_stop', index }));
       }
-      const output_tokens = Math.max(outcome.usage?.output_tokens ?? 0, Math.ceil(outcome.delta_bytes / 3));
       const delta = { stop_reason: 'end_turn', stop_sequence: null };
-      this.log.write('message_delta', JSON.stringify({ type: 'message_delta', delta, usage: { output_tokens } }));
+      const usage = { output_tokens: output };
+      this.log.write('message_delta', JSON.stringify({ type: 'message_delta', delta, usage }));
       this.log.write('message_stop', '{"type":"message_stop"}', STOPPED_REMARK + price);
       return undefined;
     }
@@ -340,15 +378,53 @@ export class Turn {
     return error;
   }
 
-  #outcome(how: How): Outcome {
-    const report = how.kind === 'complete' ? this.#wholeReport() : this.#partReport(how);
+  /** @returns how a try ends that got no answer. */
+  unanswered(now: number): Outcome {
+    const { sentAt } = this.course;
+    return {
+      ...wholeReportOf(undefined, 0),
+      error_type: 'upstream_unreachable',
+      seen: nothingSeen(now - (sentAt ?? now)),
+      status: undefined,
+      sent: sentAt !== undefined,
+      end: 'cut',
+      upstream_request_id: undefined,
+      ttft_ms: 0,
+    };
+  }
+
+  /** A try was admitted and sent: what settles it is stored, for an object that dies. */
+  grant({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, now: number): void {
+    Object.assign(this.row, { grant: { ...grant, requestId }, sentAt: now, coversUntil: now + COVER_MS });
+    this.#transcript.grantTurn(this.row);
+  }
+
+  /** The upstream has answered the try that went up last. */
+  begin(now: number): void {
+    this.#clock = new UnseenClock(this.course.sentAt ?? now);
+    this.#now = now;
+  }
+
+  /** The turn still runs, in a silence: what may have been written until the next look is covered. */
+  cover(now: number): void {
+    this.row.coversUntil = now + COVER_MS;
+    this.#transcript.coverTurn(this.row);
+  }
+
+  /** How long what was not seen may have been written, until then. */
+  unseenUntil(at: number): number {
+    return this.#lostMs ?? this.#clock?.until(at) ?? at - (this.course.sentAt ?? at);
+  }
+
+  #outcome(how: How, now: number): Outcome {
+    const report = how.kind === 'complete' ? this.#wholeReport() : this.#partReport(how, now);
     const end: Outcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
     return {
       ...report,
       completed: how.kind === 'complete',
       error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
       status: this.status,
-      sent: this.sent,
+      sent: this.course.sentAt !== undefined,
       end,
       upstream_request_id: this.upstreamRequestId,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
@@ -361,26 +437,29 @@ export class Turn {
     return {
       ...wholeReportOf(undefined, this.#bytes),
       model: typeof model === 'string' ? model : undefined,
-      usage: this.assembly.usage,
+      usage: checkedUsage(this.assembly.usage),
+      fallbacks: fallbacksIn(this.assembly.blocks.map(({ value }) => value)),
       stop_reason: this.assembly.stopReason,
       completed: true,
     };
   }
 
   /** What was said of another is measured by its events: the log has them. */
-  #partReport(how: How): Report {
-    const usage = new UsageReader();
+  #partReport(how: How, now: number): Report {
+    const usage = new UsageReader({ readsBlocks: true });
     usage.push(encoder.encode(this.log.text));
     if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
-    return { ...usage.report, bytes: this.#bytes };
+    const { seen = nothingSeen(0), ...report } = usage.report;
+    // Its events are read here at once: when they came, the turn has noted.
+    const unseen_ms = this.unseenUntil(now);
+    const carried_ms = seen.later_steps > 0 ? seen.later_steps * unseen_ms : 0;
+    return { ...report, seen: { ...seen, unseen_ms, carried_ms }, bytes: this.#bytes };
   }
 
-  #message(how: How, status: TurnStatus, outcome: Outcome, kept: Json[]): Json | undefined {
+  #message(how: How, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {
     const { message, blocks } = this.assembly;
     if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
     if (status !== 'stopped') return undefined;
-    const output_tokens = Math.max(outcome.usage?.output_tokens ?? 0, Math.ceil(outcome.delta_bytes / 3));
-    const usage = { ...outcome.usage, output_tokens };
     return { ...message, content: kept, stop_reason: 'end_turn', stop_sequence: null, usage };
   }
 
@@ -415,6 +494,22 @@ function nextProfile(profile: Profile, committed: boolean, answers: number, aske
     messages: profile.messages + asked + answers,
     nextMessage: profile.nextMessage + asked + answers,
   };
+}
+
+function blockTypeOf({ content_block }: Json): unknown {
+  return isObject(content_block) ? content_block.type : undefined;
+}
+
+/** @returns how long a turn that died may have written what nobody saw: no longer than what was stored covers. */
+function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndices }: Assembly): number {
+  const sentAt = row.sentAt ?? row.beganAt;
+  const { at = sentAt, unseenMs = 0 } = transcript.lastLogged(row.seq) ?? {};
+  const last = blocks.at(-1);
+  // The input of a call may come in large pieces.
+  const isHidden = isThinking(last?.value.type) || last?.value.type === 'tool_use';
+  const isUnseen = !last || (openIndices.length > 0 && isHidden);
+  if (!isUnseen) return unseenMs + LOST_MS;
+  return unseenMs + Math.max(0, Math.max(row.coversUntil ?? 0, at + COVER_MS) - at);
 }
 
 /** @returns every token of a prompt, cached or not. */

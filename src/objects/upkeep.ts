@@ -46,7 +46,7 @@ export class Upkeep {
   /** @returns what settles a turn, also one that another process has begun. */
   meterOf(row: TurnRow): Pick<Meter, 'settle'> {
     const request = {
-      requestId: row.requestId,
+      requestId: row.grant?.requestId ?? row.requestId,
       model: row.model,
       identity: { account: this.#kept.transcript.profile?.account ?? '' },
       accounts: this.#kept.accounts,

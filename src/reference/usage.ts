@@ -1,3 +1,4 @@
+import * as z from 'zod';
 import { listSchema, pageSchema } from '../schemas/page.ts';
 import { accountQuery, ledgerRowSchema, usageQuery, usageReportSchema } from '../schemas/usage.ts';
 import type { Resource } from './route.ts';
@@ -39,6 +40,7 @@ const row = {
   ms: 1_204,
 };
 const rowSchema = ledgerRowSchema.meta({ id: 'LedgerRow' });
+const requestSchema = rowSchema.extend({ tries: z.array(rowSchema) }).meta({ id: 'LedgerRequest' });
 
 export const usage: Resource = {
   tag: 'Usage',
@@ -95,7 +97,12 @@ export const usage: Resource = {
       summary: 'Read what one request was and cost',
       needs: 'credential',
       query: accountQuery,
-      answers: { 200: { description: 'The request.', content: [{ schema: rowSchema, example: row }] } },
+      answers: {
+        200: {
+          description: 'The request, and each of its tries.',
+          content: [{ schema: requestSchema, example: { ...row, tries: [row] } }],
+        },
+      },
     },
   },
 };

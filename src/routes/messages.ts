@@ -10,6 +10,7 @@ import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
+import { payments } from '../objects/payments.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { messagesRequest } from '../schemas/messages.ts';
 import { conversationOf, converse } from './converse.ts';
@@ -47,6 +48,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
+  const streams = request.stream ?? streamByDefault;
   const meter = await (options.admit ?? admit)({
     requestId,
     route: 'messages',
@@ -58,25 +60,35 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
     body,
     model,
     headers: c.req.raw.headers,
+    streams,
     prefix,
     signal: c.req.raw.signal,
     waitUntil,
   });
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
-  if (streamByDefault && request.stream === undefined) changes.stream = 'true';
-  if (meter?.maxTokens !== undefined) changes.max_tokens = String(meter.maxTokens);
+  if (streams && request.stream === undefined) changes.stream = 'true';
+  const granted = (by: Meter | undefined) =>
+    bodyUp(body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
+  const paid = meter && payments(meter, granted);
   const log = logOutcome(c);
   let price: string | undefined;
   const response = await relay(
-    { path: '/v1/messages', body: bodyUp(body, changes), caller: c.req.raw },
+    {
+      path: '/v1/messages',
+      body: granted(meter),
+      caller: c.req.raw,
+      expectsMessage: true,
+      hasFallbacks: request.fallbacks !== undefined,
+    },
     {
       upstream,
       settings,
       requestId,
       waitUntil,
+      payment: paid?.payment,
       onEnd: (outcome) => {
-        const settled = meter?.settle(outcome, { ms: c.get('entry').elapsed() });
+        const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
         if (!settled) return undefined;
         const { nanodollars, done } = settled;
@@ -88,8 +100,8 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   );
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
   // A stream says it behind its end, whether or not that is known by now.
-  const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
-  if (price !== undefined && response.ok && !streams) response.headers.set('sluice-cost-usd', price);
+  const isStream = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
+  if (price !== undefined && response.ok && !isStream) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;

@@ -34,6 +34,12 @@ export const limitsSchema = z.strictObject({
     .max(1_000_000)
     .optional()
     .describe('The least max_tokens worth an answer: below it a request is refused. Default 256.'),
+  served_tools: z
+    .enum(['exact', 'estimate'])
+    .optional()
+    .describe(
+      'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS beyond the prompt (`estimate`), which a request may exceed.',
+    ),
 });
 
 export type Limits = z.output<typeof limitsSchema>;

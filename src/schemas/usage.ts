@@ -68,7 +68,9 @@ export const ledgerRowSchema = z.object({
   token: z.string().nullable().describe('The jti of the credential.'),
   status: z
     .string()
-    .describe('held, complete, cut, client_gone, refused_upstream, orphaned, … `held` is a request that still runs.'),
+    .describe(
+      'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
+    ),
   stage: z.string().nullable().describe('The last stage that was reported.'),
   max_tokens: tokens.nullable(),
   hold_usd: usd,
@@ -83,6 +85,13 @@ export const ledgerRowSchema = z.object({
   upstream_request_id: z.string().nullable(),
   ttft_ms: z.number().nullable(),
   ms: z.number().nullable(),
+});
+
+/** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
+export const ledgerRequestSchema = ledgerRowSchema.extend({
+  tries: z
+    .array(ledgerRowSchema)
+    .describe('The rows of all its tries, this one first: `<request_id>.2` is the second.'),
 });
 
 export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix']);
@@ -130,6 +139,7 @@ export const revokedAnswer = z.object({
 
 export type TokenCountsReport = z.output<typeof tokenCountsSchema>;
 export type StandingReport = z.output<typeof standingSchema>;
+export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;
 export type UsageGroup = z.output<typeof usageGroupSchema>;
 export type UsageReport = z.output<typeof usageReportSchema>;

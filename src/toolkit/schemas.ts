@@ -26,7 +26,9 @@ export { countRequest, messagesRequest } from '../schemas/messages.ts';
 export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats, putPrefix } from '../schemas/prefixes.ts';
 export { type MintedTokenAnswer, mintedToken, mintRequest } from '../schemas/tokens.ts';
 export {
+  type LedgerRequest,
   type LedgerRow,
+  ledgerRequestSchema,
   ledgerRowSchema,
   type StandingReport,
   standingSchema,

@@ -1,0 +1,62 @@
+/** Thinking is billed whole, and shown in part or not at all. */
+export function isThinking(blockType: unknown): boolean {
+  return typeof blockType === 'string' && blockType.endsWith('thinking');
+}
+
+/** A silence of this length may hide something that is being written. */
+const SILENCE_MS = 1_000;
+
+/**
+ * Measures for how long a model may have written what nobody saw: before its first block, while it thinks, and in a
+ * silence of a tool call, whose input may come in large pieces. What was seen is not measured by time.
+ *
+ * Times are milliseconds since 1970, none earlier than the one before.
+ */
+export class UnseenClock {
+  /** Of what is over. */
+  #ms = 0;
+  /** When the last block ended; at first, when the request was sent. */
+  #boundary: number;
+  /** When something came last. */
+  #last: number;
+  #state: 'before' | 'thinking' | 'calling' | 'saying' | 'between' | 'served' = 'before';
+
+  constructor(sentAt: number) {
+    this.#boundary = sentAt;
+    this.#last = sentAt;
+  }
+
+  /** Whether what is written now is not seen. */
+  get isUnseen(): boolean {
+    return this.#state === 'before' || this.#state === 'thinking';
+  }
+
+  /** A block begins. What was thought before its start was told belongs to it. */
+  start(blockType: unknown, at: number): void {
+    this.#last = at;
+    if (isThinking(blockType)) this.#state = 'thinking';
+    else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
+    else this.#state = blockType === 'tool_use' ? 'calling' : 'served';
+  }
+
+  /** A block ends. */
+  stop(at: number): void {
+    if (this.#state === 'thinking') this.#ms += Math.max(0, at - this.#boundary);
+    // Behind a call of a tool of the API's own nothing is written until its result is there.
+    if (this.#state !== 'served') this.#state = 'between';
+    this.#boundary = at;
+    this.#last = at;
+  }
+
+  /** Something has come. */
+  touch(at: number): void {
+    this.#last = at;
+  }
+
+  /** @returns milliseconds until `at`, when the answer was broken off. */
+  until(at: number): number {
+    const since = this.isUnseen ? this.#boundary : this.#last;
+    const silence = this.#state === 'saying' || this.#state === 'served' ? 0 : Math.max(0, at - since);
+    return this.#ms + (this.isUnseen || silence >= SILENCE_MS ? silence : 0);
+  }
+}

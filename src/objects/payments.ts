@@ -1,0 +1,32 @@
+/** A request that may be sent several times, each time paid for by itself. */
+import type { Outcome } from '../claude/relay.ts';
+import type { Payment } from '../claude/send.ts';
+import type { Admission, Meter } from './metering.ts';
+
+/**
+ * @param meter that of the first try
+ * @param bodyOf writes the body as an admission allows it
+ * @param onAdmitted told of each further try
+ * @returns how `send` pays for further tries, and what settles the last of them
+ */
+export function payments(
+  meter: Meter,
+  bodyOf: (granted: Meter) => BodyInit,
+  onAdmitted: (granted: Admission) => void = () => {},
+): { payment: (tried: () => Outcome) => Payment; settle: Meter['settle'] } {
+  let last: Meter = meter;
+  return {
+    settle: (outcome, extra) => last.settle(outcome, extra),
+    payment: (tried) => ({
+      settle: async () => {
+        await last.settle(tried(), { status: 'retried' }).done;
+      },
+      admit: async () => {
+        const granted = await last.again();
+        last = granted;
+        onAdmitted(granted);
+        return bodyOf(granted);
+      },
+    }),
+  };
+}

@@ -62,8 +62,12 @@ export interface Terms {
   tokensPerSecond: number;
   /** The longest cache lifetime that was asked for. */
   cache: 'none' | '5m' | '1h';
-  /** Whether its steps can be told from its stream: one, those that are seen, or they cannot. */
-  steps: 'one' | 'seen' | 'unknown';
+  /** Whether the API itself may call tools, so that there are several steps. */
+  steps: 'one' | 'several';
+  /** Whether the API may summarize the prompt first, which is billed beside the answer. */
+  compacts: boolean;
+  /** What a token of an advisor costs, at its dearest; absent without one. */
+  advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
   /** Whether the answer streams. */
   streams: boolean;
 }
@@ -164,6 +168,10 @@ export interface Findings {
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';
+  /** Images by URL: each may be another one after it was counted. */
+  linkedImages: number;
+  /** Whether anything else in it may grow after it was counted. */
+  changes: boolean;
   /** Why it is the window, in words for the caller. */
   because: string | undefined;
   /** The tools that the API itself calls. */
@@ -179,20 +187,20 @@ interface Served {
   uses: number | undefined;
   /** The most tokens that all its uses bring into the prompt; undefined where nothing limits them. */
   growth: number | undefined;
-  /** Whether its uses can be told from the stream, and cost nothing beside the steps that follow. */
-  seen: boolean;
   /** Whether definitions are in the prompt that are not in the body. */
   hidden: boolean;
 }
 
-/** What makes the API call tools of which neither the body nor the stream tells enough. */
-const UNSEEN = { uses: undefined, growth: undefined, seen: false, hidden: true };
+/** What makes the API call tools of which the body does not tell. */
+const HIDDEN = { uses: undefined, growth: undefined, hidden: true };
 
 /** Of no messages at all. */
 export const NOTHING_FOUND: Findings = {
   extra: 0,
   by: 'bytes',
   cache: 'none',
+  linkedImages: 0,
+  changes: false,
   because: undefined,
   served: [],
   searches: 0,
@@ -251,7 +259,8 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     outputPrice: 0,
     tokensPerSecond: 0,
     cache: found.cache,
-    steps: found.served.every(({ seen }) => seen) ? (steps > 1 ? 'seen' : 'one') : 'unknown',
+    steps: steps > 1 ? 'several' : 'one',
+    compacts: false,
     streams: body.stream === true,
   };
   for (const attempt of attemptsOf(body)) {
@@ -286,7 +295,7 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
       bound.outputPrice += price.output * steps;
       served.useOutputPrice += price.output;
     }
-    if (compacting) terms.steps = 'unknown';
+    terms.compacts ||= compacting;
     if (bound.models.length === 0) bound.outputTokens = Math.min(output, window);
     // What the API chooses by itself has no name, and is priced as the dearest.
     if (attempt.model !== undefined) bound.known &&= rowOf(options.models, attempt.model) !== undefined;
@@ -296,7 +305,7 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     bound.models.push(namesOf(options.models, attempt.model, alias));
     noteTerms(terms, rows, attempt, first.tokens, geography);
   }
-  for (const advisor of found.advisors) addAdvisor(bound, served, advisor, options, geography);
+  for (const advisor of found.advisors) addAdvisor({ bound, served, terms }, advisor, options, geography);
   if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
   if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
   if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
@@ -312,11 +321,12 @@ function promptTokens(
   { bytes, count }: BoundOptions,
 ): { tokens: number; bounded: boolean } {
   const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
-  if (count === undefined || count === null) {
+  if (count === undefined || count === null || found.changes) {
     return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
   }
   // count_tokens is an estimate; its error is within two percent, and on short prompts a few dozen tokens.
-  return { tokens: Math.min(byBytes, count + Math.max(64, Math.ceil(count * 0.02))), bounded: true };
+  const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
+  return { tokens: Math.min(byBytes, count + margin), bounded: true };
 }
 
 /** @returns how often the API may call tools of its own. */
@@ -390,10 +400,10 @@ function readBody(body: Json, found: Findings): void {
   if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
   if (body.output_format) found.extra += PER_SCHEMA;
   if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
-    serve({ ...UNSEEN, name: 'mcp_servers' }, found);
+    serve({ ...HIDDEN, name: 'mcp_servers' }, found);
   }
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
-    serve({ ...UNSEEN, name: 'skills' }, found);
+    serve({ ...HIDDEN, name: 'skills' }, found);
   }
   // The conversation lies at the API; the body has only what is new in it.
   if (body.thread) byWindow('thread', found);
@@ -449,6 +459,7 @@ function readSource(type: 'image' | 'document', source: unknown, found: Findings
   const kind = isObject(source) ? source.type : undefined;
   if (type === 'image') {
     // The API scales an image down, wherever it comes from.
+    if (kind === 'url') found.linkedImages += 1;
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? source.data.length : 0;
     found.extra += PER_IMAGE - inBody;
   } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
@@ -460,8 +471,11 @@ function readSource(type: 'image' | 'document', source: unknown, found: Findings
   } else if (kind === 'content') {
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
   } else if (kind === 'file') byCount(found);
-  // What stands behind a URL may be another thing after it was counted.
-  else byWindow('a document by URL', found);
+  else {
+    // What stands behind a URL may be another thing after it was counted.
+    found.changes = true;
+    byWindow('a document by URL', found);
+  }
 }
 
 function readTool(tool: Json, found: Findings): void {
@@ -488,7 +502,6 @@ function servedTool(type: string, tool: Json): Served {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
     growth,
-    seen: isFetch || type.startsWith('web_search'),
     hidden: !SERVED_TOOLS.test(type),
   };
 }
@@ -515,8 +528,7 @@ function noteCache(control: unknown, found: Findings): void {
 
 /** Each use of an advisor is a request of its own, to the model that the tool names. */
 function addAdvisor(
-  bound: Bound,
-  served: ServedBound,
+  { bound, served, terms }: { bound: Bound; served: ServedBound; terms: Terms },
   tool: Json,
   { models, servedStepTokens = SERVED_STEP_TOKENS }: BoundOptions,
   geography: number,
@@ -533,6 +545,12 @@ function addAdvisor(
   served.inputCost += uses * estimated;
   served.useCost += window * price.input + output;
   served.estimatedUseCost += estimated;
+  const told = dearest(rows, window, false, caching.cache, 10);
+  terms.advisor = {
+    inputPrice: Math.max(terms.advisor?.inputPrice ?? 0, told.input),
+    outputPrice: Math.max(terms.advisor?.outputPrice ?? 0, told.output),
+  };
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
   bound.known &&= rowOf(models, tool.model) !== undefined;
   bound.models.push(namesOf(models, tool.model));
 }

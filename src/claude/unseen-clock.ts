@@ -3,6 +3,9 @@ export function isThinking(blockType: unknown): boolean {
   return typeof blockType === 'string' && blockType.endsWith('thinking');
 }
 
+/** In the place of a block's type: the use of an advisor, which writes until its result is there. */
+export const ADVISOR = 'advisor';
+
 /** A silence of this length may hide something that is being written. */
 const SILENCE_MS = 1_000;
 
@@ -19,7 +22,7 @@ export class UnseenClock {
   #boundary: number;
   /** When something came last. */
   #last: number;
-  #state: 'before' | 'thinking' | 'calling' | 'saying' | 'between' | 'served' = 'before';
+  #state: 'before' | 'thinking' | 'calling' | 'saying' | 'between' | 'served' | 'advising' = 'before';
 
   constructor(sentAt: number) {
     this.#boundary = sentAt;
@@ -28,13 +31,17 @@ export class UnseenClock {
 
   /** Whether what is written now is not seen. */
   get isUnseen(): boolean {
-    return this.#state === 'before' || this.#state === 'thinking';
+    return this.#state === 'before' || this.#state === 'thinking' || this.#state === 'advising';
   }
 
   /** A block begins. What was thought before its start was told belongs to it. */
   start(blockType: unknown, at: number): void {
     this.#last = at;
-    if (isThinking(blockType)) this.#state = 'thinking';
+    // What a model wrote that declined was written before this block.
+    if (this.#state === 'advising' || blockType === 'fallback') this.#ms += Math.max(0, at - this.#boundary);
+    if (this.#state === 'advising') this.#boundary = at;
+    if (blockType === ADVISOR) this.#state = 'advising';
+    else if (isThinking(blockType) || blockType === 'compaction') this.#state = 'thinking';
     else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
     else this.#state = blockType === 'tool_use' ? 'calling' : 'served';
   }
@@ -42,8 +49,8 @@ export class UnseenClock {
   /** A block ends. */
   stop(at: number): void {
     if (this.#state === 'thinking') this.#ms += Math.max(0, at - this.#boundary);
-    // Behind a call of a tool of the API's own nothing is written until its result is there.
-    if (this.#state !== 'served') this.#state = 'between';
+    // Behind a call of a tool of the API's own nothing is written until its result is there; but an advisor writes.
+    if (this.#state !== 'served' && this.#state !== 'advising') this.#state = 'between';
     this.#boundary = at;
     this.#last = at;
   }

@@ -2,7 +2,14 @@ import type { StreamEnd } from '../sse/endings.ts';
 import { LineReader } from '../sse/lines.ts';
 import { isCount, type Usage } from './cost.ts';
 import { mostTokens, mostTokensOf } from './token-bound.ts';
-import { isThinking, UnseenClock } from './unseen-clock.ts';
+import { ADVISOR, isThinking, UnseenClock } from './unseen-clock.ts';
+
+/** What has come since the first prompt. */
+export interface Carried {
+  tokens: number;
+  /** Milliseconds in which something may have been written that was not seen. */
+  unseen_ms: number;
+}
 
 /** What of an answer was seen, and how long what was not seen may have been written: what an interrupted one costs. */
 export interface Seen {
@@ -14,11 +21,15 @@ export interface Seen {
   unseen_ms: number;
   /** Web searches that were begun. */
   searches: number;
-  /** How often the API read the prompt again, behind results of its own tools. */
-  later_steps: number;
-  /** What had come since the first prompt each time, summed: tokens, and milliseconds of what was not seen. */
-  carried_tokens: number;
-  carried_ms: number;
+  /** Uses of an advisor, and what had come before each of them, summed in tokens. */
+  advised: number;
+  advised_tokens: number;
+  /** Uses of tools whose cost cannot be told from a stream: they run code, or call the API again. */
+  opaque_uses: number;
+  /** The prompts that the API read behind results of its own tools: what each had beyond the first one. */
+  later_prompts: readonly Carried[];
+  /** What had come when another model stepped in, for the last time. */
+  handed_over?: Carried | undefined;
   /** Whether the final usage has come: `message_delta` with its stop reason. */
   final: boolean;
 }
@@ -61,6 +72,8 @@ const LINE_FEED = 10;
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
+/** Tools of the API's own that cost nothing beside the steps behind them. */
+const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** What frames a block; a call of a tool, beside its name and input. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
@@ -110,9 +123,11 @@ export class UsageReader {
   #thinking = 0;
   #results = 0;
   #searches = 0;
-  #laterSteps = 0;
-  #carriedTokens = 0;
-  #carriedMs = 0;
+  #advised = 0;
+  #advisedTokens = 0;
+  #opaqueUses = 0;
+  #laterPrompts: Carried[] = [];
+  #handedOver: Carried | undefined;
   /** Behind a use, or a result, of a tool of the API's own the next block is a new step. */
   #isStepOver = false;
   #final = false;
@@ -210,9 +225,11 @@ export class UsageReader {
       thinking: Math.ceil(this.#thinking),
       unseen_ms: this.#clock.until(at),
       searches: this.#searches,
-      later_steps: this.#laterSteps + (rest ? 1 : 0),
-      carried_tokens: Math.ceil(this.#carriedTokens + (rest ? this.#come : 0)),
-      carried_ms: this.#carriedMs + (rest ? this.#clock.until(at) : 0),
+      advised: this.#advised,
+      advised_tokens: Math.ceil(this.#advisedTokens),
+      opaque_uses: this.#opaqueUses,
+      later_prompts: rest ? [...this.#laterPrompts, this.#carriedAt(at)] : [...this.#laterPrompts],
+      handed_over: this.#handedOver,
       final: this.#final,
     };
     return this.#report;
@@ -221,6 +238,10 @@ export class UsageReader {
   /** What has come since the first prompt, in tokens. */
   get #come(): number {
     return this.#said + this.#thinking + this.#results;
+  }
+
+  #carriedAt(at: number): Carried {
+    return { tokens: Math.ceil(this.#come), unseen_ms: this.#clock.until(at) };
   }
 
   /** @returns whether the API itself ended the stream, well or with an `error` event. */
@@ -305,24 +326,29 @@ export class UsageReader {
     const type = string(field(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
     if (this.#isStepOver && !isResult) {
-      this.#laterSteps += 1;
-      this.#carriedTokens += this.#come;
-      this.#carriedMs += this.#clock.until(this.#at);
+      this.#laterPrompts.push(this.#carriedAt(this.#at));
       this.#isStepOver = false;
     }
-    this.#clock.start(type, this.#at);
+    const name = string(field(block, 'name')) ?? '';
+    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, this.#at);
     if (isResult) {
       this.#results += mostTokensOf(JSON.stringify(field(block, 'content') ?? ''));
       this.#isStepOver = true;
     } else if (type === 'fallback') {
+      this.#handedOver = this.#carriedAt(this.#at);
       this.#report.fallbacks = [...(this.#report.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
     } else if (type.endsWith('tool_use')) {
       const input = field(block, 'input');
-      this.#said += PER_CALL + mostTokensOf(string(field(block, 'name')) ?? '');
+      this.#said += PER_CALL + mostTokensOf(name);
       if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
       if (type === 'tool_use') return;
       this.#isStepOver = true;
-      if (field(block, 'name') === 'web_search') this.#searches += 1;
+      if (type !== 'server_tool_use') this.#opaqueUses += 1;
+      else if (name === 'web_search') this.#searches += 1;
+      else if (name === 'advisor') {
+        this.#advised += 1;
+        this.#advisedTokens += this.#come;
+      } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
     } else if (type === 'text' || type === 'thinking') {
       const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
       if (type === 'text') this.#said += tokens;
@@ -404,9 +430,10 @@ export function nothingSeen(unseen_ms: number): Seen {
     thinking: 0,
     unseen_ms,
     searches: 0,
-    later_steps: 0,
-    carried_tokens: 0,
-    carried_ms: 0,
+    advised: 0,
+    advised_tokens: 0,
+    opaque_uses: 0,
+    later_prompts: [],
     final: false,
   };
 }

@@ -3,7 +3,7 @@ import type { Nanodollars, Usage } from '../claude/cost.ts';
 import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Course } from '../claude/send.ts';
-import { isThinking, UnseenClock } from '../claude/unseen-clock.ts';
+import { ADVISOR, isThinking, UnseenClock } from '../claude/unseen-clock.ts';
 import {
   checkedUsage,
   fallbacksIn,
@@ -452,8 +452,9 @@ export class Turn {
     const { seen = nothingSeen(0), ...report } = usage.report;
     // Its events are read here at once: when they came, the turn has noted.
     const unseen_ms = this.unseenUntil(now);
-    const carried_ms = seen.later_steps > 0 ? seen.later_steps * unseen_ms : 0;
-    return { ...report, seen: { ...seen, unseen_ms, carried_ms }, bytes: this.#bytes };
+    const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
+    const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
+    return { ...report, seen: { ...seen, unseen_ms, later_prompts, handed_over }, bytes: this.#bytes };
   }
 
   #message(how: How, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {
@@ -497,7 +498,9 @@ function nextProfile(profile: Profile, committed: boolean, answers: number, aske
 }
 
 function blockTypeOf({ content_block }: Json): unknown {
-  return isObject(content_block) ? content_block.type : undefined;
+  if (!isObject(content_block)) return undefined;
+  const { type, name } = content_block;
+  return type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type;
 }
 
 /** @returns how long a turn that died may have written what nobody saw: no longer than what was stored covers. */

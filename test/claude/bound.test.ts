@@ -13,7 +13,7 @@ function bytesOf(body: Body): number {
 }
 
 function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): Bound {
-  return boundOf(body, { bytes: bytesOf(body), models, ...more });
+  return boundOf(body, { bytes: bytesOf(body), models, ...more }).bound;
 }
 
 function ask(more: Body = {}): Body {
@@ -29,6 +29,8 @@ const price = (usage: Usage, model: string) =>
   cost(usage, models.price(model).row, { priceOf: (name) => models.price(name).row });
 
 const MILLION = 1_000_000;
+/** What a tool that the API defines has in the prompt beside its bytes. */
+const TOOL = 1_024 + 2_048;
 const EPHEMERAL = { type: 'ephemeral' };
 const HOUR = { type: 'ephemeral', ttl: '1h' };
 const png = (length: number) => ({
@@ -38,7 +40,7 @@ const png = (length: number) => ({
 const tool = (name: string) => ({ name, description: 'Says "größer" 漢字', input_schema: { type: 'object' } });
 
 describe('a hold covers the dearest thing that the API can report', () => {
-  // Each usage is the worst the API's rules allow for the body: every byte a token, every step the whole window.
+  // Each usage is the worst the API's rules allow for the body: every byte a token, every later step the whole window.
   const cases: [name: string, body: Body, usage: (bytes: number) => Usage][] = [
     ['plain text', ask(), (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000 })],
     [
@@ -97,7 +99,17 @@ describe('a hold covers the dearest thing that the API can report', () => {
     [
       'an image by URL',
       ask(blocks({ type: 'image', source: { type: 'url', url: 'https://x.test/a.png' } })),
-      () => ({ input_tokens: MILLION, output_tokens: 1_000 }),
+      (bytes) => ({ input_tokens: bytes + 4_784 + 272, output_tokens: 1_000, inference_geo: 'us' }),
+    ],
+    [
+      'an image in a file',
+      ask(blocks({ type: 'image', source: { type: 'file', file_id: 'file_1' } })),
+      (bytes) => ({ input_tokens: bytes + 4_784 + 272, output_tokens: 1_000, inference_geo: 'us' }),
+    ],
+    [
+      'a document by URL',
+      ask(blocks({ type: 'document', source: { type: 'url', url: 'https://x.test/a.pdf' } })),
+      () => ({ input_tokens: MILLION, output_tokens: 1_000, inference_geo: 'us' }),
     ],
     [
       'a file',
@@ -123,8 +135,8 @@ describe('a hold covers the dearest thing that the API can report', () => {
     [
       'web search with max_uses',
       ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 3 }] }),
-      () => ({
-        input_tokens: 4 * MILLION,
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 3 * MILLION,
         output_tokens: 4 * 1_000,
         server_tool_use: { web_search_requests: 3 },
         inference_geo: 'us',
@@ -133,7 +145,25 @@ describe('a hold covers the dearest thing that the API can report', () => {
     [
       'web search without',
       ask({ tools: [{ type: 'web_search_20250305', name: 'web_search' }] }),
-      () => ({ input_tokens: 10 * MILLION, output_tokens: 10_000, server_tool_use: { web_search_requests: 100 } }),
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 9 * MILLION,
+        output_tokens: 10_000,
+        server_tool_use: { web_search_requests: 100 },
+        inference_geo: 'us',
+      }),
+    ],
+    [
+      'web fetch of pages whose length is limited',
+      ask({ tools: [{ type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 2, max_content_tokens: 5_000 }] }),
+      (bytes) => {
+        const first = bytes + 272 + TOOL;
+        const steps = [first, first + 5_000 + 1_000, first + 2 * 5_000 + 2 * 1_000];
+        return {
+          input_tokens: steps.reduce((sum, tokens) => sum + tokens, 0),
+          output_tokens: 3_000,
+          inference_geo: 'us',
+        };
+      },
     ],
     [
       'two served tools',
@@ -143,17 +173,21 @@ describe('a hold covers the dearest thing that the API can report', () => {
           { type: 'code_execution_20260521', name: 'code_execution' },
         ],
       }),
-      () => ({ input_tokens: 12 * MILLION, output_tokens: 12_000 }),
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 2_048 + 11 * MILLION,
+        output_tokens: 12_000,
+        inference_geo: 'us',
+      }),
     ],
     [
       'an MCP server',
       ask({ mcp_servers: [{ type: 'url', url: 'https://x.test', name: 'x' }] }),
-      () => ({ input_tokens: 10 * MILLION, output_tokens: 10_000 }),
+      () => ({ input_tokens: 10 * MILLION, output_tokens: 10_000, inference_geo: 'us' }),
     ],
     [
       'a tool of an unknown type',
       ask({ tools: [{ type: 'teleport_20270101', name: 'teleport' }] }),
-      () => ({ input_tokens: 10 * MILLION, output_tokens: 10_000 }),
+      () => ({ input_tokens: 10 * MILLION, output_tokens: 10_000, inference_geo: 'us' }),
     ],
     [
       'Haiku at the edge of its tier',
@@ -179,9 +213,10 @@ describe('a hold covers the dearest thing that the API can report', () => {
     [
       'an advisor of another model',
       ask({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: 'claude-fable-5', max_uses: 2 }] }),
-      () => ({
-        input_tokens: 3 * MILLION,
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 2 * MILLION,
         output_tokens: 3_000,
+        inference_geo: 'us',
         iterations: Array.from({ length: 2 }, () => ({
           type: 'advisor_message',
           model: 'claude-fable-5',
@@ -243,6 +278,47 @@ describe('a bound is as tight as what is known', () => {
     expect(bound(ask(blocks(png(4 * MILLION)))).inputTokens).toBeLessThan(6_000);
   });
 
+  test('an image costs the same from any source, and a file costs nothing more', () => {
+    const sources = [
+      { type: 'url', url: 'https://x.test/a.png' },
+      { type: 'file', file_id: 'file_1' },
+    ];
+    for (const source of sources) {
+      const body = ask(blocks({ type: 'image', source }, { type: 'image', source }));
+      expect(bound(body)).toMatchObject({ inputTokens: bytesOf(body) + 272 + 2 * 5_000, bounded: true });
+    }
+  });
+
+  test('the first prompt of a loop of served tools is its own, only later steps may fill the window', () => {
+    const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 3 }] });
+    const first = bytesOf(body) + 272 + TOOL;
+    expect(bound(body)).toMatchObject({
+      inputTokens: first + 3 * MILLION,
+      outputPrice: 4 * 22_000,
+      bounded: false,
+      served: { tool: 'web_search', single: true, uses: 3, inputTokens: first + 3 * (first + 50_000) },
+    });
+    const few = boundOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).bound;
+    expect(few.served?.inputTokens).toBe(first + 3 * (first + 1_000));
+  });
+
+  test('pages of a limited length bound each step', () => {
+    const fetching = { type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 2, max_content_tokens: 5_000 };
+    const body = ask({ tools: [fetching] });
+    const first = bytesOf(body) + 272 + TOOL;
+    expect(bound(body)).toMatchObject({
+      inputTokens: first + 2 * (first + 2 * 6_000 + 2 * 1_000),
+      bounded: true,
+    });
+  });
+
+  test('what cannot be bounded is named', () => {
+    expect(bound(ask(blocks({ type: 'hologram' }))).because).toBe('a block of the type hologram');
+    const byUrl = { type: 'document', source: { type: 'url', url: 'https://x.test/a.pdf' } };
+    expect(bound(ask(blocks(byUrl))).because).toBe('a document by URL');
+    expect(bound(ask()).because).toBeUndefined();
+  });
+
   test('no more than the context window', () => {
     const body = ask({ model: 'claude-haiku-4-5', messages: [{ role: 'user', content: 'x'.repeat(900_000) }] });
     expect(bound(body).inputTokens).toBe(200_000);
@@ -299,15 +375,25 @@ describe('a count tightens a bound', () => {
     expect(bound(long, { count: null })).toMatchObject({ inputTokens: MILLION, bounded: false, countable: false });
   });
 
-  test('files and PDFs can be counted, URLs, unknown blocks and served tools cannot', () => {
-    const file = ask(blocks({ type: 'image', source: { type: 'file', file_id: 'f' } }));
-    expect(bound(file).countable).toBe(true);
-    expect(bound(file, { count: 3_000 })).toMatchObject({ inputTokens: 3_064, bounded: true });
-    const url = ask(blocks({ type: 'image', source: { type: 'url', url: 'https://x.test' } }));
-    expect(bound(url).countable).toBe(false);
-    expect(bound(url, { count: 3_000 })).toMatchObject({ inputTokens: MILLION, bounded: false });
+  test('files and PDFs can be counted, documents by URL, unknown blocks and served tools cannot', () => {
+    for (const type of ['document', 'image']) {
+      const file = ask(blocks({ type, source: { type: 'file', file_id: 'f' } }));
+      expect(bound(file).countable).toBe(true);
+      expect(bound(file, { count: 3_000 })).toMatchObject({ inputTokens: 3_064, bounded: true });
+    }
+    for (const block of [{ type: 'document', source: { type: 'url', url: 'https://x.test' } }, { type: 'hologram' }]) {
+      expect(bound(ask(blocks(block))).countable).toBe(false);
+      // The usage of the turn before knows them all the same.
+      expect(bound(ask(blocks(block)), { count: 3_000 }).inputTokens).toBe(3_064);
+    }
     const served = ask({ tools: [{ type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 1 }] });
-    expect(bound(served, { count: 3_000 })).toMatchObject({ inputTokens: 2 * MILLION, bounded: false });
+    expect(bound(served).countable).toBe(false);
+    expect(bound(served, { count: 100 })).toMatchObject({ inputTokens: 164 + MILLION, bounded: false });
+  });
+
+  test('an image by URL may be another one after it was counted', () => {
+    const url = ask(blocks({ type: 'image', source: { type: 'url', url: 'https://x.test' } }));
+    expect(bound(url, { count: 100 }).inputTokens).toBeGreaterThanOrEqual(5_000);
   });
 
   test('Haiku stays in its lower tier when counted below it', () => {
@@ -327,10 +413,10 @@ describe('any body is bounded, at once', () => {
     let content: unknown = [{ type: 'text', text: 'x' }];
     for (let i = 0; i < 100_000; i++) content = [{ type: 'tool_result', content }];
     const body = ask({ messages: [{ role: 'user', content }] });
-    expect(boundOf(body, { bytes: 5 * MILLION, models })).toMatchObject({ bounded: false, inputTokens: MILLION });
+    expect(boundOf(body, { bytes: 5 * MILLION, models }).bound).toMatchObject({ bounded: false, inputTokens: MILLION });
     let lists: unknown = [];
     for (let i = 0; i < 100_000; i++) lists = [lists];
-    expect(boundOf(ask({ system: lists }), { bytes: 2e5, models }).bounded).toBe(false);
+    expect(boundOf(ask({ system: lists }), { bytes: 2e5, models }).bound.bounded).toBe(false);
   });
 
   test.each<[string, Body]>([

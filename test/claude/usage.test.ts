@@ -1,14 +1,16 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Report, reportOf, UsageReader } from '../../src/claude/usage.ts';
+import { mostTokensOf } from '../../src/claude/token-bound.ts';
+import { nothingSeen, type Report, reportOf, UsageReader } from '../../src/claude/usage.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
 
 const encoder = new TextEncoder();
 
+/** Everything comes at the time at which it was sent. */
 function read(pieces: readonly Uint8Array[]): Report {
-  const reader = new UsageReader();
-  for (const piece of pieces) reader.push(piece);
-  return reader.report;
+  const reader = new UsageReader({ sentAt: 0 });
+  for (const piece of pieces) reader.push(piece, false, 0);
+  return reader.reportAt(0);
 }
 
 const readText = (text: string) => read([encoder.encode(text)]);
@@ -35,6 +37,12 @@ function reversed(value: unknown): unknown {
   );
 }
 
+/** What was seen of an answer of which nothing took any time. */
+const seen = (more: object) => ({ ...nothingSeen(0), ...more });
+/** What frames a block in tokens, and a call of a tool. */
+const PER_BLOCK = 4;
+const PER_CALL = 40;
+
 const delta = (fields: Record<string, unknown>) => ({ type: 'content_block_delta', index: 0, delta: fields });
 const started = (usage: object) => ({ type: 'message_start', message: { type: 'message', model: 'm', usage } });
 const ended = (usage: object | null, stop_reason: string | null = 'end_turn') => ({
@@ -57,16 +65,23 @@ test('the streams of the documents tell their model, usage, stop reason and size
     },
     stop_reason: 'end_turn',
     bytes: encoder.encode(TEXT_STREAM).length,
-    delta_bytes: encoder.encode('Héllo, "wörld" 🌍\n').length,
-    thinking: false,
+    seen: seen({
+      said: Math.ceil(PER_BLOCK + mostTokensOf('Héllo') + mostTokensOf(', "wörld" 🌍\n')),
+      final: true,
+    }),
     completed: true,
     error_type: undefined,
   });
   expect(readText(TOOL_STREAM)).toMatchObject({
     usage: { input_tokens: 25, output_tokens: 40, output_tokens_details: { thinking_tokens: 11 } },
     stop_reason: 'tool_use',
-    delta_bytes: 'Which city?{"city":"Bern"}'.length,
-    thinking: true,
+    seen: seen({
+      said: Math.ceil(
+        PER_CALL + ['get_weather', '{"city":', '"Bern"}'].reduce((sum, part) => sum + mostTokensOf(part), 0),
+      ),
+      thinking: Math.ceil(PER_BLOCK + mostTokensOf('Which city?')),
+      final: true,
+    }),
     completed: true,
   });
 });
@@ -84,7 +99,7 @@ const counts = fc.dictionary(
     'speed',
     'of_the_future',
   ),
-  fc.option(fc.oneof(fc.nat(), fc.constantFrom('fast', 'us'))),
+  fc.option(fc.oneof(fc.nat(100_000_000), fc.constantFrom<unknown>('fast', 'us', -1, 0.5, 1e300, 100_000_001))),
 );
 const event = fc.oneof(
   fc.tuple(
@@ -157,7 +172,7 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
       const report = reader.wholeReport;
       if (report === undefined) return;
       quick += 1;
-      const { delta_bytes: _, thinking: __, ...byLine } = read([bytes]);
+      const { seen: _, ...byLine } = read([bytes]);
       expect(report).toMatchObject(byLine);
     }),
     { numRuns: 2_000 },
@@ -168,14 +183,14 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
 test('a stream that did not end as the API ends it is never taken for whole', () => {
   const bytes = encoder.encode(TEXT_STREAM);
   for (let length = 0; length < bytes.length; length += 1) {
-    const reader = new UsageReader();
-    reader.push(bytes.slice(0, length));
+    const reader = new UsageReader({ sentAt: 0 });
+    reader.push(bytes.slice(0, length), false, 0);
     expect(reader.wholeReport, `cut at ${length}`).toBeUndefined();
-    expect(reader.report).toEqual(read([bytes.slice(0, length)]));
+    expect(reader.reportAt(0)).toEqual(read([bytes.slice(0, length)]));
   }
 });
 
-test('what the deltas said is counted in UTF-8 bytes, whatever the text, its escapes and the form of the event', () => {
+test('what the deltas said is measured by its characters, whatever its escapes and the form of the event', () => {
   const said = fc.tuple(
     fc.constantFrom('text_delta/text', 'input_json_delta/partial_json', 'thinking_delta/thinking', 'x_delta/words'),
     text,
@@ -192,9 +207,13 @@ test('what the deltas said is counted in UTF-8 bytes, whatever the text, its esc
           ? event.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
           : event;
       });
-      const report = readText(source.join(''));
-      expect(report.delta_bytes).toBe(list.reduce((sum, [, words]) => sum + encoder.encode(words).length, 0));
-      expect(report.thinking).toBe(list.some(([kind]) => kind.startsWith('thinking')));
+      const isThinking = ([kind]: [string, ...unknown[]]) => kind.startsWith('thinking');
+      const measured = (those: typeof list) =>
+        Math.ceil(those.reduce((sum, [, words]) => sum + mostTokensOf(words), 0));
+      expect(readText(source.join('')).seen).toMatchObject({
+        said: measured(list.filter((one) => !isThinking(one))),
+        thinking: measured(list.filter(isThinking)),
+      });
     }),
     { numRuns: 2_000 },
   );
@@ -206,10 +225,16 @@ test('signatures and citations are not what the model said', () => {
     sse('content_block_delta', delta({ type: 'signature_delta', signature: 'c2ln' })) +
     sse('content_block_delta', delta({ type: 'signature_delta', signature: 'c2"ln' })) +
     sse('content_block_delta', delta({ type: 'citations_delta', citation }));
-  expect(readText(source).delta_bytes).toBe(0);
+  expect(readText(source).seen).toEqual(nothingSeen(0));
 });
 
-test('a later null never erases what was said before, and a later value always wins', () => {
+/** Money hangs on a count: what can be none is as good as not said. */
+function isTold(key: string, value: unknown): boolean {
+  if (!key.endsWith('_tokens')) return value !== null;
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 100_000_000;
+}
+
+test('a later null, or what is no count, never erases what was said before, and a later value always wins', () => {
   fc.assert(
     fc.property(counts, fc.array(counts, { maxLength: 3 }), (first, later) => {
       const { usage } = readText(
@@ -217,7 +242,7 @@ test('a later null never erases what was said before, and a later value always w
       );
       const expected = new Map<string, unknown>();
       for (const said of [first, ...later]) {
-        for (const [key, value] of Object.entries(said)) if (value !== null) expected.set(key, value);
+        for (const [key, value] of Object.entries(said)) if (isTold(key, value)) expected.set(key, value);
       }
       expect(usage).toEqual(Object.fromEntries(expected));
     }),
@@ -252,16 +277,35 @@ test('an error event tells its type, and one that cannot be read is an api_error
     expect(of(odd).error_type).toBe('api_error');
 });
 
-test('thinking is known by its block alone, since hidden thinking has no deltas', () => {
+test('what is not seen is measured by the clock: all before the first block, thinking, a silence of a tool call', () => {
   const start = (content_block: object) =>
     sse('content_block_start', { type: 'content_block_start', index: 0, content_block });
-  expect(readText(start({ type: 'thinking', thinking: '', signature: '' })).thinking).toBe(true);
-  expect(readText(start({ type: 'redacted_thinking', data: 'x' })).thinking).toBe(true);
-  expect(readText(start({ type: 'text', text: 'on "thinking"' })).thinking).toBe(false);
-  expect(reportOf({ type: 'message', content: [{ type: 'text' }, { type: 'redacted_thinking' }] }, 1).thinking).toBe(
-    true,
-  );
-  expect(reportOf({ type: 'message', content: [{ type: 'text', text: 'thinking' }] }, 1).thinking).toBe(false);
+  const stop = sse('content_block_stop', { type: 'content_block_stop', index: 0 });
+  const unseen = (...events: [seconds: number, event: string][]) => {
+    const reader = new UsageReader({ sentAt: 1_000_000 });
+    for (const [seconds, event] of events) reader.push(encoder.encode(event), false, 1_000_000 + seconds * 1_000);
+    return reader.reportAt(1_000_000 + 20_000).seen?.unseen_ms;
+  };
+  const begun = sse('message_start', started({}));
+  expect(unseen()).toBe(20_000);
+  expect(unseen([3, begun])).toBe(20_000);
+  for (const type of ['thinking', 'redacted_thinking']) {
+    expect(unseen([3, begun], [4, start({ type })])).toBe(20_000);
+    // What comes behind it is seen.
+    expect(unseen([3, begun], [4, start({ type })], [9, stop], [10, start({ type: 'text', text: '' })])).toBe(9_000);
+  }
+  expect(unseen([3, begun], [4, start({ type: 'text', text: 'on "thinking"' })])).toBe(0);
+  const call = start({ type: 'tool_use', id: 't', name: 'f', input: {} });
+  expect(unseen([3, begun], [4, call])).toBe(16_000);
+  expect(unseen([3, begun], [19.5, call])).toBe(0);
+});
+
+test('a whole body has nothing that was not seen; its blocks tell who stepped in', () => {
+  const content = [{ type: 'fallback', from: { model: 'a' }, to: { model: 'b' } }, { type: 'redacted_thinking' }];
+  const report = reportOf({ type: 'message', content }, 1);
+  expect(report.seen).toBeUndefined();
+  expect(report.fallbacks).toEqual(['a', 'b']);
+  expect(reportOf({ type: 'message', content: [{ type: 'text', text: 'fallback' }] }, 1).fallbacks).toBeUndefined();
 });
 
 test('malformed and foreign events tell nothing and break nothing', () => {
@@ -303,8 +347,6 @@ test('a whole body tells what it is: a message, an error, or something else', ()
     usage,
     stop_reason: 'end_turn',
     bytes: 9,
-    delta_bytes: 0,
-    thinking: false,
     completed: true,
     error_type: undefined,
   });

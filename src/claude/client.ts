@@ -5,12 +5,12 @@
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import { callerLeft, endOf } from './cut.ts';
+import { callerLeft, cutError, endOf } from './cut.ts';
 import type { Outcome } from './relay.ts';
 import { type Course, mayHaveRun, type Payment, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, reportOf } from './usage.ts';
-import { noAnswer, parseObject, readWhole } from './whole.ts';
+import { isBeginning, noAnswer, parseObject, readWhole } from './whole.ts';
 
 /** The version of the API whose form the requests have. */
 export const API_VERSION = '2026-10-21';
@@ -84,6 +84,7 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
     if (message && response.ok && report.completed) {
       return { outcome: ended('complete', report), message, error: undefined };
     }
+    if (response.ok && isBeginning(bytes)) throw cutError(false);
     const isError = report.error_type !== undefined;
     if (response.ok || !mayHaveRun(response, isError)) course.sentAt = undefined;
     const error = response.ok && !isError ? noAnswer() : refusalOf(response, message, report.error_type);

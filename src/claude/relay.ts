@@ -7,7 +7,7 @@ import { type Ending, EVENT_STREAM, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
-import { parseObject, readWhole, wholeAnswer } from './whole.ts';
+import { isBeginning, parseObject, readWhole, wholeAnswer } from './whole.ts';
 
 export interface RelayRequest {
   /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
@@ -118,7 +118,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const json = parseObject(body);
     const report = reportOf(json, body.length);
     const isError = report.error_type !== undefined;
-    if (response.ok && request.expectsMessage && !report.completed) failed = 'error';
+    if (response.ok && request.expectsMessage && !report.completed && !isBeginning(body)) failed = 'error';
     // What is no answer of the API has not been worked on by it.
     if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
     const answer = wholeAnswer(response, body, {

@@ -59,10 +59,11 @@ export function mostTokens(bytes: Uint8Array, start = 0, end = bytes.length): nu
   let before = 0;
   for (let at = start; at < end; at += 1) {
     const byte = bytes[at] ?? 0;
+    const next = at + 1 < end ? bytes[at + 1] : undefined;
     if (byte >= 128) {
       // A letter with an accent does not end a word.
       const bySecond = SECONDS[byte];
-      weight += bySecond ? bySecond(bytes[at + 1] ?? 0) : (LEADS[byte] ?? 0);
+      weight += bySecond ? bySecond(next ?? 0) : (LEADS[byte] ?? 0);
     } else {
       const kind = CLASSES[byte] ?? SIGN;
       if (kind === LOWER || kind === UPPER) {
@@ -73,7 +74,7 @@ export function mostTokens(bytes: Uint8Array, start = 0, end = bytes.length): nu
         if (kind === SIGN) weight += byte === before ? REPEATED_SIGN : TOKEN;
         else if (byte !== SPACE) weight += TOKEN;
         else if (before === SPACE) weight += NEXT_SPACE;
-        else weight += joins(bytes[at + 1]) ? 0 : TOKEN;
+        else weight += joins(next) ? 0 : TOKEN;
       }
     }
     before = byte;

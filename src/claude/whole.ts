@@ -5,6 +5,10 @@ import { headersDown } from './headers.ts';
 import { redirected } from './send.ts';
 import { Watchdog } from './watchdog.ts';
 
+/** Bytes within which an answer begins, white space before it included. */
+const LOOKED_AT = 1_024;
+const decoder = new TextDecoder();
+
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
 export async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
   if (!response.body) return new Uint8Array(0);
@@ -53,7 +57,7 @@ export function wholeAnswer(
   { isReadable, expected, errorType, requestId }: WholeOptions,
 ): Response {
   const isMessage = expected === 'anything' || isMessageText(body);
-  if (response.ok && !isReadable) throw expected === 'message' ? noAnswer() : cutError(false);
+  if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? noAnswer() : cutError(false);
   // An error that calls itself a success is the error that it says.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
@@ -67,6 +71,11 @@ export function wholeAnswer(
   headers['content-type'] = 'application/json';
   const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
+}
+
+/** @returns whether something that is no JSON object begins as one: it was cut, however cleanly it ended. */
+export function isBeginning(body: Uint8Array): boolean {
+  return decoder.decode(body.subarray(0, LOOKED_AT)).trimStart().startsWith('{') && parseObject(body) === undefined;
 }
 
 function isMessageText(body: Uint8Array): boolean {

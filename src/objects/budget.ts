@@ -90,6 +90,8 @@ export interface Spent {
 
 /** A clamp that leaves less than this many times the least is worth counting the input for. */
 const COMFORT = 16;
+/** An input that costs a smaller part of a request's share is not counted. */
+const WORTH_COUNTING = 4;
 /** When it is worth asking again for what others hold. */
 const HELD_RETRY_MS = 2_000;
 
@@ -195,9 +197,14 @@ export function decide(
   }
 
   // Half of what is free, so that whoever comes next finds room as well; what is not to be lowered takes what it needs.
-  const affordable = affordableOutput(budget, rules, bound, rules.clamp ? 2 : 1);
+  const share = Math.floor(freeIn(budget, rules) / (rules.clamp ? 2 : 1));
+  const affordable = affordableOutput(share, bound);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
-  if (affordable < comfortable && bound.countable) return askCount();
+  if (bound.countable && affordable < comfortable) {
+    // To count the input helps where it is much of what is to be paid, or where it may not fit at all.
+    const fits = bound.inputCost + least * bound.outputPrice <= freeIn(budget, rules);
+    if (!fits || bound.inputCost * WORTH_COUNTING > share) return askCount();
+  }
   let maxTokens = Math.min(asked, Math.max(least, affordable));
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
@@ -311,10 +318,14 @@ function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
   return limitOf(rules, period) - settled - held;
 }
 
-/** @returns the `max_tokens` that a share of what is free in the tightest window pays for; negative if not even the input. */
-function affordableOutput(budget: Budget, rules: Rules, bound: Bound, divisor: number): number {
-  const free = Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
-  const left = Math.floor(free / divisor) - bound.inputCost;
+/** @returns what is free in the tightest window. */
+function freeIn(budget: Budget, rules: Rules): Nanodollars {
+  return Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
+}
+
+/** @returns the `max_tokens` that a share of what is free pays for; negative if not even the input. */
+function affordableOutput(share: Nanodollars, bound: Bound): number {
+  const left = share - bound.inputCost;
   if (left < 0) return -1;
   return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;
 }

@@ -9,7 +9,7 @@ import { mayHaveRun, send } from '../claude/send.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
-import { parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
+import { isBeginning, parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
@@ -244,6 +244,7 @@ export class Run {
       this.#takeWhole(json, response, standing);
       return;
     }
+    if (response.ok && isBeginning(body)) throw cutError(false);
     const known = report.error_type !== undefined;
     // What is no answer of the API has not been worked on by it.
     if (response.ok || !mayHaveRun(response, known)) course.sentAt = undefined;

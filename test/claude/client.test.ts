@@ -105,6 +105,7 @@ test('a network that fails is tried again, and then told as what costs nothing',
     end: 'cut',
     status: undefined,
     error_type: 'upstream_unreachable: connection refused',
+    sent: false,
   });
 });
 
@@ -112,17 +113,43 @@ test('an upstream that never answers is given up when its time is over, retries 
   const { ask, seen } = call(() => new Promise(() => {}), { UPSTREAM_TIMEOUT_MS: '50' });
   const { error, outcome } = await ask();
   expect(error).toMatchObject({ type: 'timeout_error', logged: 'upstream_timeout' });
-  expect(outcome.end).toBe('cut');
+  expect(outcome).toMatchObject({ end: 'cut', sent: true, seen: { unseen_ms: expect.any(Number) } });
+  expect(outcome.seen?.unseen_ms).toBeGreaterThanOrEqual(50);
   expect(seen).toHaveLength(1);
 });
 
-test('what is cut, or is no message, is no answer', async () => {
-  for (const body of [bodyOf(['{"type":"mess'], 'cut'), '{"type":"mess', '[]', '{"type":"error"}', '']) {
+test('what is cut may have been billed, however cleanly it ends, and is no answer', async () => {
+  for (const body of [bodyOf(['{"type":"mess'], 'cut'), bodyOf([JSON.stringify(MESSAGE)], 'cut'), '{"type":"mess']) {
+    const { ask, seen } = call(() => new Response(body, { status: 200 }));
+    const { message, error, outcome } = await ask();
+    expect(message).toBeUndefined();
+    expect(error).toMatchObject({ type: 'api_error', logged: 'upstream_cut' });
+    expect(outcome).toMatchObject({ end: 'cut', completed: false, status: 200, sent: true });
+    expect(seen).toHaveLength(1);
+  }
+});
+
+test('what is no answer of the API was never worked on by it', async () => {
+  for (const body of ['[]', '<html>', '', '{}', '7', '{"input_tokens":3}']) {
     const { ask } = call(() => new Response(body, { status: 200 }));
     const { message, error, outcome } = await ask();
     expect(message).toBeUndefined();
-    expect(error?.type).toBe('api_error');
-    expect(outcome).toMatchObject({ end: 'cut', completed: false, status: 200 });
+    expect(error).toMatchObject({ type: 'api_error', logged: 'upstream_no_answer' });
+    expect(outcome).toMatchObject({ end: 'error', completed: false, status: 200, sent: false });
+  }
+});
+
+test('an error that calls itself a success is the error that it says, and costs nothing', async () => {
+  for (const [type, status] of [
+    ['overloaded_error', 529],
+    ['rate_limit_error', 429],
+    ['of_the_future', 500],
+  ] as const) {
+    const { ask } = call(() => Response.json({ type: 'error', error: { type, message: 'Words.' } }));
+    const { message, error, outcome } = await ask();
+    expect(message).toBeUndefined();
+    expect(error).toMatchObject({ status, message: 'Words.' });
+    expect(outcome).toMatchObject({ end: 'error', completed: false, status: 200, sent: false });
   }
 });
 

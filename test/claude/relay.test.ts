@@ -256,17 +256,18 @@ test('an error event of the API’s own is the end: nothing is added', async () 
 
 test('an answer that is not a stream is whole or it is a 500: a cut JSON body would look complete', async () => {
   const text = JSON.stringify(MESSAGE);
-  for (const body of [
-    () => bodyOf([text.slice(0, 50)], 'cut'),
-    () => bodyOf([text.slice(0, 50)]),
-    () => bodyOf([text], 'cut'),
-    () => bodyOf([]),
-  ]) {
+  for (const [body, error_type] of [
+    [() => bodyOf([text.slice(0, 50)], 'cut'), 'upstream_cut'],
+    [() => bodyOf([text.slice(0, 50)]), 'upstream_cut'],
+    [() => bodyOf([text], 'cut'), 'upstream_cut'],
+    [() => bodyOf([]), 'upstream_no_answer'],
+    [() => bodyOf(['<html>welcome</html>']), 'upstream_no_answer'],
+  ] as const) {
     const app = once(() => new Response(body(), { headers: { 'content-type': 'application/json' } }));
     const response = await app.post('/v1/messages', REQUEST);
     expect(response.status).toBe(500);
     expect(await errorOf(response)).toMatchObject({ type: 'api_error' });
-    expect(await only(app)).toMatchObject({ status: 500, error_type: 'upstream_cut' });
+    expect(await only(app)).toMatchObject({ status: 500, error_type });
   }
 });
 

@@ -1,16 +1,24 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { send, waitBeforeRetry } from '../../src/claude/send.ts';
+import { UpstreamFailure } from '../../src/claude/cut.ts';
+import { type Course, type Payment, send, waitBeforeRetry } from '../../src/claude/send.ts';
 import type { Fetch } from '../../src/claude/upstream.ts';
-import { ApiError } from '../../src/errors.ts';
 
 const LONGEST_WAIT_MS = 10_000;
+
+interface Circumstances {
+  maxRetries?: number;
+  timeoutMs?: number;
+  controller?: AbortController;
+  payment?: Payment | 'free' | undefined;
+}
 
 /** Sends to a `fetch` that gives one answer after the other; a function is called, the last answer is repeated. */
 async function sendTo(
   answers: readonly (Response | (() => Promise<Response>))[],
-  { maxRetries = 2, timeoutMs = 5_000, controller = new AbortController() } = {},
+  { maxRetries = 2, timeoutMs = 5_000, controller = new AbortController(), payment }: Circumstances = {},
 ) {
+  const course: Course = { sentAt: undefined };
   const calls: { url: string; init: RequestInit }[] = [];
   const fetch: Fetch = async (url, init) => {
     const answer = answers[Math.min(calls.length, answers.length - 1)];
@@ -24,14 +32,19 @@ async function sendTo(
   let response: Response | undefined;
   let error: unknown;
   try {
-    response = await send(upstream, request, { maxRetries, timeoutMs, controller });
+    response = await send(upstream, request, { maxRetries, timeoutMs, controller, course, payment });
   } catch (thrown) {
     error = thrown;
   }
-  return { response, error, calls, ms: Date.now() - started };
+  return { response, error, calls, course, ms: Date.now() - started };
 }
 
 const failing = () => Promise.reject(new TypeError('connection refused'));
+/** Fails later than a connection is refused. */
+const failingLate = (words: string) => async () => {
+  await scheduler.wait(80);
+  throw new TypeError(words);
+};
 const hanging = (signal: AbortSignal) => () =>
   new Promise<Response>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 
@@ -104,7 +117,8 @@ test('a retry-after that says nothing is as good as none', () => {
 test.each([408, 409, 429, 500, 502, 503, 504, 529])(
   'a %i that passes is invisible, and the request is the same',
   async (status) => {
-    const { response, calls } = await sendTo([new Response('busy', { status, headers: soon }), new Response('done')]);
+    const busy = new Response('busy', { status, headers: soon });
+    const { response, calls } = await sendTo([busy, new Response('done')], { payment: 'free' });
     expect(await response?.text()).toBe('done');
     expect(calls).toHaveLength(2);
     expect(calls[1]?.url).toBe('https://upstream.test/v1/messages?beta=true');
@@ -115,7 +129,8 @@ test.each([408, 409, 429, 500, 502, 503, 504, 529])(
 
 test('the number of tries is bounded, and the last answer is the caller’s', async () => {
   for (const maxRetries of [0, 1, 3]) {
-    const { response, calls } = await sendTo([new Response('busy', { status: 529, headers: soon })], { maxRetries });
+    const busy = new Response('busy', { status: 529, headers: soon });
+    const { response, calls } = await sendTo([busy], { maxRetries, payment: 'free' });
     expect(calls).toHaveLength(maxRetries + 1);
     expect(response?.status).toBe(529);
     expect(await response?.text()).toBe('busy');
@@ -127,9 +142,102 @@ test('a network failure is tried again, and in the end told without its details'
   expect(await passing.response?.text()).toBe('done');
   const { error, calls } = await sendTo([failing], { maxRetries: 1 });
   expect(calls).toHaveLength(2);
-  expect(error).toBeInstanceOf(ApiError);
-  expect(error).toMatchObject({ type: 'api_error', status: 500, logged: 'upstream_unreachable: connection refused' });
+  expect(error).toBeInstanceOf(UpstreamFailure);
+  expect(error).toMatchObject({
+    type: 'api_error',
+    status: 500,
+    logged: 'upstream_unreachable: connection refused',
+    sent: false,
+    end: 'cut',
+  });
   expect(String(error)).not.toContain('refused');
+});
+
+const envelope = () => Response.json({ type: 'error', error: { type: 'api_error', message: 'busy' } }, busyInit(500));
+const busyInit = (status: number, headers: Record<string, string> = {}) => ({
+  status,
+  headers: { ...soon, ...headers },
+});
+
+test.each<[string, Response | (() => Promise<Response>)]>([
+  ['the API’s own error', envelope()],
+  ['an error with an id of the API’s', new Response('busy', busyInit(502, { 'request-id': 'req_1' }))],
+  ['408', new Response('late', busyInit(408))],
+  ['429', new Response('limit', busyInit(429))],
+  ['521', new Response('down', busyInit(521))],
+  ['525', new Response('no TLS', busyInit(525))],
+  ['526', new Response('bad certificate', busyInit(526))],
+  ['530', new Response('no origin', busyInit(530))],
+  ['a connection that was refused at once', failing],
+  ['a name that is not known', failingLate('DNS lookup failed')],
+  ['a certificate that is not trusted', failingLate('TLS peer certificate is not trusted')],
+])('what cannot have run is sent again without being paid for: %s', async (_, first) => {
+  const { response, calls } = await sendTo([first, new Response('done')]);
+  expect(await response?.text()).toBe('done');
+  expect(calls).toHaveLength(2);
+});
+
+test.each([500, 502, 503, 504, 520, 522, 524, 529])(
+  'a %i in the words of what stands before an upstream may have run: without a payment it is the answer',
+  async (status) => {
+    for (const body of ['<html>', '', '{"type":"message"}', 'null']) {
+      const { response, calls, course } = await sendTo([new Response(body, busyInit(status)), new Response('done')]);
+      expect(calls).toHaveLength(1);
+      expect(response?.status).toBe(status);
+      expect(await response?.text()).toBe(body);
+      expect(course.sentAt).toBeTypeOf('number');
+    }
+  },
+);
+
+test('a connection that breaks later than it is made may have run: without a payment it is the last', async () => {
+  const { error, calls, course } = await sendTo([failingLate('Network connection lost.'), new Response('done')]);
+  expect(calls).toHaveLength(1);
+  expect(error).toBeInstanceOf(UpstreamFailure);
+  expect(error).toMatchObject({ sent: true, end: 'cut', logged: 'upstream_unreachable: Network connection lost.' });
+  expect(course.sentAt).toBeTypeOf('number');
+});
+
+test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
+  const done: string[] = [];
+  const payment: Payment = {
+    settle: async () => void done.push('settled'),
+    admit: async () => {
+      done.push('admitted');
+      return `{"try":${done.length}}`;
+    },
+  };
+  const gateway = async () => {
+    done.push('sent');
+    return new Response('<html>', busyInit(504));
+  };
+  const refused = async () => {
+    done.push('sent');
+    return envelope();
+  };
+  const { response, calls } = await sendTo([gateway, refused, gateway, new Response('done')], {
+    maxRetries: 3,
+    payment,
+  });
+  expect(await response?.text()).toBe('done');
+  // What the API itself has refused is not booked.
+  expect(done).toEqual(['sent', 'settled', 'admitted', 'sent', 'sent', 'settled', 'admitted']);
+  expect(calls.map(({ init }) => init.body)).toEqual(['{}', '{"try":3}', '{"try":3}', '{"try":7}']);
+});
+
+test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
+  const payment: Payment = {
+    settle: async () => {},
+    admit: () => Promise.reject(new Error('nothing left')),
+  };
+  const page = await sendTo([new Response('<html>', busyInit(504))], { payment });
+  expect(page.calls).toHaveLength(1);
+  expect([page.response?.status, await page.response?.text()]).toEqual([504, '<html>']);
+  const broken = await sendTo([failingLate('Network connection lost.')], { payment });
+  expect(broken.calls).toHaveLength(1);
+  expect(broken.error).toMatchObject({ logged: 'upstream_unreachable: Network connection lost.' });
+  // It is booked: nothing is running any more.
+  expect([page.course.sentAt, broken.course.sentAt]).toEqual([undefined, undefined]);
 });
 
 test('an answer that is not to be retried is given at once', async () => {
@@ -161,9 +269,9 @@ test('all tries together have one time limit, and it is a 504', async () => {
   const controller = new AbortController();
   const { error, calls, ms } = await sendTo(
     [new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } }), hanging(controller.signal)],
-    { timeoutMs: 1_500, controller },
+    { timeoutMs: 1_500, controller, payment: 'free' },
   );
-  expect(error).toMatchObject({ type: 'timeout_error', status: 504 });
+  expect(error).toMatchObject({ type: 'timeout_error', status: 504, sent: true, end: 'cut' });
   expect(calls).toHaveLength(2);
   expect(ms).toBeGreaterThanOrEqual(1_490);
   expect(ms).toBeLessThan(5_000);
@@ -175,7 +283,7 @@ test('who leaves during a try or a wait ends it at once, and nothing more goes u
   for (const first of [() => waiting, (signal: AbortSignal) => hanging(signal)]) {
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 50);
-    const { error, calls, ms } = await sendTo([first(controller.signal)], { controller });
+    const { error, calls, ms } = await sendTo([first(controller.signal)], { controller, payment: 'free' });
     expect(error).toBe(reason);
     expect(calls).toHaveLength(1);
     expect(ms).toBeLessThan(1_000);
@@ -190,17 +298,18 @@ test('the time limit ends with the headers: a slow body is not cut', async () =>
   expect(await response?.text()).toBe('body');
 });
 
-test('the answer that is thrown away for another try is let go', async () => {
+test('the answer that is thrown away for another try is let go, however long it is', async () => {
   let cancelled = 0;
-  const busy = async () =>
-    new Response(
-      new ReadableStream({
-        cancel() {
-          cancelled += 1;
-        },
-      }),
-      { status: 529, headers: soon },
-    );
-  await sendTo([busy, busy, new Response('done')]);
+  const busy = (headers: Record<string, string>, pull?: (controller: ReadableStreamDefaultController) => void) => {
+    const cancel = () => {
+      cancelled += 1;
+    };
+    return async () =>
+      new Response(new ReadableStream({ pull, cancel }), { status: 529, headers: { ...soon, ...headers } });
+  };
+  const silent = busy({ 'request-id': 'req_1' });
+  const endless = busy({}, (controller) => controller.enqueue(new Uint8Array(4_096)));
+  const { response } = await sendTo([silent, endless, new Response('done')], { payment: 'free' });
+  expect(await response?.text()).toBe('done');
   expect(cancelled).toBe(2);
 });

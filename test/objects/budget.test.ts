@@ -13,6 +13,7 @@ import {
   emptyBudget,
   place,
   settle,
+  takeCount,
 } from '../../src/objects/budget.ts';
 import { type Rules, rulesOf } from '../../src/objects/rules.ts';
 import { PERIODS, spanAt } from '../../src/objects/windows.ts';
@@ -53,9 +54,34 @@ describe('spend', () => {
     const rules = rulesOf({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
     const { id } = admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'refused', reason: 'spend', never: false });
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'refused', reason: 'held', never: false });
     end(budget, rules, id, 0);
     expect(admit(budget, rules, boundOf(), NOON).kind).toBe('admitted');
+  });
+
+  test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'held',
+      limit: 'usd_per_day',
+      retryAfter: 2,
+      resetsAt: NOON + 2_000,
+      needed: 11_000,
+      left: 9_000,
+    });
+    end(budget, rules, id, 9_001);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'spend',
+      limit: 'usd_per_day',
+      resetsAt: spanAt('day', NOON).end,
+      never: false,
+      left: 10_999,
+    });
+    // Both: it is the window that must end.
+    admit(budget, rules, boundOf({ outputTokens: 0 }), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
   });
 
   test('a refusal says when the window that is short for the longest ends', () => {
@@ -69,7 +95,51 @@ describe('spend', () => {
       needed: 3_560,
       left: 5,
       never: true,
+      advice: 'because of its length: send a shorter one, or use a cheaper model',
     });
+  });
+
+  test('a request that never fits is told what would', () => {
+    const advice = (given: Limits, more: Partial<Bound>) => {
+      const decision = decide(emptyBudget(NOON), rulesOf(given), boundOf(more), NOON);
+      return decision.kind === 'refused' && decision.never ? decision.advice : decision;
+    };
+    // Two uses at 10,000 and their output beside a first prompt of 1,000; estimated at 2,000 each.
+    const served = {
+      tool: 'web_search',
+      single: true,
+      uses: 2,
+      inputTokens: 500,
+      inputCost: 5_000,
+      useCost: 10_000,
+      estimatedUseCost: 2_000,
+      useOutputPrice: 10,
+    };
+    const searching = { inputCost: 21_000, outputPrice: 30, served };
+    const exact = { usd_per_day: usd(28_679) };
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), boundOf(searching), NOON).kind).toBe(
+      'admitted',
+    );
+    expect(advice(exact, searching)).toBe(
+      'because of web_search: max_uses 1 would fit, or served_tools: estimate in the account’s limits',
+    );
+    const two = { ...searching, served: { ...served, single: false } };
+    expect(advice(exact, two)).toBe('because of web_search: served_tools: estimate in the account’s limits');
+    const estimating = { served_tools: 'estimate' } as const;
+    expect(decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), boundOf(searching), NOON)).toMatchObject({
+      kind: 'admitted',
+      inputTokens: 500,
+    });
+    expect(advice({ usd_per_day: usd(12_679), ...estimating }, searching)).toBe(
+      'because of web_search: max_uses 1 would fit',
+    );
+    expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
+      'because of web_search: leave it out, or have the limit raised',
+    );
+    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL' })).toBe(
+      'because of a document by URL, whose size is not known: send its content in the request',
+    );
+    expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
   });
 
   test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
@@ -104,8 +174,14 @@ describe('spend', () => {
 describe('clamp', () => {
   const rules = rulesOf({ usd_per_day: usd(5_000) });
 
-  test('max_tokens is lowered to what is affordable', () => {
-    expect(decide(emptyBudget(NOON), rules, boundOf(), NOON)).toMatchObject({ maxTokens: 400, nanodollars: 5_000 });
+  test('max_tokens is lowered to what half of what is free pays for, so that the next one finds room', () => {
+    const budget = emptyBudget(NOON);
+    const wider = rulesOf({ usd_per_day: usd(16_000) });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
+    // Half of what is free is less than it needs at the least.
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 256, nanodollars: 3_560 });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ reason: 'held', left: 440 });
   });
 
   test('not below the least that is worth an answer', () => {
@@ -117,14 +193,17 @@ describe('clamp', () => {
   });
 
   test('not to the budget of thinking or below', () => {
-    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 401 }), NOON)).toMatchObject({ reason: 'spend' });
+    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 401 }), NOON)).toMatchObject({
+      reason: 'spend',
+      never: true,
+    });
     expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 400 }), NOON)).toMatchObject({ maxTokens: 400 });
   });
 
   test('a dollar serves a client whose default is 128,000', () => {
     const bound = boundOf({ inputTokens: 500, inputCost: 500 * 4_400, outputTokens: 128_000, outputPrice: 22_000 });
     const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), bound, NOON);
-    expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 45_354 });
+    expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
   });
 
   test('a cache is warmed with no output at all', () => {
@@ -159,10 +238,39 @@ describe('a count is asked for', () => {
 
   test('not for a clamp that leaves enough', () => {
     const plenty = countable({ outputTokens: 128_000 });
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(50_000) }), plenty, NOON)).toMatchObject({
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(100_000) }), plenty, NOON)).toMatchObject({
       kind: 'admitted',
       maxTokens: 4_900,
     });
+    // Sixteen times the least, in half of what is free.
+    const dear = countable({ inputCost: 20_000, outputTokens: 128_000 });
+    const enough = 2 * (20_000 + 16 * 256 * 10);
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough) }), dear, NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 16 * 256,
+    });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough - 1) }), dear, NOON).kind).toBe('count_needed');
+  });
+
+  test('not for an input that is a small part of what is to be paid', () => {
+    const rules = rulesOf({ usd_per_day: usd(80_000) });
+    const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 3_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
+  });
+
+  test('by the bucket for counts, out of which it is taken where the request is refused', () => {
+    const counting = rulesOf({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
+    const budget = emptyBudget(NOON);
+    expect(decide(budget, counting, countable(), NOON).kind).toBe('count_needed');
+    takeCount(budget, counting);
+    expect(decide(budget, counting, countable(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'count_requests_per_minute',
+      retryAfter: 60,
+    });
+    expect(decide(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
+    expect(decide(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
   });
 });
 
@@ -177,16 +285,34 @@ describe('rates', () => {
       limit: 'requests_per_minute',
       retryAfter: 30,
     });
+    // Another try of a request is the same entry.
+    expect(decide(budget, rules, boundOf(), NOON, { repeats: true }).kind).toBe('admitted');
+    expect(bucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
     expect(admit(budget, rules, boundOf(), NOON + 30_000).kind).toBe('admitted');
   });
 
-  test('output is clamped to what is in the bucket, and comes back when unused', () => {
+  test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
     const rules = rulesOf({ output_tokens_per_minute: 1_200 });
     const budget = emptyBudget(NOON);
-    const first = admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'rate', limit: 'output_tokens_per_minute' });
-    end(budget, rules, first.id, 0, 0, 700);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 500 });
+    const running = [600, 300, 256].map((maxTokens) => {
+      const decision = admit(budget, rules, boundOf(), NOON);
+      expect(decision).toMatchObject({ kind: 'admitted', maxTokens });
+      return decision.id;
+    });
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'output_tokens_per_minute',
+      left: 44,
+    });
+    for (const id of running) end(budget, rules, id, 0, 0, 200);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+  });
+
+  test('output that is not to be lowered takes what it asks for', () => {
+    const rules = rulesOf({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
   });
 
   test('what nothing bounds takes the whole bucket, and is made up for', () => {
@@ -224,6 +350,27 @@ test('every model that may be billed must be allowed, by any of its names', () =
     reason: 'model',
     model: 'default',
   });
+});
+
+test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
+  const allowed = (models: string[], names: string[]) =>
+    decide(emptyBudget(NOON), rulesOf({ models }), boundOf({ models: [names] }), NOON).kind === 'admitted';
+  const snapshot = ['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5'];
+  expect(allowed(['claude-sonnet-5-5'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5-5-20261001'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5'], snapshot)).toBe(false);
+});
+
+test('a model without a price is refused where a limit in USD holds, and only there', () => {
+  const unknown = boundOf({ known: false, models: [['claude-next']] });
+  for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
+    expect(decide(emptyBudget(NOON), rulesOf(given), unknown, NOON)).toMatchObject({
+      reason: 'unpriced',
+      model: 'claude-next',
+      never: true,
+    });
+  }
+  expect(decide(emptyBudget(NOON), rulesOf({ requests_per_minute: 1 }), unknown, NOON).kind).toBe('admitted');
 });
 
 test('a clock that goes back stands still', () => {
@@ -330,6 +477,15 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
           if (decision.kind === 'admitted') {
             all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
             expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
+            const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
+            // Nobody takes more than half of what is free, unless it needs that at the least.
+            for (const period of PERIODS) {
+              const { settled, held } = budget.windows[period];
+              const limit = rules.spend[period];
+              if (limit === undefined) continue;
+              const free = limit - settled - held + decision.nanodollars;
+              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
+            }
           }
         } else {
           advance(budget, clock);

@@ -8,7 +8,10 @@ test('what is absent is unlimited, and clamps', () => {
     concurrent: Number.POSITIVE_INFINITY,
     clamp: true,
     leastOutput: 256,
+    estimatesServed: false,
   });
+  expect(rulesOf(limitsSchema.parse({ served_tools: 'estimate' })).estimatesServed).toBe(true);
+  expect(rulesOf(limitsSchema.parse({ served_tools: 'exact' })).estimatesServed).toBe(false);
 });
 
 test('money becomes whole nanodollars', () => {
@@ -26,6 +29,7 @@ test.each([
   { usd_per_day: '1' },
   { concurrent_requests: 1.5 },
   { on_shortfall: 'ignore' },
+  { served_tools: 'guess' },
   { min_output_tokens: 0 },
   { models: ['ok', ''] },
   { usd_per_year: 1 },

@@ -1,0 +1,208 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Upstream } from '../../src/claude/upstream.ts';
+import { Conversation } from '../../src/objects/conversation.ts';
+import { accountStub } from '../../src/objects/namespace.ts';
+import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
+import { ask, bindings, bodyOf, listen, resetAll, simulate, stubOf } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
+
+const encoder = new TextEncoder();
+const OPUS = { input: 4_000, output: 20_000 };
+const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const START = event('message_start', {
+  message: {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    content: [],
+    usage: { input_tokens: 100, output_tokens: 1 },
+  },
+});
+const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
+const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });
+const SAID =
+  START +
+  begin({ type: 'text', text: '' }) +
+  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
+
+/** The clock of all conversations. */
+const time = { now: 0 };
+
+beforeEach(() => {
+  simulate();
+  time.now = Date.now();
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
+    .mockImplementation(() => time.now);
+  onTestFinished(() => spy.mockRestore());
+});
+afterEach(resetAll);
+
+/** Has every conversation answered by these pieces of a stream, each once its time has come, and by silence after them. */
+function answering(piecesOf: () => readonly { at?: number; text: string }[], isOpen = true): void {
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (_, { signal }) => {
+      const sentAt = time.now;
+      const rest = [...piecesOf()];
+      const aborted = new Promise<never>((_, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      });
+      aborted.catch(() => {});
+      const body = new ReadableStream(
+        {
+          type: 'bytes',
+          async pull(controller) {
+            const next = rest.shift();
+            if (next) {
+              // What came before has been read at its own time.
+              await new Promise((resolve) => setTimeout(resolve, next.at === undefined ? 0 : 40));
+              if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
+              controller.enqueue(encoder.encode(next.text));
+            } else if (isOpen) await aborted;
+            else {
+              await new Promise((resolve) => setTimeout(resolve, 60));
+              controller.error(new Error('connection reset'));
+            }
+          },
+        },
+        { highWaterMark: 0 },
+      );
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+}
+
+/** The ledger of alice, once nothing runs any more. */
+async function ledger() {
+  const account = accountStub(bindings, {}, 'alice');
+  await eventually(async () => {
+    expect((await account.standing()).running_requests).toBe(0);
+  });
+  return (await account.requests({ limit: 100 })).data;
+}
+
+async function begun(
+  id: string,
+  body: object = bodyOf('Hi', { max_tokens: 128_000 }),
+): Promise<ReadableStream<Uint8Array>> {
+  const answer = await ask(body, { id });
+  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
+  return answer.body;
+}
+
+/** Reads a stream until it has said this. */
+async function until(reader: ReadableStreamDefaultReader<Uint8Array>, said: string): Promise<string> {
+  let text = '';
+  while (!text.includes(said)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`it ended before ${said}: ${text}`);
+    text += new TextDecoder().decode(value);
+  }
+  return text;
+}
+
+describe('a turn that is stopped', () => {
+  test('while it thinks, unseen, it costs no more than the clock allows', async () => {
+    answering(() => [{ text: HIDDEN }]);
+    const stream = await begun('c1');
+    time.now += 10_000;
+    await stubOf('c1').stop();
+    await stream.cancel();
+    const [row] = await ledger();
+    expect(row).toMatchObject({ estimated: true });
+    // Ten seconds, and one more.
+    expect((row?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 11 * 500 * OPUS.output);
+  });
+
+  test('behind thinking that has ended, the time of the text does not count', async () => {
+    const stop = event('content_block_stop', { index: 0 });
+    const text =
+      event('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
+      event('content_block_delta', { index: 1, delta: { type: 'text_delta', text: 'Hello there. ' } });
+    answering(() => [
+      { at: 500, text: HIDDEN },
+      { at: 3_000, text: stop },
+      { at: 3_010, text },
+    ]);
+    const reader = (await begun('c1')).getReader();
+    await until(reader, 'Hello');
+    time.now += 60_000;
+    await stubOf('c1').stop();
+    const ending = await until(reader, 'message_stop');
+    const [row] = await ledger();
+    const most = 100 * OPUS.input + (4 * 500 + 80) * OPUS.output;
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
+    expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(100 * OPUS.input + 3 * 500 * OPUS.output);
+    // What the answer tells of itself is what is booked.
+    expect(ending).toContain(`"output_tokens":${row?.usage.output_tokens}}`);
+  });
+});
+
+describe('turns that run at a deploy', () => {
+  test.each([
+    // What was said, and a second and one more for what was not stored yet.
+    ['with text', SAID, 2 * 500 + 60],
+    // Until what was stored last covers, and one second more.
+    ['in hidden thinking', HIDDEN, 21 * 500],
+  ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {
+    answering(() => [{ text: pieces }]);
+    const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
+    for (const id of ids) {
+      await until((await begun(id)).getReader(), pieces === SAID ? 'Hello' : 'thinking');
+    }
+    await abortAllDurableObjects();
+    // An hour later somebody looks.
+    time.now += 3_600_000;
+    for (const id of ids) await stubOf(id).read();
+    const rows = await ledger();
+    expect(rows).toHaveLength(20);
+    for (const row of rows) {
+      expect(row.estimated).toBe(true);
+      expect(row.cost_usd * 1e9).toBeGreaterThan(100 * OPUS.input);
+      expect(row.cost_usd * 1e9).toBeLessThanOrEqual(100 * OPUS.input + most * OPUS.output);
+    }
+  });
+});
+
+describe('an answer of a conversation that is broken off anywhere', () => {
+  test('is booked at what was billed, or more', async () => {
+    let number = 0;
+    const one = fc.constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps')).chain(planOf);
+    await fc.assert(
+      fc.asyncProperty(one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
+        const answer: BilledAnswer = billedAnswer({
+          ...plan,
+          length: Math.min(plan.length, 150),
+          rounds: Math.min(plan.rounds, 2),
+          perDelta: 6,
+        });
+        const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
+        // By tens, since each is waited for.
+        const groups: { at: number; text: string }[] = [];
+        for (let from = 0; from < events.length; from += 10) {
+          const group = events.slice(from, from + 10);
+          groups.push({ at: group.at(-1)?.at ?? 0, text: group.map(({ text }) => text).join('') });
+        }
+        answering(() => groups, false);
+        const id = `p${(number += 1)}`;
+        const asked = await ask(answer.body, { id });
+        if (asked.kind === 'stream') await listen(asked.body);
+        const rows = await ledger();
+        const row = rows.find(({ conversation }) => conversation === id);
+        const billed = answer.billedAt(events.at(-1)?.at ?? 0);
+        expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
+      }),
+      { numRuns: 40 },
+    );
+  });
+});

@@ -55,8 +55,9 @@ export interface Terms {
   /** The first prompt, from above: in tokens, and in nanodollars at its dearest. */
   promptTokens: number;
   promptCost: Nanodollars;
-  /** A token's price, at its dearest; in nanodollars. The geography is told by the answer. */
+  /** What a token of a later prompt costs, at its dearest; in nanodollars. The geography is told by the answer. */
   inputPrice: Nanodollars;
+  /** What a token of output costs, at its dearest, where the answer tells nothing. */
   outputPrice: Nanodollars;
   /** The most tokens that the model writes in a second. */
   tokensPerSecond: number;
@@ -303,7 +304,7 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     bound.bounded &&= first.bounded && (steps === 1 || growthOf(found.served) !== Number.POSITIVE_INFINITY);
     const alias = bound.models.length === 0 ? options.asked : undefined;
     bound.models.push(namesOf(options.models, attempt.model, alias));
-    noteTerms(terms, rows, attempt, first.tokens, geography);
+    noteTerms(terms, rows, attempt, first.tokens, { held: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
   }
   for (const advisor of found.advisors) addAdvisor({ bound, served, terms }, advisor, options, geography);
   if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
@@ -347,15 +348,17 @@ function noteTerms(
   rows: readonly Model[],
   { fast }: Attempt,
   promptTokens: number,
-  geography: number,
+  geography: { held: number; asked: number },
 ): void {
   const price = dearest(rows, promptTokens, fast, terms.cache, 10);
-  const held = dearest(rows, promptTokens, fast, terms.cache, geography);
+  const held = dearest(rows, promptTokens, fast, terms.cache, geography.held);
+  // One that the workspace may have set is within what the clock allows beyond what any model writes.
+  const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
   terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * held.input));
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
-  terms.outputPrice = Math.max(terms.outputPrice, price.output);
+  terms.outputPrice = Math.max(terms.outputPrice, asked.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
 }
 

@@ -333,9 +333,10 @@ function affordableOutput(share: Nanodollars, bound: Bound): number {
 /** @returns the refusal by the window that stays too tight for the longest, if any is. */
 function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
   const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
+  const never = short.filter((period) => limitOf(rules, period) < needed);
   const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
   // What others have set aside comes back, most of it, once they have their answers.
-  const [first, ...others] = spent.length > 0 ? spent : short;
+  const [first, ...others] = [never, spent, short].find((periods) => periods.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
     const left = Math.max(0, leftIn(budget, rules, first));

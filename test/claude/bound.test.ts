@@ -381,11 +381,12 @@ describe('a count tightens a bound', () => {
       expect(bound(file).countable).toBe(true);
       expect(bound(file, { count: 3_000 })).toMatchObject({ inputTokens: 3_064, bounded: true });
     }
-    for (const block of [{ type: 'document', source: { type: 'url', url: 'https://x.test' } }, { type: 'hologram' }]) {
-      expect(bound(ask(blocks(block))).countable).toBe(false);
-      // The usage of the turn before knows them all the same.
-      expect(bound(ask(blocks(block)), { count: 3_000 }).inputTokens).toBe(3_064);
-    }
+    const page = ask(blocks({ type: 'document', source: { type: 'url', url: 'https://x.test' } }));
+    const odd = ask(blocks({ type: 'hologram' }));
+    for (const body of [page, odd]) expect(bound(body).countable).toBe(false);
+    // A page may be another one now; anything else is known by the usage of the turn before.
+    expect(bound(page, { count: 3_000 })).toMatchObject({ inputTokens: MILLION, bounded: false });
+    expect(bound(odd, { count: 3_000 })).toMatchObject({ inputTokens: 3_064, bounded: true });
     const served = ask({ tools: [{ type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 1 }] });
     expect(bound(served).countable).toBe(false);
     expect(bound(served, { count: 100 })).toMatchObject({ inputTokens: 164 + MILLION, bounded: false });

@@ -7,7 +7,7 @@ import type { Account, Answer, Ask } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import type { Settlement } from '../../src/objects/settlement.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
-import { ledgerRowSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
+import { ledgerRequestSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
 import { boundOf, NOON } from './asks.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -65,12 +65,12 @@ function limited(limits: Limits) {
 
 describe('admit and settle', () => {
   test('a hold becomes what the request cost', async () => {
-    const ask = limited({ usd_per_day: usd(20_000) })();
+    const ask = limited({ usd_per_day: usd(22_000) })();
     expect(await stub().admit(ask)).toMatchObject({
       outcome: 'admitted',
       hold: 11_000,
       unlisted: true,
-      standing: { day: { limit: 20_000, settled: 0, held: 11_000 } },
+      standing: { day: { limit: 22_000, settled: 0, held: 11_000 } },
     });
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held', hold_usd: usd(11_000), cost_usd: 0 });
     expect(await stub().settle(ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
@@ -79,11 +79,30 @@ describe('admit and settle', () => {
       overHold: false,
     });
     const standing = await stub().standing();
-    expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(20_000) });
+    expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(22_000) });
     expect(standingSchema.parse(standing)).toEqual(standing);
     const row = await stub().request(ask.requestId);
     expect(row).toMatchObject({ status: 'complete', stop_reason: 'end_turn', ms: 12.5, estimated: false });
-    expect(ledgerRowSchema.parse(row)).toEqual(row);
+    expect(ledgerRequestSchema.parse(row)).toEqual(row);
+  });
+
+  test('a request is shown with all its tries, and with those of no other', async () => {
+    const ask = limited({ requests_per_minute: 1 });
+    const first = nextId();
+    const tries = [first, `${first}.2`, `${first}.3`];
+    for (const [n, id] of tries.entries()) {
+      expect(await stub().admit(ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
+      await stub().settle(ended(id, n < 2 ? { status: 'retried' } : {}));
+    }
+    await stub().settle(ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
+    const row = await stub().request(first);
+    expect(row).toMatchObject({ request_id: first, status: 'retried' });
+    expect(row?.tries.map(({ request_id, status }) => [request_id, status])).toEqual([
+      [first, 'retried'],
+      [`${first}.2`, 'retried'],
+      [`${first}.3`, 'complete'],
+    ]);
+    expect((await stub().request(`${first}.2`))?.tries).toHaveLength(1);
   });
 
   test('settling is idempotent, also after a crash', async () => {
@@ -139,10 +158,24 @@ describe('admit and settle', () => {
   });
 
   test('a lowered max_tokens is told; what does not fit asks for a count', async () => {
-    const ask = limited({ usd_per_day: usd(5_000) });
+    const ask = limited({ usd_per_day: usd(7_120) });
     expect(await stub().admit(ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'admitted', maxTokens: 400 });
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'refused', refusal: { limit: 'usd_per_day' } });
+    // Half of what is free pays for as much as it needs at the least; so does the rest.
+    expect(await stub().admit(ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    expect(await stub().admit(ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    const refusal = { reason: 'held', limit: 'usd_per_day' };
+    expect(await stub().admit(ask())).toMatchObject({ outcome: 'refused', refusal });
+  });
+
+  test('a count that was made for a request which is refused comes out of the bucket for counts', async () => {
+    const ask = limited({ usd_per_day: usd(3_600), count_requests_per_minute: 1 });
+    expect(await stub().admit(ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
+    const counted = ask({ size: { inputCost: 2_000 }, counted: true });
+    expect(await stub().admit(counted)).toMatchObject({ outcome: 'refused', refusal: { reason: 'spend' } });
+    expect(await stub().admit(ask({ size: { countable: true } }))).toMatchObject({
+      outcome: 'refused',
+      refusal: { limit: 'count_requests_per_minute' },
+    });
   });
 
   test('of 1,000 concurrent requests exactly those are admitted that there is room for', async () => {
@@ -502,8 +535,13 @@ describe('erasure', () => {
     clock += 16 * MINUTE;
     await wake();
     await inAccount((account) => {
-      expect(account.standing().day).toMatchObject({ settled_usd: usd(500), held_usd: 0 });
-      expect(account.usage({ group_by: 'day' }).total).toMatchObject({ requests: 1, cost_usd: usd(500) });
+      // What was spent stays as a sum without names: to be erased is no new budget.
+      expect(account.standing().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
+      expect(account.usage({ group_by: 'model' }).data).toMatchObject([
+        { key: '(erased)', requests: 21, cost_usd: usd(21 * 500), usage: { input_tokens: 21 * 40 } },
+        { key: 'claude-opus-5-5', requests: 1, cost_usd: usd(500) },
+      ]);
+      expect(account.requests({}).data).toHaveLength(1);
       expect(account.getLimits()).toBeNull();
       expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
       expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
@@ -526,7 +564,12 @@ describe('erasure', () => {
     clock += MINUTE;
     await wake();
     expect((await stub().requests({})).data).toEqual([]);
-    expect((await stub().standing()).day.settled_usd).toBe(0);
+    expect((await stub().standing()).day.settled_usd).toBe(usd(6_000 * 500));
+    expect((await stub().usage({ group_by: 'model' })).data).toMatchObject([{ key: '(erased)', requests: 6_000 }]);
+    // Each window keeps its own sum.
+    clock += DAY;
+    const { day, month } = await inAccount((account) => account.standing());
+    expect([day.settled_usd, month.settled_usd]).toEqual([0, usd(6_000 * 500)]);
   });
 });
 

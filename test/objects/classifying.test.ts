@@ -106,13 +106,29 @@ test.each([
   ['operator', 401, {}],
   ['operator', 404, {}],
 ])('it is %s when the upstream answers %i', async (reason, status, headers) => {
-  const { where, by } = worker(() => Response.json({ error: { message: 'No.' } }, { status, headers }));
+  const { where, by } = worker(() => Response.json({ type: 'error', error: { message: 'No.' } }, { status, headers }));
   const before = Date.now();
   const outcome = await classify(await taskOf(ASKED, where), 'x', by());
   expect(outcome).toMatchObject({ outcome: 'unclassified', reason, nanodollars: 0 });
   if (outcome.outcome === 'unclassified' && reason === 'limited') {
     expect(outcome.retryAt).toBeGreaterThanOrEqual(before + 60_000);
   }
+});
+
+test('it is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
+  const { where, by, object, settled } = worker(() => new Response('<html>', { status: 504 }));
+  const asking = by();
+  const outcome = await classify(await taskOf(ASKED, where), 'x', asking);
+  await settled();
+  // Whether it stops where nobody waits any more is not known of what does not stream.
+  const row = await object().request(asking.requestId);
+  expect(row?.hold_usd).toBeGreaterThan(0);
+  expect(row).toMatchObject({ status: 'refused_upstream', estimated: true, cost_usd: row?.hold_usd });
+  expect(outcome).toMatchObject({
+    outcome: 'unclassified',
+    reason: 'unavailable',
+    nanodollars: Math.round((row?.hold_usd ?? 0) * 1e9),
+  });
 });
 
 test('it is the input, the answer, or nobody’s fault', async () => {

@@ -25,10 +25,11 @@ const allowed = (status: string, utilization: string, resets: number, threshold?
   'anthropic-ratelimit-unified-overage-reset': seconds(resets),
 });
 
-/** The refusal of a request by an account that has used nothing, and its error. */
-function refused(limits: Limits, more: Parameters<typeof boundOf>[0] = {}) {
+/** The error for a request that an account refuses which has spent so much, and set so much aside. */
+function refused(limits: Limits, more: Parameters<typeof boundOf>[0] = {}, { settled = 0, held = 0 } = {}) {
   const rules = rulesOf(limits);
   const budget = emptyBudget(NOON);
+  for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
   const decision = decide(budget, rules, boundOf(more), NOON);
   if (decision.kind !== 'refused') throw new Error(decision.kind);
   return refusalError(decision, standingOf(budget, rules, NOON));
@@ -41,13 +42,14 @@ describe('an admitted request', () => {
 
   test.each([
     [0, 0, 'allowed', '0.00', undefined],
-    [500, 100, 'allowed', '0.60', undefined],
-    [0, 749, 'allowed', '0.75', undefined],
+    [500, 100, 'allowed', '0.50', undefined],
+    [749, 0, 'allowed', '0.75', undefined],
+    [0, 1_000, 'allowed', '0.00', undefined],
     [750, 0, 'allowed_warning', '0.75', '0.75'],
-    [700, 249, 'allowed_warning', '0.95', '0.75'],
-    [0, 950, 'allowed_warning', '0.95', '0.95'],
+    [700, 249, 'allowed', '0.70', undefined],
+    [949, 0, 'allowed_warning', '0.95', '0.75'],
+    [950, 50, 'allowed_warning', '0.95', '0.95'],
     [999, 0, 'allowed_warning', '0.99', '0.95'],
-    [500, 500, 'allowed_warning', '0.99', '0.95'],
     [1_200, 0, 'allowed_warning', '0.99', '0.95'],
   ] as const)('with %d settled and %d held of 1,000 is %s at %s', (settled, held, status, utilization, threshold) => {
     expect(standingHeaders({ day: spend(1_000, settled, held) })).toEqual(
@@ -67,14 +69,14 @@ describe('an admitted request', () => {
     );
   });
 
-  test('is never said to have used up all, and warned exactly from three quarters on', () => {
+  test('is never said to have used up all, and warned exactly once three quarters are settled, whatever is held', () => {
     const amount = fc.integer({ min: 0, max: 1e15 });
     fc.assert(
       fc.property(amount, amount, amount, (limit, settled, held) => {
         const headers = standingHeaders({ month: spend(limit, settled, held, MONTH_END) });
         const told = headers['anthropic-ratelimit-unified-overage-utilization'] ?? '';
         expect(told).toMatch(/^0\.\d\d$/);
-        const share = limit === 0 ? 1 : (settled + held) / limit;
+        const share = limit === 0 ? 1 : settled / limit;
         expect(Math.abs(Number(told) - Math.min(share, 0.99))).toBeLessThanOrEqual(0.005 + 1e-9);
         const threshold = share >= 0.95 ? '0.95' : share >= 0.75 ? '0.75' : undefined;
         expect(headers).toEqual(allowed(threshold ? 'allowed_warning' : 'allowed', told, MONTH_END, threshold));
@@ -116,7 +118,7 @@ describe('a refused request', () => {
     ['usd_per_week', 'weekly', WEEK_END],
     ['usd_per_month', 'monthly', MONTH_END],
   ] as const)('by %s hears of the %s limit in exactly the headers that clients know', (limit, period, resets) => {
-    const error = refused({ [limit]: 0.000001, min_output_tokens: 100 });
+    const error = refused({ [limit]: 0.000003, min_output_tokens: 100 }, {}, { settled: 2_000 });
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
     expect(error.headers).toEqual({
       'sluice-limited-by': 'account',
@@ -137,8 +139,44 @@ describe('a refused request', () => {
   });
 
   test('by several windows hears of the one that stays closed for the longest', () => {
-    const { headers } = refused({ usd_per_day: 0, usd_per_week: 0, usd_per_month: 0 });
+    const limits = { usd_per_day: 0.00001, usd_per_week: 0.00001, usd_per_month: 0.00001 };
+    const { headers } = refused(limits, {}, { settled: 9_000 });
     expect(headers['anthropic-ratelimit-unified-overage-period']).toBe('monthly');
+  });
+
+  test.each([
+    ['usd_per_day', 'daily'],
+    ['usd_per_week', 'weekly'],
+    ['usd_per_month', 'monthly'],
+  ] as const)('that is larger than all of %s hears what would fit, and of no time', (limit, period) => {
+    const error = refused({ [limit]: 0.000001, min_output_tokens: 100 });
+    expect(error).toMatchObject({ type: 'billing_error', status: 429 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.message).toBe(
+      `This request may cost $0.000002, which is larger than your whole ${period} limit, ` +
+        'because of its length: send a shorter one, or use a cheaper model.',
+    );
+  });
+
+  test('by what others have set aside may try again in a moment, and is not told that anything is spent', () => {
+    const error = refused({ usd_per_day: 0.00001 }, {}, { held: 9_000 });
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toEqual({
+      'sluice-limited-by': 'account',
+      'retry-after': '2',
+      ...allowed('allowed', '0.00', DAY_END),
+    });
+    expect(error.message).toBe(
+      "What is left of this account's daily spend limit is set aside for its requests that are running. Try again in 2 s.",
+    );
+  });
+
+  test('by a limit in USD for want of a price hears of PRICES', () => {
+    const error = refused({ usd_per_day: 1 }, { known: false, models: [['claude-next']] });
+    expect(error).toMatchObject({ type: 'permission_error', status: 403 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.message).toContain('claude-next');
+    expect(error.message).toContain('PRICES');
   });
 
   test('by a rate is a rate limit that official clients wait for', () => {

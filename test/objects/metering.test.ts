@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import { boundOf } from '../../src/claude/bound.ts';
 import { ModelTable } from '../../src/claude/models.ts';
+import { mostTokensOf } from '../../src/claude/token-bound.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
@@ -103,13 +104,26 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
   return { account, app, object, ask, row };
 }
 
+function boundsOf(body: object) {
+  return boundOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+}
+
 /** What a request sets aside: the bound of its body. */
 function holdOf(body: object): number {
-  const { inputCost, outputTokens, outputPrice } = boundOf(body as Record<string, unknown>, {
-    bytes: JSON.stringify(body).length,
-    models: new ModelTable(),
-  });
+  const { inputCost, outputTokens, outputPrice } = boundsOf(body).bound;
   return usd(inputCost + outputTokens * outputPrice);
+}
+
+/** @returns the most tokens of a text block that broke off: its frame, its characters, what was on its way. */
+function tokensOf(said: string): number {
+  return Math.ceil(4 + mostTokensOf(said)) + 16;
+}
+
+/** @returns what was written by the clock, in seconds of Haiku's 500 tokens; anything else fails. */
+function secondsIn(nanodollars: number): number {
+  const seconds = nanodollars / (500 * PRICE.output);
+  expect(seconds).toBe(Math.round(seconds));
+  return seconds;
 }
 
 describe('a whole answer', () => {
@@ -166,12 +180,17 @@ describe('a whole answer', () => {
 
   test('says where the account stands, and nothing of the upstream’s own limits', async () => {
     const upstream = { 'anthropic-ratelimit-requests-limit': '4000', 'anthropic-ratelimit-unified-status': 'rejected' };
-    const { ask } = caller(() => Response.json(message(), { headers: upstream }), { usd_per_day: 0.01 });
-    const { headers } = await ask();
-    expect(headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
-    expect(headers.get('anthropic-ratelimit-unified-overage-utilization')).toBe((holdOf(ASK) / 0.01).toFixed(2));
-    expect(headers.has('anthropic-ratelimit-requests-limit')).toBe(false);
-    expect(headers.has('sluice-max-tokens')).toBe(false);
+    const answer = () => Response.json(message({ output_tokens: 1_000 }), { headers: upstream });
+    const { ask, app } = caller(answer, { usd_per_day: 0.02 });
+    // What is settled counts, not what is held.
+    for (const utilization of ['0.00', '0.25']) {
+      const { headers } = await ask();
+      expect(headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
+      expect(headers.get('anthropic-ratelimit-unified-overage-utilization')).toBe(utilization);
+      expect(headers.has('anthropic-ratelimit-requests-limit')).toBe(false);
+      expect(headers.has('sluice-max-tokens')).toBe(false);
+      await app.settled();
+    }
   });
 
   test('whose model the table does not know is priced at the dearest, and marked', async () => {
@@ -228,9 +247,11 @@ describe('a whole answer', () => {
       usage: { web_search_requests: 2 },
       over_hold: false,
     });
-    // Three steps, each with the whole window and every token of the answer, and two searches.
+    // The first prompt, two steps with the whole window, every token of the answer in each, and two searches.
     expect(hold_usd).toBe(holdOf(body));
-    expect(hold_usd).toBeGreaterThan(usd(3 * (200_000 * PRICE.input + 1_000 * PRICE.output) + 2 * 10_000_000));
+    const later = 2 * 200_000 * PRICE.input + 3 * 1_000 * PRICE.output + 2 * 10_000_000;
+    expect(hold_usd).toBeGreaterThan(usd(later));
+    expect(hold_usd).toBeLessThan(usd(later * 1.1 + 10_000 * PRICE.input));
     expect(app.sent).toHaveLength(1);
   });
 
@@ -283,14 +304,16 @@ describe('an answer that does not come to its end', () => {
   const begun = start({ cache_read_input_tokens: 40 }) + block() + text(ninety);
   const input = 20 * PRICE.input + 40 * PRICE.read;
 
-  test('because it was cut is settled at its input and a third of its bytes', async () => {
+  const seen = tokensOf(ninety);
+
+  test('because it was cut is settled at its input and the most tokens that were seen', async () => {
     const { ask, row } = caller(() => sse(bodyOf([begun], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({
       status: 'cut',
       estimated: true,
-      cost_usd: usd(input + 30 * PRICE.output),
-      usage: { input_tokens: 20, cache_read_input_tokens: 40, output_tokens: 30 },
+      cost_usd: usd(input + seen * PRICE.output),
+      usage: { input_tokens: 20, cache_read_input_tokens: 40, output_tokens: seen },
     });
   });
 
@@ -305,7 +328,11 @@ describe('an answer that does not come to its end', () => {
       });
     const { ask, row } = caller((sent) => sse(silent(sent)), {}, { STREAM_IDLE_MS: '100' });
     await (await ask({ ...ASK, stream: true })).text();
-    expect(await row()).toMatchObject({ status: 'silent', estimated: true, cost_usd: usd(input + 30 * PRICE.output) });
+    expect(await row()).toMatchObject({
+      status: 'silent',
+      estimated: true,
+      cost_usd: usd(input + seen * PRICE.output),
+    });
   });
 
   test('because the API said so is settled the same, and the row has its reason', async () => {
@@ -316,7 +343,7 @@ describe('an answer that does not come to its end', () => {
       status: 'error',
       error_type: 'overloaded_error',
       estimated: true,
-      cost_usd: usd(input + 30 * PRICE.output),
+      cost_usd: usd(input + seen * PRICE.output),
     });
   });
 
@@ -334,28 +361,51 @@ describe('an answer that does not come to its end', () => {
     expect(await row()).toMatchObject({ estimated: true, cost_usd: usd(input + 400 * PRICE.output) });
   });
 
-  test('and was thinking unseen is settled at all that it could have thought', async () => {
-    const hidden = start() + block({ type: 'thinking', thinking: '', signature: '' });
-    const { ask, row } = caller(() => sse(bodyOf([hidden], 'cut')));
+  test('behind its final usage is settled at that', async () => {
+    const told = event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } });
+    const { ask, row } = caller(() => sse(bodyOf([begun + told], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
-    expect(await row()).toMatchObject({ estimated: true, cost_usd: usd(20 * PRICE.input + 1_000 * PRICE.output) });
-    const budgeted = caller(() => sse(bodyOf([hidden], 'cut')));
-    const thinking = { type: 'enabled', budget_tokens: 1_024 };
-    await (await budgeted.ask({ ...ASK, max_tokens: 4_000, thinking, stream: true })).text();
-    expect(await budgeted.row()).toMatchObject({ cost_usd: usd(20 * PRICE.input + (1 + 1_025) * PRICE.output) });
+    expect(await row()).toMatchObject({ estimated: false, cost_usd: usd(input + 40 * PRICE.output) });
   });
 
-  test('never costs more than its hold, however much was seen', async () => {
+  test('and was thinking unseen is settled by the clock, and by max_tokens at the most', async () => {
+    const hidden = start() + block({ type: 'thinking', thinking: '', signature: '' });
+    const { ask, row } = caller(() => sse(bodyOf([hidden], 'cut')));
+    const before = Date.now();
+    await (await ask({ ...ASK, max_tokens: 32_000, stream: true })).text();
+    const { cost_usd, estimated } = await row();
+    const seconds = secondsIn(Math.round(cost_usd * 1e9) - 20 * PRICE.input);
+    expect(estimated).toBe(true);
+    expect(seconds).toBeGreaterThanOrEqual(2);
+    expect(seconds).toBeLessThanOrEqual(Math.ceil((Date.now() - before) / 1_000) + 1);
+    const short = caller(() => sse(bodyOf([hidden], 'cut')));
+    await (await short.ask({ ...ASK, max_tokens: 300, stream: true })).text();
+    expect(await short.row()).toMatchObject({ cost_usd: usd(20 * PRICE.input + 300 * PRICE.output) });
+  });
+
+  test('never costs more than max_tokens allow, however much was seen', async () => {
     const body = { ...ASK, max_tokens: 10, stream: true };
     const { ask, row } = caller(() => sse(bodyOf([start() + block() + text('x'.repeat(9_000))], 'cut')));
     await (await ask(body)).text();
-    expect(await row()).toMatchObject({ estimated: true, over_hold: false, cost_usd: holdOf(body) });
+    const cost_usd = usd(20 * PRICE.input + 10 * PRICE.output);
+    expect(await row()).toMatchObject({ estimated: true, over_hold: false, cost_usd, usage: { output_tokens: 10 } });
   });
 
-  test('before its first event is settled at its hold', async () => {
+  test('before its first event is settled at the input’s bound, and by the clock', async () => {
+    const body = { ...ASK, max_tokens: 32_000, stream: true };
     const { ask, row } = caller(() => sse(bodyOf([], 'cut')));
-    await (await ask({ ...ASK, stream: true })).text();
-    expect(await row()).toMatchObject({ status: 'cut', estimated: true, cost_usd: holdOf({ ...ASK, stream: true }) });
+    const before = Date.now();
+    await (await ask(body)).text();
+    const { status, estimated, cost_usd } = await row();
+    expect({ status, estimated }).toEqual({ status: 'cut', estimated: true });
+    const { inputCost } = boundsOf(body).bound;
+    const most = Math.ceil((Date.now() - before) / 1_000) + 1;
+    expect(cost_usd).toBeGreaterThanOrEqual(usd(inputCost + 2 * 500 * PRICE.output));
+    // A tenth for a geography that nobody has told.
+    expect(cost_usd).toBeLessThanOrEqual(usd(inputCost + most * 500 * PRICE.output * 1.1));
+    const small = caller(() => sse(bodyOf([], 'cut')));
+    await (await small.ask({ ...ASK, max_tokens: 10, stream: true })).text();
+    expect((await small.row()).cost_usd).toBeLessThanOrEqual(holdOf({ ...ASK, max_tokens: 10, stream: true }));
   });
 
   test('and was a JSON body is a 500 that is settled at its hold', async () => {
@@ -378,14 +428,28 @@ describe('a caller that leaves', () => {
     expect(await row()).toMatchObject({ status: 'client_gone', cost_usd: 0 });
   });
 
-  test('before the upstream answered pays its hold: nobody knows what was generated', async () => {
+  async function leaving(body: object, vars: object = {}): Promise<LedgerRow> {
     const controller = new AbortController();
-    const { ask, row, app } = caller(() => new Promise(() => {}));
-    const asked = ask(ASK, { signal: controller.signal }).catch(() => undefined);
+    const { ask, row, app } = caller(() => new Promise(() => {}), {}, vars);
+    const asked = ask(body, { signal: controller.signal }).catch(() => undefined);
     await expect.poll(() => app.sent.length).toBe(1);
     controller.abort();
     await asked;
-    expect(await row()).toMatchObject({ status: 'client_gone', estimated: true, cost_usd: holdOf(ASK) });
+    const left = await row();
+    expect(left).toMatchObject({ status: 'client_gone', estimated: true });
+    return left;
+  }
+
+  test('a whole answer before it came pays its hold: it may be generated to its end', async () => {
+    expect(await leaving(ASK)).toMatchObject({ cost_usd: holdOf(ASK) });
+    const body = { ...ASK, max_tokens: 32_000 };
+    expect((await leaving(body, { CANCEL_STOPS: 'always' })).cost_usd).toBeLessThan(holdOf(body) / 5);
+  });
+
+  test('a stream before it came pays what can have been generated by the clock', async () => {
+    const body = { ...ASK, max_tokens: 32_000, stream: true };
+    expect((await leaving(body)).cost_usd).toBeLessThan(holdOf(body) / 5);
+    expect(await leaving(body, { CANCEL_STOPS: 'never' })).toMatchObject({ cost_usd: holdOf(body) });
   });
 
   test('in a stream pays its input and what was generated until then', async () => {
@@ -410,7 +474,7 @@ describe('a caller that leaves', () => {
     expect(await row()).toMatchObject({
       status: 'client_gone',
       estimated: true,
-      cost_usd: usd(20 * PRICE.input + 20 * PRICE.output),
+      cost_usd: usd(20 * PRICE.input + tokensOf('x'.repeat(60)) * PRICE.output),
     });
   });
 });
@@ -521,10 +585,13 @@ describe('a request that does not fit by its bytes', () => {
       ...ASK,
       messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }] }],
     };
-    const rich = caller(counting(count), { usd_per_day: usd(200_000 * 1_100 + 1_000 * 5_500) });
+    const window = 200_000 * 1_100 + 256 * 5_500;
+    const rich = caller(counting(count), { usd_per_day: usd(window) });
     const { headers } = await rich.ask({ ...file, max_tokens: 64_000 });
     expect(rich.app.sent).toHaveLength(2);
-    expect(headers.get('sluice-max-tokens')).toBe('1000');
+    expect(headers.get('sluice-max-tokens')).toBe('256');
+    const short = caller(counting(count), { usd_per_day: usd(window - 1) });
+    expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 
   test.each([
@@ -554,12 +621,12 @@ describe('a request that asks for more than is left', () => {
     const { headers } = await ask(whole);
     const lowered = headers.get('sluice-max-tokens');
     expect(app.sent.at(-1)?.text).toBe(before + lowered + after);
-    expect(Number(lowered)).toBeGreaterThan(8_000);
+    expect(Number(lowered)).toBeGreaterThan(4_000);
     const { max_tokens, hold_usd } = await row();
     expect(max_tokens).toBe(Number(lowered));
-    expect(hold_usd).toBeLessThanOrEqual(0.05);
-    // One token more would not have fitted.
-    expect(hold_usd + usd(5_500)).toBeGreaterThan(0.05);
+    expect(hold_usd).toBeLessThanOrEqual(0.025);
+    // One token more would be more than half of what is free.
+    expect(hold_usd + usd(5_500)).toBeGreaterThan(0.025);
   });
 
   test('is refused instead where the account says so', async () => {

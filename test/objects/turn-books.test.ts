@@ -28,7 +28,7 @@ const SAID =
   begin({ type: 'text', text: '' }) +
   event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
 
-/** The clock of all conversations. */
+/** The clock of all conversations; 0 is the real one. */
 const time = { now: 0 };
 
 beforeEach(() => {
@@ -36,7 +36,7 @@ beforeEach(() => {
   time.now = Date.now();
   const spy = vi
     .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
-    .mockImplementation(() => time.now);
+    .mockImplementation(() => time.now || Date.now());
   onTestFinished(() => spy.mockRestore());
 });
 afterEach(resetAll);
@@ -205,4 +205,37 @@ describe('an answer of a conversation that is broken off anywhere', () => {
       { numRuns: 40 },
     );
   });
+});
+
+test('a turn whose connection broke after the send is sent again, and each try is paid for', async () => {
+  simulate({ UPSTREAM_MAX_RETRIES: '1' });
+  time.now = 0;
+  let tries = 0;
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async () => {
+      tries += 1;
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      if (tries === 1) throw new Error('Network connection lost.');
+      const ending =
+        event('content_block_stop', { index: 0 }) +
+        event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 5 } }) +
+        event('message_stop');
+      return new Response(SAID + ending, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  const { events } = await listen(await begun('c1'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  const [second, first, ...others] = await ledger();
+  expect(others).toEqual([]);
+  expect(first).toMatchObject({ status: 'retried', estimated: true });
+  expect(second).toMatchObject({ status: 'complete', estimated: false, request_id: `${first?.request_id}.2` });
+  expect((second?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 5 * OPUS.output);
+  expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(2 * 500 * OPUS.output);
 });

@@ -43,11 +43,6 @@ function counted(tokenizer: Tiktoken): (text: string) => number {
   return (text) => tokenizer.encode(text, [], []).length;
 }
 
-/** @returns the tokens of a text by the tokenizer that finds the most. */
-export function tokensOf(text: string): number {
-  return Math.max(...Object.values(TOKENIZERS).map((count) => count(text)));
-}
-
 /** Texts of the kinds that models write. */
 export const TEXTS: Readonly<Record<string, string>> = {
   prose:

@@ -11,6 +11,7 @@ import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
+import { defaultLimits } from './default-limits.ts';
 import type { Tokens } from './ledger.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
@@ -198,7 +199,7 @@ function askOf(
     conversation,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
-    defaults: settings.DEFAULT_LIMITS,
+    defaults: defaultLimits(identity.account, settings),
   };
 }
 

@@ -43,7 +43,22 @@ describe('an event', () => {
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
     expect(answers.filter(({ status }) => status === 'duplicate')).toHaveLength(4);
     await abortAllDurableObjects();
-    expect(await inbox().accept(eventOf('github_1'))).toEqual({ status: 'duplicate', queue: false });
+    expect(await inbox().accept(eventOf('github_1'))).toEqual({ status: 'duplicate', queue: false, known: 'github_1' });
+  });
+
+  test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {
+    worksOf();
+    const bodyOf = (id: string, digest: string) => ({ ...eventOf(id), digest, sameBodySameEvent: true });
+    const answers = await Promise.all(['a', 'b', 'c'].map((id) => inbox().accept(bodyOf(`github_${id}`, 'sha256:1'))));
+    expect(answers.map(({ status }) => status).sort()).toEqual(['accepted', 'duplicate', 'duplicate']);
+    const [first] = (await inbox().list({})).data;
+    expect(answers.flatMap(({ known }) => known ?? [])).toEqual([first?.event_id, first?.event_id]);
+    expect((await inbox().accept(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
+    // Others are told apart by their ids alone.
+    for (const id of ['x', 'y']) {
+      expect((await inbox().accept({ ...eventOf(`github_${id}`), digest: 'sha256:1' })).status).toBe('accepted');
+    }
+    expect((await inbox().list({})).data).toHaveLength(4);
   });
 
   test('keeps its text to the byte', async () => {

@@ -1,18 +1,31 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, readFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { parseEnv } from 'node:util';
 import { SHIPPED_SOURCES } from '../src/settings.ts';
 
-const FILE = new URL('../.dev.vars', import.meta.url);
+const FILE = fileURLToPath(new URL('../.dev.vars', import.meta.url));
 
-/** @returns the secrets and variables of `.dev.vars`, or none if there is no such file. */
-export async function readDevVars(): Promise<Record<string, string>> {
-  return parseEnv(await readText()) as Record<string, string>;
+/**
+ * @param environment of wrangler.toml, which may have a file of its own
+ * @returns the secrets and variables of `.dev.vars`, or none if there is no such file
+ */
+export async function readDevVars(environment?: string): Promise<Record<string, string>> {
+  const own = environment === undefined ? undefined : await readText(`${FILE}.${environment}`);
+  return parse(own ?? (await readText(FILE)) ?? '');
+}
+
+/**
+ * @returns the variables of another such file
+ * @throws Error for a file that cannot be read
+ */
+export async function readEnvFile(path: string): Promise<Record<string, string>> {
+  return parse(await readFile(path, 'utf8'));
 }
 
 /**
  * Makes the secrets that nobody has set, and keeps them behind what stands in `.dev.vars`: so that minting a token works
- * at once, and so does sending a sample of a webhook.
+ * at once, and so does sending a sample of a webhook. The file is its owner's alone from then on.
  *
  * @param given what is set, there or elsewhere
  */
@@ -25,17 +38,37 @@ export async function addSecrets(given: Readonly<Record<string, string>>): Promi
     ]),
   ];
   const lines = secrets.filter(([name = '']) => !given[name]).map((pair) => `${pair.join('=')}\n`);
+  const text = await readText(FILE);
+  // It may have been copied from the example, which everybody may read.
+  if (text !== undefined) await chmod(FILE, 0o600);
   if (lines.length === 0) return;
-  const text = await readText();
-  const separator = text === '' || text.endsWith('\n') ? '' : '\n';
+  const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
 }
 
-async function readText(): Promise<string> {
+/**
+ * Writes variables as wrangler reads them, which takes `$` for the beginning of another variable's name.
+ *
+ * @throws Error for a value that no quotes hold
+ */
+export function envFileOf(variables: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(variables).map(([name, value]) => {
+    const quote = ["'", '`'].find((mark) => !value.includes(mark));
+    if (quote === undefined) throw new Error(`The value of ${name} has both kinds of quotes in it, ' and \`.`);
+    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n`;
+  });
+  return lines.join('');
+}
+
+function parse(text: string): Record<string, string> {
+  return parseEnv(text) as Record<string, string>;
+}
+
+async function readText(path: string): Promise<string | undefined> {
   try {
-    return await readFile(FILE, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw thrown;
   }
 }

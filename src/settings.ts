@@ -89,6 +89,9 @@ export const settingsSchema = z.object({
     .enum(['development'])
     .optional()
     .describe('Passed by `npm start` alone; opens the edge to loopback without credentials.'),
+  START_SECRET: secret
+    .optional()
+    .describe('Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.'),
   ANTHROPIC_API_KEY: z.string().min(1).optional().describe('Secret. The key that goes up; callers never see it.'),
   ANTHROPIC_BASE_URL: z
     .url({ protocol: /^https?$/, error: 'must be an http or https URL' })

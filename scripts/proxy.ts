@@ -148,7 +148,8 @@ function isInternal(url: string): boolean {
 }
 
 function relay(incoming: IncomingMessage, response: ServerResponse, secret: string, port: number): void {
-  const inner = innerRequest(incoming, secret, port, []);
+  // An inner server that means to close may do so before its answer has been read, if the request is still on its way.
+  const inner = innerRequest(incoming, secret, port, [['connection', 'keep-alive']]);
   inner.on('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage, passedOn(answer.rawHeaders).flat());
     response.flushHeaders();

@@ -1,6 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type DevProxy, startProxy } from '../../scripts/proxy.ts';
 
@@ -395,6 +400,27 @@ describe('a WebSocket', () => {
     expect(await sendRaw(upgraded)).toMatch(/^HTTP\/1\.1 200 /);
   });
 });
+
+test.skipIf(spawnSync('openssl', ['version']).status !== 0)(
+  'https is spoken with a key and its certificate',
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-tls-'));
+    const tls = { key: join(folder, 'key.pem'), cert: join(folder, 'cert.pem') };
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const made = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', tls.key, '-out', tls.cert, ...subject];
+    expect(spawnSync('openssl', made).status).toBe(0);
+    const secure = await startProxy({ secret: SECRET, addresses: ['127.0.0.1'], port: 0, tls });
+    secure.pointTo(portOf(inner));
+    const ca = await readFile(tls.cert);
+    const outgoing = secureRequest({ host: '127.0.0.1', servername: 'localhost', port: secure.port, path: '/', ca });
+    outgoing.setHeader('host', 'localhost');
+    const [incoming] = (await once(outgoing.end(), 'response')) as [IncomingMessage];
+    expect(incoming.statusCode).toBe(200);
+    incoming.resume();
+    await secure.close();
+    await rm(folder, { recursive: true });
+  },
+);
 
 test('localhost is answered on IPv4 and on IPv6, at one port', async () => {
   const ipv6 = createServer();

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, chmod, readFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseEnv } from 'node:util';
 import { SHIPPED_SOURCES } from '../src/settings.ts';
@@ -25,7 +26,7 @@ export async function readEnvFile(path: string): Promise<Record<string, string>>
 
 /**
  * Makes the secrets that nobody has set, and keeps them behind what stands in `.dev.vars`: so that minting a token works
- * at once, and so does sending a sample of a webhook. The file is its owner's alone from then on.
+ * at once, and so does sending a sample of a webhook.
  *
  * @param given what is set, there or elsewhere
  */
@@ -39,11 +40,25 @@ export async function addSecrets(given: Readonly<Record<string, string>>): Promi
   ];
   const lines = secrets.filter(([name = '']) => !given[name]).map((pair) => `${pair.join('=')}\n`);
   const text = await readText(FILE);
-  // It may have been copied from the example, which everybody may read.
-  if (text !== undefined) await chmod(FILE, 0o600);
   if (lines.length === 0) return;
   const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
+}
+
+/**
+ * Makes the files their owner's alone: they may have been copied from the example, which everybody may read.
+ *
+ * @returns the names of those that stay open, because somebody else owns them
+ */
+export async function closeDevVars(environment?: string): Promise<string[]> {
+  const files = [FILE, ...(environment === undefined ? [] : [`${FILE}.${environment}`])];
+  const open: string[] = [];
+  for (const file of files) {
+    const mode = (await stat(file).catch(() => undefined))?.mode ?? 0;
+    if ((mode & 0o077) === 0) continue;
+    await chmod(file, 0o600).catch(() => open.push(basename(file)));
+  }
+  return open;
 }
 
 /**

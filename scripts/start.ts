@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { START_SECRET_HEADER } from '../src/schemas/hosts.ts';
 import { parseSettings } from '../src/settings.ts';
 import { build } from './build.ts';
-import { addSecrets, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
+import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
 
@@ -80,6 +80,11 @@ async function prepare(): Promise<{ options: StartOptions; vars: string }> {
     const given = Object.assign({}, kept, ...named) as Record<string, string>;
     parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
     await addSecrets({ ...given, ...read.variables });
+    for (const name of await closeDevVars(read.environment)) {
+      console.error(
+        `Others on this machine can read ${name}, and you do not own it: have its owner run chmod 600 ${name}`,
+      );
+    }
     const all = { ...(await readDevVars(read.environment)), ...given, START_SECRET: secret };
     return { options: read, vars: envFileOf(all) };
   } catch (thrown) {

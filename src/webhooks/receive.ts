@@ -3,6 +3,7 @@ import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
 import type { NewEvent } from '../objects/events.ts';
 import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
+import { withRoom } from './room.ts';
 import { toHex, type Verdict } from './signature.ts';
 
 /** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
@@ -21,7 +22,7 @@ const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
  *
  * @param secrets those of the source
  * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or does not hold, 413
- * above the limit, 400 for a body that is signed and no JSON object
+ * above the limit, 400 for a body that is signed and no JSON object, 503 where there is no room for a large one
  */
 export async function receive(
   request: Request,
@@ -34,17 +35,20 @@ export async function receive(
   const { signature, maxBodyBytes } = webhook;
   const lacking = signature.precheck?.(headers, now);
   if (lacking) throw refused(lacking);
-  const bytes = await readBytes(request, Math.min(limitBytes, maxBodyBytes));
-  const verdict = await signature.verify({ headers, bytes, now }, secrets);
-  if (verdict !== 'valid') throw refused(verdict);
-  const { json } = parseJson(bytes);
-  const digest = await digestOf(bytes);
-  try {
-    return await read(webhook, { headers, body: json }, digest);
-  } catch (thrown) {
-    // A definition that trips over a payload it does not know has no text for it.
-    return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
-  }
+  const limit = Math.min(limitBytes, maxBodyBytes);
+  return await withRoom(async (grow) => {
+    const bytes = await readBytes(request, limit, grow);
+    const verdict = await signature.verify({ headers, bytes, now }, secrets);
+    if (verdict !== 'valid') throw refused(verdict);
+    const { json } = parseJson(bytes);
+    const digest = await digestOf(bytes);
+    try {
+      return await read(webhook, { headers, body: json }, digest);
+    } catch (thrown) {
+      // A definition that trips over a payload it does not know has no text for it.
+      return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
+    }
+  });
 }
 
 async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {

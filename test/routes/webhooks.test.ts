@@ -333,6 +333,41 @@ describe('what is no event', () => {
     }
   });
 
+  test('is read while there is room: large ones wait for each other, and none of the usual length for them', async () => {
+    const edge = edgeOf();
+    const MB = 1024 * 1024;
+    const form = await signed('github', 'something else');
+    /** Sends so many bytes; the rest never comes until it is ended. */
+    const begin = (bytes: number) => {
+      let [end, taken] = [() => {}, () => {}];
+      const read = new Promise<void>((resolve) => {
+        taken = resolve;
+      });
+      const body = new ReadableStream<Uint8Array>({
+        start(controller) {
+          for (let at = 0; at < bytes; at += MB) controller.enqueue(new Uint8Array(MB));
+          end = () => controller.close();
+        },
+        // Asked for more: there is nothing left.
+        pull: () => taken(),
+      });
+      return { answer: edge.fetch('/webhooks/github', { method: 'POST', headers: form, body }), end, read };
+    };
+    const first = begin(24 * MB);
+    await first.read;
+    const refused = await begin(24 * MB).answer;
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect((await send(edge, 'github', issue)).status).toBe(202);
+    const usual = begin(MB);
+    usual.end();
+    expect((await usual.answer).status).toBe(401);
+    first.end();
+    expect((await first.answer).status).toBe(401);
+    const then = begin(24 * MB);
+    then.end();
+    expect((await then.answer).status).toBe(401);
+  });
+
   test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
     const edge = edgeOf({ STRIPE_WEBHOOK_SECRET: '' });
     for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', '%00']) {

@@ -186,6 +186,26 @@ describe('who is let through', () => {
   });
 });
 
+test('any bytes in a path, a name, a value or a body end one connection at the most', async () => {
+  const bytes = Array.from({ length: 256 }, (_, code) => String.fromCharCode(code));
+  for (const byte of bytes) {
+    for (const [path, header] of [
+      [`/a${byte}b`, 'x: y'],
+      ['/', `x${byte}: y`],
+      ['/', `x: a${byte}b`],
+      ['/', `content-length: ${byte}`],
+      ['/', `connection: ${byte}, close`],
+      ['/', `upgrade: websocket\r\nconnection: upgrade, ${byte}`],
+    ]) {
+      const socket = connect(proxy.port, '127.0.0.1');
+      socket.on('error', () => {}).on('data', () => {});
+      socket.end(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n${header}\r\n\r\n`, 'latin1');
+      await once(socket, 'close');
+    }
+  }
+  expect((await send('/health')).status).toBe(200);
+});
+
 test('what the local runtime serves by itself is not there, however it is written, but for reloads and scheduled events', async () => {
   for (const path of [
     '/cdn-cgi/local/explorer/api',

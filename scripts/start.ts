@@ -4,8 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +12,7 @@ import { START_SECRET_HEADER } from '../src/schemas/hosts.ts';
 import { parseSettings } from '../src/settings.ts';
 import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
+import { hideInspector } from './inspector.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
 
@@ -23,9 +23,11 @@ const secret = randomBytes(32).toString('base64url');
 const { options, vars } = await prepare();
 const proxy = await listen(options);
 await build();
+const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
 
+mkdirSync(join(root, '.wrangler'), { recursive: true });
 /** What only the Worker and the proxy know, and what nobody else on this machine is to read: never on a command line. */
-const folder = mkdtempSync(join(tmpdir(), 'sluice-start-'));
+const folder = mkdtempSync(join(root, '.wrangler', 'start-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 const file = join(folder, 'vars');
 writeFileSync(file, vars, { mode: 0o600 });
@@ -37,8 +39,8 @@ const server = spawn(
     join(root, 'node_modules/wrangler/bin/wrangler.js'),
     'dev',
     '--show-interactive-dev-session=false',
-    // Both are told once: of two inspectors' ports wrangler makes a list, and stops.
-    ...(options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg)) ? [] : ['--inspector-port', '0']),
+    // Said once: of two ports wrangler makes a list, and stops.
+    ...(hasInspector ? [] : ['--inspector-port', '0']),
     ...options.passedOn,
     ...['--ip', '127.0.0.1', '--port', '0', '--local-protocol', 'http', '--env-file', file],
     ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
@@ -48,6 +50,7 @@ const server = spawn(
     env: {
       ...process.env,
       START_FOLDER: folder,
+      ...(hasInspector ? {} : await hideInspector(folder)),
       WRANGLER_SEND_METRICS: 'false',
       // Asked for offline, the placeholder for `request.cf` costs two stack traces.
       CLOUDFLARE_CF_FETCH_ENABLED: 'false',

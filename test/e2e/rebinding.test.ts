@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -180,6 +182,23 @@ test('nobody is answered on any other port that it has opened, but by what every
     }
   }
   expect(refused).toBeGreaterThan(0);
+});
+
+test('no page gets to an inspector, which would run code for it', async () => {
+  const others = (await portsOf(await descendantsOf(process.pid))).filter((other) => other !== port);
+  for (const other of others) {
+    for (const path of ['/', '/ws', '/core:user:sluice']) {
+      const asked = `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1:${other}\r\norigin: http://${EVIL}\r\nuser-agent: a browser\r\n`;
+      const key = randomBytes(16).toString('base64');
+      const upgrade = `connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n\r\n`;
+      const socket = connect(other, '127.0.0.1');
+      socket.setTimeout(2_000, () => socket.destroy());
+      socket.write(asked + upgrade);
+      const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')]).catch(() => []);
+      socket.destroy();
+      expect([path, String(answer).slice(0, 13)]).not.toEqual([path, 'HTTP/1.1 101 ']);
+    }
+  }
 });
 
 test('the secret that opens it is on no command line, and in no file that others can read', async () => {

@@ -87,13 +87,13 @@ describe('each option of wrangler dev that starts a server', () => {
   test('it says its own address, and no other', () => {
     const named = server.output().match(/https?:\/\/(localhost|127\.0\.0\.1|\[::1\]):\d+/g) ?? [];
     expect(new Set(named)).toEqual(new Set([server.url]));
-    expect(server.output()).not.toContain('sluice-start-');
+    expect(server.output()).not.toContain('.wrangler/start-');
   });
 });
 
 /** Others may start one as well: only what comes and stays is of this test. */
 async function filesOfStarts(): Promise<string[]> {
-  return (await readdir(tmpdir())).filter((name) => name.startsWith('sluice-start-'));
+  return (await readdir(join(root, '.wrangler'))).filter((name) => name.startsWith('start-'));
 }
 
 /** Runs the script to its end. */

@@ -145,6 +145,10 @@ describe('an event', () => {
     await end('github_1', lease, { state: 'delivered' });
     // The result; that it was delivered, and is not due any more.
     expect(rows()).toBeLessThanOrEqual(6);
+    const before = rows();
+    await inbox().accept({ ...eventOf('github_2'), sameBodySameEvent: true });
+    // That its body is known as well.
+    expect(rows() - before).toBe(4);
   });
 });
 
@@ -239,6 +243,22 @@ describe('the alarm', () => {
     expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_3', 'github_2']);
     expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'accepted' });
   });
+});
+
+test('an inbox of the first version has its events, and knows the bodies of new ones', async () => {
+  worksOf();
+  await inbox().accept(eventOf('github_1'));
+  const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
+  await runInDurableObject(stub, (_, { storage }) => {
+    storage.sql.exec('drop index bodies');
+    storage.sql.exec('alter table events drop column only_body');
+    storage.sql.exec("update meta set value = '1' where key = 'schema_version'");
+  });
+  await abortAllDurableObjects();
+  expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'duplicate', known: 'github_1' });
+  const body = { digest: 'sha256:2', sameBodySameEvent: true };
+  expect((await inbox().accept({ ...eventOf('github_2'), ...body })).status).toBe('accepted');
+  expect(await inbox().accept({ ...eventOf('github_3'), ...body })).toMatchObject({ known: 'github_2' });
 });
 
 test('a jurisdiction is part of the object’s place', () => {

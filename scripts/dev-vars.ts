@@ -1,13 +1,27 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, readFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseEnv } from 'node:util';
 import { SHIPPED_SOURCES } from '../src/settings.ts';
 
-const FILE = new URL('../.dev.vars', import.meta.url);
+const FILE = fileURLToPath(new URL('../.dev.vars', import.meta.url));
 
-/** @returns the secrets and variables of `.dev.vars`, or none if there is no such file. */
-export async function readDevVars(): Promise<Record<string, string>> {
-  return parseEnv(await readText()) as Record<string, string>;
+/**
+ * @param environment of wrangler.toml, which may have a file of its own
+ * @returns the secrets and variables of `.dev.vars`, or none if there is no such file
+ */
+export async function readDevVars(environment?: string): Promise<Record<string, string>> {
+  const own = environment === undefined ? undefined : await readText(`${FILE}.${environment}`);
+  return parse(own ?? (await readText(FILE)) ?? '');
+}
+
+/**
+ * @returns the variables of another such file
+ * @throws Error for a file that cannot be read
+ */
+export async function readEnvFile(path: string): Promise<Record<string, string>> {
+  return parse(await readFile(path, 'utf8'));
 }
 
 /**
@@ -25,17 +39,51 @@ export async function addSecrets(given: Readonly<Record<string, string>>): Promi
     ]),
   ];
   const lines = secrets.filter(([name = '']) => !given[name]).map((pair) => `${pair.join('=')}\n`);
+  const text = await readText(FILE);
   if (lines.length === 0) return;
-  const text = await readText();
-  const separator = text === '' || text.endsWith('\n') ? '' : '\n';
+  const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
 }
 
-async function readText(): Promise<string> {
+/**
+ * Makes the files their owner's alone: they may have been copied from the example, which everybody may read.
+ *
+ * @returns the names of those that stay open, because somebody else owns them
+ */
+export async function closeDevVars(environment?: string): Promise<string[]> {
+  const files = [FILE, ...(environment === undefined ? [] : [`${FILE}.${environment}`])];
+  const open: string[] = [];
+  for (const file of files) {
+    const mode = (await stat(file).catch(() => undefined))?.mode ?? 0;
+    if ((mode & 0o077) === 0) continue;
+    await chmod(file, 0o600).catch(() => open.push(basename(file)));
+  }
+  return open;
+}
+
+/**
+ * Writes variables as wrangler reads them, which takes `$` for the beginning of another variable's name.
+ *
+ * @throws Error for a value that no quotes hold
+ */
+export function envFileOf(variables: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(variables).map(([name, value]) => {
+    const quote = ["'", '`'].find((mark) => !value.includes(mark));
+    if (quote === undefined) throw new Error(`The value of ${name} has both kinds of quotes in it, ' and \`.`);
+    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n`;
+  });
+  return lines.join('');
+}
+
+function parse(text: string): Record<string, string> {
+  return parseEnv(text) as Record<string, string>;
+}
+
+async function readText(path: string): Promise<string | undefined> {
   try {
-    return await readFile(FILE, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw thrown;
   }
 }

@@ -1,76 +1,123 @@
 /**
  * Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. Port 0 is any
- * that is free.
+ * that is free. The public port is this script's own: see proxy.ts.
  */
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
-import { parseArgs } from 'node:util';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { START_SECRET_HEADER } from '../src/schemas/hosts.ts';
 import { parseSettings } from '../src/settings.ts';
 import { build } from './build.ts';
-import { addSecrets, readDevVars } from './dev-vars.ts';
+import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
+import { hideInspector } from './inspector.ts';
+import { type DevProxy, startProxy } from './proxy.ts';
+import { readStartOptions, type StartOptions } from './start-options.ts';
 
-const DEFAULT_PORT = 8787;
 const READY_TIMEOUT_MS = 60_000;
+const root = fileURLToPath(new URL('..', import.meta.url));
 
-const args = process.argv.slice(2);
-const { values } = parseArgs({
-  args,
-  strict: false,
-  options: { port: { type: 'string' }, ip: { type: 'string' }, var: { type: 'string', multiple: true } },
-});
-const port = Number(values.port ?? DEFAULT_PORT);
-const variables = Object.fromEntries(
-  (values.var ?? []).map((pair) => {
-    const [name = '', ...value] = String(pair).split(':');
-    return [name, value.join(':')];
-  }),
-);
-
-try {
-  const given = { ...(await readDevVars()), ...variables };
-  parseSettings({ ...given, MODE: 'development' });
-  await addSecrets(given);
-} catch (thrown) {
-  stop(thrown instanceof Error ? thrown.message : String(thrown));
-}
-if (port !== 0 && !(await isFree(port))) {
-  stop(`Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`);
-}
-
+const secret = randomBytes(32).toString('base64url');
+const { options, vars } = await prepare();
+const proxy = await listen(options);
 await build();
+const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
+
+mkdirSync(join(root, '.wrangler'), { recursive: true });
+/** What only the Worker and the proxy know, and what nobody else on this machine is to read: never on a command line. */
+const folder = mkdtempSync(join(root, '.wrangler', 'start-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const file = join(folder, 'vars');
+writeFileSync(file, vars, { mode: 0o600 });
+
 const server = spawn(
   process.execPath,
   [
-    new URL('../node_modules/wrangler/bin/wrangler.js', import.meta.url).pathname,
+    ...['--import', new URL('end-with-parent.ts', import.meta.url).href],
+    join(root, 'node_modules/wrangler/bin/wrangler.js'),
     'dev',
     '--show-interactive-dev-session=false',
-    ...['--inspector-port', '0'],
-    ...(values.port === undefined ? ['--port', String(port)] : []),
-    ...args,
+    // Said once: of two ports wrangler makes a list, and stops.
+    ...(hasInspector ? [] : ['--inspector-port', '0']),
+    ...options.passedOn,
+    ...['--ip', '127.0.0.1', '--port', '0', '--local-protocol', 'http', '--env-file', file],
     ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
   ],
   {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    // Asked for offline, the placeholder for `request.cf` costs two stack traces.
-    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    env: {
+      ...process.env,
+      START_FOLDER: folder,
+      ...(hasInspector ? {} : await hideInspector(folder)),
+      WRANGLER_SEND_METRICS: 'false',
+      // Asked for offline, the placeholder for `request.cf` costs two stack traces.
+      CLOUDFLARE_CF_FETCH_ENABLED: 'false',
+      // It shows all that is stored, to whoever finds the inner port.
+      X_LOCAL_EXPLORER: 'false',
+      ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
+    },
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
-server.on('exit', (code) => process.exit(code ?? 0));
+server.on('exit', (code) => process.exit(code ?? 1));
+if (server.stdout) {
+  // Where wrangler listens, and where the secrets are, is nobody's business.
+  createInterface(server.stdout).on('line', (line) => {
+    if (!/Ready on http:\/\/127\.0\.0\.1|Using secrets defined in/.test(line)) console.log(line);
+  });
+}
 
 const late = setTimeout(() => {
   console.error('The edge does not answer yet. What is printed above says why.');
 }, READY_TIMEOUT_MS);
 server.on('message', (message) => void greet(message));
 
+/** Reads what is set, and says in a sentence what is wrong with it. */
+async function prepare(): Promise<{ options: StartOptions; vars: string }> {
+  try {
+    const read = readStartOptions(process.argv.slice(2));
+    const kept = await readDevVars(read.environment);
+    const named = await Promise.all(read.envFiles.map((file) => readEnvFile(resolve(file))));
+    const given = Object.assign({}, kept, ...named) as Record<string, string>;
+    parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
+    await addSecrets({ ...given, ...read.variables });
+    for (const name of await closeDevVars(read.environment)) {
+      console.error(
+        `Others on this machine can read ${name}, and you do not own it: have its owner run chmod 600 ${name}`,
+      );
+    }
+    const all = { ...(await readDevVars(read.environment)), ...given, START_SECRET: secret };
+    return { options: read, vars: envFileOf(all) };
+  } catch (thrown) {
+    stop(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+}
+
+async function listen({ addresses, port, tls, isOpen }: StartOptions): Promise<DevProxy> {
+  try {
+    return await startProxy({ secret, addresses, port, tls, isOpen });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EADDRINUSE') stop(String(thrown));
+    stop(`Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`);
+  }
+}
+
 /** @param message what wrangler tells its parent: that it listens, and where */
 async function greet(message: unknown): Promise<void> {
-  const { event, ip, port: listening } = JSON.parse(String(message)) as { event: string; ip: string; port: number };
+  const { event, port } = JSON.parse(String(message)) as { event: string; port: number };
   if (event !== 'DEV_SERVER_READY') return;
-  const url = `http://${ip}:${listening}`;
+  proxy.pointTo(port);
+  const [address = ''] = options.addresses;
+  const host = ['127.0.0.1', '0.0.0.0'].includes(address)
+    ? 'localhost'
+    : address.includes(':')
+      ? `[${address}]`
+      : address;
+  const url = `http${options.tls ? 's' : ''}://${host}:${proxy.port}`;
   try {
-    const health = (await (await fetch(`${url}/health`)).json()) as { upstream?: string };
-    console.log(welcome(url, health.upstream ?? 'unknown'));
+    console.log(welcome(url, (await upstreamOf(port)) ?? 'unknown'));
   } catch (thrown) {
     console.error(`No answer from ${url}/health (${thrown}). What is printed above says why.`);
   } finally {
@@ -78,14 +125,23 @@ async function greet(message: unknown): Promise<void> {
   }
 }
 
+/** Asks the Worker itself, as the proxy does. */
+async function upstreamOf(port: number): Promise<string | undefined> {
+  const headers = { [START_SECRET_HEADER]: secret };
+  const health = (await (await fetch(`http://127.0.0.1:${port}/health`, { headers })).json()) as { upstream?: string };
+  return health.upstream;
+}
+
 function welcome(url: string, upstream: string): string {
   const source =
     upstream === 'simulator'
       ? 'Answers come from the built-in simulator. For Claude, put ANTHROPIC_API_KEY in .dev.vars and start again.'
       : 'Answers come from the Claude API, by the key in .dev.vars or --var.';
+  const open = options.isOpen ? '\nEverybody on your network can read every conversation and spend your key.' : '';
   return `
 Sluice is ready on ${url}
 ${source}
+Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/limits says otherwise.${open}
 
 Try:
   curl -N ${url}/messages -H 'content-type: application/json' \\
@@ -94,15 +150,6 @@ Try:
 Or point any Claude client at it: ANTHROPIC_BASE_URL=${url}
 Stop with Ctrl+C. Forget all local state with: npm run reset
 `;
-}
-
-function isFree(candidate: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer()
-      .once('error', () => resolve(false))
-      .once('listening', () => probe.close(() => resolve(true)))
-      .listen(candidate, typeof values.ip === 'string' ? values.ip : 'localhost');
-  });
 }
 
 function stop(sentence: string): never {

@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { parseScopes } from '../src/auth/scopes.ts';
 import { mintToken } from '../src/auth/tokens.ts';
-import { isAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/schemas/identity.ts';
+import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/schemas/identity.ts';
 import { settingsSchema } from '../src/settings.ts';
 import { readDevVars } from './dev-vars.ts';
 
@@ -14,6 +14,7 @@ const USAGE = 'npm run token -- --account alice --scopes messages,classify [--ex
 const values = readArguments();
 const { account } = values;
 if (!isAccount(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
+if (isSourceAccount(account)) stop('Accounts named webhook-… pay for webhooks, and nobody logs in as one.');
 const names = values.scopes.split(',').map((name) => name.trim());
 const scopes = parseScopes(names);
 if (scopes.length !== new Set(names).size) stop(`Scopes are ${SCOPES.join(', ')}: --scopes messages,classify`);

@@ -73,10 +73,12 @@ const listed = z.string().transform((text) =>
     .map((part) => part.trim())
     .filter((part) => part !== ''),
 );
-const senderSecrets = listed.pipe(z.array(z.string()));
+const senderSecrets = listed.pipe(z.array(z.string().min(16, 'must have at least 16 characters')));
 const standardSecret = z
   .string()
-  .regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…');
+  .regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…')
+  // 24 bytes, which is what the specification asks for.
+  .refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64');
 const standardSecrets = listed.pipe(z.array(standardSecret));
 const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an https URL' });
 
@@ -89,6 +91,9 @@ export const settingsSchema = z.object({
     .enum(['development'])
     .optional()
     .describe('Passed by `npm start` alone; opens the edge to loopback without credentials.'),
+  START_SECRET: secret
+    .optional()
+    .describe('Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.'),
   ANTHROPIC_API_KEY: z.string().min(1).optional().describe('Secret. The key that goes up; callers never see it.'),
   ANTHROPIC_BASE_URL: z
     .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
@@ -137,7 +142,9 @@ export const settingsSchema = z.object({
     .describe('Where objects live. Part of every object’s id: choose it before the first deploy.'),
   GITHUB_WEBHOOK_SECRET: senderSecrets
     .default([])
-    .describe('Secret. Of GitHub’s webhooks at `/webhooks/github`; several, separated by commas, while rotating.'),
+    .describe(
+      'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
+    ),
   GITHUB_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go; without it they are kept.'),
   STRIPE_WEBHOOK_SECRET: senderSecrets.default([]).describe('Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
   STRIPE_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),

@@ -85,6 +85,9 @@ test('settings are read as they are meant', () => {
 const MALFORMED: [string, string][] = [
   ['STANDARD_WEBHOOK_SECRET', 'whsec_qqq'],
   ['STANDARD_WEBHOOK_SECRET', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,qqq!'],
+  ['STANDARD_WEBHOOK_SECRET', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ=='],
+  ['GITHUB_WEBHOOK_SECRET', 'fifteen-letters'],
+  ['SLACK_WEBHOOK_SECRET', 'sixteen-letters-,qqq'],
   ['DELIVERY_SIGNING_SECRET', 'qqq not base64'],
   ['GITHUB_WEBHOOK_DELIVER_URL', 'qqq.example.com'],
   ['GITHUB_WEBHOOK_DELIVER_URL', 'ftp://qqq.example.com/'],
@@ -246,16 +249,21 @@ describe('what a source of webhooks needs', () => {
   test('is read by its name, whether it is shipped or not', () => {
     const env = {
       ...delivering('https://hooks.example.com/x'),
-      SLACK_WEBHOOK_SECRET: ' one , two,',
-      SUPPORT_DESK_WEBHOOK_SECRET: 'three',
+      SLACK_WEBHOOK_SECRET: ' one-of-16-letters , two-of-16-letters,',
+      SUPPORT_DESK_WEBHOOK_SECRET: 'three-of-16-letters',
     };
     const settings = parseSettings(env);
-    expect(settings.SLACK_WEBHOOK_SECRET).toEqual(['one', 'two']);
+    expect(settings.SLACK_WEBHOOK_SECRET).toEqual(['one-of-16-letters', 'two-of-16-letters']);
     expect(sourceSettings(env, settings, 'slack')).toEqual({
-      secrets: ['one', 'two'],
+      secrets: ['one-of-16-letters', 'two-of-16-letters'],
       deliverUrl: 'https://hooks.example.com/x',
     });
-    expect(sourceSettings(env, settings, 'support-desk')).toEqual({ secrets: ['three'], deliverUrl: undefined });
+    expect(sourceSettings(env, settings, 'support-desk')).toEqual({
+      secrets: ['three-of-16-letters'],
+      deliverUrl: undefined,
+    });
+    const short = { SUPPORT_DESK_WEBHOOK_SECRET: 'fifteen-letters' };
+    expect(() => sourceSettings(short, settings, 'support-desk')).toThrow('SUPPORT_DESK_WEBHOOK_SECRET');
     expect(sourceSettings(env, settings, 'other').secrets).toEqual([]);
   });
 

@@ -4,7 +4,7 @@ import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY, misconfigured } from '../errors.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../schemas/identity.ts';
 import type { Identity } from './identity.ts';
-import { isJwt, unauthenticated, verifyToken } from './verify.ts';
+import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
 
 const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
 
@@ -52,6 +52,7 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
   const { account, scopes, token } = data;
+  refuseSourceAccount(account);
   if (!token) return { account, scopes, token: undefined };
   const { jti, issued_at, expires_at } = token;
   return { account, scopes, token: { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' } };

@@ -1,22 +1,37 @@
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { isLoopback } from '../schemas/hosts.ts';
+import { isLoopback, START_SECRET_HEADER } from '../schemas/hosts.ts';
+
+const encoder = new TextEncoder();
 
 /**
  * Keeps a development server to its own machine: without this, any web page (by its `Origin`) or any name that is
  * made to point here (by its `Host`: DNS rebinding) could spend the developer's key.
+ *
+ * The local runtime takes a request's URL from a header that anybody can send. So `npm start` has a proxy in front, which
+ * sees the request as it came, and a secret that only this proxy can show. Where there is none, in a Worker that somebody
+ * has built on the edge, the URL is all there is to judge by.
  */
 export const loopbackOnly = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.get('settings').development) {
-    const origin = c.req.header('origin');
-    if (!isLoopback(c.req.url) || (origin !== undefined && !isLoopback(origin))) {
-      throw new ApiError(
-        'permission_error',
-        'A development server answers to loopback only: call it as http://localhost from a page on this machine.',
-        { headers: DO_NOT_RETRY },
-      );
-    }
+  const { development, START_SECRET } = c.get('settings');
+  if (development && !(START_SECRET === undefined ? isFromLoopback(c) : isFromProxy(c, START_SECRET))) {
+    throw new ApiError(
+      'permission_error',
+      'A development server answers to its own machine only: call it as `npm start` says, from a page on this machine.',
+      { headers: DO_NOT_RETRY },
+    );
   }
   await next();
 });
+
+function isFromLoopback(c: Context<AppEnv>): boolean {
+  const origin = c.req.header('origin');
+  return isLoopback(c.req.url) && (origin === undefined || isLoopback(origin));
+}
+
+function isFromProxy(c: Context<AppEnv>, secret: string): boolean {
+  const [shown, known] = [encoder.encode(c.req.header(START_SECRET_HEADER)), encoder.encode(secret)];
+  return shown.length === known.length && crypto.subtle.timingSafeEqual(shown, known);
+}

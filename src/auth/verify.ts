@@ -7,7 +7,7 @@ import {
   jwtVerify,
 } from 'jose';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { isAccount } from '../schemas/identity.ts';
+import { isAccount, isSourceAccount } from '../schemas/identity.ts';
 import type { Settings } from '../settings.ts';
 import type { Identity, VerifiedToken } from './identity.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
@@ -57,6 +57,12 @@ export function isJwt(credential: string): boolean {
 /** @returns the 401 for a credential that is absent or does not hold. */
 export function unauthenticated(message: string): ApiError {
   return new ApiError('authentication_error', message, { headers: DO_NOT_RETRY });
+}
+
+/** @throws ApiError 401 for the account of a source of webhooks, which pays for what strangers send and does nothing else */
+export function refuseSourceAccount(account: string): void {
+  if (!isSourceAccount(account)) return;
+  throw unauthenticated('Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.');
 }
 
 function verifierOf(settings: Settings): Verifier {
@@ -130,6 +136,7 @@ async function identityOf(token: string, claims: JWTPayload, issuer: VerifiedTok
   if (!isAccount(claims.sub)) {
     throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
   }
+  refuseSourceAccount(claims.sub);
   const named = parseScopes(claims.scope);
   const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
   return {

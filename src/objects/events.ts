@@ -28,6 +28,14 @@ const EVENT_MIGRATIONS: readonly Migration[] = [
       create index due on events (due_at) where due_at is not null;
     `,
   },
+  {
+    version: 2,
+    // The digest once more, where it must be another one for each event: others have no entry in the index.
+    sql: `
+      alter table events add column only_body text;
+      create unique index bodies on events (only_body) where only_body is not null;
+    `,
+  },
 ];
 
 /** Of the runs of an event so many are kept, the newest. */
@@ -41,6 +49,8 @@ export interface NewEvent {
   text: string | null;
   subject: string | null;
   digest: string;
+  /** Whether an event with the same body is this one, whatever its id: its sender signs the body alone. */
+  sameBodySameEvent?: boolean;
 }
 
 /** An event as it is stored. Times are milliseconds since 1970. */
@@ -93,17 +103,24 @@ export class Events {
     return rows.map(({ key }) => key.slice(prefix.length));
   }
 
-  /** @returns false where the event is there already */
-  add(event: NewEvent, now: number, place: { state: EventState; dueAt: number | null; failure?: Attempt }): boolean {
+  /** @returns the id that the event is there under already; undefined where it is new, and has been added */
+  add(
+    event: NewEvent,
+    now: number,
+    place: { state: EventState; dueAt: number | null; failure?: Attempt },
+  ): string | undefined {
     const { id, account, text, subject, digest } = event;
+    const onlyBody = event.sameBodySameEvent ? digest : null;
+    const [known] = this.#read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    if (known) return known.id;
     const { state, dueAt, failure } = place;
     const runs = failure ? [failure] : [];
-    const added = this.#write(
-      `insert into events (id, account, state, received_at, due_at, subject, digest, text, runs, attempts)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
-      ...[id, account, state, now, dueAt, subject, digest, text, runs.length, JSON.stringify(runs)],
+    this.#write(
+      `insert into events (id, account, state, received_at, due_at, subject, digest, text, runs, attempts, only_body)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ...[id, account, state, now, dueAt, subject, digest, text, runs.length, JSON.stringify(runs), onlyBody],
     );
-    return added > 0;
+    return undefined;
   }
 
   find(id: string): StoredEvent | undefined {

@@ -93,9 +93,9 @@ export class Inbox extends DurableObject<Bindings> {
   /**
    * Takes an event, once: from here on it is not lost. The caller puts it on the queue.
    *
-   * @returns whether there is something to do for it
+   * @returns whether there is something to do for it, and of a duplicate the id that it is known by
    */
-  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean } {
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
     // No classification takes longer ones.
@@ -104,7 +104,8 @@ export class Inbox extends DurableObject<Bindings> {
       kept.text === null
         ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
         : { state: 'accepted' as const, dueAt: now + this.patience() };
-    if (!this.#events.add(kept, now, place)) return { status: 'duplicate', queue: false };
+    const known = this.#events.add(kept, now, place);
+    if (known !== undefined) return { status: 'duplicate', queue: false, known };
     this.#wakeNext();
     if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };

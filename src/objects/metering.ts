@@ -12,6 +12,7 @@ import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
 import { bookingOf, type Grant } from './booking.ts';
+import { defaultLimits } from './default-limits.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import { Prompt } from './prompt.ts';
@@ -266,7 +267,7 @@ function askOf(
     conversation,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
-    defaults: settings.DEFAULT_LIMITS,
+    defaults: defaultLimits(identity.account, settings),
   };
 }
 

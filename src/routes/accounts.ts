@@ -4,6 +4,7 @@ import { refuseRevoked } from '../auth/revocation.ts';
 import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import type { Account } from '../objects/account.ts';
+import { defaultLimits } from '../objects/default-limits.ts';
 import { callAccount, type Remote } from '../objects/metering.ts';
 import { isAccount } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
@@ -22,7 +23,7 @@ export function accountsRoutes() {
     })
     .get('/accounts/:id', refuseRevoked, async (c) => {
       const id = ownOrAny(c, c.req.param('id'));
-      const standing = await accountOf(c, id)((object) => object.standing(c.get('settings').DEFAULT_LIMITS));
+      const standing = await accountOf(c, id)((object) => object.standing(defaultLimits(id, c.get('settings'))));
       return c.json({ type: 'account', id, ...standing });
     })
     .put('/accounts/:id/limits', refuseRevoked, requireScope('admin'), async (c) => {
@@ -31,7 +32,7 @@ export function accountsRoutes() {
       const limits = check(limitsSchema, json);
       const call = accountOf(c, id);
       await call((object) => object.setLimits(limits));
-      const standing = await call((object) => object.standing(c.get('settings').DEFAULT_LIMITS));
+      const standing = await call((object) => object.standing(defaultLimits(id, c.get('settings'))));
       return c.json({ type: 'account', id, ...standing });
     })
     .get('/accounts/:id/export', refuseRevoked, (c) => {

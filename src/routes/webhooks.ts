@@ -66,9 +66,9 @@ async function take(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   }
   const { event } = received;
   entry.line.event_id = event.id;
-  const { status, queue } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
+  const { status, queue, known = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
   if (queue) enqueue(c, event.id);
-  return c.json({ event_id: event.id, status }, status === 'accepted' ? 202 : 200);
+  return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
 }
 
 /** Nobody waits for the queue: what does not get there, the inbox puts there later. */

@@ -1,9 +1,13 @@
 /** Which hosts are this very machine, which are private, and which may be delivered to. */
 
-/** @returns whether a URL names this very machine, on any port. */
+/** By which the proxy of `npm start` shows that a request has come through it. It never goes up, as all of `sluice-*`. */
+export const START_SECRET_HEADER = 'sluice-start-secret';
+
+/** @returns whether an http or https URL names this very machine, on any port. */
 export function isLoopback(url: string): boolean {
-  const hostname = URL.parse(url)?.hostname;
-  if (hostname === undefined) return false;
+  const { hostname, protocol } = URL.parse(url) ?? {};
+  // Apps and extensions have origins of their own kind, and may have a host of any name in them.
+  if (hostname === undefined || (protocol !== 'http:' && protocol !== 'https:')) return false;
   return (
     hostname === 'localhost' ||
     hostname.endsWith('.localhost') ||

@@ -16,6 +16,18 @@ export function isAccount(name: unknown): name is string {
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
 
+const SOURCE_ACCOUNT = 'webhook-';
+
+/** @returns the account that pays for a source of webhooks, where its definition names no other. */
+export function sourceAccount(source: string): string {
+  return SOURCE_ACCOUNT + source;
+}
+
+/** @returns whether an account is a source's: it pays for what strangers send, and nobody logs in as it. */
+export function isSourceAccount(name: string): boolean {
+  return name.startsWith(SOURCE_ACCOUNT);
+}
+
 /** Who asks, in the words of a Worker's own `authenticate`. */
 export const callerSchema = z.strictObject({
   account: z

@@ -52,12 +52,18 @@ function reasonOf(error: SyntaxError): string {
 /**
  * Reads a body up to a limit.
  *
+ * @param onLength hears how long it is, at once or as it comes; what it throws ends the reading
  * @throws ApiError 413 above it
  */
-export async function readBytes(request: Request, limitBytes: number): Promise<Uint8Array> {
+export async function readBytes(
+  request: Request,
+  limitBytes: number,
+  onLength?: (bytes: number) => void,
+): Promise<Uint8Array> {
   const declared = request.headers.get('content-length');
   if (declared !== null) {
     if (Number(declared) > limitBytes) throw tooLarge(limitBytes);
+    onLength?.(Number(declared));
     // The runtime holds a body to its declared length.
     return new Uint8Array(await request.arrayBuffer());
   }
@@ -67,6 +73,7 @@ export async function readBytes(request: Request, limitBytes: number): Promise<U
   for await (const piece of request.body) {
     length += piece.length;
     if (length > limitBytes) throw tooLarge(limitBytes);
+    onLength?.(length);
     pieces.push(piece);
   }
   return new Uint8Array(await new Blob(pieces).arrayBuffer());

@@ -1,12 +1,13 @@
 import * as z from 'zod';
-import { isAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from './identity.ts';
+import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from './identity.ts';
 import { fieldError } from './json.ts';
 
 /** What a token is minted from. */
 export const mintRequest = z.strictObject({
   account: z
     .string({ error: fieldError('Input should be a valid string') })
-    .refine(isAccount, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
+    .refine(isAccount, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`)
+    .refine((name) => !isSourceAccount(name), 'must not begin with webhook-: such an account pays for webhooks alone'),
   scopes: z
     .array(z.enum(SCOPES, { error: `must be one of ${SCOPES.join(', ')}` }), {
       error: fieldError('Input should be a valid list'),

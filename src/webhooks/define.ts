@@ -1,9 +1,9 @@
 import type { Bindings } from '../env.ts';
 import { type TaskAsked, taskAsked } from '../schemas/classify.ts';
-import { isAccount } from '../schemas/identity.ts';
+import { isAccount, sourceAccount } from '../schemas/identity.ts';
 import type { Delivered } from '../schemas/webhooks.ts';
 import { SCHEDULE, type Schedule } from './schedule.ts';
-import type { Verify } from './signature.ts';
+import type { SignatureScheme, Verify } from './signature.ts';
 
 /** A request whose signature holds. */
 export interface IncomingEvent<Body = Record<string, unknown>> {
@@ -31,9 +31,17 @@ export type Deliver = (
 export interface WebhookDefinition<Body> extends TaskAsked {
   /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL`. */
   source: string;
-  verify: Verify;
+  /** How the sender signs; a function alone judges once the body has been read, and is taken to cover the body alone. */
+  verify: SignatureScheme | Verify;
+  /** The largest body, if it is not more than MAX_BODY_BYTES. Default 1 MB. */
+  maxBodyBytes?: number;
   /** What the sender calls this event, however often it is sent; undefined takes the digest of the body. */
   id?: (event: IncomingEvent<Body>) => string | undefined;
+  /**
+   * `id`: two events with the same body are two, if their ids differ. Default: they are one where the signature covers
+   * neither id nor time, since whoever has seen one request could send it again under any id.
+   */
+  dedupe?: 'id';
   /** What is to be labelled; undefined, or that it throws, ignores the event. */
   text: (event: IncomingEvent<Body>) => string | undefined;
   /** What the receiver of the result finds the text by: an address, an id. */
@@ -51,7 +59,10 @@ export interface WebhookDefinition<Body> extends TaskAsked {
 /** A source of webhooks as the edge uses it. */
 export interface Webhook {
   source: string;
-  verify: Verify;
+  signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
+  maxBodyBytes: number;
+  /** Whether two events with the same body are one. */
+  sameBodySameEvent: boolean;
   id: (event: IncomingEvent) => string | undefined;
   text: (event: IncomingEvent) => string | undefined;
   subject: (event: IncomingEvent) => string | undefined;
@@ -62,6 +73,9 @@ export interface Webhook {
   /** What labels. */
   asked: TaskAsked;
 }
+
+/** More than any sender but GitHub sends; what comes without a signature that holds is read up to it. */
+const MOST_BODY_BYTES = 1024 * 1024;
 
 /** Also the first part of an event's id, whose second begins behind an underscore. */
 const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
@@ -80,7 +94,8 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
  * @throws TypeError for a definition that could not work
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
-  const { source, verify, id, text, subject, respond, account, deliver, schedule, ...asked } = definition;
+  const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;
+  const { id, text, subject, respond, account, deliver, schedule, ...asked } = read;
   if (!SOURCE.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
@@ -90,12 +105,18 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   }
   const task = taskAsked.safeParse(asked);
   if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
-  const payer = account ?? `webhook-${source}`;
+  if (!Number.isSafeInteger(maxBodyBytes) || maxBodyBytes < 1) {
+    throw new TypeError(`The webhook ${source} has a maxBodyBytes that is no number of bytes.`);
+  }
+  const signature: Webhook['signature'] = typeof verify === 'function' ? { verify } : verify;
+  const payer = account ?? sourceAccount(source);
   if (!isAccount(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
   const none = () => undefined;
   return {
     source,
-    verify,
+    signature,
+    maxBodyBytes,
+    sameBodySameEvent: dedupe !== 'id' && signature.covers === undefined,
     id: taking(id ?? none),
     text: taking(text),
     subject: taking(subject ?? none),

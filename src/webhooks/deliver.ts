@@ -92,7 +92,7 @@ async function post(
     return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
   }
   const body = JSON.stringify(result);
-  const headers = signStandard(body, secret, result.event_id, now);
+  const headers = await signStandard(body, secret, result.event_id, now);
   headers.set('content-type', 'application/json');
   headers.set('user-agent', 'sluice');
   const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal });

@@ -3,6 +3,7 @@ import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
 import type { NewEvent } from '../objects/events.ts';
 import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
+import { withRoom } from './room.ts';
 import { toHex, type Verdict } from './signature.ts';
 
 /** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
@@ -17,11 +18,11 @@ const MOST_SUBJECT = 512;
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /**
- * Reads a webhook: type, size, signature, form, in this order.
+ * Reads a webhook: type, what the headers tell of its signature, size, signature, form, in this order.
  *
  * @param secrets those of the source
- * @throws ApiError 415 for another content type than JSON, 413 above the limit, 401 for a signature that does not hold,
- * 400 for a body that is signed and no JSON object
+ * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or does not hold, 413
+ * above the limit, 400 for a body that is signed and no JSON object, 503 where there is no room for a large one
  */
 export async function receive(
   request: Request,
@@ -30,18 +31,24 @@ export async function receive(
   { limitBytes, now }: { limitBytes: number; now: number },
 ): Promise<Received> {
   requireJson(request);
-  const bytes = await readBytes(request, limitBytes);
   const { headers } = request;
-  const verdict = await webhook.verify({ headers, bytes, now }, secrets);
-  if (verdict !== 'valid') throw refused(verdict);
-  const { json } = parseJson(bytes);
-  const digest = await digestOf(bytes);
-  try {
-    return await read(webhook, { headers, body: json }, digest);
-  } catch (thrown) {
-    // A definition that trips over a payload it does not know has no text for it.
-    return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
-  }
+  const { signature, maxBodyBytes } = webhook;
+  const lacking = signature.precheck?.(headers, now);
+  if (lacking) throw refused(lacking);
+  const limit = Math.min(limitBytes, maxBodyBytes);
+  return await withRoom(async (grow) => {
+    const bytes = await readBytes(request, limit, grow);
+    const verdict = await signature.verify({ headers, bytes, now }, secrets);
+    if (verdict !== 'valid') throw refused(verdict);
+    const { json } = parseJson(bytes);
+    const digest = await digestOf(bytes);
+    try {
+      return await read(webhook, { headers, body: json }, digest);
+    } catch (thrown) {
+      // A definition that trips over a payload it does not know has no text for it.
+      return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
+    }
+  });
 }
 
 async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {
@@ -49,11 +56,18 @@ async function read(webhook: Webhook, event: IncomingEvent, digest: string): Pro
   if (response) return { kind: 'answer', response };
   const text = webhook.text(event);
   if (typeof text !== 'string' || text.trim() === '') return { kind: 'ignored' };
-  const { source, account } = webhook;
+  const { source, account, sameBodySameEvent } = webhook;
   const subject = webhook.subject(event)?.slice(0, MOST_SUBJECT) ?? null;
   return {
     kind: 'event',
-    event: { id: await eventId(source, webhook.id(event) ?? digest), account, text, subject, digest },
+    event: {
+      id: await eventId(source, webhook.id(event) ?? digest),
+      account,
+      text,
+      subject,
+      digest,
+      sameBodySameEvent,
+    },
   };
 }
 

@@ -28,6 +28,8 @@ function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
 const github = defineWebhook<GithubBody>({
   source: 'github',
   verify: verifyGithub,
+  // What GitHub itself sends at the most.
+  maxBodyBytes: 25 * 1024 * 1024,
   id: ({ headers }) => headers.get('x-github-delivery') ?? undefined,
   text: (event) => {
     const written = writtenIn(event);

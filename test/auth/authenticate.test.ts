@@ -342,6 +342,36 @@ test('in development every loopback origin is allowed, and any other host or ori
   }
 });
 
+test('in development with a proxy in front nobody is answered but by its secret, wherever they say that they are', async () => {
+  const { touched, ...bound } = watched();
+  const START_SECRET = 'the-secret-of-this-one-start-of-the-edge';
+  const app = answering({ ...bound, MODE: 'development', START_SECRET });
+  const ask = (secret: string | undefined, url = 'http://localhost:8787', path = '/usage') =>
+    app.fetch(url + path, { headers: secret === undefined ? {} : { 'sluice-start-secret': secret } });
+  for (const secret of [
+    undefined,
+    '',
+    'guessed',
+    START_SECRET.slice(1),
+    `${START_SECRET}x`,
+    START_SECRET.toUpperCase(),
+  ]) {
+    await expectRefused(await ask(secret), 403);
+    expect((await ask(secret, 'http://localhost:8787', '/health')).status).toBe(403);
+  }
+  expect(touched).toEqual([]);
+  // The proxy has judged the host, which a route in wrangler.toml may have changed since.
+  for (const url of ['http://localhost:8787', 'http://claude.example.com']) {
+    expect((await ask(START_SECRET, url)).status).toBe(200);
+  }
+  const sent = { 'content-type': 'application/json', 'sluice-start-secret': START_SECRET };
+  expect((await app.post('/messages', ASK, sent)).status).toBe(200);
+  expect(app.sent[0]?.headers.has('sluice-start-secret')).toBe(false);
+  // A deployed edge does not know of it.
+  const deployed = answering({ ...DEPLOYED, START_SECRET });
+  await expectRefused(await deployed.fetch('https://edge.example.com/usage', { headers: sent }), 401);
+});
+
 test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {
   const app = answering({ ALLOWED_ORIGINS: 'https://app.example.com' });
   for (const [origin, allowed] of [

@@ -132,6 +132,15 @@ describe('a token of this edge', () => {
     await expectRefused(await token(), own({ SIGNING_SECRET_PREVIOUS: `${OTHER}-before` }));
   });
 
+  test('logs nobody in as the account of a source of webhooks', async () => {
+    for (const account of ['webhook-github', 'webhook-', 'webhook-of-nobody']) {
+      await expectRefused(await forge(HS256, { ...CLAIMS, sub: account }), own());
+      await expectRefused(await forge(HS256, { ...CLAIMS, sub: account, scope: 'admin' }), own());
+    }
+    const almost = await forge(HS256, { ...CLAIMS, sub: 'webhook' });
+    expect((await verifyToken(almost, own(), NOW)).account).toBe('webhook');
+  });
+
   test('holds during a rotation if either secret signed it, and after it by the new one alone', async () => {
     const [old, fresh] = await Promise.all([forge(HS256, CLAIMS, OTHER), forge(HS256, CLAIMS)]);
     const rotating = own({ SIGNING_SECRET_PREVIOUS: OTHER });
@@ -285,6 +294,11 @@ describe('a token of an identity provider', () => {
       });
     }
     expect(fetched).toBe(1);
+  });
+
+  test('logs nobody in as the account of a source of webhooks, whatever the provider calls its users', async () => {
+    await provider(rsa);
+    await expectRefused(await signed(rsa, { ...claims, sub: 'webhook-github' }), settingsOf());
   });
 
   test('has the scopes that its claim names, as text or as a list; if none of them is ours, messages and classify', async () => {

@@ -26,7 +26,7 @@ describe('what the assets serve', () => {
       expect(policy.includes("'unsafe-inline'"), path).toBe(path === '/docs');
       await response.body?.cancel();
     }
-    const document = await fetch(`${server.url}/openapi.json`, { headers: { origin: 'https://editor.example.com' } });
+    const document = await fetch(`${server.url}/openapi.json`, { headers: { origin: 'http://localhost:3000' } });
     expect(document.headers.get('access-control-allow-origin')).toBe('*');
     expect(await document.json()).toMatchObject({ openapi: '3.1.1', paths: { '/v1/messages': { post: {} } } });
     expect((await fetch(`${server.url}/docs`, { method: 'POST' })).status).toBe(405);

@@ -203,7 +203,7 @@ test('the example Worker runs, with its own route, middleware and names of class
     MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
-    TICKETS_WEBHOOK_SECRET: 'the senders',
+    TICKETS_WEBHOOK_SECRET: 'the senders’ own secret',
   });
   try {
     const streamed = await post(`${edge.url}/ai/messages`, { ...ASK, conversation: 'c1' });
@@ -218,7 +218,7 @@ test('the example Worker runs, with its own route, middleware and names of class
     expect((await post(`${edge.url}/messages`, ASK)).status).toBe(404);
 
     const ticket = JSON.stringify({ id: 't1', text: 'I was charged twice, please check the billing.' });
-    const signature = createHmac('sha256', 'the senders').update(ticket).digest('hex');
+    const signature = createHmac('sha256', 'the senders’ own secret').update(ticket).digest('hex');
     const forged = await post(`${edge.url}/ai/webhooks/tickets`, ticket, {
       'x-tickets-signature': `00${signature.slice(2)}`,
     });

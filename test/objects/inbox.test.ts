@@ -43,7 +43,22 @@ describe('an event', () => {
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
     expect(answers.filter(({ status }) => status === 'duplicate')).toHaveLength(4);
     await abortAllDurableObjects();
-    expect(await inbox().accept(eventOf('github_1'))).toEqual({ status: 'duplicate', queue: false });
+    expect(await inbox().accept(eventOf('github_1'))).toEqual({ status: 'duplicate', queue: false, known: 'github_1' });
+  });
+
+  test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {
+    worksOf();
+    const bodyOf = (id: string, digest: string) => ({ ...eventOf(id), digest, sameBodySameEvent: true });
+    const answers = await Promise.all(['a', 'b', 'c'].map((id) => inbox().accept(bodyOf(`github_${id}`, 'sha256:1'))));
+    expect(answers.map(({ status }) => status).sort()).toEqual(['accepted', 'duplicate', 'duplicate']);
+    const [first] = (await inbox().list({})).data;
+    expect(answers.flatMap(({ known }) => known ?? [])).toEqual([first?.event_id, first?.event_id]);
+    expect((await inbox().accept(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
+    // Others are told apart by their ids alone.
+    for (const id of ['x', 'y']) {
+      expect((await inbox().accept({ ...eventOf(`github_${id}`), digest: 'sha256:1' })).status).toBe('accepted');
+    }
+    expect((await inbox().list({})).data).toHaveLength(4);
   });
 
   test('keeps its text to the byte', async () => {
@@ -130,6 +145,10 @@ describe('an event', () => {
     await end('github_1', lease, { state: 'delivered' });
     // The result; that it was delivered, and is not due any more.
     expect(rows()).toBeLessThanOrEqual(6);
+    const before = rows();
+    await inbox().accept({ ...eventOf('github_2'), sameBodySameEvent: true });
+    // That its body is known as well.
+    expect(rows() - before).toBe(4);
   });
 });
 
@@ -224,6 +243,22 @@ describe('the alarm', () => {
     expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_3', 'github_2']);
     expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'accepted' });
   });
+});
+
+test('an inbox of the first version has its events, and knows the bodies of new ones', async () => {
+  worksOf();
+  await inbox().accept(eventOf('github_1'));
+  const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
+  await runInDurableObject(stub, (_, { storage }) => {
+    storage.sql.exec('drop index bodies');
+    storage.sql.exec('alter table events drop column only_body');
+    storage.sql.exec("update meta set value = '1' where key = 'schema_version'");
+  });
+  await abortAllDurableObjects();
+  expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'duplicate', known: 'github_1' });
+  const body = { digest: 'sha256:2', sameBodySameEvent: true };
+  expect((await inbox().accept({ ...eventOf('github_2'), ...body })).status).toBe('accepted');
+  expect(await inbox().accept({ ...eventOf('github_3'), ...body })).toMatchObject({ known: 'github_2' });
 });
 
 test('a jurisdiction is part of the object’s place', () => {

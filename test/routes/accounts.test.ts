@@ -203,6 +203,29 @@ describe('limits', () => {
     });
   });
 
+  test('of a source of webhooks are a dollar a day, until an admin or the deployment says otherwise', async () => {
+    const app = edge();
+    expect(await get(app, '/accounts/webhook-github')).toMatchObject({
+      limits: { usd_per_day: 1 },
+      own_limits: null,
+      day: { limit_usd: 1 },
+    });
+    expect(await (await put(app, '/accounts/webhook-github/limits', { usd_per_month: 9 })).json()).toMatchObject({
+      limits: { usd_per_day: 1, usd_per_month: 9 },
+    });
+    expect(await (await put(app, '/accounts/webhook-github/limits', { usd_per_day: 20 })).json()).toMatchObject({
+      limits: { usd_per_day: 20 },
+      day: { limit_usd: 20 },
+    });
+    const generous = edge({ DEFAULT_LIMITS: '{"usd_per_day":5,"concurrent_requests":3}' });
+    expect((await get(generous, '/accounts/webhook-stripe')).limits).toEqual({
+      usd_per_day: 5,
+      concurrent_requests: 3,
+    });
+    expect((await get(generous, '/accounts/webhooks')).limits).toEqual({ usd_per_day: 5, concurrent_requests: 3 });
+    expect((await get(edge(), '/accounts/alice')).limits).toEqual({});
+  });
+
   test('hold from the next request on', async () => {
     const app = edge();
     const alice = bearer(await tokenOf('alice'));

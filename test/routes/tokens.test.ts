@@ -90,6 +90,7 @@ describe('minting', () => {
     ['a long account', { account: 'x'.repeat(129), scopes: ['messages'] }, /^account: /],
     ['an account that is no text', { account: '\ud800', scopes: ['messages'] }, /^account: /],
     ['an account that no path reaches', { account: '..', scopes: ['messages'] }, /^account: /],
+    ['an account that pays for webhooks', { account: 'webhook-github', scopes: ['messages'] }, /^account: .*webhook-/],
     ['an end in the past', { account: 'a', scopes: ['messages'], expires_in: -1 }, /^expires_in: /],
     ['an end at once', { account: 'a', scopes: ['messages'], expires_in: 0 }, /^expires_in: /],
     ['an end between seconds', { account: 'a', scopes: ['messages'], expires_in: 1.5 }, /^expires_in: /],

@@ -12,6 +12,7 @@ import refund from '../../examples/webhooks/stripe/refund.json';
 import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
 import { signGithub } from '../../src/webhooks/github.ts';
+import { hmac, signHmac } from '../../src/webhooks/hmac.ts';
 import { signSlack } from '../../src/webhooks/slack.ts';
 import { signStandard } from '../../src/webhooks/standard.ts';
 import { signStripe } from '../../src/webhooks/stripe.ts';
@@ -54,13 +55,12 @@ type Source = 'github' | 'stripe' | 'slack' | 'standard';
 /** The headers of a sender; `at` is when it was signed, in milliseconds from now. */
 async function signed(source: Source, body: string | Uint8Array, secret = WEBHOOK_SECRET, id = 'one', at = 0) {
   const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
-  const text = typeof body === 'string' ? body : new TextDecoder('latin1').decode(body);
   const time = Date.now() + at;
   const headers = await {
-    github: () => signGithub(text, secret, 'issues', id),
+    github: () => signGithub(bytes, secret, 'issues', id),
     stripe: () => signStripe(bytes, secret, time),
     slack: () => signSlack(bytes, secret, time),
-    standard: () => signStandard(text, secret, id, time),
+    standard: () => signStandard(bytes, secret, id, time),
   }[source]();
   return { 'content-type': 'application/json', ...Object.fromEntries(headers) };
 }
@@ -143,15 +143,17 @@ describe('a signed event', () => {
   test('holds by each of several secrets while one is rotated', async () => {
     const edge = edgeOf({ GITHUB_WEBHOOK_SECRET: `${OTHER} , ${WEBHOOK_SECRET}` });
     expect((await send(edge, 'github', issue, WEBHOOK_SECRET, 'a')).status).toBe(202);
-    expect((await send(edge, 'github', issue, OTHER, 'b')).status).toBe(202);
-    expect((await send(edge, 'github', issue, 'a third one', 'c')).status).toBe(401);
+    expect((await send(edge, 'github', comment, OTHER, 'b')).status).toBe(202);
+    expect((await send(edge, 'github', issue, 'a third one, and long', 'c')).status).toBe(401);
   });
 
   test('whose id is none that could stand in a path is known by its hash, and whose is absent by its body’s', async () => {
     const edge = edgeOf();
     const ids = new Set<string>();
     for (const id of ['a/b', 'a b', 'x'.repeat(200), 'sha256-0', 'ü']) {
-      const answer = (await (await send(edge, 'github', issue, WEBHOOK_SECRET, encodeURIComponent(id))).json()) as {
+      const answer = (await (
+        await send(edge, 'github', { ...issue, id }, WEBHOOK_SECRET, encodeURIComponent(id))
+      ).json()) as {
         event_id: string;
       };
       expect(answer.event_id).toMatch(/^github_[\w-]{1,128}$/);
@@ -161,6 +163,59 @@ describe('a signed event', () => {
     const { id: _, ...anonymous } = dispute;
     for (const status of ['accepted', 'duplicate']) {
       expect(await (await send(edge, 'stripe', anonymous)).json()).toMatchObject({ status });
+    }
+  });
+
+  test('of GitHub, whose signature covers the body alone, is the same one under any id that it is sent again', async () => {
+    const edge = edgeOf();
+    await send(edge, 'github', issue);
+    const again = await edge.fetch('/webhooks/github', {
+      method: 'POST',
+      headers: { ...(await signed('github', JSON.stringify(issue))), 'x-github-delivery': 'another-one' },
+      body: JSON.stringify(issue),
+    });
+    expect([again.status, await again.json()]).toEqual([200, { event_id: 'github_one', status: 'duplicate' }]);
+    expect((await send(edge, 'github', comment, WEBHOOK_SECRET, 'two')).status).toBe(202);
+    await edge.settled();
+    expect(edge.queued).toEqual(['github_one', 'github_two']);
+  });
+
+  test('of a sender that signs an id or a time may have the same body as another one', async () => {
+    const edge = edgeOf();
+    for (const id of ['one', 'two']) {
+      expect((await send(edge, 'standard', contact, WEBHOOK_SECRET, id)).status).toBe(202);
+    }
+  });
+
+  test.each<[string, Pick<Parameters<typeof defineWebhook>[0], 'verify' | 'dedupe'>, number]>([
+    ['an HMAC of the body', { verify: hmac({ header: 'x-tickets-signature' }) }, 200],
+    ['the same, where the definition has ids count alone', { verify: hmac({ header: 'x' }), dedupe: 'id' }, 202],
+    ['a function of its own', { verify: async () => 'valid' }, 200],
+    [
+      'a scheme that covers the id',
+      { verify: { precheck: () => undefined, verify: async () => 'valid', covers: 'id' } },
+      202,
+    ],
+  ])('under a second id is another one or not, by what is verified: %s', async (_, how, second) => {
+    const tickets = defineWebhook({
+      ...how,
+      source: 'tickets',
+      id: ({ headers }) => headers.get('x-id') ?? undefined,
+      text: () => 'x',
+      labels: ['a', 'b'],
+    });
+    const edge = edgeOf({ TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
+    const bytes = new TextEncoder().encode('{"text":"help"}');
+    for (const [id, status] of [
+      ['one', 202],
+      ['two', second],
+    ] as const) {
+      const headers = new Headers({ 'content-type': 'application/json', 'x-id': id });
+      for (const header of ['x-tickets-signature', 'x']) {
+        headers.set(header, (await signHmac(bytes, WEBHOOK_SECRET, { header })).get(header) ?? '');
+      }
+      const response = await edge.fetch('/webhooks/tickets', { method: 'POST', headers, body: bytes });
+      expect(response.status).toBe(status);
     }
   });
 
@@ -179,7 +234,7 @@ describe('what is no event', () => {
   const body = JSON.stringify(issue);
   const sources = ['github', 'stripe', 'slack', 'standard'] as const;
 
-  test.each(sources)('of %s gets 415, 413, 401, 400, in this order', async (source) => {
+  test.each(sources)('of %s gets 415, 401, 413, 401, 400, in this order', async (source) => {
     const edge = edgeOf({ MAX_BODY_BYTES: '3000' });
     const long = JSON.stringify({ text: 'x'.repeat(4_000) });
     const bad = '{"text": ';
@@ -190,7 +245,8 @@ describe('what is no event', () => {
     const cases: [number, string, Record<string, string>][] = [
       [415, long, form],
       [415, body, { ...(await signed(source, body)), ...form }],
-      [413, long, json],
+      [401, long, json],
+      [413, long, await signed(source, long, OTHER)],
       [413, long, await signed(source, long)],
       [401, bad, json],
       [401, body, await signed(source, body, OTHER)],
@@ -198,7 +254,7 @@ describe('what is no event', () => {
       [400, bad, await signed(source, bad)],
       [400, '[1]', await signed(source, '[1]')],
     ];
-    if (source !== 'github') cases.push([401, body, await signed(source, body, WEBHOOK_SECRET, 'one', -310_000)]);
+    if (source !== 'github') cases.push([401, long, await signed(source, long, WEBHOOK_SECRET, 'one', -310_000)]);
     const types = {
       415: 'invalid_request_error',
       413: 'request_too_large',
@@ -217,6 +273,99 @@ describe('what is no event', () => {
     expect(log).toContain('webhook_signature_forged');
     expect(log).toContain('webhook_signature_missing');
     for (const secret of [WEBHOOK_SECRET, OTHER]) expect(log).not.toContain(secret.slice(6));
+  });
+
+  test.each(sources)('of %s is refused before a byte of it is read where its headers tell enough', async (source) => {
+    const edge = edgeOf();
+    const good = await signed(source, body);
+    const stale = await signed(source, body, WEBHOOK_SECRET, 'one', -310_000);
+    const unformed = Object.fromEntries(
+      Object.entries(good).map(([name, value]) => [name, /signature/.test(name) ? value.slice(0, -3) : value]),
+    );
+    const bad = [{ 'content-type': 'application/json' }, unformed, ...(source === 'github' ? [] : [stale])];
+    for (const headers of bad) {
+      let read = false;
+      const unread = new ReadableStream<Uint8Array>(
+        {
+          pull(controller) {
+            read = true;
+            controller.close();
+          },
+        },
+        { highWaterMark: 0 },
+      );
+      const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: unread });
+      expect([response.status, read]).toEqual([401, false]);
+    }
+  });
+
+  test('is longer than its source sends: 1 MB, and 25 MB of GitHub', async () => {
+    const edge = edgeOf();
+    const ofLength = (length: number) => `{"text":"${'x'.repeat(length - 11)}"}`;
+    const MB = 1024 * 1024;
+    const limits: [Source, number][] = [
+      ['github', 25 * MB],
+      ['stripe', MB],
+      ['slack', MB],
+      ['standard', MB],
+    ];
+    for (const [source, limit] of limits) {
+      expect((await send(edge, source, ofLength(limit))).status, source).toBeLessThan(300);
+      const refused = await send(edge, source, ofLength(limit + 1));
+      expect([source, refused.status]).toEqual([source, 413]);
+      expect((await errorOf(refused)).message).toContain(String(limit));
+    }
+    const small = defineWebhook({
+      source: 'small',
+      verify: async () => 'valid',
+      maxBodyBytes: 20,
+      text: () => 'x',
+      labels: ['a', 'b'],
+    });
+    const own = edgeOf({ SMALL_WEBHOOK_SECRET: WEBHOOK_SECRET }, [small]);
+    const headers = { 'content-type': 'application/json' };
+    for (const [length, status] of [
+      [20, 202],
+      [21, 413],
+    ] as const) {
+      const response = await own.fetch('/webhooks/small', { method: 'POST', headers, body: ofLength(length) });
+      expect(response.status).toBe(status);
+    }
+  });
+
+  test('is read while there is room: large ones wait for each other, and none of the usual length for them', async () => {
+    const edge = edgeOf();
+    const MB = 1024 * 1024;
+    const form = await signed('github', 'something else');
+    /** Sends so many bytes; the rest never comes until it is ended. */
+    const begin = (bytes: number) => {
+      let [end, taken] = [() => {}, () => {}];
+      const read = new Promise<void>((resolve) => {
+        taken = resolve;
+      });
+      const body = new ReadableStream<Uint8Array>({
+        start(controller) {
+          for (let at = 0; at < bytes; at += MB) controller.enqueue(new Uint8Array(MB));
+          end = () => controller.close();
+        },
+        // Asked for more: there is nothing left.
+        pull: () => taken(),
+      });
+      return { answer: edge.fetch('/webhooks/github', { method: 'POST', headers: form, body }), end, read };
+    };
+    const first = begin(24 * MB);
+    await first.read;
+    const refused = await begin(24 * MB).answer;
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect((await send(edge, 'github', issue)).status).toBe(202);
+    const usual = begin(MB);
+    usual.end();
+    expect((await usual.answer).status).toBe(401);
+    first.end();
+    expect((await first.answer).status).toBe(401);
+    const then = begin(24 * MB);
+    then.end();
+    expect((await then.answer).status).toBe(401);
   });
 
   test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
@@ -241,7 +390,6 @@ describe('what is no event', () => {
     );
     await fc.assert(
       fc.asyncProperty(payloads, fc.boolean(), async (bytes, isSigned) => {
-        // Libraries sign no empty text.
         const headers =
           isSigned && bytes.length > 0 ? await signed(source, bytes) : { 'content-type': 'application/json' };
         const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: bytes });
@@ -278,7 +426,7 @@ describe('what is no event', () => {
 describe('an admin', () => {
   test('sees the events of a source, each by itself, and has one replayed', async () => {
     const edge = edgeOf();
-    for (const id of ['a', 'b', 'c']) await send(edge, 'github', issue, WEBHOOK_SECRET, id);
+    for (const id of ['a', 'b', 'c']) await send(edge, 'github', { ...issue, id }, WEBHOOK_SECRET, id);
     const headers = bearer(await tokenOf('root', ['admin']));
     const get = async <T>(path: string) => (await (await edge.fetch(path, { headers })).json()) as T;
     const list = await get<{ data: EventRow[]; has_more: boolean; last_id: string }>('/webhooks/github/events?limit=2');
@@ -311,7 +459,7 @@ describe('an admin', () => {
     const paths = ['/webhooks/github/events', '/webhooks/github/events/github_one'];
     for (const path of paths) {
       expect((await edge.fetch(path)).status).toBe(401);
-      const headers = bearer(await tokenOf('webhook-github', ['messages', 'classify', 'prefixes']));
+      const headers = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
       expect((await edge.fetch(path, { headers })).status).toBe(403);
     }
     const headers = bearer(await tokenOf('root', ['admin']));

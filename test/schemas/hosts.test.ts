@@ -86,7 +86,16 @@ test('loopback is for development, where https is not needed for it, and nothing
     expect(deliverFault(url, true)).toBeUndefined();
     expect(deliverFault(url, false)).toBeDefined();
   }
-  for (const url of ['http://hooks.example.com/', 'https://10.0.0.1/', 'http://localhost.example.com/']) {
+  for (const url of [
+    'http://hooks.example.com/',
+    'https://10.0.0.1/',
+    'http://localhost.example.com/',
+    'ftp://localhost/',
+    'capacitor://localhost',
+    'chrome-extension://localhost',
+    'ws://localhost:3000/',
+    'file://localhost/',
+  ]) {
     expect(isLoopback(url)).toBe(false);
     expect(deliverFault(url, true)).toBeDefined();
   }

@@ -75,6 +75,7 @@ describe('npm run token', () => {
     ['no account', [], /^Name the account, 1 to 128 characters: --account alice\n$/],
     ['an empty account', ['--account', ''], /^Name the account/],
     ['a long account', ['--account', 'x'.repeat(129)], /^Name the account/],
+    ['an account that pays for webhooks', ['--account', 'webhook-github'], /^Accounts named webhook-…/],
     [
       'an unknown scope',
       ['--account', 'a', '--scopes', 'messages,root'],

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyGithub } from '../../src/webhooks/github.ts';
-import type { Verify } from '../../src/webhooks/signature.ts';
+import type { SignatureScheme } from '../../src/webhooks/signature.ts';
 import { verifySlack } from '../../src/webhooks/slack.ts';
 import { verifyStandard } from '../../src/webhooks/standard.ts';
 import { verifyStripe } from '../../src/webhooks/stripe.ts';
@@ -59,7 +59,7 @@ async function run(args: string[], env: Record<string, string> = {}) {
 }
 
 describe('a sample is signed as its sender does, and the answer is printed', () => {
-  const senders: [string, string, Verify][] = [
+  const senders: [string, string, SignatureScheme][] = [
     ['github', 'issue.json', verifyGithub],
     ['stripe', 'dispute.json', verifyStripe],
     ['slack', 'message.json', verifySlack],
@@ -78,7 +78,7 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     const headers = new Headers(one?.headers as Record<string, string>);
     expect(headers.get('content-type')).toBe('application/json');
     const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
-    expect(await verify(request, [SECRET])).toBe('valid');
+    expect(await verify.verify(request, [SECRET])).toBe('valid');
   });
 
   test('under an id that is given, by the first of several secrets, from any file', async () => {

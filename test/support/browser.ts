@@ -30,10 +30,14 @@ export function noBrowser(): boolean {
   return true;
 }
 
-/** Starts the browser; whoever starts it closes it. */
-export async function launchBrowser(): Promise<Browser> {
+/**
+ * Starts the browser; whoever starts it closes it.
+ *
+ * @param more arguments of a test's own
+ */
+export async function launchBrowser(more: readonly string[] = []): Promise<Browser> {
   if (browserPath === undefined) throw new Error('There is no browser here: ask noBrowser() first.');
-  return await chromium.launch({ executablePath: browserPath, args: ARGS });
+  return await chromium.launch({ executablePath: browserPath, args: [...ARGS, ...more] });
 }
 
 async function findBrowser(): Promise<string | undefined> {

@@ -112,9 +112,9 @@ test('what it throws ends the request: an ApiError as it says, anything else wit
   expect(app.sent).toEqual([]);
 });
 
-test('a name that is none is a 401; a wrong answer of the function is the operator’s to mend', async () => {
+test('a name that is none, or nobody’s, is a 401; a wrong answer of the function is the operator’s to mend', async () => {
   const app = withAuth(byHeader);
-  for (const name of ['', 'x'.repeat(129), '..', '.']) {
+  for (const name of ['', 'x'.repeat(129), '..', '.', 'webhook-github']) {
     expect((await app.post('/messages', ASK, as(name))).status, name).toBe(401);
   }
   for (const caller of [{ account: 'alice', scopes: ['root'] }, { account: 'alice', scope: 'messages' }, 'alice']) {

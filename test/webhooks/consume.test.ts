@@ -74,6 +74,38 @@ describe('an event', () => {
     expect(ledger.data).toMatchObject([{ route: 'webhook', status: 'complete', cost_usd: report.result?.cost_usd }]);
   });
 
+  test('waits once its source has spent a dollar that day, unless somebody allows it more', async () => {
+    const works = worksOf();
+    const account = accountOf('webhook-github');
+    // Tokens that nobody has bounded, at the dearest price: one answer that costs a dollar and more.
+    const usage = { input_tokens: 20_000_000, output_tokens: 1 };
+    works.upstream.answer = () =>
+      Response.json({
+        type: 'message',
+        model: 'claude-haiku-5-5',
+        content: [{ type: 'text', text: '{"label":"bug"}' }],
+        stop_reason: 'end_turn',
+        usage,
+      });
+    await accept(works, 'github_1');
+    await works.consume();
+    works.upstream.answer = undefined;
+    await accept(works, 'github_2', 'Another one that crashes: a bug');
+    await works.consume();
+    expect(works.upstream.requests).toBe(1);
+    expect(await works.report('github_2')).toMatchObject({
+      state: 'waiting',
+      attempts: [{ error: { type: 'billing_error' } }],
+    });
+    expect((await account.standing()).limits).toEqual({ usd_per_day: 1 });
+    await account.setLimits({ usd_per_day: 100 });
+    const { next_attempt_at } = await works.report('github_2');
+    expect(Date.parse(next_attempt_at ?? '')).toBeGreaterThan(works.clock.now);
+    await works.wakeAt('github', Date.parse(next_attempt_at ?? ''));
+    await works.consume();
+    expect(await works.report('github_2')).toMatchObject({ state: 'classified', label: 'bug' });
+  });
+
   test('is delivered signed, under its own id, with all that the receiver needs', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = worksOf({ deliveryFetch }, DELIVERING);
@@ -397,6 +429,8 @@ describe('a webhook of one’s own', () => {
     ['classifier', { classifier: 'tickets' }],
     ['label', { labels: [] }],
     ['account', { account: '' }],
+    ['maxBodyBytes', { maxBodyBytes: 0 }],
+    ['maxBodyBytes', { maxBodyBytes: 1.5 }],
   ])('is refused when it is defined, where it could not work: %s', (_, change) => {
     const whole = { source: 'mine', verify: hmac({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
     expect(() => defineWebhook(whole)).not.toThrow();

@@ -1,15 +1,15 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { signGithub, verifyGithub } from '../../src/webhooks/github.ts';
 import { type HmacOptions, hmac, signHmac } from '../../src/webhooks/hmac.ts';
-import type { Verify } from '../../src/webhooks/signature.ts';
+import type { SignatureScheme } from '../../src/webhooks/signature.ts';
 import { signSlack, verifySlack } from '../../src/webhooks/slack.ts';
 import { signStandard, verifyStandard } from '../../src/webhooks/standard.ts';
 import { signStripe, verifyStripe } from '../../src/webhooks/stripe.ts';
 
-afterEach(() => vi.useRealTimers());
+afterEach(() => vi.restoreAllMocks());
 
 interface Vector {
-  verify: Verify;
+  verify: SignatureScheme;
   secret: string;
   /** Seconds since 1970 at which it was signed; undefined for a scheme without a time. */
   at?: number;
@@ -92,12 +92,15 @@ const PUBLISHED: Record<string, Vector> = {
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-/** Judges at a time, in seconds since 1970; libraries read the clock by themselves. */
+/** Judges at a time, in seconds since 1970. */
 async function judge(vector: Vector, change: Partial<Vector & { bytes: Uint8Array; secrets: string[] }> = {}) {
   const { verify, secret, at = 1_800_000_000, body, headers, bytes, secrets } = { ...vector, ...change };
-  vi.useFakeTimers({ toFake: ['Date'], now: at * 1_000 });
   const request = { headers: new Headers(headers), bytes: bytes ?? encode(body), now: at * 1_000 };
-  return await verify(request, secrets ?? [secret]);
+  const verdict = await verify.verify(request, secrets ?? [secret]);
+  // The headers alone tell as much, before there is a body.
+  const told = verdict === 'missing' || verdict === 'stale' ? verdict : undefined;
+  expect(verify.precheck(request.headers, request.now)).toBe(told);
+  return verdict;
 }
 
 /** The same text with one character changed, at each place, into one that a header or a body may have as well. */
@@ -172,8 +175,45 @@ test('Standard Webhooks: one of several signatures is enough, in the version tha
   const signature = vector.headers['webhook-signature'] ?? '';
   const header = (value: string) => judge(vector, { headers: { ...vector.headers, 'webhook-signature': value } });
   expect(await header(`v1,AAAA v1a,AAAA ${signature}`)).toBe('valid');
-  expect(await header(signature.replace('v1', 'v2'))).toBe('forged');
-  expect(await header('v1')).toBe('forged');
+  expect(await header(signature.replace('v1', 'v2'))).toBe('missing');
+  expect(await header('v1')).toBe('missing');
+});
+
+describe('a request with very many signatures', () => {
+  const hmacs = () => vi.spyOn(crypto.subtle, 'sign');
+  const stripe = PUBLISHED.Stripe as Vector;
+  const standard = PUBLISHED['Standard Webhooks'] as Vector;
+  const [time = '', genuine = ''] = (stripe.headers['stripe-signature'] ?? '').split(',');
+  const stripeBy = (entries: string[]) => ({ headers: { 'stripe-signature': [time, ...entries].join(',') } });
+  const standardBy = (entries: string[]) => ({
+    headers: { ...standard.headers, 'webhook-signature': entries.join(' ') },
+  });
+  const forged = Array.from({ length: 2_000 }, (_, n) => n.toString(16).padStart(64, '0'));
+  const forgedStandard = forged.map((_, n) => `v1,${btoa(String(n).padStart(32, 'x'))}`);
+
+  test.each<[string, Vector, object]>([
+    ['Stripe', stripe, stripeBy(forged.map((hex) => `v1=${hex}`))],
+    ['Standard Webhooks', standard, standardBy(forgedStandard)],
+  ])('costs one HMAC for each secret: %s', async (_, vector, headers) => {
+    const calls = hmacs();
+    expect(await judge(vector, headers)).toBe('forged');
+    expect(calls).toHaveBeenCalledTimes(1);
+    const other = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
+    expect(await judge(vector, { ...headers, secrets: [vector.secret, other] })).toBe('forged');
+    expect(calls).toHaveBeenCalledTimes(3);
+  });
+
+  test('has the first ten of the right length compared, and no others count', async () => {
+    const nine = forged.slice(0, 9).map((hex) => `v1=${hex}`);
+    const short = Array.from({ length: 100 }, () => `v1=${'ab'.repeat(31)}`);
+    expect(await judge(stripe, stripeBy([...short, ...nine, genuine]))).toBe('valid');
+    expect(await judge(stripe, stripeBy([...short, ...nine, ...nine.slice(0, 1), genuine]))).toBe('forged');
+    expect(await judge(stripe, stripeBy(short))).toBe('missing');
+    const v1 = standard.headers['webhook-signature'] ?? '';
+    expect(await judge(standard, standardBy([...forgedStandard.slice(0, 9), v1]))).toBe('valid');
+    expect(await judge(standard, standardBy([...forgedStandard.slice(0, 10), v1]))).toBe('forged');
+    expect(await judge(standard, standardBy([`v1,${btoa('x'.repeat(31))}`]))).toBe('missing');
+  });
 });
 
 const OPTIONS: HmacOptions[] = [
@@ -202,11 +242,11 @@ test('an HMAC equals what other tools compute', async () => {
 
 test('what is signed here for the local server is what is verified', async () => {
   const [body, secret, now] = ['{"a":1}', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 1_800_000_000_000];
-  const signed: [Verify, Headers][] = [
+  const signed: [SignatureScheme, Headers][] = [
     [verifyGithub, await signGithub(body, secret, 'issues', 'one')],
     [verifyStripe, await signStripe(encode(body), secret, now)],
     [verifySlack, await signSlack(encode(body), secret, now)],
-    [verifyStandard, signStandard(body, secret, 'one', now)],
+    [verifyStandard, await signStandard(body, secret, 'one', now)],
   ];
   for (const [verify, headers] of signed) {
     const vector = { verify, secret, body, headers: Object.fromEntries(headers) };

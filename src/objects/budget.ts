@@ -63,8 +63,9 @@ export interface Refusal {
   left: number;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
-  /** The model that is not allowed. */
+  /** The model that is not allowed, and those that are. */
   model?: string;
+  allowed?: readonly string[];
 }
 
 /** What a request sets aside when it is admitted. */
@@ -136,7 +137,7 @@ export function decide(budget: Budget, rules: Rules, bound: Bound, now: number):
   const barred = rules.models && bound.models.find((names) => !names.some((name) => rules.models?.includes(name)));
   if (barred) {
     const model = barred[0] ?? '';
-    return { ...refusal('model', 'models', time, time, 1, 0, true), model };
+    return { ...refusal('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
   }
 
   const asked = bound.outputTokens;

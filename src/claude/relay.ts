@@ -1,9 +1,10 @@
 import { ApiError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
+import { isEventStream, refuseEncoding } from './answer-form.ts';
 import { callerLeft, cutError } from './cut.ts';
 import { headersUp } from './headers.ts';
 import { late, send } from './send.ts';
-import { type Ending, EVENT_STREAM, relayStream } from './stream.ts';
+import { type Ending, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { type Report, reportOf } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
@@ -83,7 +84,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
-    if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
+    refuseEncoding(response);
+    if (response.ok && response.body && isEventStream(response)) {
       streams = true;
       watchdog.expect(idleMs, () => cutError(true));
       return await relayStream(response, response.body, { signal, controller, watchdog }, options, finish);

@@ -2,6 +2,7 @@
 import { upstreamRefusedKey } from '../errors.ts';
 import { cutError } from './cut.ts';
 import { headersDown } from './headers.ts';
+import { isAboutRequest } from './refusal.ts';
 import { redirected } from './send.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -39,7 +40,7 @@ export function joined(...pieces: Uint8Array[]): Uint8Array {
 /** @throws ApiError for what the caller must not see as it is, or what is no whole JSON */
 export function wholeAnswer(response: Response, body: Uint8Array, readable: boolean, requestId: string): Response {
   const { status } = response;
-  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
+  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
   if (response.ok && !readable) throw cutError(false);
   const headers = headersDown(response.headers);

@@ -31,7 +31,6 @@ await writeFile(
 );
 await copyFile(join(folder, 'wrangler.toml'), join(RELEASE_FOLDER, 'wrangler.toml'));
 await writeFile(join(RELEASE_FOLDER, 'release.json'), `${JSON.stringify(kept, undefined, 2)}\n`);
-console.log(`Kept ${commit} in ${RELEASE_FOLDER}.`);
 
 /** @returns the formats that a release reads; none for one from before they had versions */
 async function formatsOf(checkout: string): Promise<Kept['formats']> {

@@ -13,13 +13,13 @@ export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
 
 /**
  * Refuses an answer in an encoding that was not asked for and that the runtime does not undo: passed on without its
- * header it would be noise, and with it nobody here could have read what it cost.
+ * header it would be noise, and with it nobody here could have read what it cost. (Of an error the status is enough.)
  *
  * @throws ApiError for such an answer, whose body is then cancelled
  */
 export function refuseEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
-  if (READABLE.has(encoding)) return;
+  if (!response.ok || READABLE.has(encoding)) return;
   // Nobody waits for the rest of it, and that it breaks then is what was asked for.
   response.body?.cancel().catch(() => undefined);
   throw new ApiError(

@@ -92,6 +92,18 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     },
   );
 
+  test('that is an error keeps its status, whatever its encoding', async () => {
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'zstd', 'x-should-retry': 'false' };
+    const app = edge(
+      () => new Response(bodyOf([new Uint8Array([40, 181, 47, 253])]), { status: 529, headers, encodeBody: 'manual' }),
+    );
+    const response = await app.post('/v1/messages', asking(way));
+    expect(response.status).toBe(529);
+    expect(response.headers.has('content-encoding')).toBe(false);
+    expect((await errorOf(response)).type).toBe('overloaded_error');
+    await app.settled();
+  });
+
   test('has none of the headers that speak of the operator’s own priority', async () => {
     const headers = { 'anthropic-priority-input-tokens-limit': '9', 'anthropic-priority-output-tokens-remaining': '3' };
     const app = edge(() => Response.json(MESSAGE, { headers }));

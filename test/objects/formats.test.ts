@@ -3,16 +3,20 @@ import { expect, test } from 'vitest';
 import { FORMATS, type FormatName, readFormat, writeFormat } from '../../src/objects/formats.ts';
 
 const name = fc.constantFrom(...(Object.keys(FORMATS) as FormatName[]));
-const members = fc.dictionary(
-  fc.string().filter((key) => key !== 'v' && key !== '__proto__'),
-  fc.jsonValue(),
-);
+/** As JSON has them: it knows no -0. */
+const members = fc
+  .dictionary(
+    fc.string().filter((key) => key !== 'v' && key !== '__proto__'),
+    fc.jsonValue(),
+  )
+  .map((value) => JSON.parse(JSON.stringify(value)) as object);
 
 test('what a release writes it reads, with members that it does not know', () => {
   fc.assert(
     fc.property(name, members, fc.integer({ min: 1, max: 5 }), (format, value, version) => {
       const text = writeFormat(format, value, { reads: version, writes: version });
-      expect(readFormat(format, text, { reads: version, writes: version })).toMatchObject(value);
+      const read = readFormat(format, text, { reads: version, writes: version });
+      expect(read).toEqual(version === 1 ? value : { ...value, v: version });
       // The first version is what was written before there were versions.
       if (version === 1) expect(text).toBe(JSON.stringify(value));
     }),

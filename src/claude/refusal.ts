@@ -2,11 +2,11 @@
 import { parseObject } from './whole.ts';
 
 /**
- * What a 403 speaks of if it is about this deployment: its key and who may use it. The API has one type for both, so only
- * the words tell; in doubt the caller is told nothing.
+ * What a 403 speaks of if it is about this deployment: its key, who may use it, or an id of the operator's. The API has one
+ * type for both, so only the words tell; in doubt the caller is told nothing.
  */
 const OF_THE_DEPLOYMENT =
-  /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-/i;
+  /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
 
 /**
  * @param body of an upstream's 403

@@ -132,6 +132,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     ['permission_error', 'OAuth authentication is currently not allowed for this organization.'],
     ['permission_error', 'This organization has been disabled.'],
     ['permission_error', 'User: arn:aws:iam::1:user/x is not authorized to perform: bedrock:InvokeModel'],
+    ['permission_error', 'Organization 0b4e8c1d-77aa-4d0e-9a55-2f1c3d4e5f60 has no access to this model.'],
     ['permission_error', ''],
     ['forbidden', 'Request not allowed'],
   ])('of 403 about the deployment is the operator’s alone: %s, %s', async (type, message) => {

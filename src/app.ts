@@ -6,7 +6,7 @@ import { loopbackOnly } from './auth/loopback.ts';
 import { allowOrigins } from './auth/origins.ts';
 import { shareFetch } from './claude/upstream.ts';
 import type { AppEnv } from './env.ts';
-import { ApiError, DO_NOT_RETRY, errorResponse, methodNotAllowed, notFound, toApiError } from './errors.ts';
+import { errorResponse, methodNotAllowed, toApiError } from './errors.ts';
 import { LogEntry, type LogLine } from './log.ts';
 import { createRequestId } from './request-id.ts';
 import { accountsRoutes } from './routes/accounts.ts';
@@ -19,6 +19,7 @@ import { type MessagesOptions, messagesRoutes } from './routes/messages.ts';
 import { modelsRoutes } from './routes/models.ts';
 import { prefixesRoutes } from './routes/prefixes.ts';
 import { tokensRoutes } from './routes/tokens.ts';
+import { unknownPath } from './routes/unknown-path.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { type WebhooksOptions, webhooksRoutes } from './routes/webhooks.ts';
 import { type Prices, settingsOf, sharePrices } from './settings.ts';
@@ -97,10 +98,8 @@ function refuseUnknown(app: Hono<AppEnv>) {
     const within = path.slice(withoutSlash(basePath(c)).length) || '/';
     const allowed = allowedMethods(app, within);
     if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
-    if (within.startsWith('/v1/')) {
-      throw new ApiError('not_supported', `This edge does not offer ${path}.`, { headers: DO_NOT_RETRY });
-    }
-    throw notFound(`There is nothing at ${path}.`);
+    const base = path.slice(0, path.length - within.length);
+    throw unknownPath(within, { base, routes: app.routes, methodsOf: (one) => allowedMethods(app, one) });
   });
 }
 

@@ -105,7 +105,7 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
   return new ApiError('api_error', message, { headers: DO_NOT_RETRY, logged });
 }
 
-/** @returns the 500 behind which the upstream's 401, 402 and 403 hide: they are the operator's trouble. */
+/** @returns the 500 behind which the upstream's 401 and 402 hide, and a 403 about the key: they are the operator's trouble. */
 export function upstreamRefusedKey(): ApiError {
   return new ApiError(
     'api_error',

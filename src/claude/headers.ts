@@ -37,7 +37,7 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'alt-svc',
   'strict-transport-security',
 ]);
-const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'access-control-', 'cf-'];
+const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'anthropic-priority-', 'access-control-', 'cf-'];
 
 const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
 const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);

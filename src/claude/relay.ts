@@ -1,9 +1,10 @@
 import { toApiError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
+import { isEventStream, refuseEncoding } from './answer-form.ts';
 import { callerLeft, cutError, endOf, late } from './cut.ts';
 import { headersUp } from './headers.ts';
 import { type Course, mayHaveRun, type Payment, send } from './send.ts';
-import { type Ending, EVENT_STREAM, relayStream } from './stream.ts';
+import { type Ending, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
@@ -103,7 +104,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
-    if (response.ok && response.body && response.headers.get('content-type')?.startsWith(EVENT_STREAM)) {
+    refuseEncoding(response);
+    if (response.ok && response.body && isEventStream(response)) {
       streams = true;
       watchdog.expect(idleMs, () => cutError(true));
       const { hasFallbacks: readsBlocks = false } = request;

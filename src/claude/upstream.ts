@@ -1,8 +1,8 @@
 import { misconfigured } from '../errors.ts';
 import type { Settings } from '../settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
+import { isEventStream } from './answer-form.ts';
 import { simulatedModels } from './simulated-models.ts';
-import { EVENT_STREAM } from './stream.ts';
 
 /** How a request goes up: `fetch`, or whatever stands in its place. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -75,8 +75,7 @@ function likeFetch(own: Fetch): Fetch {
     });
     const response = await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]);
     // Only what came by a request has an address; of any other stream nobody knows what it is made of.
-    const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM) === true;
-    return byteBody(response, response.url !== '' || !streams);
+    return byteBody(response, response.url !== '' || !isEventStream(response));
   };
 }
 

@@ -2,6 +2,7 @@
 import { statusOfType, upstreamRefusedKey } from '../errors.ts';
 import { cutError, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
+import { isAboutRequest } from './refusal.ts';
 import { redirected } from './send.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -60,7 +61,7 @@ export function wholeAnswer(
   if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? noAnswer() : cutError(false);
   // An error that calls itself a success is the error that it says.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
-  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
+  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw noAnswer();
   const headers = headersDown(response.headers);

@@ -28,6 +28,7 @@ import {
 import { ConversationList } from './conversation-list.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { Credentials, type MintedToken, type Token } from './credentials.ts';
+import { readFormat, writeFormat } from './formats.ts';
 import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
 import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
@@ -124,7 +125,7 @@ export class Account extends DurableObject<Bindings> {
     this.#inboxes = new InboxList(ledger);
     this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
     this.#budget = recall(ledger);
-    this.#own = JSON.parse(ledger.meta('limits') ?? 'null') as Limits | null;
+    this.#own = readFormat<Limits | null>('limits', ledger.meta('limits') ?? 'null');
     this.#defaults = ledger.meta('defaults') ?? '{}';
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
@@ -280,7 +281,7 @@ export class Account extends DurableObject<Bindings> {
 
   /** Replaces the account's own limits; null takes the deployment's for all. */
   setLimits(limits: Limits | null): void {
-    this.#ledger.setMeta('limits', limits === null ? undefined : JSON.stringify(limits));
+    this.#ledger.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
     this.#applyLimits();
   }

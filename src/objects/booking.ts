@@ -17,8 +17,8 @@ export interface Grant {
   lowered: number | undefined;
   /** The most output tokens, where one step of one model writes them all. */
   mostOutput?: number | undefined;
-  /** Whether other models may step in. */
-  hasFallbacks?: boolean | undefined;
+  /** Every model that may be billed, each by all of its names. */
+  models?: readonly string[][] | undefined;
   /** Whether the upstream stops to write once the connection is closed. */
   cancelStops?: boolean | undefined;
   /** Absent where nobody here knows them. */
@@ -40,7 +40,7 @@ export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome
   const answeredBy = models.price(outcome.model ?? model);
   const asked = models.price(model).row;
   // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
-  const row = answeredBy.known || grant.hasFallbacks ? answeredBy.row : asked;
+  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
   const settlement = {
     requestId,
     status: statusOf(outcome),

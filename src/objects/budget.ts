@@ -64,8 +64,9 @@ export interface Refusal {
   left: number;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
-  /** The model that is not allowed, or has no price. */
+  /** The model that is not allowed, or has no price; and those that are allowed. */
   model?: string;
+  allowed?: readonly string[];
   /** What helps, where the limit is too small for this request: in words for the caller. */
   advice?: string;
 }
@@ -158,7 +159,7 @@ export function decide(
   const barred = rules.models && bound.models.find((names) => !isAllowed(names, rules.models ?? []));
   if (barred) {
     const model = barred[0] ?? '';
-    return { ...refusal('model', 'models', time, time, 1, 0, true), model };
+    return { ...refusal('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
   }
   if (!bound.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
     return { ...refusal('unpriced', 'models', time, time, 1, 0, true), model: bound.models[0]?.[0] ?? '' };

@@ -1,9 +1,10 @@
 /** The rows of an inbox: one for each event that a sender has told of. */
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
+import { readFormat, writeFormat } from './formats.ts';
 import type { Page, PageOf } from './history.ts';
 import { type Migration, migrate } from './migrations.ts';
 
-const EVENT_MIGRATIONS: readonly Migration[] = [
+export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
     // Few events have something to do at a time: the index holds those alone.
@@ -138,7 +139,7 @@ export class Events {
     if (change.runs !== undefined) columns.runs = change.runs;
     if (change.attempts !== undefined) columns.attempts = JSON.stringify(change.attempts.slice(-ATTEMPTS_KEPT));
     if (change.result) {
-      columns.result = JSON.stringify(change.result);
+      columns.result = writeFormat('classification', change.result);
       columns.label = JSON.stringify(change.result.label ?? change.result.labels ?? null);
     }
     const names = Object.keys(columns);
@@ -287,7 +288,7 @@ function storedOf(row: Row): StoredEvent {
     runs: Number(row.runs),
     subject: row.subject as string | null,
     digest: String(row.digest),
-    result: JSON.parse(String(row.result ?? 'null')) as Classification | null,
+    result: readFormat<Classification | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
     text: row.text as string | null,
   };

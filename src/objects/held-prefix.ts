@@ -1,10 +1,12 @@
 /** The prefix of a conversation: the version that it was created with, whatever becomes of the name. */
 import { expand } from '../claude/prefix.ts';
-import { ApiError, invalidRequest, tooLarge } from '../errors.ts';
+import { ApiError, invalidRequest } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import { parseRef } from '../schemas/versions.ts';
 import { callAccount } from './metering.ts';
+import { outgrown } from './outgrown.ts';
 import { findPrefix, PREFIX, type PrefixReader, unknownPrefix } from './prefixes.ts';
+import { Prompt } from './prompt.ts';
 
 /** As a conversation's profile has it. */
 export interface HeldPrefix {
@@ -95,6 +97,7 @@ export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: Json
   }
   const expanded = expand(body, found.value);
   const { MAX_BODY_BYTES } = reader.settings;
-  if (expanded.bytes.length > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  const hasHistory = body instanceof Prompt && body.hasHistory;
+  if (expanded.bytes.length > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
   return expanded;
 }

@@ -7,6 +7,7 @@
  */
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Buckets, Hold } from './budget.ts';
+import { readFormat, writeFormat } from './formats.ts';
 import type { Migration } from './migrations.ts';
 import { VERSIONS_SQL } from './version-tables.ts';
 import { DAY_MS } from './windows.ts';
@@ -188,7 +189,7 @@ export class Ledger {
     this.#storage = storage;
     const stored = this.meta('fold');
     this.#fold = stored
-      ? (JSON.parse(stored) as Fold)
+      ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
   }
 
@@ -451,7 +452,7 @@ export class Ledger {
 
   #setFold(fold: Fold): void {
     this.#fold = fold;
-    this.setMeta('fold', JSON.stringify(fold));
+    this.setMeta('fold', writeFormat('fold', fold));
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {

@@ -1,4 +1,5 @@
 import { toUsd } from '../claude/cost.ts';
+import { sayAllowed } from '../claude/usable-models.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import type { Refusal } from './budget.ts';
 import type { Standing } from './standing.ts';
@@ -23,7 +24,7 @@ export function refusalError(refusal: Refusal, standing: Standing): ApiError {
     case 'model':
       return new ApiError(
         'permission_error',
-        `This account may not use ${refusal.model ?? 'this model'}. Use one of those that its limits name.`,
+        `This account may not use ${refusal.model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
         { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
     case 'unpriced':

@@ -184,7 +184,7 @@ function grantOf(
     hold,
     lowered: maxTokens,
     mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
-    hasFallbacks: bound.models.length > 1,
+    models: bound.models,
     cancelStops: CANCEL_STOPS === 'always' || (CANCEL_STOPS === 'streams' && terms.streams),
     terms,
   };

@@ -1,7 +1,7 @@
 /** From what a caller sends to a conversation to what goes up: its history, its defaults, and what is new. */
 import { boundOf } from '../claude/bound.ts';
 import { edit, itemTexts, memberTexts } from '../claude/edit.ts';
-import { invalidRequest, tooLarge } from '../errors.ts';
+import { invalidRequest } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { isObject } from './assembly.ts';
@@ -17,6 +17,7 @@ import {
 import type { TakenPrefix } from './held-prefix.ts';
 import { answeredTools } from './kept.ts';
 import { hasBreakpoint, withoutBreakpoints } from './message-text.ts';
+import { outgrown } from './outgrown.ts';
 import { Prompt } from './prompt.ts';
 import type { Said } from './recollection.ts';
 import { SentHistory } from './sent-history.ts';
@@ -135,7 +136,7 @@ function planned(
   if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${news.join(',')}]`;
   const prompt = new Prompt(edit(text, changes), history);
-  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLarge(settings.MAX_BODY_BYTES);
+  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw outgrown(settings.MAX_BODY_BYTES, prompt.hasHistory);
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
     body: prompt,
@@ -243,7 +244,7 @@ function sentHistory(transcript: Transcript, from: number, limit: number): SentH
   let length = 0;
   for (const { text } of transcript.said({ from, sent: true })) {
     length += text.length;
-    if (length > limit) throw tooLarge(limit);
+    if (length > limit) throw outgrown(limit, true);
     texts.push(text);
   }
   return SentHistory.EMPTY.plus(texts);

@@ -28,6 +28,11 @@ export class Prompt implements JsonBody {
     return this.#history.findings;
   }
 
+  /** Whether messages of a history stand before those that are new. */
+  get hasHistory(): boolean {
+    return this.#history.bytes.length > 0;
+  }
+
   get bytes(): Uint8Array {
     this.#bytes ??= written(this.#text, this.#history.bytes);
     return this.#bytes;

@@ -1,12 +1,12 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
 
+import { isEventStream, refuseEncoding } from '../claude/answer-form.ts';
 import { cutError, endOf, late } from '../claude/cut.ts';
 import { edit } from '../claude/edit.ts';
 import { headersDown, type PlainHeaders } from '../claude/headers.ts';
 import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { mayHaveRun, send } from '../claude/send.ts';
-import { EVENT_STREAM } from '../claude/stream.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { isBeginning, parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
@@ -176,8 +176,8 @@ export class Run {
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
-    const streams = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
-    if (!response.ok || !response.body || !streams) {
+    refuseEncoding(response);
+    if (!response.ok || !response.body || !isEventStream(response)) {
       await this.#readWhole(response, granted.headers);
       return;
     }

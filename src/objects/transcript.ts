@@ -7,6 +7,7 @@
 
 import type { Outcome } from '../claude/relay.ts';
 import type { Grant } from './booking.ts';
+import { type FormatName, readFormat, writeFormat } from './formats.ts';
 import type { HeldPrefix } from './held-prefix.ts';
 import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
@@ -230,7 +231,7 @@ export class Transcript {
   }
 
   save(profile: Profile): void {
-    this.write("insert or replace into meta (key, value) values ('profile', ?)", JSON.stringify(profile));
+    this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', profile));
     this.#profile = profile;
   }
 
@@ -293,7 +294,7 @@ export class Transcript {
   grantTurn({ seq, grant, sentAt, coversUntil }: TurnRow): void {
     this.write(
       'update turns set grant = ?, sent_at = ?, covers_until = ? where seq = ?',
-      JSON.stringify(grant),
+      grant && writeFormat('grant', grant),
       sentAt,
       coversUntil,
       seq,
@@ -319,8 +320,8 @@ export class Transcript {
          model = ? where seq = ?`,
       turn.status,
       turn.endedAt,
-      turn.grant && JSON.stringify(turn.grant),
-      JSON.stringify(turn.outcome),
+      turn.grant && writeFormat('grant', turn.grant),
+      writeFormat('outcome', turn.outcome),
       turn.cost,
       turn.tokens,
       turn.frame,
@@ -532,7 +533,7 @@ export class Transcript {
   #open(meta: Map<string, string>): void {
     migrate(this.#storage, CONVERSATION_MIGRATIONS, meta);
     const profile = meta.get('profile');
-    if (profile !== undefined) this.#profile = JSON.parse(profile) as Profile;
+    if (profile !== undefined) this.#profile = readFormat<Profile>('profile', profile);
   }
 
   #message(row: Raw): MessageRow {
@@ -546,7 +547,7 @@ export class Transcript {
       text: typeof row.text === 'string' ? row.text : this.#pieces(seq),
       status: String(row.status) as TurnStatus,
       cost: Number(row.cost),
-      outcome: row.outcome === null ? null : (JSON.parse(String(row.outcome)) as Outcome | null),
+      outcome: row.outcome === null ? null : readFormat<Outcome | null>('outcome', String(row.outcome)),
     };
   }
 
@@ -565,8 +566,8 @@ export class Transcript {
 }
 
 function turnOf(row: Raw): TurnRow {
-  const json = <T>(value: SqlStorageValue | undefined) =>
-    typeof value === 'string' ? (JSON.parse(value) as T | null) : null;
+  const json = <T>(name: FormatName, value: SqlStorageValue | undefined) =>
+    typeof value === 'string' ? readFormat<T | null>(name, value) : null;
   return {
     seq: Number(row.seq),
     id: String(row.id),
@@ -578,10 +579,10 @@ function turnOf(row: Raw): TurnRow {
     model: String(row.model),
     beganAt: Number(row.began_at),
     endedAt: row.ended_at === null ? null : Number(row.ended_at),
-    grant: json<Grant>(row.grant),
+    grant: json<Grant>('grant', row.grant),
     sentAt: row.sent_at === null ? null : Number(row.sent_at),
     coversUntil: row.covers_until === null ? null : Number(row.covers_until),
-    outcome: json<Outcome>(row.outcome),
+    outcome: json<Outcome>('outcome', row.outcome),
     settled: row.settled === 1,
     cost: Number(row.cost),
     tokens: row.tokens === null ? null : Number(row.tokens),

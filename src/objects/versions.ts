@@ -80,7 +80,14 @@ export class Versions {
         );
         for (let n = 0; n * PIECE_BYTES < bytes.length; n += 1) {
           const piece = bytes.slice(n * PIECE_BYTES, (n + 1) * PIECE_BYTES).buffer;
-          this.#ledger.write('insert into version_pieces values (?, ?, ?, ?, ?)', kind, name, hash, n, piece);
+          this.#ledger.write(
+            'insert into version_pieces (kind, name, hash, n, bytes) values (?, ?, ?, ?, ?)',
+            kind,
+            name,
+            hash,
+            n,
+            piece,
+          );
         }
       } else if (known === 'doomed') this.#setState({ kind, name, hash }, 'new');
       this.#point({ kind, name, hash }, now);

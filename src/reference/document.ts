@@ -37,7 +37,7 @@ export const RESOURCES: readonly Resource[] = [
   health,
 ];
 
-const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point any Claude client at it by changing its base URL: \
+const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \
 the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \

@@ -19,7 +19,9 @@ const body = prefixedRequest
       .optional()
       .describe('At most so many output tokens. A conversation or a prefix may give it.'),
     messages: messageList,
-    stream: messagesRequest.shape.stream.describe('On `/messages` true by default, on `/v1/messages` false.'),
+    stream: messagesRequest.shape.stream.describe(
+      'On `/messages` true by default, on `/v1/messages` false; null is false.',
+    ),
     conversation: namedConversation.shape.conversation
       .optional()
       .describe('The conversation that this is a turn of; also as the header `sluice-conversation`.'),

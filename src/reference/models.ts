@@ -22,7 +22,7 @@ const list = {
   query: pageSchema,
   answers: {
     200: {
-      description: 'The upstream’s models, with limits and prices.',
+      description: 'The upstream’s models that the account may use, with limits and prices.',
       content: [
         {
           schema: listSchema(schema).meta({ id: 'ModelList' }),
@@ -38,7 +38,7 @@ const one = {
   summary: 'Read a model',
   needs: 'messages',
   answers: { 200: { description: 'The model.', content: [{ schema, example }] } },
-  errors: [429, 504, 529],
+  errors: [404, 429, 504, 529],
 } as const;
 
 export const models: Resource = {

@@ -74,7 +74,7 @@ export async function converse(
   const entry = c.get('entry');
   entry.line.conversation = id;
   const asked = check(conversationRequest, body.json);
-  const stream = asked.stream ?? streamByDefault;
+  const stream = asked.stream === undefined ? streamByDefault : asked.stream === true;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
   const request: Omit<TurnRequest, 'body' | 'again'> = {

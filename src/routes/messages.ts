@@ -1,11 +1,11 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import { isEventStream } from '../claude/answer-form.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { type Outcome, relay } from '../claude/relay.ts';
-import { EVENT_STREAM } from '../claude/stream.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
@@ -100,8 +100,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   );
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
   // A stream says it behind its end, whether or not that is known by now.
-  const isStream = response.headers.get('content-type')?.startsWith(EVENT_STREAM);
-  if (price !== undefined && response.ok && !isStream) response.headers.set('sluice-cost-usd', price);
+  if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;

@@ -3,17 +3,37 @@ import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { refuseRevoked } from '../auth/revocation.ts';
 import type { Model, ModelTable } from '../claude/models.ts';
-import { relay } from '../claude/relay.ts';
+import { queryOf, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
+import { mayUse, pageOfModels, usableModels } from '../claude/usable-models.ts';
 import type { AppEnv } from '../env.ts';
+import { notFound } from '../errors.ts';
+import { callAccount } from '../objects/metering.ts';
+import { readPage } from '../schemas/page.ts';
 
-/** The upstream's models joined with the limits and prices that this edge knows. */
+/** The upstream's models joined with the limits and prices that this edge knows; those alone that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
   const may = [refuseRevoked, requireScope('messages')] as const;
-  const list = (c: Context<AppEnv>) => answer(c, '/v1/models', fetchUpstream);
-  const one = (c: Context<AppEnv>) => {
-    const id = c.get('settings').models.resolve(c.req.param('id') ?? '');
-    return answer(c, `/v1/models/${encodeURIComponent(id)}`, fetchUpstream);
+  const list = async (c: Context<AppEnv>) => {
+    const allowed = await allowedModels(c);
+    if (!allowed) return await answer(c, '/v1/models', fetchUpstream);
+    const { models } = c.get('settings');
+    const page = readPage(c.req.query());
+    // A page of the upstream's may have none of these: it is asked for all, and what is left is paged here.
+    const all = await answer(c, '/v1/models', fetchUpstream, allOf(c.req.raw));
+    if (!all.ok) return all;
+    const { data } = (await all.json()) as { data?: unknown };
+    const rows = Array.isArray(data) ? data.filter(isRow) : [];
+    return Response.json(pageOfModels(usableModels(rows, allowed, models), page), { headers: all.headers });
+  };
+  const one = async (c: Context<AppEnv>) => {
+    const { models } = c.get('settings');
+    const name = c.req.param('id') ?? '';
+    const allowed = await allowedModels(c);
+    if (allowed && !mayUse(name, allowed, models)) {
+      throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
+    }
+    return await answer(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
   };
   return new Hono<AppEnv>()
     .get('/v1/models', ...may, list)
@@ -22,12 +42,33 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     .get('/models/:id', ...may, one);
 }
 
-async function answer(c: Context<AppEnv>, path: string, fetchUpstream?: Fetch): Promise<Response> {
+/** @returns the account's limit `models`; undefined where it may use any. */
+async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
+  const { settings, identity } = c.var;
+  const request = { identity, accounts: c.env, settings };
+  const { limits } = await callAccount(request, (account) => account.standing(settings.DEFAULT_LIMITS));
+  return limits.models;
+}
+
+/** @returns a request for one page that has every row. */
+function allOf(caller: Request): Request {
+  const query = new URLSearchParams(queryOf(caller.url));
+  for (const cursor of ['after_id', 'before_id']) query.delete(cursor);
+  query.set('limit', '1000');
+  return new Request(`${caller.url.split('?', 1)[0]}?${query}`, caller);
+}
+
+async function answer(
+  c: Context<AppEnv>,
+  path: string,
+  fetchUpstream?: Fetch,
+  caller: Request = c.req.raw,
+): Promise<Response> {
   const { settings, requestId } = c.var;
   const response = await relay(
     {
       path,
-      caller: c.req.raw,
+      caller,
     },
     {
       upstream: upstreamOf(settings, fetchUpstream),
@@ -48,7 +89,7 @@ function joinAll(body: unknown, models: ModelTable): unknown {
 
 /** The API's own figures win; ours fill what it leaves open and add what it does not have. */
 function join(row: unknown, models: ModelTable): unknown {
-  if (!isObject(row) || typeof row.id !== 'string') return row;
+  if (!isRow(row)) return row;
   const model: Model | undefined = models.find(row.id);
   return {
     ...row,
@@ -59,6 +100,10 @@ function join(row: unknown, models: ModelTable): unknown {
     replacement: model?.replacement ?? null,
     prices: model?.prices ?? null,
   };
+}
+
+function isRow(value: unknown): value is { id: string; [key: string]: unknown } {
+  return isObject(value) && typeof value.id === 'string';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

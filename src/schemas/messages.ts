@@ -40,7 +40,7 @@ const fields = {
   model,
   max_tokens: maxTokens,
   messages,
-  stream: z.boolean({ error: 'Input should be a valid boolean' }).optional(),
+  stream: z.boolean({ error: 'Input should be a valid boolean' }).nullable().optional(),
 };
 
 /** A Messages request, as far as this edge judges it: everything else is the upstream's. */

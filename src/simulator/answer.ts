@@ -154,7 +154,7 @@ class Composer {
     const unused = tools.length > 0 ? 'None of the tools is to be called.' : 'No tool is offered.';
     const plan = calls.length > 0 ? `What fits is a call of ${names}.` : unused;
     const budget = thinking.type === 'enabled' ? thinking.budgetTokens : Number.POSITIVE_INFINITY;
-    const isShown = thinking.display === 'summarized';
+    const isShown = thinking.display !== 'omitted';
     this.#writer.thinking(thinkingProse(this.#said, plan, effort), isShown, budget, (shown) =>
       signThinking(shown, seed),
     );

@@ -2,6 +2,7 @@ import type { Answer } from './answer.ts';
 import type { JsonObject } from './json.ts';
 import type { MessageRequest } from './message-request.ts';
 import type { CacheUsage } from './prompt-cache.ts';
+import { safeguardResults } from './safeguards.ts';
 
 /** An answer with what surrounds it, in the API's two forms. */
 export interface AnsweredMessage {
@@ -55,6 +56,13 @@ function envelope({ id, request }: AnsweredMessage, rest: JsonObject): JsonObjec
   return { model: request.model.id, id, type: 'message', role: 'assistant', ...rest };
 }
 
+/** What the safeguards say of the answer's tool calls; nothing where none was asked for. */
+function safeguarded({ request, answer }: AnsweredMessage): JsonObject {
+  if (request.safeguards.length === 0) return {};
+  const calls = answer.blocks.flatMap(({ final }) => (final.type === 'tool_use' ? [String(final.id)] : []));
+  return { safeguard_results: safeguardResults(request.safeguards, calls) };
+}
+
 /** The message of a non-streaming answer. */
 export function messageBody(message: AnsweredMessage): JsonObject {
   const { blocks, stopReason, stopSequence, stopDetails } = message.answer;
@@ -65,6 +73,7 @@ export function messageBody(message: AnsweredMessage): JsonObject {
     stop_sequence: stopSequence,
     stop_details: stopDetails,
     diagnostics: null,
+    ...safeguarded(message),
     usage: usage(message, outputUsage(message)),
   });
 }
@@ -100,7 +109,13 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
     yield event('content_block_stop', { index });
   }
   yield event('message_delta', {
-    delta: { stop_reason: stopReason, stop_sequence: stopSequence, stop_details: stopDetails, container: null },
+    delta: {
+      stop_reason: stopReason,
+      stop_sequence: stopSequence,
+      stop_details: stopDetails,
+      container: null,
+      ...safeguarded(message),
+    },
     usage: { ...inputUsage(message), ...outputUsage(message) },
   });
   yield event('message_stop', {});

@@ -17,6 +17,7 @@ import {
 import { type JsonObject, member } from './json.ts';
 import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
+import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
 
 const countKeys = [
@@ -105,14 +106,15 @@ function readSystem(body: JsonObject): JsonObject[] {
   });
 }
 
-function readThinking(body: JsonObject): Thinking {
+function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   const value = member(body, 'thinking');
   if (value === undefined || value === null) return { type: 'disabled' };
   const thinking = requiredObject(value, 'thinking');
   const type = requiredTag(thinking, ['adaptive', 'between_tools', 'disabled', 'enabled'], 'thinking');
   if (type === 'disabled' || type === 'between_tools') return { type: 'disabled' };
   const shown = member(thinking, 'display');
-  const display = optionalChoice(shown, ['summarized', 'omitted'], `thinking.${type}.display`) ?? 'summarized';
+  const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
+  const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
   if (type === 'adaptive') return { type, display };
   const budgetTokens = requiredInteger(member(thinking, 'budget_tokens'), 'thinking.enabled.budget_tokens', 1024);
   return { type, budgetTokens, display };
@@ -190,7 +192,7 @@ function checkThread(body: JsonObject): void {
 }
 
 function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
-  const thinking = readThinking(body);
+  const thinking = readThinking(body, protocol);
   return {
     tools: toolDefinitions(member(body, 'tools'), protocol),
     system: readSystem(body),
@@ -232,6 +234,7 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   optionalChoice(member(body, 'service_tier'), ['auto', 'standard_only'], 'service_tier');
   const speed = optionalChoice(member(body, 'speed'), ['standard', 'fast'], 'speed');
   const inferenceGeo = optionalString(member(body, 'inference_geo'), 'inference_geo');
+  const safeguards = readSafeguards(member(body, 'safeguards'));
   if (!protocol.beta) refuseExtras(body, keysOfCreate, '');
 
   const model = servingModel(models, id, now);
@@ -247,5 +250,5 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   }
   const choice = toolChoice(member(body, 'tool_choice'), prompt.tools, thinking);
   checkConversation(prompt.messages, thinking, protocol, seed);
-  return { ...prompt, model, maxTokens, stream, stopSequences, toolChoice: choice, speed, inferenceGeo };
+  return { ...prompt, model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
 }

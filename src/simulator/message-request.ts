@@ -17,10 +17,13 @@ export interface RequestMessage {
   blocks: JsonObject[];
 }
 
+/** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
+export type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
+
 export type Thinking =
   | { type: 'disabled' }
-  | { type: 'enabled'; budgetTokens: number; display: 'summarized' | 'omitted' }
-  | { type: 'adaptive'; display: 'summarized' | 'omitted' };
+  | { type: 'enabled'; budgetTokens: number; display: ThinkingDisplay }
+  | { type: 'adaptive'; display: ThinkingDisplay };
 
 export interface ToolChoice {
   type: 'auto' | 'any' | 'tool' | 'none';
@@ -50,6 +53,8 @@ export interface MessageRequest extends Prompt {
   thinking: Thinking;
   effort: string | undefined;
   toolChoice: ToolChoice;
+  /** The types of the safeguards that are asked for. */
+  safeguards: string[];
   speed: string | undefined;
   inferenceGeo: string | undefined;
 }

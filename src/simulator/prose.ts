@@ -5,7 +5,7 @@ import { excerpt } from './words.ts';
 /** What a long answer is made of: things worth knowing for who tries the product. */
 const facts = [
   'Every answer of mine has the header sluice-upstream: simulator, so no program can take it for Claude’s.',
-  'Offer a tool whose name or description shares a word with your message, and I call it with an input that satisfies its schema.',
+  'Offer a tool whose name, or the first sentence of its description, shares a word with your message, and I call it with an input that satisfies its schema.',
   'Set tool_choice to any, or to a tool by name, and the call is certain.',
   'Send output_config.format with a JSON schema, and I answer with JSON that satisfies it.',
   'An enum in such a schema is chosen by the words that it shares with your text, so a classification looks sensible.',
@@ -25,7 +25,7 @@ const facts = [
   'Nothing that you write here leaves this machine, and nothing of it costs anything.',
   'Budgets, conversations and webhooks work the same with me as with Claude, since only the upstream differs.',
   'A retired model answers 404 and names its replacement, here as there.',
-  'Two tools that both fit your message are called in parallel, unless you disable that.',
+  'One tool is called at a time; name several by their very names, and they are called in parallel, unless you disable that.',
   'What a tool answers I repeat, so that you can see that it has arrived.',
   'The web search tool finds pages that do not exist, so that you can try how results are shown.',
 ];

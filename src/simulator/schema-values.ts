@@ -12,6 +12,8 @@ export interface ValueSource {
   text: string;
   /** What describes labels: the system prompt. */
   descriptions: string;
+  /** Leaves out what the schema does not require. Default false: what the text speaks of is there as well. */
+  requiredOnly?: boolean;
   random: Random;
 }
 
@@ -143,7 +145,7 @@ class ValueMaker {
     return Object.fromEntries(entries);
   }
 
-  /** The required properties, those that the text speaks of, and as many as the bounds ask for; in the schema's order. */
+  /** The required properties, those that the text speaks of unless only required ones are wanted, and as many as the bounds ask for; in the schema's order. */
   #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
     const wanted = new Set(stringsIn(member(form, 'required')));
@@ -151,7 +153,8 @@ class ValueMaker {
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
     const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
-    if (depth < comfortableDepth) for (const name of chosen) if (wanted.size < most) wanted.add(name);
+    if (depth < comfortableDepth && !this.#source.requiredOnly)
+      for (const name of chosen) if (wanted.size < most) wanted.add(name);
     const dependent = member(form, 'dependentRequired');
     if (isObject(dependent)) {
       // A set grows while it is walked, so what an added property asks for is added as well.

@@ -8,6 +8,8 @@ import { contentStems, contentWords } from './words.ts';
 
 /** More calls than these are not made in parallel. */
 const maximumCalls = 4;
+/** The first sentence of a description says what a tool does; in the pages behind it some agents have every word there is. */
+const maximumSummary = 200;
 
 /** Schemas of the tools that the API defines and the caller runs: requests name them without one. */
 const definedSchemas: [RegExp, JsonObject][] = [
@@ -36,9 +38,24 @@ function schemaOf(tool: JsonObject): JsonObject {
   return definedSchemas.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
 }
 
+/** The name of a tool and what its description begins with. */
 function textAbout(tool: JsonObject): string {
   const description = member(tool, 'description');
-  return `${nameOf(tool)} ${typeof description === 'string' ? description : ''}`;
+  if (typeof description !== 'string') return nameOf(tool);
+  const [sentence = ''] = description
+    .slice(0, maximumSummary)
+    .trim()
+    .split(/[.!?](?:\s|$)|\n/, 1);
+  return `${nameOf(tool)} ${sentence}`;
+}
+
+/** Whether a text has the very name of a tool, as a word of its own. */
+function isNamed(tool: JsonObject, text: string): boolean {
+  const name = nameOf(tool);
+  for (let at = text.indexOf(name); at !== -1; at = text.indexOf(name, at + 1)) {
+    if (!/[\w-]/.test(`${text[at - 1] ?? ' '}${text[at + name.length] ?? ' '}`)) return true;
+  }
+  return false;
 }
 
 /** The word of a text that a tool's name or description has as well; undefined where they share none. */
@@ -53,19 +70,22 @@ function stemOf(word: string): string {
   return [...contentStems(word)][0] ?? word;
 }
 
-function matchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
+/** The tools that a text names; without one the tool that has most in common with it. */
+function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
+  const tools = offered.filter((tool) => member(tool, 'defer_loading') !== true);
+  const named = tools.filter((tool) => isNamed(tool, text));
+  if (named.length > 0) return named.slice(0, maximumCalls);
   const words = contentStems(text);
-  const scored = tools
-    .filter((tool) => member(tool, 'defer_loading') !== true)
-    .map((tool) => {
-      const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;
-      const inText = [...contentStems(textAbout(tool))].filter((word) => words.has(word)).length;
-      return { tool, score: 3 * inName + inText };
-    });
+  const scored = tools.map((tool) => {
+    const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;
+    const inText = [...contentStems(textAbout(tool))].filter((word) => words.has(word)).length;
+    return { tool, score: 3 * inName + inText };
+  });
   return scored
     .filter(({ score }) => score > 0)
     .toSorted((a, b) => b.score - a.score)
-    .map(({ tool }) => tool);
+    .map(({ tool }) => tool)
+    .slice(0, 1);
 }
 
 function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): JsonObject[] {
@@ -76,15 +96,15 @@ function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): 
   if (toolChoice.type === 'auto' && said.toolResults.length > 0) return [];
   const matching = matchingTools(own, said.text);
   const chosen = toolChoice.type === 'any' && matching.length === 0 ? own.slice(0, 1) : matching;
-  return chosen.slice(0, toolChoice.disableParallelToolUse ? 1 : maximumCalls);
+  return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
 }
 
-/** The calls that an answer makes: forced ones, or those of the tools that share a word with what was said. */
+/** The calls that an answer makes: forced ones, those of the tools that were named, or the one that shares most words with what was said. */
 export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
   return chosenTools(request, said).map((tool) => {
     const description = member(tool, 'description');
     const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
-    const input = valueFor(schemaOf(tool), { text: said.text, descriptions, random });
+    const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
     return { name: nameOf(tool), input: isObject(input) ? input : {} };
   });
 }

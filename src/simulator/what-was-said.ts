@@ -6,7 +6,10 @@ import { pdfPages } from './prompt-blocks.ts';
 
 /** What an answer reacts to. */
 export interface WhatWasSaid {
-  /** The text of the last user turn; of the last one that has any, where that is only tool results. */
+  /**
+   * The text of the last user turn, without the reminders that an agent adds to it; of the last turn that has any, where
+   * that is only tool results.
+   */
   text: string;
   /** How many user turns there are, tool results aside. */
   turns: number;
@@ -31,6 +34,22 @@ export interface ToolResult {
 
 function typeOf(block: JsonObject): string {
   return String(member(block, 'type'));
+}
+
+const reminderStart = '<system-reminder>';
+const reminderEnd = '</system-reminder>';
+
+/** A user's text without what their agent put into it: Claude Code marks it so. */
+function withoutReminders(text: string): string {
+  let rest = '';
+  let from = 0;
+  for (let at = text.indexOf(reminderStart); at !== -1; at = text.indexOf(reminderStart, from)) {
+    const end = text.indexOf(reminderEnd, at);
+    if (end === -1) break;
+    rest += text.slice(from, at);
+    from = end + reminderEnd.length;
+  }
+  return rest + text.slice(from);
 }
 
 /** The blocks of the last user turn: consecutive user messages count as one. */
@@ -88,7 +107,8 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const textIn = (blocks: JsonObject[]): string =>
     blocks
       .filter((block) => typeOf(block) === 'text')
-      .map(textOf)
+      .map((block) => withoutReminders(textOf(block)))
+      .filter((text) => text.trim() !== '')
       .join('\n');
   const turns = ofUser.filter(({ blocks }) => blocks.some((block) => typeOf(block) !== 'tool_result'));
   const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);

@@ -36,10 +36,10 @@ export class FrameReader {
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     const text = this.#decoder.decode(piece, { stream: true });
     this.#parts.push(text);
-    if (!text.includes('\n')) return;
+    if (!text.includes('\n') && !text.includes('\r')) return;
     let all = this.#parts.length > 1 ? this.#parts.join('') : text;
-    // A carriage return at the end may be half of a line end, and stays as it is until the other half has come.
-    if (all.includes('\r')) all = all.replaceAll('\r\n', '\n');
+    // A carriage return at the end may be half of a line end, and stays as it is until what follows has come.
+    if (all.includes('\r')) all = all.replace(/\r\n|\r(?!$)/g, '\n');
     let start = 0;
     for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
       const next = each(all, start, end);
@@ -51,10 +51,7 @@ export class FrameReader {
 
   /** @returns the event that lacks only its empty line, if one does. */
   get last(): Frame | undefined {
-    const all = this.#parts
-      .join('')
-      .replaceAll('\r\n', '\n')
-      .replace(/[\r\n]+$/, '');
+    const all = this.#parts.join('').replace(/\r\n?/g, '\n').replace(/\n+$/, '');
     return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
   }
 }

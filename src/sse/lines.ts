@@ -1,11 +1,13 @@
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 
 /** Receives a line as a range of `bytes`, its line end left out. The bytes are valid during the call only. */
 export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
- * Splits a stream of bytes into lines (LF or CRLF) in linear time, however it is cut into pieces.
+ * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. A byte order mark
+ * at the beginning is left out.
  *
  * Bytes stay bytes: most lines of a stream are deltas that nobody decodes here.
  */
@@ -13,6 +15,7 @@ export class LineReader {
   readonly #onLine: OnLine;
   #rest = new Uint8Array(0);
   #length = 0;
+  #isFirst = true;
 
   constructor(onLine: OnLine) {
     this.#onLine = onLine;
@@ -23,14 +26,23 @@ export class LineReader {
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
-      search = this.#length;
+      // A carriage return at the end waited to be seen with what follows it.
+      search = this.#length - 1;
       this.#keep(piece);
       bytes = this.#rest.subarray(0, this.#length);
     }
     let start = 0;
-    for (let end = bytes.indexOf(LINE_FEED, search); end >= 0; end = bytes.indexOf(LINE_FEED, start)) {
-      this.#onLine(bytes, start, end > start && bytes[end - 1] === CARRIAGE_RETURN ? end - 1 : end);
-      start = end + 1;
+    let feed = bytes.indexOf(LINE_FEED, search);
+    // Looked for once and not for each line: as a rule there is none.
+    let carriage = bytes.indexOf(CARRIAGE_RETURN, search);
+    for (;;) {
+      const isCarriage = carriage >= 0 && carriage < bytes.length - 1 && (feed < 0 || carriage < feed);
+      const end = isCarriage ? carriage : feed;
+      if (end < 0) break;
+      this.#line(bytes, start, end);
+      start = isCarriage && bytes[end + 1] === LINE_FEED ? end + 2 : end + 1;
+      if (isCarriage) carriage = bytes.indexOf(CARRIAGE_RETURN, start);
+      if (feed >= 0 && feed < start) feed = bytes.indexOf(LINE_FEED, start);
     }
     if (bytes === piece) {
       if (start < piece.length) this.#keep(piece.subarray(start));
@@ -40,7 +52,13 @@ export class LineReader {
     }
   }
 
-  /** @returns the bytes after the last line end. */
+  #line(bytes: Uint8Array, start: number, end: number): void {
+    const isMarked = this.#isFirst && BYTE_ORDER_MARK.every((byte, index) => bytes[start + index] === byte);
+    this.#isFirst = false;
+    this.#onLine(bytes, isMarked ? start + BYTE_ORDER_MARK.length : start, end);
+  }
+
+  /** @returns the bytes after the last line end; a carriage return at their end may be half of one. */
   get rest(): Uint8Array {
     return this.#rest.subarray(0, this.#length);
   }

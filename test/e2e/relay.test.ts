@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
@@ -379,6 +379,38 @@ test('a Worker as it is deployed has no simulator to answer with, even in develo
     await deployed.stop();
   }
 });
+
+test.each([
+  ['gzip', gzipSync],
+  ['br', brotliCompressSync],
+  ['deflate', deflateSync],
+  ['zstd', zstdCompressSync],
+] as const)(
+  'an answer in %s, which was not asked for, is undone and metered, or refused',
+  async (encoding, compress) => {
+    for (const [type, plain] of [
+      ['text/event-stream', Buffer.from(TEXT_STREAM)],
+      ['application/json', Buffer.from(JSON.stringify(message))],
+    ] as const) {
+      edge.log.length = 0;
+      upstream.received.length = 0;
+      upstream.answer = (_, response) =>
+        response.writeHead(200, { 'content-type': type, 'content-encoding': encoding }).end(compress(plain));
+      const response = await post('/v1/messages');
+      const text = await textOf(response);
+      expect(upstream.received).toHaveLength(1);
+      expect(upstream.received[0]?.headers['accept-encoding']).toBe('identity');
+      if (response.status === 200) {
+        expect(text.replace(PRICE, '')).toBe(plain.toString());
+        expect(await logged()).toMatchObject({ tokens: { input: expect.any(Number) } });
+      } else {
+        expect(['deflate', 'zstd']).toContain(encoding);
+        expect(JSON.parse(text)).toMatchObject({ error: { type: 'api_error' } });
+        expect(await logged()).toMatchObject({ error_type: `upstream_encoding: ${encoding}` });
+      }
+    }
+  },
+);
 
 test('outside development a request without a credential is refused, and nothing goes up', async () => {
   const deployed = await startEdge(inject('deployed').code, {

@@ -25,7 +25,7 @@ function grantOf({ body, count }: BilledAnswer): Grant {
     hold: decision.nanodollars,
     lowered: undefined,
     mostOutput: terms.steps === 'one' && bound.models.length === 1 ? decision.maxTokens : undefined,
-    hasFallbacks: bound.models.length > 1,
+    models: bound.models,
     cancelStops: true,
     terms,
   };

@@ -30,7 +30,7 @@ function isRefused(bytes: Uint8Array, counts: boolean): boolean {
     if (typeof message.content !== 'string' && !Array.isArray(message.content)) return true;
   }
   if (!(counts && max_tokens === undefined) && !(Number.isInteger(max_tokens) && Number(max_tokens) >= 0)) return true;
-  return stream !== undefined && typeof stream !== 'boolean';
+  return stream !== undefined && stream !== null && typeof stream !== 'boolean';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

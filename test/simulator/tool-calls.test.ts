@@ -42,15 +42,51 @@ describe('a tool call', () => {
     expect(faultsOf((message.content.at(-1) as Anthropic.ToolUseBlock).input, weather.input_schema)).toEqual([]);
   });
 
-  it('is one of several when several fit, unless that is disabled', async () => {
-    const text = 'What are the weather and the time in that city?';
+  it('is one of several when several are named, unless that is disabled, and else the one that fits best', async () => {
     const tools = [weather, clock];
+    expect(called(await ask('What are the weather and the time in that city?', { tools }))).toHaveLength(1);
+    const text = 'Call get_weather and current_time for that city, not get_weather_2';
     const message = await ask(text, { tools });
     expect(called(message).toSorted()).toEqual(['current_time', 'get_weather']);
     expect(new Set(message.content.flatMap((block) => (block.type === 'tool_use' ? [block.id] : []))).size).toBe(2);
     expect(
       called(await ask(text, { tools, tool_choice: { type: 'auto', disable_parallel_tool_use: true } })),
     ).toHaveLength(1);
+  });
+
+  it('is chosen by the first sentence of a description, not by the pages behind it', async () => {
+    const manual = tool('assistant', 'Starts a helper. It may read the forecast, and work in a separate worktree.');
+    expect(called(await ask('What is the forecast?', { tools: [manual] }))).toEqual([]);
+    expect(called(await ask('I need a helper', { tools: [manual] }))).toEqual(['assistant']);
+  });
+
+  it('has the required fields alone, at every depth', async () => {
+    const address = { type: 'object', properties: { street: { type: 'string' }, floor: {} }, required: ['street'] };
+    const parcel: Anthropic.Tool = {
+      name: 'send_parcel',
+      input_schema: {
+        type: 'object',
+        properties: { address, insurance: { type: 'boolean' }, isolation: { enum: ['worktree'] } },
+        required: ['address'],
+      },
+    };
+    const message = await ask('Send a parcel with insurance to that street, third floor', { tools: [parcel] });
+    expect(message.content.at(-1)).toMatchObject({ input: { address: { street: expect.any(String) } } });
+    const { input } = message.content.at(-1) as Anthropic.ToolUseBlock;
+    expect(Object.keys(input as object)).toEqual(['address']);
+    expect(Object.keys((input as { address: object }).address)).toEqual(['street']);
+  });
+
+  it('is not chosen by what an agent reminds of', async () => {
+    const reminder = '<system-reminder>\nThe weather is in the context.\n</system-reminder>';
+    const content = [reminder, `${reminder}Tell me a joke${reminder}`].map((text) => ({ type: 'text' as const, text }));
+    const joke = await ask('', { tools: [weather], messages: [{ role: 'user', content }] });
+    expect(called(joke)).toEqual([]);
+    expect(textOf(joke)).toContain('“Tell me a joke”');
+    const asked = [...content, { type: 'text' as const, text: 'And the weather, <system-reminder> aside?' }];
+    expect(called(await ask('', { tools: [weather], messages: [{ role: 'user', content: asked }] }))).toEqual([
+      'get_weather',
+    ]);
   });
 
   it('is forced by any, or by name, without a word before it, and forbidden by none', async () => {

@@ -1,0 +1,41 @@
+import { invalid } from './errors.ts';
+import { requiredList, requiredObject, requiredString } from './fields.ts';
+import { type Json, type JsonObject, member } from './json.ts';
+
+/** The safeguard that judges tool calls, each by itself. */
+const judgesToolCalls = 'dangerous_tool_use';
+
+/**
+ * Reads which safeguards a request asks for.
+ * @throws ApiError 400 in the API's words.
+ */
+export function readSafeguards(value: Json | undefined): string[] {
+  if (value === undefined || value === null) return [];
+  const types = requiredList(value, 'safeguards').map((entry, index) => {
+    const path = `safeguards.${index}`;
+    return requiredString(member(requiredObject(entry, path), 'type'), `${path}.type`);
+  });
+  if (new Set(types).size < types.length) throw invalid('safeguards: each type may be given once');
+  return types;
+}
+
+/**
+ * Makes the results of the safeguards that were asked for. The simulator made the calls itself, from the user's own words,
+ * so it flags none; its explanation says that nothing was judged.
+ * @param types the safeguards that the request asks for
+ * @param calls the ids of the answer's tool calls
+ */
+export function safeguardResults(types: readonly string[], calls: readonly string[]): JsonObject[] {
+  const verdict = {
+    type: 'evaluated',
+    outcome: 'not_flagged',
+    explanation: 'No model has judged this call: it is one of Sluice’s built-in simulator.',
+  };
+  return types.map((type) => ({
+    type,
+    status:
+      type === judgesToolCalls
+        ? { type: 'available', tool_uses: Object.fromEntries(calls.map((id) => [id, verdict])) }
+        : { type: 'unsupported' },
+  }));
+}

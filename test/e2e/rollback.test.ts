@@ -1,0 +1,236 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { ModelTable } from '../../src/claude/models.ts';
+import { simulatedModels } from '../../src/claude/simulated-models.ts';
+import { FORMATS, type FormatName } from '../../src/objects/formats.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
+import { signGithub } from '../../src/webhooks/github.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { keptRelease } from '../support/kept-release.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+
+// A release that was kept and the present one take turns on one state, each ended by a power cut in mid-answer: an upgrade,
+// a rollback, and the upgrade after it. Each finds what the others did, and goes on with it.
+
+const MODEL = 'claude-haiku-5-5';
+const WEBHOOK_SECRET = 'a-webhook-secret-of-the-tests-that-is-long-enough';
+/** A message that says this gets the beginning of an answer, and no more. */
+const ENDLESS = 'Speak without an end';
+
+interface Release {
+  name: 'kept' | 'present';
+  code: string;
+  /** Where its wrangler.toml is. */
+  folder?: string;
+}
+interface Page<T> {
+  data: T[];
+}
+interface Row {
+  request_id: string;
+  status: string;
+  cost_usd: number;
+}
+
+let upstream: FakeUpstream;
+let state: string;
+let running: Edge | undefined;
+
+beforeEach(async () => {
+  const simulate = createSimulator({ models: simulatedModels(new ModelTable().rows) });
+  upstream = await startUpstream((request, response) => void answer(simulate, request, response));
+  state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
+});
+afterEach(async () => {
+  await running?.stop();
+  await upstream.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+async function answer(
+  simulate: (request: Request) => Promise<Response>,
+  { method, path, headers, body }: Received,
+  response: ServerResponse,
+): Promise<void> {
+  const sent = new Headers(headers as Record<string, string>);
+  const told = await simulate(new Request(`https://api.test${path}`, { method, headers: sent, body: String(body) }));
+  const text = await told.text();
+  response.writeHead(told.status, Object.fromEntries(told.headers));
+  const last = (JSON.parse(String(body)) as { messages: unknown[] }).messages.at(-1);
+  if (path === '/v1/messages' && JSON.stringify(last).includes(ENDLESS)) {
+    response.write(text.slice(0, text.indexOf('event: content_block_stop')));
+  } else response.end(text);
+}
+
+/** An edge with what is asked of it here, as two accounts that use it and as its operator. */
+async function open({ code, folder }: Release) {
+  const vars = {
+    SIGNING_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+    ANTHROPIC_BASE_URL: upstream.url,
+    GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  };
+  const edge = await startEdge(code, vars, state, folder);
+  running = edge;
+  const credentials = {
+    alice: await tokenOf('alice', ['messages', 'classify', 'prefixes']),
+    root: await tokenOf('root', ['admin']),
+  };
+  const send = async (who: keyof typeof credentials, method: string, path: string, body?: unknown) =>
+    await fetch(edge.url + path, {
+      method,
+      headers: { 'content-type': 'application/json', ...bearer(credentials[who]) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  const ask = async <T>(who: keyof typeof credentials, method: string, path: string, body?: unknown): Promise<T> => {
+    const response = await send(who, method, path, body);
+    const text = await response.text();
+    expect(response.ok, `${method} ${path}: ${response.status} ${text}`).toBe(true);
+    return (text === '' ? undefined : JSON.parse(text)) as T;
+  };
+  return { edge, send, ask };
+}
+type Opened = Awaited<ReturnType<typeof open>>;
+
+const message = (content: string, more: object = {}) => ({
+  model: MODEL,
+  max_tokens: 50,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+
+const textOf = (content: unknown) =>
+  typeof content === 'string' ? content : (content as { text?: string }[]).map(({ text }) => text ?? '').join('');
+
+const rowsOf = async ({ ask }: Opened) =>
+  (await ask<Page<Row>>('root', 'GET', '/usage/requests?account=alice&limit=1000')).data;
+
+/** What has been done so far, by whichever release. */
+interface Done {
+  boots: number;
+  /** What was said to the conversation, in turn. */
+  said: string[];
+  /** Credentials that were revoked. */
+  revoked: string[];
+  /** The ledger's rows as they stood at rest. */
+  rows: Row[];
+}
+
+/** Does a bit of everything, and leaves by a power cut in the middle of an answer. */
+async function work(opened: Opened, done: Done): Promise<void> {
+  const { ask, send, edge } = opened;
+  const n = done.boots + 1;
+  await ask('root', 'PUT', '/accounts/alice/limits', { usd_per_day: 5 + n, requests_per_minute: 1_000 });
+  await ask('alice', 'PUT', `/prefixes/p${n}`, { system: `Prefix ${n}`, model: MODEL, max_tokens: 40 });
+  await ask('alice', 'PUT', `/classifiers/k${n}`, { labels: ['bug', 'wish'], model: MODEL });
+  await ask('alice', 'POST', '/v1/messages', message('Relayed', { prefix: 'p1', model: undefined }));
+  expect(await ask('alice', 'POST', '/classify', { classifier: 'k1', input: 'a bug' })).toMatchObject({ label: 'bug' });
+  const { token, jti } = await ask<{ token: string; jti: string }>('root', 'POST', '/tokens', {
+    account: 'alice',
+    scopes: ['messages'],
+  });
+  await ask('root', 'DELETE', `/accounts/alice/tokens/${jti}`);
+  done.revoked.push(token);
+  done.said.push(`Turn ${n}`);
+  await ask('alice', 'POST', '/v1/messages', message(`Turn ${n}`, { conversation: 'c' }));
+  await ask('alice', 'POST', '/conversations/c/fork', { id: `fork-${n}` });
+  const event = JSON.stringify({ action: 'opened', issue: { title: `Bug ${n}`, body: 'It crashes.', html_url: '' } });
+  const headers = await signGithub(event, WEBHOOK_SECRET, 'issues', `event-${n}`);
+  headers.set('content-type', 'application/json');
+  const taken = await fetch(`${edge.url}/webhooks/github`, { method: 'POST', headers, body: event });
+  expect(taken.ok, await taken.text()).toBe(true);
+  await expect.poll(() => statesOf(opened)).toHaveLength(n);
+  await expect.poll(() => statesOf(opened)).toEqual(Array(n).fill('classified'));
+  done.rows = await rowsOf(opened);
+
+  done.said.push(`${ENDLESS} ${n}`);
+  const endless = await send('alice', 'POST', '/messages', message(`${ENDLESS} ${n}`, { conversation: 'c' }));
+  const reader = endless.body?.getReader();
+  for (let seen = ''; !seen.includes('content_block_delta'); ) {
+    const piece = await reader?.read();
+    expect(piece?.done, seen).toBe(false);
+    seen += new TextDecoder().decode(piece?.value);
+  }
+  // What it has shown it stores within a quarter of a second.
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await edge.kill();
+  running = undefined;
+  await reader?.cancel().catch(() => undefined);
+  done.boots = n;
+}
+
+async function statesOf({ ask }: Opened): Promise<string[]> {
+  return (await ask<Page<{ state: string }>>('root', 'GET', '/webhooks/github/events')).data.map(({ state }) => state);
+}
+
+/** Holds everything that was done before against what this release says of it. */
+async function verify(opened: Opened, done: Done): Promise<void> {
+  const { ask, edge } = opened;
+  if (done.boots === 0) return;
+  const numbers = Array.from({ length: done.boots }, (_, index) => index + 1);
+  const messages = await ask<Page<{ role: string; content: unknown; status: string }>>(
+    'alice',
+    'GET',
+    '/conversations/c/messages?limit=1000',
+  );
+  const users = messages.data.filter(({ role }) => role === 'user');
+  const answers = messages.data.filter(({ role }) => role === 'assistant');
+  expect(users.map(({ content }) => textOf(content))).toEqual(done.said);
+  expect(answers.map(({ status }) => status)).toEqual(numbers.flatMap(() => ['complete', 'interrupted']));
+  for (const { content } of answers) expect(textOf(content)).toContain('This is');
+  await expect
+    .poll(async () => await ask('root', 'GET', '/accounts/alice'))
+    .toMatchObject({ own_limits: { usd_per_day: 5 + done.boots }, running_requests: 0, day: { held_usd: 0 } });
+
+  const rows = await rowsOf(opened);
+  const kept = new Map(rows.map((row) => [row.request_id, row]));
+  for (const { request_id, status, cost_usd } of done.rows) {
+    expect(kept.get(request_id)).toMatchObject({ request_id, status, cost_usd });
+  }
+  expect(rows).toHaveLength(done.rows.length + 1);
+  const { total } = await ask<{ total: { requests: number; cost_usd: number } }>('root', 'GET', '/usage?account=alice');
+  expect(total.requests).toBe(rows.length);
+  expect(total.cost_usd).toBeCloseTo(
+    rows.reduce((sum, row) => sum + row.cost_usd, 0),
+    12,
+  );
+
+  for (const n of numbers) {
+    expect(await ask('alice', 'GET', `/prefixes/p${n}`)).toMatchObject({ name: `p${n}` });
+    expect(await ask('alice', 'GET', `/classifiers/k${n}`)).toMatchObject({ name: `k${n}` });
+    expect(await ask('alice', 'GET', `/conversations/fork-${n}`)).toMatchObject({ id: `fork-${n}` });
+  }
+  expect(await statesOf(opened)).toEqual(numbers.map(() => 'classified'));
+  for (const token of done.revoked) {
+    const refused = await fetch(`${edge.url}/v1/models`, { headers: bearer(token) });
+    expect(refused.status).toBe(401);
+    await refused.text();
+  }
+}
+
+test('the kept release and the present one take turns on one state, and neither loses or misreads what the other did', async () => {
+  const kept = await keptRelease();
+  const releases: Record<Release['name'], Release> = {
+    kept: { name: 'kept', ...kept },
+    present: { name: 'present', code: inject('deployed').code },
+  };
+  const done: Done = { boots: 0, said: [], revoked: [], rows: [] };
+  for (const name of ['kept', 'present', 'kept', 'present', 'present', 'kept'] as const) {
+    const opened = await open(releases[name]);
+    await verify(opened, done);
+    await work(opened, done);
+  }
+});
+
+test('every format that is written could be read by the kept release, as one that had no versions yet reads the first', async () => {
+  const { formats } = await keptRelease();
+  for (const [name, { writes }] of Object.entries(FORMATS)) {
+    // One that it did not know is in rows of its own, which nobody reads there.
+    const isNew = Object.keys(formats).length > 0 && !Object.hasOwn(formats, name);
+    if (!isNew) expect(writes, name).toBeLessThanOrEqual(formats[name as FormatName]?.reads ?? 1);
+  }
+});

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest';
+import { errorOf, type Sent, testApp } from '../support/app.ts';
+
+const ALL = [
+  'claude-opus-5-5',
+  'claude-sonnet-5-5',
+  'claude-sonnet-5',
+  'claude-haiku-5-5',
+  'claude-haiku-4-5-20251001',
+];
+const ALIASES = JSON.stringify({ quick: 'claude-haiku-5-5', clever: 'claude-opus-5-5' });
+
+interface List {
+  data: { id: string; prices: unknown }[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+}
+
+/** The upstream's list, a page of it as the query says. */
+function upstream({ url }: Sent): Response {
+  const limit = Number(url.searchParams.get('limit') ?? 20);
+  const start = ALL.indexOf(url.searchParams.get('after_id') ?? '') + 1;
+  const data = ALL.slice(start, start + limit).map((id) => ({ type: 'model', id, display_name: id }));
+  const [id] = url.pathname.split('/').slice(-1);
+  return Response.json(
+    url.pathname.endsWith('/models')
+      ? { data, has_more: start + limit < ALL.length, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
+      : { type: 'model', id },
+  );
+}
+
+async function limitedTo(models: string[] | undefined) {
+  const app = testApp(upstream, { MODEL_ALIASES: ALIASES });
+  const put = await app.fetch('/accounts/dev/limits', {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(models ? { models } : {}),
+  });
+  expect(put.status).toBe(200);
+  const list = async (query = '') => await (await app.fetch(`/v1/models${query}`)).json<List>();
+  return { app, list };
+}
+
+describe('an account that may use some models', () => {
+  test('is shown those alone, with their prices, on both routes', async () => {
+    const { app, list } = await limitedTo(['claude-sonnet-5', 'claude-haiku-4-5']);
+    const { data, ...page } = await list();
+    expect(data.map(({ id }) => id)).toEqual(['claude-sonnet-5', 'claude-haiku-4-5-20251001']);
+    expect(data[0]?.prices).toMatchObject({ input: 2 });
+    expect(page).toEqual({ has_more: false, first_id: 'claude-sonnet-5', last_id: 'claude-haiku-4-5-20251001' });
+    expect((await (await app.fetch('/models')).json<List>()).data).toEqual(data);
+  });
+
+  test('is shown a model by the alias by which alone it may be used', async () => {
+    const { list } = await limitedTo(['quick', 'clever', 'claude-opus-5-5']);
+    expect((await list()).data.map(({ id }) => id)).toEqual(['claude-opus-5-5', 'quick']);
+  });
+
+  test('pages through them, though pages of the upstream have none of them', async () => {
+    const { list } = await limitedTo(['claude-opus-5-5', 'claude-haiku-5-5', 'claude-haiku-4-5']);
+    const seen: string[] = [];
+    for (let after = '', more = true; more; ) {
+      const { data, has_more, last_id } = await list(`?limit=1${after}`);
+      expect(data).toHaveLength(1);
+      seen.push(...data.map(({ id }) => id));
+      more = has_more;
+      after = `&after_id=${last_id}`;
+    }
+    expect(seen).toEqual(['claude-opus-5-5', 'claude-haiku-5-5', 'claude-haiku-4-5-20251001']);
+    const before = await list('?limit=1&before_id=claude-haiku-4-5-20251001');
+    expect(before).toMatchObject({ data: [{ id: 'claude-haiku-5-5' }], has_more: true });
+  });
+
+  test('reads one of them, and of another only that it may not be used', async () => {
+    const { app } = await limitedTo(['claude-sonnet-5', 'quick']);
+    for (const name of ['claude-sonnet-5', 'quick']) expect((await app.fetch(`/v1/models/${name}`)).status).toBe(200);
+    const other = await app.fetch('/v1/models/claude-opus-5-5');
+    expect(other.status).toBe(404);
+    expect((await errorOf(other)).message).toContain('GET /models');
+  });
+
+  test('is told which, where it asks for another', async () => {
+    for (const [models, told] of [
+      [['claude-sonnet-5', 'quick'], 'It may use claude-sonnet-5, quick.'],
+      [[], 'It may use none'],
+      [Array.from({ length: 12 }, (_, index) => `m${index}`), 'm9 and 2 more, which GET /models lists.'],
+    ] as const) {
+      const { app } = await limitedTo([...models]);
+      const messages = [{ role: 'user', content: 'Hi' }];
+      const refused = await app.post('/v1/messages', { model: 'claude-opus-5-5', max_tokens: 9, messages });
+      expect(refused.status).toBe(403);
+      expect((await errorOf(refused)).message).toContain(told);
+      expect(app.sent).toEqual([]);
+    }
+  });
+});
+
+test('an account without that limit is shown what the upstream lists, page by page', async () => {
+  const { app, list } = await limitedTo(undefined);
+  expect(await list('?limit=2&after_id=claude-opus-5-5')).toMatchObject({
+    data: [{ id: 'claude-sonnet-5-5' }, { id: 'claude-sonnet-5' }],
+    has_more: true,
+  });
+  expect(app.sent.map(({ url }) => url.search)).toEqual(['?limit=2&after_id=claude-opus-5-5']);
+});

@@ -4,8 +4,10 @@ import { misconfigured } from './errors.ts';
 import { deliverFault, isHost } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
 
-const count = (fallback: number, least = 0) =>
-  z.coerce.number('must be a number').int('must be a whole number').min(least).default(fallback);
+const count = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
+  z.coerce.number('must be a number').int('must be a whole number').min(least).max(most).default(fallback);
+/** A hundred years: what lies further ahead is no time that an alarm can be set for. */
+const MOST_DAYS = 36_500;
 
 const json = <T extends z.ZodType>(schema: T) =>
   z
@@ -119,7 +121,7 @@ export const settingsSchema = z.object({
   JWT_ISSUER: z.string().optional().describe('The `iss` of the provider’s tokens.'),
   JWT_AUDIENCE: z.string().optional().describe('The `aud` of the provider’s tokens.'),
   DEFAULT_LIMITS: json(limitsSchema).default({}).describe('JSON: the limits of accounts without their own.'),
-  RETENTION_DAYS: count(30, 1).describe(
+  RETENTION_DAYS: count(30, 1, MOST_DAYS).describe(
     'How long requests stay in the ledger, and conversations without their own say.',
   ),
   JURISDICTION: z

@@ -130,6 +130,7 @@ const MALFORMED: [string, string][] = [
   ['DEFAULT_LIMITS', '{"concurrent_requests":98765.5}'],
   ['DEFAULT_LIMITS', '{"on_shortfall":"qqq"}'],
   ['RETENTION_DAYS', '0'],
+  ['RETENTION_DAYS', '98765'],
   ['RETENTION_DAYS', '-98765'],
   ['RETENTION_DAYS', '0.98765'],
   ['RETENTION_DAYS', 'tenminutes'],

@@ -32,12 +32,13 @@ import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
+import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { type Rules, rulesOf } from './rules.ts';
 import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
 import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
 import { reportStanding, type Standing, standingOf } from './standing.ts';
 import { type NameRow, type NewVersion, type PutAnswer, type VersionId, Versions } from './versions.ts';
-import { DAY_MS, PERIODS } from './windows.ts';
+import { PERIODS } from './windows.ts';
 
 /** What a request wants of its account. */
 export interface Ask {
@@ -431,8 +432,10 @@ export class Account extends DurableObject<Bindings> {
     }
     this.#credentials.prune(now);
     if (this.#erasing > 0 && this.#eraseSome().more) this.#wakeFor(now + SOON_MS, 1);
-    this.#prune(now);
     for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
+    const retention = retentionOf(() => settingsOf(this.env));
+    if (retention === undefined) return this.#wakeFor(now + UNREADABLE_MS);
+    this.#prune(now, retention);
     await this.#eraseConversations();
     await this.#forgetAnswers();
     await this.#eraseInboxes();
@@ -506,7 +509,7 @@ export class Account extends DurableObject<Bindings> {
     this.#ledger.close(hold.id, closing, buckets);
     this.#budget.fullAt = buckets;
     correct(this.#budget, at, closing.cost);
-    this.#wakeFor(now + this.#retention());
+    this.#wakeFor(now + (retentionOf(() => settingsOf(this.env)) ?? UNREADABLE_MS));
     return { outcome: 'unheld', cost: closing.cost, overHold: closing.overHold };
   }
 
@@ -533,14 +536,8 @@ export class Account extends DurableObject<Bindings> {
     void this.ctx.storage.setAlarm(at);
   }
 
-  #retention(): number {
-    const days = Number(this.env.RETENTION_DAYS ?? 30);
-    return (Number.isFinite(days) && days >= 0 ? days : 30) * DAY_MS;
-  }
-
   /** Lets go of rows beyond their retention, a page at a time, and comes back when there will be more. */
-  #prune(now: number): void {
-    const retention = this.#retention();
+  #prune(now: number, retention: number): void {
     const [oldest] = this.#ledger.read<{ at: number }>('select at from ledger order by id limit 1');
     if (!oldest) return;
     if (oldest.at >= now - retention) {

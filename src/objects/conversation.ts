@@ -44,6 +44,7 @@ import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
+import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { Run, type Started } from './run.ts';
 import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
 import { type Trailer, Turn } from './turn.ts';
@@ -342,10 +343,12 @@ export class Conversation extends DurableObject<Bindings> {
   /** Watches over the turn that runs, repeats what was not confirmed, and lets go of what has had its time. */
   override async alarm(): Promise<void> {
     this.#upkeep.alarmAt = null;
+    const now = this.now();
+    // Neither how long to keep it nor whom to settle with is known then.
+    if (retentionOf(() => this.settings()) === undefined) return this.#upkeep.wakeFor(now + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
-    const now = this.now();
     if (this.#run) {
       this.#upkeep.wakeFor(now + WATCH_MS);
       // Asked again at the next look, well before the hold's deadline.

@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
@@ -23,7 +22,7 @@ import { endedWell } from './exported.ts';
 /** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
 export function conversationsRoutes() {
   return new Hono<AppEnv>()
-    .use('/conversations/*', refuseRevoked, requireScope('messages'))
+    .use('/conversations/*', requireScope('messages'))
     .get('/conversations', async (c) => {
       const page = readPage(c.req.query());
       return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));

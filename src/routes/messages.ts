@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
@@ -18,8 +19,8 @@ import { withPrefix } from './prefixed.ts';
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
 export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
-    .post('/messages', requireScope('messages'), (c) => answer(c, true, options))
-    .post('/v1/messages', requireScope('messages'), (c) => answer(c, false, options));
+    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, true, options))
+    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, false, options));
 }
 
 export interface MessagesOptions {

@@ -1,7 +1,6 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import type { Model, ModelTable } from '../claude/models.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
@@ -9,17 +8,17 @@ import type { AppEnv } from '../env.ts';
 
 /** The upstream's models joined with the limits and prices that this edge knows. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
-  const may = [refuseRevoked, requireScope('messages')] as const;
+  const may = requireScope('messages');
   const list = (c: Context<AppEnv>) => answer(c, '/v1/models', fetchUpstream);
   const one = (c: Context<AppEnv>) => {
     const id = c.get('settings').models.resolve(c.req.param('id') ?? '');
     return answer(c, `/v1/models/${encodeURIComponent(id)}`, fetchUpstream);
   };
   return new Hono<AppEnv>()
-    .get('/v1/models', ...may, list)
-    .get('/models', ...may, list)
-    .get('/v1/models/:id', ...may, one)
-    .get('/models/:id', ...may, one);
+    .get('/v1/models', may, list)
+    .get('/models', may, list)
+    .get('/v1/models/:id', may, one)
+    .get('/models/:id', may, one);
 }
 
 async function answer(c: Context<AppEnv>, path: string, fetchUpstream?: Fetch): Promise<Response> {

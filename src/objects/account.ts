@@ -11,6 +11,7 @@ import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';
 import {
   admitCount,
+  admitFree,
   advance,
   type Budget,
   bucketsAfterAdmission,
@@ -37,6 +38,7 @@ import { type Rules, rulesOf } from './rules.ts';
 import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
 import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
 import { reportStanding, type Standing, standingOf } from './standing.ts';
+import { type Full, StoredAmounts, type Storing } from './stored-amounts.ts';
 import { type NameRow, type NewVersion, type PutAnswer, type VersionId, Versions } from './versions.ts';
 import { PERIODS } from './windows.ts';
 
@@ -57,11 +59,17 @@ export interface Ask {
   defaults?: Limits | undefined;
 }
 
+/** What a request that costs nothing wants of its account. */
+export interface FreeAsk extends Pick<Ask, 'token' | 'defaults'> {
+  storing?: Storing | undefined;
+}
+
 /** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
 export type Answer =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
   | { outcome: 'refused'; refusal: Refusal; standing: Standing }
+  | ({ outcome: 'full' } & Full)
   | {
       outcome: 'admitted';
       hold: Nanodollars;
@@ -99,6 +107,7 @@ export class Account extends DurableObject<Bindings> {
   readonly #conversations: ConversationList;
   readonly #inboxes: InboxList;
   readonly #versions: Versions;
+  readonly #stored: StoredAmounts;
   readonly #budget: Budget;
   #own: Limits | null;
   #defaults: string;
@@ -119,6 +128,7 @@ export class Account extends DurableObject<Bindings> {
     this.#conversations = new ConversationList(ledger);
     this.#inboxes = new InboxList(ledger);
     this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
+    this.#stored = new StoredAmounts(this.#conversations, this.#versions);
     this.#budget = recall(ledger);
     this.#own = JSON.parse(ledger.meta('limits') ?? 'null') as Limits | null;
     this.#defaults = ledger.meta('defaults') ?? '{}';
@@ -157,6 +167,9 @@ export class Account extends DurableObject<Bindings> {
     }
     const known = this.#budget.holds.get(requestId);
     if (known) return this.#admitted(known, bound, now);
+    // How much a turn will store is not known; that it stores something is.
+    const full = ask.conversation && this.#stored.full({ conversation: ask.conversation, bytes: 1 }, this.#limits, now);
+    if (full) return { outcome: 'full', ...full };
 
     const decision = decide(this.#budget, this.#rules, bound, now);
     if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
@@ -183,6 +196,26 @@ export class Account extends DurableObject<Bindings> {
     return this.#admitted(hold, bound, now);
   }
 
+  /** Decides on a request that costs nothing: it counts as a request, and what it stores must have room. */
+  admitFree({ token, defaults, storing }: FreeAsk): Answer {
+    this.#noteDefaults(defaults);
+    const now = advance(this.#budget, this.now());
+    if (token) {
+      if (this.#credentials.isRevoked(token)) return { outcome: 'revoked' };
+      this.#credentials.see(token, now);
+    }
+    const decision = admitFree(this.#budget, this.#rules, now);
+    if (decision.kind === 'refused') return this.#refuse(decision, now);
+    // No row of the ledger tells it when the object wakes.
+    if (this.#rules.requests !== undefined) {
+      this.#ledger.setMeta('requests_full_at', String(this.#budget.fullAt.requests));
+    }
+    const full = storing && this.#stored.full(storing, this.#limits, now);
+    if (full) return { outcome: 'full', ...full };
+    if (storing) this.#stored.expect(storing, now);
+    return { outcome: 'admitted', hold: 0, standing: this.#standing(now), unlisted: !this.#listed };
+  }
+
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */
   admitJson(ask: string): string {
     return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
@@ -199,6 +232,7 @@ export class Account extends DurableObject<Bindings> {
     const { conversation } = settlement;
     const { outcome, cost } = settled;
     if (conversation && !this.#isErased(conversation)) {
+      this.#stored.arrived(conversation.id);
       this.#conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
     }
     return settled;
@@ -212,6 +246,7 @@ export class Account extends DurableObject<Bindings> {
   noteConversation(report: ConversationReport): { erased: boolean } {
     advance(this.#budget, this.now());
     const erased = this.#isErased(report);
+    this.#stored.arrived(report.id);
     if (!erased) this.#conversations.note(report, 0);
     else if (report.gone) this.#conversations.forget(report.id);
     return { erased };
@@ -263,7 +298,8 @@ export class Account extends DurableObject<Bindings> {
   standing(defaults?: Limits): StandingReport {
     this.#noteDefaults(defaults);
     const limits = { inForce: this.#limits, own: this.#own };
-    return reportStanding(this.#budget, this.#rules, limits, this.now());
+    const standing = reportStanding(this.#budget, this.#rules, limits, this.now());
+    return { ...standing, ...this.#stored.report(this.#limits, this.#budget.last) };
   }
 
   /** @returns the account's own limits, or null. */
@@ -334,7 +370,8 @@ export class Account extends DurableObject<Bindings> {
 
   /** Stores a version, and has its name point to it. */
   async putVersion(version: NewVersion): Promise<PutAnswer> {
-    const outcome = this.#versions.put(version, advance(this.#budget, this.now()));
+    const now = advance(this.#budget, this.now());
+    const outcome = this.#versions.put(version, now, this.#stored.roomForVersions(this.#limits, now));
     return outcome === 'full' ? { outcome } : { outcome, published: await this.#tell(version.kind, version.name) };
   }
 
@@ -641,7 +678,8 @@ export class Account extends DurableObject<Bindings> {
 function recall(ledger: Ledger): Budget {
   const memory = ledger.recall();
   const budget = emptyBudget(memory.last);
-  budget.fullAt = { ...memory.fullAt, counts: 0 };
+  const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
+  budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;

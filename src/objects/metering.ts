@@ -16,6 +16,7 @@ import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import { Prompt } from './prompt.ts';
 import type { Settled, Settlement } from './settlement.ts';
+import { fullError } from './stored-amounts.ts';
 
 export interface MeterRequest {
   requestId: string;
@@ -163,8 +164,11 @@ export async function admitCount(
   return standingHeaders(admitted.standing);
 }
 
-/** @throws ApiError for every answer but an admission */
-function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
+/**
+ * @returns the admission that an account has answered with
+ * @throws ApiError for every other answer
+ */
+export function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
   switch (answer.outcome) {
     case 'admitted':
       return answer;
@@ -172,6 +176,8 @@ function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
       throw revoked();
     case 'refused':
       throw refusalError(answer.refusal, answer.standing);
+    case 'full':
+      throw fullError(answer);
     case 'count_needed':
       throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
         headers: DO_NOT_RETRY,
@@ -186,7 +192,8 @@ export function revoked(): ApiError {
   });
 }
 
-function askOf(
+/** @returns what every request tells its account. */
+export function askOf(
   request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
 ): Ask {
   const { requestId, route, model, conversation, prefix, identity, settings } = request;
@@ -393,7 +400,8 @@ function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
+/** Puts an account on the list of accounts, and tells it. */
+export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
   await listAccount(request.store, request.identity.account);
   await callAccount(request, (account) => account.listed());
 }

@@ -1,5 +1,5 @@
 import { type Context, Hono } from 'hono';
-import { requireScope } from '../auth/authenticate.ts';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
@@ -18,6 +18,9 @@ import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
 import { errorOf, mounted, streamed, stubOf, unreachable } from './converse.ts';
 import { endedWell } from './exported.ts';
+import { admitted } from './free.ts';
+
+const DAY_SECONDS = 86_400;
 
 /** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
 export function conversationsRoutes() {
@@ -32,17 +35,22 @@ export function conversationsRoutes() {
       const fields = check(createConversation, body.json);
       const texts = memberTexts(body.text);
       const id = fields.id ?? newId();
+      checkRetention(c, fields.retention_seconds);
+      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
       const given = (name: 'system' | 'tools') => (texts.has(name) ? { [name]: texts.get(name) } : {});
       const created = await call<string>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
-      return json(created, 201);
+      return json(created, 201, standing);
     })
     .get('/conversations/:id', async (c) => json(await call<string>(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
-      const patch = check(patchConversation, (await bodyOf(c)).json);
-      return json(await call<string>(c, idOf(c), (object) => object.patch(patch)));
+      const body = await bodyOf(c);
+      const patch = check(patchConversation, body.json);
+      checkRetention(c, patch.retention_seconds);
+      const standing = await admitted(c, { bytes: body.bytes.length });
+      return json(await call<string>(c, idOf(c), (object) => object.patch(patch)), 200, standing);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
@@ -78,7 +86,9 @@ export function conversationsRoutes() {
       const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-      return json(await call<string>(c, idOf(c), (object) => object.fork(id, at)), 201);
+      const from = idOf(c);
+      const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      return json(await call<string>(c, from, (object) => object.fork(id, at)), 201, standing);
     });
 }
 
@@ -147,8 +157,17 @@ async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
   return await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
 }
 
-function json(text: string, status = 200): Response {
-  return new Response(text, { status, headers: { 'content-type': 'application/json' } });
+/** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */
+function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
+  const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
+  if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
+  throw invalidRequest(
+    `retention_seconds: Input should be less than or equal to ${most}, which is how long this deployment keeps what is over`,
+  );
+}
+
+function json(text: string, status = 200, headers: Record<string, string> = {}): Response {
+  return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 
 function newId(): string {

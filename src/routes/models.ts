@@ -5,6 +5,7 @@ import type { Model, ModelTable } from '../claude/models.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
+import { admitted } from './free.ts';
 
 /** The upstream's models joined with the limits and prices that this edge knows. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
@@ -23,6 +24,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
 
 async function answer(c: Context<AppEnv>, path: string, fetchUpstream?: Fetch): Promise<Response> {
   const { settings, requestId } = c.var;
+  const standing = await admitted(c);
   const response = await relay(
     {
       path,
@@ -35,6 +37,7 @@ async function answer(c: Context<AppEnv>, path: string, fetchUpstream?: Fetch): 
       waitUntil: (work) => c.get('entry').during(work),
     },
   );
+  for (const [name, value] of Object.entries(standing)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
   return Response.json(joinAll(body, settings.models), { headers: response.headers });

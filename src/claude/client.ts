@@ -9,6 +9,7 @@ import { cutError } from './cut.ts';
 import type { Outcome } from './relay.ts';
 import { redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
+import { upstreamLimited } from './upstream-limit.ts';
 import { reportOf } from './usage.ts';
 import { parseObject, readWhole } from './whole.ts';
 
@@ -113,7 +114,7 @@ function refusalOf({ status, headers }: Response, body: Record<string, unknown> 
     case 413:
       return new ApiError('request_too_large', message);
     case 429:
-      return new ApiError('rate_limit_error', message, { headers: { ...after, 'sluice-limited-by': 'upstream' } });
+      return upstreamLimited(headers);
     case 504:
       return new ApiError('timeout_error', message, { headers: after });
     case 529:

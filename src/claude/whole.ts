@@ -1,8 +1,9 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
-import { upstreamRefusedKey } from '../errors.ts';
+import { errorResponse, upstreamRefusedKey } from '../errors.ts';
 import { cutError } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { redirected } from './send.ts';
+import { upstreamLimited } from './upstream-limit.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
@@ -42,8 +43,8 @@ export function wholeAnswer(response: Response, body: Uint8Array, readable: bool
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
   if (response.ok && !readable) throw cutError(false);
+  if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);
   const headers = headersDown(response.headers);
-  if (status === 429) headers['sluice-limited-by'] = 'upstream';
   if (readable) return new Response(body, { status, headers });
   // Not the API's words but those of something before it: the envelope is what clients can read.
   headers['content-type'] = 'application/json';
@@ -63,7 +64,6 @@ export function parseObject(body: Uint8Array): object | undefined {
 function typeOfStatus(status: number): string {
   if (status === 404) return 'not_found_error';
   if (status === 413) return 'request_too_large';
-  if (status === 429) return 'rate_limit_error';
   if (status === 529) return 'overloaded_error';
   if (status === 504) return 'timeout_error';
   return status < 500 ? 'invalid_request_error' : 'api_error';

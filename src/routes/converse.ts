@@ -1,6 +1,7 @@
 /** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
+import { keyUp, withUserId } from '../claude/account-name.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
@@ -87,10 +88,10 @@ export async function converse(
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
     prefix: prefixNamed(caller, body.json),
-    headers: headersToObject(caller),
+    headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
   };
-  const answer = await callTurn(c, request, body);
+  const answer = await callTurn(c, request, await withUserId(body, c.get('settings'), identity.account));
   if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
@@ -336,9 +337,12 @@ function keyOf(caller: Headers): string | undefined {
 }
 
 /** What the object needs of the caller's headers is what goes up: never a credential. */
-function headersToObject(caller: Headers): PlainHeaders {
-  const headers = headersUp(caller, '');
+async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
+  const caller = c.req.raw.headers;
+  const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);
   delete headers['x-api-key'];
+  const key = await keyUp(caller, c.get('identity').account);
+  if (key !== undefined) headers['idempotency-key'] = key;
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;

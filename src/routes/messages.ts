@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
+import { keyUp, withUserId } from '../claude/account-name.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
@@ -43,7 +44,10 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   if (conversation !== undefined) {
     return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  const { body, prefix } = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const { prefix } = prefixed;
+  const { account } = c.get('identity');
+  const body = await withUserId(prefixed.body, settings, account);
   const request = check(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
@@ -70,7 +74,12 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const log = logOutcome(c);
   let price: string | undefined;
   const response = await relay(
-    { path: '/v1/messages', body: bodyUp(body, changes), caller: c.req.raw },
+    {
+      path: '/v1/messages',
+      body: bodyUp(body, changes),
+      caller: c.req.raw,
+      idempotencyKey: await keyUp(c.req.raw.headers, account),
+    },
     {
       upstream,
       settings,

@@ -112,7 +112,15 @@ export async function admission(request: MeterRequest): Promise<Admission> {
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
-  const options = { bytes: body.bytes.length, models: settings.models, betas: betasOf(request.headers), asked, before };
+  const text = body instanceof Prompt ? undefined : body.text;
+  const options = {
+    bytes: body.bytes.length,
+    text,
+    models: settings.models,
+    betas: betasOf(request.headers),
+    asked,
+    before,
+  };
   const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
   const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME) };

@@ -16,7 +16,7 @@ import {
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
-import { errorOf, mounted, streamed, stubOf, unreachable } from './converse.ts';
+import { errorOf, mounted, streamed, stubOf, unreachable, withOneReading } from './converse.ts';
 import { endedWell } from './exported.ts';
 import { admitted } from './free.ts';
 
@@ -154,7 +154,7 @@ function unknown(): ApiError {
 }
 
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  return withOneReading(await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES));
 }
 
 /** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */

@@ -6,6 +6,7 @@ import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
+import { inOneReading } from '../claude/repeated-keys.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
@@ -91,7 +92,8 @@ export async function converse(
     headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
   };
-  const answer = await callTurn(c, request, await withUserId(body, c.get('settings'), identity.account));
+  const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
+  const answer = await callTurn(c, request, taken);
   if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
@@ -108,6 +110,12 @@ export async function converse(
   }
   headers['content-type'] = 'application/json';
   return new Response(answer.body, { status: answer.status, headers });
+}
+
+/** @returns a body as a conversation takes it: what is kept has one reading, for it goes up again and again. */
+export function withOneReading(body: JsonBody): JsonBody {
+  const text = inOneReading(body.text, body.json);
+  return text === body.text ? body : { text, bytes: new TextEncoder().encode(text), json: body.json };
 }
 
 /** @returns the stub of a conversation of the caller's own account. */

@@ -7,7 +7,9 @@ import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../schemas/conversations.ts';
 import { type Settings, settingsOf } from '../settings.ts';
 import {
+  type CrossingText,
   conflict,
+  crossing,
   died,
   ended,
   inTransit,
@@ -24,6 +26,7 @@ import {
   type TurnAnswer,
   type TurnRequest,
   taken,
+  textOf,
   unknown,
   wholeAnswer,
   wireError,
@@ -183,7 +186,7 @@ export class Conversation extends DurableObject<Bindings> {
    *
    * @param only the turn that is meant, by its id or by the key that it was begun with: another one goes on
    */
-  async stop(only: StopQuery = {}): Promise<Result<string>> {
+  async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
     this.#recover();
     const run = this.#run;
     const { id, key } = run?.turn.row ?? {};
@@ -195,11 +198,11 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** @returns the conversation by itself. */
-  read(): Result<string> {
+  read(): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
-    return { ok: true, value: describe(profile, this.#transcript, this.#run?.turn.row.id) };
+    return { ok: true, value: crossing(describe(profile, this.#transcript, this.#run?.turn.row.id)) };
   }
 
   /** @returns a page of messages as JSON text. */
@@ -220,9 +223,11 @@ export class Conversation extends DurableObject<Bindings> {
   /** Creates it, empty, with what its turns shall have in common. */
   async create(
     place: Place,
-    fields: ConversationFields,
-    texts: { system?: string; tools?: string },
-  ): Promise<Result<string>> {
+    fields: Omit<ConversationFields, 'system' | 'tools'>,
+    texts: { system?: CrossingText; tools?: CrossingText },
+  ): Promise<Result<CrossingText>> {
+    const system = texts.system === undefined ? undefined : await textOf(texts.system);
+    const tools = texts.tools === undefined ? undefined : await textOf(texts.tools);
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
     let prefix: TakenPrefix | undefined;
@@ -239,8 +244,8 @@ export class Conversation extends DurableObject<Bindings> {
     const transcript = this.#transcript;
     this.#start({ ...this.#begun(place, now), exists: true, unreported: true, prefix: heldOf(prefix) });
     transcript.together(() => {
-      transcript.freeze('system', texts.system);
-      transcript.freeze('tools', texts.tools);
+      transcript.freeze('system', system);
+      transcript.freeze('tools', tools);
       const { model, maxTokens } = prefix ?? {};
       this.#upkeep.change({
         ...(model === undefined ? {} : { model }),
@@ -252,7 +257,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Changes what is not frozen. */
-  patch(patch: ConversationPatch): Result<string> {
+  patch(patch: ConversationPatch): Result<CrossingText> {
     this.#recover();
     if (!this.#present()) return unknown();
     this.#upkeep.change(changesOf(patch));
@@ -260,7 +265,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Goes back to before the turn, or the imported message, that an id names. */
-  rewind(before: string): Result<string> {
+  rewind(before: string): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
@@ -272,18 +277,20 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  async fork(to: string, at: string | undefined): Promise<Result<string>> {
+  async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
-    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<Result<string>>);
+    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<
+      Result<CrossingText>
+    >);
   }
 
   /** Takes another conversation's history as its own beginning: all of it, or nothing. */
-  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<string>> {
+  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
     this.#adopting = true;
@@ -609,13 +616,6 @@ export class Conversation extends DurableObject<Bindings> {
     return newProfile(place, now, Math.max((this.#transcript.profile?.version ?? 0) + 1, now));
   }
 }
-
-async function textOf(body: TurnRequest['body']): Promise<string> {
-  return typeof body === 'string' ? body : decoder.decode(await new Response(body).arrayBuffer());
-}
-
-// The edge has looked at it: as text it is what it was as bytes.
-const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 function heldOf(taken: TakenPrefix | undefined): HeldPrefix | null {
   if (!taken) return null;

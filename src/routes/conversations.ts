@@ -3,7 +3,7 @@ import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
-import type { Result, Resumed } from '../objects/conversation-answers.ts';
+import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
 import {
   createConversation,
   forkRequest,
@@ -32,25 +32,29 @@ export function conversationsRoutes() {
     })
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
-      const fields = check(createConversation, body.json);
+      // As objects they would cross a second time, and not at all where they nest deep.
+      const { system: _, tools: __, ...fields } = check(createConversation, body.json);
       const texts = memberTexts(body.text);
       const id = fields.id ?? newId();
       checkRetention(c, fields.retention_seconds);
       const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
-      const given = (name: 'system' | 'tools') => (texts.has(name) ? { [name]: texts.get(name) } : {});
-      const created = await call<string>(c, id, (object) =>
+      const given = (name: 'system' | 'tools') => {
+        const text = texts.get(name);
+        return text === undefined ? {} : { [name]: crossing(text) };
+      };
+      const created = await call<CrossingText>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
       return json(created, 201, standing);
     })
-    .get('/conversations/:id', async (c) => json(await call<string>(c, idOf(c), (object) => object.read())))
+    .get('/conversations/:id', async (c) => json(await call<CrossingText>(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
       const patch = check(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
       const standing = await admitted(c, { bytes: body.bytes.length });
-      return json(await call<string>(c, idOf(c), (object) => object.patch(patch)), 200, standing);
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.patch(patch)), 200, standing);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
@@ -76,11 +80,11 @@ export function conversationsRoutes() {
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => {
       const only = check(stopQuery, c.req.query());
-      return json(await call<string>(c, idOf(c), (object) => object.stop(only)));
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.stop(only)));
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = check(rewindRequest, (await bodyOf(c)).json);
-      return json(await call<string>(c, idOf(c), (object) => object.rewind(before)));
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
       const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
@@ -88,7 +92,7 @@ export function conversationsRoutes() {
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
       const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
-      return json(await call<string>(c, from, (object) => object.fork(id, at)), 201, standing);
+      return json(await call<CrossingText>(c, from, (object) => object.fork(id, at)), 201, standing);
     });
 }
 
@@ -166,7 +170,7 @@ function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined):
   );
 }
 
-function json(text: string, status = 200, headers: Record<string, string> = {}): Response {
+function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
   return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 

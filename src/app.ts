@@ -126,6 +126,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   }
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);
+  // A browser must not read an answer as something else, such as a page with a script in it.
+  headers.set('x-content-type-options', 'nosniff');
   if (!headers.has('request-id')) headers.set('request-id', requestId);
   entry.line.status = status;
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];

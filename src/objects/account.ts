@@ -92,6 +92,8 @@ const ALARM_GRAIN_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const SOON_MS = 1_000;
 const PAGE = 5_000;
+/** Of what KV keeps for an account: where forgetting it begins. */
+const FIRST_PAGE = '1';
 /** Conversations that are erased at the same time: an object has six connections. */
 const ERASED_AT_ONCE = 5;
 
@@ -339,9 +341,13 @@ export class Account extends DurableObject<Bindings> {
     return this.#credentials.list(page);
   }
 
-  /** Notes a credential that was minted, so that it can be listed. */
-  rememberToken(minted: MintedToken): void {
-    this.#credentials.remember(minted, advance(this.#budget, this.now()));
+  /**
+   * Notes a credential that was minted, so that it can be listed.
+   *
+   * @returns false where the account has as many as it may: nobody is to be given this one
+   */
+  rememberToken(minted: MintedToken): boolean {
+    return this.#credentials.remember(minted, advance(this.#budget, this.now()));
   }
 
   /** Revokes a credential by its id, known or not. */
@@ -442,7 +448,7 @@ export class Account extends DurableObject<Bindings> {
       this.#ledger.setMeta('listed', undefined);
       this.#ledger.setMeta('erasing', String(now));
       this.#versions.removeAll(now);
-      this.#ledger.setMeta('answers_kept', '1');
+      this.#ledger.setMeta('answers_kept', FIRST_PAGE);
       this.#listed = false;
       this.#erasing = now;
       for (const period of PERIODS) this.#budget.windows[period].settled = 0;
@@ -630,10 +636,17 @@ export class Account extends DurableObject<Bindings> {
   /** Has KV forget the answers that are kept there for the account, a page at a time. */
   async #forgetAnswers(): Promise<void> {
     const account = this.ctx.id.name;
-    if (this.#ledger.meta('answers_kept') === undefined || account === undefined) return;
-    const isDone = await forgetAnswers(this.env.STORE, account).catch(() => false);
-    if (isDone) this.#ledger.setMeta('answers_kept', undefined);
-    else this.#wakeFor(this.now() + SOON_MS, 1);
+    const at = this.#ledger.meta('answers_kept');
+    if (at === undefined || account === undefined) return;
+    try {
+      const next = await forgetAnswers(this.env.STORE, account, at === FIRST_PAGE ? undefined : at);
+      // Erased again meanwhile, it begins from the first page.
+      if (this.#ledger.meta('answers_kept') === at) this.#ledger.setMeta('answers_kept', next);
+    } catch {
+      // The place may not be known to KV any more.
+      this.#ledger.setMeta('answers_kept', FIRST_PAGE);
+    }
+    if (this.#ledger.meta('answers_kept') !== undefined) this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
   /** Has inboxes erase what came for this account; each stays in the list until it has said that it is done. */

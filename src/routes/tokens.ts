@@ -2,7 +2,8 @@ import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { mintToken } from '../auth/tokens.ts';
 import type { AppEnv } from '../env.ts';
-import { misconfigured } from '../errors.ts';
+import { invalidRequest, misconfigured } from '../errors.ts';
+import { MOST_MINTED } from '../objects/credentials.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { type MintedTokenAnswer, mintRequest } from '../schemas/tokens.ts';
@@ -23,10 +24,13 @@ export function tokensRoutes() {
       const { account, scopes, expires_in, label } = check(mintRequest, json);
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
       const { jti, issued_at, expires_at } = minted;
-      await accountOf(
-        c,
-        account,
-      )((object) => object.rememberToken({ jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at }));
+      const known = { jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at };
+      // It was shown to nobody yet, so that what is not noted is not given away either.
+      if (!(await accountOf(c, account)((object) => object.rememberToken(known)))) {
+        throw invalidRequest(
+          `This account has ${MOST_MINTED} valid tokens, which are the most. Revoke some, or let them end by expires_in.`,
+        );
+      }
       const answer: MintedTokenAnswer = {
         token: minted.token,
         jti,

@@ -408,6 +408,7 @@ test(
           };
           const response = await app.fetch(search === '' ? to : `${to}?${search}`, init);
           await response.body?.pipeTo(new WritableStream());
+          expect(response.headers.get('x-content-type-options')).toBe('nosniff');
           statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
           if (response.status < 500) reached.add(`${method} ${path}`);
           expect(

@@ -43,8 +43,21 @@ export interface AppOptions extends MessagesOptions, WebhooksOptions {
   privatePaths?: readonly string[];
 }
 
-/** Paths where nothing is said without a credential, not even that there is nothing. */
-const CLOSED = ['/v1/*'];
+/** Paths of the edge's own, where nothing is said without a credential, whatever stands there and by whatever method. */
+const CLOSED = [
+  '/messages',
+  '/count-tokens',
+  '/models/*',
+  '/v1/*',
+  '/accounts/*',
+  '/conversations/*',
+  '/prefixes/*',
+  '/classifiers/*',
+  '/classify',
+  '/tokens',
+  '/usage/*',
+  '/webhooks/:source/events/*',
+];
 
 /**
  * Makes the edge: middleware in the order a request passes it, then the routes.

@@ -22,6 +22,10 @@ const NOT_UP: ReadonlySet<string> = new Set([
   // Of these the upstream, or what is before it, could read another request than was judged here.
   'content-encoding',
   'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
   'forwarded',
   'true-client-ip',
   'x-client-ip',
@@ -34,8 +38,22 @@ const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
  * Not sent up unless the operator says so: by them a caller would choose a provider, a key or a rule of a gateway that
  * stands before the upstream, or another workspace of the operator's.
  */
-const WITHHELD: ReadonlySet<string> = new Set(['anthropic-workspace-id', 'anthropic-user-profile-id']);
-const WITHHELD_PREFIXES = ['x-portkey-', 'helicone-', 'x-litellm-', 'x-bf-', 'x-goog-', 'x-amz-'];
+const WITHHELD: ReadonlySet<string> = new Set([
+  'anthropic-workspace-id',
+  'anthropic-user-profile-id',
+  'anthropic-organization-id',
+  'api-key',
+]);
+const WITHHELD_PREFIXES = [
+  'x-portkey-',
+  'helicone-',
+  'x-litellm-',
+  'x-bf-',
+  'x-goog-',
+  'x-amz-',
+  'x-amzn-',
+  'x-envoy-',
+];
 
 /** Never sent down: they are the connection's, or speak of an account and an origin that are not the caller's. */
 const NOT_DOWN: ReadonlySet<string> = new Set([
@@ -55,7 +73,8 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'via',
   'server',
 ]);
-const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'access-control-', 'cf-', 'x-envoy-'];
+// What a gateway says of itself is the operator's to know.
+const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'access-control-', 'cf-', ...WITHHELD_PREFIXES];
 
 const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
 const isWithheld = remembering(WITHHELD, WITHHELD_PREFIXES);

@@ -4,8 +4,6 @@
  */
 import { invalidRequest } from '../errors.ts';
 
-type Json = Record<string, unknown>;
-
 const COLON = 58;
 const QUOTE = 34;
 const BACKSLASH = 92;
@@ -76,12 +74,10 @@ function keysIn(value: object): number {
   let keys = 0;
   const stack: object[] = [value];
   for (let node = stack.pop(); node; node = stack.pop()) {
-    const isList = Array.isArray(node);
-    for (const name in node) {
-      if (!isList) keys += 1;
-      const member = (node as Json)[name];
-      if (typeof member === 'object' && member !== null) stack.push(member);
-    }
+    // A list may have millions of items, and the name of each would be a text.
+    const members: unknown[] = Array.isArray(node) ? node : Object.values(node);
+    if (members !== node) keys += members.length;
+    for (const member of members) if (typeof member === 'object' && member !== null) stack.push(member);
   }
   return keys;
 }

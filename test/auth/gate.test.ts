@@ -99,13 +99,34 @@ test('a Worker opens its own routes, and none of the edge’s', async () => {
     edge.get('/status', (c) => c.text('up'));
     edge.get('/status/inside', (c) => c.text('closed'));
     edge.get('/v1/extra', (c) => c.text('closed'));
-    edge.get('/accounts/x/extra', (c) => c.text('open'));
+    edge.get('/accounts/x/extra', (c) => c.text('closed'));
   });
   const status = async (path: string) => (await app.fetch(`/ai${path}`)).status;
   expect(await status('/status')).toBe(200);
-  expect(await status('/accounts/x/extra')).toBe(200);
-  for (const path of ['/usage', '/accounts', '/accounts/x', '/v1/models', '/v1/extra', '/status/inside']) {
+  for (const path of [
+    '/usage',
+    '/accounts',
+    '/accounts/x',
+    '/accounts/x/extra',
+    '/v1/models',
+    '/v1/extra',
+    '/status/inside',
+  ]) {
     expect(await status(path), path).toBe(401);
+  }
+});
+
+test('within the edge’s own paths nothing of another app is open either, and a wrong method tells nothing', async () => {
+  const app = testApp(() => Response.json(MESSAGE), DEPLOYED, {
+    around: (edge) => new Hono<AppEnv>().route('/', edge).get('/accounts/x/photos', (c) => c.text('photos')),
+  });
+  for (const [path, method] of [
+    ['/accounts/x/photos', 'GET'],
+    ['/messages', 'GET'],
+    ['/usage', 'DELETE'],
+    ['/v1/of/the/future', 'POST'],
+  ] as const) {
+    expect((await app.fetch(path, { method })).status, path).toBe(401);
   }
 });
 

@@ -30,13 +30,28 @@ const NAMED = [
   'idempotency-key',
   'content-encoding',
   'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'anthropic-organization-id',
+  'api-key',
   'forwarded',
   'true-client-ip',
   'x-client-ip',
   'anthropic-workspace-id',
   'anthropic-user-profile-id',
 ];
-const WITHHELD_PREFIXES = ['x-portkey-', 'helicone-', 'x-litellm-', 'x-bf-', 'x-goog-', 'x-amz-'];
+const WITHHELD_PREFIXES = [
+  'x-portkey-',
+  'helicone-',
+  'x-litellm-',
+  'x-bf-',
+  'x-goog-',
+  'x-amz-',
+  'x-amzn-',
+  'x-envoy-',
+];
 const NAMED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-', ...WITHHELD_PREFIXES];
 const isNamed = (name: string) => NAMED.includes(name) || NAMED_PREFIXES.some((prefix) => name.startsWith(prefix));
 
@@ -164,7 +179,8 @@ test('an operator lets through what callers may choose of a gateway, and nothing
   fc.assert(
     fc.property(patterns, (forwarded) => {
       const mayGo = (name: string) =>
-        /^anthropic-(workspace|user-profile)-id$/.test(name) || WITHHELD_PREFIXES.some((one) => name.startsWith(one));
+        /^(api-key|anthropic-(workspace|user-profile|organization)-id)$/.test(name) ||
+        WITHHELD_PREFIXES.some((one) => name.startsWith(one));
       expect(through(...forwarded).filter((name) => !mayGo(name))).toEqual([]);
     }),
   );
@@ -217,6 +233,7 @@ test('what is the connection’s or the upstream account’s stays behind, and a
     via: '1.1 gateway',
     server: 'gateway',
     'x-envoy-upstream-service-time': '5',
+    'x-litellm-model-api-base': 'https://inside.example',
   };
   const goes = {
     'content-type': 'application/json',

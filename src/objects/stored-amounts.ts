@@ -101,15 +101,13 @@ export class StoredAmounts {
 
 /** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
 export function fullError({ limit, most }: Full): ApiError {
-  const what =
+  const message =
     limit === 'conversations'
-      ? `${most} conversations, which are the most`
-      : `no room for this in ${most} bytes, which are the most`;
-  return new ApiError(
-    'invalid_request_error',
-    `This account has ${what} that its limit ${limit} allows. Delete conversations, prefixes or classifiers, or ask the operator for more.`,
-    { headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' } },
-  );
+      ? `This account has ${most} conversations, which are the most that its limit conversations allows. Delete some, or ask the operator for more.`
+      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete conversations, prefixes or classifiers, or ask the operator for more.`;
+  return new ApiError('invalid_request_error', message, {
+    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
+  });
 }
 
 function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = MOST_BYTES }: Limits) {

@@ -2,8 +2,10 @@ import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
+import { close, closedUnlessOpened, handlersOf, open } from './auth/gate.ts';
 import { loopbackOnly } from './auth/loopback.ts';
 import { allowOrigins } from './auth/origins.ts';
+import { refuseRevoked } from './auth/revocation.ts';
 import { shareFetch } from './claude/upstream.ts';
 import type { AppEnv } from './env.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './errors.ts';
@@ -33,12 +35,17 @@ export interface AppOptions extends MessagesOptions, WebhooksOptions {
   authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
-  /** Further paths that need a credential, for routes of the Worker's own on this app: `c.get('identity')` is there. */
+  /**
+   * Paths of routes that the Worker adds to this app and that need no credential. All others need one, and have
+   * `c.get('identity')`; the edge's own routes are not opened by it.
+   */
+  publicPaths?: readonly string[];
+  /** Further paths that need a credential, of what stands behind this app in another one. */
   privatePaths?: readonly string[];
 }
 
-/** Everything that needs a credential. (`/models/*` is `/models` as well.) Webhooks themselves need their signature. */
-const PRIVATE = [
+/** Paths of the edge's own, where nothing is said without a credential, whatever stands there and by whatever method. */
+const CLOSED = [
   '/messages',
   '/count-tokens',
   '/models/*',
@@ -69,11 +76,21 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
     return errorResponse(error, c.get('requestId'));
   });
   app.use(identify, loopbackOnly, allowOrigins);
+  // Open to anybody: whether the edge lives; and webhooks, which need their signature alone.
   app.route('/', healthRoutes(options.fetch));
-  const signedIn = authenticate(options.authenticate);
-  for (const path of [...PRIVATE, ...(options.privatePaths ?? [])]) app.use(path, signedIn);
+  const webhooks = webhooksRoutes(options);
+  app.route('/', webhooks.receiving);
+  for (const path of options.publicPaths ?? []) app.use(path, open);
+  for (const path of [...CLOSED, ...(options.privatePaths ?? [])]) app.use(path, close);
+  const unknown = refuseUnknown(app);
+  const passing = new Set<unknown>([refuseRevoked, unknown]);
+  let own: ReadonlySet<unknown> = new Set();
+  // From here on, and in all that is added to the app, a request needs a credential.
+  app.use(closedUnlessOpened(app, authenticate(options.authenticate), () => ({ own, passing })));
+  // Their admission asks the account whether the credential is revoked.
   app.route('/', messagesRoutes(options));
   app.route('/', countTokensRoutes(options.fetch));
+  app.use(refuseRevoked);
   app.route('/', conversationsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
   app.route('/', classifyRoutes(options.fetch));
@@ -82,8 +99,9 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
-  app.route('/', webhooksRoutes(options));
-  app.use(refuseUnknown(app));
+  app.route('/', webhooks.events);
+  app.use(unknown);
+  own = handlersOf(app);
   return app;
 }
 
@@ -120,6 +138,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   }
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);
+  // A browser must not read an answer as something else, such as a page with a script in it.
+  headers.set('x-content-type-options', 'nosniff');
   if (!headers.has('request-id')) headers.set('request-id', requestId);
   entry.line.status = status;
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];

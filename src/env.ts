@@ -19,5 +19,14 @@ export interface Bindings {
 /** What each request carries through the app. */
 export interface AppEnv {
   Bindings: Bindings;
-  Variables: { requestId: string; settings: Settings; entry: LogEntry; identity: Identity };
+  Variables: {
+    requestId: string;
+    settings: Settings;
+    entry: LogEntry;
+    /** Not there where a Worker has opened a path of its own. */
+    identity: Identity;
+    /** What a Worker says of the path: whether it needs a credential. */
+    opened?: boolean;
+    closed?: boolean;
+  };
 }

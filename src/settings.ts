@@ -1,11 +1,14 @@
 import * as z from 'zod';
+import { mayBeForwarded } from './claude/headers.ts';
 import { type ModelOverride, ModelTable } from './claude/models.ts';
 import { misconfigured } from './errors.ts';
-import { deliverFault, isHost } from './schemas/hosts.ts';
+import { deliverFault, isHost, isLoopback } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
 
-const count = (fallback: number, least = 0) =>
-  z.coerce.number('must be a number').int('must be a whole number').min(least).default(fallback);
+const count = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
+  z.coerce.number('must be a number').int('must be a whole number').min(least).max(most).default(fallback);
+/** A hundred years: what lies further ahead is no time that an alarm can be set for. */
+const MOST_DAYS = 36_500;
 
 const json = <T extends z.ZodType>(schema: T) =>
   z
@@ -110,6 +113,21 @@ export const settingsSchema = z.object({
     ),
   ALLOWED_ORIGINS: origins.default([]).describe('Origins whose pages may call, separated by commas, or `*`.'),
   MAX_BODY_BYTES: count(32 * 1024 * 1024, 1).describe('Largest request body.'),
+  FORWARD_HEADERS: listed
+    .transform((names) => names.map((name) => name.toLowerCase()))
+    .pipe(
+      z.array(
+        z
+          .string()
+          .refine(mayBeForwarded, 'must be headers that are kept here, such as helicone-*, separated by commas'),
+      ),
+    )
+    .default([])
+    .describe('Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …'),
+  UPSTREAM_USER_ID: z
+    .enum(['account'])
+    .optional()
+    .describe('`account` puts a hash of the account into `metadata.user_id` of all that goes up.'),
   UPSTREAM_MAX_RETRIES: count(2).describe('Retries before the first byte.'),
   UPSTREAM_TIMEOUT_MS: count(600_000, 1).describe('From the request to the upstream’s headers, retries included.'),
   STREAM_IDLE_MS: count(120_000, 1).describe('Silence in mid-answer after which it counts as cut.'),
@@ -132,8 +150,12 @@ export const settingsSchema = z.object({
     .describe('Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.'),
   JWT_ISSUER: z.string().optional().describe('The `iss` of the provider’s tokens.'),
   JWT_AUDIENCE: z.string().optional().describe('The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.'),
   DEFAULT_LIMITS: json(limitsSchema).default({}).describe('JSON: the limits of accounts without their own.'),
-  RETENTION_DAYS: count(30, 1).describe(
+  RETENTION_DAYS: count(30, 1, MOST_DAYS).describe(
     'How long requests stay in the ledger, and conversations without their own say.',
   ),
   JURISDICTION: z
@@ -231,6 +253,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
   }
+  if (!development) checkAddresses(settings);
   for (const source of SHIPPED_SOURCES) {
     const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
@@ -242,6 +265,17 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     development,
     models: new ModelTable({ ...shared, ...settings.PRICES } as Record<string, ModelOverride>, settings.MODEL_ALIASES),
   };
+}
+
+/** @throws ApiError 500 for an address by which a key, or what tells who somebody is, could be read or changed on its way */
+function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
+  if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
+    throw misconfigured(
+      'This deployment has malformed settings: ANTHROPIC_BASE_URL (must be an https URL outside development).',
+    );
+  }
+  const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
+  if (fault !== undefined) throw misconfigured(`This deployment has malformed settings: JWKS_URL (${fault}).`);
 }
 
 /** @throws ApiError 500 that names a setting by which nothing could be delivered */

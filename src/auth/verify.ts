@@ -99,7 +99,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   const currentDate = new Date(now);
   try {
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
-      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge');
+      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge', true);
     }
     if (!verifier.provider)
       throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
@@ -110,7 +110,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
       requiredClaims: ['sub', 'exp'],
       currentDate,
     });
-    return await identityOf(token, payload, 'provider');
+    return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true');
   } catch (thrown) {
     throw asUnauthenticated(thrown);
   }
@@ -132,12 +132,18 @@ async function verifyWithSecrets(token: string, secrets: readonly string[], curr
   throw failure;
 }
 
-async function identityOf(token: string, claims: JWTPayload, issuer: VerifiedToken['issuer']): Promise<Identity> {
+/** @param mayBeAdmin whether the scope `admin` counts: who writes a provider's claims need not be who runs this edge */
+async function identityOf(
+  token: string,
+  claims: JWTPayload,
+  issuer: VerifiedToken['issuer'],
+  mayBeAdmin: boolean,
+): Promise<Identity> {
   if (!isAccount(claims.sub)) {
     throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
   }
   refuseSourceAccount(claims.sub);
-  const named = parseScopes(claims.scope);
+  const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
   const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
   return {
     account: claims.sub,

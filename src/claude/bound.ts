@@ -6,6 +6,7 @@
  * serialized to find them. Only what costs more, or less, than its bytes is looked for, block by block.
  */
 import { type Nanodollars, nanodollarsPerToken, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import { fallbackOf, furtherModels, modelsOfOtherReadings, usesOfModels } from './further-models.ts';
 import type { Model, ModelTable, TokenPrices } from './models.ts';
 
 /** The dearest that a request can be; plain numbers, so that it can cross to another object. */
@@ -77,6 +78,8 @@ export interface BoundOptions {
   /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
   bytes: number;
   models: ModelTable;
+  /** The body as it goes up, in which keys may be repeated; absent where it is known that none is. */
+  text?: string | undefined;
   /** The model's name as the caller wrote it, by which limits may allow it too. */
   asked?: string;
   /** Names in the header `anthropic-beta`. */
@@ -225,6 +228,7 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
   const found = { ...(options.before ?? NOTHING_FOUND) };
   found.extra += PER_REQUEST;
   readBody(body, found);
+  if (options.text !== undefined) note(modelsOfOtherReadings(options.text, body), found);
   const uses = usesOf(found.served);
   const steps = Math.min(MOST_STEPS, uses + 1);
   const geography = body.inference_geo === 'global' ? 10 : 11;
@@ -380,10 +384,12 @@ function attemptsOf(body: Json): Attempt[] {
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
   // "default" lets the API choose: priced as a model that nobody knows.
-  const named = Array.isArray(body.fallbacks) ? body.fallbacks.slice(0, MOST_STEPS) : [{ model: undefined }];
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
+  // More than can be tried are as many that nobody knows.
+  if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
   return [
     first,
-    ...named.filter(isObject).map((entry) => ({
+    ...named.map((entry: Json) => ({
       model: entry.model,
       fast: first.fast || isFast(entry.speed),
       maxTokens: wholeNumber(entry.max_tokens),
@@ -400,6 +406,7 @@ function readBody(body: Json, found: Findings): void {
     found.extra += PER_SCHEMA;
     for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
   }
+  note(furtherModels(body), found);
   if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
   if (body.output_format) found.extra += PER_SCHEMA;
   if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
@@ -484,6 +491,7 @@ function readSource(type: 'image' | 'document', source: unknown, found: Findings
 function readTool(tool: Json, found: Findings): void {
   noteCache(tool.cache_control, found);
   const type = typeof tool.type === 'string' ? tool.type : 'custom';
+  note(usesOfModels(tool, type), found);
   if (type === 'custom' || type === 'tool_reference') return;
   if (CLIENT_TOOLS.test(type)) found.extra += PER_NATIVE_TOOL;
   else if (CLIENT_TOOLSETS.test(type)) found.extra += PER_TOOLSET;
@@ -492,7 +500,6 @@ function readTool(tool: Json, found: Findings): void {
     serve(servedTool(type, tool), found);
     const uses = wholeNumber(tool.max_uses);
     if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
-    if (type.startsWith('advisor')) found.advisors = [...found.advisors, tool];
   }
 }
 
@@ -507,6 +514,10 @@ function servedTool(type: string, tool: Json): Served {
     growth,
     hidden: !SERVED_TOOLS.test(type),
   };
+}
+
+function note(advisors: readonly Json[], found: Findings): void {
+  if (advisors.length > 0) found.advisors = [...found.advisors, ...advisors];
 }
 
 function serve(tool: Served, found: Findings): void {
@@ -554,7 +565,8 @@ function addAdvisor(
     outputPrice: Math.max(terms.advisor?.outputPrice ?? 0, told.output),
   };
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
-  bound.known &&= rowOf(models, tool.model) !== undefined;
+  // What has no name is priced as the dearest.
+  if (typeof tool.model === 'string') bound.known &&= rowOf(models, tool.model) !== undefined;
   bound.models.push(namesOf(models, tool.model));
 }
 

@@ -9,6 +9,7 @@ import { callerLeft, cutError, endOf } from './cut.ts';
 import type { Outcome } from './relay.ts';
 import { type Course, mayHaveRun, type Payment, redirected, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
+import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage.ts';
 import { isBeginning, noAnswer, parseObject, readWhole } from './whole.ts';
 
@@ -125,7 +126,7 @@ function refusalOf(
     case 413:
       return new ApiError('request_too_large', message);
     case 429:
-      return new ApiError('rate_limit_error', message, { headers: { ...after, 'sluice-limited-by': 'upstream' } });
+      return upstreamLimited(headers);
     case 504:
       return new ApiError('timeout_error', message, { headers: after });
     case 529:

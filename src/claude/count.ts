@@ -39,9 +39,8 @@ export async function askCount(
   body: string | Uint8Array,
   { upstream, settings, headers, signal }: Counting,
 ): Promise<Count> {
-  const up = headersUp(new Headers(headers), upstream.apiKey);
+  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
-  delete up['idempotency-key'];
   const controller = new AbortController();
   const leave = () => controller.abort(signal?.reason);
   if (signal?.aborted) leave();

@@ -17,10 +17,43 @@ const NOT_UP: ReadonlySet<string> = new Set([
   'referer',
   'x-real-ip',
   'anthropic-dangerous-direct-browser-access',
+  // Goes up by itself, under the account's name: two accounts may choose the same.
+  'idempotency-key',
+  // Of these the upstream, or what is before it, could read another request than was judged here.
+  'content-encoding',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'forwarded',
+  'true-client-ip',
+  'x-client-ip',
   // The copy that is metered must be readable here; the platform compresses towards the caller by itself.
   'accept-encoding',
 ]);
 const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
+
+/**
+ * Not sent up unless the operator says so: by them a caller would choose a provider, a key or a rule of a gateway that
+ * stands before the upstream, or another workspace of the operator's.
+ */
+const WITHHELD: ReadonlySet<string> = new Set([
+  'anthropic-workspace-id',
+  'anthropic-user-profile-id',
+  'anthropic-organization-id',
+  'api-key',
+]);
+const WITHHELD_PREFIXES = [
+  'x-portkey-',
+  'helicone-',
+  'x-litellm-',
+  'x-bf-',
+  'x-goog-',
+  'x-amz-',
+  'x-amzn-',
+  'x-envoy-',
+];
 
 /** Never sent down: they are the connection's, or speak of an account and an origin that are not the caller's. */
 const NOT_DOWN: ReadonlySet<string> = new Set([
@@ -36,10 +69,21 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'set-cookie',
   'alt-svc',
   'strict-transport-security',
+  'anthropic-organization-id',
+  'via',
+  'server',
 ]);
-const NOT_DOWN_PREFIXES = ['anthropic-ratelimit-', 'anthropic-priority-', 'access-control-', 'cf-'];
+// What a gateway says of itself is the operator's to know.
+const NOT_DOWN_PREFIXES = [
+  'anthropic-ratelimit-',
+  'anthropic-priority-',
+  'access-control-',
+  'cf-',
+  ...WITHHELD_PREFIXES,
+];
 
 const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
+const isWithheld = remembering(WITHHELD, WITHHELD_PREFIXES);
 const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
 
 /** Names are few and come again and again; strangers' names must not fill the memory. */
@@ -67,10 +111,11 @@ export type PlainHeaders = Record<string, string>;
 /**
  * @param caller the caller's headers
  * @param apiKey the deployment's key, which takes the place of the caller's credential
+ * @param forwarded names of those that go up since the operator says so, or their beginnings with a `*`
  * @returns the headers that go up: the caller's own, known or not, but for those that must not
  */
-export function headersUp(caller: Headers, apiKey: string): PlainHeaders {
-  const up = copied(caller, staysHere);
+export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
+  const up = copied(caller, (name) => staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded)));
   up['x-api-key'] = apiKey;
   up['accept-encoding'] = 'identity';
   up['anthropic-version'] ??= DEFAULT_VERSION;
@@ -83,6 +128,20 @@ export function headersUp(caller: Headers, apiKey: string): PlainHeaders {
  */
 export function headersDown(upstream: Headers): PlainHeaders {
   return copied(upstream, staysAbove);
+}
+
+/** @returns whether a header's name, or its beginning with a `*`, can be let through: others go up anyway, or never. */
+export function mayBeForwarded(pattern: string): boolean {
+  if (!pattern.endsWith('*')) return isWithheld(pattern);
+  const start = pattern.slice(0, -1);
+  const begins = (prefix: string) => start.startsWith(prefix) || (start !== '' && prefix.startsWith(start));
+  return WITHHELD_PREFIXES.some(begins) || [...WITHHELD].some(begins);
+}
+
+function isForwarded(name: string, forwarded: readonly string[]): boolean {
+  return forwarded.some((pattern) =>
+    pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern,
+  );
 }
 
 function copied(headers: Headers, stays: (name: string) => boolean): PlainHeaders {

@@ -21,6 +21,8 @@ export interface RelayRequest {
   expectsMessage?: boolean;
   /** Whether other models may step in, which only the blocks of an answer may tell. */
   hasFallbacks?: boolean;
+  /** The caller's `idempotency-key` as it goes up. */
+  idempotencyKey?: string | undefined;
 }
 
 /** How an answer ended, for the ledger and the log. */
@@ -65,7 +67,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const leave = () => controller.abort(callerLeft());
   if (signal.aborted) leave();
   signal.addEventListener('abort', leave, { once: true });
-  const headers = headersUp(caller.headers, upstream.apiKey);
+  const headers = headersUp(caller.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers['sluice-simulate'] = simulate;
 

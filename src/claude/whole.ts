@@ -1,9 +1,10 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
-import { statusOfType, upstreamRefusedKey } from '../errors.ts';
+import { errorResponse, statusOfType, upstreamRefusedKey } from '../errors.ts';
 import { cutError, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { isAboutRequest } from './refusal.ts';
 import { redirected } from './send.ts';
+import { upstreamLimited } from './upstream-limit.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** Bytes within which an answer begins, white space before it included. */
@@ -64,8 +65,8 @@ export function wholeAnswer(
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw noAnswer();
+  if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);
   const headers = headersDown(response.headers);
-  if (status === 429) headers['sluice-limited-by'] = 'upstream';
   headers['content-type'] ??= 'application/json';
   if (isReadable) return new Response(body, { status, headers });
   // Not the API's words but those of something before it: the envelope is what clients can read.
@@ -104,7 +105,6 @@ export function parseObject(body: Uint8Array): object | undefined {
 function typeOfStatus(status: number): string {
   if (status === 404) return 'not_found_error';
   if (status === 413) return 'request_too_large';
-  if (status === 429) return 'rate_limit_error';
   if (status === 529) return 'overloaded_error';
   if (status === 504) return 'timeout_error';
   return status < 500 ? 'invalid_request_error' : 'api_error';

@@ -11,6 +11,7 @@ import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';
 import {
   admitCount,
+  admitFree,
   advance,
   type Budget,
   bucketsAfterAdmission,
@@ -34,12 +35,14 @@ import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
+import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { type Rules, rulesOf } from './rules.ts';
 import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
 import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
 import { reportStanding, type Standing, standingOf } from './standing.ts';
+import { type Full, StoredAmounts, type Storing } from './stored-amounts.ts';
 import { type NameRow, type NewVersion, type PutAnswer, type VersionId, Versions } from './versions.ts';
-import { DAY_MS, PERIODS } from './windows.ts';
+import { PERIODS } from './windows.ts';
 
 /** What a request wants of its account. */
 export interface Ask {
@@ -62,11 +65,17 @@ export interface Ask {
   counted?: boolean | undefined;
 }
 
+/** What a request that costs nothing wants of its account. */
+export interface FreeAsk extends Pick<Ask, 'token' | 'defaults'> {
+  storing?: Storing | undefined;
+}
+
 /** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
 export type Answer =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
   | { outcome: 'refused'; refusal: Refusal; standing: Standing }
+  | ({ outcome: 'full' } & Full)
   | {
       outcome: 'admitted';
       hold: Nanodollars;
@@ -89,6 +98,8 @@ const ALARM_GRAIN_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const SOON_MS = 1_000;
 const PAGE = 5_000;
+/** Of what KV keeps for an account: where forgetting it begins. */
+const FIRST_PAGE = '1';
 /** Conversations that are erased at the same time: an object has six connections. */
 const ERASED_AT_ONCE = 5;
 
@@ -104,6 +115,7 @@ export class Account extends DurableObject<Bindings> {
   readonly #conversations: ConversationList;
   readonly #inboxes: InboxList;
   readonly #versions: Versions;
+  readonly #stored: StoredAmounts;
   readonly #budget: Budget;
   #own: Limits | null;
   #defaults: string;
@@ -124,6 +136,7 @@ export class Account extends DurableObject<Bindings> {
     this.#conversations = new ConversationList(ledger);
     this.#inboxes = new InboxList(ledger);
     this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
+    this.#stored = new StoredAmounts(this.#conversations, this.#versions);
     this.#budget = recall(ledger);
     this.#own = readFormat<Limits | null>('limits', ledger.meta('limits') ?? 'null');
     this.#defaults = ledger.meta('defaults') ?? '{}';
@@ -162,6 +175,9 @@ export class Account extends DurableObject<Bindings> {
     }
     const known = this.#budget.holds.get(requestId);
     if (known) return this.#admitted(known, bound, now);
+    // How much a turn will store is not known; that it stores something is.
+    const full = ask.conversation && this.#stored.full({ conversation: ask.conversation, bytes: 1 }, this.#limits, now);
+    if (full) return { outcome: 'full', ...full };
 
     const decision = decide(this.#budget, this.#rules, bound, now, ask);
     if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
@@ -191,6 +207,26 @@ export class Account extends DurableObject<Bindings> {
     return this.#admitted(hold, bound, now);
   }
 
+  /** Decides on a request that costs nothing: it counts as a request, and what it stores must have room. */
+  admitFree({ token, defaults, storing }: FreeAsk): Answer {
+    this.#noteDefaults(defaults);
+    const now = advance(this.#budget, this.now());
+    if (token) {
+      if (this.#credentials.isRevoked(token)) return { outcome: 'revoked' };
+      this.#credentials.see(token, now);
+    }
+    const decision = admitFree(this.#budget, this.#rules, now);
+    if (decision.kind === 'refused') return this.#refuse(decision, now);
+    // No row of the ledger tells it when the object wakes.
+    if (this.#rules.requests !== undefined) {
+      this.#ledger.setMeta('requests_full_at', String(this.#budget.fullAt.requests));
+    }
+    const full = storing && this.#stored.full(storing, this.#limits, now);
+    if (full) return { outcome: 'full', ...full };
+    if (storing) this.#stored.expect(storing, now);
+    return { outcome: 'admitted', hold: 0, standing: this.#standing(now), unlisted: !this.#listed };
+  }
+
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */
   admitJson(ask: string): string {
     return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
@@ -207,6 +243,7 @@ export class Account extends DurableObject<Bindings> {
     const { conversation } = settlement;
     const { outcome, cost } = settled;
     if (conversation && !this.#isErased(conversation)) {
+      this.#stored.arrived(conversation.id);
       this.#conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
     }
     return settled;
@@ -220,6 +257,7 @@ export class Account extends DurableObject<Bindings> {
   noteConversation(report: ConversationReport): { erased: boolean } {
     advance(this.#budget, this.now());
     const erased = this.#isErased(report);
+    this.#stored.arrived(report.id);
     if (!erased) this.#conversations.note(report, 0);
     else if (report.gone) this.#conversations.forget(report.id);
     return { erased };
@@ -271,7 +309,8 @@ export class Account extends DurableObject<Bindings> {
   standing(defaults?: Limits): StandingReport {
     this.#noteDefaults(defaults);
     const limits = { inForce: this.#limits, own: this.#own };
-    return reportStanding(this.#budget, this.#rules, limits, this.now());
+    const standing = reportStanding(this.#budget, this.#rules, limits, this.now());
+    return { ...standing, ...this.#stored.report(this.#limits, this.#budget.last) };
   }
 
   /** @returns the account's own limits, or null. */
@@ -311,9 +350,13 @@ export class Account extends DurableObject<Bindings> {
     return this.#credentials.list(page);
   }
 
-  /** Notes a credential that was minted, so that it can be listed. */
-  rememberToken(minted: MintedToken): void {
-    this.#credentials.remember(minted, advance(this.#budget, this.now()));
+  /**
+   * Notes a credential that was minted, so that it can be listed.
+   *
+   * @returns false where the account has as many as it may: nobody is to be given this one
+   */
+  rememberToken(minted: MintedToken): boolean {
+    return this.#credentials.remember(minted, advance(this.#budget, this.now()));
   }
 
   /** Revokes a credential by its id, known or not. */
@@ -342,7 +385,8 @@ export class Account extends DurableObject<Bindings> {
 
   /** Stores a version, and has its name point to it. */
   async putVersion(version: NewVersion): Promise<PutAnswer> {
-    const outcome = this.#versions.put(version, advance(this.#budget, this.now()));
+    const now = advance(this.#budget, this.now());
+    const outcome = this.#versions.put(version, now, this.#stored.roomForVersions(this.#limits, now));
     return outcome === 'full' ? { outcome } : { outcome, published: await this.#tell(version.kind, version.name) };
   }
 
@@ -414,7 +458,7 @@ export class Account extends DurableObject<Bindings> {
       this.#ledger.setMeta('listed', undefined);
       this.#ledger.setMeta('erasing', String(now));
       this.#versions.removeAll(now);
-      this.#ledger.setMeta('answers_kept', '1');
+      this.#ledger.setMeta('answers_kept', FIRST_PAGE);
       this.#listed = false;
       this.#erasing = now;
       // What is admitted from now on is told from what is erased by its time.
@@ -440,8 +484,10 @@ export class Account extends DurableObject<Bindings> {
     }
     this.#credentials.prune(now);
     if (this.#erasing > 0 && this.#eraseSome().more) this.#wakeFor(now + SOON_MS, 1);
-    this.#prune(now);
     for (const { deadline } of this.#budget.holds.values()) this.#wakeFor(deadline);
+    const retention = retentionOf(() => settingsOf(this.env));
+    if (retention === undefined) return this.#wakeFor(now + UNREADABLE_MS);
+    this.#prune(now, retention);
     await this.#eraseConversations();
     await this.#forgetAnswers();
     await this.#eraseInboxes();
@@ -514,7 +560,7 @@ export class Account extends DurableObject<Bindings> {
     this.#ledger.close(hold.id, closing, buckets);
     this.#budget.fullAt = buckets;
     correct(this.#budget, at, closing.cost);
-    this.#wakeFor(now + this.#retention());
+    this.#wakeFor(now + (retentionOf(() => settingsOf(this.env)) ?? UNREADABLE_MS));
     return { outcome: 'unheld', cost: closing.cost, overHold: closing.overHold };
   }
 
@@ -541,14 +587,8 @@ export class Account extends DurableObject<Bindings> {
     void this.ctx.storage.setAlarm(at);
   }
 
-  #retention(): number {
-    const days = Number(this.env.RETENTION_DAYS ?? 30);
-    return (Number.isFinite(days) && days >= 0 ? days : 30) * DAY_MS;
-  }
-
   /** Lets go of rows beyond their retention, a page at a time, and comes back when there will be more. */
-  #prune(now: number): void {
-    const retention = this.#retention();
+  #prune(now: number, retention: number): void {
     const [oldest] = this.#ledger.read<{ at: number }>('select at from ledger order by id limit 1');
     if (!oldest) return;
     if (oldest.at >= now - retention) {
@@ -604,10 +644,17 @@ export class Account extends DurableObject<Bindings> {
   /** Has KV forget the answers that are kept there for the account, a page at a time. */
   async #forgetAnswers(): Promise<void> {
     const account = this.ctx.id.name;
-    if (this.#ledger.meta('answers_kept') === undefined || account === undefined) return;
-    const isDone = await forgetAnswers(this.env.STORE, account).catch(() => false);
-    if (isDone) this.#ledger.setMeta('answers_kept', undefined);
-    else this.#wakeFor(this.now() + SOON_MS, 1);
+    const at = this.#ledger.meta('answers_kept');
+    if (at === undefined || account === undefined) return;
+    try {
+      const next = await forgetAnswers(this.env.STORE, account, at === FIRST_PAGE ? undefined : at);
+      // Erased again meanwhile, it begins from the first page.
+      if (this.#ledger.meta('answers_kept') === at) this.#ledger.setMeta('answers_kept', next);
+    } catch {
+      // The place may not be known to KV any more.
+      this.#ledger.setMeta('answers_kept', FIRST_PAGE);
+    }
+    if (this.#ledger.meta('answers_kept') !== undefined) this.#wakeFor(this.now() + SOON_MS, 1);
   }
 
   /** Has inboxes erase what came for this account; each stays in the list until it has said that it is done. */
@@ -652,7 +699,8 @@ export class Account extends DurableObject<Bindings> {
 function recall(ledger: Ledger): Budget {
   const memory = ledger.recall();
   const budget = emptyBudget(memory.last);
-  budget.fullAt = { ...memory.fullAt, counts: 0 };
+  const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
+  budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;

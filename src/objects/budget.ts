@@ -126,14 +126,29 @@ export function advance(budget: Budget, now: number): number {
 
 /** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
 export function admitCount(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+  return admitFrom('counts', budget, rules, now);
+}
+
+/** Decides on another request that costs nothing, and takes it from the bucket of all requests if there is one. */
+export function admitFree(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+  return admitFrom('requests', budget, rules, now);
+}
+
+function admitFrom(
+  bucket: 'counts' | 'requests',
+  budget: Budget,
+  rules: Rules,
+  now: number,
+): { kind: 'admitted' } | Refusal {
   const time = advance(budget, now);
-  const { counts } = rules;
-  if (counts !== undefined) {
-    if (level(budget.fullAt.counts, counts, time) < 1) {
-      return rateRefusal('count_requests_per_minute', budget.fullAt.counts, counts, time, 1, 0);
-    }
-    budget.fullAt.counts = take(budget.fullAt.counts, counts, time, 1);
+  const limit = rules[bucket];
+  if (limit === undefined) return { kind: 'admitted' };
+  const fullAt = budget.fullAt[bucket];
+  if (level(fullAt, limit, time) < 1) {
+    const name = bucket === 'counts' ? 'count_requests_per_minute' : 'requests_per_minute';
+    return rateRefusal(name, fullAt, limit, time, 1, 0);
   }
+  budget.fullAt = { ...budget.fullAt, [bucket]: take(fullAt, limit, time, 1) };
   return { kind: 'admitted' };
 }
 

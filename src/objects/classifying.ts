@@ -3,6 +3,7 @@
  * the consumer of webhooks come here alike.
  */
 import type { Identity } from '../auth/identity.ts';
+import { withUserId } from '../claude/account-name.ts';
 import { type Classifier, classifierOf } from '../claude/classifier.ts';
 import { type Choice, type Fault, type Prompt, promptOf, readAnswer, requestOf } from '../claude/classify.ts';
 import { API_VERSION, askMessage } from '../claude/client.ts';
@@ -307,7 +308,7 @@ async function call(
   const { identity, accounts, store, settings, upstream, signal, simulate } = by;
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
-  const body = requestOf(prompt, input, correction);
+  const body = await withUserId(requestOf(prompt, input, correction), settings, identity.account);
   let meter: Meter;
   try {
     meter = await admit({

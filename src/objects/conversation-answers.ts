@@ -19,7 +19,7 @@ export interface TurnRequest {
   route: string;
   identity: Identity;
   /** The caller's body, a JSON object; as a stream where it is too long for a call. */
-  body: string | ReadableStream<Uint8Array>;
+  body: CrossingText;
   /** Tells bodies apart. */
   hash: string;
   /** The header `idempotency-key`. */
@@ -78,6 +78,24 @@ export type Resumed =
   | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
   | { kind: 'none' | 'gone' | 'unknown' }
   | { kind: 'error'; error: WireError };
+
+/** A text as it crosses between the edge and an object: a call carries 32 MB, and two bytes a character at the worst. */
+export type CrossingText = string | ReadableStream<Uint8Array>;
+
+const MOST_CHARACTERS = 4 * 1024 * 1024;
+
+/** @returns a text that may cross, however long it is. */
+export function crossing(text: string): CrossingText {
+  return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
+}
+
+/** @returns a text that has crossed. */
+export async function textOf(crossed: CrossingText): Promise<string> {
+  return typeof crossed === 'string' ? crossed : decoder.decode(await new Response(crossed).arrayBuffer());
+}
+
+// What crosses has been looked at: as text it is what it was as bytes.
+const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 /** The answer to what changes or reads a conversation: JSON text, or why not. */
 export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };

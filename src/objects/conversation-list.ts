@@ -21,6 +21,8 @@ export class ConversationList {
   readonly #ledger: Ledger;
   /** Ids that are known to be in the list. */
   readonly #known = new Set<string>();
+  /** Of all rows; undefined until somebody asks. */
+  #totals: { count: number; bytes: number } | undefined;
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
@@ -29,7 +31,7 @@ export class ConversationList {
   /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
   begin(id: string, now: number): void {
     if (this.#known.has(id)) return;
-    const isListed = this.#has(id);
+    const isListed = this.has(id);
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.add(id);
     if (isListed) return;
@@ -39,11 +41,35 @@ export class ConversationList {
       now,
       now,
     );
+    this.#count(undefined, 0);
+  }
+
+  /** How many there are, and how many bytes they have reported. */
+  get totals(): { count: number; bytes: number } {
+    if (!this.#totals) {
+      const [row] = this.#ledger.read<{ count: number; bytes: number }>(
+        'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
+      );
+      this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
+    }
+    return { ...this.#totals };
+  }
+
+  /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
+  bytesOf(id: string): number | undefined {
+    return this.#ledger.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
   /** Notes what a conversation reports; what is older than what is known changes nothing but the cost. */
   note(report: ConversationReport, cost: Nanodollars): void {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone } = report;
+    const { id } = report;
+    const before = this.bytesOf(id);
+    this.#write(report, cost);
+    this.#count(before, this.bytesOf(id));
+  }
+
+  #write(report: ConversationReport, cost: Nanodollars): void {
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
     if (gone) {
       this.#known.delete(id);
       this.#ledger.write('delete from conversations where id = ? and version <= ?', id, version);
@@ -51,8 +77,8 @@ export class ConversationList {
     }
     const newer = 'excluded.version >= version';
     this.#ledger.write(
-      `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost)
-       values (?, ?, ?, ?, ?, ?, ?, ?)
+      `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
          cost = cost + excluded.cost,
          created_at = iif(${newer}, excluded.created_at, created_at),
@@ -60,6 +86,7 @@ export class ConversationList {
          title = iif(${newer}, excluded.title, title),
          turns = iif(${newer}, excluded.turns, turns),
          messages = iif(${newer}, excluded.messages, messages),
+         bytes = iif(${newer}, excluded.bytes, bytes),
          version = max(version, excluded.version)`,
       id,
       version,
@@ -69,6 +96,7 @@ export class ConversationList {
       turns,
       messages,
       cost,
+      bytes,
     );
   }
 
@@ -114,12 +142,21 @@ export class ConversationList {
   }
 
   forget(id: string): void {
+    const before = this.bytesOf(id);
     this.#known.delete(id);
     this.#ledger.write('delete from conversations where id = ?', id);
+    this.#count(before, undefined);
   }
 
-  #has(id: string): boolean {
-    return this.#ledger.read('select 1 from conversations where id = ?', id).length > 0;
+  /** Keeps the totals right when a row comes, changes or goes. */
+  #count(before: number | undefined, after: number | undefined): void {
+    if (!this.#totals) return;
+    this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
+    this.#totals.bytes += (after ?? 0) - (before ?? 0);
+  }
+
+  has(id: string): boolean {
+    return this.#known.has(id) || this.#ledger.read('select 1 from conversations where id = ?', id).length > 0;
   }
 }
 

@@ -10,6 +10,8 @@ export interface ConversationReport {
   title: string | null;
   turns: number;
   messages: number;
+  /** What its object takes up, as the platform counts it; a version before this one did not tell. */
+  bytes?: number | undefined;
   /** It does not exist any more, or never came to be. */
   gone: boolean;
 }

@@ -7,7 +7,9 @@ import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../schemas/conversations.ts';
 import { type Settings, settingsOf } from '../settings.ts';
 import {
+  type CrossingText,
   conflict,
+  crossing,
   died,
   ended,
   inTransit,
@@ -24,6 +26,7 @@ import {
   type TurnAnswer,
   type TurnRequest,
   taken,
+  textOf,
   unknown,
   wholeAnswer,
   wireError,
@@ -44,6 +47,7 @@ import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
+import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { Run, type Started } from './run.ts';
 import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
 import { type Trailer, Turn } from './turn.ts';
@@ -182,7 +186,7 @@ export class Conversation extends DurableObject<Bindings> {
    *
    * @param only the turn that is meant, by its id or by the key that it was begun with: another one goes on
    */
-  async stop(only: StopQuery = {}): Promise<Result<string>> {
+  async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
     this.#recover();
     const run = this.#run;
     const { id, key } = run?.turn.row ?? {};
@@ -194,11 +198,11 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** @returns the conversation by itself. */
-  read(): Result<string> {
+  read(): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
-    return { ok: true, value: describe(profile, this.#transcript, this.#run?.turn.row.id) };
+    return { ok: true, value: crossing(describe(profile, this.#transcript, this.#run?.turn.row.id)) };
   }
 
   /** @returns a page of messages as JSON text. */
@@ -219,9 +223,11 @@ export class Conversation extends DurableObject<Bindings> {
   /** Creates it, empty, with what its turns shall have in common. */
   async create(
     place: Place,
-    fields: ConversationFields,
-    texts: { system?: string; tools?: string },
-  ): Promise<Result<string>> {
+    fields: Omit<ConversationFields, 'system' | 'tools'>,
+    texts: { system?: CrossingText; tools?: CrossingText },
+  ): Promise<Result<CrossingText>> {
+    const system = texts.system === undefined ? undefined : await textOf(texts.system);
+    const tools = texts.tools === undefined ? undefined : await textOf(texts.tools);
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
     let prefix: TakenPrefix | undefined;
@@ -238,8 +244,8 @@ export class Conversation extends DurableObject<Bindings> {
     const transcript = this.#transcript;
     this.#start({ ...this.#begun(place, now), exists: true, unreported: true, prefix: heldOf(prefix) });
     transcript.together(() => {
-      transcript.freeze('system', texts.system);
-      transcript.freeze('tools', texts.tools);
+      transcript.freeze('system', system);
+      transcript.freeze('tools', tools);
       const { model, maxTokens } = prefix ?? {};
       this.#upkeep.change({
         ...(model === undefined ? {} : { model }),
@@ -251,7 +257,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Changes what is not frozen. */
-  patch(patch: ConversationPatch): Result<string> {
+  patch(patch: ConversationPatch): Result<CrossingText> {
     this.#recover();
     if (!this.#present()) return unknown();
     this.#upkeep.change(changesOf(patch));
@@ -259,7 +265,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Goes back to before the turn, or the imported message, that an id names. */
-  rewind(before: string): Result<string> {
+  rewind(before: string): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
@@ -271,18 +277,20 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  async fork(to: string, at: string | undefined): Promise<Result<string>> {
+  async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
     this.#recover();
     const profile = this.#present();
     if (!profile) return unknown();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
-    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<Result<string>>);
+    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<
+      Result<CrossingText>
+    >);
   }
 
   /** Takes another conversation's history as its own beginning: all of it, or nothing. */
-  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<string>> {
+  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
     this.#adopting = true;
@@ -342,10 +350,12 @@ export class Conversation extends DurableObject<Bindings> {
   /** Watches over the turn that runs, repeats what was not confirmed, and lets go of what has had its time. */
   override async alarm(): Promise<void> {
     this.#upkeep.alarmAt = null;
+    const now = this.now();
+    // Neither how long to keep it nor whom to settle with is known then.
+    if (retentionOf(() => this.settings()) === undefined) return this.#upkeep.wakeFor(now + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
-    const now = this.now();
     if (this.#run) {
       this.#upkeep.wakeFor(now + WATCH_MS);
       // Asked again at the next look, well before the hold's deadline.
@@ -609,13 +619,6 @@ export class Conversation extends DurableObject<Bindings> {
     return newProfile(place, now, Math.max((this.#transcript.profile?.version ?? 0) + 1, now));
   }
 }
-
-async function textOf(body: TurnRequest['body']): Promise<string> {
-  return typeof body === 'string' ? body : decoder.decode(await new Response(body).arrayBuffer());
-}
-
-// The edge has looked at it: as text it is what it was as bytes.
-const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 function heldOf(taken: TakenPrefix | undefined): HeldPrefix | null {
   if (!taken) return null;

@@ -29,6 +29,10 @@ type Row = Record<string, SqlStorageValue> & {
 
 const DAY_MS = 86_400_000;
 const MOST_JTI = 256;
+/** Of the tokens that an operator mints for one account, those that are valid. */
+export const MOST_MINTED = 1_000;
+/** Of those that are seen in use, a provider's too, so many are listed. */
+const MOST_LISTED = 10_000;
 
 export class Credentials {
   readonly #ledger: Ledger;
@@ -64,6 +68,9 @@ export class Credentials {
   see(token: Token, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
+    if (this.#known.size >= MOST_LISTED) this.prune(now + DAY_MS);
+    // It can be revoked all the same.
+    if (this.#known.size >= MOST_LISTED) return;
     this.#ledger.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
@@ -74,8 +81,16 @@ export class Credentials {
     this.#known.set(jti, { mintedAt: this.#known.get(jti)?.mintedAt ?? null, seen: true, revoked: false });
   }
 
-  /** Notes a token that was minted for the account. */
-  remember(token: MintedToken, now: number): void {
+  /**
+   * Notes a token that was minted for the account.
+   *
+   * @returns false where there are as many as there may be, that have neither expired nor been revoked
+   */
+  remember(token: MintedToken, now: number): boolean {
+    if (this.#known.has(token.jti)) return true;
+    if (this.#valid(now) >= MOST_MINTED) return false;
+    // Those that live for minutes would be a table without end until the alarm comes.
+    if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
     this.#ledger.write(
       'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
       token.jti,
@@ -84,7 +99,17 @@ export class Credentials {
       now,
       milliseconds(token.exp),
     );
-    if (!this.#known.has(token.jti)) this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
+    this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
+    return true;
+  }
+
+  #valid(now: number): number {
+    const [row] = this.#ledger.read<{ tokens: number }>(
+      `select count(*) as tokens from tokens
+       where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
+      now,
+    );
+    return row?.tokens ?? 0;
   }
 
   /** Revokes a token, known or not. */

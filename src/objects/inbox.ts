@@ -6,8 +6,8 @@ import { settingsOf } from '../settings.ts';
 import { Events, type NewEvent, type StoredEvent } from './events.ts';
 import type { Page, PageOf } from './history.ts';
 import { callAccount } from './metering.ts';
+import { retentionOf } from './retention.ts';
 import { within } from './upkeep.ts';
-import { DAY_MS } from './windows.ts';
 
 /** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
 export type Work =
@@ -224,7 +224,10 @@ export class Inbox extends DurableObject<Bindings> {
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
-    if (this.#events.prune(now - this.#retention(), PAGE) === PAGE) this.#wakeFor(now + ALARM_GRAIN_MS);
+    const retention = retentionOf(() => settingsOf(this.env));
+    if (retention !== undefined && this.#events.prune(now - retention, PAGE) === PAGE) {
+      this.#wakeFor(now + ALARM_GRAIN_MS);
+    }
     this.#wakeNext();
   }
 
@@ -281,16 +284,12 @@ export class Inbox extends DurableObject<Bindings> {
     return (this.#leases.get(id) ?? 0) > now;
   }
 
-  #retention(): number {
-    const days = Number(this.env.RETENTION_DAYS ?? 30);
-    return (Number.isFinite(days) && days >= 0 ? days : 30) * DAY_MS;
-  }
-
   #wakeNext(): void {
     const due = this.#events.nextDue();
     if (due !== undefined) this.#wakeFor(due);
     const oldest = this.#events.oldestDone();
-    if (oldest !== undefined) this.#wakeFor(Math.max(oldest + this.#retention(), this.now() + HOUR_MS));
+    if (oldest !== undefined)
+      this.#wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));
   }
 
   /** Has the alarm come by then; an alarm that comes earlier finds out for itself what is next. */

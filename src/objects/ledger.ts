@@ -9,6 +9,7 @@ import type { Nanodollars } from '../claude/cost.ts';
 import type { Buckets, Hold } from './budget.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import type { Migration } from './migrations.ts';
+import { STORED_SQL } from './stored-amounts.ts';
 import { VERSIONS_SQL } from './version-tables.ts';
 import { DAY_MS } from './windows.ts';
 
@@ -162,6 +163,7 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ) strict, without rowid;`,
   },
   { version: 3, sql: VERSIONS_SQL },
+  { version: 4, sql: STORED_SQL },
 ];
 
 const FOLD_EVERY = 1_000;

@@ -17,6 +17,7 @@ import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import { Prompt } from './prompt.ts';
 import type { Settled, Settlement } from './settlement.ts';
+import { fullError } from './stored-amounts.ts';
 
 export interface MeterRequest {
   requestId: string;
@@ -135,8 +136,10 @@ async function admitTry(request: MeterRequest, number: number): Promise<Admissio
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
+  const text = body instanceof Prompt ? undefined : body.text;
   const options = {
     bytes: body.bytes.length,
+    text,
     models: settings.models,
     betas: betasOf(request.headers),
     asked,
@@ -232,8 +235,11 @@ export async function admitCount(
   return standingHeaders(admitted.standing);
 }
 
-/** @throws ApiError for every answer but an admission */
-function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
+/**
+ * @returns the admission that an account has answered with
+ * @throws ApiError for every other answer
+ */
+export function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
   switch (answer.outcome) {
     case 'admitted':
       return answer;
@@ -241,6 +247,8 @@ function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
       throw revoked();
     case 'refused':
       throw refusalError(answer.refusal, answer.standing);
+    case 'full':
+      throw fullError(answer);
     case 'count_needed':
       throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
         headers: DO_NOT_RETRY,
@@ -255,7 +263,8 @@ export function revoked(): ApiError {
   });
 }
 
-function askOf(
+/** @returns what every request tells its account. */
+export function askOf(
   request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
 ): Ask {
   const { requestId, route, model, conversation, prefix, identity, settings } = request;
@@ -391,7 +400,8 @@ function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
+/** Puts an account on the list of accounts, and tells it. */
+export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
   await listAccount(request.store, request.identity.account);
   await callAccount(request, (account) => account.listed());
 }

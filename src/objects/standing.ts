@@ -53,7 +53,7 @@ export function reportStanding(
   rules: Rules,
   limits: { inForce: Limits; own: Limits | null },
   now: number,
-): StandingReport {
+): Omit<StandingReport, 'conversations' | 'stored_bytes'> {
   const standing = standingOf(budget, rules, now);
   const spend = (period: Period): StandingReport['day'] => {
     const { start, end, settled, held } = budget.windows[period];

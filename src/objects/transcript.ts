@@ -98,6 +98,8 @@ export interface Profile {
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
   messages: number;
+  /** What the object took up when this was saved. */
+  bytes?: number;
   cost: number;
   inputTokens: number;
   outputTokens: number;
@@ -231,8 +233,14 @@ export class Transcript {
   }
 
   save(profile: Profile): void {
-    this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', profile));
-    this.#profile = profile;
+    const saved = { ...profile, bytes: this.bytes };
+    this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', saved));
+    this.#profile = saved;
+  }
+
+  /** What is stored here, with the tables themselves and the logs that are still kept: what the platform bills. */
+  get bytes(): number {
+    return this.#storage.sql.databaseSize;
   }
 
   /** Runs statements that must be stored together. */

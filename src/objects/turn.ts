@@ -242,7 +242,7 @@ export class Turn {
     const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
     const mended = complete && isOwing(stopReason) ? [] : this.#mend(kept);
     next.messages -= mended.filter(({ content }) => content.length === 0).length;
-    const report = reportOf(next);
+    const report = reportOf({ ...next, bytes: this.#transcript.bytes });
     const booking = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
@@ -479,8 +479,8 @@ export class Turn {
 
 /** @returns what is to be told to the account about a conversation. */
 export function reportOf(profile: Profile): ConversationReport {
-  const { id, version, createdAt, updatedAt, title, turns, messages, exists, deleted } = profile;
-  return { id, version, createdAt, updatedAt, title, turns, messages, gone: deleted || !exists };
+  const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
+  return { id, version, createdAt, updatedAt, title, turns, messages, bytes, gone: deleted || !exists };
 }
 
 function nextProfile(profile: Profile, committed: boolean, answers: number, asked: number, now: number): Profile {

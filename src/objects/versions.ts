@@ -41,9 +41,8 @@ export interface NameRow {
 
 /** Below the platform's two megabytes for a row. */
 const PIECE_BYTES = 1_900_000;
-/** What one owner may store: an object has 10 GB, and a credential must not be able to fill it. */
+/** How many names one owner may have: a credential must not be able to fill an object. */
 const MOST_NAMES = 1_000;
-const MOST_BYTES = 1_000_000_000;
 /** The row of a version, in a statement's conditions. */
 const THIS = 'kind = ? and name = ? and hash = ?';
 
@@ -56,6 +55,8 @@ export class Versions {
   /** What is told to KV of a name is told one after the other, or the older could stay. */
   readonly #telling = new Map<string, Promise<void>>();
   readonly #used = new Set<string>();
+  /** Until the next change. */
+  #bytes: number | undefined;
 
   constructor(ledger: Ledger, store: KVNamespace, owner: string) {
     this.#ledger = ledger;
@@ -63,10 +64,23 @@ export class Versions {
     this.#owner = owner;
   }
 
-  /** Stores a version and has its name point to it. */
-  put({ kind, name, hash, bytes, description }: NewVersion, now: number): 'stored' | 'full' {
+  /** What all versions take up. */
+  get bytes(): number {
+    this.#bytes ??= Number(
+      this.#ledger.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
+    );
+    return this.#bytes;
+  }
+
+  /**
+   * Stores a version and has its name point to it.
+   *
+   * @param mostBytes what all versions may have together
+   */
+  put({ kind, name, hash, bytes, description }: NewVersion, now: number, mostBytes: number): 'stored' | 'full' {
     const known = this.#state({ kind, name, hash });
-    if (known === undefined && this.#isFull(kind, name, bytes.length)) return 'full';
+    if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
+    this.#bytes = undefined;
     this.#ledger.together(() => {
       if (known === undefined) {
         this.#ledger.write(
@@ -279,6 +293,7 @@ export class Versions {
       if (this.#state(id) !== 'doomed') continue;
       this.#ledger.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
       this.#ledger.write(`delete from versions where ${THIS}`, ...keyOf(id));
+      this.#bytes = undefined;
     }
   }
 
@@ -310,9 +325,7 @@ export class Versions {
     this.#ledger.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
   }
 
-  #isFull(kind: string, name: string, more: number): boolean {
-    const [used] = this.#ledger.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions');
-    if (Number(used?.bytes) + more > MOST_BYTES) return true;
+  #isFull(kind: string, name: string): boolean {
     const [others] = this.#ledger.read<Raw>(
       'select count(*) as names from names where kind = ? and name != ?',
       kind,

@@ -25,6 +25,8 @@ const standing = {
   output_tokens: null,
   count_requests: null,
   running_requests: 0,
+  conversations: { limit: 10_000, used: 3 },
+  stored_bytes: { limit: 1_000_000_000, used: 122_880 },
 };
 const accountSchema = accountAnswer.meta({ id: 'Account' });
 const account = (description: string): Answer => ({

@@ -140,7 +140,7 @@ export const classification: Resource = {
           content: [{ schema: classifier, example: stored }],
         },
       },
-      errors: [503],
+      errors: [429, 503],
     },
     'GET /classifiers/:name': {
       operation: 'getClassifier',

@@ -99,7 +99,7 @@ export const conversations: Resource = {
         },
       },
       answers: { 201: conversation('It is there.') },
-      errors: [404, 409, 503],
+      errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
       ...route,
@@ -118,7 +118,7 @@ export const conversations: Resource = {
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
       answers: { 200: conversation('The conversation as it is now.') },
-      errors: [503],
+      errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
       ...route,
@@ -194,7 +194,7 @@ export const conversations: Resource = {
       summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
       answers: { 201: conversation('The copy.') },
-      errors: [409, 503],
+      errors: [409, 429, 503],
     },
     'DELETE /conversations/:id': {
       ...route,

@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import type { Account } from '../objects/account.ts';
@@ -15,18 +14,18 @@ import { readAccounts, unlistAccount } from '../store/accounts.ts';
 /** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
 export function accountsRoutes() {
   return new Hono<AppEnv>()
-    .get('/accounts', refuseRevoked, requireScope('admin'), async (c) => {
+    .get('/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
       const page = await readAccounts(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows = page.names.map((id) => ({ type: 'account', id }));
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));
     })
-    .get('/accounts/:id', refuseRevoked, async (c) => {
+    .get('/accounts/:id', async (c) => {
       const id = ownOrAny(c, c.req.param('id'));
       const standing = await accountOf(c, id)((object) => object.standing(defaultLimits(id, c.get('settings'))));
       return c.json({ type: 'account', id, ...standing });
     })
-    .put('/accounts/:id/limits', refuseRevoked, requireScope('admin'), async (c) => {
+    .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
       const limits = check(limitsSchema, json);
@@ -35,11 +34,11 @@ export function accountsRoutes() {
       const standing = await call((object) => object.standing(defaultLimits(id, c.get('settings'))));
       return c.json({ type: 'account', id, ...standing });
     })
-    .get('/accounts/:id/export', refuseRevoked, (c) => {
+    .get('/accounts/:id/export', (c) => {
       const call = accountOf(c, ownOrAny(c, c.req.param('id')));
       return new Response(jsonLines(call), { headers: { 'content-type': 'application/jsonl' } });
     })
-    .delete('/accounts/:id', refuseRevoked, requireScope('admin'), async (c) => {
+    .delete('/accounts/:id', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const progress = await accountOf(c, id)((object) => object.erase());
       await unlistAccount(c.env.STORE, id);

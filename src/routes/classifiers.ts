@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import { classifierOf } from '../claude/classifier.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
 import type { Fetch } from '../claude/upstream.ts';
@@ -33,21 +32,21 @@ const { kind } = CLASSIFIERS;
 /** Classifiers: an admin stores the deployment's, everybody else their account's; and how good they are. */
 export function classifiersRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/classifiers', refuseRevoked, requireScope('classify'), async (c) => c.json(await listNames(c, kind)))
-    .put('/classifiers/:name', refuseRevoked, requireScope('prefixes'), put)
-    .get('/classifiers/:name/versions', refuseRevoked, requireScope('classify'), async (c) =>
+    .get('/classifiers', requireScope('classify'), async (c) => c.json(await listNames(c, kind)))
+    .put('/classifiers/:name', requireScope('prefixes'), put)
+    .get('/classifiers/:name/versions', requireScope('classify'), async (c) =>
       c.json(await historyOf(c, CLASSIFIERS, c.req.param('name'))),
     )
-    .get('/classifiers/:name', refuseRevoked, requireScope('classify'), async (c) => {
+    .get('/classifiers/:name', requireScope('classify'), async (c) => {
       const { name, hash, owner, value } = await findAsked(c, CLASSIFIERS, c.req.param('name'));
       return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value });
     })
-    .delete('/classifiers/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
+    .delete('/classifiers/:name', requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
       await removeName(c, CLASSIFIERS, name);
       return c.json({ type: 'classifier_deleted', name });
     })
-    .post('/classifiers/:name/evaluate', refuseRevoked, requireScope('classify'), (c) => evaluated(c, fetchUpstream));
+    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluated(c, fetchUpstream));
 }
 
 async function put(c: Context<AppEnv>): Promise<Response> {

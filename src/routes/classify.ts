@@ -1,7 +1,6 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import { toUsd } from '../claude/cost.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import type { AppEnv } from '../env.ts';
@@ -16,7 +15,7 @@ import { formatAsked, type StreamedResult, streamResults } from './result-stream
 
 /** Labels one text or many, with labels, a schema or a stored classifier. */
 export function classifyRoutes(fetchUpstream?: Fetch) {
-  return new Hono<AppEnv>().post('/classify', requireScope('classify'), refuseRevoked, async (c) => {
+  return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
     const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
     const { input, inputs, stream, ...asked } = check(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);

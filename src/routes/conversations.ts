@@ -1,10 +1,9 @@
 import { type Context, Hono } from 'hono';
-import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
-import type { Result, Resumed } from '../objects/conversation-answers.ts';
+import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
 import {
   createConversation,
   forkRequest,
@@ -17,33 +16,45 @@ import {
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
-import { errorOf, mounted, streamed, stubOf, unreachable } from './converse.ts';
+import { errorOf, mounted, streamed, stubOf, unreachable, withOneReading } from './converse.ts';
 import { endedWell } from './exported.ts';
+import { admitted } from './free.ts';
+
+const DAY_SECONDS = 86_400;
 
 /** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
 export function conversationsRoutes() {
   return new Hono<AppEnv>()
-    .use('/conversations/*', refuseRevoked, requireScope('messages'))
+    .use('/conversations/*', requireScope('messages'))
     .get('/conversations', async (c) => {
       const page = readPage(c.req.query());
       return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
     })
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
-      const fields = check(createConversation, body.json);
+      // As objects they would cross a second time, and not at all where they nest deep.
+      const { system: _, tools: __, ...fields } = check(createConversation, body.json);
       const texts = memberTexts(body.text);
       const id = fields.id ?? newId();
+      checkRetention(c, fields.retention_seconds);
+      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
-      const given = (name: 'system' | 'tools') => (texts.has(name) ? { [name]: texts.get(name) } : {});
-      const created = await call<string>(c, id, (object) =>
+      const given = (name: 'system' | 'tools') => {
+        const text = texts.get(name);
+        return text === undefined ? {} : { [name]: crossing(text) };
+      };
+      const created = await call<CrossingText>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
-      return json(created, 201);
+      return json(created, 201, standing);
     })
-    .get('/conversations/:id', async (c) => json(await call<string>(c, idOf(c), (object) => object.read())))
+    .get('/conversations/:id', async (c) => json(await call<CrossingText>(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
-      const patch = check(patchConversation, (await bodyOf(c)).json);
-      return json(await call<string>(c, idOf(c), (object) => object.patch(patch)));
+      const body = await bodyOf(c);
+      const patch = check(patchConversation, body.json);
+      checkRetention(c, patch.retention_seconds);
+      const standing = await admitted(c, { bytes: body.bytes.length });
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.patch(patch)), 200, standing);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
@@ -69,17 +80,19 @@ export function conversationsRoutes() {
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => {
       const only = check(stopQuery, c.req.query());
-      return json(await call<string>(c, idOf(c), (object) => object.stop(only)));
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.stop(only)));
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = check(rewindRequest, (await bodyOf(c)).json);
-      return json(await call<string>(c, idOf(c), (object) => object.rewind(before)));
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
       const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-      return json(await call<string>(c, idOf(c), (object) => object.fork(id, at)), 201);
+      const from = idOf(c);
+      const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      return json(await call<CrossingText>(c, from, (object) => object.fork(id, at)), 201, standing);
     });
 }
 
@@ -145,11 +158,20 @@ function unknown(): ApiError {
 }
 
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  return withOneReading(await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES));
 }
 
-function json(text: string, status = 200): Response {
-  return new Response(text, { status, headers: { 'content-type': 'application/json' } });
+/** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */
+function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
+  const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
+  if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
+  throw invalidRequest(
+    `retention_seconds: Input should be less than or equal to ${most}, which is how long this deployment keeps what is over`,
+  );
+}
+
+function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
+  return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 
 function newId(): string {

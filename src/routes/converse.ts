@@ -1,10 +1,12 @@
 /** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
+import { keyUp, withUserId } from '../claude/account-name.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
+import { inOneReading } from '../claude/repeated-keys.ts';
 import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
@@ -87,10 +89,11 @@ export async function converse(
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
     prefix: prefixNamed(caller, body.json),
-    headers: headersToObject(caller),
+    headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
   };
-  const answer = await callTurn(c, request, body);
+  const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
+  const answer = await callTurn(c, request, taken);
   if (answer.kind === 'error') throw errorOf(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
@@ -107,6 +110,12 @@ export async function converse(
   }
   headers['content-type'] = 'application/json';
   return new Response(answer.body, { status: answer.status, headers });
+}
+
+/** @returns a body as a conversation takes it: what is kept has one reading, for it goes up again and again. */
+export function withOneReading(body: JsonBody): JsonBody {
+  const text = inOneReading(body.text, body.json);
+  return text === body.text ? body : { text, bytes: new TextEncoder().encode(text), json: body.json };
 }
 
 /** @returns the stub of a conversation of the caller's own account. */
@@ -336,9 +345,12 @@ function keyOf(caller: Headers): string | undefined {
 }
 
 /** What the object needs of the caller's headers is what goes up: never a credential. */
-function headersToObject(caller: Headers): PlainHeaders {
-  const headers = headersUp(caller, '');
+async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
+  const caller = c.req.raw.headers;
+  const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);
   delete headers['x-api-key'];
+  const key = await keyUp(caller, c.get('identity').account);
+  if (key !== undefined) headers['idempotency-key'] = key;
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;

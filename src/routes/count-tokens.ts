@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
 import { inputCosts } from '../claude/cost.ts';
 import { edit } from '../claude/edit.ts';
 import { relay } from '../claude/relay.ts';
@@ -19,8 +20,10 @@ import { withPrefix } from './prefixed.ts';
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post('/count-tokens', requireScope('messages'), (c) => answer(c, fetchUpstream))
-    .post('/v1/messages/count_tokens', requireScope('messages'), (c) => answer(c, fetchUpstream));
+    .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, fetchUpstream))
+    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) =>
+      answer(c, fetchUpstream),
+    );
 }
 
 async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {

@@ -1,6 +1,8 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
+import { keyUp, withUserId } from '../claude/account-name.ts';
 import { isEventStream } from '../claude/answer-form.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
@@ -19,8 +21,8 @@ import { withPrefix } from './prefixed.ts';
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
 export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
-    .post('/messages', requireScope('messages'), (c) => answer(c, true, options))
-    .post('/v1/messages', requireScope('messages'), (c) => answer(c, false, options));
+    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, true, options))
+    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, false, options));
 }
 
 export interface MessagesOptions {
@@ -43,7 +45,10 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   if (conversation !== undefined) {
     return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  const { body, prefix } = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const { prefix } = prefixed;
+  const { account } = c.get('identity');
+  const body = await withUserId(prefixed.body, settings, account);
   const request = check(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
@@ -80,6 +85,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
+      idempotencyKey: await keyUp(c.req.raw.headers, account),
     },
     {
       upstream,

@@ -1,7 +1,6 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import type { Model, ModelTable } from '../claude/models.ts';
 import { queryOf, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
@@ -10,10 +9,11 @@ import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import { callAccount } from '../objects/metering.ts';
 import { readPage } from '../schemas/page.ts';
+import { admitted } from './free.ts';
 
 /** The upstream's models joined with the limits and prices that this edge knows; those alone that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
-  const may = [refuseRevoked, requireScope('messages')] as const;
+  const may = requireScope('messages');
   const list = async (c: Context<AppEnv>) => {
     const allowed = await allowedModels(c);
     if (!allowed) return await answer(c, '/v1/models', fetchUpstream);
@@ -36,10 +36,10 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     return await answer(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
   };
   return new Hono<AppEnv>()
-    .get('/v1/models', ...may, list)
-    .get('/models', ...may, list)
-    .get('/v1/models/:id', ...may, one)
-    .get('/models/:id', ...may, one);
+    .get('/v1/models', may, list)
+    .get('/models', may, list)
+    .get('/v1/models/:id', may, one)
+    .get('/models/:id', may, one);
 }
 
 /** @returns the account's limit `models`; undefined where it may use any. */
@@ -65,6 +65,7 @@ async function answer(
   caller: Request = c.req.raw,
 ): Promise<Response> {
   const { settings, requestId } = c.var;
+  const standing = await admitted(c);
   const response = await relay(
     {
       path,
@@ -77,6 +78,7 @@ async function answer(
       waitUntil: (work) => c.get('entry').during(work),
     },
   );
+  for (const [name, value] of Object.entries(standing)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
   return Response.json(joinAll(body, settings.models), { headers: response.headers });

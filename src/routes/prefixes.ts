@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import { countTokens } from '../claude/count.ts';
 import { defaultModel } from '../claude/default-model.ts';
 import { cachedCosts, paysFrom } from '../claude/payoff.ts';
@@ -39,17 +38,17 @@ const TOOLS_NOTE =
 /** Prefixes: an admin stores the deployment's, everybody else their account's. */
 export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/prefixes', refuseRevoked, requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX)))
-    .put('/prefixes/:name', refuseRevoked, requireScope('prefixes'), (c) => put(c, fetchUpstream))
-    .get('/prefixes/:name/versions', refuseRevoked, requireScope('messages'), async (c) =>
+    .get('/prefixes', requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX)))
+    .put('/prefixes/:name', requireScope('prefixes'), (c) => put(c, fetchUpstream))
+    .get('/prefixes/:name/versions', requireScope('messages'), async (c) =>
       c.json(await historyOf(c, PREFIXES, c.req.param('name'))),
     )
-    .get('/prefixes/:name/stats', refuseRevoked, requireScope('messages'), async (c) => c.json(await stats(c)))
-    .get('/prefixes/:name', refuseRevoked, requireScope('messages'), async (c) => {
+    .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)))
+    .get('/prefixes/:name', requireScope('messages'), async (c) => {
       const { name, hash, owner, value } = await findAsked(c, PREFIXES, c.req.param('name'));
       return c.json({ type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content });
     })
-    .delete('/prefixes/:name', refuseRevoked, requireScope('prefixes'), async (c) => {
+    .delete('/prefixes/:name', requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
       await removeName(c, PREFIXES, name);
       return c.json({ type: 'prefix_deleted', name });

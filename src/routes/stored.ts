@@ -19,6 +19,7 @@ import {
   type VersionRow,
 } from '../schemas/versions.ts';
 import { type Found, type Place, unavailable, type VersionMemory } from '../store/versions.ts';
+import { admitted } from './free.ts';
 
 /** @returns whose names the caller sees, in the order in which they are looked up. */
 export function ownersSeen(c: Context<AppEnv>): string[] {
@@ -181,10 +182,14 @@ async function publish(
   hash: string,
   store: (object: Remote<Account>) => Promise<PutAnswer>,
 ): Promise<boolean> {
+  // What an admin stores is the deployment's, which has no requests to count.
+  if (place.owner !== DEPLOYMENT) await admitted(c);
   const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
   if (answer.outcome === 'unknown') return false;
   if (answer.outcome === 'full') {
-    throw invalidRequest('There is no room for more: 1,000 names, and a gigabyte in all. Delete some first.');
+    throw invalidRequest(
+      'There is no room for more: an account has 1,000 names, and what its limit stored_bytes allows. Delete some first.',
+    );
   }
   if (!answer.published) throw unavailable();
   memory.believe(place, hash);

@@ -1,9 +1,9 @@
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import { mintToken } from '../auth/tokens.ts';
 import type { AppEnv } from '../env.ts';
-import { misconfigured } from '../errors.ts';
+import { invalidRequest, misconfigured } from '../errors.ts';
+import { MOST_MINTED } from '../objects/credentials.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { type MintedTokenAnswer, mintRequest } from '../schemas/tokens.ts';
@@ -12,7 +12,7 @@ import { accountOf } from './accounts.ts';
 /** Credentials: an admin mints, lists and revokes them. */
 export function tokensRoutes() {
   return new Hono<AppEnv>()
-    .post('/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+    .post('/tokens', requireScope('admin'), async (c) => {
       const settings = c.get('settings');
       const { SIGNING_SECRET, MAX_BODY_BYTES } = settings;
       if (SIGNING_SECRET === undefined) {
@@ -24,10 +24,13 @@ export function tokensRoutes() {
       const { account, scopes, expires_in, label } = check(mintRequest, json);
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
       const { jti, issued_at, expires_at } = minted;
-      await accountOf(
-        c,
-        account,
-      )((object) => object.rememberToken({ jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at }));
+      const known = { jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at };
+      // It was shown to nobody yet, so that what is not noted is not given away either.
+      if (!(await accountOf(c, account)((object) => object.rememberToken(known)))) {
+        throw invalidRequest(
+          `This account has ${MOST_MINTED} valid tokens, which are the most. Revoke some, or let them end by expires_in.`,
+        );
+      }
       const answer: MintedTokenAnswer = {
         token: minted.token,
         jti,
@@ -37,15 +40,15 @@ export function tokensRoutes() {
       };
       return c.json(answer, 201);
     })
-    .get('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+    .get('/accounts/:id/tokens', requireScope('admin'), async (c) => {
       const page = readPage(c.req.query());
       return c.json(await accountOf(c, c.req.param('id'))((object) => object.tokens(page)));
     })
-    .delete('/accounts/:id/tokens', refuseRevoked, requireScope('admin'), async (c) => {
+    .delete('/accounts/:id/tokens', requireScope('admin'), async (c) => {
       await accountOf(c, c.req.param('id'))((object) => object.revokeAll());
       return c.json({ account: c.req.param('id'), revoked: 'all' });
     })
-    .delete('/accounts/:id/tokens/:jti', refuseRevoked, requireScope('admin'), async (c) => {
+    .delete('/accounts/:id/tokens/:jti', requireScope('admin'), async (c) => {
       const { id, jti } = c.req.param();
       await accountOf(c, id)((object) => object.revokeToken(jti));
       return c.json({ account: id, revoked: jti });

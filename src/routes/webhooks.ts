@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { refuseRevoked } from '../auth/revocation.ts';
 import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import type { Inbox } from '../objects/inbox.ts';
@@ -28,9 +27,9 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
     if (!webhook) throw notFound('There is no such source of webhooks.');
     return webhook;
   };
-  return new Hono<AppEnv>()
-    .post('/webhooks/:source', (c) => take(c, sourceOf(c)))
-    .use('/webhooks/:source/events/*', refuseRevoked, requireScope('admin'))
+  const receiving = new Hono<AppEnv>().post('/webhooks/:source', (c) => take(c, sourceOf(c)));
+  const events = new Hono<AppEnv>()
+    .use('/webhooks/:source/events/*', requireScope('admin'))
     .get('/webhooks/:source/events', async (c) => {
       const query = { ...readPage(c.req.query()), ...check(eventsQuery, c.req.query()) };
       return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(query)));
@@ -47,6 +46,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
       enqueue(c, id);
       return c.json(report, 202);
     });
+  return { receiving, events };
 }
 
 async function take(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {

@@ -45,7 +45,9 @@ const retentionSeconds = z
   .min(60)
   .max(120 * MONTH_SECONDS)
   .nullable()
-  .describe('How long after its last change it is kept; null takes the deployment’s.');
+  .describe(
+    'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
+  );
 const system = z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
   error: fieldError('Input should be a string or a list of text blocks'),
 });

@@ -25,9 +25,12 @@ export function isHost(host: string): boolean {
 /** Names that are resolved inside of a network alone. */
 const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home|corp|home\.arpa|localdomain)\.?$/;
 
+/** Names of services that resolve to an address that stands in the name, or to loopback: made for trying things. */
+const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|traefik\.me|localtest\.me|lvh\.me|vcap\.me|lacolhost\.com)\.?$/;
+
 /**
- * Says why nothing may be delivered to a URL. What a public name resolves to is the platform's to guard: a Worker has
- * no way into a private network.
+ * Says why nothing may be delivered to a URL. A Worker does not see what a public name resolves to; that is the
+ * platform's to guard, on which a Worker has no way into a private network.
  *
  * @returns a few words, or undefined for an address that is allowed: https and public, or loopback in development
  */
@@ -47,7 +50,7 @@ function isPrivate(hostname: string): boolean {
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
   if (numbers) return isPrivateV4(numbers);
   // A name without a dot is of the local network.
-  return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname);
+  return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 
 /** This network, private networks, carriers' own, loopback, link-local, protocols, tests, multicast and what is reserved. */

@@ -19,6 +19,12 @@ export const limitsSchema = z.strictObject({
   usd_per_week: usd.describe('US dollars a week, from Monday (UTC).'),
   usd_per_month: usd.describe('US dollars a calendar month (UTC).'),
   concurrent_requests: z.int().min(0).optional().describe('Requests that may run at the same time.'),
+  conversations: z.int().min(0).optional().describe('Conversations that may be kept. Default 10,000.'),
+  stored_bytes: z
+    .int()
+    .min(0)
+    .optional()
+    .describe('Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.'),
   models: z
     .array(z.string().min(1).max(256))
     .max(100)

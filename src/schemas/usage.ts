@@ -29,6 +29,8 @@ const spendSchema = z.object({
   resets_at: time,
 });
 
+const storedSchema = z.object({ limit: z.int(), used: z.int() });
+
 /** An account in the list of them. */
 export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
 
@@ -44,6 +46,10 @@ export const standingSchema = z.object({
   output_tokens: meterSchema.nullable(),
   count_requests: meterSchema.nullable(),
   running_requests: z.int(),
+  conversations: storedSchema,
+  stored_bytes: storedSchema.describe(
+    'Of conversations (their databases, with the events of the last minutes), prefixes and classifiers.',
+  ),
 });
 
 /** An account by itself. */

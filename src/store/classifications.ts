@@ -8,8 +8,8 @@ export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' 
 
 const PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
-/** KV gives at most so many keys at once. */
-const PAGE = 1_000;
+/** A request may ask KV for a thousand things, and each key that is forgotten is one. */
+const PAGE = 500;
 
 // The hash has no colon and a fixed length, so the account before it may have any.
 function keyOf(account: string, hash: string): string {
@@ -47,12 +47,22 @@ export async function keepAnswer(
   }
 }
 
-/** Forgets a page of an account's answers. @returns whether there are no more */
-export async function forgetAnswers(store: KVNamespace, account: string): Promise<boolean> {
+/**
+ * Forgets a page of an account's answers.
+ *
+ * @param cursor where the page begins. Without it the first page would come again and again: it may be full of answers
+ * of accounts whose names begin like this one, which stay
+ * @returns where the next page begins; undefined where there is none
+ */
+export async function forgetAnswers(
+  store: KVNamespace,
+  account: string,
+  cursor?: string | undefined,
+): Promise<string | undefined> {
   const prefix = keyOf(account, '');
-  const page = await store.list({ prefix, limit: PAGE });
+  const page = await store.list({ prefix, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
   // What is longer is of an account whose name begins like this one.
   const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
   await Promise.all(own.map(({ name }) => store.delete(name)));
-  return page.list_complete;
+  return page.list_complete ? undefined : page.cursor;
 }

@@ -315,6 +315,24 @@ describe('a token of an identity provider', () => {
     }
   });
 
+  test('is an admin’s only where the operator says so, and for nothing else of it', async () => {
+    await provider(rsa);
+    for (const [scope, expected] of [
+      ['admin', ['messages', 'classify']],
+      ['openid admin prefixes', ['prefixes']],
+      [['admin', 'classify'], ['classify']],
+    ] as const) {
+      const token = await signed(rsa, { ...claims, scope });
+      for (const vars of [{}, { JWT_ADMIN: '' }, { JWT_ADMIN: 'false' }]) {
+        expect((await verifyToken(token, settingsOf(vars), NOW)).scopes).toEqual(expected);
+      }
+      expect((await verifyToken(token, settingsOf({ JWT_ADMIN: 'true' }), NOW)).scopes).toContain('admin');
+    }
+    // A token of this edge is its operator's own.
+    const minted = await forge(HS256, { ...CLAIMS, scope: 'admin' });
+    expect((await verifyToken(minted, settingsOf({ SIGNING_SECRET: SECRET }), NOW)).scopes).toContain('admin');
+  });
+
   test.each<[string, Record<string, unknown>]>([
     ['of another issuer', { ...claims, iss: 'https://login.example.com' }],
     ['without an issuer', { ...claims, iss: undefined }],

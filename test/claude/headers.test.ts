@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersDown, headersUp as plainUp } from '../../src/claude/headers.ts';
+import { headersDown, mayBeForwarded, headersUp as plainUp } from '../../src/claude/headers.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
-const headersUp = (caller: Headers, key: string) => new Headers(plainUp(caller, key));
+const headersUp = (caller: Headers, key: string, forwarded: readonly string[] = []) =>
+  new Headers(plainUp(caller, key, forwarded));
 
 /** Design §3, "Drop-in rule", and RFC 9110's hop-by-hop headers; `accept-encoding` is between this edge and the upstream. */
 const NAMED = [
@@ -26,8 +27,32 @@ const NAMED = [
   'x-real-ip',
   'anthropic-dangerous-direct-browser-access',
   'accept-encoding',
+  'idempotency-key',
+  'content-encoding',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'anthropic-organization-id',
+  'api-key',
+  'forwarded',
+  'true-client-ip',
+  'x-client-ip',
+  'anthropic-workspace-id',
+  'anthropic-user-profile-id',
 ];
-const NAMED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
+const WITHHELD_PREFIXES = [
+  'x-portkey-',
+  'helicone-',
+  'x-litellm-',
+  'x-bf-',
+  'x-goog-',
+  'x-amz-',
+  'x-amzn-',
+  'x-envoy-',
+];
+const NAMED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-', ...WITHHELD_PREFIXES];
 const isNamed = (name: string) => NAMED.includes(name) || NAMED_PREFIXES.some((prefix) => name.startsWith(prefix));
 
 const word = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
@@ -42,7 +67,6 @@ const free = fc
       'content-type',
       'accept',
       'x-stainless-lang',
-      'idempotency-key',
       'security',
       'cfx',
       'hosts',
@@ -126,6 +150,69 @@ test('betas that are sent in several headers go up all', () => {
   expect(headersUp(caller, KEY).get('anthropic-beta')).toBe('one-2026-01-01, of-the-future');
 });
 
+test('an operator lets through what callers may choose of a gateway, and nothing that must never go up', () => {
+  const all = [
+    ...NAMED,
+    ...NAMED_PREFIXES.map((prefix) => `${prefix}any`),
+    'x-portkey-provider',
+    'helicone-auth',
+    'helicone-cache',
+  ];
+  const caller = new Headers(all.filter((name) => name !== 'connection').map((name) => [name, 'theirs']));
+  const through = (...forwarded: string[]) => {
+    const up = headersUp(caller, KEY, forwarded);
+    return all.filter((name) => up.get(name) === 'theirs').sort();
+  };
+  expect(through()).toEqual([]);
+  expect(through('helicone-*', 'anthropic-workspace-id')).toEqual([
+    'anthropic-workspace-id',
+    'helicone-any',
+    'helicone-auth',
+    'helicone-cache',
+  ]);
+  expect(through('helicone-cache')).toEqual(['helicone-cache']);
+  expect(through('x-portkey-provide')).toEqual([]);
+  // By no pattern that the setting takes, nor by one that it does not, does anything else go up.
+  const patterns = fc.array(fc.oneof(fc.constantFrom(...all, '*', 'x-*', 'anthropic-*', '', 'a*'), word), {
+    maxLength: 5,
+  });
+  fc.assert(
+    fc.property(patterns, (forwarded) => {
+      const mayGo = (name: string) =>
+        /^(api-key|anthropic-(workspace|user-profile|organization)-id)$/.test(name) ||
+        WITHHELD_PREFIXES.some((one) => name.startsWith(one));
+      expect(through(...forwarded).filter((name) => !mayGo(name))).toEqual([]);
+    }),
+  );
+});
+
+test('the setting takes names that are kept here, and refuses those that go up anyway or never', () => {
+  for (const name of [
+    'helicone-*',
+    'helicone-auth',
+    'anthropic-workspace-id',
+    'x-*',
+    'anthropic-*',
+    'x-goog-api-key',
+  ]) {
+    expect(mayBeForwarded(name), name).toBe(true);
+  }
+  for (const name of [
+    'authorization',
+    'x-api-key',
+    'cookie',
+    'sluice-*',
+    'x-forwarded-*',
+    'user-agent',
+    '*',
+    '',
+    'cf-ray',
+    'content-encoding',
+  ]) {
+    expect(mayBeForwarded(name), name).toBe(false);
+  }
+});
+
 test('what is the connection’s or the upstream account’s stays behind, and all else goes down', () => {
   const stays = {
     connection: 'keep-alive, x-hop',
@@ -142,6 +229,11 @@ test('what is the connection’s or the upstream account’s stays behind, and a
     'access-control-allow-origin': '*',
     'cf-ray': '1-ZRH',
     'strict-transport-security': 'max-age=1',
+    'anthropic-organization-id': 'org-of-the-operator',
+    via: '1.1 gateway',
+    server: 'gateway',
+    'x-envoy-upstream-service-time': '5',
+    'x-litellm-model-api-base': 'https://inside.example',
   };
   const goes = {
     'content-type': 'application/json',

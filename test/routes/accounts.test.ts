@@ -288,13 +288,14 @@ describe('an export', () => {
 });
 
 describe('erasure', () => {
-  test('says how far it is, goes on when asked again, and leaves nothing but the revocations', async () => {
+  test('says how far it is, goes on when asked again, and leaves nothing but the revocations and a nameless sum', async () => {
     const app = edge();
     const alice = await tokenOf('alice');
     await app.post('/messages', ASK, bearer(alice));
     await app.settled();
     await spend('alice', 6_000);
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
+    const { day: spent } = standingSchema.parse(await get(app, '/accounts/alice'));
     const erase = async () => {
       const response = await app.fetch('/accounts/alice', { method: 'DELETE', headers: await admin() });
       expect(response.status).toBe(202);
@@ -304,8 +305,12 @@ describe('erasure', () => {
     expect((await app.post('/messages', ASK, bearer(alice))).status).toBe(401);
     expect(await get(app, '/accounts')).toMatchObject({ data: [] });
     expect(await erase()).toEqual({ type: 'account', id: 'alice', done: true, remaining: 0 });
-    expect(await get(app, '/accounts/alice')).toMatchObject({ own_limits: null, day: { settled_usd: 0 } });
-    expect(await get(app, '/usage?account=alice')).toMatchObject({ data: [], total: { requests: 0, cost_usd: 0 } });
+    // To be erased is not to be given a new budget.
+    const { settled_usd } = spent;
+    expect(settled_usd).toBeGreaterThan(0);
+    expect(await get(app, '/accounts/alice')).toMatchObject({ own_limits: null, day: { settled_usd } });
+    const sums = await get(app, '/usage?account=alice&group_by=model');
+    expect(sums.data).toEqual([expect.objectContaining({ key: '(erased)', requests: 6_001, cost_usd: settled_usd })]);
     expect(await get(app, '/usage/requests?account=alice')).toMatchObject({ data: [] });
     expect((await app.post('/messages', ASK, bearer(alice))).status).toBe(401);
   });

@@ -34,6 +34,24 @@ async function say(id: string, content: unknown, headers: Record<string, string>
   return await response.text();
 }
 
+test.each([
+  ['tools that nest 3,000 levels deep', `{"tools":[${'['.repeat(3_000)}${']'.repeat(3_000)}],"id":"big"}`, 400],
+  [
+    'a tool whose schema nests 100,000 levels deep',
+    `{"tools":[{"name":"x","input_schema":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}],"id":"big"}`,
+    201,
+  ],
+  ['a system prompt of 30 MB', `{"system":"${'x'.repeat(30_000_000)}","id":"big"}`, 201],
+  ['one in characters of three bytes', `{"system":"${'€'.repeat(10_000_000)}","id":"big"}`, 201],
+])('%s is no server error when a conversation is created, and is read as it came', async (_, body, status) => {
+  const created = await app.post('/conversations', body);
+  expect(created.status).toBe(status);
+  if (status !== 201) return;
+  const read = await (await app.fetch('/conversations/big')).text();
+  const [member] = /"(system|tools)":.*(?=,"id":"big")/s.exec(body) ?? [];
+  expect(read.includes(member ?? 'none')).toBe(true);
+});
+
 describe('POST /messages with a conversation', () => {
   test('streams by default, with the headers of a stream, and logs what it cost', async () => {
     const response = await app.post('/messages', ask('Hi', { conversation: 'c1' }), {

@@ -4,6 +4,7 @@ import { decodeJwt } from 'jose';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
+import { MOST_MINTED } from '../../src/objects/credentials.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { SCOPES } from '../../src/schemas/identity.ts';
 import { mintedToken } from '../../src/schemas/tokens.ts';
@@ -176,6 +177,34 @@ describe('the list of an account’s tokens', () => {
     expect(await list(app, 'alice', '?after_id=gone')).toMatchObject({ data: [], has_more: false });
     expect(ids(await list(app, 'alice'))).toEqual(all);
   });
+});
+
+test('an account has so many valid tokens, and one more only when another has ended', async () => {
+  const account = accountStub(bindings, {}, 'crowded');
+  const now = Math.floor(Date.now() / 1_000);
+  for (let n = 0; n < MOST_MINTED; n += 1) {
+    // Half of them end, a quarter has ended.
+    const exp = n % 4 === 0 ? now - 10 : n % 4 === 1 ? now + 3_600 : undefined;
+    expect(
+      await account.rememberToken({ jti: `t${n}`, scopes: ['messages'], ...(exp === undefined ? {} : { exp }) }),
+    ).toBe(true);
+  }
+  const app = edge();
+  const headers = await admin();
+  const mint = async () => await app.post('/tokens', { account: 'crowded', scopes: ['messages'] }, headers);
+  let minted = 0;
+  let answer = await mint();
+  for (; answer.status === 201 && minted <= MOST_MINTED; minted += 1) answer = await mint();
+  expect(minted).toBe(MOST_MINTED / 4);
+  expect(answer.status).toBe(400);
+  expect((await errorOf(answer)).message).toContain('Revoke some');
+  // What has ended is no row any more.
+  const rows = async () =>
+    await runInDurableObject(account, (_, { storage }) => storage.sql.exec('select count(*) as n from tokens').one().n);
+  expect(await rows()).toBeLessThanOrEqual(MOST_MINTED);
+  await account.revokeToken('t1');
+  expect((await mint()).status).toBe(201);
+  expect((await mint()).status).toBe(400);
 });
 
 test('revoking again, or what is not there, is no error', async () => {

@@ -15,6 +15,9 @@ describe('nothing is delivered', () => {
     'https://app.localhost./',
     'https://printer/',
     'https://router.local/',
+    'https://10.0.0.1.nip.io/',
+    'https://169-254-169-254.sslip.io/latest',
+    'https://anything.localtest.me./',
     'https://metadata.google.internal/computeMetadata/v1/',
     'https://127.0.0.1/',
     'https://127.1/',
@@ -75,6 +78,8 @@ test.each([
   'https://100.128.0.1/',
   'https://[2606:4700:4700::1111]/',
   'https://bücher.example/',
+  'https://notnip.io/',
+  'https://nip.io.example.com/',
 ])('something is delivered to %s', (url) => {
   expect(deliverFault(url, false)).toBeUndefined();
   expect(deliverFault(url, true)).toBeUndefined();

@@ -5,6 +5,8 @@ import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
 import {
+  type CrossingText,
+  textOf as crossedText,
   type PackedAnswer,
   type TurnAnswer,
   type TurnRequest,
@@ -175,7 +177,9 @@ export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
 /** The conversation by itself. */
 export async function readOf(id = 'c1', account = 'alice'): Promise<Record<string, unknown> | undefined> {
   const result = await stubOf(id, account).read();
-  return result.ok ? (JSON.parse(result.value) as Record<string, unknown>) : undefined;
+  return result.ok
+    ? (JSON.parse(await crossedText(result.value as CrossingText)) as Record<string, unknown>)
+    : undefined;
 }
 
 /** Counts the rows that an object writes from now on, and alarms that it sets, each a row too. */

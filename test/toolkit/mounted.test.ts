@@ -134,7 +134,7 @@ test('a location, and the sentence that names it, say the path by which the edge
 
 test('a Worker adds routes and middleware of its own before and behind', async () => {
   const app = testApp(answer, VARS, {
-    options: { privatePaths: ['/notes/*'] },
+    options: { publicPaths: ['/broken'] },
     around: (edge) => {
       edge.get('/notes/:id', (c) => c.json({ id: c.req.param('id'), account: c.get('identity').account }));
       edge.get('/broken', () => {

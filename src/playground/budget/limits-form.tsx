@@ -17,6 +17,8 @@ const FIELDS: readonly [NumberLimit, string][] = [
   ['output_tokens_per_minute', 'Output tokens a minute'],
   ['count_requests_per_minute', 'Counts a minute'],
   ['concurrent_requests', 'Requests at once'],
+  ['conversations', 'Conversations'],
+  ['stored_bytes', 'Bytes stored'],
 ];
 
 /** An account's own limits; an empty field takes the deployment's default. */

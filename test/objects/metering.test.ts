@@ -492,7 +492,7 @@ describe('a request that the upstream does not take', () => {
   ])('with %d is free, and its row says why', async (status, type) => {
     const { ask, row } = caller(() => refusal(type, status), { usd_per_day: 1 });
     const response = await ask();
-    expect(response.status).toBe(status === 401 || status === 403 ? 500 : status);
+    expect(response.status).toBe(status === 401 ? 500 : status);
     expect(response.headers.has('sluice-cost-usd')).toBe(false);
     expect(await row()).toMatchObject({ status: 'refused_upstream', cost_usd: 0, estimated: false });
   });

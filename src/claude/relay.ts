@@ -103,7 +103,15 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const response = await send(
       upstream,
       { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, course, payment },
+      {
+        maxRetries: settings.UPSTREAM_MAX_RETRIES,
+        timeoutMs,
+        controller,
+        isWatched: true,
+        caller: caller.headers,
+        course,
+        payment,
+      },
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;

@@ -1,4 +1,5 @@
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { late, unreachable } from './cut.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -24,6 +25,8 @@ export interface SendOptions {
   isWatched?: boolean;
   /** Aborted by the caller when nobody waits any more, and here when time is up; it cancels the body as well. */
   controller: AbortController;
+  /** The caller's own headers, where this is its own request: one that tries again by itself is not helped twice. */
+  caller?: Headers | Readonly<Record<string, string>>;
   /** Kept up to date. */
   course?: Course;
   /** Pays for tries that may have run. Without it such a try is the last; `free` is for what costs nothing. */
@@ -77,9 +80,10 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
 async function sendUntil(
   upstream: Upstream,
   { method, path, headers, body: first }: SendRequest,
-  { maxRetries, controller: { signal }, course = { sentAt: undefined }, payment }: SendOptions,
+  { maxRetries, controller: { signal }, caller, course = { sentAt: undefined }, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
+  const isHelped = (failed: FailedTry) => caller === undefined || mayRepeat(caller, failed);
   let body = first ?? null;
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
@@ -95,7 +99,8 @@ async function sendUntil(
       failure = thrown;
     }
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
-    const again = wait !== undefined && Date.now() + wait < deadline;
+    const isAnswer = response !== undefined && !NOT_REACHED.has(response.status);
+    const again = wait !== undefined && Date.now() + wait < deadline && !(isAnswer && !isHelped('answered'));
     if (response && !again) return response;
     const refusal = response && (await readRefusal(response));
     const sent = refusal ? refusal.mayHaveRun : wasSent(failure, Date.now() - sentAt);
@@ -105,7 +110,7 @@ async function sendUntil(
       if (refusal) return refusal.response;
       throw unreachable(sent, failure);
     };
-    if (!again || (sent && !payment)) return give();
+    if (!again || (sent && !(payment && isHelped('may_have_run')))) return give();
     if (!sent || payment === undefined || payment === 'free') {
       course.sentAt = undefined;
       await sleep(wait, signal);

@@ -164,6 +164,7 @@ export class Run {
         timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
         controller: this.#controller,
         isWatched: true,
+        caller: headers,
         course,
         payment,
       },

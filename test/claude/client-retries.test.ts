@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type FailedTry, mayRepeat, retriesByItself } from '../../src/claude/client-retries.ts';
 import firstPrompt from '../fixtures/claude-code/first-prompt.json';
+import { testApp } from '../support/app.ts';
 
 const TRIES: FailedTry[] = ['not_sent', 'may_have_run', 'answered'];
 
@@ -58,4 +59,29 @@ test('any user agent is judged without an error, and in time', () => {
   const started = performance.now();
   retriesByItself({ 'user-agent': `${'ai-sdk-'.repeat(10_000)} ${' ai-sdk/'.repeat(10_000)}` });
   expect(performance.now() - started).toBeLessThan(1_000);
+});
+
+describe('a request that fails for as long as it is tried', () => {
+  const ask = { model: 'claude-haiku-4-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
+  const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  const counted = { 'x-stainless-retry-count': '0' };
+
+  test.each([
+    ['overloaded, of a client that tries again by itself, is sent once', counted, 1],
+    ['overloaded, of any other, is sent as often as the setting says', {}, 3],
+  ])('%s', async (_, headers, times) => {
+    const app = testApp(() => Response.json(overloaded, { status: 529, headers: { 'retry-after-ms': '1' } }));
+    expect((await app.post('/v1/messages', ask, headers)).status).toBe(529);
+    expect(app.sent).toHaveLength(times);
+    await app.settled();
+  });
+
+  test('is sent again, whoever asks, where no connection came to be', async () => {
+    const app = testApp(() => {
+      throw new TypeError('connection refused');
+    });
+    expect((await app.post('/v1/messages', ask, counted)).status).toBe(500);
+    expect(app.sent).toHaveLength(3);
+    await app.settled();
+  });
 });

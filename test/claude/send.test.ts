@@ -300,7 +300,10 @@ test('the time limit ends with the headers: a slow body is not cut', async () =>
 
 test('the answer that is thrown away for another try is let go, however long it is', async () => {
   let cancelled = 0;
-  const busy = (headers: Record<string, string>, pull?: (controller: ReadableStreamDefaultController) => void) => {
+  const busy = (
+    headers: Record<string, string>,
+    pull: (controller: ReadableStreamDefaultController) => void = () => {},
+  ) => {
     const cancel = () => {
       cancelled += 1;
     };

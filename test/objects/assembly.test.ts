@@ -98,7 +98,7 @@ test('deltas that are read by their strings alone come to the same as those that
         let text = '';
         for (const [at, to] of cuts.slice(1).entries()) {
           const before = turn.log.events;
-          turn.take(bytes.slice(cuts[at], to));
+          turn.take(bytes.slice(cuts[at], to), 0);
           if (turn.log.events > before + 2) together += 1;
           for (const frame of reader.push(bytes.slice(cuts[at], to))) {
             text += frame.text;

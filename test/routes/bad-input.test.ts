@@ -345,16 +345,19 @@ test('a wrong method is a 405 that names the right ones', async () => {
 
 test('an unknown route is a 404, and one of the API that this edge does not have a 501 that forbids retrying', async () => {
   const app = accepting();
-  for (const route of ['/nope', '/messages/', '/v2/messages', '/api/hello', '/v1', '/%00', '/..%2f..%2fetc']) {
+  for (const route of [
+    '/nope',
+    '/messages/',
+    '/v1/messages/',
+    '/v2/messages',
+    '/api/hello',
+    '/v1',
+    '/%00',
+    '/..%2f..%2fetc',
+  ]) {
     await expectRefusal(app, await app.post(route, valid), 404, 'not_found_error');
   }
-  for (const route of [
-    '/v1/files',
-    '/v1/messages/batches',
-    '/v1/messages/batches/x/cancel',
-    '/v1/x?y',
-    '/v1/messages/',
-  ]) {
+  for (const route of ['/v1/files', '/v1/messages/batches', '/v1/messages/batches/x/cancel', '/v1/x?y']) {
     for (const method of ['GET', 'POST', 'DELETE']) {
       const response = await app.fetch(route, { method });
       await expectRefusal(app, response, 501, 'not_supported');

@@ -156,7 +156,8 @@ test('an evaluation tries versions and models side by side, and tells what a per
 });
 
 test('progress streams, and what could not be asked is no mistake of the classifier’s', async () => {
-  const one = await caller((_, nth) => (nth === 0 ? labelled('bug') : Response.json({}, { status: 529 })));
+  const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  const one = await caller((_, nth) => (nth === 0 ? labelled('bug') : Response.json(overloaded, { status: 529 })));
   const { version } = await put(one, 'tickets', { labels: LABELS });
   const examples = ['a', 'b', 'c'].map((input) => ({ id: input, input, label: 'bug' }));
   const response = await one.ask({ examples, stream: true }, { path: '/classifiers/tickets/evaluate' });

@@ -322,7 +322,7 @@ test('several texts are answered in their order, each for itself', async () => {
 });
 
 test('256 texts with money for about 100: each refusal was right when it was made, and the ledger agrees', async () => {
-  const refusals: { left: number; needed: number }[] = [];
+  const refusals: { reason: string; left: number; needed: number }[] = [];
   const { ask, rows, object } = await caller((sent) => labelled(inputIn(sent).startsWith('1') ? 'bug' : 'other'), {
     limits: { usd_per_day: usd(100 * COST) },
     vars: {
@@ -331,6 +331,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
         const { day } = answer.standing;
         if (!day) throw new Error('no day');
         refusals.push({
+          reason: answer.refusal.reason,
           left: day.limit - day.settled - day.held,
           needed: bound.inputCost + bound.outputTokens * bound.outputPrice,
         });
@@ -348,7 +349,9 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   // As long as there is room for the holds of those that run, the money is spent to the last answer.
   expect(answered).toBeGreaterThan(90);
   expect(answered).toBeLessThanOrEqual(100);
-  expect(refusals).toHaveLength(refused.length);
+  // Where only others' holds kept a text out, it was asked for again.
+  expect(refusals.filter(({ reason }) => reason === 'spend')).toHaveLength(refused.length);
+  expect(refusals.every(({ reason }) => reason === 'spend' || reason === 'held')).toBe(true);
   for (const { left, needed } of refusals) expect(left).toBeLessThan(needed);
   for (const { error, label } of refused) {
     expect(label).toBeNull();
@@ -510,12 +513,21 @@ test('a prefix lies in front of the labels, brings its model, and is in the ledg
 });
 
 test('what limits the account, and what ails the upstream, is told as it is', async () => {
-  const spent = await caller(() => labelled('bug'), { limits: { usd_per_day: 0.000001 } });
-  const refused = await spent.ask(ticket('x'));
-  expect(refused.status).toBe(429);
-  expect(refused.headers.get('sluice-limited-by')).toBe('account');
-  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-  expect((await errorOf(refused)).type).toBe('billing_error');
+  const dear = { ...labelled('bug'), usage: { input_tokens: 200, output_tokens: 1_000_000 } };
+  const spent = await caller(() => dear, { limits: { usd_per_day: 0.01 } });
+  expect((await spent.ask(ticket('x'))).status).toBe(200);
+  await spent.rows();
+  const small = await caller(() => labelled('bug'), { limits: { usd_per_day: 0.000001 } });
+  for (const [refused, waits] of [
+    [await spent.ask(ticket('y')), true],
+    [await small.ask(ticket('x')), false],
+  ] as const) {
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('sluice-limited-by')).toBe('account');
+    // A limit that is smaller than one text is not one that resets.
+    expect(Number(refused.headers.get('retry-after')) > 0).toBe(waits);
+    expect((await errorOf(refused)).type).toBe('billing_error');
+  }
   const barred = await caller(() => labelled('bug'), { limits: { models: ['claude-opus-5-5'] } });
   expect((await barred.ask(ticket('x'))).status).toBe(403);
   for (const [status, answered, type] of [

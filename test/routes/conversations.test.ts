@@ -127,10 +127,13 @@ describe('what is turned away', () => {
     const body = ask('Hi', { conversation: 'c1' });
     const response = await app.post('/messages', body);
     expect(response.status).toBe(429);
-    expect(Object.fromEntries(response.headers)).toMatchObject({
-      'sluice-limited-by': 'account',
-      'x-should-retry': 'false',
-      'anthropic-ratelimit-unified-status': 'rejected',
+    const headers = Object.fromEntries(response.headers);
+    expect(headers).toMatchObject({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    // No time lets it through: it is larger than the whole limit.
+    expect(headers).not.toHaveProperty('retry-after');
+    expect(await errorOf(response)).toMatchObject({
+      type: 'billing_error',
+      message: expect.stringContaining('larger than your whole daily limit'),
     });
     expect((await json(await app.fetch('/conversations'))).data).toEqual([]);
     expect((await app.fetch('/conversations/c1')).status).toBe(404);

@@ -276,8 +276,9 @@ describe('a request with a prefix', () => {
     expect((await app.post('/messages', short, await as('alice'))).status).toBe(200);
     const refused = await statusOf(app.post('/messages', { ...short, prefix: 'support' }, await as('alice')));
     expect(refused).toMatchObject({ status: 429, type: 'billing_error' });
-    // The count of what it would have come to: by bytes it was too much.
+    // The counts of what they come to: by bytes the first was too much for its half, the second for the whole limit.
     expect(app.sent.slice(before).map(({ url }) => url.pathname)).toEqual([
+      '/v1/messages/count_tokens',
       '/v1/messages',
       '/v1/messages/count_tokens',
     ]);

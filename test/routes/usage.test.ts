@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { ledgerRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
+import { ledgerRequestSchema, usageReportSchema } from '../../src/schemas/usage.ts';
 import { listAccount } from '../../src/store/accounts.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -187,8 +187,9 @@ describe('one request', () => {
     };
     const own = await find('', alice);
     expect(own.status).toBe(200);
-    expect(ledgerRowSchema.strict().parse(own.body)).toMatchObject({
+    expect(ledgerRequestSchema.strict().parse(own.body)).toMatchObject({
       request_id: id,
+      tries: [{ request_id: id }],
       status: 'complete',
       cost_usd: Number(asked.headers.get('sluice-cost-usd')),
     });

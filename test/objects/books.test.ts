@@ -95,6 +95,7 @@ describe('an answer that is broken off anywhere', () => {
     );
     ratios.sort((left, right) => left - right);
     const [median, high] = [quantile(ratios, 0.5), quantile(ratios, 0.95)];
+    // biome-ignore lint/suspicious/noConsole: the figures are what this test is for.
     console.info(`${kind}: booked / billed, median ${median.toFixed(2)}, 95th percentile ${high.toFixed(2)}`);
     expect(median, kind).toBeLessThanOrEqual(2);
     expect(high, kind).toBeLessThanOrEqual(4);

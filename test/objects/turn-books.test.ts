@@ -194,7 +194,8 @@ describe('an answer of a conversation that is broken off anywhere', () => {
           groups.push({ at: group.at(-1)?.at ?? 0, text: group.map(({ text }) => text).join('') });
         }
         answering(() => groups, false);
-        const id = `p${(number += 1)}`;
+        number += 1;
+        const id = `p${number}`;
         const asked = await ask(answer.body, { id });
         if (asked.kind === 'stream') await listen(asked.body);
         const rows = await ledger();

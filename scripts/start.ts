@@ -61,7 +61,8 @@ const server = spawn(
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
-server.on('exit', (code) => process.exit(code ?? 1));
+// Once what it has said last has been passed on.
+server.on('close', (code) => process.exit(code ?? 1));
 if (server.stdout) {
   // Where wrangler listens, and where the secrets are, is nobody's business.
   createInterface(server.stdout).on('line', (line) => {

@@ -46,8 +46,8 @@ async function deploy(): Promise<void> {
   }
   for (const queue of queuesOf(config.queues as Queues)) await createQueue(queue);
   const address = await deployWorker(deployArgs);
-  const missing = await missingSecrets(settings);
-  report(address, missing, await health(address));
+  const secrets = await namesOfSecrets();
+  report(address, secrets, missingSecrets(settings, secrets), await health(address));
 }
 
 /**
@@ -105,11 +105,15 @@ function addressOf(targets: string[]): string | undefined {
   return targets.find((target) => /^https?:/.test(target))?.split(' ')[0];
 }
 
-/** @returns the secrets that the edge cannot do without, and does not have. */
-async function missingSecrets({ JWKS_URL }: Settings): Promise<string[]> {
+/** @returns the secrets that the edge has, by name. */
+async function namesOfSecrets(): Promise<string[]> {
   const listed = await run(['secret', 'list', '--env', environment ?? '', '--format', 'json']);
   if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
-  const names = (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
+  return (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
+}
+
+/** @returns the secrets that the edge cannot do without, and does not have. */
+function missingSecrets({ JWKS_URL }: Settings, names: string[]): string[] {
   const needed = ['ANTHROPIC_API_KEY', ...(JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
   return needed.filter((name) => !names.includes(name));
 }
@@ -139,7 +143,7 @@ async function health(address: string | undefined): Promise<Health | undefined> 
   }
 }
 
-function report(address: string | undefined, missing: string[], found: Health | undefined): void {
+function report(address: string | undefined, secrets: string[], missing: string[], found: Health | undefined): void {
   if (address === undefined) {
     console.log('\nSluice is deployed, and has no address of its own: call /health on the route that leads to it.');
   } else {
@@ -152,6 +156,11 @@ function report(address: string | undefined, missing: string[], found: Health | 
   }
   if (found?.ok === false) throw new Error(`${address}/health does not answer as it should: ${found.said}`);
   if (found) console.log(`/health: ${found.said}`);
+  if (secrets.some((name) => name.endsWith('_WEBHOOK_SECRET'))) {
+    console.log(
+      'Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/limits says otherwise.',
+    );
+  }
   console.log(`Next, a token by the secret that it signs with:
   SIGNING_SECRET=… npm run token -- --account you --scopes admin`);
 }

@@ -47,6 +47,12 @@ const REFUSED: Readonly<Record<string, string>> = {
  * @throws Error that says what to do instead, for what is refused
  */
 export function readStartOptions(args: readonly string[]): StartOptions {
+  // What stands behind another option is not its value, for wrangler: each argument is looked at by itself.
+  for (const arg of args) {
+    const name = kebab(/^--?([\w-]+)/.exec(arg)?.[1] ?? '');
+    const why = arg === '--' ? 'would end the options that this script adds. Leave it out.' : REFUSED[name];
+    if (why !== undefined) throw new Error(`${arg.split('=')[0]} ${why}`);
+  }
   const own = { type: 'string', multiple: true } as const;
   const flag = { type: 'boolean' } as const;
   const { tokens } = parseArgs({

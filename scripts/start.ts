@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,7 @@ import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { hideInspector } from './inspector.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
+import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
 
 const READY_TIMEOUT_MS = 60_000;
@@ -25,10 +26,8 @@ const proxy = await listen(options);
 await build();
 const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
 
-mkdirSync(join(root, '.wrangler'), { recursive: true });
-/** What only the Worker and the proxy know, and what nobody else on this machine is to read: never on a command line. */
-const folder = mkdtempSync(join(root, '.wrangler', 'start-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = makeStartFolder();
+/** What only the Worker and the proxy are to know: never on a command line. */
 const file = join(folder, 'vars');
 writeFileSync(file, vars, { mode: 0o600 });
 
@@ -61,7 +60,8 @@ const server = spawn(
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
-server.on('exit', (code) => process.exit(code ?? 1));
+// Once what it has said last has been passed on.
+server.on('close', (code) => process.exit(code ?? 1));
 if (server.stdout) {
   // Where wrangler listens, and where the secrets are, is nobody's business.
   createInterface(server.stdout).on('line', (line) => {

@@ -65,7 +65,7 @@ export const webhooks: Resource = {
         }),
         202: taken('It is kept, and will be labelled.', { event_id: id, status: 'accepted' }),
       },
-      errors: [400, 413, 415],
+      errors: [400, 413, 415, 503],
     },
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',

@@ -16,5 +16,6 @@ export { type ConsumerOptions, createConsumer } from '../webhooks/consume.ts';
 export { type Deliver, defineWebhook, type Webhook } from '../webhooks/define.ts';
 export { type HmacOptions, hmac } from '../webhooks/hmac.ts';
 export { shippedWebhooks } from '../webhooks/shipped.ts';
+export type { SignatureScheme, Verify } from '../webhooks/signature.ts';
 export { verifyStandard } from '../webhooks/standard.ts';
 export * as schemas from './schemas.ts';

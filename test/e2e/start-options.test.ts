@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -95,6 +95,18 @@ describe('each option of wrangler dev that starts a server', () => {
 async function filesOfStarts(): Promise<string[]> {
   return (await readdir(join(root, '.wrangler'))).filter((name) => name.startsWith('start-'));
 }
+
+test('what a start has left that was killed with all of its processes, the next one removes, and no other', async () => {
+  const gone = spawn('true');
+  await once(gone, 'exit');
+  const [left, used] = [`start-${gone.pid}-left`, `start-${process.pid}-used`];
+  for (const name of [left, used]) await mkdir(join(root, '.wrangler', name), { recursive: true });
+  const next = await npmStart();
+  await next.stop();
+  const names = await filesOfStarts();
+  expect([names.includes(left), names.includes(used)]).toEqual([false, true]);
+  await rm(join(root, '.wrangler', used), { recursive: true });
+});
 
 /** Runs the script to its end. */
 async function start(args: string[]): Promise<{ code: number | null; said: string }> {

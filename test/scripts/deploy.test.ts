@@ -95,6 +95,12 @@ async function deploy(cloud: Partial<Cloud> = {}, args: string[] = []) {
 }
 
 describe('npm run deploy', () => {
+  test('says what webhooks may spend, where a source of them is open', async () => {
+    const open = await deploy({ secrets: { '': [...SECRETS, 'GITHUB_WEBHOOK_SECRET'] } });
+    expect(open.output).toContain('$1 a day');
+    expect((await deploy()).output).not.toContain('$1 a day');
+  });
+
   test('deploys, asks /health, and says the address and what comes next', async () => {
     const { status, output, after } = await deploy();
     expect(status, output).toBe(0);

@@ -94,13 +94,25 @@ test('https needs a key and its certificate', () => {
 });
 
 test('lists go on up to the next option, variables are read, and short names are known', () => {
-  const args = ['--var', 'A:1', 'B:x:y', '-e', 'staging', '--env-file', 'a', 'b', '--var=C:', '--port', '1', '--', 'x'];
+  const args = ['--var', 'A:1', 'B:x:y', '-e', 'staging', '--env-file', 'a', 'b', '--var=C:', '--port', '1', 'x.ts'];
   expect(readStartOptions(args)).toMatchObject({
     variables: { A: '1', B: 'x:y', C: '' },
     envFiles: ['a', 'b'],
     environment: 'staging',
     port: 1,
-    passedOn: ['--var', 'A:1', 'B:x:y', '-e', 'staging', '--var=C:', '--', 'x'],
+    passedOn: ['--var', 'A:1', 'B:x:y', '-e', 'staging', '--var=C:', 'x.ts'],
   });
   for (const args of [['-r'], ['-lr'], ['-rl']]) expect(() => readStartOptions(args)).toThrow('-r');
+});
+
+test('what is refused is refused wherever it stands', () => {
+  for (const args of [
+    ['--var', '--tunnel'],
+    ['--env', '--remote'],
+    ['--', '--tunnel'],
+    ['--minify', '--'],
+    ['-tunnel'],
+  ]) {
+    expect(() => readStartOptions(args), args.join(' ')).toThrow();
+  }
 });

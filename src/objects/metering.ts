@@ -309,7 +309,8 @@ function tokensOf(usage: Usage): Partial<Tokens> {
   return tokens;
 }
 
-async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
+/** @returns what an account answers. */
+export async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
   const text = JSON.stringify(ask);
   return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as Answer;
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { mayBeForwarded } from './claude/headers.ts';
 import { type ModelOverride, ModelTable } from './claude/models.ts';
-import { misconfigured } from './errors.ts';
+import { type ApiError, misconfigured } from './errors.ts';
 import { deliverFault, isHost, isLoopback } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
 
@@ -115,13 +115,7 @@ export const settingsSchema = z.object({
   MAX_BODY_BYTES: count(32 * 1024 * 1024, 1).describe('Largest request body.'),
   FORWARD_HEADERS: listed
     .transform((names) => names.map((name) => name.toLowerCase()))
-    .pipe(
-      z.array(
-        z
-          .string()
-          .refine(mayBeForwarded, 'must be headers that are kept here, such as helicone-*, separated by commas'),
-      ),
-    )
+    .pipe(z.array(z.string().refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')))
     .default([])
     .describe('Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …'),
   UPSTREAM_USER_ID: z
@@ -236,7 +230,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   const result = settingsSchema.safeParse(given);
   if (!result.success) {
     const faults = result.error.issues.map((issue) => `${issue.path.join('.')} (${issue.message})`);
-    throw misconfigured(`This deployment has malformed settings: ${[...new Set(faults)].join('; ')}.`);
+    throw malformed([...new Set(faults)].join('; '));
   }
   const settings = result.data;
   const development = settings.MODE === 'development';
@@ -270,12 +264,14 @@ export function parseSettings(env: Record<string, unknown>): Settings {
 /** @throws ApiError 500 for an address by which a key, or what tells who somebody is, could be read or changed on its way */
 function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
   if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
-    throw misconfigured(
-      'This deployment has malformed settings: ANTHROPIC_BASE_URL (must be an https URL outside development).',
-    );
+    throw malformed('ANTHROPIC_BASE_URL (must be an https URL)');
   }
   const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
-  if (fault !== undefined) throw misconfigured(`This deployment has malformed settings: JWKS_URL (${fault}).`);
+  if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
+}
+
+function malformed(faults: string): ApiError {
+  return misconfigured(`This deployment has malformed settings: ${faults}.`);
 }
 
 /** @throws ApiError 500 that names a setting by which nothing could be delivered */
@@ -287,7 +283,7 @@ function checkDelivery(
 ): void {
   if (typeof url !== 'string') return;
   const fault = deliverFault(url, development);
-  if (fault !== undefined) throw misconfigured(`This deployment has malformed settings: ${name} (${fault}).`);
+  if (fault !== undefined) throw malformed(`${name} (${fault})`);
   if (settings.DELIVERY_SIGNING_SECRET === undefined) {
     throw misconfigured(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
   }
@@ -319,7 +315,7 @@ export function sourceSettings(env: Record<string, unknown>, settings: Settings,
   if (!result.success) {
     const names = { secret: `${prefix}_SECRET`, url: `${prefix}_DELIVER_URL` };
     const faults = result.error.issues.map(({ path, message }) => `${names[path[0] as 'secret' | 'url']} (${message})`);
-    throw misconfigured(`This deployment has malformed settings: ${faults.join('; ')}.`);
+    throw malformed(faults.join('; '));
   }
   checkDelivery(`${prefix}_DELIVER_URL`, result.data.url, settings, settings.development);
   return { secrets: result.data.secret, deliverUrl: result.data.url };

@@ -130,12 +130,9 @@ export function headersDown(upstream: Headers): PlainHeaders {
   return copied(upstream, staysAbove);
 }
 
-/** @returns whether a header's name, or its beginning with a `*`, can be let through: others go up anyway, or never. */
+/** @returns whether an operator may let a header through, by its name or its beginning with a `*`: some never go up. */
 export function mayBeForwarded(pattern: string): boolean {
-  if (!pattern.endsWith('*')) return isWithheld(pattern);
-  const start = pattern.slice(0, -1);
-  const begins = (prefix: string) => start.startsWith(prefix) || (start !== '' && prefix.startsWith(start));
-  return WITHHELD_PREFIXES.some(begins) || [...WITHHELD].some(begins);
+  return !staysHere(pattern.replace('*', ''));
 }
 
 function isForwarded(name: string, forwarded: readonly string[]): boolean {

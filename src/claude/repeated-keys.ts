@@ -30,7 +30,7 @@ export function inOneReading(text: string, json: object): string {
   try {
     return JSON.stringify(json);
   } catch {
-    throw invalidRequest('The request body repeats keys in objects that nest too deep. Send each key once.');
+    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
   }
 }
 

@@ -51,7 +51,7 @@ export interface Ask {
   /** The route's name in the ledger: messages, classify, … */
   route: string;
   model: string;
-  /** What the request can cost; absent for a token count, which costs nothing. */
+  /** What the request can cost; absent for what costs nothing, such as a token count. */
   bound?: Bound | undefined;
   conversation?: string | undefined;
   prefix?: string | undefined;
@@ -63,11 +63,8 @@ export interface Ask {
   repeats?: boolean | undefined;
   /** The upstream has counted the input for this decision. */
   counted?: boolean | undefined;
-}
-
-/** What a request that costs nothing wants of its account. */
-export interface FreeAsk extends Pick<Ask, 'token' | 'defaults'> {
-  storing?: Storing | undefined;
+  /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
+  free?: { storing?: Storing | undefined } | undefined;
 }
 
 /** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
@@ -169,8 +166,16 @@ export class Account extends DurableObject<Bindings> {
       this.#credentials.see(token, now);
     }
     if (!bound) {
-      const decision = admitCount(this.#budget, this.#rules, now);
+      const decision = (ask.free ? admitFree : admitCount)(this.#budget, this.#rules, now);
       if (decision.kind === 'refused') return this.#refuse(decision, now);
+      // No row of the ledger tells it when the object wakes.
+      if (ask.free && this.#rules.requests !== undefined) {
+        this.#ledger.setMeta('requests_full_at', String(this.#budget.fullAt.requests));
+      }
+      const storing = ask.free?.storing;
+      const full = storing && this.#stored.full(storing, this.#limits, now);
+      if (full) return { outcome: 'full', ...full };
+      if (storing) this.#stored.expect(storing, now);
       return { outcome: 'admitted', hold: 0, standing: this.#standing(now), unlisted: !this.#listed };
     }
     const known = this.#budget.holds.get(requestId);
@@ -205,26 +210,6 @@ export class Account extends DurableObject<Bindings> {
     this.#ledger.fold();
     this.#wakeFor(hold.deadline);
     return this.#admitted(hold, bound, now);
-  }
-
-  /** Decides on a request that costs nothing: it counts as a request, and what it stores must have room. */
-  admitFree({ token, defaults, storing }: FreeAsk): Answer {
-    this.#noteDefaults(defaults);
-    const now = advance(this.#budget, this.now());
-    if (token) {
-      if (this.#credentials.isRevoked(token)) return { outcome: 'revoked' };
-      this.#credentials.see(token, now);
-    }
-    const decision = admitFree(this.#budget, this.#rules, now);
-    if (decision.kind === 'refused') return this.#refuse(decision, now);
-    // No row of the ledger tells it when the object wakes.
-    if (this.#rules.requests !== undefined) {
-      this.#ledger.setMeta('requests_full_at', String(this.#budget.fullAt.requests));
-    }
-    const full = storing && this.#stored.full(storing, this.#limits, now);
-    if (full) return { outcome: 'full', ...full };
-    if (storing) this.#stored.expect(storing, now);
-    return { outcome: 'admitted', hold: 0, standing: this.#standing(now), unlisted: !this.#listed };
   }
 
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */

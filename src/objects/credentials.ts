@@ -68,8 +68,7 @@ export class Credentials {
   see(token: Token, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
-    if (this.#known.size >= MOST_LISTED) this.prune(now + DAY_MS);
-    // It can be revoked all the same.
+    // What is not listed can be revoked all the same.
     if (this.#known.size >= MOST_LISTED) return;
     this.#ledger.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)

@@ -301,7 +301,8 @@ async function countInput(request: MeterRequest): Promise<number | null> {
   return count.tokens;
 }
 
-async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
+/** @returns what an account answers. */
+export async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
   const text = JSON.stringify(ask);
   return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as Answer;
 }

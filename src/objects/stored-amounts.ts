@@ -103,8 +103,8 @@ export class StoredAmounts {
 export function fullError({ limit, most }: Full): ApiError {
   const message =
     limit === 'conversations'
-      ? `This account has ${most} conversations, which are the most that its limit conversations allows. Delete some, or ask the operator for more.`
-      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete conversations, prefixes or classifiers, or ask the operator for more.`;
+      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
+      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
   return new ApiError('invalid_request_error', message, {
     headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
   });

@@ -165,9 +165,7 @@ async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
 function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
   const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
-  throw invalidRequest(
-    `retention_seconds: Input should be less than or equal to ${most}, which is how long this deployment keeps what is over`,
-  );
+  throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
 }
 
 function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {

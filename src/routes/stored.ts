@@ -188,7 +188,7 @@ async function publish(
   if (answer.outcome === 'unknown') return false;
   if (answer.outcome === 'full') {
     throw invalidRequest(
-      'There is no room for more: an account has 1,000 names, and what its limit stored_bytes allows. Delete some first.',
+      'There is no room for more: 1,000 names, and what the limit stored_bytes allows. Delete some first.',
     );
   }
   if (!answer.published) throw unavailable();

@@ -25,10 +25,10 @@ export function tokensRoutes() {
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
       const { jti, issued_at, expires_at } = minted;
       const known = { jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at };
-      // It was shown to nobody yet, so that what is not noted is not given away either.
-      if (!(await accountOf(c, account)((object) => object.rememberToken(known)))) {
+      // What is not noted is not given away. (An object of the version before says nothing.)
+      if ((await accountOf(c, account)((object) => object.rememberToken(known))) === false) {
         throw invalidRequest(
-          `This account has ${MOST_MINTED} valid tokens, which are the most. Revoke some, or let them end by expires_in.`,
+          `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,
         );
       }
       const answer: MintedTokenAnswer = {

@@ -26,7 +26,7 @@ export function isHost(host: string): boolean {
 const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home|corp|home\.arpa|localdomain)\.?$/;
 
 /** Names of services that resolve to an address that stands in the name, or to loopback: made for trying things. */
-const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|traefik\.me|localtest\.me|lvh\.me|vcap\.me|lacolhost\.com)\.?$/;
+const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.?$/;
 
 /**
  * Says why nothing may be delivered to a URL. A Worker does not see what a public name resolves to; that is the

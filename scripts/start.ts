@@ -16,12 +16,13 @@ import { hideInspector } from './inspector.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
 import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
+import { judgePrices } from './unlisted-prices.ts';
 
 const READY_TIMEOUT_MS = 60_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const secret = randomBytes(32).toString('base64url');
-const { options, vars } = await prepare();
+const { options, vars, priced } = await prepare();
 const proxy = await listen(options);
 await build();
 const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
@@ -75,13 +76,13 @@ const late = setTimeout(() => {
 server.on('message', (message) => void greet(message));
 
 /** Reads what is set, and says in a sentence what is wrong with it. */
-async function prepare(): Promise<{ options: StartOptions; vars: string }> {
+async function prepare(): Promise<{ options: StartOptions; vars: string; priced: string[] }> {
   try {
     const read = readStartOptions(process.argv.slice(2));
     const kept = await readDevVars(read.environment);
     const named = await Promise.all(read.envFiles.map((file) => readEnvFile(resolve(file))));
     const given = Object.assign({}, kept, ...named) as Record<string, string>;
-    parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
+    const settings = parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
     await addSecrets({ ...given, ...read.variables });
     for (const name of await closeDevVars(read.environment)) {
       console.error(
@@ -89,7 +90,7 @@ async function prepare(): Promise<{ options: StartOptions; vars: string }> {
       );
     }
     const all = { ...(await readDevVars(read.environment)), ...given, START_SECRET: secret };
-    return { options: read, vars: envFileOf(all) };
+    return { options: read, vars: envFileOf(all), priced: Object.keys(settings.PRICES) };
   } catch (thrown) {
     stop(thrown instanceof Error ? thrown.message : String(thrown));
   }
@@ -118,6 +119,8 @@ async function greet(message: unknown): Promise<void> {
   const url = `http${options.tls ? 's' : ''}://${host}:${proxy.port}`;
   try {
     console.log(welcome(url, (await upstreamOf(port)) ?? 'unknown'));
+    const remark = await judgePrices(priced, () => askWorker(port, '/v1/models?limit=1000'));
+    if (remark !== undefined) console.error(remark);
   } catch (thrown) {
     console.error(`No answer from ${url}/health (${thrown}). What is printed above says why.`);
   } finally {
@@ -125,11 +128,14 @@ async function greet(message: unknown): Promise<void> {
   }
 }
 
-/** Asks the Worker itself, as the proxy does. */
 async function upstreamOf(port: number): Promise<string | undefined> {
-  const headers = { [START_SECRET_HEADER]: secret };
-  const health = (await (await fetch(`http://127.0.0.1:${port}/health`, { headers })).json()) as { upstream?: string };
+  const health = (await (await askWorker(port, '/health')).json()) as { upstream?: string };
   return health.upstream;
+}
+
+/** Asks the Worker itself, as the proxy does. */
+async function askWorker(port: number, path: string): Promise<Response> {
+  return await fetch(`http://127.0.0.1:${port}${path}`, { headers: { [START_SECRET_HEADER]: secret } });
 }
 
 function welcome(url: string, upstream: string): string {

@@ -1,0 +1,36 @@
+/** Rows of the setting PRICES that price nothing: most often a name that is misspelt. */
+import { undated } from '../src/claude/models.ts';
+
+/**
+ * @param priced the names of the rows
+ * @param listed the ids of the upstream's models
+ * @returns the names that no model of the upstream has, dated or not
+ */
+export function unlistedPrices(priced: readonly string[], listed: readonly string[]): string[] {
+  const known = new Set(listed.flatMap((id) => [id, undated(id)]));
+  return priced.filter((name) => !known.has(name) && !known.has(undated(name)));
+}
+
+/**
+ * Asks the edge for its upstream's models.
+ *
+ * @param listModels fetches `/v1/models` of the edge
+ * @returns what to say about the names of the rows; undefined where there is nothing to say
+ */
+export async function judgePrices(
+  priced: readonly string[],
+  listModels: () => Promise<Response>,
+): Promise<string | undefined> {
+  if (priced.length === 0) return undefined;
+  const response = await listModels();
+  if (!response.ok) {
+    return `The names in PRICES were not checked: the upstream's list of models could not be read (${response.status}).`;
+  }
+  const { data } = (await response.json()) as { data: { id: string }[] };
+  const unlisted = unlistedPrices(
+    priced,
+    data.map(({ id }) => id),
+  );
+  if (unlisted.length === 0) return undefined;
+  return `PRICES names ${unlisted.join(', ')}, which the upstream does not list. A row for a name that is misspelt prices nothing.`;
+}

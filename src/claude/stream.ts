@@ -1,7 +1,7 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 import { errorEvent } from '../errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
-import { callerLeft, cutError } from './cut.ts';
+import { callerLeft, cutError, endOf } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
 import { type Report, UsageReader, type UsageReaderOptions } from './usage.ts';
@@ -119,6 +119,7 @@ async function pour(
   keepBuffer(bytes);
   /** Whether the usage reader has seen all that came. */
   let isRead = true;
+  let hasLeft = false;
   try {
     const following = await rest?.next;
     if (following?.value) {
@@ -135,7 +136,11 @@ async function pour(
         () => false,
       );
       const reading = readCopy(copy, usage, pipe, watchdog);
-      isRead = await ((await pipe) ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
+      const isCarried = await pipe;
+      // What a caller who has left is not read any more is not to be written, and paid for, either.
+      hasLeft = !isCarried && (await isAbandoned(writable));
+      if (hasLeft) controller.abort(callerLeft());
+      isRead = await (isCarried ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
     }
   } catch {
     // It broke behind an answer that was whole.
@@ -154,11 +159,11 @@ async function pour(
         const { report } = usage;
         const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
         if (report.completed && usage.end.atBoundary) words += comment(remark);
-      } else if (signal.aborted || !isRead) {
+      } else if (signal.aborted || hasLeft || !isRead) {
         controller.abort(callerLeft());
         finish(usage.report, 'client_gone', firstByte);
       } else {
-        const silent = controller.signal.aborted;
+        const silent = endOf(controller.signal.reason) === 'silent';
         words += cutEnding(usage.end, errorEvent(cutError(silent), requestId));
         finish(usage.report, silent ? 'silent' : 'cut', firstByte);
       }
@@ -166,6 +171,20 @@ async function pour(
   } finally {
     writeLastWords(writable, words);
   }
+}
+
+/** @returns whether nobody reads the other side of a stream any more: whether it, and not its source, has broken. */
+async function isAbandoned(writable: WritableStream): Promise<boolean> {
+  const writer = writable.getWriter();
+  const isBroken = await Promise.race([
+    writer.closed.then(
+      () => false,
+      () => true,
+    ),
+    scheduler.wait(0).then(() => false),
+  ]);
+  writer.releaseLock();
+  return isBroken;
 }
 
 /**

@@ -178,25 +178,34 @@ export interface Findings {
   changes: boolean;
   /** Why it is the window, in words for the caller. */
   because: string | undefined;
-  /** The tools that the API itself calls. */
-  served: readonly Served[];
+  /** The tools that the API itself calls, all together: after each use it reads the whole prompt again. */
+  served: Served;
   searches: number;
+  /** At most `MOST_ADVISORS` of them. */
   advisors: readonly Json[];
 }
 
-/** A tool that the API itself calls; after each use it reads the whole prompt again. */
+/** Tools that the API itself calls. Sums, since a body may have as many of them as it has room for. */
 interface Served {
+  tools: number;
+  /** Of the first one. */
   name: string;
-  /** Undefined: not limited. */
-  uses: number | undefined;
-  /** The most tokens that all its uses bring into the prompt; undefined where nothing limits them. */
-  growth: number | undefined;
+  /** Of those that are limited. */
+  uses: number;
+  unlimited: boolean;
+  /** The most tokens that all their uses bring into the prompt; infinite where nothing limits them. */
+  growth: number;
   /** Whether definitions are in the prompt that are not in the body. */
   hidden: boolean;
 }
 
+type ServedTool = Pick<Served, 'name' | 'growth' | 'hidden'> & { uses: number | undefined };
+
 /** What makes the API call tools of which the body does not tell. */
-const HIDDEN = { uses: undefined, growth: undefined, hidden: true };
+const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, hidden: true };
+const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, hidden: false };
+/** More advisors than anybody has: a request with more of them is one that no budget pays. */
+const MOST_ADVISORS = 64;
 
 /** Of no messages at all. */
 export const NOTHING_FOUND: Findings = {
@@ -206,7 +215,7 @@ export const NOTHING_FOUND: Findings = {
   linkedImages: 0,
   changes: false,
   because: undefined,
-  served: [],
+  served: NONE_SERVED,
   searches: 0,
   advisors: [],
 };
@@ -248,8 +257,8 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     models: [],
   };
   const served: ServedBound = {
-    tool: found.served[0]?.name ?? '',
-    single: found.served.length === 1 && found.served[0]?.uses !== undefined,
+    tool: found.served.name,
+    single: found.served.tools === 1 && !found.served.unlimited,
     uses,
     inputTokens: 0,
     inputCost: 0,
@@ -272,11 +281,11 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     const rows = rowsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
     const told = promptTokens(found, window, options);
-    const hidden = found.served.some((tool) => tool.hidden);
+    const { hidden, growth } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : told;
     const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
     const output = asked ?? longestOutput(rows);
-    const later = steps > 1 ? Math.min(window, first.tokens + growthOf(found.served) + (steps - 1) * output) : 0;
+    const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
     const estimated = steps > 1 ? Math.min(window, firstEstimated + servedStepTokens) : 0;
     const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
     const own = attempt.maxTokens;
@@ -305,16 +314,21 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     // What the API chooses by itself has no name, and is priced as the dearest.
     if (attempt.model !== undefined) bound.known &&= rowOf(options.models, attempt.model) !== undefined;
     bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
-    bound.bounded &&= first.bounded && (steps === 1 || growthOf(found.served) !== Number.POSITIVE_INFINITY);
+    bound.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = bound.models.length === 0 ? options.asked : undefined;
     bound.models.push(namesOf(options.models, attempt.model, alias));
     noteTerms(terms, rows, attempt, first.tokens, { held: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
   }
-  for (const advisor of found.advisors) addAdvisor({ bound, served, terms }, advisor, options, geography);
+  if (found.advisors.length > MOST_ADVISORS) {
+    bound.inputCost = Number.POSITIVE_INFINITY;
+    served.inputCost = Number.POSITIVE_INFINITY;
+  }
+  for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
+    addAdvisor({ bound, served, terms }, advisor, options, geography);
   if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
   if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
   if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
-  if (found.served.length > 0) bound.served = served;
+  if (found.served.tools > 0) bound.served = served;
   if (found.because !== undefined && found.by === 'window') bound.because = found.because;
   return { bound, terms };
 }
@@ -335,15 +349,8 @@ function promptTokens(
 }
 
 /** @returns how often the API may call tools of its own. */
-function usesOf(served: readonly Served[]): number {
-  const limited = served.reduce((sum, { uses }) => sum + (uses ?? 0), 0);
-  const isUnlimited = served.some(({ uses }) => uses === undefined);
-  return limited + (isUnlimited ? UNLIMITED_USES - 1 : 0);
-}
-
-/** @returns what the API's own tools can bring into a prompt, in tokens; infinite where nothing limits it. */
-function growthOf(served: readonly Served[]): number {
-  return served.reduce((sum, { growth }) => sum + (growth ?? Number.POSITIVE_INFINITY), 0);
+function usesOf({ uses, unlimited }: Served): number {
+  return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
 /** Notes an attempt's prices: which of the attempts has answered is known once it has. */
@@ -503,11 +510,12 @@ function readTool(tool: Json, found: Findings): void {
   }
 }
 
-function servedTool(type: string, tool: Json): Served {
+function servedTool(type: string, tool: Json): ServedTool {
   const uses = wholeNumber(tool.max_uses);
   const content = wholeNumber(tool.max_content_tokens);
   const isFetch = type.startsWith('web_fetch');
-  const growth = isFetch && uses !== undefined && content !== undefined ? uses * (content + PER_PAGE) : undefined;
+  const growth =
+    isFetch && uses !== undefined && content !== undefined ? uses * (content + PER_PAGE) : Number.POSITIVE_INFINITY;
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
@@ -517,11 +525,21 @@ function servedTool(type: string, tool: Json): Served {
 }
 
 function note(advisors: readonly Json[], found: Findings): void {
-  if (advisors.length > 0) found.advisors = [...found.advisors, ...advisors];
+  // One more than are looked at says that there are too many.
+  if (found.advisors.length <= MOST_ADVISORS)
+    found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
 }
 
-function serve(tool: Served, found: Findings): void {
-  found.served = [...found.served, tool];
+function serve(tool: ServedTool, found: Findings): void {
+  const { tools, name, uses, unlimited, growth, hidden } = found.served;
+  found.served = {
+    tools: tools + 1,
+    name: name || tool.name,
+    uses: uses + (tool.uses ?? 0),
+    unlimited: unlimited || tool.uses === undefined,
+    growth: growth + tool.growth,
+    hidden: hidden || tool.hidden,
+  };
 }
 
 function byWindow(because: string, found: Findings): void {

@@ -78,7 +78,8 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
-    if (!response.ok && !mayHaveRun(response, false)) course.sentAt = undefined;
+    if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
     const bytes = await readWhole(response, settings.STREAM_IDLE_MS, controller);
     const message = parseObject(bytes) as Record<string, unknown> | undefined;
     const report = reportOf(message, bytes.length);
@@ -87,7 +88,8 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
     }
     if (response.ok && isBeginning(bytes)) throw cutError(false);
     const isError = report.error_type !== undefined;
-    if (response.ok || !mayHaveRun(response, isError)) course.sentAt = undefined;
+    if (response.ok || !mayHaveRun(response, { isApiError: isError, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
     const error = response.ok && !isError ? noAnswer() : refusalOf(response, message, report.error_type);
     return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {

@@ -78,13 +78,21 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
+/** @returns whether the usage tells by its iterations what each model has cost, where one stepped in for another. */
+export function tellsFallback(usage: Usage): boolean {
+  const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
+  const [last] = served.slice(-1);
+  // What it says of the one that answered must not be less than the totals do, which are of that one.
+  return last !== undefined && outputTokens(last) >= outputTokens(usage) && promptTokens(last) > 0;
+}
+
 /**
  * @returns the samplings that make up `usage`, where they must be priced one by one: each by its own model if another
  * one stepped in, each by its own prompt if long prompts are dearer. Undefined where the totals alone decide.
  */
 function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   const steps = iterationsOf(usage, SAMPLED);
-  if (steps.some(({ type }) => type === 'fallback_message')) return steps;
+  if (tellsFallback(usage)) return steps;
   if (!prices.long_prompt || steps.length < 2) return undefined;
   const sum = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
   const isWhole = sum(promptTokens) >= promptTokens(usage) && sum(outputTokens) >= outputTokens(usage);

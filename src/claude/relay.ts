@@ -124,7 +124,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
     }
     watchdog.stop();
-    const isBilled = (isApiError: boolean) => response.ok || mayHaveRun(response, isApiError);
+    const isBilled = (isApiError: boolean) =>
+      response.ok || mayHaveRun(response, { isApiError, elapsedMs: course.elapsedMs ?? 0 });
     if (!isBilled(false)) course.sentAt = undefined;
     if (!response.ok) failed = 'error';
     const body = await readWhole(response, idleMs, controller);

@@ -37,6 +37,8 @@ export interface SendOptions {
 export interface Course {
   /** When the try was sent that may be running now; milliseconds since 1970. Undefined: none can be. */
   sentAt: number | undefined;
+  /** From there to its headers. */
+  elapsedMs?: number;
 }
 
 /** How a request is paid for that is sent again although the try before it may have run. */
@@ -56,6 +58,8 @@ export interface Payment {
 const CONNECT_MS = 50;
 /** What stands before an upstream says with these, by itself, that it has not reached it. */
 const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
+/** What gives up waiting may say so by a status that blames the client. */
+const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const MOST_ERROR_BYTES = 65_536;
 
 /**
@@ -98,12 +102,14 @@ async function sendUntil(
       if (signal.aborted) throw thrown;
       failure = thrown;
     }
+    const elapsedMs = Date.now() - sentAt;
+    course.elapsedMs = elapsedMs;
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
     const isAnswer = response !== undefined && !NOT_REACHED.has(response.status);
     const again = wait !== undefined && Date.now() + wait < deadline && !(isAnswer && !isHelped('answered'));
     if (response && !again) return response;
-    const refusal = response && (await readRefusal(response));
-    const sent = refusal ? refusal.mayHaveRun : wasSent(failure, Date.now() - sentAt);
+    const refusal = response && (await readRefusal(response, elapsedMs));
+    const sent = refusal ? refusal.mayHaveRun : wasSent(failure, elapsedMs);
     if (!sent) course.sentAt = undefined;
     /** What there is to say where no other try is made. */
     const give = () => {
@@ -141,19 +147,30 @@ function wasSent(failure: unknown, elapsedMs: number): boolean {
  * Decides whether a request can have run, and be billed, that was answered by an error.
  *
  * @param isApiError whether the body is an error as the API writes it
+ * @param elapsedMs from the send to the headers: what is answered at once was not worked on
  */
-export function mayHaveRun({ status, headers }: Pick<Response, 'status' | 'headers'>, isApiError: boolean): boolean {
-  return status >= 500 && !headers.has('request-id') && !NOT_REACHED.has(status) && !isApiError;
+export function mayHaveRun(
+  { status, headers }: Pick<Response, 'status' | 'headers'>,
+  { isApiError, elapsedMs }: { isApiError: boolean; elapsedMs: number },
+): boolean {
+  if (elapsedMs <= CONNECT_MS || isApiError || headers.has('request-id')) return false;
+  return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
 }
 
 /** Reads an error as far as it decides what the request has cost. */
-async function readRefusal(response: Response): Promise<{ mayHaveRun: boolean; response: Response }> {
-  if (!mayHaveRun(response, false)) {
+async function readRefusal(
+  response: Response,
+  elapsedMs: number,
+): Promise<{ mayHaveRun: boolean; response: Response }> {
+  if (!mayHaveRun(response, { isApiError: false, elapsedMs })) {
     await response.body?.cancel();
     return { mayHaveRun: false, response };
   }
   const text = await readStart(response);
-  return { mayHaveRun: mayHaveRun(response, isApiError(text)), response: new Response(text, response) };
+  return {
+    mayHaveRun: mayHaveRun(response, { isApiError: isApiError(text), elapsedMs }),
+    response: new Response(text, response),
+  };
 }
 
 async function readStart({ body }: Response): Promise<string> {

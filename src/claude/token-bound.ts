@@ -8,7 +8,7 @@
 
 /** A token, in the unit of the weights. */
 const TOKEN = 20;
-const LETTER_IN_WORD = 9;
+const LETTER_IN_WORD = 12;
 const CAPITAL_IN_WORD = 16;
 /** From its ninth letter on a word is more likely no word: a key, an id, base64. */
 const LONG_WORD = 8;
@@ -35,17 +35,26 @@ const CLASSES = Uint8Array.from({ length: 128 }, (_, byte) => {
 /** The weight of a character by the first of its UTF-8 bytes; bytes that follow have none. */
 const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte < 0xc0) return 0;
-  // Latin with accents, Greek, Cyrillic, Hebrew, Arabic.
-  if (byte < 0xe0) return 30;
-  // Kana; Chinese characters, rare ones included; Hangul.
-  if (byte === 0xe3 || byte > 0xea) return byte < 0xee ? 40 : byte < 0xf0 ? 60 : 80;
-  return byte > 0xe3 && byte < 0xea ? 47 : 60;
+  // Of two bytes, Latin with accents, Greek, Cyrillic, Hebrew and Arabic have fewer tokens than bytes.
+  if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
+  // Chinese characters, rare ones included; Hangul; what lies in other planes.
+  if (byte > 0xe4 && byte < 0xea) return 47;
+  return byte > 0xea && byte < 0xee ? 54 : byte < 0xf0 ? 60 : 80;
 });
+
+/** Of Latin with accents, Greek, Cyrillic, Hebrew and Arabic. */
+function isCommonLead(byte: number): boolean {
+  return byte < 0xc9 || (byte > 0xcd && byte < 0xd4) || (byte > 0xd6 && byte < 0xdc);
+}
 
 /** Of the scripts that share a first byte, those that have fewer tokens than the others. */
 const SECONDS: Readonly<Record<number, (second: number) => number>> = {
   // Devanagari and Thai.
   224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),
+  // Kana and punctuation.
+  227: (second) => (second < 0x84 ? 40 : 60),
+  // Chinese characters that are not rare.
+  228: (second) => (second < 0xb8 ? 60 : 47),
   // Vietnamese.
   225: (second) => (second === 0xba || second === 0xbb ? 40 : 60),
   // Dashes and quotation marks; lines of tables.
@@ -98,7 +107,7 @@ function letterWeight(kind: number, letters: number): number {
 /** A single space is part of the word, or the sign, behind it. */
 function joins(next: number | undefined): boolean {
   if (next === undefined) return false;
-  if (next >= 128) return next < 0xe0;
+  if (next >= 128) return next < 0xe0 && isCommonLead(next);
   const kind = CLASSES[next];
   return kind === LOWER || kind === UPPER || kind === SIGN;
 }

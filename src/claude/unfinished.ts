@@ -59,8 +59,9 @@ export function costOfUnfinished(
   { hold, mostOutput, terms, cancelStops }: Grant,
 ): Estimate {
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
+  const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);
   // Thinking that was shown may be a summary of more.
-  const written = seen.said + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
+  const written = seen.said + silent + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
   const output = Math.max(Math.min(written, mostOutput ?? written), tokensIn(usage?.output_tokens));
   // What cannot be told from what came may have come to all that was set aside.
   const isCounted = cancelStops && seen.opaque_uses === 0;

@@ -6,12 +6,10 @@ export function isThinking(blockType: unknown): boolean {
 /** In the place of a block's type: the use of an advisor, which writes until its result is there. */
 export const ADVISOR = 'advisor';
 
-/** A silence of this length may hide something that is being written. */
-const SILENCE_MS = 1_000;
-
 /**
  * Measures for how long a model may have written what nobody saw: before its first block, while it thinks, and in a
- * silence of a tool call, whose input may come in large pieces. What was seen is not measured by time.
+ * silence of a tool call, whose input may come in large pieces, or between two blocks. What was seen is not measured by
+ * time.
  *
  * Times are milliseconds since 1970, none earlier than the one before.
  */
@@ -22,7 +20,7 @@ export class UnseenClock {
   #boundary: number;
   /** When something came last. */
   #last: number;
-  #state: 'before' | 'thinking' | 'calling' | 'saying' | 'between' | 'served' | 'advising' = 'before';
+  #state: 'before' | 'thinking' | 'calling' | 'asking' | 'saying' | 'between' | 'served' | 'advising' = 'before';
 
   constructor(sentAt: number) {
     this.#boundary = sentAt;
@@ -43,27 +41,32 @@ export class UnseenClock {
     if (blockType === ADVISOR) this.#state = 'advising';
     else if (isThinking(blockType) || blockType === 'compaction') this.#state = 'thinking';
     else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
-    else this.#state = blockType === 'tool_use' ? 'calling' : 'served';
+    else this.#state = blockType === 'tool_use' ? 'calling' : 'asking';
   }
 
   /** A block ends. */
   stop(at: number): void {
     if (this.#state === 'thinking') this.#ms += Math.max(0, at - this.#boundary);
     // Behind a call of a tool of the API's own nothing is written until its result is there; but an advisor writes.
-    if (this.#state !== 'served' && this.#state !== 'advising') this.#state = 'between';
+    if (this.#state === 'asking') this.#state = 'served';
+    else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = at;
     this.#last = at;
   }
 
-  /** Something has come. */
+  /** Something was said. */
   touch(at: number): void {
     this.#last = at;
   }
 
   /** @returns milliseconds until `at`, when the answer was broken off. */
   until(at: number): number {
-    const since = this.isUnseen ? this.#boundary : this.#last;
-    const silence = this.#state === 'saying' || this.#state === 'served' ? 0 : Math.max(0, at - since);
-    return this.#ms + (this.isUnseen || silence >= SILENCE_MS ? silence : 0);
+    return this.#ms + (this.isUnseen ? Math.max(0, at - this.#boundary) : 0);
+  }
+
+  /** @returns milliseconds of the silence before `at` in which a call, or the next block, may have been written. */
+  silence(at: number): number {
+    const isHidden = this.#state === 'calling' || this.#state === 'asking' || this.#state === 'between';
+    return isHidden ? Math.max(0, at - this.#last) : 0;
   }
 }

@@ -19,6 +19,8 @@ export interface Seen {
   thinking: number;
   /** Milliseconds in which something may have been written that was not seen. */
   unseen_ms: number;
+  /** Milliseconds of a silence at the end in which something may have been written. */
+  silent_ms: number;
   /** Web searches that were begun. */
   searches: number;
   /** Uses of an advisor, and what had come before each of them, summed in tokens. */
@@ -205,6 +207,8 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
+    // What the end does not tell is to be found between the two.
+    if (!this.#final) return false;
     this.#report.completed = true;
     return true;
   }
@@ -224,6 +228,7 @@ export class UsageReader {
       said: Math.ceil(this.#said + unfinished),
       thinking: Math.ceil(this.#thinking),
       unseen_ms: this.#clock.until(at),
+      silent_ms: this.#clock.silence(at),
       searches: this.#searches,
       advised: this.#advised,
       advised_tokens: Math.ceil(this.#advisedTokens),
@@ -259,7 +264,6 @@ export class UsageReader {
 
   #readPiece(piece: Uint8Array, at: number): void {
     this.#at = at;
-    this.#clock.touch(at);
     this.#lines.push(piece);
   }
 
@@ -304,6 +308,7 @@ export class UsageReader {
     if (event === '' || data === undefined) return;
     if (event === DELTA_NAME) {
       // Data of several lines, or before the event's name: never the API's own, but the format allows it.
+      this.#clock.touch(this.#at);
       if (data !== COUNTED) this.#countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
     else if (event === 'content_block_start') this.#startBlock(field(parse(data), 'content_block'));
@@ -423,12 +428,16 @@ export function reportOf(message: object | undefined, bytes: number): Report {
   };
 }
 
+/** Members of a usage that have members of their own. */
+const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'server_tool_use', 'output_tokens_details']);
+
 /** @returns that nothing was seen of an answer for so long. */
 export function nothingSeen(unseen_ms: number): Seen {
   return {
     said: 0,
     thinking: 0,
     unseen_ms,
+    silent_ms: 0,
     searches: 0,
     advised: 0,
     advised_tokens: 0,
@@ -441,10 +450,16 @@ export function nothingSeen(unseen_ms: number): Seen {
 /** @returns what a usage says, without what it leaves open or what can be no count: money hangs on it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
-  const told = Object.entries(usage).filter(
-    ([kind, value]) => value !== null && (!kind.endsWith('_tokens') || isCount(value)),
-  );
-  return Object.fromEntries(told);
+  const told = Object.entries(usage).filter(([kind, value]) => {
+    if (OBJECTS.has(kind)) return typeof value === 'object' && value !== null && !Array.isArray(value);
+    if (kind === 'iterations') return Array.isArray(value);
+    return value !== null && (!kind.endsWith('_tokens') || isCount(value));
+  });
+  const checked: Record<string, unknown> = Object.fromEntries(told);
+  if (Array.isArray(checked.iterations)) {
+    checked.iterations = checked.iterations.filter((step) => typeof field(step, 'type') === 'string');
+  }
+  return checked;
 }
 
 /** @returns the models that had a part in an answer, where blocks tell that one stepped in for another. */

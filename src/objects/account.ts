@@ -526,7 +526,8 @@ export class Account extends DurableObject<Bindings> {
   }
 
   #closeUnheld(settlement: Settlement, now: number): Settled {
-    const at = Math.min(now, amount(settlement.startedAt ?? now, now));
+    const began = settlement.startedAt ?? now - amount(settlement.ms ?? 0, 0);
+    const at = Math.min(now, amount(began, now));
     const closing = closingOf(settlement, 0, now, false);
     if (at <= this.#erasedAt || at <= this.#erasing) return { outcome: 'erased', cost: closing.cost, overHold: false };
     const hold: Hold = {

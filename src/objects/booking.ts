@@ -1,6 +1,6 @@
 /** What a request is booked at once its answer has ended, in whatever way. */
 import type { Terms } from '../claude/bound.ts';
-import { cost, isCount, type Nanodollars, type Usage } from '../claude/cost.ts';
+import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { costOfUnfinished } from '../claude/unfinished.ts';
@@ -11,6 +11,8 @@ import type { Settlement } from './settlement.ts';
 export interface Grant {
   /** The ledger's name of the try; absent where it is that of the request. */
   requestId?: string | undefined;
+  /** What the tries before have cost. */
+  earlier?: Nanodollars | undefined;
   /** What was set aside; not a number where nobody here knows it. */
   hold: Nanodollars;
   /** What `max_tokens` was lowered to. */
@@ -57,8 +59,7 @@ export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome
   const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
   if (usage && isFinal(outcome, usage)) {
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
-    const isTold = usage.iterations?.some(({ type }) => type === 'fallback_message') === true;
-    const rows = isTold ? [row] : [row, ...others];
+    const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
     return { ...settlement, cost: dearest, tokens: tokensOf(usage, cacheTtl) };
   }
@@ -72,7 +73,7 @@ export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome
 
 /** The final usage may come, and the end of the stream not. */
 function isFinal({ completed, seen }: Outcome, { input_tokens, output_tokens }: Usage): boolean {
-  return (completed || seen?.final === true) && isCount(input_tokens) && isCount(output_tokens);
+  return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
 }
 
 function statusOf({ end, status, sent }: Outcome): string {

@@ -63,10 +63,11 @@ export interface Meter {
   /**
    * Admits another try of the request, after the one before was settled: what `settle` and `renew` say is of that one.
    *
-   * @returns the try, with a meter of its own
+   * @param earlier what the tries before have cost
+   * @returns the try, with a meter of its own; what it settles counts them in
    * @throws ApiError as `admit`
    */
-  again(): Promise<Admission>;
+  again(earlier: Nanodollars): Promise<Admission>;
 }
 
 /** What a request was booked at. */
@@ -132,7 +133,7 @@ export async function admission(request: MeterRequest): Promise<Admission> {
   return await admitTry(request, 1);
 }
 
-async function admitTry(request: MeterRequest, number: number): Promise<Admission> {
+async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
@@ -157,7 +158,10 @@ async function admitTry(request: MeterRequest, number: number): Promise<Admissio
   }
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
-  const grant = grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings);
+  const grant = {
+    ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings),
+    ...(earlier > 0 ? { earlier } : {}),
+  };
   const lowered = admitted.maxTokens;
   return {
     ...meterOf(request, grant),
@@ -168,10 +172,10 @@ async function admitTry(request: MeterRequest, number: number): Promise<Admissio
       ...standingHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
     },
-    again: () => {
+    again: (spent) => {
       // The same object: who lets go of its body lets go of it for every try.
       request.requestId = tryId(request.requestId, number + 1);
-      return admitTry(request, number + 1);
+      return admitTry(request, number + 1, spent);
     },
   };
 }
@@ -200,7 +204,11 @@ export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'set
     settle: (outcome, extra) => {
       const settlement = { ...bookingOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
       const { cost, tokens } = settlement;
-      return { nanodollars: cost, outputTokens: tokens?.output, done: settleSurely(request, settlement) };
+      return {
+        nanodollars: cost + (grant.earlier ?? 0),
+        outputTokens: tokens?.output,
+        done: settleSurely(request, settlement),
+      };
     },
     renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
   };

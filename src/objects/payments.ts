@@ -15,14 +15,16 @@ export function payments(
   onAdmitted: (granted: Admission) => void = () => {},
 ): { payment: (tried: () => Outcome) => Payment; settle: Meter['settle'] } {
   let last: Meter = meter;
+  let earlier = 0;
   return {
     settle: (outcome, extra) => last.settle(outcome, extra),
     payment: (tried) => ({
       settle: async () => {
-        await last.settle(tried(), { status: 'retried' }).done;
+        const { cost } = await last.settle(tried(), { status: 'retried' }).done;
+        earlier += cost;
       },
       admit: async () => {
-        const granted = await last.again();
+        const granted = await last.again(earlier);
         last = granted;
         onAdmitted(granted);
         return bodyOf(granted);

@@ -194,6 +194,12 @@ export class Run {
 
   /** A try has been admitted: what settles it is stored. */
   #take(admission: Admission): void {
+    if (this.#ended) {
+      // The turn was stopped while this try was admitted, and it never goes up.
+      const { done } = admission.settle(this.turn.unanswered(this.#context.now()));
+      this.#context.waitUntil(done);
+      return;
+    }
     this.#meter = admission;
     this.turn.grant(admission, this.#context.now());
   }
@@ -237,7 +243,8 @@ export class Run {
     // It is watched there.
     this.#expect(Number.POSITIVE_INFINITY, late);
     const { course } = this.turn;
-    if (!response.ok && !mayHaveRun(response, false)) course.sentAt = undefined;
+    if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
     const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
     const json = parseObject(body);
     const report = reportOf(json, body.length);
@@ -248,7 +255,8 @@ export class Run {
     if (response.ok && isBeginning(body)) throw cutError(false);
     const known = report.error_type !== undefined;
     // What is no answer of the API has not been worked on by it.
-    if (response.ok || !mayHaveRun(response, known)) course.sentAt = undefined;
+    if (response.ok || !mayHaveRun(response, { isApiError: known, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
     const told = { type: report.error_type ?? 'api_error', logged: report.error_type ?? `upstream_${response.status}` };
     const how = (message: string): How => ({
       kind: 'cut',

@@ -1,5 +1,5 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
-import type { Nanodollars, Usage } from '../claude/cost.ts';
+import { isCount, type Nanodollars, type Usage } from '../claude/cost.ts';
 import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Course } from '../claude/send.ts';
@@ -78,6 +78,8 @@ export class Turn {
   readonly course: Course = { sentAt: undefined };
   #clock: UnseenClock | undefined;
   firstByteAt: number | undefined;
+  /** Whether its final usage has come. */
+  #isPriced = false;
   /** When the piece came that is taken now. */
   #now = 0;
   /** Of a turn that died: how long what was not seen may have been written. */
@@ -155,7 +157,6 @@ export class Turn {
   take(piece: Uint8Array, now: number): Taken {
     this.#bytes += piece.length;
     this.#now = now;
-    this.#clock?.touch(now);
     const all: Taken = { structural: false, said: false };
     this.#frames.scan(piece, (text, start, end) => {
       const next = this.#takeLike(text, start, end);
@@ -171,6 +172,7 @@ export class Turn {
       if (how) all.how = how;
       return how === undefined ? end + 2 : undefined;
     });
+    if (all.said) this.#clock?.touch(now);
     return all;
   }
 
@@ -209,7 +211,8 @@ export class Turn {
     // What no client can read is where the stream broke.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: cutError(false), end: 'cut' } };
     this.assembly.take(data, frame.data);
-    if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
+    if (data.type === 'message_delta') this.#isPriced ||= isObject(data.usage) && isCount(data.usage.output_tokens);
+    else if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     if (this.assembly.stopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
@@ -417,7 +420,8 @@ export class Turn {
   }
 
   #outcome(how: How, now: number): Outcome {
-    const report = how.kind === 'complete' ? this.#wholeReport() : this.#partReport(how, now);
+    const isTold = how.kind === 'complete' && this.#isPriced;
+    const report = isTold ? this.#wholeReport() : this.#partReport(how, now);
     const end: Outcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
     return {
       ...report,
@@ -448,13 +452,16 @@ export class Turn {
   #partReport(how: How, now: number): Report {
     const usage = new UsageReader({ readsBlocks: true });
     usage.push(encoder.encode(this.log.text));
+    // An event that was cut in its middle was written all the same.
+    if (how.kind === 'cut' || how.kind === 'stopped') usage.push(encoder.encode(this.#frames.rest));
     if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
     const { seen = nothingSeen(0), ...report } = usage.report;
     // Its events are read here at once: when they came, the turn has noted.
     const unseen_ms = this.unseenUntil(now);
+    const silent_ms = this.#clock?.silence(now) ?? 0;
     const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
     const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
-    return { ...report, seen: { ...seen, unseen_ms, later_prompts, handed_over }, bytes: this.#bytes };
+    return { ...report, seen: { ...seen, unseen_ms, silent_ms, later_prompts, handed_over }, bytes: this.#bytes };
   }
 
   #message(how: How, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {
@@ -510,7 +517,7 @@ function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndi
   const last = blocks.at(-1);
   // The input of a call may come in large pieces.
   const isHidden = isThinking(last?.value.type) || last?.value.type === 'tool_use';
-  const isUnseen = !last || (openIndices.length > 0 && isHidden);
+  const isUnseen = !last || openIndices.length === 0 || isHidden;
   if (!isUnseen) return unseenMs + LOST_MS;
   return unseenMs + Math.max(0, Math.max(row.coversUntil ?? 0, at + COVER_MS) - at);
 }

@@ -67,7 +67,7 @@ export class Upkeep {
     try {
       const settled = await done;
       if (this.#kept.transcript.profile) this.#kept.transcript.settleTurn(row);
-      if (settled.outcome !== 'erased') this.#correct(row, settled.cost);
+      if (settled.outcome !== 'erased') this.#correct(row, settled.cost + (row.grant?.earlier ?? 0));
       if (row.status === 'failed') this.forgetFailed(row);
       const { profile } = this.#kept.transcript;
       if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#kept.erase();

@@ -49,6 +49,11 @@ export class FrameReader {
     this.#parts = start < all.length ? [all.slice(start)] : [];
   }
 
+  /** What has come of the event that has not ended. */
+  get rest(): string {
+    return this.#parts.join('');
+  }
+
   /** @returns the event that lacks only its empty line, if one does. */
   get last(): Frame | undefined {
     const all = this.#parts.join('').replace(/\r\n?/g, '\n').replace(/\n+$/, '');

@@ -40,6 +40,11 @@ async function sendTo(
 }
 
 const failing = () => Promise.reject(new TypeError('connection refused'));
+/** Answers later than anything answers that has not worked on a request. */
+const answeringLate = (answer: Response) => async () => {
+  await scheduler.wait(80);
+  return answer.clone();
+};
 /** Fails later than a connection is refused. */
 const failingLate = (words: string) => async () => {
   await scheduler.wait(80);
@@ -177,11 +182,20 @@ test.each<[string, Response | (() => Promise<Response>)]>([
   expect(calls).toHaveLength(2);
 });
 
-test.each([500, 502, 503, 504, 520, 522, 524, 529])(
+test('what is answered at once has not been worked on, whoever answers', async () => {
+  const { response, calls } = await sendTo([new Response('<html>', busyInit(502)), new Response('done')]);
+  expect(await response?.text()).toBe('done');
+  expect(calls).toHaveLength(2);
+});
+
+test.each([408, 500, 502, 503, 504, 520, 522, 524, 529])(
   'a %i in the words of what stands before an upstream may have run: without a payment it is the answer',
   async (status) => {
     for (const body of ['<html>', '', '{"type":"message"}', 'null']) {
-      const { response, calls, course } = await sendTo([new Response(body, busyInit(status)), new Response('done')]);
+      const { response, calls, course } = await sendTo([
+        answeringLate(new Response(body, busyInit(status))),
+        new Response('done'),
+      ]);
       expect(calls).toHaveLength(1);
       expect(response?.status).toBe(status);
       expect(await response?.text()).toBe(body);
@@ -209,7 +223,7 @@ test('a try that may have run is booked, and the next one is paid for before it 
   };
   const gateway = async () => {
     done.push('sent');
-    return new Response('<html>', busyInit(504));
+    return await answeringLate(new Response('<html>', busyInit(504)))();
   };
   const refused = async () => {
     done.push('sent');
@@ -230,7 +244,7 @@ test('where nothing is left to pay another try with, the failure at hand is the 
     settle: async () => {},
     admit: () => Promise.reject(new Error('nothing left')),
   };
-  const page = await sendTo([new Response('<html>', busyInit(504))], { payment });
+  const page = await sendTo([answeringLate(new Response('<html>', busyInit(504)))], { payment });
   expect(page.calls).toHaveLength(1);
   expect([page.response?.status, await page.response?.text()]).toEqual([504, '<html>']);
   const broken = await sendTo([failingLate('Network connection lost.')], { payment });

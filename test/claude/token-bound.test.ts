@@ -47,11 +47,11 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
   });
 });
 
-test('the bound of prose, code and Chinese is at most two and a half times what a public tokenizer finds', () => {
+test('the bound of prose, code and Chinese is at most two and three quarters times what a public tokenizer finds', () => {
   for (const kind of ['prose', 'code', 'json', 'chinese', 'table'] as const) {
     const text = TEXTS[kind] ?? '';
     const most = Math.max(...Object.values(TOKENIZERS).map((count) => count(text)));
-    expect(mostTokensOf(text) / most, kind).toBeLessThanOrEqual(2.5);
+    expect(mostTokensOf(text) / most, kind).toBeLessThanOrEqual(2.75);
   }
 });
 

@@ -157,8 +157,12 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
   const within = event.filter(([name]) => name !== 'message_delta' && name !== 'error');
   const middle = fc.array(fc.tuple(within, form), { maxLength: 4 });
   const head = fc.tuple(counts, form);
+  const tail = fc.tuple(
+    counts.map((told) => ({ ...told, output_tokens: 7 })),
+    form,
+  );
   fc.assert(
-    fc.property(head, middle, head, fc.boolean(), fc.nat(), ([first, how], list, [last, end], crlf, at) => {
+    fc.property(head, middle, tail, fc.boolean(), fc.nat(), ([first, how], list, [last, end], crlf, at) => {
       const api =
         sse('message_start', started(first), how) +
         list.map(([[name, data], written]) => sse(name, data, written)).join('') +
@@ -230,6 +234,7 @@ test('signatures and citations are not what the model said', () => {
 
 /** Money hangs on a count: what can be none is as good as not said. */
 function isTold(key: string, value: unknown): boolean {
+  if (key === 'cache_creation') return typeof value === 'object' && value !== null;
   if (!key.endsWith('_tokens')) return value !== null;
   return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 100_000_000;
 }
@@ -253,6 +258,11 @@ test('a later null, or what is no count, never erases what was said before, and 
       sse('message_delta', ended(null, null)),
   );
   expect(report).toMatchObject({ usage: { output_tokens: 1 }, stop_reason: 'refusal' });
+});
+
+test.each([[[null]], [{}], ['x'], [[{ type: 7 }]]])('iterations that are %j are none', (iterations) => {
+  const { usage } = readText(sse('message_start', started({ iterations })));
+  expect(usage?.iterations ?? []).toEqual([]);
 });
 
 test('only an event that arrived with its empty line counts', () => {
@@ -284,7 +294,8 @@ test('what is not seen is measured by the clock: all before the first block, thi
   const unseen = (...events: [seconds: number, event: string][]) => {
     const reader = new UsageReader({ sentAt: 1_000_000 });
     for (const [seconds, event] of events) reader.push(encoder.encode(event), false, 1_000_000 + seconds * 1_000);
-    return reader.reportAt(1_000_000 + 20_000).seen?.unseen_ms;
+    const { unseen_ms = -1, silent_ms = -1 } = reader.reportAt(1_000_000 + 20_000).seen ?? {};
+    return silent_ms > 0 ? { unseen_ms, silent_ms } : unseen_ms;
   };
   const begun = sse('message_start', started({}));
   expect(unseen()).toBe(20_000);
@@ -296,8 +307,17 @@ test('what is not seen is measured by the clock: all before the first block, thi
   }
   expect(unseen([3, begun], [4, start({ type: 'text', text: 'on "thinking"' })])).toBe(0);
   const call = start({ type: 'tool_use', id: 't', name: 'f', input: {} });
-  expect(unseen([3, begun], [4, call])).toBe(16_000);
-  expect(unseen([3, begun], [19.5, call])).toBe(0);
+  expect(unseen([3, begun], [4, call])).toEqual({ unseen_ms: 0, silent_ms: 16_000 });
+  expect(unseen([3, begun], [19.5, call])).toEqual({ unseen_ms: 0, silent_ms: 500 });
+  // What the API says to keep a connection open tells of nothing that was written.
+  expect(unseen([3, begun], [4, call], [12, sse('ping', { type: 'ping' })])).toEqual({
+    unseen_ms: 0,
+    silent_ms: 16_000,
+  });
+  const search = start({ type: 'server_tool_use', id: 't', name: 'web_search', input: {} });
+  expect(unseen([3, begun], [4, search])).toEqual({ unseen_ms: 0, silent_ms: 16_000 });
+  // While the tool runs nothing is written.
+  expect(unseen([3, begun], [4, search], [5, stop])).toBe(0);
 });
 
 test('a whole body has nothing that was not seen; its blocks tell who stepped in', () => {

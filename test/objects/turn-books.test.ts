@@ -4,11 +4,14 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import type { Upstream } from '../../src/claude/upstream.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import { Turn } from '../../src/objects/turn.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
 import { ask, bindings, bodyOf, listen, resetAll, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 
 const encoder = new TextEncoder();
+/** A turn looks at what has come about as often. */
+const TOGETHER_MS = 20;
 const OPUS = { input: 4_000, output: 20_000 };
 const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 const START = event('message_start', {
@@ -28,12 +31,22 @@ const SAID =
   begin({ type: 'text', text: '' }) +
   event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
 
+/** Bytes that the turn which runs has taken. */
+let taken = 0;
+
 /** The clock of all conversations; 0 is the real one. */
 const time = { now: 0 };
 
 beforeEach(() => {
   simulate();
   time.now = Date.now();
+  const { take } = Turn.prototype;
+  const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now) {
+    const result = take.call(this, piece, now);
+    taken += piece.length;
+    return result;
+  });
+  onTestFinished(() => taking.mockRestore());
   const spy = vi
     .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
     .mockImplementation(() => time.now || Date.now());
@@ -49,6 +62,8 @@ function answering(piecesOf: () => readonly { at?: number; text: string }[], isO
     simulated: false,
     fetch: async (_, { signal }) => {
       const sentAt = time.now;
+      let sent = 0;
+      taken = 0;
       const rest = [...piecesOf()];
       const aborted = new Promise<never>((_, reject) => {
         signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
@@ -61,8 +76,9 @@ function answering(piecesOf: () => readonly { at?: number; text: string }[], isO
             const next = rest.shift();
             if (next) {
               // What came before has been read at its own time.
-              await new Promise((resolve) => setTimeout(resolve, next.at === undefined ? 0 : 40));
+              while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
               if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
+              sent += encoder.encode(next.text).length;
               controller.enqueue(encoder.encode(next.text));
             } else if (isOpen) await aborted;
             else {
@@ -187,11 +203,12 @@ describe('an answer of a conversation that is broken off anywhere', () => {
           perDelta: 6,
         });
         const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
-        // By tens, since each is waited for.
+        // What comes within a moment is read together, here as elsewhere.
         const groups: { at: number; text: string }[] = [];
-        for (let from = 0; from < events.length; from += 10) {
-          const group = events.slice(from, from + 10);
-          groups.push({ at: group.at(-1)?.at ?? 0, text: group.map(({ text }) => text).join('') });
+        for (const { at, text } of events) {
+          const last = groups.at(-1);
+          if (last && at - last.at <= TOGETHER_MS) last.text += text;
+          else groups.push({ at, text });
         }
         answering(() => groups, false);
         number += 1;
@@ -203,7 +220,7 @@ describe('an answer of a conversation that is broken off anywhere', () => {
         const billed = answer.billedAt(events.at(-1)?.at ?? 0);
         expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
       }),
-      { numRuns: 40 },
+      { numRuns: 30 },
     );
   });
 });

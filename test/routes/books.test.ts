@@ -217,9 +217,10 @@ describe('what an answer costs that did not end by itself', () => {
     [504, {}, 1],
     [502, {}, 1],
   ])('a status %i with the headers %j costs %i', async (status, headers, costs) => {
-    const gateway = account(
-      () => new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } }),
-    );
+    const gateway = account(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      return new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
+    });
     expect((await gateway.ask()).status).toBeGreaterThanOrEqual(500);
     const [row] = await gateway.rows();
     expect(Math.sign(row?.cost_usd ?? Number.NaN)).toBe(costs);

@@ -74,6 +74,11 @@ def fib(n):
   russian: 'Все люди рождаются свободными и равными в своем достоинстве и правах. ',
   arabic: 'يولد جميع الناس أحراراً متساوين في الكرامة والحقوق، وقد وهبوا عقلاً وضميراً. ',
   hindi: 'सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है। ',
+  armenian: 'Բոլոր մարդիկ ծնվում են ազատ ու հավասար՝ իրենց արժանապատվությամբ ու իրավունքներով։ ',
+  syriac: 'ܟܠ ܒܪܢܫܐ ܡܬܝܠܕ ܚܐܪܐ ܘܫܘܝܐ ܒܐܝܩܪܐ ܘܒܙܕܩܐ ',
+  hangul: '꿿뚫뷁쀍쎄핳껒뙈뿛쑜 ',
+  phonetic: 'ðə ˈnɔːθ wɪnd ənd ðə sʌn wə dɪsˈpjuːtɪŋ ',
+  'random words': 'qzxjvkwp mbtrghd xkcdwqz plmvnbt zzqxjkv wqrtpsd ',
   hex: '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
   base64: 'aGVsbG8gd29ybGQsIHRoaXMgaXMgYSBsb25nIGtleSBvZiBub2JvZHkncyBjb25jZXJu/+Zk9Q==',
 };

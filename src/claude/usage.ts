@@ -366,8 +366,10 @@ export class UsageReader {
 
   /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
-    const told = checkedUsage(usage);
-    if (told) this.#report.usage = { ...this.#report.usage, ...told };
+    const checked = checkedUsage(usage);
+    if (!checked) return;
+    const told = Object.entries(checked).filter(([, value]) => value !== null);
+    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(told) };
   }
 
   /** @returns false for what is no whole JSON. */
@@ -447,13 +449,14 @@ export function nothingSeen(unseen_ms: number): Seen {
   };
 }
 
-/** @returns what a usage says, without what it leaves open or what can be no count: money hangs on it. */
+/** @returns what a usage says, without what can be no count: money hangs on it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
   const told = Object.entries(usage).filter(([kind, value]) => {
-    if (OBJECTS.has(kind)) return typeof value === 'object' && value !== null && !Array.isArray(value);
+    if (value === null) return true;
+    if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
     if (kind === 'iterations') return Array.isArray(value);
-    return value !== null && (!kind.endsWith('_tokens') || isCount(value));
+    return !kind.endsWith('_tokens') || isCount(value);
   });
   const checked: Record<string, unknown> = Object.fromEntries(told);
   if (Array.isArray(checked.iterations)) {

@@ -441,3 +441,16 @@ describe('any body is bounded, at once', () => {
     }
   });
 });
+
+test.each([
+  ['tools that nobody knows', { type: 'x' }],
+  ['advisors', { type: 'advisor_20260301', name: 'advisor', model: 'claude-opus-5-5' }],
+  ['searches', { type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
+])('a hundred thousand %s are bounded in a moment, and so is what is said of them', (_, tool) => {
+  const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(100_000).fill(tool) };
+  const started = performance.now();
+  const { bound } = boundOf(body, { bytes: 3_000_000, models: new ModelTable() });
+  expect(performance.now() - started).toBeLessThan(3_000);
+  expect(JSON.stringify(bound).length).toBeLessThan(20_000);
+  expect(bound.inputCost).toBeGreaterThan(1e9);
+});

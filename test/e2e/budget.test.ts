@@ -71,7 +71,7 @@ async function atRest(account: string): Promise<StandingReport> {
 }
 
 describe('a thousand concurrent requests of the official SDK', () => {
-  test('succeed as often as there is room for their holds, and the rest is refused at once and not retried', async () => {
+  test('succeed as often as there is room for their holds, and the rest is asked to come back: nothing is spent yet', async () => {
     upstream.answer = (_, response) =>
       response.writeHead(200, json).end(message({ input_tokens: 8, output_tokens: 9 }));
     await (await client('probe')).messages.create(ask);
@@ -89,7 +89,8 @@ describe('a thousand concurrent requests of the official SDK', () => {
       if (isCount(received)) response.end('{"input_tokens":1000000}');
       else release.push(() => response.end(message({ input_tokens: 8, output_tokens: 9 })));
     };
-    const alice = await client('alice');
+    // It would come back by itself.
+    const alice = (await client('alice')).withOptions({ maxRetries: 0 });
     const refused: unknown[] = [];
     const asked = Promise.all(
       Array.from({ length: 1_000 }, () =>
@@ -109,14 +110,12 @@ describe('a thousand concurrent requests of the official SDK', () => {
     expect(refused).toHaveLength(863);
     for (const error of refused) {
       if (!(error instanceof Anthropic.RateLimitError)) throw error;
-      expect(error.error).toMatchObject({ type: 'error', error: { type: 'billing_error' } });
+      expect(error.error).toMatchObject({ type: 'error', error: { type: 'rate_limit_error' } });
       const told = (name: string) => error.headers?.get(name);
-      expect(told('x-should-retry')).toBe('false');
+      expect(told('x-should-retry')).toBeNull();
       expect(told('sluice-limited-by')).toBe('account');
-      expect(told('anthropic-ratelimit-unified-status')).toBe('rejected');
-      expect(told('anthropic-ratelimit-unified-overage-period')).toBe('daily');
-      expect(Number(told('retry-after'))).toBeGreaterThan(0);
-      expect(Number(told('retry-after'))).toBeLessThanOrEqual(86_400);
+      expect(told('anthropic-ratelimit-unified-status')).toBe('allowed');
+      expect(told('retry-after')).toBe('2');
     }
     const rested = await atRest('alice');
     expect(nano(rested.day.settled_usd)).toBe(137 * (8 * INPUT + 9 * OUTPUT));
@@ -246,9 +245,9 @@ test.each(['claude-haiku-5-5', 'claude-opus-5-5'])(
         expect(types.at(-1)).toBe('message_stop');
         lowered.push(Number(response.headers.get('sluice-max-tokens') ?? 128_000));
       }
-      // $20 for a million tokens: 128,000 of them would cost $2.56, and as many as a dollar buys are enough.
+      // $20 for a million tokens: 128,000 of them would cost $2.56, and as many as half a dollar buys are enough.
       if (model === 'claude-haiku-5-5') expect(new Set(lowered)).toEqual(new Set([128_000]));
-      else expect(Math.min(...lowered)).toBeGreaterThan(40_000);
+      else expect(Math.min(...lowered)).toBeGreaterThan(20_000);
       const own = (await (await fetch(`${simulated.url}/accounts/dev`)).json()) as StandingReport;
       expect(own.day.settled_usd).toBeGreaterThan(0);
       expect(own.day.settled_usd).toBeLessThan(0.1);

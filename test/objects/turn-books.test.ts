@@ -257,3 +257,40 @@ test('a turn whose connection broke after the send is sent again, and each try i
   expect((second?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 5 * OPUS.output);
   expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(2 * 500 * OPUS.output);
 });
+
+test('a turn that is stopped while its second try is admitted leaves nothing set aside', async () => {
+  simulate({ UPSTREAM_MAX_RETRIES: '1' });
+  time.now = 0;
+  const asked = vi.fn();
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (url) => {
+      if (url.includes('count_tokens')) {
+        asked();
+        // The second count takes its time, as a busy API does.
+        if (asked.mock.calls.length > 1) await new Promise((resolve) => setTimeout(resolve, 1_500));
+        return Response.json({ input_tokens: 20_000 });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
+  const answering = ask(bodyOf('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
+  await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));
+  await stubOf('c1').stop();
+  await answering;
+  await eventually(async () => {
+    const { data } = await accountStub(bindings, {}, 'alice').requests({});
+    expect(data.map(({ status }) => status)).toHaveLength(2);
+  });
+  const [second, first] = await ledger();
+  expect(first).toMatchObject({ status: 'retried', estimated: true });
+  expect(second).toMatchObject({ cost_usd: 0 });
+});

@@ -295,6 +295,53 @@ describe('what an answer costs that did not end by itself', () => {
   });
 });
 
+test.each([[[null]], [{}], ['x']])('a final usage whose iterations are %j settles its request', async (iterations) => {
+  const strange = account(() =>
+    sse(
+      start({ input_tokens: 10 }) +
+        block(0, { type: 'text', text: '' }, said('Hi')) +
+        final({ output_tokens: 5, iterations }),
+    ),
+  );
+  await (await strange.ask()).text();
+  const [row] = await strange.rows();
+  expect(row).toMatchObject({ status: 'complete', estimated: false });
+  expect(row?.cost_usd).toBeCloseTo((10 * 4 + 5 * 20) / 1e6, 9);
+});
+
+test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 1e30 }])(
+  'an answer whose final usage is %j is estimated by what was seen',
+  async (usage) => {
+    const stream =
+      start({ input_tokens: 10 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(100))) + final(usage);
+    const strange = account(() => sse(stream));
+    await (await strange.ask()).text();
+    const [row] = await strange.rows();
+    expect(row).toMatchObject({ status: 'complete', estimated: true });
+    expect(row?.usage.output_tokens).toBeGreaterThanOrEqual(100);
+    expect(row?.usage.output_tokens).toBeLessThan(500);
+  },
+);
+
+test('what a request is said to cost counts each of its tries', async () => {
+  let tries = 0;
+  const broken = account(
+    async () => {
+      tries += 1;
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      if (tries === 1) throw new Error('Network connection lost.');
+      return Response.json(message({ input_tokens: 20, output_tokens: 5 }));
+    },
+    {},
+    { UPSTREAM_MAX_RETRIES: '1', CANCEL_STOPS: 'always' },
+  );
+  const response = await broken.ask({ ...ASK, stream: false });
+  const rows = await broken.rows();
+  const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+  expect(rows).toHaveLength(2);
+  expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(spent, 9);
+});
+
 describe('room for more than one', () => {
   /** An answer of some 70 tokens: $0.0014 on Opus 5.5. */
   const short = () =>

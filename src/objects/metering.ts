@@ -1,8 +1,9 @@
 import type { Identity } from '../auth/identity.ts';
-import { type Bound, boundOf, NOTHING_FOUND, type Terms } from '../claude/bound.ts';
+import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
+import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';

@@ -1,6 +1,7 @@
 /** The body of a turn as it goes up: what is new is text, and the history before it bytes that nobody reads again. */
-import type { Findings } from '../claude/bound.ts';
+
 import { edit, placeOf } from '../claude/edit.ts';
+import type { Findings } from '../claude/findings.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { SentHistory } from './sent-history.ts';
 

@@ -2,7 +2,7 @@
  * The part of a history that is sent with each turn, as it is sent. It lies outside of the heap that is walked for
  * garbage, and grows at its end: neither it nor what bounds it is made anew with each turn.
  */
-import { type Findings, findingsOf, NOTHING_FOUND } from '../claude/bound.ts';
+import { type Findings, findingsOf, NOTHING_FOUND } from '../claude/findings.ts';
 
 /** Bytes that several histories have in common, of which each one is longer than the one before. */
 interface Shared {

@@ -8,7 +8,7 @@ import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, RELEASED } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
@@ -61,6 +61,8 @@ export interface Meter {
   settle(outcome: Outcome, extra?: Partial<Settlement>): Booking;
   /** Says that the request still runs, at which stage. */
   renew(stage?: string): Promise<boolean>;
+  /** Lets go of the body: no further try will be admitted. */
+  release(): void;
   /**
    * Admits another try of the request, after the one before was settled: what `settle` and `renew` say is of that one.
    *
@@ -172,6 +174,9 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
     headers: {
       ...standingHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
+    },
+    release: () => {
+      request.body = RELEASED;
     },
     again: (spent) => {
       // The same object: who lets go of its body lets go of it for every try.

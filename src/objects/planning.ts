@@ -42,9 +42,6 @@ export interface Plan {
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
 }
 
-/** What takes the place of a body that is not needed any more. */
-export const RELEASED: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
-
 /** Members that say nothing about how long the prompt is. */
 const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'messages',

@@ -11,14 +11,14 @@ import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { isBeginning, parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, RELEASED } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { isObject } from './assembly.ts';
 import type { Grant } from './booking.ts';
 import { eventsOf } from './message-events.ts';
 import { type Admission, admission, type Meter, type MeterRequest, meterOf } from './metering.ts';
 import { payments } from './payments.ts';
-import { type Plan, RELEASED } from './planning.ts';
+import type { Plan } from './planning.ts';
 import { Prompt } from './prompt.ts';
 import type { Settled } from './settlement.ts';
 import { Showing } from './showing.ts';
@@ -77,8 +77,6 @@ export class Run {
   /** Has the caller be told of an answer whose headers have come; once is enough. */
   #begin: () => void = () => {};
   #meter: Pick<Meter, 'settle' | 'renew'> | undefined;
-  /** What the meter was asked with; it keeps that as long as it lives. */
-  #request: MeterRequest | undefined;
   #renewedAt: number;
   #stopping = false;
   #ended = false;
@@ -173,7 +171,7 @@ export class Run {
     this.#take(granted);
     const response = await this.#orAborted(answering);
     plan.body = RELEASED;
-    if (this.#request) this.#request.body = RELEASED;
+    granted.release();
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
@@ -224,7 +222,6 @@ export class Run {
       streams: true,
       waitUntil,
     };
-    this.#request = request;
     // Until the account has refused, it may have set something aside.
     this.#meter = meterOf(request, UNKNOWN_GRANT);
     this.#expect(ADMIT_MS, unanswered);

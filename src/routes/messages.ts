@@ -13,7 +13,7 @@ import type { AppEnv } from '../env.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
 import { payments } from '../objects/payments.ts';
-import { check, type JsonBody, readJson } from '../schemas/json.ts';
+import { check, type JsonBody, RELEASED, readJson } from '../schemas/json.ts';
 import { messagesRequest } from '../schemas/messages.ts';
 import { conversationOf, converse } from './converse.ts';
 import { withPrefix } from './prefixed.ts';
@@ -73,8 +73,10 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
   if (streams && request.stream === undefined) changes.stream = 'true';
+  // What waits for the end of the answer keeps all that is named in it: a long prompt must not lie there with it.
+  const up = { body };
   const granted = (by: Meter | undefined) =>
-    bodyUp(body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
+    bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
   const paid = meter && payments(meter, granted);
   const log = logOutcome(c);
   let price: string | undefined;
@@ -104,6 +106,8 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
       },
     },
   );
+  up.body = RELEASED;
+  meter?.release();
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
   // A stream says it behind its end, whether or not that is known by now.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);

@@ -8,6 +8,9 @@ export interface JsonBody {
   json: Record<string, unknown>;
 }
 
+/** What takes the place of a body that is not needed any more. */
+export const RELEASED: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
+
 // A byte order mark is not JSON, and dropping it would change the caller's bytes.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 

@@ -45,8 +45,9 @@ export async function askMessage(body: Uint8Array, call: MessageCall): Promise<R
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
   const course: Course = { sentAt: undefined };
   const ended = (end: Outcome['end'], report = reportOf(undefined, 0)): Outcome => ({
-    seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ...report,
+    // A whole answer tells by itself what it has cost.
+    ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
     ...observed,
     end,
     sent: course.sentAt !== undefined,

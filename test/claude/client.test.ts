@@ -173,3 +173,10 @@ test('a caller who leaves ends the call; who has left already makes none', async
   expect((await ask({ signal: leaving.signal })).outcome).toMatchObject({ end: 'client_gone', sent: false });
   expect(seen).toHaveLength(1);
 });
+
+test('a whole answer is priced by what it says, and not by what was seen', async () => {
+  const whole = { type: 'message', content: [], stop_reason: 'end_turn', usage: { input_tokens: 1, output_tokens: 2 } };
+  const { outcome } = await call(() => Response.json(whole)).ask();
+  expect(outcome).toMatchObject({ end: 'complete', completed: true, sent: true });
+  expect(outcome.seen).toBeUndefined();
+});

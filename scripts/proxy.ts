@@ -75,6 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
       socket.on('error', () => socket.destroy());
       const fault = faultOf(incoming, options.isOpen === true, target);
       if (fault) socket.end(headOf(fault.status, [['connection', 'close']]));
+      else if (incoming.method !== 'GET') socket.end(headOf(400, [['connection', 'close']]));
       else upgrade(incoming, socket, head, options.secret, target ?? 0);
     });
     return server;

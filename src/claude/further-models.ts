@@ -7,7 +7,7 @@ import { repeatsKeys, valuesNamed } from './repeated-keys.ts';
 type Json = Record<string, unknown>;
 
 /** Members that name a model, wherever they stand. */
-const NAMING: ReadonlySet<string> = new Set(['model', 'models', 'model_id']);
+const NAMING = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
 /** What a caller writes for itself, in which a model is a word like any other. */
 const FREE_OF_TOOLS: ReadonlySet<string> = new Set(['input_schema', 'input_examples', 'description']);
 const FREE_OF_BODIES: ReadonlySet<string> = new Set([
@@ -79,7 +79,7 @@ function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): v
     else if (isObject(node)) {
       for (const [name, member] of Object.entries(node)) {
         if (skipped.has(name)) continue;
-        if (NAMING.has(name)) for (const one of Array.isArray(member) ? member : [member]) note(one, found);
+        if (NAMING.test(name)) for (const one of Array.isArray(member) ? member : [member]) note(one, found);
         if (typeof member === 'object' && member !== null) stack.push([member, NONE]);
       }
     }

@@ -34,11 +34,11 @@ export function inOneReading(text: string, json: object): string {
   }
 }
 
-/** @returns the values of all members with one of these names, however a reader takes the text; undefined for no string */
-export function valuesNamed(text: string, names: ReadonlySet<string>): (string | undefined)[] {
+/** @returns the values of all members of which the name is one of these, however a reader takes the text; undefined for no string */
+export function valuesNamed(text: string, names: RegExp): (string | undefined)[] {
   const values: (string | undefined)[] = [];
   for (const { start, end, value } of keysOf(text)) {
-    if (!names.has(JSON.parse(text.slice(start, end)) as string)) continue;
+    if (!names.test(JSON.parse(text.slice(start, end)) as string)) continue;
     const isString = text.charCodeAt(value) === QUOTE;
     values.push(isString ? (JSON.parse(text.slice(value, endOfString(text, value))) as string) : undefined);
   }

@@ -17,6 +17,8 @@ const SMALL_BYTES = 1_024;
 const LAZY_WAIT_MS = 25;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
 const MOMENT_MS = 25;
+/** How long it may take until a stream that nobody reads any more says so. */
+const ABANDONED_MS = 50;
 /** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
 const COPY_GRACE_MS = 1_000;
 
@@ -181,7 +183,7 @@ async function isAbandoned(writable: WritableStream): Promise<boolean> {
       () => false,
       () => true,
     ),
-    scheduler.wait(0).then(() => false),
+    scheduler.wait(ABANDONED_MS).then(() => false),
   ]);
   writer.releaseLock();
   return isBroken;

@@ -63,6 +63,8 @@ export interface Ask {
   repeats?: boolean | undefined;
   /** The upstream has counted the input for this decision. */
   counted?: boolean | undefined;
+  /** Bytes that a turn adds to its conversation before it is answered. */
+  adds?: number | undefined;
   /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
   free?: { storing?: Storing | undefined } | undefined;
 }
@@ -180,8 +182,10 @@ export class Account extends DurableObject<Bindings> {
     }
     const known = this.#budget.holds.get(requestId);
     if (known) return this.#admitted(known, bound, now);
-    // How much a turn will store is not known; that it stores something is.
-    const full = ask.conversation && this.#stored.full({ conversation: ask.conversation, bytes: 1 }, this.#limits, now);
+    // How much an answer will store is not known; what is asked is.
+    const storing =
+      ask.conversation === undefined ? undefined : { conversation: ask.conversation, bytes: ask.adds ?? 1 };
+    const full = storing && this.#stored.full(storing, this.#limits, now);
     if (full) return { outcome: 'full', ...full };
 
     const decision = decide(this.#budget, this.#rules, bound, now, ask);
@@ -205,6 +209,7 @@ export class Account extends DurableObject<Bindings> {
     // The row first: an id that was used before throws here, and nothing has changed.
     this.#ledger.open(hold, openingOf({ ...ask, unpriced: !bound.known, token: token?.jti }), buckets);
     place(this.#budget, hold, buckets);
+    if (storing) this.#stored.expect(storing, now);
     if (ask.conversation !== undefined) this.#conversations.begin(ask.conversation, now);
     if (ask.prefix !== undefined) this.#use('prefix', ask.prefix.split('@')[0] ?? '', now);
     this.#ledger.fold();
@@ -359,6 +364,11 @@ export class Account extends DurableObject<Bindings> {
     if (this.#credentials.isRevoked(token)) return true;
     this.#credentials.see(token, advance(this.#budget, this.now()));
     return false;
+  }
+
+  /** Gives back the room that was set aside for a conversation which did not come to be, or did not grow. */
+  storesNothing(conversation: string): void {
+    this.#stored.arrived(conversation);
   }
 
   /** Notes that the account is on the list of accounts. */

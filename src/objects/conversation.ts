@@ -441,6 +441,7 @@ export class Conversation extends DurableObject<Bindings> {
       store: this.env.STORE,
       waitUntil: (work) => this.ctx.waitUntil(work),
       conversation: place.id,
+      adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
       prefix: prefix
         ? { ref: refOf(prefix), lay: (body) => layHeld(this.#reader(place.account), prefix, body) }
         : undefined,

@@ -40,6 +40,8 @@ export interface MeterRequest {
   prefix?: string | undefined;
   /** What the input comes to at the most, in tokens, where the caller knows it. */
   count?: number | undefined;
+  /** Bytes that it adds to its conversation before it is answered. */
+  adds?: number | undefined;
   /** Whether the answer streams, where the body does not say it. */
   streams?: boolean | undefined;
   /** Aborted when the caller has left. */
@@ -152,7 +154,12 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   };
   const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
-  const ask = { ...askOf(request), model: (known ? row.id : model).slice(0, LONGEST_NAME), repeats: number > 1 };
+  const ask = {
+    ...askOf(request),
+    model: (known ? row.id : model).slice(0, LONGEST_NAME),
+    repeats: number > 1,
+    adds: request.adds,
+  };
   let { bound, terms } = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
   let answer = await askPatiently(request, { ...ask, bound });
   if (answer.outcome === 'count_needed') {

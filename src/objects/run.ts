@@ -28,6 +28,8 @@ import type { How, Turn } from './turn.ts';
 /** What a run needs of the request that began it, and of the object that it runs in. */
 export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
   conversation: string;
+  /** Bytes of what is asked. */
+  adds: number;
   /** Lays the conversation's prefix under a turn. */
   prefix?: { ref: string; lay(body: JsonBody): Promise<JsonBody> } | undefined;
   settings: Settings;
@@ -220,6 +222,7 @@ export class Run {
       prefix: this.#context.prefix?.ref,
       count: plan.count,
       streams: true,
+      adds: this.#context.adds,
       waitUntil,
     };
     // Until the account has refused, it may have set something aside.

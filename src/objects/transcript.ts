@@ -173,6 +173,8 @@ interface Range {
 /** What is open stands among the newest turns: to look for it does not take longer in a long conversation. */
 export const RECENT = 'seq > (select max(seq) - 200 from turns)';
 
+const encoder = new TextEncoder();
+
 type Raw = Record<string, SqlStorageValue>;
 type Owner = 'system' | 'tools';
 const OWNERS: Record<Owner, number> = { system: -1, tools: -2 };
@@ -233,7 +235,9 @@ export class Transcript {
   }
 
   save(profile: Profile): void {
-    const saved = { ...profile, bytes: this.bytes };
+    // What this very row adds is not in the size of what is stored yet.
+    const grown = Math.max(0, sizeOf(profile) - (this.#profile ? sizeOf(this.#profile) : 0));
+    const saved = { ...profile, bytes: this.bytes + grown };
     this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', saved));
     this.#profile = saved;
   }
@@ -571,6 +575,11 @@ export class Transcript {
       this.write('insert into pieces (owner, n, text) values (?, ?, ?)', owner, n, piece);
     }
   }
+}
+
+/** @returns the bytes of what a caller decides the length of. */
+function sizeOf({ title, metadata }: Profile): number {
+  return encoder.encode(JSON.stringify([title, metadata])).length;
 }
 
 function turnOf(row: Raw): TurnRow {

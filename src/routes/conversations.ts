@@ -4,6 +4,7 @@ import { memberTexts } from '../claude/edit.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
 import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
+import { callAccount } from '../objects/metering.ts';
 import {
   createConversation,
   forkRequest,
@@ -43,18 +44,24 @@ export function conversationsRoutes() {
         const text = texts.get(name);
         return text === undefined ? {} : { [name]: crossing(text) };
       };
-      const created = await call<CrossingText>(c, id, (object) =>
+      const creating = call<CrossingText>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
-      return json(created, 201, standing);
+      return json(await storing(c, id, creating), 201, standing);
     })
     .get('/conversations/:id', async (c) => json(await call<CrossingText>(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
       const patch = check(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
-      const standing = await admitted(c, { bytes: body.bytes.length });
-      return json(await call<CrossingText>(c, idOf(c), (object) => object.patch(patch)), 200, standing);
+      const id = idOf(c);
+      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const patched = await storing(
+        c,
+        id,
+        call<CrossingText>(c, id, (object) => object.patch(patch)),
+      );
+      return json(patched, 200, standing);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
@@ -92,7 +99,12 @@ export function conversationsRoutes() {
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
       const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
-      return json(await call<CrossingText>(c, from, (object) => object.fork(id, at)), 201, standing);
+      const forked = await storing(
+        c,
+        id,
+        call<CrossingText>(c, from, (object) => object.fork(id, at)),
+      );
+      return json(forked, 201, standing);
     });
 }
 
@@ -144,6 +156,18 @@ async function call<T>(c: Context<AppEnv>, id: string, method: (object: Stub) =>
   }
   if (!result.ok) throw errorOf(c, result.error);
   return result.value;
+}
+
+/** Gives the room back that was set aside for what did not come to be. */
+async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (thrown) {
+    const { identity, settings } = c.var;
+    const request = { identity, accounts: c.env, settings };
+    c.get('entry').during(callAccount(request, (account) => account.storesNothing(id)));
+    throw thrown;
+  }
 }
 
 /** @throws ApiError 404 for what cannot be an id, as for one that is not there */

@@ -11,6 +11,8 @@ import { callAccount } from '../objects/metering.ts';
 import { readPage } from '../schemas/page.ts';
 import { admitted } from './free.ts';
 
+const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
+
 /** The upstream's models joined with the limits and prices that this edge knows; those alone that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
   const may = requireScope('messages');
@@ -29,6 +31,8 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
   const one = async (c: Context<AppEnv>) => {
     const { models } = c.get('settings');
     const name = c.req.param('id') ?? '';
+    // With such a name another path of the upstream could be reached, where something before it undoes the escapes.
+    if (!MODEL_NAME.test(name)) throw notFound('There is no such model. GET /models lists those that there are.');
     const allowed = await allowedModels(c);
     if (allowed && !mayUse(name, allowed, models)) {
       throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);

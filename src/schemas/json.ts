@@ -1,5 +1,6 @@
 import type * as z from 'zod';
-import { invalidRequest, tooLarge, unsupportedMediaType } from '../errors.ts';
+import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from '../errors.ts';
+import { checkShape } from './json-shape.ts';
 
 /** A request body that is a JSON object, in each of its forms; `text` has the very bytes. */
 export interface JsonBody {
@@ -30,8 +31,9 @@ export function requireJson(request: Request): void {
   if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type ?? '')) throw unsupportedMediaType();
 }
 
-/** @throws ApiError 400 for anything but a JSON object in UTF-8 */
+/** @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for one of too many values */
 export function parseJson(bytes: Uint8Array): JsonBody {
+  checkShape(bytes);
   let text: string;
   let json: unknown;
   try {
@@ -55,7 +57,7 @@ function reasonOf(error: SyntaxError): string {
 /**
  * Reads a body up to a limit.
  *
- * @param onLength hears how long it is, at once or as it comes; what it throws ends the reading
+ * @param onLength hears how much has come, as it comes; what it throws ends the reading
  * @throws ApiError 413 above it
  */
 export async function readBytes(
@@ -63,13 +65,20 @@ export async function readBytes(
   limitBytes: number,
   onLength?: (bytes: number) => void,
 ): Promise<Uint8Array> {
-  const declared = request.headers.get('content-length');
-  if (declared !== null) {
-    if (Number(declared) > limitBytes) throw tooLarge(limitBytes);
-    onLength?.(Number(declared));
-    // The runtime holds a body to its declared length.
-    return new Uint8Array(await request.arrayBuffer());
+  try {
+    return await readAll(request, limitBytes, onLength);
+  } catch (thrown) {
+    if (thrown instanceof ApiError) throw thrown;
+    // It is not the edge that has failed.
+    throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   }
+}
+
+async function readAll(request: Request, limitBytes: number, onLength?: (bytes: number) => void): Promise<Uint8Array> {
+  const declared = request.headers.get('content-length');
+  if (declared !== null && Number(declared) > limitBytes) throw tooLarge(limitBytes);
+  // The runtime holds a body to its declared length. What only says that it is long takes up no room.
+  if (declared !== null && !onLength) return new Uint8Array(await request.arrayBuffer());
   if (!request.body) return new Uint8Array(0);
   const pieces: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;

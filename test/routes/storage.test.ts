@@ -187,3 +187,48 @@ test('a conversation is kept no longer than the deployment keeps what is over, u
   headers = bearer(await tokenOf('alice', ['admin']));
   expect((await send('PATCH', '/conversations/old', { retention_seconds: most + 1 })).status).toBe(200);
 });
+
+const large = () => Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`k${n}`, 'x'.repeat(4_000)]));
+
+test('metadata counts as what is stored, when it is created and when it is patched', async () => {
+  await limit({ stored_bytes: 1_000_000 });
+  const statuses: number[] = [];
+  for (let n = 0; n < 6; n += 1) {
+    statuses.push((await send('POST', '/conversations', { id: `c${n}`, metadata: large() })).status);
+    await eventually(async () =>
+      expect((await stored()).bytes).toBeGreaterThan(statuses.filter((s) => s === 201).length * 200_000),
+    );
+  }
+  expect(statuses.slice(0, 3)).toEqual([201, 201, 201]);
+  expect(statuses.at(-1)).toBe(400);
+});
+
+test('patches that come at once have their room set aside', async () => {
+  await limit({});
+  for (let n = 0; n < 6; n += 1) await send('POST', '/conversations', { id: `c${n}` });
+  const { bytes } = await stored();
+  await limit({ stored_bytes: bytes + 600_000 });
+  const patches = Array.from({ length: 6 }, (_, n) => send('PATCH', `/conversations/c${n}`, { metadata: large() }));
+  const statuses = (await Promise.all(patches)).map(({ status }) => status);
+  expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(3);
+});
+
+test('a turn needs room for what it asks, and turns that come at once share it', async () => {
+  await limit({ stored_bytes: 1_000_000 });
+  const turn = (id: string) =>
+    send('POST', '/messages', { ...ASK, conversation: id, messages: [{ role: 'user', content: 'x'.repeat(400_000) }] });
+  const statuses = (await Promise.all(['a', 'b', 'c', 'd'].map(turn))).map(({ status }) => status);
+  expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(2);
+  expect(statuses).toContain(200);
+  const huge = { ...ASK, conversation: 'e', messages: [{ role: 'user', content: 'x'.repeat(2_000_000) }] };
+  expect((await send('POST', '/messages', huge)).status).toBe(400);
+});
+
+test('what fails gives its room back', async () => {
+  await limit({ conversations: 2, stored_bytes: 5_000_000 });
+  expect((await send('POST', '/conversations', { id: 'one' })).status).toBe(201);
+  for (let n = 0; n < 3; n += 1) expect((await send('POST', '/conversations/nope/fork', {})).status).toBe(404);
+  expect((await send('POST', '/conversations', { id: 'one', system: 'x'.repeat(4_500_000) })).status).toBe(409);
+  await app.settled();
+  expect((await send('POST', '/conversations', { id: 'two', system: 'x'.repeat(200_000) })).status).toBe(201);
+});

@@ -17,8 +17,8 @@ const SMALL_BYTES = 1_024;
 const LAZY_WAIT_MS = 25;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
 const MOMENT_MS = 25;
-/** How long it may take until a stream that nobody reads any more says so. */
-const ABANDONED_MS = 50;
+/** An upstream that broke has nothing more to say after so long. */
+const BREAK_MS = 30;
 /** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
 const COPY_GRACE_MS = 1_000;
 
@@ -121,7 +121,6 @@ async function pour(
   keepBuffer(bytes);
   /** Whether the usage reader has seen all that came. */
   let isRead = true;
-  let hasLeft = false;
   try {
     const following = await rest?.next;
     if (following?.value) {
@@ -137,12 +136,19 @@ async function pour(
         () => true,
         () => false,
       );
-      const reading = readCopy(copy, usage, pipe, watchdog);
+      let brokeAt: number | undefined;
+      let goesOn: () => void = () => {};
+      const abandoned = new Promise<false>((resolve) => {
+        goesOn = () => resolve(false);
+      });
+      const reading = readCopy(copy, usage, pipe, (at) => {
+        watchdog.touch(at);
+        // What still comes from the upstream tells that it is the other side which has broken.
+        if (brokeAt !== undefined && at - brokeAt > BREAK_MS) goesOn();
+      });
       const isCarried = await pipe;
-      // What a caller who has left is not read any more is not to be written, and paid for, either.
-      hasLeft = !isCarried && (await isAbandoned(writable));
-      if (hasLeft) controller.abort(callerLeft());
-      isRead = await (isCarried ? reading : Promise.race([reading, wait(COPY_GRACE_MS)]));
+      if (!isCarried) brokeAt = Date.now();
+      isRead = await (isCarried ? reading : Promise.race([reading, abandoned, wait(COPY_GRACE_MS)]));
     }
   } catch {
     // It broke behind an answer that was whole.
@@ -161,7 +167,7 @@ async function pour(
         const { report } = usage;
         const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
         if (report.completed && usage.end.atBoundary) words += comment(remark);
-      } else if (signal.aborted || hasLeft || !isRead) {
+      } else if (signal.aborted || !isRead) {
         controller.abort(callerLeft());
         finish(usage.report, 'client_gone', firstByte);
       } else {
@@ -175,20 +181,6 @@ async function pour(
   }
 }
 
-/** @returns whether nobody reads the other side of a stream any more: whether it, and not its source, has broken. */
-async function isAbandoned(writable: WritableStream): Promise<boolean> {
-  const writer = writable.getWriter();
-  const isBroken = await Promise.race([
-    writer.closed.then(
-      () => false,
-      () => true,
-    ),
-    scheduler.wait(ABANDONED_MS).then(() => false),
-  ]);
-  writer.releaseLock();
-  return isBroken;
-}
-
 /**
  * Reads the copy of a stream to its end.
  *
@@ -198,11 +190,11 @@ async function readCopy(
   copy: ReadableStream<Uint8Array>,
   usage: UsageReader,
   pipe: Promise<boolean>,
-  watchdog: Watchdog,
+  onPiece: (at: number) => void,
 ): Promise<boolean> {
   try {
     await readLate(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece) => {
-      watchdog.touch();
+      onPiece(Date.now());
       usage.push(piece);
       return false;
     });

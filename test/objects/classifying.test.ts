@@ -116,7 +116,10 @@ test.each([
 });
 
 test('it is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
-  const { where, by, object, settled } = worker(() => new Response('<html>', { status: 504 }));
+  const { where, by, object, settled } = worker(async () => {
+    await scheduler.wait(80);
+    return new Response('<html>', { status: 504 });
+  });
   const asking = by();
   const outcome = await classify(await taskOf(ASKED, where), 'x', asking);
   await settled();

@@ -10,7 +10,7 @@ import { bindings, COST, HAIKU, labelled, said } from '../support/classification
 import { DEPLOYED } from '../support/tokens.ts';
 
 /** Who classifies without any request of HTTP, as the consumer of a queue does. */
-function worker(answer: (nth: number) => object | Response, limits: Limits = {}) {
+function worker(answer: (nth: number) => object | Response | Promise<Response>, limits: Limits = {}) {
   const account = `queue-${crypto.randomUUID()}`;
   let calls = 0;
   const context = createExecutionContext();
@@ -22,7 +22,7 @@ function worker(answer: (nth: number) => object | Response, limits: Limits = {})
   });
   const fetchUpstream = async (url: string) => {
     if (url.endsWith('/count_tokens')) return Response.json({ input_tokens: 200 });
-    const given = answer(calls++);
+    const given = await answer(calls++);
     return given instanceof Response ? given : Response.json(given);
   };
   const where = {

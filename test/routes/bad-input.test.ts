@@ -215,11 +215,11 @@ test.each(ROUTES)(
 );
 
 test.each(['/messages', '/count-tokens'])(
-  'a refusal of millions of faults costs %s no more than one',
+  'a refusal of hundreds of thousands of faults costs %s no more than one',
   async (route) => {
     const app = accepting();
     for (const item of ['1', '{}', '{"role":"user","content":7}']) {
-      const messages = `[${`${item},`.repeat(1_000_000)}${item}]`;
+      const messages = `[${`${item},`.repeat(400_000)}${item}]`;
       const started = performance.now();
       const response = await app.post(route, `{"model":"m","max_tokens":1,"messages":${messages}}`);
       expect(performance.now() - started).toBeLessThan(3_000);

@@ -23,7 +23,7 @@ test.each([
   ['lists', '[],'],
   ['objects', '{},'],
   ['numbers', '1,'],
-  ['members', '"a":1,'],
+  ['messages', '{"role":"user","content":7},'],
 ])('millions of %s are too many', (_, one) => {
   const text = `[${one.repeat(1_600_000)}0]`;
   expect(() => checkShape(encode(text))).toThrow('has more than 1500000 values');
@@ -32,10 +32,4 @@ test.each([
 test('what the API itself takes at the most passes', () => {
   const message = '{"role":"user","content":"Hi"}';
   expect(() => checkShape(encode(`{"messages":[${Array(100_000).fill(message).join(',')}]}`))).not.toThrow();
-});
-
-test('what nests deep is refused before it is parsed', () => {
-  const nested = (depth: number) => encode(`${'['.repeat(depth)}${PADDING}${']'.repeat(depth)}`);
-  expect(() => checkShape(nested(500))).not.toThrow();
-  expect(() => checkShape(nested(501))).toThrow('nests deeper');
 });

@@ -56,6 +56,8 @@ const ADMIT_MS = 45_000;
 /** Between two looks at what has come, once something has been said. */
 const SHOW_MS = 16;
 const PING_MS = 15_000;
+/** An answer that takes longer has what settles it stored by itself. */
+const GRANT_MS = 20;
 const RENEW_MS = 180_000;
 /** A stream that has come to its last event is given so long to end. */
 const DRAIN_MS = 5_000;
@@ -83,6 +85,7 @@ export class Run {
   #stopping = false;
   #ended = false;
   #tickTimer: ReturnType<typeof setTimeout> | undefined;
+  #grantTimer: ReturnType<typeof setTimeout> | undefined;
   /** What is waited for has so long to come, from then on; or the turn is given up for that reason. */
   #wait: { ms: number; since: number; reason: () => ApiError };
   /** Of the upstream's stream, and of its copy. */
@@ -202,6 +205,11 @@ export class Run {
     }
     this.#meter = admission;
     this.turn.grant(admission, this.#context.now());
+    // An answer that is there at once stores it with its end, and needs no row of its own for it.
+    this.#grantTimer ??= setTimeout(() => {
+      this.#grantTimer = undefined;
+      this.turn.storeGrant();
+    }, GRANT_MS);
   }
 
   async #admit(plan: Plan): Promise<Admission> {
@@ -399,6 +407,7 @@ export class Run {
   #end(how: How): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#showing.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
     try {

@@ -67,6 +67,7 @@ export class Showing {
     this.#at = Date.now();
     if (this.#over) return;
     const now = this.#now();
+    this.#turn.storeGrant();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }
 }

@@ -78,6 +78,7 @@ export class Turn {
   readonly course: Course = { sentAt: undefined };
   #clock: UnseenClock | undefined;
   firstByteAt: number | undefined;
+  #isGrantStored = true;
   /** Whether its final usage has come. */
   #isPriced = false;
   /** When the piece came that is taken now. */
@@ -396,9 +397,16 @@ export class Turn {
     };
   }
 
-  /** A try was admitted and sent: what settles it is stored, for an object that dies. */
+  /** A try was admitted and sent: what settles it is to be stored, for an object that dies. */
   grant({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, now: number): void {
     Object.assign(this.row, { grant: { ...grant, requestId }, sentAt: now, coversUntil: now + COVER_MS });
+    this.#isGrantStored = false;
+  }
+
+  /** Stores what settles the try that has gone up, unless that has been done. */
+  storeGrant(): void {
+    if (this.#isGrantStored || this.ended) return;
+    this.#isGrantStored = true;
     this.#transcript.grantTurn(this.row);
   }
 

@@ -134,7 +134,7 @@ describe('a turn', () => {
     expect(events.length).toBeGreaterThanOrEqual(500);
     await atRest();
     const [own, theirs] = counts.map((count) => count());
-    expect({ own, theirs }).toEqual({ own: 8, theirs: 3 });
+    expect({ own, theirs }).toEqual({ own: 7, theirs: 3 });
   });
 });
 

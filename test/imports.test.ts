@@ -17,6 +17,12 @@ const ORDER = [
   'claude',
   'store',
   'schemas',
+  'durable',
+  'upstream',
+  'settings',
+  'http',
+  'json',
+  'async',
   'sse',
   'simulator',
 ];

@@ -1,5 +1,6 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../errors.ts';
+import { parseObject } from '../json/object.ts';
 import { cutError, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { isAboutRequest } from './refusal.ts';
@@ -81,7 +82,7 @@ export function isBeginning(body: Uint8Array): boolean {
 }
 
 function isMessageText(body: Uint8Array): boolean {
-  return (parseObject(body) as { type?: unknown } | undefined)?.type === 'message';
+  return parseObject(body)?.type === 'message';
 }
 
 /** @returns the error for a success without a message: whatever answered, it was not the API. */
@@ -91,15 +92,6 @@ export function noAnswer(): UpstreamFailure {
     'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
     { sent: false, end: 'cut', logged: 'upstream_no_answer' },
   );
-}
-
-export function parseObject(body: Uint8Array): object | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(body));
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function typeOfStatus(status: number): string {

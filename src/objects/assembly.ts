@@ -4,8 +4,7 @@
  * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
  */
 import type { Usage } from '../claude/cost.ts';
-
-export type Json = Record<string, unknown>;
+import { isObject, type Json } from '../json/object.ts';
 
 /** A content block while it is being said. */
 export interface Block {
@@ -235,9 +234,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** @returns whether a value is a JSON object. */
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,7 @@
 /** What of an answer goes into the history: only what the API takes back in the next request. */
-import type { Block, Json } from './assembly.ts';
-import { isObject } from './assembly.ts';
+import type { Json } from '../json/object.ts';
+import { isObject } from '../json/object.ts';
+import type { Block } from './assembly.ts';
 
 /** How an answer ended: as the API ends it, or in the middle. */
 export type Ending = { complete: true; stopReason: string | null } | { complete: false };

@@ -13,8 +13,9 @@ import {
   reportOf as wholeReportOf,
 } from '../claude/usage.ts';
 import { type ApiError, errorBody } from '../errors.ts';
+import { isObject, type Json } from '../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
-import { Assembly, isObject, type Json } from './assembly.ts';
+import { Assembly } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';

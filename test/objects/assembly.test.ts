@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Assembly, type Json } from '../../src/objects/assembly.ts';
+import type { Json } from '../../src/json/object.ts';
+import { Assembly } from '../../src/objects/assembly.ts';
 import { shown } from '../../src/objects/log-text.ts';
 import { eventsOf } from '../../src/objects/message-events.ts';
 import type { Transcript, TurnRow } from '../../src/objects/transcript.ts';

@@ -6,9 +6,9 @@
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
 import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings.ts';
-import { callerLeft, cutError, endOf } from './cut.ts';
+import { callerLeft, cutError, endOf, redirected } from './cut.ts';
 import type { Outcome } from './relay.ts';
-import { type Course, mayHaveRun, type Payment, redirected, send } from './send.ts';
+import { type Course, mayHaveRun, type Payment, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage.ts';

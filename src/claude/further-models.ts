@@ -4,7 +4,7 @@
  */
 
 import { isObject, type Json } from '../json/object.ts';
-import { repeatsKeys, valuesNamed } from './repeated-keys.ts';
+import { repeatsKeys, valuesNamed } from '../json/repeated-keys.ts';
 
 /** Members that name a model, wherever they stand. */
 const NAMING = /^(?:fallback|(?:\w*_)?models?|model_id)$/;

@@ -1,10 +1,10 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../errors.ts';
+import { joined } from '../http/bytes.ts';
 import { parseObject } from '../json/object.ts';
-import { cutError, UpstreamFailure } from './cut.ts';
+import { cutError, redirected, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { isAboutRequest } from './refusal.ts';
-import { redirected } from './send.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -30,17 +30,6 @@ export async function readWhole(response: Response, idleMs: number, controller: 
   const [only] = pieces;
   if (only && pieces.length === 1) return only;
   return joined(...pieces);
-}
-
-/** @returns pieces as one. */
-export function joined(...pieces: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 interface WholeOptions {

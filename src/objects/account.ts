@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import { HOUR_MS } from '../async/durations.ts';
 import type { Bound } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Bindings } from '../env.ts';
@@ -94,7 +95,6 @@ export interface Erasure {
 const HOLD_MS = 15 * 60_000;
 const RENEW_BELOW_MS = 10 * 60_000;
 const ALARM_GRAIN_MS = 60_000;
-const HOUR_MS = 3_600_000;
 const SOON_MS = 1_000;
 const PAGE = 5_000;
 /** Of what KV keeps for an account: where forgetting it begins. */

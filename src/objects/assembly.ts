@@ -5,15 +5,7 @@
  */
 import type { Usage } from '../claude/cost.ts';
 import { isObject, type Json } from '../json/object.ts';
-
-/** A content block while it is being said. */
-export interface Block {
-  value: Json;
-  /** Whether `content_block_stop` is still to come. */
-  open: boolean;
-  /** Whether the JSON of its input does not parse: it was cut by a limit. */
-  broken: boolean;
-}
+import type { Block } from './kept.ts';
 
 /** Deltas that say one string: what stands before it, and where it goes. */
 interface Run {

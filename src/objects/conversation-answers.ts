@@ -3,7 +3,7 @@
 import type { Identity } from '../auth/identity.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../errors.ts';
-import type { TurnRow } from './transcript.ts';
+import type { TurnRow } from './conversation-rows.ts';
 import type { Trailer, Turn } from './turn.ts';
 
 /** Which conversation is meant, and by whom. */

@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import { within } from '../async/timeout.ts';
 import type { Identity } from '../auth/identity.ts';
 import { type Upstream, upstreamOf } from '../claude/upstream.ts';
 import type { Bindings } from '../env.ts';
@@ -31,28 +32,20 @@ import {
   wholeAnswer,
   wireError,
 } from './conversation-answers.ts';
+import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
 import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
 import { adopt, forkTo, rewindTo } from './forks.ts';
-import {
-  checkHeld,
-  type HeldPrefix,
-  holdPrefix,
-  layHeld,
-  refOf,
-  releasePrefix,
-  type TakenPrefix,
-  takePrefix,
-} from './held-prefix.ts';
+import { checkHeld, holdPrefix, layHeld, refOf, releasePrefix, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import { callAccount, revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { Run, type Started } from './run.ts';
-import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
+import { RECENT, Transcript } from './transcript.ts';
 import { type Trailer, Turn } from './turn.ts';
 import { TurnLog } from './turn-log.ts';
-import { GRACE_MS, RETRY_MS, Upkeep, within } from './upkeep.ts';
+import { GRACE_MS, RETRY_MS, Upkeep } from './upkeep.ts';
 
 /** A turn's request whose body has come. */
 type ReadRequest = TurnRequest & { body: string };

@@ -1,4 +1,6 @@
 /** The credentials of an account: which were minted or seen, and which are revoked. */
+
+import { DAY_MS } from '../async/durations.ts';
 import type { TokenRow } from '../schemas/usage.ts';
 import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
@@ -27,7 +29,6 @@ type Row = Record<string, SqlStorageValue> & {
   revoked_at: number | null;
 };
 
-const DAY_MS = 86_400_000;
 const MOST_JTI = 256;
 /** Of the tokens that an operator mints for one account, those that are valid. */
 export const MOST_MINTED = 1_000;

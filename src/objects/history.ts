@@ -1,8 +1,10 @@
 /** Reads a ledger for people: rows and sums as they go over the wire. */
+
+import { DAY_MS } from '../async/durations.ts';
 import { toUsd } from '../claude/cost.ts';
 import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageGroup, UsageReport } from '../schemas/usage.ts';
 import { type Ledger, ROLLUP_MODEL, SUMS } from './ledger.ts';
-import { DAY_MS, spanId } from './windows.ts';
+import { spanId } from './windows.ts';
 
 type Sums = Record<(typeof SUMS)[number], number>;
 type Row = Record<string, SqlStorageValue> &

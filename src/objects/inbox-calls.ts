@@ -1,8 +1,8 @@
+import { within } from '../async/timeout.ts';
 import { ApiError } from '../errors.ts';
 import type { Inbox } from './inbox.ts';
 import type { Remote } from './metering.ts';
 import { type InboxBinding, inboxStub } from './namespace.ts';
-import { within } from './upkeep.ts';
 
 const CALL_MS = 30_000;
 

@@ -1,4 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
+import { HOUR_MS } from '../async/durations.ts';
+import { within } from '../async/timeout.ts';
 import type { Bindings } from '../env.ts';
 import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
@@ -7,7 +9,6 @@ import { Events, type NewEvent, type StoredEvent } from './events.ts';
 import type { Page, PageOf } from './history.ts';
 import { callAccount } from './metering.ts';
 import { retentionOf } from './retention.ts';
-import { within } from './upkeep.ts';
 
 /** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
 export type Work =
@@ -40,7 +41,6 @@ export interface Conclusion {
 const LOST_MS = 4 * 60_000;
 const RETRY_MS = 15_000;
 const CALL_MS = 30_000;
-const HOUR_MS = 3_600_000;
 const ALARM_GRAIN_MS = 1_000;
 /** Events that an alarm puts on the queue, and how many a call of the queue takes. */
 const ENQUEUED_AT_ONCE = 1_000;

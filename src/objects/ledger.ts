@@ -5,13 +5,14 @@
  * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
  * shared by a thousand of them.
  */
+
+import { DAY_MS } from '../async/durations.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Buckets, Hold } from './budget.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import type { Migration } from './migrations.ts';
 import { STORED_SQL } from './stored-amounts.ts';
 import { VERSIONS_SQL } from './version-tables.ts';
-import { DAY_MS } from './windows.ts';
 
 /** Tokens that a request used, by kind. */
 export interface Tokens {

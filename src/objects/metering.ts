@@ -1,3 +1,4 @@
+import { pause } from '../async/pause.ts';
 import type { Identity } from '../auth/identity.ts';
 import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
@@ -416,10 +417,6 @@ function unsent({ requestId, route, model, conversation, prefix }: MeterRequest)
   const name = model.slice(0, LONGEST_NAME);
   const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Puts an account on the list of accounts, and tells it. */

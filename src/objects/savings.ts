@@ -1,9 +1,11 @@
 /** What caching has saved the requests of a prefix, read from a ledger: against the same requests without it. */
+
+import { DAY_MS } from '../async/durations.ts';
 import { fromUsd, nanodollarsPerToken, toUsd } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
 import type { PrefixStats, Savings } from '../schemas/prefixes.ts';
 import type { Ledger } from './ledger.ts';
-import { DAY_MS, spanId } from './windows.ts';
+import { spanId } from './windows.ts';
 
 export interface SavingsQuery {
   /** As the ledger has them: name@version. */

@@ -17,12 +17,13 @@ import { isObject, type Json } from '../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 import { Assembly } from './assembly.ts';
 import type { ConversationReport } from './conversation-report.ts';
+import type { MessageRow, Profile, TurnRow, TurnStatus } from './conversation-rows.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
 import type { Admission, Meter } from './metering.ts';
 import { grown } from './recollection.ts';
 import type { Settled } from './settlement.ts';
-import type { MessageRow, Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
+import type { Transcript } from './transcript.ts';
 import { TurnLog } from './turn-log.ts';
 
 /** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */

@@ -2,12 +2,11 @@
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { keyUp, withUserId } from '../claude/account-name.ts';
+import { EVENT_STREAM } from '../claude/answer-form.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
-import { inOneReading } from '../claude/repeated-keys.ts';
-import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
@@ -23,7 +22,7 @@ import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
 import type { Trailer } from '../objects/turn.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
-import { check, type JsonBody } from '../schemas/json.ts';
+import { check, inOneReading, type JsonBody } from '../schemas/json.ts';
 import { cutEnding } from '../sse/endings.ts';
 import { prefixNamed } from './prefixed.ts';
 

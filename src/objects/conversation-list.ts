@@ -1,8 +1,8 @@
 /** The conversations of an account, as they have reported themselves. */
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
+import type { ConversationReport } from '../durable/contracts/settlement.ts';
+import type { Page, PageOf } from '../durable/page.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
-import type { ConversationReport } from './conversation-report.ts';
-import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
 
 type Row = Record<string, SqlStorageValue> & {

@@ -1,23 +1,11 @@
 /** The credentials of an account: which were minted or seen, and which are revoked. */
 
 import { DAY_MS } from '../async/durations.ts';
+import type { MintedToken } from '../durable/contracts/account.ts';
+import type { Token } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/page.ts';
 import type { TokenRow } from '../schemas/usage.ts';
-import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
-
-/** What a verified credential says about itself; times are a JWT's, in seconds. */
-export interface Token {
-  jti?: string | undefined;
-  iat?: number | undefined;
-  exp?: number | undefined;
-}
-
-/** A credential that was just minted. */
-export interface MintedToken extends Token {
-  jti: string;
-  scopes: string[];
-  label?: string | undefined;
-}
 
 type Row = Record<string, SqlStorageValue> & {
   jti: string;

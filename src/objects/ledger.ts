@@ -8,32 +8,12 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import type { Nanodollars } from '../claude/cost.ts';
+import type { Opening, Tokens } from '../durable/contracts/settlement.ts';
 import type { Buckets, Hold } from './budget.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import type { Migration } from './migrations.ts';
 import { STORED_SQL } from './stored-amounts.ts';
 import { VERSIONS_SQL } from './version-tables.ts';
-
-/** Tokens that a request used, by kind. */
-export interface Tokens {
-  input: number;
-  output: number;
-  cacheRead: number;
-  cacheWrite5m: number;
-  cacheWrite1h: number;
-  thinking: number;
-  webSearches: number;
-}
-
-/** What is known of a request when it is admitted. */
-export interface Opening {
-  route: string;
-  model: string;
-  unpriced: boolean;
-  conversation: string | null;
-  prefix: string | null;
-  token: string | null;
-}
 
 /** What is known of a request when it is settled. */
 export interface Closing {

@@ -1,8 +1,7 @@
 import { toUsd } from '../claude/cost.ts';
 import { sayAllowed } from '../claude/usable-models.ts';
+import type { Refusal, Standing } from '../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import type { Refusal } from './budget.ts';
-import type { Standing } from './standing.ts';
 
 type Period = 'day' | 'week' | 'month';
 

@@ -8,17 +8,18 @@ import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
+import type { Answer, Ask } from '../durable/contracts/admission.ts';
+import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { type JsonBody, RELEASED } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
-import type { Account, Answer, Ask } from './account.ts';
 import { bookingOf, type Grant } from './booking.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, standingHeaders } from './limit-headers.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
 import { Prompt } from './prompt.ts';
-import type { Settled, Settlement } from './settlement.ts';
 import { fullError } from './stored-amounts.ts';
 
 export interface MeterRequest {
@@ -355,7 +356,7 @@ interface AccountRequest {
   accounts: AccountBinding;
   settings: Settings;
   /** The object as it was reached last; absent at first, and once a call has failed. */
-  stub?: Remote<Account> | undefined;
+  stub?: Remote<AccountObject> | undefined;
 }
 
 /**
@@ -365,7 +366,7 @@ interface AccountRequest {
  */
 export async function callAccount<T>(
   request: AccountRequest,
-  call: (account: Remote<Account>) => Promise<T>,
+  call: (account: Remote<AccountObject>) => Promise<T>,
 ): Promise<T> {
   try {
     return await callOnce(request, call);
@@ -380,9 +381,9 @@ export async function callAccount<T>(
   }
 }
 
-async function callOnce<T>(request: AccountRequest, call: (account: Remote<Account>) => Promise<T>): Promise<T> {
+async function callOnce<T>(request: AccountRequest, call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
   const { accounts, settings, identity } = request;
-  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<Account>;
+  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
   try {
     return await call(request.stub);
   } catch (thrown) {

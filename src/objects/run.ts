@@ -10,6 +10,7 @@ import { mayHaveRun, send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { isBeginning, readWhole, wholeAnswer } from '../claude/whole.ts';
+import type { Settled } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import { isObject, parseObject } from '../json/object.ts';
 import { type JsonBody, RELEASED } from '../schemas/json.ts';
@@ -20,7 +21,6 @@ import { type Admission, admission, type Meter, type MeterRequest, meterOf } fro
 import { payments } from './payments.ts';
 import type { Plan } from './planning.ts';
 import { Prompt } from './prompt.ts';
-import type { Settled } from './settlement.ts';
 import { Showing } from './showing.ts';
 import type { Transcript } from './transcript.ts';
 import type { How, Turn } from './turn.ts';

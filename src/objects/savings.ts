@@ -3,19 +3,10 @@
 import { DAY_MS } from '../async/durations.ts';
 import { fromUsd, nanodollarsPerToken, toUsd } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
-import type { PrefixStats, Savings } from '../schemas/prefixes.ts';
+import type { SavingsQuery, SavingsRow } from '../durable/contracts/account.ts';
+import type { Savings } from '../schemas/prefixes.ts';
 import type { Ledger } from './ledger.ts';
 import { spanId } from './windows.ts';
-
-export interface SavingsQuery {
-  /** As the ledger has them: name@version. */
-  versions: readonly string[];
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
-}
-
-export type SavingsRow = PrefixStats['data'][number];
 
 type Group = Record<string, SqlStorageValue> & {
   day: number;

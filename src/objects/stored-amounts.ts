@@ -1,4 +1,6 @@
 /** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
+
+import type { Full, Storing } from '../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import type { Limits } from '../schemas/limits.ts';
 import type { StandingReport } from '../schemas/usage.ts';
@@ -13,21 +15,6 @@ const COMING_MS = 30_000;
 
 /** The columns that came after the first list of conversations. */
 export const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
-
-/** What a request is going to store. */
-export interface Storing {
-  /** A conversation that it adds to, or makes. */
-  conversation?: string | undefined;
-  bytes: number;
-  /** As many bytes again as this conversation has. */
-  copyOf?: string | undefined;
-}
-
-/** A limit that leaves no room for it. */
-export interface Full {
-  limit: 'conversations' | 'stored_bytes';
-  most: number;
-}
 
 export class StoredAmounts {
   readonly #conversations: ConversationList;

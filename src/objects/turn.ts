@@ -12,17 +12,17 @@ import {
   UsageReader,
   reportOf as wholeReportOf,
 } from '../claude/usage.ts';
+import type { Trailer } from '../durable/contracts/conversation.ts';
+import type { ConversationReport, Settled } from '../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../errors.ts';
 import { isObject, type Json } from '../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 import { Assembly } from './assembly.ts';
-import type { ConversationReport } from './conversation-report.ts';
 import type { MessageRow, Profile, TurnRow, TurnStatus } from './conversation-rows.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
 import type { Admission, Meter } from './metering.ts';
 import { grown } from './recollection.ts';
-import type { Settled } from './settlement.ts';
 import type { Transcript } from './transcript.ts';
 import { TurnLog } from './turn-log.ts';
 
@@ -38,12 +38,6 @@ export interface Taken {
   structural: boolean;
   said: boolean;
   how?: How;
-}
-
-/** What the edge writes into its log line and headers; it follows the end of a stream. */
-export interface Trailer {
-  outcome: Outcome;
-  nanodollars: Nanodollars;
 }
 
 /** What a turn has come to. */

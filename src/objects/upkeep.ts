@@ -2,12 +2,12 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
+import type { Settled } from '../durable/contracts/settlement.ts';
 import type { Settings } from '../settings.ts';
 import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { callAccount, type Meter, type MeteredRequest, meterOf } from './metering.ts';
 import { UNKNOWN_GRANT } from './run.ts';
-import type { Settled } from './settlement.ts';
 import { RECENT, type Transcript } from './transcript.ts';
 import { reportOf } from './turn.ts';
 

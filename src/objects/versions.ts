@@ -5,39 +5,12 @@
  * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
  * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
  */
+
+import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
+import type { Page, PageOf } from '../durable/page.ts';
 import type { VersionRow } from '../schemas/versions.ts';
 import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
-import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
-
-/** A version as it is put. */
-export interface NewVersion {
-  kind: string;
-  name: string;
-  hash: string;
-  bytes: Uint8Array;
-  description: string | null;
-}
-
-/** What identifies a version within its owner's object. */
-export interface VersionId {
-  kind: string;
-  name: string;
-  hash: string;
-}
-
-/** `published` is false where KV has not taken it yet: it will be told again. */
-export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
-
-/** A name and the version that it points to. */
-export interface NameRow {
-  name: string;
-  hash: string;
-  description: string | null;
-  bytes: number;
-  created_at: string;
-  updated_at: string;
-}
 
 /** Below the platform's two megabytes for a row. */
 const PIECE_BYTES = 1_900_000;

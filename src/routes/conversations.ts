@@ -1,9 +1,10 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { memberTexts } from '../claude/edit.ts';
+import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
-import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
+import { crossing } from '../objects/conversation-answers.ts';
 import { callAccount } from '../objects/metering.ts';
 import {
   createConversation,

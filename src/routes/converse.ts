@@ -8,19 +8,19 @@ import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
 import { reportOf } from '../claude/usage.ts';
+import type {
+  PackedAnswer,
+  Result,
+  Trailer,
+  TurnAnswer,
+  TurnRequest,
+  WireError,
+} from '../durable/contracts/conversation.ts';
 import type { AppEnv } from '../env.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
-import {
-  type PackedAnswer,
-  type Result,
-  type TurnAnswer,
-  type TurnRequest,
-  unpack,
-  type WireError,
-} from '../objects/conversation-answers.ts';
+import { unpack } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
-import type { Trailer } from '../objects/turn.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
 import { check, inOneReading, type JsonBody } from '../schemas/json.ts';
 import { cutEnding } from '../sse/endings.ts';

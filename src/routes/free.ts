@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
+import type { Storing } from '../durable/contracts/admission.ts';
 import type { AppEnv } from '../env.ts';
 import { admitFree } from '../objects/free-requests.ts';
-import type { Storing } from '../objects/stored-amounts.ts';
 
 /**
  * Has the caller's account admit a request that costs nothing upstream.

@@ -1,13 +1,12 @@
 /** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
 import type { Context } from 'hono';
 import { hasScope } from '../auth/authenticate.ts';
+import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/account.ts';
+import type { Page } from '../durable/page.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest } from '../errors.ts';
-import type { Account } from '../objects/account.ts';
-import type { Page } from '../objects/history.ts';
 import { callAccount, type Remote } from '../objects/metering.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from '../objects/stored.ts';
-import type { NameRow, PutAnswer } from '../objects/versions.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { listOf, readPage } from '../schemas/page.ts';
 import {
@@ -40,7 +39,7 @@ export function ownerName(owner: string): Owner {
 /** @returns what calls the object of an owner. */
 export function objectOf(c: Context<AppEnv>, owner: string) {
   const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<Account>) => Promise<T>) => callAccount(request, call);
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /** @returns what a name means to the caller, and whose it is; the objects know at once. */
@@ -180,7 +179,7 @@ async function publish(
   memory: VersionMemory<unknown>,
   place: Place,
   hash: string,
-  store: (object: Remote<Account>) => Promise<PutAnswer>,
+  store: (object: Remote<AccountObject>) => Promise<PutAnswer>,
 ): Promise<boolean> {
   // What an admin stores is the deployment's, which has no requests to count.
   if (place.owner !== DEPLOYMENT) await admitted(c);

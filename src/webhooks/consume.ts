@@ -1,11 +1,11 @@
 /** The consumer of the queue: classifies an event once, and delivers what came of it. */
 import { toUsd } from '../claude/cost.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
+import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
 import type { Bindings } from '../env.ts';
 import { toApiError } from '../errors.ts';
 import { logWork, type WorkLine } from '../log.ts';
 import { type Outcome, taskOf, classify as toClassify } from '../objects/classifying.ts';
-import type { Conclusion, Inbox, Work } from '../objects/inbox.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
 import type { Remote } from '../objects/metering.ts';
 import { createRequestId } from '../request-id.ts';
@@ -214,7 +214,7 @@ class Run {
     return { at: new Date(this.#began).toISOString(), ms: Date.now() - this.#began, error };
   }
 
-  #inbox<T>(call: (inbox: Remote<Inbox>) => Promise<T>): Promise<T> {
+  #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
     return callInbox({ inboxes: this.#env, settings: this.#settings, source: this.#source }, call);
   }
 }

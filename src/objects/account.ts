@@ -14,8 +14,8 @@ import type {
   VersionId,
 } from '../durable/contracts/account.ts';
 import type { Answer, Ask, Refusal, Standing, Token } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
-import type { Page, PageOf } from '../durable/page.ts';
 import type { Bindings } from '../env.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
 import type { Limits } from '../schemas/limits.ts';

@@ -19,6 +19,7 @@ import { ApiError, invalidRequest, toApiError } from '../errors.ts';
 import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../schemas/conversations.ts';
 import { type Settings, settingsOf } from '../settings.ts';
+import { callAccount } from './call-account.ts';
 import {
   conflict,
   crossing,
@@ -40,7 +41,7 @@ import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
 import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
 import { adopt, forkTo, rewindTo } from './forks.ts';
 import { checkHeld, holdPrefix, layHeld, refOf, releasePrefix, type TakenPrefix, takePrefix } from './held-prefix.ts';
-import { callAccount, revoked } from './metering.ts';
+import { revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';

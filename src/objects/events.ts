@@ -1,7 +1,7 @@
 /** The rows of an inbox: one for each event that a sender has told of. */
 
 import type { NewEvent } from '../durable/contracts/inbox.ts';
-import type { Page, PageOf } from '../durable/page.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import { type Migration, migrate } from './migrations.ts';

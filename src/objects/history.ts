@@ -3,7 +3,7 @@
 import { DAY_MS } from '../async/durations.ts';
 import { toUsd } from '../claude/cost.ts';
 import type { UsageQuery } from '../durable/contracts/account.ts';
-import type { Page, PageOf } from '../durable/page.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../schemas/usage.ts';
 import { type Ledger, ROLLUP_MODEL, SUMS } from './ledger.ts';
 import { spanId } from './windows.ts';

@@ -1,7 +1,7 @@
 import { within } from '../async/timeout.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { ApiError } from '../errors.ts';
-import type { Remote } from './metering.ts';
+import type { Remote } from './call-account.ts';
 import { type InboxBinding, inboxStub } from './namespace.ts';
 
 const CALL_MS = 30_000;

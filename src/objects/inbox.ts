@@ -2,13 +2,13 @@ import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import type { Conclusion, InboxObject, NewEvent, Work } from '../durable/contracts/inbox.ts';
-import type { Page, PageOf } from '../durable/page.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Bindings } from '../env.ts';
 import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
 import { settingsOf } from '../settings.ts';
+import { callAccount } from './call-account.ts';
 import { Events, type StoredEvent } from './events.ts';
-import { callAccount } from './metering.ts';
 import { retentionOf } from './retention.ts';
 
 /** After so long what is on the queue is taken for lost. It is longer than any run, so that it also guards those. */

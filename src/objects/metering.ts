@@ -8,7 +8,6 @@ import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
-import type { AccountObject } from '../durable/contracts/account.ts';
 import type { Answer, Ask } from '../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
@@ -16,11 +15,11 @@ import { type JsonBody, RELEASED } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import { bookingOf, type Grant } from './booking.ts';
+import { type AccountRequest, AccountUnreachable, callAccount, isOverloaded } from './call-account.ts';
 import { defaultLimits } from './default-limits.ts';
-import { refusalError, standingHeaders } from './limit-headers.ts';
-import { type AccountBinding, accountStub } from './namespace.ts';
+import { fullError, refusalError, standingHeaders } from './limit-headers.ts';
+import type { AccountBinding } from './namespace.ts';
 import { Prompt } from './prompt.ts';
-import { fullError } from './stored-amounts.ts';
 
 export interface MeterRequest {
   requestId: string;
@@ -341,75 +340,6 @@ async function settleSurely(request: MeteredRequest, settlement: Settlement): Pr
       if (attempt === SETTLE_TRIES) throw thrown;
       await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
     }
-  }
-}
-
-/** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
-export type Remote<T> = {
-  [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
-    ? (...args: Args) => Promise<Awaited<Result>>
-    : never;
-};
-
-interface AccountRequest {
-  identity: Pick<Identity, 'account'>;
-  accounts: AccountBinding;
-  settings: Settings;
-  /** The object as it was reached last; absent at first, and once a call has failed. */
-  stub?: Remote<AccountObject> | undefined;
-}
-
-/**
- * Calls an account's object, a second time if the call was lost on the way: every call here may be repeated.
- *
- * @throws ApiError 503 while the object cannot be reached
- */
-export async function callAccount<T>(
-  request: AccountRequest,
-  call: (account: Remote<AccountObject>) => Promise<T>,
-): Promise<T> {
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    if (!isRetryable(thrown)) throw new AccountUnreachable(thrown);
-  }
-  await pause(FIRST_PAUSE_MS * Math.random());
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    throw new AccountUnreachable(thrown);
-  }
-}
-
-async function callOnce<T>(request: AccountRequest, call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
-  const { accounts, settings, identity } = request;
-  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
-  try {
-    return await call(request.stub);
-  } catch (thrown) {
-    // A stub that has thrown stays broken.
-    request.stub = undefined;
-    throw thrown;
-  }
-}
-
-function isRetryable(thrown: unknown): boolean {
-  return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
-}
-
-/** An object that has too much to do was not reached, and is left alone. */
-function isOverloaded(thrown: unknown): boolean {
-  return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
-}
-
-class AccountUnreachable extends ApiError {
-  constructor(cause: unknown) {
-    super('api_error', 'The account could not be reached. Try again in a moment.', {
-      status: 503,
-      headers: { 'retry-after': '1' },
-      logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-      cause,
-    });
   }
 }
 

@@ -1,10 +1,10 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
-import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
+import { callAccount, type Remote } from '../objects/call-account.ts';
 import { defaultLimits } from '../objects/default-limits.ts';
-import { callAccount, type Remote } from '../objects/metering.ts';
 import { isAccount } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { limitsSchema } from '../schemas/limits.ts';

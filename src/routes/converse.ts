@@ -1,6 +1,7 @@
 /** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
+import type { AppEnv } from '../auth/context.ts';
 import { keyUp, withUserId } from '../claude/account-name.ts';
 import { EVENT_STREAM } from '../claude/answer-form.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
@@ -16,7 +17,6 @@ import type {
   TurnRequest,
   WireError,
 } from '../durable/contracts/conversation.ts';
-import type { AppEnv } from '../env.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
 import { unpack } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';

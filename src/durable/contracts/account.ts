@@ -10,8 +10,8 @@ import type {
   UsageReport,
 } from '../../schemas/usage.ts';
 import type { VersionRow } from '../../schemas/versions.ts';
-import type { Page, PageOf } from '../page.ts';
 import type { Answer, Ask, Token } from './admission.ts';
+import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */

@@ -1,15 +1,11 @@
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../../schemas/webhooks.ts';
-import type { Page, PageOf } from '../page.ts';
+import type { Page, PageOf } from './page.ts';
 
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
   begin(id: string, leaseMs: number): Work;
-  record(
-    id: string,
-    classification: Classification,
-    last?: { lease: number; attempt: Attempt },
-  ): Classification | null;
+  record(id: string, classification: Classification, last?: { lease: number; attempt: Attempt }): Classification | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
   read(id: string): EventReport | undefined;

@@ -18,6 +18,7 @@ import type {
   WireError,
 } from '../durable/contracts/conversation.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
+import { joined } from '../http/bytes.ts';
 import { unpack } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
@@ -312,10 +313,8 @@ class Tail {
   }
 
   get end() {
-    const lines = this.#parts
-      .map((part) => decoder.decode(part, { stream: true }))
-      .join('')
-      .split('\n');
+    // As one piece: a decoder that is given pieces keeps the beginning of a character for whoever uses it next.
+    const lines = decoder.decode(joined(...this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     return {

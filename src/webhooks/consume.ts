@@ -5,7 +5,7 @@ import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.t
 import type { Bindings } from '../env.ts';
 import { toApiError } from '../errors.ts';
 import { logWork, type WorkLine } from '../log.ts';
-import type { Remote } from '../objects/call-account.ts';
+import type { Remote } from '../objects/call-object.ts';
 import { type Outcome, taskOf, classify as toClassify } from '../objects/classifying.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
 import { createRequestId } from '../request-id.ts';

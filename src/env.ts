@@ -1,32 +1,14 @@
-import type { Identity } from './auth/identity.ts';
-import type { LogEntry } from './log.ts';
-import type { Account } from './objects/account.ts';
-import type { Conversation } from './objects/conversation.ts';
-import type { Inbox } from './objects/inbox.ts';
-import type { Settings } from './settings.ts';
+import type { AccountObject } from './durable/contracts/account.ts';
+import type { ConversationObject } from './durable/contracts/conversation.ts';
+import type { InboxObject } from './durable/contracts/inbox.ts';
 
 /** What the platform binds to the Worker: wrangler.toml, secrets and variables. The settings are strings. */
 export interface Bindings {
   STORE: KVNamespace;
-  ACCOUNT: DurableObjectNamespace<Account>;
-  CONVERSATION: DurableObjectNamespace<Conversation>;
-  INBOX: DurableObjectNamespace<Inbox>;
+  ACCOUNT: DurableObjectNamespace<AccountObject>;
+  CONVERSATION: DurableObjectNamespace<ConversationObject>;
+  INBOX: DurableObjectNamespace<InboxObject>;
   /** The ids of webhook events that are to be worked on. */
   QUEUE: Queue<string>;
   [setting: string]: unknown;
-}
-
-/** What each request carries through the app. */
-export interface AppEnv {
-  Bindings: Bindings;
-  Variables: {
-    requestId: string;
-    settings: Settings;
-    entry: LogEntry;
-    /** Not there where a Worker has opened a path of its own. */
-    identity: Identity;
-    /** What a Worker says of the path: whether it needs a credential. */
-    opened?: boolean;
-    closed?: boolean;
-  };
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { mayBeForwarded } from './claude/headers.ts';
 import { type ModelOverride, ModelTable } from './claude/models.ts';
 import { type ApiError, misconfigured } from './errors.ts';
+import { mayBeForwarded } from './http/private-headers.ts';
 import { deliverFault, isHost, isLoopback } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
 

@@ -17,11 +17,12 @@ const ORDER = [
   'claude',
   'store',
   'schemas',
+  'durable',
   'sse',
   'simulator',
 ];
 /** What every room may use. */
-const EVERYWHERE = new Set(['errors', 'env', 'settings', 'log', 'request-id']);
+const EVERYWHERE = new Set(['errors', 'env', 'settings', 'log', 'request-id', 'http', 'json', 'async']);
 /** What a room may use although it stands above it. */
 const ALSO: Readonly<Record<string, readonly string[]>> = { routes: ['auth'], playground: ['client'] };
 

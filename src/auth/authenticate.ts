@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY, misconfigured } from '../errors.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../schemas/identity.ts';
+import type { AppEnv } from './context.ts';
 import type { Identity } from './identity.ts';
 import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
 

@@ -2,7 +2,7 @@ import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from './context.ts';
 
 /** What stands behind the gate of an app, by who has put it there. */
 interface Behind {

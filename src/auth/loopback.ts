@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv } from '../env.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { isLoopback, START_SECRET_HEADER } from '../schemas/hosts.ts';
+import type { AppEnv } from './context.ts';
 
 const encoder = new TextEncoder();
 

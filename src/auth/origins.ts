@@ -1,7 +1,7 @@
 import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv } from '../env.ts';
 import { isLoopback } from '../schemas/hosts.ts';
+import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
 

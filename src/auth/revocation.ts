@@ -1,8 +1,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv } from '../env.ts';
 import { ApiError } from '../errors.ts';
-import { callAccount, revoked } from '../objects/metering.ts';
+import { callAccount } from '../objects/call-account.ts';
+import { revoked } from '../objects/metering.ts';
+import type { AppEnv } from './context.ts';
 import type { Identity } from './identity.ts';
 
 /** Refuses a credential that was revoked. A request that needs none has none. */

@@ -1,6 +1,7 @@
 /** The form in which an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { EVENT_STREAM } from './stream.ts';
+
+export const EVENT_STREAM = 'text/event-stream';
 
 /** What the runtime undoes by itself, and what needs no undoing. */
 const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);

@@ -5,12 +5,12 @@
  * body are taken at once: JSON only ever lengthens the text in it (quotes, escapes, names), so nothing is encoded or
  * serialized to find them; what costs more, or less, than its bytes is in its findings.
  */
+
+import { isObject, type Json } from '../json/object.ts';
 import { type Nanodollars, nanodollarsPerToken, WEB_SEARCH_NANODOLLARS } from './cost.ts';
 import {
   type Findings,
   findingsOfBody,
-  isObject,
-  type Json,
   MOST_ADVISORS,
   NOTHING_FOUND,
   noteCache,

@@ -3,10 +3,9 @@
  * compared and sent.
  */
 import { invalidRequest } from '../errors.ts';
+import { isObject, type Json } from '../json/object.ts';
 import type { ClassifierFields, Example, Label } from '../schemas/classifiers.ts';
 import { faultInSchema } from './json-schema.ts';
-
-type Json = Record<string, unknown>;
 
 /** A classifier, its members in the order in which they are stored. */
 export interface Classifier {
@@ -148,8 +147,4 @@ function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: Exclud
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,12 +1,11 @@
 /** How a text is put before a model to be labelled, and how its answer is read. Nothing here calls anybody. */
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import * as z from 'zod';
+import { isObject, type Json } from '../json/object.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Classifier } from './classifier.ts';
 import { faultInValue } from './json-schema.ts';
 import { expand, type Prefix } from './prefix.ts';
-
-type Json = Record<string, unknown>;
 
 /** What every input of a request shares. */
 export interface Prompt {
@@ -216,8 +215,4 @@ function parsed(text: string): unknown {
     // What is not JSON is no answer; the correction says so.
     return undefined;
   }
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

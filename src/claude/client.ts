@@ -4,14 +4,15 @@
  * They are sent as everything else is. The SDK's client, which would retry as well, is a fifth of what may be deployed.
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
+import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings.ts';
-import { callerLeft, cutError, endOf } from './cut.ts';
+import { callerLeft, cutError, endOf, redirected } from './cut.ts';
 import type { Outcome } from './relay.ts';
-import { type Course, mayHaveRun, type Payment, redirected, send } from './send.ts';
+import { type Course, mayHaveRun, type Payment, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage.ts';
-import { isBeginning, noAnswer, parseObject, readWhole } from './whole.ts';
+import { isBeginning, noAnswer, readWhole } from './whole.ts';
 
 /** The version of the API whose form the requests have. */
 export const API_VERSION = '2026-10-21';

@@ -1,5 +1,5 @@
 /** What keeps an answer from coming to its end, or at all. */
-import { ApiError, type ErrorType } from '../errors.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorType } from '../errors.ts';
 
 interface FailureOptions {
   /** Whether the upstream may have begun to work on the request, and bills it. */
@@ -52,4 +52,13 @@ export function unreachable(sent: boolean, cause: unknown): UpstreamFailure {
 /** @returns how a call ended that threw this. */
 export function endOf(thrown: unknown): FailureOptions['end'] {
   return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
+}
+
+/** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */
+export function redirected(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
+    { headers: DO_NOT_RETRY, logged: 'upstream_redirect' },
+  );
 }

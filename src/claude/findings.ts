@@ -3,9 +3,9 @@
  *
  * Only what costs more, or less, than its bytes is looked for, block by block.
  */
-import { furtherModels, usesOfModels } from './further-models.ts';
 
-export type Json = Record<string, unknown>;
+import { isObject, type Json } from '../json/object.ts';
+import { furtherModels, usesOfModels } from './further-models.ts';
 
 const PER_MESSAGE = 16;
 /** For tools as a whole, for an output format, for a listing of MCP tools. */
@@ -297,9 +297,4 @@ export function noteCache(control: unknown, found: Findings): void {
 /** @returns a whole number that is not negative; undefined for anything else. */
 export function wholeNumber(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
-}
-
-/** @returns whether a value is a JSON object. */
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,9 +2,9 @@
  * Models that a request names beside its own: by whatever member of the body the API may come to use one, it is limited
  * and held for, so that what this edge does not know yet does not go round a limit.
  */
-import { repeatsKeys, valuesNamed } from './repeated-keys.ts';
 
-type Json = Record<string, unknown>;
+import { isObject, type Json } from '../json/object.ts';
+import { repeatsKeys, valuesNamed } from '../json/repeated-keys.ts';
 
 /** Members that name a model, wherever they stand. */
 const NAMING = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
@@ -91,8 +91,4 @@ const MOST = 1_000;
 
 function note(model: unknown, found: unknown[]): void {
   if (found.length < MOST) found.push(typeof model === 'string' ? model : undefined);
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

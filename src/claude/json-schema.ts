@@ -2,8 +2,7 @@
  * The part of JSON Schema by which extracted fields are described and judged: what the API's structured output knows,
  * and the bounds that it leaves to its callers. `format` and `pattern` are told to the model and not judged.
  */
-
-type Json = Record<string, unknown>;
+import { isObject, type Json } from '../json/object.ts';
 
 const TYPES: ReadonlySet<unknown> = new Set(['string', 'number', 'integer', 'boolean', 'null', 'array', 'object']);
 const KEYWORDS: ReadonlySet<string> = new Set([
@@ -176,8 +175,4 @@ function isNumberWithin(value: number, schema: Json): boolean {
 
 function isPrimitive(value: unknown): boolean {
   return value === null || (typeof value !== 'object' && typeof value !== 'undefined');
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

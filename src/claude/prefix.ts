@@ -6,12 +6,11 @@
  * them, and up to a breakpoint it is the same for every request whose own parts before that breakpoint are the same.
  */
 import { invalidRequest } from '../errors.ts';
+import { joined } from '../http/bytes.ts';
+import { isObject, type Json } from '../json/object.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { CacheTtl, PrefixFields } from '../schemas/prefixes.ts';
 import { edit, memberTexts } from './edit.ts';
-import { joined } from './whole.ts';
-
-type Json = Record<string, unknown>;
 
 /** What a version holds, as it is stored: each part a list, the order of the members fixed. */
 export interface PrefixContent {
@@ -289,8 +288,4 @@ function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
 
 function ttlOf(control: Json): CacheTtl {
   return control.ttl === '1h' ? '1h' : '5m';
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

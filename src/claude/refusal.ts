@@ -1,5 +1,5 @@
 /** Whether a refusal of the upstream is the caller's to mend, or the operator's. */
-import { parseObject } from './whole.ts';
+import { parseObject } from '../json/object.ts';
 
 /**
  * What a 403 speaks of if it is about this deployment: its key, who may use it, or an id of the operator's. The API has one

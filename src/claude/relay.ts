@@ -1,4 +1,5 @@
 import { toApiError } from '../errors.ts';
+import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings.ts';
 import { isEventStream, refuseEncoding } from './answer-form.ts';
 import { callerLeft, cutError, endOf, late } from './cut.ts';
@@ -8,7 +9,7 @@ import { type Ending, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage.ts';
 import { Watchdog } from './watchdog.ts';
-import { isBeginning, parseObject, readWhole, wholeAnswer } from './whole.ts';
+import { isBeginning, readWhole, wholeAnswer } from './whole.ts';
 
 export interface RelayRequest {
   /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */

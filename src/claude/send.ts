@@ -1,4 +1,3 @@
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { late, unreachable } from './cut.ts';
 import type { Upstream } from './upstream.ts';
@@ -223,15 +222,6 @@ function retryAfterMs(headers: Headers): number | undefined {
   if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
-}
-
-/** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */
-export function redirected(): ApiError {
-  return new ApiError(
-    'api_error',
-    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
-    { headers: DO_NOT_RETRY, logged: 'upstream_redirect' },
-  );
 }
 
 function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {

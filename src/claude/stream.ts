@@ -1,14 +1,13 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 import { errorEvent } from '../errors.ts';
+import { joined } from '../http/bytes.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, cutError, endOf } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
 import { type Report, UsageReader, type UsageReaderOptions } from './usage.ts';
 import type { Watchdog } from './watchdog.ts';
-import { joined } from './whole.ts';
 
-export const EVENT_STREAM = 'text/event-stream';
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
 /** For what should not come at all. */

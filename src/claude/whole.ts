@@ -1,9 +1,10 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../errors.ts';
-import { cutError, UpstreamFailure } from './cut.ts';
+import { joined } from '../http/bytes.ts';
+import { parseObject } from '../json/object.ts';
+import { cutError, redirected, UpstreamFailure } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { isAboutRequest } from './refusal.ts';
-import { redirected } from './send.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -29,17 +30,6 @@ export async function readWhole(response: Response, idleMs: number, controller: 
   const [only] = pieces;
   if (only && pieces.length === 1) return only;
   return joined(...pieces);
-}
-
-/** @returns pieces as one. */
-export function joined(...pieces: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 interface WholeOptions {
@@ -81,7 +71,7 @@ export function isBeginning(body: Uint8Array): boolean {
 }
 
 function isMessageText(body: Uint8Array): boolean {
-  return (parseObject(body) as { type?: unknown } | undefined)?.type === 'message';
+  return parseObject(body)?.type === 'message';
 }
 
 /** @returns the error for a success without a message: whatever answered, it was not the API. */
@@ -91,15 +81,6 @@ export function noAnswer(): UpstreamFailure {
     'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
     { sent: false, end: 'cut', logged: 'upstream_no_answer' },
   );
-}
-
-export function parseObject(body: Uint8Array): object | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(body));
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function typeOfStatus(status: number): string {

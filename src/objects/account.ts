@@ -1,6 +1,21 @@
 import { DurableObject } from 'cloudflare:workers';
+import { HOUR_MS } from '../async/durations.ts';
 import type { Bound } from '../claude/bound.ts';
-import type { Nanodollars } from '../claude/cost.ts';
+import type {
+  AccountObject,
+  Erasure,
+  MintedToken,
+  NameRow,
+  NewVersion,
+  PutAnswer,
+  SavingsQuery,
+  SavingsRow,
+  UsageQuery,
+  VersionId,
+} from '../durable/contracts/account.ts';
+import type { Answer, Ask, Refusal, Standing, Token } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Bindings } from '../env.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
 import type { Limits } from '../schemas/limits.ts';
@@ -21,80 +36,30 @@ import {
   emptyBudget,
   type Hold,
   place,
-  type Refusal,
   type Spent,
   settle,
   takeCount,
 } from './budget.ts';
 import { ConversationList } from './conversation-list.ts';
-import type { ConversationReport } from './conversation-report.ts';
-import { Credentials, type MintedToken, type Token } from './credentials.ts';
+import { Credentials } from './credentials.ts';
 import { readFormat, writeFormat } from './formats.ts';
-import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
+import { exportOf, requestOf, requestsOf, usageOf } from './history.ts';
 import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { type Rules, rulesOf } from './rules.ts';
-import { type SavingsQuery, type SavingsRow, savingsOf } from './savings.ts';
-import { amount, closingOf, openingOf, type Settled, type Settlement, spentOf } from './settlement.ts';
-import { reportStanding, type Standing, standingOf } from './standing.ts';
-import { type Full, StoredAmounts, type Storing } from './stored-amounts.ts';
-import { type NameRow, type NewVersion, type PutAnswer, type VersionId, Versions } from './versions.ts';
+import { savingsOf } from './savings.ts';
+import { amount, closingOf, openingOf, spentOf } from './settlement.ts';
+import { reportStanding, standingOf } from './standing.ts';
+import { StoredAmounts } from './stored-amounts.ts';
+import { Versions } from './versions.ts';
 import { PERIODS } from './windows.ts';
-
-/** What a request wants of its account. */
-export interface Ask {
-  /** Sorts by time, and is used once. */
-  requestId: string;
-  /** The route's name in the ledger: messages, classify, … */
-  route: string;
-  model: string;
-  /** What the request can cost; absent for what costs nothing, such as a token count. */
-  bound?: Bound | undefined;
-  conversation?: string | undefined;
-  prefix?: string | undefined;
-  /** The credential that asks; absent in development without one. */
-  token?: Token | undefined;
-  /** The deployment's limits, for what the account's own leave open. */
-  defaults?: Limits | undefined;
-  /** A try of the same request was admitted, and settled, before. */
-  repeats?: boolean | undefined;
-  /** The upstream has counted the input for this decision. */
-  counted?: boolean | undefined;
-  /** Bytes that a turn adds to its conversation before it is answered. */
-  adds?: number | undefined;
-  /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
-  free?: { storing?: Storing | undefined } | undefined;
-}
-
-/** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
-export type Answer =
-  | { outcome: 'revoked' }
-  | { outcome: 'count_needed' }
-  | { outcome: 'refused'; refusal: Refusal; standing: Standing }
-  | ({ outcome: 'full' } & Full)
-  | {
-      outcome: 'admitted';
-      hold: Nanodollars;
-      /** What `max_tokens` has to be lowered to; absent where it may stay. */
-      maxTokens?: number;
-      standing: Standing;
-      /** Nobody has put this account on the list of accounts yet; say `listed()` when it is done. */
-      unlisted: boolean;
-    };
-
-export interface Erasure {
-  done: boolean;
-  /** Rows that are still to be erased. */
-  remaining: number;
-}
 
 const HOLD_MS = 15 * 60_000;
 const RENEW_BELOW_MS = 10 * 60_000;
 const ALARM_GRAIN_MS = 60_000;
-const HOUR_MS = 3_600_000;
 const SOON_MS = 1_000;
 const PAGE = 5_000;
 /** Of what KV keeps for an account: where forgetting it begins. */
@@ -108,7 +73,7 @@ const ERASED_AT_ONCE = 5;
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
  * between a check and its hold no other request can come.
  */
-export class Account extends DurableObject<Bindings> {
+export class Account extends DurableObject<Bindings> implements AccountObject {
   readonly #ledger: Ledger;
   readonly #credentials: Credentials;
   readonly #conversations: ConversationList;

@@ -4,17 +4,8 @@
  * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
  */
 import type { Usage } from '../claude/cost.ts';
-
-export type Json = Record<string, unknown>;
-
-/** A content block while it is being said. */
-export interface Block {
-  value: Json;
-  /** Whether `content_block_stop` is still to come. */
-  open: boolean;
-  /** Whether the JSON of its input does not parse: it was cut by a limit. */
-  broken: boolean;
-}
+import { isObject, type Json } from '../json/object.ts';
+import type { Block } from './kept.ts';
 
 /** Deltas that say one string: what stands before it, and where it goes. */
 interface Run {
@@ -235,9 +226,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** @returns whether a value is a JSON object. */
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -39,7 +39,7 @@ export async function* classifyAll(
   const begin = async (input: unknown, index: number): Promise<Outcome> => {
     const one = () => classify(task, input, { ...by, gate, requestId: index === 0 ? by.requestId : createRequestId() });
     const first = firsts.get(input);
-    if (first) return shared(await first) ?? (await one());
+    if (first !== undefined) return shared(await first) ?? (await one());
     const asked = one();
     if (task.cacheSeconds > 0) firsts.set(input, asked);
     return await asked;

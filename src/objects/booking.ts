@@ -4,8 +4,7 @@ import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../c
 import type { ModelTable } from '../claude/models.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { costOfUnfinished } from '../claude/unfinished.ts';
-import type { Tokens } from './ledger.ts';
-import type { Settlement } from './settlement.ts';
+import type { Settlement, Tokens } from '../durable/contracts/settlement.ts';
 
 /** What settling a request needs of its admission: plain, so that it can be stored. */
 export interface Grant {

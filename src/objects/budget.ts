@@ -8,6 +8,7 @@
 import type { Bound, ServedBound } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import { undated } from '../claude/models.ts';
+import type { Refusal } from '../durable/contracts/admission.ts';
 import { capacity, level, take, waitFor } from './bucket.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
@@ -47,28 +48,6 @@ export interface Budget {
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
-}
-
-/** A request is refused: by which limit, and when it is worth trying again. */
-export interface Refusal {
-  kind: 'refused';
-  reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
-  /** The limit, as it is named in the account's limits. */
-  limit: string;
-  /** Whole seconds, at least one. */
-  retryAfter: number;
-  /** Milliseconds since 1970. */
-  resetsAt: number;
-  /** What the request needs at the least, and what there is; nanodollars for `spend`, units otherwise. */
-  needed: number;
-  left: number;
-  /** Whether the limit is too small for this request even when nothing is used. */
-  never: boolean;
-  /** The model that is not allowed, or has no price; and those that are allowed. */
-  model?: string;
-  allowed?: readonly string[];
-  /** What helps, where the limit is too small for this request: in words for the caller. */
-  advice?: string;
 }
 
 /** What a request sets aside when it is admitted. */

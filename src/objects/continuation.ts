@@ -1,6 +1,6 @@
 /** Whether messages continue a history, judged before anything goes up: what does not is a 400 that changes nothing. */
 import { invalidRequest } from '../errors.ts';
-import { isObject, type Json } from './assembly.ts';
+import { isObject, type Json } from '../json/object.ts';
 import { answeredTools, calledTools } from './kept.ts';
 
 /** A message as it is sent and stored. */

@@ -1,62 +1,9 @@
 /** What crosses between the edge and a conversation's object: an error loses its class on the way, and is plain here. */
 
-import type { Identity } from '../auth/identity.ts';
-import type { PlainHeaders } from '../claude/headers.ts';
+import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../errors.ts';
-import type { TurnRow } from './transcript.ts';
-import type { Trailer, Turn } from './turn.ts';
-
-/** Which conversation is meant, and by whom. */
-export interface Place {
-  account: string;
-  id: string;
-}
-
-/** What the edge hands to a conversation. */
-export interface TurnRequest {
-  place: Place;
-  requestId: string;
-  route: string;
-  identity: Identity;
-  /** The caller's body, a JSON object; as a stream where it is too long for a call. */
-  body: CrossingText;
-  /** Tells bodies apart. */
-  hash: string;
-  /** The header `idempotency-key`. */
-  key: string | undefined;
-  /** An official client says that it has sent the same before. */
-  retried: boolean;
-  /** The same call was lost before: it must not begin a second turn. */
-  again: boolean;
-  stream: boolean;
-  /** The prefix that it names. */
-  prefix?: string | undefined;
-  /** As they go up, but for the deployment's key. */
-  headers: PlainHeaders;
-  query: string;
-}
-
-/** What the edge hands to a conversation whose next prompt is to be counted. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
-
-/** An error as it crosses from the object to the edge. */
-export interface WireError {
-  type: ApiError['type'];
-  message: string;
-  status: number;
-  headers: Record<string, string>;
-  logged: string;
-}
-
-export type TurnAnswer =
-  /** `first` is what has been shown already: it is told with the answer, without a way back for it. */
-  | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
-  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: Trailer }
-  | { kind: 'whole'; turn: string; status: number; headers: Record<string, string>; body: string; trailer?: Trailer }
-  | { kind: 'error'; error: WireError };
-
-/** A turn's answer on its way to the edge: what costs most to carry, one that is whole, as a text. */
-export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+import type { TurnRow } from './conversation-rows.ts';
+import type { Turn } from './turn.ts';
 
 /** @returns an answer as it crosses. */
 export function pack(answer: TurnAnswer): PackedAnswer {
@@ -73,15 +20,6 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
   return { ...rest, events: packed.slice(end + 1) };
 }
 
-/** What a listener gets who has been away. */
-export type Resumed =
-  | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
-  | { kind: 'none' | 'gone' | 'unknown' }
-  | { kind: 'error'; error: WireError };
-
-/** A text as it crosses between the edge and an object: a call carries 32 MB, and two bytes a character at the worst. */
-export type CrossingText = string | ReadableStream<Uint8Array>;
-
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 /** @returns a text that may cross, however long it is. */
@@ -96,9 +34,6 @@ export async function textOf(crossed: CrossingText): Promise<string> {
 
 // What crosses has been looked at: as text it is what it was as bytes.
 const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
-
-/** The answer to what changes or reads a conversation: JSON text, or why not. */
-export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
 
 /** @returns what a caller gets who does not stream. */
 export function wholeAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {

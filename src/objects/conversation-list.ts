@@ -1,9 +1,9 @@
 /** The conversations of an account, as they have reported themselves. */
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { ConversationReport } from '../durable/contracts/settlement.ts';
+import type { Tables } from '../durable/tables.ts';
 import type { ConversationRow } from '../schemas/conversations.ts';
-import type { ConversationReport } from './conversation-report.ts';
-import type { Page, PageOf } from './history.ts';
-import type { Ledger } from './ledger.ts';
 
 type Row = Record<string, SqlStorageValue> & {
   id: string;
@@ -18,14 +18,14 @@ type Row = Record<string, SqlStorageValue> & {
 const MOST_KNOWN = 1_000;
 
 export class ConversationList {
-  readonly #ledger: Ledger;
+  readonly #tables: Tables;
   /** Ids that are known to be in the list. */
   readonly #known = new Set<string>();
   /** Of all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
 
-  constructor(ledger: Ledger) {
-    this.#ledger = ledger;
+  constructor(tables: Tables) {
+    this.#tables = tables;
   }
 
   /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
@@ -35,7 +35,7 @@ export class ConversationList {
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.add(id);
     if (isListed) return;
-    this.#ledger.write(
+    this.#tables.write(
       `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
       id,
       now,
@@ -47,7 +47,7 @@ export class ConversationList {
   /** How many there are, and how many bytes they have reported. */
   get totals(): { count: number; bytes: number } {
     if (!this.#totals) {
-      const [row] = this.#ledger.read<{ count: number; bytes: number }>(
+      const [row] = this.#tables.read<{ count: number; bytes: number }>(
         'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
       );
       this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
@@ -57,7 +57,7 @@ export class ConversationList {
 
   /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
   bytesOf(id: string): number | undefined {
-    return this.#ledger.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
+    return this.#tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
   /** Notes what a conversation reports; what is older than what is known changes nothing but the cost. */
@@ -72,11 +72,11 @@ export class ConversationList {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
     if (gone) {
       this.#known.delete(id);
-      this.#ledger.write('delete from conversations where id = ? and version <= ?', id, version);
+      this.#tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return;
     }
     const newer = 'excluded.version >= version';
-    this.#ledger.write(
+    this.#tables.write(
       `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
@@ -108,7 +108,7 @@ export class ConversationList {
     const backwards = before_id !== undefined;
     const edge = after_id ?? before_id;
     const order = backwards ? 'asc' : 'desc';
-    const rows = this.#ledger.read<Row>(
+    const rows = this.#tables.read<Row>(
       `select * from conversations
        where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
        order by created_at ${order}, id ${order} limit ?2`,
@@ -127,14 +127,14 @@ export class ConversationList {
 
   /** @returns ids of conversations that began until then, some of them. */
   until(time: number, limit: number): string[] {
-    return this.#ledger
+    return this.#tables
       .read<{ id: string }>('select id from conversations where created_at <= ? limit ?', time, limit)
       .map(({ id }) => id);
   }
 
   /** @returns how many began until then. */
   count(time: number): number {
-    const [row] = this.#ledger.read<{ rows: number }>(
+    const [row] = this.#tables.read<{ rows: number }>(
       'select count(*) as rows from conversations where created_at <= ?',
       time,
     );
@@ -144,7 +144,7 @@ export class ConversationList {
   forget(id: string): void {
     const before = this.bytesOf(id);
     this.#known.delete(id);
-    this.#ledger.write('delete from conversations where id = ?', id);
+    this.#tables.write('delete from conversations where id = ?', id);
     this.#count(before, undefined);
   }
 
@@ -156,7 +156,7 @@ export class ConversationList {
   }
 
   has(id: string): boolean {
-    return this.#known.has(id) || this.#ledger.read('select 1 from conversations where id = ?', id).length > 0;
+    return this.#known.has(id) || this.#tables.read('select 1 from conversations where id = ?', id).length > 0;
   }
 }
 

@@ -2,8 +2,9 @@
 import { toUsd } from '../claude/cost.ts';
 import { memberTexts } from '../claude/edit.ts';
 import type { HistoryQuery } from '../schemas/conversations.ts';
+import type { MessageRow, Profile } from './conversation-rows.ts';
 import { refOf } from './held-prefix.ts';
-import type { MessageRow, Profile, Transcript } from './transcript.ts';
+import type { Transcript } from './transcript.ts';
 
 /** A page of texts is read when it is wanted, and not held while nobody takes it. */
 const ROWS_AT_ONCE = 50;

@@ -1,13 +1,26 @@
 import { DurableObject } from 'cloudflare:workers';
+import { within } from '../async/timeout.ts';
 import type { Identity } from '../auth/identity.ts';
 import { type Upstream, upstreamOf } from '../claude/upstream.ts';
+import type {
+  ConversationObject,
+  CrossingText,
+  PackedAnswer,
+  Place,
+  PromptRequest,
+  Result,
+  Resumed,
+  Trailer,
+  TurnAnswer,
+  TurnRequest,
+} from '../durable/contracts/conversation.ts';
 import type { Bindings } from '../env.ts';
 import { ApiError, invalidRequest, toApiError } from '../errors.ts';
 import { logFailure } from '../log.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../schemas/conversations.ts';
 import { type Settings, settingsOf } from '../settings.ts';
+import { callAccount } from './call-account.ts';
 import {
-  type CrossingText,
   conflict,
   crossing,
   died,
@@ -17,42 +30,27 @@ import {
   lost,
   noMessage,
   otherBody,
-  type PackedAnswer,
-  type Place,
-  type PromptRequest,
   pack,
-  type Result,
-  type Resumed,
-  type TurnAnswer,
-  type TurnRequest,
   taken,
   textOf,
   unknown,
   wholeAnswer,
   wireError,
 } from './conversation-answers.ts';
+import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
 import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
 import { adopt, forkTo, rewindTo } from './forks.ts';
-import {
-  checkHeld,
-  type HeldPrefix,
-  holdPrefix,
-  layHeld,
-  refOf,
-  releasePrefix,
-  type TakenPrefix,
-  takePrefix,
-} from './held-prefix.ts';
-import { callAccount, revoked } from './metering.ts';
+import { checkHeld, holdPrefix, layHeld, refOf, releasePrefix, type TakenPrefix, takePrefix } from './held-prefix.ts';
+import { revoked } from './metering.ts';
 import { conversationStub } from './namespace.ts';
 import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { Run, type Started } from './run.ts';
-import { type Profile, RECENT, Transcript, type TurnRow } from './transcript.ts';
-import { type Trailer, Turn } from './turn.ts';
+import { RECENT, Transcript } from './transcript.ts';
+import { Turn } from './turn.ts';
 import { TurnLog } from './turn-log.ts';
-import { GRACE_MS, RETRY_MS, Upkeep, within } from './upkeep.ts';
+import { GRACE_MS, RETRY_MS, Upkeep } from './upkeep.ts';
 
 /** A turn's request whose body has come. */
 type ReadRequest = TurnRequest & { body: string };
@@ -67,7 +65,7 @@ const STOP_MS = 10_000;
  * A turn is owned here before anything goes up, and goes on when its caller has left. Whether one may begin is decided
  * in one step, without waiting; what dies is closed from its log when the object wakes.
  */
-export class Conversation extends DurableObject<Bindings> {
+export class Conversation extends DurableObject<Bindings> implements ConversationObject {
   readonly #transcript: Transcript;
   readonly #upkeep: Upkeep;
   #run: Run | undefined;

@@ -1,21 +1,11 @@
 /** The credentials of an account: which were minted or seen, and which are revoked. */
+
+import { DAY_MS } from '../async/durations.ts';
+import type { MintedToken } from '../durable/contracts/account.ts';
+import type { Token } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
 import type { TokenRow } from '../schemas/usage.ts';
-import type { Page, PageOf } from './history.ts';
-import type { Ledger } from './ledger.ts';
-
-/** What a verified credential says about itself; times are a JWT's, in seconds. */
-export interface Token {
-  jti?: string | undefined;
-  iat?: number | undefined;
-  exp?: number | undefined;
-}
-
-/** A credential that was just minted. */
-export interface MintedToken extends Token {
-  jti: string;
-  scopes: string[];
-  label?: string | undefined;
-}
 
 type Row = Record<string, SqlStorageValue> & {
   jti: string;
@@ -27,7 +17,6 @@ type Row = Record<string, SqlStorageValue> & {
   revoked_at: number | null;
 };
 
-const DAY_MS = 86_400_000;
 const MOST_JTI = 256;
 /** Of the tokens that an operator mints for one account, those that are valid. */
 export const MOST_MINTED = 1_000;
@@ -35,14 +24,14 @@ export const MOST_MINTED = 1_000;
 const MOST_LISTED = 10_000;
 
 export class Credentials {
-  readonly #ledger: Ledger;
+  readonly #tables: Tables;
   readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
   #revokedBefore: number;
 
-  constructor(ledger: Ledger) {
-    this.#ledger = ledger;
-    this.#revokedBefore = Number(ledger.meta('revoked_before') ?? 0);
-    const rows = ledger.read<Pick<Row, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
+    const rows = tables.read<Pick<Row, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
       'select jti, minted_at, first_seen_at, revoked_at from tokens',
     );
     for (const row of rows) {
@@ -70,7 +59,7 @@ export class Credentials {
     if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
     // What is not listed can be revoked all the same.
     if (this.#known.size >= MOST_LISTED) return;
-    this.#ledger.write(
+    this.#tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
       jti,
@@ -90,7 +79,7 @@ export class Credentials {
     if (this.#valid(now) >= MOST_MINTED) return false;
     // Those that live for minutes would be a table without end until the alarm comes.
     if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
-    this.#ledger.write(
+    this.#tables.write(
       'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
       token.jti,
       token.label ?? null,
@@ -103,7 +92,7 @@ export class Credentials {
   }
 
   #valid(now: number): number {
-    const [row] = this.#ledger.read<{ tokens: number }>(
+    const [row] = this.#tables.read<{ tokens: number }>(
       `select count(*) as tokens from tokens
        where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
       now,
@@ -115,7 +104,7 @@ export class Credentials {
   revoke(jti: string, now: number): void {
     const known = this.#known.get(jti);
     if (known?.revoked) return;
-    this.#ledger.write(
+    this.#tables.write(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
@@ -126,30 +115,30 @@ export class Credentials {
   /** Revokes every token that was issued until now, seen or not. */
   revokeAll(now: number): void {
     this.#revokedBefore = now;
-    this.#ledger.setMeta('revoked_before', String(now));
-    this.#ledger.write('update tokens set revoked_at = ? where revoked_at is null', now);
+    this.#tables.setMeta('revoked_before', String(now));
+    this.#tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
     for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
   }
 
   /** Forgets all about the tokens but that they are revoked. */
   erase(): void {
-    this.#ledger.write('delete from tokens where revoked_at is null');
-    this.#ledger.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
+    this.#tables.write('delete from tokens where revoked_at is null');
+    this.#tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
     for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
   }
 
   /** Lets go of tokens that expired a day ago: their own `exp` refuses them. */
   prune(now: number): void {
-    const expired = this.#ledger.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
+    const expired = this.#tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
     for (const { jti } of expired) {
-      this.#ledger.write('delete from tokens where jti = ?', jti);
+      this.#tables.write('delete from tokens where jti = ?', jti);
       this.#known.delete(jti);
     }
   }
 
   /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
   list({ limit = 20, after_id, before_id }: PageOf): Page<TokenRow> {
-    const all = this.#ledger.read<Row>(
+    const all = this.#tables.read<Row>(
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
     );
     const edge = all.findIndex(({ jti }) => jti === (after_id ?? before_id));

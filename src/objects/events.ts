@@ -1,7 +1,9 @@
 /** The rows of an inbox: one for each event that a sender has told of. */
+
+import type { NewEvent } from '../durable/contracts/inbox.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
 import { readFormat, writeFormat } from './formats.ts';
-import type { Page, PageOf } from './history.ts';
 import { type Migration, migrate } from './migrations.ts';
 
 export const EVENT_MIGRATIONS: readonly Migration[] = [
@@ -41,18 +43,6 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
 
 /** Of the runs of an event so many are kept, the newest. */
 const ATTEMPTS_KEPT = 50;
-
-/** An event as it comes from a sender, its signature verified. */
-export interface NewEvent {
-  id: string;
-  account: string;
-  /** null where it is too long to be classified: the event has failed then. */
-  text: string | null;
-  subject: string | null;
-  digest: string;
-  /** Whether an event with the same body is this one, whatever its id: its sender signs the body alone. */
-  sameBodySameEvent?: boolean;
-}
 
 /** An event as it is stored. Times are milliseconds since 1970. */
 export interface StoredEvent extends NewEvent {

@@ -1,9 +1,10 @@
 /** Going back in a history, and copying it into another conversation. */
 import { itemTexts } from '../claude/edit.ts';
+import type { Profile, TurnRow } from './conversation-rows.ts';
 import { streamOf } from './conversation-views.ts';
 import { answeredTools } from './kept.ts';
 import { messageOf } from './planning.ts';
-import { COMMITTED, type Profile, type Transcript, type TurnRow } from './transcript.ts';
+import { COMMITTED, type Transcript } from './transcript.ts';
 
 /**
  * Takes the turn out that a message belongs to, and all after it. In an import, which is one turn, the cut is before the

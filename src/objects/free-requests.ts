@@ -1,7 +1,8 @@
 /** Requests that cost nothing upstream: they are requests all the same, and what they store must have room. */
+
+import type { Storing } from '../durable/contracts/admission.ts';
 import { standingHeaders } from './limit-headers.ts';
 import { askAccount, askOf, grantedBy, type MeterRequest, putOnList } from './metering.ts';
-import type { Storing } from './stored-amounts.ts';
 
 export type FreeRequest = Pick<MeterRequest, 'identity' | 'accounts' | 'store' | 'settings' | 'waitUntil'>;
 

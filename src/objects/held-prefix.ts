@@ -3,19 +3,11 @@ import { expand } from '../claude/prefix.ts';
 import { ApiError, invalidRequest } from '../errors.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import { parseRef } from '../schemas/versions.ts';
-import { callAccount } from './metering.ts';
+import { callAccount } from './call-account.ts';
+import type { HeldPrefix } from './conversation-rows.ts';
 import { outgrown } from './outgrown.ts';
 import { findPrefix, PREFIX, type PrefixReader, unknownPrefix } from './prefixes.ts';
 import { Prompt } from './prompt.ts';
-
-/** As a conversation's profile has it. */
-export interface HeldPrefix {
-  owner: string;
-  name: string;
-  hash: string;
-  /** Used once: letting go of one hold must not touch another. */
-  holder: string;
-}
 
 /** What a conversation that begins takes from its prefix. */
 export interface TakenPrefix extends HeldPrefix {

@@ -1,8 +1,12 @@
 /** Reads a ledger for people: rows and sums as they go over the wire. */
+
+import { DAY_MS } from '../async/durations.ts';
 import { toUsd } from '../claude/cost.ts';
-import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageGroup, UsageReport } from '../schemas/usage.ts';
+import type { UsageQuery } from '../durable/contracts/account.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../schemas/usage.ts';
 import { type Ledger, ROLLUP_MODEL, SUMS } from './ledger.ts';
-import { DAY_MS, spanId } from './windows.ts';
+import { spanId } from './windows.ts';
 
 type Sums = Record<(typeof SUMS)[number], number>;
 type Row = Record<string, SqlStorageValue> &
@@ -30,29 +34,6 @@ type Row = Record<string, SqlStorageValue> &
     ttft_ms: number | null;
     ms: number | null;
   };
-
-/** A page of a list, newest first. */
-export interface Page<T> {
-  data: T[];
-  has_more: boolean;
-  first_id: string | null;
-  last_id: string | null;
-}
-
-export interface PageOf {
-  limit?: number | undefined;
-  /** Rows that follow this id in the list, which are older. */
-  after_id?: string | undefined;
-  /** Rows that come before this id in the list, which are newer. */
-  before_id?: string | undefined;
-}
-
-export interface UsageQuery {
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
-  group_by: UsageGroup;
-}
 
 const MOST_GROUPS = 1_000;
 

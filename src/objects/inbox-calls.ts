@@ -1,8 +1,8 @@
+import { within } from '../async/timeout.ts';
+import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { ApiError } from '../errors.ts';
-import type { Inbox } from './inbox.ts';
-import type { Remote } from './metering.ts';
+import type { Remote } from './call-account.ts';
 import { type InboxBinding, inboxStub } from './namespace.ts';
-import { within } from './upkeep.ts';
 
 const CALL_MS = 30_000;
 
@@ -13,11 +13,11 @@ const CALL_MS = 30_000;
  */
 export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
-  call: (inbox: Remote<Inbox>) => Promise<T>,
+  call: (inbox: Remote<InboxObject>) => Promise<T>,
 ): Promise<T> {
   // A stub that has thrown stays broken: each call has its own.
   const attempt = () => {
-    const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<Inbox>;
+    const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
     return within(call(stub), CALL_MS);
   };
   try {

@@ -1,13 +1,13 @@
 /** The inboxes of webhooks that an account pays for: they hold what was sent to it, and are erased with it. */
-import type { Ledger } from './ledger.ts';
+import type { Tables } from '../durable/tables.ts';
 
 const KEY = 'inboxes';
 
 export class InboxList {
-  readonly #ledger: Ledger;
+  readonly #tables: Tables;
 
-  constructor(ledger: Ledger) {
-    this.#ledger = ledger;
+  constructor(tables: Tables) {
+    this.#tables = tables;
   }
 
   /** Notes an inbox by its source; one that is being erased stays so until that is done. */
@@ -30,10 +30,10 @@ export class InboxList {
 
   /** There are as many as there are sources: a handful, in one row. */
   #noted(): Record<string, number> {
-    return JSON.parse(this.#ledger.meta(KEY) ?? '{}') as Record<string, number>;
+    return JSON.parse(this.#tables.meta(KEY) ?? '{}') as Record<string, number>;
   }
 
   #save(noted: Record<string, number>): void {
-    this.#ledger.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
+    this.#tables.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
   }
 }

@@ -1,46 +1,20 @@
 import { DurableObject } from 'cloudflare:workers';
+import { HOUR_MS } from '../async/durations.ts';
+import { within } from '../async/timeout.ts';
+import type { Conclusion, InboxObject, NewEvent, Work } from '../durable/contracts/inbox.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Bindings } from '../env.ts';
 import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
 import { settingsOf } from '../settings.ts';
-import { Events, type NewEvent, type StoredEvent } from './events.ts';
-import type { Page, PageOf } from './history.ts';
-import { callAccount } from './metering.ts';
+import { callAccount } from './call-account.ts';
+import { Events, type StoredEvent } from './events.ts';
 import { retentionOf } from './retention.ts';
-import { within } from './upkeep.ts';
-
-/** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
-export type Work =
-  | { kind: 'none' }
-  | {
-      kind: 'classify' | 'deliver';
-      lease: number;
-      account: string;
-      text: string | null;
-      subject: string | null;
-      receivedAt: number;
-      classification: Classification | null;
-      /** How often this, classifying or delivering, has failed before, one time after the other. */
-      failures: number;
-    };
-
-/** How a run has ended. */
-export interface Conclusion {
-  lease: number;
-  attempt: Attempt;
-  to:
-    | { state: 'delivered' | 'classified' | 'parked' | 'failed' }
-    /** It has failed, and is tried again after a pause in milliseconds, but not before a time. */
-    | { state: 'again'; pause: number; notBefore: number | null }
-    /** It has not failed, and is tried again then. */
-    | { state: 'waiting'; at: number };
-}
 
 /** After so long what is on the queue is taken for lost. It is longer than any run, so that it also guards those. */
 const LOST_MS = 4 * 60_000;
 const RETRY_MS = 15_000;
 const CALL_MS = 30_000;
-const HOUR_MS = 3_600_000;
 const ALARM_GRAIN_MS = 1_000;
 /** Events that an alarm puts on the queue, and how many a call of the queue takes. */
 const ENQUEUED_AT_ONCE = 1_000;
@@ -58,7 +32,7 @@ const ANNOUNCED = 'announced:';
  * queue again by the alarm, and what must wait is held back here, however long. A run on an event takes a lease, so that
  * a message that comes twice is not worked on twice; of two results the first is kept.
  */
-export class Inbox extends DurableObject<Bindings> {
+export class Inbox extends DurableObject<Bindings> implements InboxObject {
   readonly #events: Events;
   /** Until when events are being worked on. Not stored: `due_at`, which is, lies behind each. */
   readonly #leases = new Map<string, number>();

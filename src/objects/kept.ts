@@ -1,6 +1,15 @@
 /** What of an answer goes into the history: only what the API takes back in the next request. */
-import type { Block, Json } from './assembly.ts';
-import { isObject } from './assembly.ts';
+import type { Json } from '../json/object.ts';
+import { isObject } from '../json/object.ts';
+
+/** A content block while it is being said. */
+export interface Block {
+  value: Json;
+  /** Whether `content_block_stop` is still to come. */
+  open: boolean;
+  /** Whether the JSON of its input does not parse: it was cut by a limit. */
+  broken: boolean;
+}
 
 /** How an answer ended: as the API ends it, or in the middle. */
 export type Ending = { complete: true; stopReason: string | null } | { complete: false };

@@ -5,34 +5,15 @@
  * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
  * shared by a thousand of them.
  */
+
+import { DAY_MS } from '../async/durations.ts';
 import type { Nanodollars } from '../claude/cost.ts';
+import type { Opening, Tokens } from '../durable/contracts/settlement.ts';
+import { Tables } from '../durable/tables.ts';
 import type { Buckets, Hold } from './budget.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import type { Migration } from './migrations.ts';
-import { STORED_SQL } from './stored-amounts.ts';
 import { VERSIONS_SQL } from './version-tables.ts';
-import { DAY_MS } from './windows.ts';
-
-/** Tokens that a request used, by kind. */
-export interface Tokens {
-  input: number;
-  output: number;
-  cacheRead: number;
-  cacheWrite5m: number;
-  cacheWrite1h: number;
-  thinking: number;
-  webSearches: number;
-}
-
-/** What is known of a request when it is admitted. */
-export interface Opening {
-  route: string;
-  model: string;
-  unpriced: boolean;
-  conversation: string | null;
-  prefix: string | null;
-  token: string | null;
-}
 
 /** What is known of a request when it is settled. */
 export interface Closing {
@@ -88,6 +69,9 @@ export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)
 
 /** In the place of a model's name where an erasure has left a sum. */
 export const ERASED_MODEL = '(erased)';
+
+/** The columns that came after the first list of conversations. */
+const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
 
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
@@ -180,15 +164,12 @@ function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boo
   return others === 0 && errorType === null && !(estimated || overHold || late);
 }
 
-export class Ledger {
-  /** Rows written by this instance: what the platform bills, and tests compare. */
-  rowsWritten = 0;
-  readonly #storage: DurableObjectStorage;
+export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
 
   constructor(storage: DurableObjectStorage) {
-    this.#storage = storage;
+    super(storage);
     const stored = this.meta('fold');
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
@@ -198,33 +179,6 @@ export class Ledger {
   /** @returns rows after this id are not in the rollups yet. */
   get marker(): string {
     return this.#fold.marker;
-  }
-
-  /** Runs one statement and counts the rows it writes. */
-  write(statement: string, ...bindings: SqlStorageValue[]): number {
-    const cursor = this.#storage.sql.exec(statement, ...bindings);
-    const { rowsWritten } = cursor;
-    this.rowsWritten += rowsWritten;
-    return rowsWritten;
-  }
-
-  /** @returns the rows of one query. */
-  read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
-    return this.#storage.sql.exec<Row>(query, ...bindings).toArray();
-  }
-
-  meta(key: string): string | undefined {
-    return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
-  }
-
-  setMeta(key: string, value: string | undefined): void {
-    if (value === undefined) this.write('delete from meta where key = ?', key);
-    else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
-  }
-
-  /** Runs statements that must be stored together. */
-  together(change: () => void): void {
-    this.#storage.transactionSync(change);
   }
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. */

@@ -1,8 +1,7 @@
 import { toUsd } from '../claude/cost.ts';
 import { sayAllowed } from '../claude/usable-models.ts';
+import type { Full, Refusal, Standing } from '../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import type { Refusal } from './budget.ts';
-import type { Standing } from './standing.ts';
 
 type Period = 'day' | 'week' | 'month';
 
@@ -157,4 +156,15 @@ export function formatUsd(nanodollars: number): string {
 function rfc3339(milliseconds: number): string {
   // A debt at a tiny limit can lie beyond what a date can say.
   return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
+}
+
+/** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
+export function fullError({ limit, most }: Full): ApiError {
+  const message =
+    limit === 'conversations'
+      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
+      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
+  return new ApiError('invalid_request_error', message, {
+    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
+  });
 }

@@ -1,5 +1,5 @@
 /** A message that came whole, told as the events that it would have come as. */
-import { isObject, type Json } from './assembly.ts';
+import { isObject, type Json } from '../json/object.ts';
 
 /** What each kind of block says by deltas: the field that grows, and the delta that grows it. */
 const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: string])[]>> = {

@@ -1,3 +1,4 @@
+import { pause } from '../async/pause.ts';
 import type { Identity } from '../auth/identity.ts';
 import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
@@ -7,18 +8,18 @@ import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
+import type { Answer, Ask } from '../durable/contracts/admission.ts';
+import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
 import { type JsonBody, RELEASED } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
-import type { Account, Answer, Ask } from './account.ts';
 import { bookingOf, type Grant } from './booking.ts';
+import { type AccountRequest, AccountUnreachable, callAccount, isOverloaded } from './call-account.ts';
 import { defaultLimits } from './default-limits.ts';
-import { refusalError, standingHeaders } from './limit-headers.ts';
-import { type AccountBinding, accountStub } from './namespace.ts';
+import { fullError, refusalError, standingHeaders } from './limit-headers.ts';
+import type { AccountBinding } from './namespace.ts';
 import { Prompt } from './prompt.ts';
-import type { Settled, Settlement } from './settlement.ts';
-import { fullError } from './stored-amounts.ts';
 
 export interface MeterRequest {
   requestId: string;
@@ -342,84 +343,11 @@ async function settleSurely(request: MeteredRequest, settlement: Settlement): Pr
   }
 }
 
-/** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
-export type Remote<T> = {
-  [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
-    ? (...args: Args) => Promise<Awaited<Result>>
-    : never;
-};
-
-interface AccountRequest {
-  identity: Pick<Identity, 'account'>;
-  accounts: AccountBinding;
-  settings: Settings;
-  /** The object as it was reached last; absent at first, and once a call has failed. */
-  stub?: Remote<Account> | undefined;
-}
-
-/**
- * Calls an account's object, a second time if the call was lost on the way: every call here may be repeated.
- *
- * @throws ApiError 503 while the object cannot be reached
- */
-export async function callAccount<T>(
-  request: AccountRequest,
-  call: (account: Remote<Account>) => Promise<T>,
-): Promise<T> {
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    if (!isRetryable(thrown)) throw new AccountUnreachable(thrown);
-  }
-  await pause(FIRST_PAUSE_MS * Math.random());
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    throw new AccountUnreachable(thrown);
-  }
-}
-
-async function callOnce<T>(request: AccountRequest, call: (account: Remote<Account>) => Promise<T>): Promise<T> {
-  const { accounts, settings, identity } = request;
-  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<Account>;
-  try {
-    return await call(request.stub);
-  } catch (thrown) {
-    // A stub that has thrown stays broken.
-    request.stub = undefined;
-    throw thrown;
-  }
-}
-
-function isRetryable(thrown: unknown): boolean {
-  return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
-}
-
-/** An object that has too much to do was not reached, and is left alone. */
-function isOverloaded(thrown: unknown): boolean {
-  return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
-}
-
-class AccountUnreachable extends ApiError {
-  constructor(cause: unknown) {
-    super('api_error', 'The account could not be reached. Try again in a moment.', {
-      status: 503,
-      headers: { 'retry-after': '1' },
-      logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-      cause,
-    });
-  }
-}
-
 /** @returns how a request ends that was never sent up. */
 function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
   const name = model.slice(0, LONGEST_NAME);
   const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Puts an account on the list of accounts, and tells it. */

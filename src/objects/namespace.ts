@@ -1,10 +1,10 @@
-import type { Account } from './account.ts';
-import type { Conversation } from './conversation.ts';
-import type { Inbox } from './inbox.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
+import type { ConversationObject } from '../durable/contracts/conversation.ts';
+import type { InboxObject } from '../durable/contracts/inbox.ts';
 
 /** The binding that accounts' objects are reached by. */
 export interface AccountBinding {
-  ACCOUNT: DurableObjectNamespace<Account>;
+  ACCOUNT: DurableObjectNamespace<AccountObject>;
 }
 
 /**
@@ -16,7 +16,7 @@ export function accountStub(
   env: AccountBinding,
   settings: { JURISDICTION?: string | undefined },
   accountId: string,
-): DurableObjectStub<Account> {
+): DurableObjectStub<AccountObject> {
   const namespace = settings.JURISDICTION
     ? env.ACCOUNT.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.ACCOUNT;
@@ -38,7 +38,7 @@ const MOST_IDS = 1_000;
 
 /** The binding that conversations' objects are reached by. */
 export interface ConversationBinding {
-  CONVERSATION: DurableObjectNamespace<Conversation>;
+  CONVERSATION: DurableObjectNamespace<ConversationObject>;
 }
 
 /**
@@ -50,7 +50,7 @@ export function conversationStub(
   env: ConversationBinding,
   settings: { JURISDICTION?: string | undefined },
   place: { account: string; id: string },
-): DurableObjectStub<Conversation> {
+): DurableObjectStub<ConversationObject> {
   const namespace = settings.JURISDICTION
     ? env.CONVERSATION.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.CONVERSATION;
@@ -59,7 +59,7 @@ export function conversationStub(
 
 /** The binding that inboxes are reached by. */
 export interface InboxBinding {
-  INBOX: DurableObjectNamespace<Inbox>;
+  INBOX: DurableObjectNamespace<InboxObject>;
 }
 
 /** Reaches the inbox of a source of webhooks. */
@@ -67,7 +67,7 @@ export function inboxStub(
   env: InboxBinding,
   settings: { JURISDICTION?: string | undefined },
   source: string,
-): DurableObjectStub<Inbox> {
+): DurableObjectStub<InboxObject> {
   const namespace = settings.JURISDICTION
     ? env.INBOX.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.INBOX;

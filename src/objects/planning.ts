@@ -2,9 +2,9 @@
 import { boundOf } from '../claude/bound.ts';
 import { edit, itemTexts, memberTexts } from '../claude/edit.ts';
 import { invalidRequest } from '../errors.ts';
+import { isObject } from '../json/object.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
-import { isObject } from './assembly.ts';
 import {
   beginning,
   checkContinuation,
@@ -14,6 +14,7 @@ import {
   resent,
   type Standpoint,
 } from './continuation.ts';
+import type { Profile, TurnRow } from './conversation-rows.ts';
 import type { TakenPrefix } from './held-prefix.ts';
 import { answeredTools } from './kept.ts';
 import { hasBreakpoint, withoutBreakpoints } from './message-text.ts';
@@ -21,7 +22,7 @@ import { outgrown } from './outgrown.ts';
 import { Prompt } from './prompt.ts';
 import type { Said } from './recollection.ts';
 import { SentHistory } from './sent-history.ts';
-import type { Profile, Transcript, TurnRow } from './transcript.ts';
+import type { Transcript } from './transcript.ts';
 import { roomFor } from './truncation.ts';
 
 /** What a turn is going to be. */

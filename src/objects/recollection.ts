@@ -1,6 +1,7 @@
 /** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
+
+import type { TurnRow } from './conversation-rows.ts';
 import type { SentHistory } from './sent-history.ts';
-import type { TurnRow } from './transcript.ts';
 
 export interface Said {
   role: string;

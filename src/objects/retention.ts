@@ -1,9 +1,10 @@
 /** How long objects keep what is over, by the settings as the app reads them. */
+
+import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { Settings } from '../settings.ts';
-import { DAY_MS } from './windows.ts';
 
 /** An object whose settings cannot be read looks again after so long: no alarm may be its last. */
-export const UNREADABLE_MS = 3_600_000;
+export const UNREADABLE_MS = HOUR_MS;
 
 /**
  * @param settings reads the settings of the deployment

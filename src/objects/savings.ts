@@ -1,19 +1,12 @@
 /** What caching has saved the requests of a prefix, read from a ledger: against the same requests without it. */
+
+import { DAY_MS } from '../async/durations.ts';
 import { fromUsd, nanodollarsPerToken, toUsd } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
-import type { PrefixStats, Savings } from '../schemas/prefixes.ts';
+import type { SavingsQuery, SavingsRow } from '../durable/contracts/account.ts';
+import type { Savings } from '../schemas/prefixes.ts';
 import type { Ledger } from './ledger.ts';
-import { DAY_MS, spanId } from './windows.ts';
-
-export interface SavingsQuery {
-  /** As the ledger has them: name@version. */
-  versions: readonly string[];
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
-}
-
-export type SavingsRow = PrefixStats['data'][number];
+import { spanId } from './windows.ts';
 
 type Group = Record<string, SqlStorageValue> & {
   day: number;

@@ -1,39 +1,8 @@
 /** How a request ends: what the caller of `settle` says, made safe to be stored and summed. */
 import type { Nanodollars } from '../claude/cost.ts';
+import type { Opening, Settlement, Tokens } from '../durable/contracts/settlement.ts';
 import type { Spent } from './budget.ts';
-import type { ConversationReport } from './conversation-report.ts';
-import type { Closing, Opening, Tokens } from './ledger.ts';
-
-/** What became of a request. */
-export interface Settlement {
-  requestId: string;
-  /** complete, cut, client_gone, refused_upstream, …: goes into the row as it is. */
-  status: string;
-  /** By `cost()`; 0 where the upstream refused. */
-  cost: Nanodollars;
-  tokens?: Partial<Tokens> | undefined;
-  /** Whether the cost is not the upstream's final word. */
-  estimated?: boolean | undefined;
-  stage?: string | undefined;
-  answeredBy?: string | undefined;
-  stopReason?: string | undefined;
-  errorType?: string | undefined;
-  upstreamRequestId?: string | undefined;
-  ttftMs?: number | undefined;
-  ms?: number | undefined;
-  /** For a request that this account never admitted, or does not know any more. */
-  opening?: Partial<Opening> | undefined;
-  startedAt?: number | undefined;
-  /** What became of the conversation by it: noted in the same call, whatever becomes of the settlement. */
-  conversation?: ConversationReport | undefined;
-}
-
-export interface Settled {
-  /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */
-  outcome: 'settled' | 'late' | 'unheld' | 'duplicate' | 'erased';
-  cost: Nanodollars;
-  overHold: boolean;
-}
+import type { Closing } from './ledger.ts';
 
 const MOST_COST: Nanodollars = 1e15;
 const NO_TOKENS: Tokens = {

@@ -1,36 +1,12 @@
 /** Where an account stands: for response headers, and for people. */
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
+import type { Meter, Spend, Standing } from '../durable/contracts/admission.ts';
 import type { Limits } from '../schemas/limits.ts';
 import type { StandingReport } from '../schemas/usage.ts';
 import { level } from './bucket.ts';
 import { advance, type Buckets, type Budget } from './budget.ts';
 import type { Rules } from './rules.ts';
 import { type Period, spanId } from './windows.ts';
-
-interface Meter {
-  limit: number;
-  remaining: number;
-  /** When the bucket is full again; milliseconds since 1970. */
-  resetsAt: number;
-}
-
-interface Spend {
-  limit: Nanodollars;
-  settled: Nanodollars;
-  held: Nanodollars;
-  resetsAt: number;
-}
-
-/** What is limited, and only that. */
-export interface Standing {
-  requests?: Meter;
-  inputTokens?: Meter;
-  outputTokens?: Meter;
-  countRequests?: Meter;
-  day?: Spend;
-  week?: Spend;
-  month?: Spend;
-}
 
 /** @returns the standing in what is limited, holds included. */
 export function standingOf(budget: Budget, rules: Rules, now: number): Standing {

@@ -1,5 +1,6 @@
 /** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
+
+import type { Full, Storing } from '../durable/contracts/admission.ts';
 import type { Limits } from '../schemas/limits.ts';
 import type { StandingReport } from '../schemas/usage.ts';
 import type { ConversationList } from './conversation-list.ts';
@@ -10,24 +11,6 @@ const MOST_CONVERSATIONS = 10_000;
 const MOST_BYTES = 1_000_000_000;
 /** What was admitted and has not said by then that it is there did not come to be. */
 const COMING_MS = 30_000;
-
-/** The columns that came after the first list of conversations. */
-export const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
-
-/** What a request is going to store. */
-export interface Storing {
-  /** A conversation that it adds to, or makes. */
-  conversation?: string | undefined;
-  bytes: number;
-  /** As many bytes again as this conversation has. */
-  copyOf?: string | undefined;
-}
-
-/** A limit that leaves no room for it. */
-export interface Full {
-  limit: 'conversations' | 'stored_bytes';
-  most: number;
-}
 
 export class StoredAmounts {
   readonly #conversations: ConversationList;
@@ -97,17 +80,6 @@ export class StoredAmounts {
   #expire(now: number): void {
     for (const [id, { until }] of this.#coming) if (until <= now) this.#coming.delete(id);
   }
-}
-
-/** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
-export function fullError({ limit, most }: Full): ApiError {
-  const message =
-    limit === 'conversations'
-      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
-      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
-  return new ApiError('invalid_request_error', message, {
-    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
-  });
 }
 
 function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = MOST_BYTES }: Limits) {

@@ -4,7 +4,7 @@ import { DEPLOYMENT } from '../schemas/identity.ts';
 import { parseRef, type VersionRef } from '../schemas/versions.ts';
 import type { Settings } from '../settings.ts';
 import { type Found, findVersion, VersionMemory } from '../store/versions.ts';
-import { callAccount } from './metering.ts';
+import { callAccount } from './call-account.ts';
 import type { AccountBinding } from './namespace.ts';
 
 /** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */

@@ -1,6 +1,7 @@
 /** Which turns are sent when a history has outgrown what its conversation allows. */
 import { invalidRequest } from '../errors.ts';
-import type { Profile, Transcript } from './transcript.ts';
+import type { Profile } from './conversation-rows.ts';
+import type { Transcript } from './transcript.ts';
 
 /** A turn as far as making room needs to know it. */
 export interface Sized {

@@ -12,16 +12,18 @@ import {
   UsageReader,
   reportOf as wholeReportOf,
 } from '../claude/usage.ts';
+import type { Trailer } from '../durable/contracts/conversation.ts';
+import type { ConversationReport, Settled } from '../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../errors.ts';
+import { isObject, type Json } from '../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
-import { Assembly, isObject, type Json } from './assembly.ts';
-import type { ConversationReport } from './conversation-report.ts';
+import { Assembly } from './assembly.ts';
+import type { MessageRow, Profile, TurnRow, TurnStatus } from './conversation-rows.ts';
 import { isOwing, keptOf, withoutOwed } from './kept.ts';
 import { formatUsd } from './limit-headers.ts';
 import type { Admission, Meter } from './metering.ts';
 import { grown } from './recollection.ts';
-import type { Settled } from './settlement.ts';
-import type { MessageRow, Profile, Transcript, TurnRow, TurnStatus } from './transcript.ts';
+import type { Transcript } from './transcript.ts';
 import { TurnLog } from './turn-log.ts';
 
 /** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */
@@ -36,12 +38,6 @@ export interface Taken {
   structural: boolean;
   said: boolean;
   how?: How;
-}
-
-/** What the edge writes into its log line and headers; it follows the end of a stream. */
-export interface Trailer {
-  outcome: Outcome;
-  nanodollars: Nanodollars;
 }
 
 /** What a turn has come to. */

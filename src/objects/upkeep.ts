@@ -1,12 +1,16 @@
 /** What a conversation owes after a change: settlements, reports to its account, and letting go in time. */
+
+import { DAY_MS } from '../async/durations.ts';
+import { within } from '../async/timeout.ts';
+import type { Settled } from '../durable/contracts/settlement.ts';
 import type { Settings } from '../settings.ts';
-import { type HeldPrefix, releasePrefix } from './held-prefix.ts';
-import { callAccount, type Meter, type MeteredRequest, meterOf } from './metering.ts';
+import { callAccount } from './call-account.ts';
+import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
+import { releasePrefix } from './held-prefix.ts';
+import { type Meter, type MeteredRequest, meterOf } from './metering.ts';
 import { UNKNOWN_GRANT } from './run.ts';
-import type { Settled } from './settlement.ts';
-import { type Profile, RECENT, type Transcript, type TurnRow } from './transcript.ts';
+import { RECENT, type Transcript } from './transcript.ts';
 import { reportOf } from './turn.ts';
-import { DAY_MS } from './windows.ts';
 
 /** How long an ended turn can be resumed and attached to. */
 export const GRACE_MS = 10 * 60_000;
@@ -223,18 +227,5 @@ export class Upkeep {
     this.#kept.transcript.save({ ...profile, ...change, version, updatedAt: now, unreported: true });
     this.wakeFor(now + RETRY_MS);
     this.#kept.waitUntil(this.#report());
-  }
-}
-
-/** @throws Error when the work takes longer */
-export async function within<T>(work: Promise<T>, milliseconds: number): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('took too long')), milliseconds);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -5,39 +5,12 @@
  * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
  * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
  */
+
+import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
 import type { VersionRow } from '../schemas/versions.ts';
 import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
-import type { Page, PageOf } from './history.ts';
-import type { Ledger } from './ledger.ts';
-
-/** A version as it is put. */
-export interface NewVersion {
-  kind: string;
-  name: string;
-  hash: string;
-  bytes: Uint8Array;
-  description: string | null;
-}
-
-/** What identifies a version within its owner's object. */
-export interface VersionId {
-  kind: string;
-  name: string;
-  hash: string;
-}
-
-/** `published` is false where KV has not taken it yet: it will be told again. */
-export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
-
-/** A name and the version that it points to. */
-export interface NameRow {
-  name: string;
-  hash: string;
-  description: string | null;
-  bytes: number;
-  created_at: string;
-  updated_at: string;
-}
 
 /** Below the platform's two megabytes for a row. */
 const PIECE_BYTES = 1_900_000;
@@ -49,7 +22,7 @@ const THIS = 'kind = ? and name = ? and hash = ?';
 type Raw = Record<string, SqlStorageValue>;
 
 export class Versions {
-  readonly #ledger: Ledger;
+  readonly #tables: Tables;
   readonly #store: KVNamespace;
   readonly #owner: string;
   /** What is told to KV of a name is told one after the other, or the older could stay. */
@@ -58,8 +31,8 @@ export class Versions {
   /** Until the next change. */
   #bytes: number | undefined;
 
-  constructor(ledger: Ledger, store: KVNamespace, owner: string) {
-    this.#ledger = ledger;
+  constructor(tables: Tables, store: KVNamespace, owner: string) {
+    this.#tables = tables;
     this.#store = store;
     this.#owner = owner;
   }
@@ -67,7 +40,7 @@ export class Versions {
   /** What all versions take up. */
   get bytes(): number {
     this.#bytes ??= Number(
-      this.#ledger.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
+      this.#tables.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
     );
     return this.#bytes;
   }
@@ -81,9 +54,9 @@ export class Versions {
     const known = this.#state({ kind, name, hash });
     if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
     this.#bytes = undefined;
-    this.#ledger.together(() => {
+    this.#tables.together(() => {
       if (known === undefined) {
-        this.#ledger.write(
+        this.#tables.write(
           "insert into versions (kind, name, hash, at, bytes, description, state) values (?, ?, ?, ?, ?, ?, 'new')",
           kind,
           name,
@@ -94,7 +67,7 @@ export class Versions {
         );
         for (let n = 0; n * PIECE_BYTES < bytes.length; n += 1) {
           const piece = bytes.slice(n * PIECE_BYTES, (n + 1) * PIECE_BYTES).buffer;
-          this.#ledger.write(
+          this.#tables.write(
             'insert into version_pieces (kind, name, hash, n, bytes) values (?, ?, ?, ?, ?)',
             kind,
             name,
@@ -121,7 +94,7 @@ export class Versions {
   read(id: VersionId): Uint8Array | undefined {
     const state = this.#state(id);
     if (state === undefined || state === 'doomed') return undefined;
-    const rows = this.#ledger.read<Raw>(`select bytes from version_pieces where ${THIS} order by n`, ...keyOf(id));
+    const rows = this.#tables.read<Raw>(`select bytes from version_pieces where ${THIS} order by n`, ...keyOf(id));
     const pieces = rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer));
     const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
     let at = 0;
@@ -137,7 +110,7 @@ export class Versions {
     const used = usesOf(kind);
     if (this.#used.has(used + name)) return false;
     this.#used.add(used + name);
-    const [known] = this.#ledger.read(
+    const [known] = this.#tables.read(
       'select 1 from names where kind = ? and name = ? and hash is not null',
       used,
       name,
@@ -149,7 +122,7 @@ export class Versions {
 
   /** @returns every version of a name that there is, as ledgers name it. */
   versionsOf(kind: string, name: string): string[] {
-    const rows = this.#ledger.read<Raw>('select hash from versions where kind = ? and name = ?', kind, name);
+    const rows = this.#tables.read<Raw>('select hash from versions where kind = ? and name = ?', kind, name);
     return rows.map(({ hash }) => `${name}@${hash}`);
   }
 
@@ -172,7 +145,7 @@ export class Versions {
     const current = this.name(kind, name);
     if (!current) return undefined;
     const { limit = 20, after_id, before_id } = page;
-    const rows = this.#ledger
+    const rows = this.#tables
       .read<Raw>(
         "select * from versions where kind = ? and name = ? and state != 'doomed' order by at desc, hash",
         kind,
@@ -198,11 +171,11 @@ export class Versions {
 
   /** Takes a name away, and those of its versions that nobody holds. @returns whether there was one */
   remove(kind: string, name: string, now: number): boolean {
-    const [known] = this.#ledger.read('select 1 from names where kind = ? and name = ?', kind, name);
+    const [known] = this.#tables.read('select 1 from names where kind = ? and name = ?', kind, name);
     if (!known) return false;
-    this.#ledger.together(() => {
-      this.#ledger.write('update names set hash = null, at = ?, told = 0 where kind = ? and name = ?', now, kind, name);
-      this.#ledger.write(
+    this.#tables.together(() => {
+      this.#tables.write('update names set hash = null, at = ?, told = 0 where kind = ? and name = ?', now, kind, name);
+      this.#tables.write(
         `update versions set state = 'doomed' where kind = ? and name = ? and not exists (
            select 1 from version_holds h where h.kind = versions.kind and h.name = versions.name
              and h.hash = versions.hash)`,
@@ -216,9 +189,9 @@ export class Versions {
   /** Takes all names and versions away, held or not. */
   removeAll(now: number): void {
     this.#used.clear();
-    this.#ledger.write('delete from version_holds');
-    this.#ledger.write('update names set hash = null, at = ?, told = 0', now);
-    this.#ledger.write("update versions set state = 'doomed'");
+    this.#tables.write('delete from version_holds');
+    this.#tables.write('update names set hash = null, at = ?, told = 0', now);
+    this.#tables.write("update versions set state = 'doomed'");
   }
 
   /**
@@ -229,14 +202,14 @@ export class Versions {
   hold(id: VersionId, holder: string): boolean {
     const state = this.#state(id);
     if (state === undefined || state === 'doomed') return false;
-    this.#ledger.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...keyOf(id), holder);
+    this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...keyOf(id), holder);
     return true;
   }
 
   /** Lets a version go, which goes itself if it has no name and nobody else holds it. */
   release(id: VersionId, holder: string): void {
-    this.#ledger.write(`delete from version_holds where ${THIS} and holder = ?`, ...keyOf(id), holder);
-    const [held] = this.#ledger.read(`select 1 from version_holds where ${THIS} limit 1`, ...keyOf(id));
+    this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...keyOf(id), holder);
+    const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...keyOf(id));
     if (!held && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
@@ -271,34 +244,34 @@ export class Versions {
   async #tell(place: Place): Promise<void> {
     const { kind, name } = place;
     const of = (state: string) =>
-      this.#ledger.read<Raw>('select hash from versions where kind = ? and name = ? and state = ?', kind, name, state);
+      this.#tables.read<Raw>('select hash from versions where kind = ? and name = ? and state = ?', kind, name, state);
     // The value before the pointer to it.
     for (const row of of('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
       if (this.#state(id) === 'new') this.#setState(id, 'told');
     }
-    const [named] = this.#ledger.read<Raw>('select * from names where kind = ? and name = ? and told = 0', kind, name);
+    const [named] = this.#tables.read<Raw>('select * from names where kind = ? and name = ? and told = 0', kind, name);
     if (named) {
       const hash = named.hash === null ? null : String(named.hash);
       await writePointer(this.#store, place, hash);
       // Unless it has moved on meanwhile: then it is told again.
       if (hash === null)
-        this.#ledger.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
-      else this.#ledger.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
+        this.#tables.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
+      else this.#tables.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
     }
     for (const row of of('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
       await deleteVersion(this.#store, place, id.hash);
       if (this.#state(id) !== 'doomed') continue;
-      this.#ledger.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
-      this.#ledger.write(`delete from versions where ${THIS}`, ...keyOf(id));
+      this.#tables.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
+      this.#tables.write(`delete from versions where ${THIS}`, ...keyOf(id));
       this.#bytes = undefined;
     }
   }
 
   #untold(): { kind: string; name: string }[] {
-    const rows = this.#ledger.read<Raw>(
+    const rows = this.#tables.read<Raw>(
       "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
     );
     return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
@@ -306,7 +279,7 @@ export class Versions {
 
   #point({ kind, name, hash }: VersionId, now: number): void {
     // Told again only if it moves: KV takes one write a second for each name.
-    this.#ledger.write(
+    this.#tables.write(
       `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
       kind,
@@ -317,16 +290,16 @@ export class Versions {
   }
 
   #state(id: VersionId): string | undefined {
-    const [row] = this.#ledger.read<Raw>(`select state from versions where ${THIS}`, ...keyOf(id));
+    const [row] = this.#tables.read<Raw>(`select state from versions where ${THIS}`, ...keyOf(id));
     return row && String(row.state);
   }
 
   #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
-    this.#ledger.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
+    this.#tables.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
   }
 
   #isFull(kind: string, name: string): boolean {
-    const [others] = this.#ledger.read<Raw>(
+    const [others] = this.#tables.read<Raw>(
       'select count(*) as names from names where kind = ? and name != ?',
       kind,
       name,
@@ -335,7 +308,7 @@ export class Versions {
   }
 
   #names(where: string, bindings: string[], rest: string): NameRow[] {
-    return this.#ledger
+    return this.#tables
       .read<Raw>(
         `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
          from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash

@@ -1,9 +1,9 @@
 /** The calendar that budgets follow: days, weeks from Monday, and months, all in UTC. */
+import { DAY_MS } from '../async/durations.ts';
+
 export type Period = 'day' | 'week' | 'month';
 
 export const PERIODS: readonly Period[] = ['day', 'week', 'month'];
-
-export const DAY_MS = 86_400_000;
 
 /** A calendar window, `start` inclusive and `end` exclusive, in milliseconds since 1970. */
 export interface Span {

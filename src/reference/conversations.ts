@@ -12,7 +12,7 @@ import {
   stopQuery,
 } from '../schemas/conversations.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { eventStream } from './messages.ts';
+import { eventStream } from './event-stream.ts';
 import type { Answer, Resource } from './route.ts';
 
 const row = {

@@ -1,10 +1,10 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
 import { notFound } from '../errors.ts';
-import type { Account } from '../objects/account.ts';
+import { callAccount, type Remote } from '../objects/call-account.ts';
 import { defaultLimits } from '../objects/default-limits.ts';
-import { callAccount, type Remote } from '../objects/metering.ts';
 import { isAccount } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { limitsSchema } from '../schemas/limits.ts';
@@ -53,7 +53,7 @@ export function accountsRoutes() {
 export function accountOf(c: Context<AppEnv>, name: string) {
   if (!isAccount(name)) throw notFound('There is no such account.');
   const request = { identity: { account: name }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<Account>) => Promise<T>) => callAccount(request, call);
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /** @throws ApiError 404 for somebody else's account, as for one that does not exist */

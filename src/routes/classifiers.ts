@@ -1,9 +1,9 @@
 import { type Context, Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { classifierOf } from '../claude/classifier.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
 import type { Fetch } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, tooLarge } from '../errors.ts';
 import { Total } from '../objects/batch.ts';
 import { CLASSIFIERS } from '../objects/classifiers.ts';
@@ -14,6 +14,7 @@ import { type CandidateReport, evaluateRequest, MOST_CANDIDATES } from '../schem
 import { check, readJson } from '../schemas/json.ts';
 import { hashOf } from '../store/versions.ts';
 import { answered, classifyingIn, noteCost, streamed } from './classify.ts';
+import { admittedFor } from './free.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import {
   findAsked,
@@ -55,6 +56,7 @@ async function put(c: Context<AppEnv>): Promise<Response> {
   const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, CLASSIFIERS, place, check(putClassifier.pointer, json).version);
+    await admittedFor(c, place.owner);
     await pointName(c, CLASSIFIERS, place, hash);
     return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...value });
   }
@@ -62,6 +64,7 @@ async function put(c: Context<AppEnv>): Promise<Response> {
   const bytes = new TextEncoder().encode(JSON.stringify(classifier));
   if (bytes.length > MAX_CLASSIFIER_BYTES) throw tooLarge(MAX_CLASSIFIER_BYTES);
   const hash = await hashOf(bytes);
+  await admittedFor(c, place.owner);
   await putVersion(c, CLASSIFIERS, place, { hash, bytes, description: classifier.description });
   return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...classifier });
 }

@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { toUsd } from '../claude/cost.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
 import { ApiError } from '../errors.ts';
 import { classifyAll, Total } from '../objects/batch.ts';
 import { type Classifying, classify, type Outcome, type Task, taskOf } from '../objects/classifying.ts';

@@ -1,10 +1,11 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { memberTexts } from '../claude/edit.ts';
-import type { AppEnv } from '../env.ts';
+import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
-import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
-import { callAccount } from '../objects/metering.ts';
+import { callAccount } from '../objects/call-account.ts';
+import { crossing } from '../objects/conversation-answers.ts';
 import {
   createConversation,
   forkRequest,

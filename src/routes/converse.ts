@@ -1,29 +1,28 @@
 /** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
+import type { AppEnv } from '../auth/context.ts';
 import { keyUp, withUserId } from '../claude/account-name.ts';
+import { EVENT_STREAM } from '../claude/answer-form.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
-import { inOneReading } from '../claude/repeated-keys.ts';
-import { EVENT_STREAM } from '../claude/stream.ts';
 import { reportOf } from '../claude/usage.ts';
-import type { AppEnv } from '../env.ts';
+import type {
+  PackedAnswer,
+  Result,
+  Trailer,
+  TurnAnswer,
+  TurnRequest,
+  WireError,
+} from '../durable/contracts/conversation.ts';
 import { ApiError, errorEvent, invalidRequest } from '../errors.ts';
-import {
-  type PackedAnswer,
-  type Result,
-  type TurnAnswer,
-  type TurnRequest,
-  unpack,
-  type WireError,
-} from '../objects/conversation-answers.ts';
+import { unpack } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
-import type { Trailer } from '../objects/turn.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
-import { check, type JsonBody } from '../schemas/json.ts';
+import { check, inOneReading, type JsonBody } from '../schemas/json.ts';
 import { cutEnding } from '../sse/endings.ts';
 import { prefixNamed } from './prefixed.ts';
 

@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
 import { inputCosts } from '../claude/cost.ts';
 import { edit } from '../claude/edit.ts';
 import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
 import { ApiError } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
 import { conversationRequest } from '../schemas/conversations.ts';

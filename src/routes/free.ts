@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { Storing } from '../durable/contracts/admission.ts';
 import { admitFree } from '../objects/free-requests.ts';
-import type { Storing } from '../objects/stored-amounts.ts';
+import { DEPLOYMENT } from '../schemas/identity.ts';
 
 /**
  * Has the caller's account admit a request that costs nothing upstream.
@@ -15,4 +16,14 @@ export async function admitted(c: Context<AppEnv>, storing?: Storing): Promise<R
   const { STORE: store } = c.env;
   const waitUntil = (work: Promise<unknown>) => entry.during(work);
   return await admitFree({ identity, accounts: c.env, store, settings, waitUntil }, storing);
+}
+
+/**
+ * Has the caller's account admit that something is stored in versions. What an admin stores is the deployment's, which
+ * has no requests to count.
+ *
+ * @throws ApiError as `admitted`
+ */
+export async function admittedFor(c: Context<AppEnv>, owner: string): Promise<void> {
+  if (owner !== DEPLOYMENT) await admitted(c);
 }

@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
 import type { Fetch } from '../claude/upstream.ts';
 import { upstreamOf } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
 import type { HealthAnswer } from '../schemas/health.ts';
 
 /** Liveness: the settings hold, and which upstream answers. */

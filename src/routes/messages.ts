@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
 import { keyUp, withUserId } from '../claude/account-name.ts';
 import { isEventStream } from '../claude/answer-form.ts';
@@ -9,7 +10,6 @@ import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { type Outcome, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
 import { payments } from '../objects/payments.ts';

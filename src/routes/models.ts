@@ -1,13 +1,14 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import type { Model, ModelTable } from '../claude/models.ts';
 import { queryOf, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import { mayUse, pageOfModels, usableModels } from '../claude/usable-models.ts';
-import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
-import { callAccount } from '../objects/metering.ts';
+import { isObject } from '../json/object.ts';
+import { callAccount } from '../objects/call-account.ts';
 import { readPage } from '../schemas/page.ts';
 import { admitted } from './free.ts';
 
@@ -110,8 +111,4 @@ function join(row: unknown, models: ModelTable): unknown {
 
 function isRow(value: unknown): value is { id: string; [key: string]: unknown } {
   return isObject(value) && typeof value.id === 'string';
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

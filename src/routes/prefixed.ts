@@ -1,7 +1,7 @@
 /** A request that names a prefix, before it becomes one like any other. */
 import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
 import { expand, type Prefix } from '../claude/prefix.ts';
-import type { AppEnv } from '../env.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import { findPrefix, unknownPrefix } from '../objects/prefixes.ts';
 import { check, type JsonBody } from '../schemas/json.ts';

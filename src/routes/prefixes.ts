@@ -1,20 +1,22 @@
 import { type Context, Hono } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { countTokens } from '../claude/count.ts';
 import { defaultModel } from '../claude/default-model.ts';
 import { cachedCosts, paysFrom } from '../claude/payoff.ts';
 import { canonicalText, countBodies, type Prefix, readPrefix } from '../claude/prefix.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
-import type { AppEnv } from '../env.ts';
+import type { SavingsRow } from '../durable/contracts/account.ts';
 import { tooLarge } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
 import { PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
-import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
+import { addUp, totalOf } from '../objects/savings.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
 import { hashOf, usersOf } from '../store/versions.ts';
+import { admittedFor } from './free.ts';
 import {
   findAsked,
   historyOf,
@@ -62,6 +64,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, PREFIXES, place, check(putPrefix.pointer, json).version);
     const answer = await told(c, name, hash, value, fetchUpstream);
+    await admittedFor(c, place.owner);
     await pointName(c, PREFIXES, place, hash);
     return c.json(answer);
   }
@@ -72,6 +75,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   const hash = await hashOf(bytes);
   // Counted first: what the upstream would not take is not stored.
   const answer = await told(c, name, hash, readPrefix(text), fetchUpstream);
+  await admittedFor(c, place.owner);
   await putVersion(c, PREFIXES, place, { hash, bytes, description: fields.description });
   return c.json(answer);
 }

@@ -1,6 +1,6 @@
 /** Results that are sent one by one, as server-sent events or as JSON lines, while the next are worked on. */
 import type { Context } from 'hono';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { errorBody, toApiError } from '../errors.ts';
 
 /** One line or event: `type` names it. The last one is the `summary`; without it the stream was cut. */

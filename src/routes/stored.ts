@@ -1,13 +1,12 @@
 /** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
 import type { Context } from 'hono';
 import { hasScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/account.ts';
+import type { Page } from '../durable/contracts/page.ts';
 import { invalidRequest } from '../errors.ts';
-import type { Account } from '../objects/account.ts';
-import type { Page } from '../objects/history.ts';
-import { callAccount, type Remote } from '../objects/metering.ts';
+import { callAccount, type Remote } from '../objects/call-account.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from '../objects/stored.ts';
-import type { NameRow, PutAnswer } from '../objects/versions.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { listOf, readPage } from '../schemas/page.ts';
 import {
@@ -19,7 +18,6 @@ import {
   type VersionRow,
 } from '../schemas/versions.ts';
 import { type Found, type Place, unavailable, type VersionMemory } from '../store/versions.ts';
-import { admitted } from './free.ts';
 
 /** @returns whose names the caller sees, in the order in which they are looked up. */
 export function ownersSeen(c: Context<AppEnv>): string[] {
@@ -40,7 +38,7 @@ export function ownerName(owner: string): Owner {
 /** @returns what calls the object of an owner. */
 export function objectOf(c: Context<AppEnv>, owner: string) {
   const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<Account>) => Promise<T>) => callAccount(request, call);
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /** @returns what a name means to the caller, and whose it is; the objects know at once. */
@@ -180,10 +178,8 @@ async function publish(
   memory: VersionMemory<unknown>,
   place: Place,
   hash: string,
-  store: (object: Remote<Account>) => Promise<PutAnswer>,
+  store: (object: Remote<AccountObject>) => Promise<PutAnswer>,
 ): Promise<boolean> {
-  // What an admin stores is the deployment's, which has no requests to count.
-  if (place.owner !== DEPLOYMENT) await admitted(c);
   const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
   if (answer.outcome === 'unknown') return false;
   if (answer.outcome === 'full') {

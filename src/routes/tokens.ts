@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { mintToken } from '../auth/tokens.ts';
-import type { AppEnv } from '../env.ts';
 import { invalidRequest, misconfigured } from '../errors.ts';
 import { MOST_MINTED } from '../objects/credentials.ts';
 import { check, readJson } from '../schemas/json.ts';

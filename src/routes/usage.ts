@@ -1,8 +1,8 @@
 import { type Context, Hono } from 'hono';
 import type * as z from 'zod';
 import { hasScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
-import type { AppEnv } from '../env.ts';
 import { notFound } from '../errors.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';

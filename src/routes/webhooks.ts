@@ -1,10 +1,10 @@
 import { type Context, Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../env.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { notFound } from '../errors.ts';
-import type { Inbox } from '../objects/inbox.ts';
+import type { Remote } from '../objects/call-account.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
-import type { Remote } from '../objects/metering.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { eventsQuery } from '../schemas/webhooks.ts';
@@ -78,7 +78,7 @@ function enqueue(c: Context<AppEnv>, id: string): void {
 
 function inboxOf(c: Context<AppEnv>, { source }: Webhook) {
   const place = { inboxes: c.env, settings: c.get('settings'), source };
-  return <T>(call: (inbox: Remote<Inbox>) => Promise<T>) => callInbox(place, call);
+  return <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => callInbox(place, call);
 }
 
 function unknownEvent() {

@@ -1,5 +1,6 @@
 import type * as z from 'zod';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from '../errors.ts';
+import { repeatsKeys } from '../json/repeated-keys.ts';
 import { checkShape } from './json-shape.ts';
 
 /** A request body that is a JSON object, in each of its forms; `text` has the very bytes. */
@@ -47,6 +48,20 @@ export function parseJson(bytes: Uint8Array): JsonBody {
     throw invalidRequest('The request body must be a JSON object.');
   }
   return { bytes, text, json: json as Record<string, unknown> };
+}
+
+/**
+ * @param json what the text parses to
+ * @returns the text of which there is one reading: as it came, unless some object repeats a key
+ * @throws ApiError 400 for repetitions inside of what nests too deep to be written anew
+ */
+export function inOneReading(text: string, json: object): string {
+  if (!repeatsKeys(text, json)) return text;
+  try {
+    return JSON.stringify(json);
+  } catch {
+    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
+  }
 }
 
 /** The engine quotes the body in its message; only where it failed is the caller's to know. */

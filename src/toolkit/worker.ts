@@ -4,8 +4,9 @@
  */
 export { type AppOptions, createApp } from '../app.ts';
 export { type Authenticate, requireScope } from '../auth/authenticate.ts';
+export type { AppEnv } from '../auth/context.ts';
 export type { Identity } from '../auth/identity.ts';
-export type { AppEnv, Bindings } from '../env.ts';
+export type { Bindings } from '../env.ts';
 export { ApiError } from '../errors.ts';
 export { Account } from '../objects/account.ts';
 export { Conversation } from '../objects/conversation.ts';
@@ -13,7 +14,8 @@ export { Inbox } from '../objects/inbox.ts';
 export type { Caller, Scope } from '../schemas/identity.ts';
 export type { Prices } from '../settings.ts';
 export { type ConsumerOptions, createConsumer } from '../webhooks/consume.ts';
-export { type Deliver, defineWebhook, type Webhook } from '../webhooks/define.ts';
+export { defineWebhook, type Webhook } from '../webhooks/define.ts';
+export type { Deliver } from '../webhooks/deliver.ts';
 export { type HmacOptions, hmac } from '../webhooks/hmac.ts';
 export { shippedWebhooks } from '../webhooks/shipped.ts';
 export type { SignatureScheme, Verify } from '../webhooks/signature.ts';

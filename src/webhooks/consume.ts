@@ -1,21 +1,22 @@
 /** The consumer of the queue: classifies an event once, and delivers what came of it. */
 import { toUsd } from '../claude/cost.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
+import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
 import type { Bindings } from '../env.ts';
 import { toApiError } from '../errors.ts';
 import { logWork, type WorkLine } from '../log.ts';
+import type { Remote } from '../objects/call-account.ts';
 import { type Outcome, taskOf, classify as toClassify } from '../objects/classifying.ts';
-import type { Conclusion, Inbox, Work } from '../objects/inbox.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
-import type { Remote } from '../objects/metering.ts';
 import { createRequestId } from '../request-id.ts';
 import type { Attempt, Classification } from '../schemas/webhooks.ts';
 import { type Settings, settingsOf, sourceSettings } from '../settings.ts';
 import { bySource, type Webhook } from './define.ts';
-import { deliver, type Target, targetOf, type Undelivered } from './deliver.ts';
+import { deliver, type Target, type Undelivered } from './deliver.ts';
 import { sourceOf } from './receive.ts';
 import { leaseOf, pauseAfter, SCHEDULE } from './schedule.ts';
 import { shippedWebhooks } from './shipped.ts';
+import { targetOf } from './target.ts';
 
 export interface ConsumerOptions {
   /** The sources, as they are given to `createApp`. Default: those that are shipped. */
@@ -214,7 +215,7 @@ class Run {
     return { at: new Date(this.#began).toISOString(), ms: Date.now() - this.#began, error };
   }
 
-  #inbox<T>(call: (inbox: Remote<Inbox>) => Promise<T>): Promise<T> {
+  #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
     return callInbox({ inboxes: this.#env, settings: this.#settings, source: this.#source }, call);
   }
 }

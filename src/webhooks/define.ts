@@ -1,7 +1,6 @@
-import type { Bindings } from '../env.ts';
 import { type TaskAsked, taskAsked } from '../schemas/classify.ts';
 import { isAccount, sourceAccount } from '../schemas/identity.ts';
-import type { Delivered } from '../schemas/webhooks.ts';
+import type { Deliver } from './deliver.ts';
 import { SCHEDULE, type Schedule } from './schedule.ts';
 import type { SignatureScheme, Verify } from './signature.ts';
 
@@ -11,18 +10,6 @@ export interface IncomingEvent<Body = Record<string, unknown>> {
   /** As the sender documents it; nothing but that it is a JSON object has been checked. */
   body: Body;
 }
-
-/** Takes a result in code. What it throws is a delivery that failed, and is tried again. */
-export type Deliver = (
-  result: Delivered,
-  context: {
-    /** The same however often the same result is delivered. */
-    id: string;
-    env: Bindings;
-    /** Aborted when the time for a delivery is over. */
-    signal: AbortSignal;
-  },
-) => Promise<void>;
 
 /**
  * A source of webhooks, as it is defined. What labels is as in the body of `POST /classify`: a stored `classifier`, or

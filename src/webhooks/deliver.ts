@@ -2,9 +2,20 @@
 import type { Bindings } from '../env.ts';
 import { deliverFault } from '../schemas/hosts.ts';
 import type { Delivered } from '../schemas/webhooks.ts';
-import type { Settings, SourceSettings } from '../settings.ts';
-import type { Deliver, Webhook } from './define.ts';
+import type { Settings } from '../settings.ts';
 import { signStandard } from './standard.ts';
+
+/** Takes a result in code. What it throws is a delivery that failed, and is tried again. */
+export type Deliver = (
+  result: Delivered,
+  context: {
+    /** The same however often the same result is delivered. */
+    id: string;
+    env: Bindings;
+    /** Aborted when the time for a delivery is over. */
+    signal: AbortSignal;
+  },
+) => Promise<void>;
 
 /** Where results of a source go. */
 export type Target = { kind: 'function'; deliver: Deliver } | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
@@ -32,19 +43,6 @@ export interface DeliveryOptions {
 }
 
 const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
-
-/** @returns where results of a source go; undefined: they are kept. */
-export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
-  if (typeof deliver === 'function') return { kind: 'function', deliver };
-  const url = deliver ?? deliverUrl;
-  if (url === undefined) return undefined;
-  const own = deliverUrl === undefined ? undefined : URL.parse(deliverUrl)?.host;
-  return {
-    kind: 'url',
-    url,
-    hosts: new Set(own === undefined ? settings.DELIVER_HOSTS : [own, ...settings.DELIVER_HOSTS]),
-  };
-}
 
 /** @returns why it was not delivered; undefined once the receiver has taken it. Throws nothing */
 export async function deliver(

@@ -1,6 +1,7 @@
 /** A webhook as it comes in: believed only once its signature holds. */
+
+import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
-import type { NewEvent } from '../objects/events.ts';
 import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
 import { withRoom } from './room.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersDown, mayBeForwarded, headersUp as plainUp } from '../../src/claude/headers.ts';
+import { headersDown, headersUp as plainUp } from '../../src/claude/headers.ts';
+import { mayBeForwarded } from '../../src/http/private-headers.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Assembly, type Json } from '../../src/objects/assembly.ts';
+import type { Json } from '../../src/json/object.ts';
+import { Assembly } from '../../src/objects/assembly.ts';
+import type { TurnRow } from '../../src/objects/conversation-rows.ts';
 import { shown } from '../../src/objects/log-text.ts';
 import { eventsOf } from '../../src/objects/message-events.ts';
-import type { Transcript, TurnRow } from '../../src/objects/transcript.ts';
+import type { Transcript } from '../../src/objects/transcript.ts';
 import { Turn } from '../../src/objects/turn.ts';
 import { FrameReader } from '../../src/sse/frames.ts';
 

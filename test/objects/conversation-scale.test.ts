@@ -3,8 +3,9 @@ import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import type { Upstream } from '../../src/claude/upstream.ts';
 import { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
+import type { Profile } from '../../src/objects/conversation-rows.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { type Profile, Transcript } from '../../src/objects/transcript.ts';
+import { Transcript } from '../../src/objects/transcript.ts';
 import { Upkeep } from '../../src/objects/upkeep.ts';
 import { parseSettings } from '../../src/settings.ts';
 import {

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { Conclusion, Work } from '../../src/durable/contracts/inbox.ts';
 import { Events } from '../../src/objects/events.ts';
-import type { Conclusion, Work } from '../../src/objects/inbox.ts';
 import { Inbox } from '../../src/objects/inbox.ts';
 import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
 import { countRows, resetAll } from '../support/conversations.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Assembly, type Json } from '../../src/objects/assembly.ts';
+import type { Json } from '../../src/json/object.ts';
+import { Assembly } from '../../src/objects/assembly.ts';
 import { keptOf } from '../../src/objects/kept.ts';
 import { brokenRule } from '../support/api-rules.ts';
 

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decide, emptyBudget, type Refusal } from '../../src/objects/budget.ts';
+import type { Refusal, Standing } from '../../src/durable/contracts/admission.ts';
+import { decide, emptyBudget } from '../../src/objects/budget.ts';
 import { formatUsd, refusalError, standingHeaders } from '../../src/objects/limit-headers.ts';
 import { rulesOf } from '../../src/objects/rules.ts';
-import { type Standing, standingOf } from '../../src/objects/standing.ts';
+import { standingOf } from '../../src/objects/standing.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
 import { boundOf, NOON } from './asks.ts';
 

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '../../src/app.ts';
-import type { AppEnv } from '../../src/env.ts';
+import type { AppEnv } from '../../src/auth/context.ts';
 
 /** A request that has reached the upstream. */
 export interface Sent {

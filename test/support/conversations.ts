@@ -1,17 +1,11 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
+import type { CrossingText, PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { Conversation } from '../../src/objects/conversation.ts';
-import {
-  type CrossingText,
-  textOf as crossedText,
-  type PackedAnswer,
-  type TurnAnswer,
-  type TurnRequest,
-  unpack,
-} from '../../src/objects/conversation-answers.ts';
+import { textOf as crossedText, unpack } from '../../src/objects/conversation-answers.ts';
 import { accountStub, conversationStub } from '../../src/objects/namespace.ts';
 import { Transcript } from '../../src/objects/transcript.ts';
 import { createRequestId } from '../../src/request-id.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Hono } from 'hono';
 import { afterEach, expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
-import type { AppEnv } from '../../src/env.ts';
+import type { AppEnv } from '../../src/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { eventsIn, resetAll, simulate } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';

@@ -4,9 +4,10 @@ import type { Bindings } from '../../src/env.ts';
 import type { Delivered } from '../../src/schemas/webhooks.ts';
 import { parseSettings, sourceSettings } from '../../src/settings.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
-import { deliver, targetOf } from '../../src/webhooks/deliver.ts';
+import { deliver } from '../../src/webhooks/deliver.ts';
 import { hmac } from '../../src/webhooks/hmac.ts';
 import { shippedWebhooks } from '../../src/webhooks/shipped.ts';
+import { targetOf } from '../../src/webhooks/target.ts';
 import { labelled, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';

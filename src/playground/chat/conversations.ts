@@ -4,8 +4,9 @@ import type { ConversationRow } from '../../client/index.ts';
 import { edge, token } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { go } from '../route.ts';
+import type { Content } from './content.ts';
 import { prefix } from './options.ts';
-import { type Content, Session } from './session.ts';
+import { Session } from './session.ts';
 
 export const conversations = signal<ConversationRow[]>([]);
 export const hasMore = signal(false);

@@ -4,10 +4,10 @@ import { computed, effect, signal } from '@preact/signals';
 import type { CountAnswer } from '../../client/index.ts';
 import { edge, state } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
+import type { Content } from './content.ts';
 import { session } from './conversations.ts';
 import type { Picture } from './images.ts';
 import { prefix, thinking, tools } from './options.ts';
-import type { Content } from './session.ts';
 import { toolDefinitions } from './tools.ts';
 
 export const text = signal('');

@@ -1,10 +1,6 @@
 import type { ConversationMessage, MessageStream } from '../../client/index.ts';
-import type { Content, Session } from './session.ts';
-
-export interface Part {
-  type: string;
-  [field: string]: unknown;
-}
+import { type Part, partsOf } from './content.ts';
+import type { Session } from './session.ts';
 
 /** What is shown as one message. */
 export interface Entry {
@@ -40,16 +36,4 @@ export function entriesOf(session: Session): Entry[] {
 export function resultsOf(entries: readonly Entry[]): Map<string, Part> {
   const results = entries.flatMap(({ parts }) => parts.filter(({ tool_use_id }) => typeof tool_use_id === 'string'));
   return new Map(results.map((result) => [String(result.tool_use_id), result]));
-}
-
-/** @returns the text of a message, without anything else of it. */
-export function textOf(parts: readonly Part[]): string {
-  return parts
-    .map((part) => (part.type === 'text' ? String(part.text) : ''))
-    .join('\n\n')
-    .trim();
-}
-
-export function partsOf(content: Content): Part[] {
-  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
 }

@@ -1,9 +1,9 @@
 import type { ConversationMessage } from '../../client/index.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { IconButton } from '../ui/icon-button.tsx';
+import { partsOf, textOf } from './content.ts';
 import { fork } from './conversations.ts';
 import { text as draft, editing, pictures } from './draft.ts';
-import { partsOf, textOf } from './entries.ts';
 import type { ImageBlock } from './images.ts';
 import type { Session } from './session.ts';
 

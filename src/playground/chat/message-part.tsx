@@ -1,6 +1,6 @@
 import { Icon } from '../ui/icon.tsx';
 import { Markdown } from '../ui/markdown.tsx';
-import type { Part } from './entries.ts';
+import type { Part } from './content.ts';
 import { pictureAddress } from './images.ts';
 
 interface MessagePartProps {

@@ -1,5 +1,6 @@
 import { nameOf } from '../edge/models.ts';
-import { type Entry, entriesOf, type Part, resultsOf, textOf } from './entries.ts';
+import { type Part, textOf } from './content.ts';
+import { type Entry, entriesOf, resultsOf } from './entries.ts';
 import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';

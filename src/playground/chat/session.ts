@@ -5,11 +5,10 @@ import { refreshStanding } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
-import { type Part, partsOf } from './entries.ts';
+import type { Content } from './content.ts';
+import { type Part, partsOf } from './content.ts';
 import { maxTokens, thinking, tools } from './options.ts';
 import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
-
-export type Content = ConversationMessage['content'];
 
 /** An answer that is coming, and what it was asked with; after a reload that stands in the history already. */
 export interface Live {

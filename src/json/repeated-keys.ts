@@ -2,8 +2,6 @@
  * Keys that an object in a body repeats, which one reader takes for the first value and another for the last. The
  * outermost object's are taken out (edit.ts); those further inside go up as they came, or the caller's bytes would change.
  */
-import { invalidRequest } from '../errors.ts';
-
 const COLON = 58;
 const QUOTE = 34;
 const BACKSLASH = 92;
@@ -18,20 +16,6 @@ export function repeatsKeys(text: string, json: object): boolean {
   let keys = 0;
   for (const _ of keysOf(text)) keys += 1;
   return keys !== keysIn(json);
-}
-
-/**
- * @param json what the text parses to
- * @returns the text of which there is one reading: as it came, unless some object repeats a key
- * @throws ApiError 400 for repetitions inside of what nests too deep to be written anew
- */
-export function inOneReading(text: string, json: object): string {
-  if (!repeatsKeys(text, json)) return text;
-  try {
-    return JSON.stringify(json);
-  } catch {
-    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
-  }
 }
 
 /** @returns the values of all members of which the name is one of these, however a reader takes the text; undefined for no string */

@@ -1,0 +1,4 @@
+/** Waits, by a timer. */
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,117 @@
+import type { ConversationRow } from '../../schemas/conversations.ts';
+import type { Limits } from '../../schemas/limits.ts';
+import type { PrefixStats } from '../../schemas/prefixes.ts';
+import type {
+  LedgerRequest,
+  LedgerRow,
+  StandingReport,
+  TokenRow,
+  UsageGroup,
+  UsageReport,
+} from '../../schemas/usage.ts';
+import type { VersionRow } from '../../schemas/versions.ts';
+import type { Answer, Ask, Token } from './admission.ts';
+import type { Page, PageOf } from './page.ts';
+import type { ConversationReport, Settled, Settlement } from './settlement.ts';
+
+/** An account's object, as others call it; what each method does stands at the object. */
+export interface AccountObject extends Rpc.DurableObjectBranded {
+  admit(ask: Ask): Answer;
+  admitJson(ask: string): string;
+  settle(settlement: Settlement): Settled;
+  settleJson(settlement: string): string;
+  stage(requestId: string, stage: string): void;
+  renew(requestId: string, stage?: string): boolean;
+  standing(defaults?: Limits): StandingReport;
+  getLimits(): Limits | null;
+  setLimits(limits: Limits | null): void;
+  listed(): void;
+  storesNothing(conversation: string): void;
+  erase(): Erasure;
+
+  usage(query: UsageQuery): UsageReport;
+  savings(query: SavingsQuery): SavingsRow[];
+  requests(page: PageOf): Page<LedgerRow>;
+  request(id: string): LedgerRequest | undefined;
+  exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
+
+  conversations(page: PageOf): Page<ConversationRow>;
+  noteConversation(report: ConversationReport): { erased: boolean };
+  noteInbox(source: string): { erasedUntil: number };
+
+  tokens(page?: PageOf): Page<TokenRow>;
+  rememberToken(minted: MintedToken): boolean;
+  revokeToken(jti: string): void;
+  revokeAll(): void;
+  isRevoked(token: Token): boolean;
+
+  putVersion(version: NewVersion): Promise<PutAnswer>;
+  pointVersion(id: VersionId): Promise<PutAnswer>;
+  removeName(kind: string, name: string): Promise<{ existed: boolean; published: boolean }>;
+  readVersion(id: VersionId): Uint8Array | undefined;
+  storedName(kind: string, name: string): NameRow | undefined;
+  storedNames(kind: string, page: PageOf): NameRow[];
+  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
+  versionsOf(kind: string, name: string): string[];
+  holdVersion(id: VersionId, holder: string): boolean;
+  releaseVersion(id: VersionId, holder: string): Promise<void>;
+}
+
+export interface Erasure {
+  done: boolean;
+  /** Rows that are still to be erased. */
+  remaining: number;
+}
+
+/** A credential that was just minted. */
+export interface MintedToken extends Token {
+  jti: string;
+  scopes: string[];
+  label?: string | undefined;
+}
+
+export interface UsageQuery {
+  /** Days, `YYYY-MM-DD`; the second exclusive. */
+  from?: string | undefined;
+  to?: string | undefined;
+  group_by: UsageGroup;
+}
+
+export interface SavingsQuery {
+  /** As the ledger has them: name@version. */
+  versions: readonly string[];
+  /** Days, `YYYY-MM-DD`; the second exclusive. */
+  from?: string | undefined;
+  to?: string | undefined;
+}
+
+export type SavingsRow = PrefixStats['data'][number];
+
+/** A version as it is put. */
+export interface NewVersion {
+  kind: string;
+  name: string;
+  hash: string;
+  bytes: Uint8Array;
+  description: string | null;
+}
+
+/** What identifies a version within its owner's object. */
+export interface VersionId {
+  kind: string;
+  name: string;
+  hash: string;
+}
+
+/** `published` is false where KV has not taken it yet: it will be told again. */
+export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
+
+/** A name and the version that it points to. */
+export interface NameRow {
+  name: string;
+  hash: string;
+  description: string | null;
+  bytes: number;
+  created_at: string;
+  updated_at: string;
+}

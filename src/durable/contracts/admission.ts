@@ -1,0 +1,114 @@
+/** What a request asks of its account, and what it is told. */
+import type { Bound } from '../../claude/bound.ts';
+import type { Nanodollars } from '../../claude/cost.ts';
+import type { Limits } from '../../schemas/limits.ts';
+
+/** What a request wants of its account. */
+export interface Ask {
+  /** Sorts by time, and is used once. */
+  requestId: string;
+  /** The route's name in the ledger: messages, classify, … */
+  route: string;
+  model: string;
+  /** What the request can cost; absent for what costs nothing, such as a token count. */
+  bound?: Bound | undefined;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  /** The credential that asks; absent in development without one. */
+  token?: Token | undefined;
+  /** The deployment's limits, for what the account's own leave open. */
+  defaults?: Limits | undefined;
+  /** A try of the same request was admitted, and settled, before. */
+  repeats?: boolean | undefined;
+  /** The upstream has counted the input for this decision. */
+  counted?: boolean | undefined;
+  /** Bytes that a turn adds to its conversation before it is answered. */
+  adds?: number | undefined;
+  /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
+  free?: { storing?: Storing | undefined } | undefined;
+}
+
+/** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
+export type Answer =
+  | { outcome: 'revoked' }
+  | { outcome: 'count_needed' }
+  | { outcome: 'refused'; refusal: Refusal; standing: Standing }
+  | ({ outcome: 'full' } & Full)
+  | {
+      outcome: 'admitted';
+      hold: Nanodollars;
+      /** What `max_tokens` has to be lowered to; absent where it may stay. */
+      maxTokens?: number;
+      standing: Standing;
+      /** Nobody has put this account on the list of accounts yet; say `listed()` when it is done. */
+      unlisted: boolean;
+    };
+
+/** A request is refused: by which limit, and when it is worth trying again. */
+export interface Refusal {
+  kind: 'refused';
+  reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
+  /** The limit, as it is named in the account's limits. */
+  limit: string;
+  /** Whole seconds, at least one. */
+  retryAfter: number;
+  /** Milliseconds since 1970. */
+  resetsAt: number;
+  /** What the request needs at the least, and what there is; nanodollars for `spend`, units otherwise. */
+  needed: number;
+  left: number;
+  /** Whether the limit is too small for this request even when nothing is used. */
+  never: boolean;
+  /** The model that is not allowed, or has no price; and those that are allowed. */
+  model?: string;
+  allowed?: readonly string[];
+  /** What helps, where the limit is too small for this request: in words for the caller. */
+  advice?: string;
+}
+
+/** What is limited, and only that. */
+export interface Standing {
+  requests?: Meter;
+  inputTokens?: Meter;
+  outputTokens?: Meter;
+  countRequests?: Meter;
+  day?: Spend;
+  week?: Spend;
+  month?: Spend;
+}
+
+export interface Meter {
+  limit: number;
+  remaining: number;
+  /** When the bucket is full again; milliseconds since 1970. */
+  resetsAt: number;
+}
+
+export interface Spend {
+  limit: Nanodollars;
+  settled: Nanodollars;
+  held: Nanodollars;
+  resetsAt: number;
+}
+
+/** What a request is going to store. */
+export interface Storing {
+  /** A conversation that it adds to, or makes. */
+  conversation?: string | undefined;
+  bytes: number;
+  /** As many bytes again as this conversation has. */
+  copyOf?: string | undefined;
+}
+
+/** A limit that leaves no room for it. */
+export interface Full {
+  limit: 'conversations' | 'stored_bytes';
+  most: number;
+}
+
+/** What a verified credential says about itself; times are a JWT's, in seconds. */
+export interface Token {
+  jti?: string | undefined;
+  iat?: number | undefined;
+  exp?: number | undefined;
+}

@@ -1,0 +1,97 @@
+import type { Identity } from '../../auth/identity.ts';
+import type { Nanodollars } from '../../claude/cost.ts';
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { Outcome } from '../../claude/relay.ts';
+import type { ApiError } from '../../errors.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../../schemas/conversations.ts';
+
+/** A conversation's object, as others call it; what each method does stands at the object. */
+export interface ConversationObject extends Rpc.DurableObjectBranded {
+  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
+  prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
+  resume(after: string | undefined): Resumed;
+  stop(only?: StopQuery): Promise<Result<CrossingText>>;
+  read(): Result<CrossingText>;
+  messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
+  export(): Result<ReadableStream<Uint8Array>>;
+  create(
+    place: Place,
+    fields: Omit<ConversationFields, 'system' | 'tools'>,
+    texts: { system?: CrossingText; tools?: CrossingText },
+  ): Promise<Result<CrossingText>>;
+  patch(patch: ConversationPatch): Result<CrossingText>;
+  rewind(before: string): Result<CrossingText>;
+  fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
+  adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
+  erase(): Promise<boolean>;
+}
+
+/** Which conversation is meant, and by whom. */
+export interface Place {
+  account: string;
+  id: string;
+}
+
+/** What the edge hands to a conversation. */
+export interface TurnRequest {
+  place: Place;
+  requestId: string;
+  route: string;
+  identity: Identity;
+  /** The caller's body, a JSON object; as a stream where it is too long for a call. */
+  body: CrossingText;
+  /** Tells bodies apart. */
+  hash: string;
+  /** The header `idempotency-key`. */
+  key: string | undefined;
+  /** An official client says that it has sent the same before. */
+  retried: boolean;
+  /** The same call was lost before: it must not begin a second turn. */
+  again: boolean;
+  stream: boolean;
+  /** The prefix that it names. */
+  prefix?: string | undefined;
+  /** As they go up, but for the deployment's key. */
+  headers: PlainHeaders;
+  query: string;
+}
+
+/** What the edge hands to a conversation whose next prompt is to be counted. */
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
+
+/** An error as it crosses from the object to the edge. */
+export interface WireError {
+  type: ApiError['type'];
+  message: string;
+  status: number;
+  headers: Record<string, string>;
+  logged: string;
+}
+
+export type TurnAnswer =
+  /** `first` is what has been shown already: it is told with the answer, without a way back for it. */
+  | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: Trailer }
+  | { kind: 'whole'; turn: string; status: number; headers: Record<string, string>; body: string; trailer?: Trailer }
+  | { kind: 'error'; error: WireError };
+
+/** A turn's answer on its way to the edge: what costs most to carry, one that is whole, as a text. */
+export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+
+/** What a listener gets who has been away. */
+export type Resumed =
+  | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'none' | 'gone' | 'unknown' }
+  | { kind: 'error'; error: WireError };
+
+/** A text as it crosses between the edge and an object: a call carries 32 MB, and two bytes a character at the worst. */
+export type CrossingText = string | ReadableStream<Uint8Array>;
+
+/** The answer to what changes or reads a conversation: JSON text, or why not. */
+export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
+
+/** What the edge writes into its log line and headers; it follows the end of a stream. */
+export interface Trailer {
+  outcome: Outcome;
+  nanodollars: Nanodollars;
+}

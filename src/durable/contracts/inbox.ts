@@ -1,0 +1,53 @@
+import type { Attempt, Classification, EventReport, EventRow, EventState } from '../../schemas/webhooks.ts';
+import type { Page, PageOf } from './page.ts';
+
+/** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
+export interface InboxObject extends Rpc.DurableObjectBranded {
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
+  begin(id: string, leaseMs: number): Work;
+  record(id: string, classification: Classification, last?: { lease: number; attempt: Attempt }): Classification | null;
+  conclude(id: string, conclusion: Conclusion): void;
+  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
+  read(id: string): EventReport | undefined;
+  replay(id: string): EventReport | undefined;
+  erase(account: string, until: number): { remaining: number };
+}
+
+/** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
+export type Work =
+  | { kind: 'none' }
+  | {
+      kind: 'classify' | 'deliver';
+      lease: number;
+      account: string;
+      text: string | null;
+      subject: string | null;
+      receivedAt: number;
+      classification: Classification | null;
+      /** How often this, classifying or delivering, has failed before, one time after the other. */
+      failures: number;
+    };
+
+/** How a run has ended. */
+export interface Conclusion {
+  lease: number;
+  attempt: Attempt;
+  to:
+    | { state: 'delivered' | 'classified' | 'parked' | 'failed' }
+    /** It has failed, and is tried again after a pause in milliseconds, but not before a time. */
+    | { state: 'again'; pause: number; notBefore: number | null }
+    /** It has not failed, and is tried again then. */
+    | { state: 'waiting'; at: number };
+}
+
+/** An event as it comes from a sender, its signature verified. */
+export interface NewEvent {
+  id: string;
+  account: string;
+  /** null where it is too long to be classified: the event has failed then. */
+  text: string | null;
+  subject: string | null;
+  digest: string;
+  /** Whether an event with the same body is this one, whatever its id: its sender signs the body alone. */
+  sameBodySameEvent?: boolean;
+}

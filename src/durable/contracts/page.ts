@@ -1,0 +1,15 @@
+/** A page of a list, newest first. */
+export interface Page<T> {
+  data: T[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+}
+
+export interface PageOf {
+  limit?: number | undefined;
+  /** Rows that follow this id in the list, which are older. */
+  after_id?: string | undefined;
+  /** Rows that come before this id in the list, which are newer. */
+  before_id?: string | undefined;
+}

@@ -1,0 +1,16 @@
+import type { Settings, SourceSettings } from '../settings.ts';
+import type { Webhook } from './define.ts';
+import type { Target } from './deliver.ts';
+
+/** @returns where results of a source go; undefined: they are kept. */
+export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
+  if (typeof deliver === 'function') return { kind: 'function', deliver };
+  const url = deliver ?? deliverUrl;
+  if (url === undefined) return undefined;
+  const own = deliverUrl === undefined ? undefined : URL.parse(deliverUrl)?.host;
+  return {
+    kind: 'url',
+    url,
+    hosts: new Set(own === undefined ? settings.DELIVER_HOSTS : [own, ...settings.DELIVER_HOSTS]),
+  };
+}

@@ -10,7 +10,7 @@ import {
   WEB_SEARCH_NANODOLLARS,
 } from './cost.ts';
 import type { Model } from './models.ts';
-import type { Seen } from './usage.ts';
+import type { Seen } from './usage-report.ts';
 
 /** An answer as far as it came. */
 export interface Unfinished {

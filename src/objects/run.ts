@@ -8,7 +8,7 @@ import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../c
 import { retiresSoon } from '../claude/models.ts';
 import { mayHaveRun, send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
-import { reportOf } from '../claude/usage.ts';
+import { reportOf } from '../claude/usage-report.ts';
 import { isBeginning, readWhole, wholeAnswer } from '../claude/whole.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';

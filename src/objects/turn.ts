@@ -4,14 +4,14 @@ import { cutError } from '../claude/cut.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Course } from '../claude/send.ts';
 import { ADVISOR, isThinking, UnseenClock } from '../claude/unseen-clock.ts';
+import { UsageReader } from '../claude/usage-reader.ts';
 import {
   checkedUsage,
   fallbacksIn,
   nothingSeen,
   type Report,
-  UsageReader,
   reportOf as wholeReportOf,
-} from '../claude/usage.ts';
+} from '../claude/usage-report.ts';
 import type { Trailer } from '../durable/contracts/conversation.ts';
 import type { ConversationReport, Settled } from '../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../errors.ts';

@@ -8,7 +8,7 @@ import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import { headersUp, type PlainHeaders } from '../claude/headers.ts';
 import { keepBuffer, takeBuffer } from '../claude/late-copy.ts';
 import { type Outcome, queryOf } from '../claude/relay.ts';
-import { reportOf } from '../claude/usage.ts';
+import { reportOf } from '../claude/usage-report.ts';
 import type {
   PackedAnswer,
   Result,

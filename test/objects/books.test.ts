@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { boundOf } from '../../src/claude/bound.ts';
 import { ModelTable } from '../../src/claude/models.ts';
 import type { Outcome } from '../../src/claude/relay.ts';
-import { UsageReader } from '../../src/claude/usage.ts';
+import { UsageReader } from '../../src/claude/usage-reader.ts';
 import { bookingOf, type Grant } from '../../src/objects/booking.ts';
 import { decide, emptyBudget } from '../../src/objects/budget.ts';
 import { rulesOf } from '../../src/objects/rules.ts';

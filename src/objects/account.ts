@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../async/durations.ts';
-import type { Bound } from '../claude/bound.ts';
+import type { Bound } from '../claude/hold-terms.ts';
 import type {
   AccountObject,
   Erasure,

@@ -5,8 +5,9 @@
  * taken out when a request is settled, by what it used. Both break only where the upstream bills more than a hold;
  * then all of it is settled, and nothing is admitted until it has been made up for.
  */
-import type { Bound, ServedBound } from '../claude/bound.ts';
+
 import type { Nanodollars } from '../claude/cost.ts';
+import type { Bound, ServedBound } from '../claude/hold-terms.ts';
 import { undated } from '../claude/models.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
 import { capacity, level, take, waitFor } from './bucket.ts';

@@ -1,11 +1,12 @@
 import { pause } from '../async/pause.ts';
 import type { Identity } from '../auth/identity.ts';
-import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
+import { boundOf } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
 import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
+import type { Bound, Terms } from '../claude/hold-terms.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import type { Answer, Ask } from '../durable/contracts/admission.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Bound } from '../../src/claude/bound.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
 import { capacity, level } from '../../src/objects/bucket.ts';
 import {
   admitCount,

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { EVENT_MIGRATIONS } from '../../src/objects/events.ts';
-import { LEDGER_MIGRATIONS } from '../../src/objects/ledger.ts';
+import { LEDGER_MIGRATIONS } from '../../src/objects/ledger-tables.ts';
 import type { Migration } from '../../src/objects/migrations.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/objects/transcript.ts';
 

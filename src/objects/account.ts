@@ -24,22 +24,20 @@ import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
 import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';
+import { admitCount, admitFree, decide } from './budget.ts';
 import {
-  admitCount,
-  admitFree,
   advance,
   type Budget,
   bucketsAfterAdmission,
   bucketsAfterSettlement,
   correct,
-  decide,
   emptyBudget,
   type Hold,
   place,
   type Spent,
   settle,
   takeCount,
-} from './budget.ts';
+} from './budget-state.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { readFormat, writeFormat } from './formats.ts';

@@ -10,7 +10,7 @@ import { DAY_MS } from '../async/durations.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Opening } from '../durable/contracts/settlement.ts';
 import { Tables } from '../durable/tables.ts';
-import type { Buckets, Hold } from './budget.ts';
+import type { Buckets, Hold } from './budget-state.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import { type Closing, ERASED_MODEL, ROLLUP_MODEL, SUMS } from './ledger-tables.ts';
 

@@ -7,7 +7,8 @@
  */
 
 import { isObject, type Json } from '../json/object.ts';
-import { type Nanodollars, nanodollarsPerToken, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import { dearest, longestOutput, namesOf, rowOf, rowsOf } from './dearest-price.ts';
 import {
   type Findings,
   findingsOfBody,
@@ -21,72 +22,8 @@ import {
   wholeNumber,
 } from './findings.ts';
 import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
-import type { Model, ModelTable, TokenPrices } from './models.ts';
-
-/** The dearest that a request can be; plain numbers, so that it can cross to another object. */
-export interface Bound {
-  /** Input tokens of all steps and attempts together. */
-  inputTokens: number;
-  /** What does not depend on `max_tokens`: input at its dearest, searches, sub-requests to other models. */
-  inputCost: Nanodollars;
-  /** `max_tokens` as asked. */
-  outputTokens: number;
-  /** What each unit of `max_tokens` can cost: the output price, once for each step and attempt. */
-  outputPrice: Nanodollars;
-  /** `max_tokens` must not be lowered below this: one more than thinking's budget. */
-  leastOutput: number;
-  /** False where the context window had to be held, because nothing in the body bounds the input. */
-  bounded: boolean;
-  /** Whether counting the tokens could make the bound smaller. */
-  countable: boolean;
-  /** Whether every model that it names is in the price table. */
-  known: boolean;
-  /** Every model that may be billed, each by all of its names; the API's own choice of fallbacks is `default`. */
-  models: string[][];
-  /** Where the API itself calls tools: what its steps can cost. */
-  served?: ServedBound;
-  /** Why the input is not bounded by the body, in words for the caller. */
-  because?: string;
-}
-
-/** What a loop of the API's own tools can cost: for limits that estimate it, and for who asks what would fit. */
-export interface ServedBound {
-  /** The tool that is named in a refusal. */
-  tool: string;
-  /** Whether lowering its `max_uses` makes the request cheaper: it is the only one. */
-  single: boolean;
-  uses: number;
-  /** In the place of the bound's own, where an account's limits say `served_tools: "estimate"`. */
-  inputTokens: number;
-  inputCost: Nanodollars;
-  /** What each use adds to `inputCost`, exactly and estimated; and to `outputPrice`. */
-  useCost: Nanodollars;
-  estimatedUseCost: Nanodollars;
-  useOutputPrice: Nanodollars;
-}
-
-/** What an answer that did not end by itself is settled by. */
-export interface Terms {
-  /** The first prompt, from above: in tokens, and in nanodollars at its dearest. */
-  promptTokens: number;
-  promptCost: Nanodollars;
-  /** What a token of a later prompt costs, at its dearest; in nanodollars. The geography is told by the answer. */
-  inputPrice: Nanodollars;
-  /** What a token of output costs, at its dearest, where the answer tells nothing. */
-  outputPrice: Nanodollars;
-  /** The most tokens that the model writes in a second. */
-  tokensPerSecond: number;
-  /** The longest cache lifetime that was asked for. */
-  cache: 'none' | '5m' | '1h';
-  /** Whether the API itself may call tools, so that there are several steps. */
-  steps: 'one' | 'several';
-  /** Whether the API may summarize the prompt first, which is billed beside the answer. */
-  compacts: boolean;
-  /** What a token of an advisor costs, at its dearest; absent without one. */
-  advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
-  /** Whether the answer streams. */
-  streams: boolean;
-}
+import type { Bound, ServedBound, Terms } from './hold-terms.ts';
+import type { Model, ModelTable } from './models.ts';
 
 export interface BoundOptions {
   /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
@@ -112,8 +49,6 @@ const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
 const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 50_000;
-/** The longest name of a model that limits can have. */
-const LONGEST_NAME = 256;
 
 /**
  * Bounds what a request can cost.
@@ -332,58 +267,6 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
     const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
     return steps > 1 || tokens >= (trigger ?? 0);
   });
-}
-
-/** The rows a model may be billed by: its own, or every row for one that is not in the table. */
-function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
-  const row = rowOf(models, name);
-  return row ? [row] : models.rows;
-}
-
-function rowOf(models: ModelTable, name: unknown): Model | undefined {
-  if (typeof name !== 'string') return undefined;
-  const { row, known } = models.price(name);
-  return known ? row : undefined;
-}
-
-function namesOf(models: ModelTable, name: unknown, asked?: string): string[] {
-  if (typeof name !== 'string') return ['default'];
-  const row = rowOf(models, name);
-  const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
-  // No limit can name a longer one, so that cutting it allows nothing.
-  return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];
-}
-
-function longestOutput(rows: readonly Model[]): number {
-  return Math.max(...rows.map((row) => row.max_tokens));
-}
-
-function dearest(
-  rows: readonly Model[],
-  promptTokens: number,
-  fast: boolean,
-  cache: Findings['cache'],
-  geography: number,
-): { input: Nanodollars; output: Nanodollars } {
-  let input = 0;
-  let output = 0;
-  const consider = (price: TokenPrices | undefined) => {
-    if (!price) return;
-    input = Math.max(input, price.input, price.cache_read);
-    if (cache !== 'none') input = Math.max(input, price.cache_write_5m);
-    if (cache === '1h') input = Math.max(input, price.cache_write_1h);
-    output = Math.max(output, price.output);
-  };
-  for (const { prices } of rows) {
-    consider(prices);
-    if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
-    if (fast) consider(prices.fast);
-  }
-  // The workspace may set a geography for requests that name none.
-  return {
-    input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
-    output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),
-  };
 }
 
 function isFast(speed: unknown): boolean {

@@ -2,6 +2,7 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import * as z from 'zod';
 import { isObject, type Json } from '../json/object.ts';
+import { parseOrUndefined } from '../json/parse.ts';
 import type { JsonBody } from '../schemas/json.ts';
 import type { Classifier } from './classifier.ts';
 import { faultInValue } from './json-schema.ts';
@@ -182,7 +183,7 @@ export function readAnswer(message: Json, { classifier, structured }: Prompt): C
   }
   if (stop_reason === 'max_tokens') return { kind: 'truncated', fault: 'it was cut at its greatest length' };
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
-  const value = structured ? parsed(textOf(blocks)) : toolInput(blocks);
+  const value = structured ? parseOrUndefined(textOf(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
   const labelled = judgeOf(classifier).safeParse(value);
   if (!labelled.success) return invalid('its label was none of those given');
@@ -206,13 +207,4 @@ function textOf(blocks: readonly Json[]): string {
 function toolInput(blocks: readonly Json[]): unknown {
   const calls = blocks.filter(({ type, name }) => type === 'tool_use' && name === TOOL);
   return calls.length === 1 ? calls[0]?.input : undefined;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // What is not JSON is no answer; the correction says so.
-    return undefined;
-  }
 }

@@ -11,7 +11,7 @@ import type { Outcome } from './relay.ts';
 import { type Course, mayHaveRun, type Payment, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
-import { nothingSeen, reportOf } from './usage.ts';
+import { nothingSeen, reportOf } from './usage-report.ts';
 import { isBeginning, noAnswer, readWhole } from './whole.ts';
 
 /** The version of the API whose form the requests have. */

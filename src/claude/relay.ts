@@ -7,7 +7,7 @@ import { headersUp } from './headers.ts';
 import { type Course, mayHaveRun, type Payment, send } from './send.ts';
 import { type Ending, relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
-import { nothingSeen, type Report, reportOf } from './usage.ts';
+import { nothingSeen, type Report, reportOf } from './usage-report.ts';
 import { Watchdog } from './watchdog.ts';
 import { isBeginning, readWhole, wholeAnswer } from './whole.ts';
 

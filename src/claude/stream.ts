@@ -5,7 +5,8 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, cutError, endOf } from './cut.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readLate, takeBuffer } from './late-copy.ts';
-import { type Report, UsageReader, type UsageReaderOptions } from './usage.ts';
+import { UsageReader, type UsageReaderOptions } from './usage-reader.ts';
+import type { Report } from './usage-report.ts';
 import type { Watchdog } from './watchdog.ts';
 
 const encoder = new TextEncoder();

@@ -1,5 +1,5 @@
 /** What an answer costs that did not end by itself: from above, but no further than the clock allows. */
-import type { Terms } from './bound.ts';
+
 import {
   cost,
   isCount,
@@ -9,8 +9,9 @@ import {
   type Usage,
   WEB_SEARCH_NANODOLLARS,
 } from './cost.ts';
+import type { Terms } from './hold-terms.ts';
 import type { Model } from './models.ts';
-import type { Seen } from './usage.ts';
+import type { Seen } from './usage-report.ts';
 
 /** An answer as far as it came. */
 export interface Unfinished {

@@ -37,6 +37,16 @@ export class SluiceError extends Error {
   }
 }
 
+/** What a proxy answers while the edge cannot be reached, and the edge while a conversation cannot. */
+const PASSING = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
+
+/** @returns whether an error is one that passes by itself, so that the connection is tried again. */
+export function isPassing(thrown: unknown): thrown is SluiceError {
+  if (!(thrown instanceof SluiceError)) return false;
+  if (thrown.status === undefined) return thrown.type === 'connection_error';
+  return PASSING.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
+}
+
 /** @returns the error that a response tells, whoever has written it. */
 export async function errorIn(response: Response): Promise<SluiceError> {
   const { status, headers } = response;

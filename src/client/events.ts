@@ -7,6 +7,12 @@ export interface ServerSentEvent {
   remark: string | undefined;
 }
 
+/** @returns the number in an event's id, `<turn>-<n>`. */
+export function numberOf(id: string | undefined): number | undefined {
+  const [, digits] = /-(\d+)$/.exec(id ?? '') ?? [];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /**
  * Reads an event stream that is cut into pieces anywhere, in linear time; lines end as they do at this edge and at the
  * API, by LF or CRLF. A comment is told if an empty line follows it: any other may have been cut.

@@ -1,6 +1,6 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import { errorOf, parse, SluiceError } from './errors.ts';
-import { readEvents, type ServerSentEvent } from './events.ts';
+import { errorOf, isPassing, parse, SluiceError } from './errors.ts';
+import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
 import { Feed } from './feed.ts';
 import { MessageBuilder, textOf } from './message.ts';
 import { onReturn, pause } from './pause.ts';
@@ -32,9 +32,6 @@ const SOON_MS = 300;
 const CUT_REMARK = 'sluice-cut';
 /** An edge that answers is not waited for as long as one that cannot be reached. */
 const MOST_ATTEMPTS_REACHED = 2;
-/** What a proxy answers while the edge cannot be reached, and the edge while a conversation cannot. */
-const PASSING = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
-
 /**
  * An answer while it comes: Anthropic's events, each once, however often the connection is lost.
  *
@@ -342,17 +339,6 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (this.conversation === undefined || this.#complete) return;
     if (why === 'online' || Date.now() - this.#heardAt > SILENT_MS) this.#connection?.abort();
   }
-}
-
-function numberOf(id: string | undefined): number | undefined {
-  const [, digits] = /-(\d+)$/.exec(id ?? '') ?? [];
-  return digits === undefined ? undefined : Number(digits);
-}
-
-function isPassing(thrown: unknown): thrown is SluiceError {
-  if (!(thrown instanceof SluiceError)) return false;
-  if (thrown.status === undefined) return thrown.type === 'connection_error';
-  return PASSING.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
 }
 
 /** Pages that were not loaded by https have no `randomUUID`. */

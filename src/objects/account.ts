@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../async/durations.ts';
-import type { Bound } from '../claude/bound.ts';
+import type { Bound } from '../claude/hold-terms.ts';
 import type {
   AccountObject,
   Erasure,
@@ -24,28 +24,27 @@ import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
 import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';
+import { admitCount, admitFree, decide } from './budget.ts';
 import {
-  admitCount,
-  admitFree,
   advance,
   type Budget,
   bucketsAfterAdmission,
   bucketsAfterSettlement,
   correct,
-  decide,
   emptyBudget,
   type Hold,
   place,
   type Spent,
   settle,
   takeCount,
-} from './budget.ts';
+} from './budget-state.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import { exportOf, requestOf, requestsOf, usageOf } from './history.ts';
 import { InboxList } from './inbox-list.ts';
-import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
+import { Ledger } from './ledger.ts';
+import { LEDGER_MIGRATIONS } from './ledger-tables.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';

@@ -5,6 +5,7 @@
  */
 import type { Usage } from '../claude/cost.ts';
 import { isObject, type Json } from '../json/object.ts';
+import { parseOrUndefined } from '../json/parse.ts';
 import type { Block } from './kept.ts';
 
 /** Deltas that say one string: what stands before it, and where it goes. */
@@ -216,14 +217,6 @@ function isPlain(data: string, start: number, end: number): boolean {
 
 /** @returns what a JSON string says, given without its quotes; undefined if that is not one string. */
 function stringOf(written: string): string | undefined {
-  const value = parsed(`"${written}"`);
+  const value = parseOrUndefined(`"${written}"`);
   return typeof value === 'string' ? value : undefined;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

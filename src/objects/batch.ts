@@ -2,7 +2,9 @@
 import type { Nanodollars } from '../claude/cost.ts';
 import { createRequestId } from '../request-id.ts';
 import type { ClassifyUsage } from '../schemas/classify.ts';
-import { type Classifying, classify, createGate, type Outcome, type Task } from './classifying.ts';
+import type { Classifying } from './classification-call.ts';
+import type { Task } from './classification-task.ts';
+import { classify, createGate, type Outcome } from './classifying.ts';
 
 /** Inputs that are begun before those ahead of them have ended; what they ask for goes through one gate. */
 const AHEAD = 24;

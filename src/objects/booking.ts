@@ -1,6 +1,7 @@
 /** What a request is booked at once its answer has ended, in whatever way. */
-import type { Terms } from '../claude/bound.ts';
+
 import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../claude/cost.ts';
+import type { Terms } from '../claude/hold-terms.ts';
 import type { ModelTable } from '../claude/models.ts';
 import type { Outcome } from '../claude/relay.ts';
 import { costOfUnfinished } from '../claude/unfinished.ts';

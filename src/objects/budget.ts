@@ -5,50 +5,16 @@
  * taken out when a request is settled, by what it used. Both break only where the upstream bills more than a hold;
  * then all of it is settled, and nothing is admitted until it has been made up for.
  */
-import type { Bound, ServedBound } from '../claude/bound.ts';
+
 import type { Nanodollars } from '../claude/cost.ts';
+import type { Bound, ServedBound } from '../claude/hold-terms.ts';
 import { undated } from '../claude/models.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
-import { capacity, level, take, waitFor } from './bucket.ts';
-import { CEILING, type Rules } from './rules.ts';
-import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
-
-/** What a running request has set aside. */
-export interface Hold {
-  id: string;
-  /** When it was admitted: decides the windows that it belongs to, for ever. */
-  at: number;
-  /** After this it is an orphan. */
-  deadline: number;
-  nanodollars: Nanodollars;
-  inputTokens: number;
-  outputTokens: number;
-  maxTokens: number;
-  stage: string;
-}
-
-interface WindowTotal extends Span {
-  settled: Nanodollars;
-  held: Nanodollars;
-}
-
-/** For each bucket the time at which it is full again. */
-export interface Buckets {
-  requests: number;
-  input: number;
-  output: number;
-  counts: number;
-}
-
-export interface Budget {
-  /** The latest time seen: a clock that goes back stands still here. */
-  last: number;
-  windows: Record<Period, WindowTotal>;
-  fullAt: Buckets;
-  heldInput: number;
-  heldOutput: number;
-  holds: Map<string, Hold>;
-}
+import { capacity, level, take } from './bucket.ts';
+import { freeIn, rateRefusal, refusal, shortOfMoney } from './budget-refusals.ts';
+import { advance, type Budget } from './budget-state.ts';
+import type { Rules } from './rules.ts';
+import { PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
 interface Grant {
@@ -61,47 +27,10 @@ interface Grant {
 
 export type Decision = Grant | Refusal | { kind: 'count_needed' };
 
-/** What a request took out of the buckets. */
-export interface Spent {
-  /** Without cache reads. */
-  inputTokens: number;
-  outputTokens: number;
-}
-
 /** A clamp that leaves less than this many times the least is worth counting the input for. */
 const COMFORT = 16;
 /** An input that costs a smaller part of a request's share is not counted. */
 const WORTH_COUNTING = 4;
-/** When it is worth asking again for what others hold. */
-const HELD_RETRY_MS = 2_000;
-
-/** @returns the budget of an account that has used nothing, as of `now`. */
-export function emptyBudget(now: number): Budget {
-  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
-  return {
-    last: now,
-    windows: { day: total('day'), week: total('week'), month: total('month') },
-    fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
-    heldInput: 0,
-    heldOutput: 0,
-    holds: new Map(),
-  };
-}
-
-/**
- * Moves to `now`: windows that ended make place for new ones.
- *
- * @returns the time to decide by, never earlier than any before
- */
-export function advance(budget: Budget, now: number): number {
-  if (now > budget.last) budget.last = now;
-  for (const period of PERIODS) {
-    if (budget.last >= budget.windows[period].end) {
-      budget.windows[period] = { ...spanAt(period, budget.last), settled: 0, held: 0 };
-    }
-  }
-  return budget.last;
-}
 
 /** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
 export function admitCount(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
@@ -243,126 +172,9 @@ function adviceFor(bound: Bound, rules: Rules, least: number): string {
   return 'because of its length: send a shorter one, or use a cheaper model';
 }
 
-/** Takes a count out of its bucket that a request has cost which was refused in the end. */
-export function takeCount(budget: Budget, rules: Rules): void {
-  if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
-}
-
-/** @returns the buckets once the request has been taken out; for `place`, and to be stored with it. */
-export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
-  const { fullAt, last } = budget;
-  return rules.requests === undefined || repeats
-    ? fullAt
-    : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
-}
-
-/** Sets aside what was granted. */
-export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
-  budget.fullAt = buckets;
-  budget.holds.set(hold.id, hold);
-  budget.heldInput += hold.inputTokens;
-  budget.heldOutput += hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, hold.at)) window.held += hold.nanodollars;
-  }
-}
-
-/** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
-export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
-  const { fullAt, last } = budget;
-  return {
-    ...fullAt,
-    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, spent.inputTokens),
-    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, spent.outputTokens),
-  };
-}
-
-/** Replaces a hold by what the request used, in the windows that it was admitted in. */
-export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
-  if (!budget.holds.delete(hold.id)) return;
-  budget.fullAt = buckets;
-  budget.heldInput -= hold.inputTokens;
-  budget.heldOutput -= hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (!contains(window, hold.at)) continue;
-    window.held -= hold.nanodollars;
-    window.settled += spent;
-  }
-}
-
-/** Adds to what was settled at `at`: a request without a hold, or a correction, which may be negative. */
-export function correct(budget: Budget, at: number, difference: Nanodollars): void {
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, at)) window.settled += difference;
-  }
-}
-
-function contains({ start, end }: Span, time: number): boolean {
-  return time >= start && time < end;
-}
-
-function limitOf(rules: Rules, period: Period): Nanodollars {
-  return rules.spend[period] ?? CEILING;
-}
-
-function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
-  const { settled, held } = budget.windows[period];
-  return limitOf(rules, period) - settled - held;
-}
-
-/** @returns what is free in the tightest window. */
-function freeIn(budget: Budget, rules: Rules): Nanodollars {
-  return Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
-}
-
 /** @returns the `max_tokens` that a share of what is free pays for; negative if not even the input. */
 function affordableOutput(share: Nanodollars, bound: Bound): number {
   const left = share - bound.inputCost;
   if (left < 0) return -1;
   return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;
-}
-
-/** @returns the refusal by the window that stays too tight for the longest, if any is. */
-function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
-  const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
-  const never = short.filter((period) => limitOf(rules, period) < needed);
-  const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
-  // What others have set aside comes back, most of it, once they have their answers.
-  const [first, ...others] = [never, spent, short].find((periods) => periods.length > 0) ?? [];
-  if (first === undefined) return undefined;
-  if (spent.length === 0) {
-    const left = Math.max(0, leftIn(budget, rules, first));
-    return refusal('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
-  }
-  const end = (period: Period) => budget.windows[period].end;
-  const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
-  return spendRefusal(budget, rules, longest, needed, now);
-}
-
-function spendRefusal(budget: Budget, rules: Rules, period: Period, needed: Nanodollars, now: number): Refusal {
-  const left = Math.max(0, leftIn(budget, rules, period));
-  const never = needed > limitOf(rules, period);
-  return refusal('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
-}
-
-function rateRefusal(name: string, fullAt: number, limit: number, now: number, units: number, held: number): Refusal {
-  const left = Math.max(0, level(fullAt, limit, now) - held);
-  const wait = waitFor(fullAt, limit, now, units + held);
-  return refusal('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
-}
-
-function refusal(
-  reason: Refusal['reason'],
-  limit: string,
-  now: number,
-  resetsAt: number,
-  needed: number,
-  left: number,
-  never: boolean,
-): Refusal {
-  const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
-  return { kind: 'refused', reason, limit, retryAfter, resetsAt, needed, left, never };
 }

@@ -2,83 +2,19 @@
  * Has one text labelled, and pays for it: the cache, admission, the call, one correction, votes, settlement. Routes and
  * the consumer of webhooks come here alike.
  */
-import type { Identity } from '../auth/identity.ts';
-import { withUserId } from '../claude/account-name.ts';
-import { type Classifier, classifierOf } from '../claude/classifier.ts';
-import { type Choice, type Fault, type Prompt, promptOf, readAnswer, requestOf } from '../claude/classify.ts';
-import { API_VERSION, askMessage } from '../claude/client.ts';
-import type { Nanodollars, Usage } from '../claude/cost.ts';
-import { defaultModel } from '../claude/default-model.ts';
-import { edit } from '../claude/edit.ts';
-import { MODELS } from '../claude/models.ts';
-import type { Prefix } from '../claude/prefix.ts';
-import type { Upstream } from '../claude/upstream.ts';
-import type { Refusal } from '../durable/contracts/admission.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, misconfigured, toApiError } from '../errors.ts';
-import { createRequestId } from '../request-id.ts';
-import { type ClassifyUsage, MAX_INPUT_BYTES, type TaskAsked } from '../schemas/classify.ts';
-import type { Settings } from '../settings.ts';
+import type { Choice } from '../claude/classify.ts';
+import type { Nanodollars } from '../claude/cost.ts';
+import { ApiError, invalidRequest } from '../errors.ts';
+import { type ClassifyUsage, MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../store/classifications.ts';
-import { findClassifier, unknownClassifier } from './classifiers.ts';
+import { type Call, type Classifying, vote } from './classification-call.ts';
+import { type Failure, noAnswer, type Unclassified } from './classification-failure.ts';
+import type { Task } from './classification-task.ts';
 import { Gate } from './gate.ts';
-import { admit, type Meter } from './metering.ts';
-import type { AccountBinding } from './namespace.ts';
-import { payments } from './payments.ts';
-import { findPrefix, unknownPrefix } from './prefixes.ts';
-
-/** Who has something classified, and by what means. */
-export interface Classifying {
-  /** The account that pays. */
-  identity: Identity;
-  accounts: AccountBinding;
-  store: KVNamespace;
-  settings: Settings;
-  upstream: Upstream;
-  /** The ledger's name for the first call to the upstream; others get their own. Used once. */
-  requestId: string;
-  /** The route's name in the ledger. Default `classify`. */
-  route?: string | undefined;
-  /** Aborted: nothing more is started, and what runs is ended and settled. */
-  signal?: AbortSignal | undefined;
-  /** Faults that are asked of the simulator. */
-  simulate?: string | undefined;
-  /** What limits the calls of several inputs together. */
-  gate?: Gate | undefined;
-  /** Keeps work alive that nobody waits for. */
-  waitUntil(work: Promise<unknown>): void;
-}
-
-/** What is to be done with each input of a request: found, checked and written once. */
-export interface Task {
-  classifier: Classifier;
-  prompt: Prompt;
-  /** The model's id as the upstream knows it. */
-  model: string;
-  /** Its name as it was asked for, by which limits may allow it. */
-  modelAsked: string;
-  /** name@version of a stored classifier. */
-  version: string | undefined;
-  /** name@version of the prefix, for the ledger. */
-  prefix: string | undefined;
-  votes: number;
-  cacheSeconds: number;
-}
-
-/** Why there is no label. `budget`, `limited` and `unavailable` pass by themselves; the others do not. */
-export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
 
 interface Classified {
   outcome: 'classified';
   result: KeptAnswer & { cached: boolean };
-}
-
-interface Unclassified {
-  outcome: 'unclassified';
-  reason: Reason;
-  /** As a caller may see it. */
-  error: ApiError;
-  /** Milliseconds since 1970 from when on a repetition makes sense, where somebody said so. */
-  retryAt: number | null;
 }
 
 /** What became of one input, and what it cost, all calls together. */
@@ -92,85 +28,12 @@ export type Outcome = (Classified | Unclassified) & {
   upstreamRequestId: string | undefined;
 };
 
-const CACHE_SECONDS = 3_600;
 /** A Worker has six connections at once. */
 const AT_ONCE = 6;
-const RETRY_MS = 1_000;
 
 /** @returns what limits the calls of a request */
 export function createGate(): Gate {
   return new Gate(AT_ONCE);
-}
-
-/**
- * Finds the classifier and the prefix, and prepares what every input shares.
- *
- * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown one, 503 while neither can be read
- */
-export async function taskOf(
-  asked: TaskAsked,
-  { identity, accounts, store, settings }: Pick<Classifying, 'identity' | 'accounts' | 'store' | 'settings'>,
-): Promise<Task> {
-  const reader = { account: identity.account, accounts, store, settings };
-  const { classifier: ref, prefix: prefixRef, ...parts } = asked;
-  const [found, prefix] = await Promise.all([
-    ref === undefined ? undefined : findClassifier(reader, ref),
-    prefixRef === undefined ? undefined : findPrefix(reader, prefixRef),
-  ]);
-  if (prefixRef !== undefined && !prefix) throw unknownPrefix(prefixRef);
-  if (ref !== undefined && !found) throw unknownClassifier(ref);
-  if (found) refuseParts(parts);
-  const { model, votes, cache_seconds } = asked;
-  const classifier = found ? found.value : classifierOf(parts);
-  return prepare(
-    {
-      ...classifier,
-      ...(model && { model }),
-      ...(votes && { votes }),
-      ...(cache_seconds !== undefined && { cache_seconds }),
-    },
-    {
-      settings,
-      version: found && `${found.name}@${found.hash}`,
-      prefix: prefix && { ref: `${prefix.name}@${prefix.hash}`, value: prefix.value },
-    },
-  );
-}
-
-/**
- * Prepares a classifier that is at hand already.
- *
- * @throws ApiError 500 where no model is named and the table has none
- */
-export function prepare(
-  classifier: Classifier,
-  {
-    settings,
-    version,
-    prefix,
-  }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: Prefix } | undefined },
-): Task {
-  const { models } = settings;
-  const modelAsked = classifier.model ?? prefix?.value.content.model ?? defaultModel(models)?.id;
-  if (modelAsked === undefined) throw misconfigured('No model is named, and the model table has no Haiku.');
-  const model = models.resolve(modelAsked);
-  const row = models.find(model);
-  const prompt = promptOf(classifier, {
-    model,
-    // Every model of the API's own table takes a format; of others nothing is known.
-    structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
-    thinks: row === undefined || !row.id.startsWith('claude-haiku-'),
-    minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
-    prefix: prefix?.value,
-  });
-  const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
-  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, votes, cacheSeconds };
-}
-
-function refuseParts(parts: Omit<TaskAsked, 'classifier' | 'prefix'>): void {
-  const { model: _, votes: __, cache_seconds: ___, ...own } = parts;
-  const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
-  if (first) throw invalidRequest(`${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`);
 }
 
 /**
@@ -190,9 +53,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   if (known) return done(task, { ...known, cached: true }, []);
   const gate = by.gate ?? createGate();
   const answers = await Promise.all(
-    Array.from({ length: votes }, (_, vote) =>
-      answer(task, input, { ...by, gate }, vote === 0 ? by.requestId : undefined),
-    ),
+    Array.from({ length: votes }, (_, nth) => vote(task, input, { ...by, gate }, nth === 0 ? by.requestId : undefined)),
   );
   const calls = answers.flatMap((one) => one.calls);
   const choices = answers.flatMap(({ choice }) => choice ?? []);
@@ -226,14 +87,6 @@ function notText(): ApiError {
   return invalidRequest('input: Input should be a valid string');
 }
 
-function noAnswer(fault: string): ApiError {
-  return new ApiError(
-    'api_error',
-    `The model gave no usable answer, not even when it was corrected: ${fault}. Try another model, or describe the labels better.`,
-    { headers: DO_NOT_RETRY, logged: 'no_answer' },
-  );
-}
-
 /** The labels that most answers agree on; among equals those that came first. */
 function elected({ classifier: { multi }, votes }: Task, choices: readonly Choice[]): KeptAnswer {
   const counts = new Map<string, number>();
@@ -248,166 +101,6 @@ function elected({ classifier: { multi }, votes }: Task, choices: readonly Choic
     confidence: votes === 1 ? null : most / votes,
     fields,
   };
-}
-
-/** One call to the upstream: what it cost. */
-interface Call {
-  nanodollars: Nanodollars;
-  usage: Usage | undefined;
-  headers: Record<string, string>;
-  upstreamRequestId: string | undefined;
-}
-
-type Failure = Omit<Unclassified, 'outcome'>;
-
-interface Answered {
-  choice?: Choice;
-  failure?: Failure;
-  calls: Call[];
-}
-
-/** One vote: a call, and a second one if the answer to the first is none. */
-async function answer(
-  task: Task,
-  input: string,
-  by: Classifying & { gate: Gate },
-  requestId: string | undefined,
-): Promise<Answered> {
-  const calls: Call[] = [];
-  let fault: Fault | undefined;
-  for (const id of [requestId, undefined]) {
-    const attempt = () => call(task, input, by, id ?? createRequestId(), fault);
-    const { choice, fault: found, failure, call: made } = await by.gate.run(attempt, isCrowded);
-    if (made) calls.push(made);
-    if (choice) return { choice, calls };
-    if (failure) return { failure, calls };
-    fault = found;
-    if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
-      const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
-      return { failure: { reason: 'input', error, retryAt: null }, calls };
-    }
-  }
-  return { failure: { reason: 'answer', error: noAnswer(fault?.fault ?? ''), retryAt: null }, calls };
-}
-
-interface Called {
-  choice?: Choice;
-  fault?: Fault;
-  failure?: Failure;
-  call?: Call;
-}
-
-/** One call: admitted, made, settled. */
-async function call(
-  task: Task,
-  input: string,
-  by: Classifying,
-  requestId: string,
-  correction: Fault | undefined,
-): Promise<Called> {
-  const { identity, accounts, store, settings, upstream, signal, simulate } = by;
-  const { model, modelAsked, prefix, prompt } = task;
-  if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
-  const body = await withUserId(requestOf(prompt, input, correction), settings, identity.account);
-  let meter: Meter;
-  try {
-    meter = await admit({
-      requestId,
-      route: by.route ?? 'classify',
-      identity,
-      accounts,
-      store,
-      settings,
-      upstream,
-      // Limits may allow the model by the name that it was asked for.
-      body: { text: body.text, bytes: body.bytes, json: { ...body.json, model: modelAsked } },
-      model,
-      headers: new Headers({ 'anthropic-version': API_VERSION }),
-      prefix,
-      waitUntil: (work) => by.waitUntil(work),
-    });
-  } catch (thrown) {
-    return { failure: failureOf(toApiError(thrown)) };
-  }
-  const { maxTokens } = meter;
-  const bytes =
-    maxTokens === undefined ? body.bytes : new TextEncoder().encode(edit(body.text, { max_tokens: String(maxTokens) }));
-  const started = Date.now();
-  const { payment, settle } = payments(meter, ({ maxTokens: granted }) =>
-    granted === undefined ? body.bytes : edit(body.text, { max_tokens: String(granted) }),
-  );
-  const { outcome, message, error } = await askMessage(bytes, { upstream, settings, signal, simulate, payment });
-  const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
-  // Logged if it fails: then the account's alarm settles it.
-  by.waitUntil(done);
-  await done.catch(() => undefined);
-  const made: Call = {
-    nanodollars,
-    usage: outcome.usage,
-    headers: meter.headers,
-    upstreamRequestId: outcome.upstream_request_id,
-  };
-  if (error || !message) {
-    const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: failureOf(error ?? noAnswer('there was none'), reason), call: made };
-  }
-  const read = readAnswer(message, prompt);
-  return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
-}
-
-function cancelled(): ApiError {
-  return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
-}
-
-function isCrowded({ failure }: Called): boolean {
-  const reason = refusalIn(failure?.error)?.reason;
-  return reason === 'concurrency' || reason === 'held';
-}
-
-function refusalIn(error: ApiError | undefined): Refusal | undefined {
-  const cause = error?.cause as Partial<Refusal> | undefined;
-  return cause?.kind === 'refused' ? (cause as Refusal) : undefined;
-}
-
-function failureOf(error: ApiError, known?: Reason): Failure {
-  const refusal = refusalIn(error);
-  const seconds = Number(error.headers['retry-after'] ?? Number.NaN);
-  const after = Number.isFinite(seconds) ? Date.now() + seconds * RETRY_MS : null;
-  const retryAt = refusal ? refusal.resetsAt : after;
-  const reason = known ?? reasonOf(error, refusal);
-  return { reason, error, retryAt: reason === 'input' || reason === 'operator' ? null : retryAt };
-}
-
-function reasonOf({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
-  switch (refusal?.reason) {
-    case 'model':
-    case 'unpriced':
-      return 'operator';
-    // More than the whole limit: no reset lets it through, but its admin can.
-    case 'spend':
-      return refusal.never ? 'operator' : 'budget';
-    case 'rate':
-      return refusal.never ? 'input' : 'limited';
-    case 'concurrency':
-    case 'held':
-      return 'limited';
-  }
-  switch (type) {
-    case 'invalid_request_error':
-    case 'request_too_large':
-      return 'input';
-    case 'rate_limit_error':
-    case 'billing_error':
-      return 'limited';
-    case 'api_error':
-      return headers['x-should-retry'] === 'false' ? 'operator' : 'unavailable';
-    case 'overloaded_error':
-    case 'timeout_error':
-    case 'conflict_error':
-      return 'unavailable';
-    default:
-      return 'operator';
-  }
 }
 
 function done(task: Task, result: Classified['result'], calls: readonly Call[]): Outcome {

@@ -38,6 +38,7 @@ import {
   wireError,
 } from './conversation-answers.ts';
 import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
+import { RECENT } from './conversation-tables.ts';
 import { describe, exportOf, pageOfMessages } from './conversation-views.ts';
 import { adopt, forkTo, rewindTo } from './forks.ts';
 import { checkHeld, holdPrefix, layHeld, refOf, releasePrefix, type TakenPrefix, takePrefix } from './held-prefix.ts';
@@ -47,9 +48,10 @@ import { newProfile, type Plan, plan, planCount } from './planning.ts';
 import type { PrefixReader } from './prefixes.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
 import { Run, type Started } from './run.ts';
-import { RECENT, Transcript } from './transcript.ts';
+import { Transcript } from './transcript.ts';
 import { Turn } from './turn.ts';
 import { TurnLog } from './turn-log.ts';
+import { recallTurn, recoverTurn } from './turn-recovery.ts';
 import { GRACE_MS, RETRY_MS, Upkeep } from './upkeep.ts';
 
 /** A turn's request whose body has come. */
@@ -431,7 +433,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const known = transcript.recollection;
     if (known) transcript.recollect({ ...known, fresh: { turn: row.seq, messages: planned.messages } });
     this.#upkeep.wakeFor(now + WATCH_MS);
-    const turn = new Turn(transcript, row, planned.maxTokens, planned.messages.length);
+    const turn = new Turn(transcript, row, planned.maxTokens, { asked: planned.messages.length });
     const run = new Run(turn, {
       requestId,
       identity: request.identity,
@@ -510,7 +512,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (!stored || stored.status === 'failed' || !log) throw ended(this.#transcript.profile?.id ?? '', row.id);
     const headers = keptHeaders(stored);
     if (request.stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
-    return wholeAnswer(Turn.recall(this.#transcript, stored), headers);
+    return wholeAnswer(recallTurn(this.#transcript, stored), headers);
   }
 
   /** The turn that the same request began before, running or ended not long ago. */
@@ -572,7 +574,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const open = this.#transcript.turns(`settled = 0 and ${RECENT}`);
     for (const row of open) {
       if (row.status !== 'running') continue;
-      const turn = Turn.recover(this.#transcript, row);
+      const turn = recoverTurn(this.#transcript, row);
       const meter = this.#upkeep.meterOf(turn.row);
       let settled: ReturnType<Turn['end']>;
       this.#transcript.together(() => {

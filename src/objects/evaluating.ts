@@ -5,7 +5,10 @@ import { invalidRequest } from '../errors.ts';
 import { createRequestId } from '../request-id.ts';
 import type { CandidateReport, EvaluateRequest } from '../schemas/evaluation.ts';
 import { classifyAll, Total } from './batch.ts';
-import type { Classifying, Outcome, Reason, Task } from './classifying.ts';
+import type { Classifying } from './classification-call.ts';
+import type { Reason } from './classification-failure.ts';
+import type { Task } from './classification-task.ts';
+import type { Outcome } from './classifying.ts';
 
 /** An example, its labels as a list. */
 export interface Example {

@@ -1,10 +1,11 @@
 /** Going back in a history, and copying it into another conversation. */
 import { itemTexts } from '../claude/edit.ts';
 import type { Profile, TurnRow } from './conversation-rows.ts';
+import { COMMITTED } from './conversation-tables.ts';
 import { streamOf } from './conversation-views.ts';
 import { answeredTools } from './kept.ts';
 import { messageOf } from './planning.ts';
-import { COMMITTED, type Transcript } from './transcript.ts';
+import type { Transcript } from './transcript.ts';
 
 /**
  * Takes the turn out that a message belongs to, and all after it. In an import, which is one turn, the cut is before the
@@ -24,7 +25,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
       found.turn,
     );
     for (const turn of gone) {
-      transcript.deleteLog(turn.seq);
+      transcript.log.delete(turn.seq);
       if (turn.settled) transcript.deleteTurn(turn.seq);
       else transcript.write("update turns set status = 'failed', key = null where seq = ?", turn.seq);
     }

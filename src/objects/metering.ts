@@ -1,11 +1,10 @@
 import { pause } from '../async/pause.ts';
 import type { Identity } from '../auth/identity.ts';
-import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
+import { boundOf } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
-import { askCount, uncounted } from '../claude/count.ts';
-import { edit } from '../claude/edit.ts';
 import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
+import type { Bound, Terms } from '../claude/hold-terms.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import type { Answer, Ask } from '../durable/contracts/admission.ts';
@@ -17,6 +16,7 @@ import { listAccount } from '../store/accounts.ts';
 import { bookingOf, type Grant } from './booking.ts';
 import { type AccountRequest, AccountUnreachable, callAccount } from './call-account.ts';
 import { isOverloaded } from './call-object.ts';
+import { countInput } from './count-input.ts';
 import { defaultLimits } from './default-limits.ts';
 import { fullError, refusalError, standingHeaders } from './limit-headers.ts';
 import type { AccountBinding } from './namespace.ts';
@@ -92,21 +92,6 @@ export interface Admission extends Meter {
   grant: Grant;
 }
 
-/** What counts tokens takes of a Messages request; it refuses the rest. */
-const COUNTED: ReadonlySet<string> = new Set([
-  'messages',
-  'model',
-  'system',
-  'tools',
-  'tool_choice',
-  'thinking',
-  'output_config',
-  'output_format',
-  'cache_control',
-  'context_management',
-  'mcp_servers',
-  'speed',
-]);
 /** Of a model's name: whatever is longer is none, and would not fit into a row. */
 const LONGEST_NAME = 256;
 const SETTLE_TRIES = 4;
@@ -311,17 +296,6 @@ function tryId(requestId: string, number: number): string {
 function betasOf(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
   return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
-}
-
-/** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
-async function countInput(request: MeterRequest): Promise<number | null> {
-  const { body, model } = request;
-  const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
-  const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
-  if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount(edit(body.text, changes), request);
-  if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
-  return count.tokens;
 }
 
 /** @returns what an account answers. */

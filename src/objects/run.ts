@@ -8,7 +8,7 @@ import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../c
 import { retiresSoon } from '../claude/models.ts';
 import { mayHaveRun, send } from '../claude/send.ts';
 import type { Upstream } from '../claude/upstream.ts';
-import { reportOf } from '../claude/usage.ts';
+import { reportOf } from '../claude/usage-report.ts';
 import { isBeginning, readWhole, wholeAnswer } from '../claude/whole.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
@@ -23,7 +23,9 @@ import type { Plan } from './planning.ts';
 import { Prompt } from './prompt.ts';
 import { Showing } from './showing.ts';
 import type { Transcript } from './transcript.ts';
-import type { How, Turn } from './turn.ts';
+import type { Turn } from './turn.ts';
+import type { How } from './turn-ending.ts';
+import { unansweredOutcome } from './turn-report.ts';
 
 /** What a run needs of the request that began it, and of the object that it runs in. */
 export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
@@ -158,7 +160,7 @@ export class Run {
     headers['x-api-key'] = upstream.apiKey;
     this.#expect(settings.UPSTREAM_TIMEOUT_MS, late);
     const { course } = this.turn;
-    const payment = paid.payment(() => this.turn.unanswered(this.#context.now()));
+    const payment = paid.payment(() => unansweredOutcome(this.turn.course.sentAt, this.#context.now()));
     const answering = send(
       upstream,
       { method: 'POST', path: `/v1/messages${query}`, headers, body },
@@ -199,7 +201,7 @@ export class Run {
   #take(admission: Admission): void {
     if (this.#ended) {
       // The turn was stopped while this try was admitted, and it never goes up.
-      const { done } = admission.settle(this.turn.unanswered(this.#context.now()));
+      const { done } = admission.settle(unansweredOutcome(this.turn.course.sentAt, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }

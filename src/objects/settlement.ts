@@ -1,8 +1,8 @@
 /** How a request ends: what the caller of `settle` says, made safe to be stored and summed. */
 import type { Nanodollars } from '../claude/cost.ts';
 import type { Opening, Settlement, Tokens } from '../durable/contracts/settlement.ts';
-import type { Spent } from './budget.ts';
-import type { Closing } from './ledger.ts';
+import type { Spent } from './budget-state.ts';
+import type { Closing } from './ledger-tables.ts';
 
 const MOST_COST: Nanodollars = 1e15;
 const NO_TOKENS: Tokens = {

@@ -4,7 +4,7 @@ import type { Meter, Spend, Standing } from '../durable/contracts/admission.ts';
 import type { Limits } from '../schemas/limits.ts';
 import type { StandingReport } from '../schemas/usage.ts';
 import { level } from './bucket.ts';
-import { advance, type Buckets, type Budget } from './budget.ts';
+import { advance, type Buckets, type Budget } from './budget-state.ts';
 import type { Rules } from './rules.ts';
 import { type Period, spanId } from './windows.ts';
 

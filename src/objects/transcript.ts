@@ -5,98 +5,25 @@
  * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all.
  */
 
-import type { Outcome } from '../claude/relay.ts';
-import type { Grant } from './booking.ts';
 import type { MessageRow, Profile, TurnRow, TurnStatus } from './conversation-rows.ts';
-import { type FormatName, readFormat, writeFormat } from './formats.ts';
-import { shown } from './log-text.ts';
+import {
+  COMMITTED,
+  CONVERSATION_MIGRATIONS,
+  messageOf,
+  type NewMessage,
+  type Range,
+  type Raw,
+  SHOWN,
+  turnOf,
+} from './conversation-tables.ts';
+import { readFormat, writeFormat } from './formats.ts';
+import { LogRows } from './log-rows.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
-import { type Migration, migrate, readMeta } from './migrations.ts';
+import { migrate, readMeta } from './migrations.ts';
 import { type Recollection, recollections, type Said } from './recollection.ts';
-
-export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table turns (
-        seq integer primary key,
-        id text not null,
-        request_id text not null,
-        key text,
-        hash text not null,
-        status text not null,
-        route text not null,
-        model text not null,
-        began_at integer not null,
-        ended_at integer,
-        grant text,
-        outcome text,
-        settled integer not null default 0,
-        cost integer not null default 0,
-        tokens integer,
-        frame text,
-        sent_from integer not null,
-        follows integer not null,
-        events integer not null default 0
-      ) strict;
-      create index turns_by_key on turns (key) where key is not null;
-      create table messages (
-        seq integer primary key,
-        turn integer not null,
-        id text not null,
-        role text not null,
-        created_at integer not null,
-        characters integer not null,
-        text text
-      ) strict;
-      create table pieces (
-        owner integer not null,
-        n integer not null,
-        text text not null,
-        primary key (owner, n)
-      ) strict, without rowid;
-      create table log (
-        turn integer not null,
-        n integer not null,
-        first integer not null,
-        text text not null,
-        primary key (turn, n)
-      ) strict, without rowid;`,
-  },
-  {
-    version: 2,
-    sql: `
-      alter table turns add column sent_at integer;
-      alter table turns add column covers_until integer;
-      alter table log add column at integer;
-      alter table log add column unseen_ms integer;`,
-  },
-];
-
-/** A message before its turn has come to anything. */
-type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>;
-
-/** Turns that are part of the history. */
-export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
-
-/** The same with the turn that runs. */
-const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty', 'running')";
-
-/** Some of the messages, by their numbers. */
-interface Range {
-  from?: number;
-  to?: number;
-  backwards?: boolean;
-  pending?: boolean;
-  sent?: boolean;
-}
-
-/** What is open stands among the newest turns: to look for it does not take longer in a long conversation. */
-export const RECENT = 'seq > (select max(seq) - 200 from turns)';
 
 const encoder = new TextEncoder();
 
-type Raw = Record<string, SqlStorageValue>;
 type Owner = 'system' | 'tools';
 const OWNERS: Record<Owner, number> = { system: -1, tools: -2 };
 
@@ -104,6 +31,7 @@ const OWNERS: Record<Owner, number> = { system: -1, tools: -2 };
 const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
 export class Transcript {
+  readonly log: LogRows;
   readonly #storage: DurableObjectStorage;
   readonly #key = {};
   #profile: Profile | undefined;
@@ -112,6 +40,7 @@ export class Transcript {
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
+    this.log = new LogRows(storage);
     // An object that nobody has written to leaves no trace: asking for an unknown id must cost nothing.
     const meta = readMeta(storage.sql);
     if (meta.size > 0) this.#open(meta);
@@ -239,12 +168,6 @@ export class Transcript {
     this.write('update turns set covers_until = ? where seq = ?', coversUntil, seq);
   }
 
-  /** @returns when the newest row of a turn's log was written, and for how long something may have been unseen until then. */
-  lastLogged(turn: number): { at: number; unseenMs: number } | undefined {
-    const [row] = this.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
-    return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
-  }
-
   /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
   endTurn(turn: TurnRow): void {
     recollections.drop(this.#key);
@@ -314,7 +237,7 @@ export class Transcript {
    */
   *history(range: Range = {}): Generator<MessageRow> {
     const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome';
-    for (const row of this.#select(columns, range) ?? []) yield this.#message(row);
+    for (const row of this.#select(columns, range) ?? []) yield messageOf(row, (seq) => this.#pieces(seq));
   }
 
   /** The same by what was said alone: of a long history each further column costs. */
@@ -366,81 +289,6 @@ export class Transcript {
     return row && { seq: Number(row.seq), turn: Number(row.turn), role: String(row.role) };
   }
 
-  /**
-   * Writes events to a turn's log: as few rows as they fit into, and no row begins inside an event but those that the
-   * event fills alone.
-   *
-   * @param n the number of the first row that is written
-   * @param first the number of the first event
-   * @param frames each event as it is shown, asked for only where they must be divided
-   * @param text all of them joined
-   * @param short the same shortened, where it can be
-   * @param told when it is written, and for how long something may have been unseen
-   * @returns the number of the next row
-   */
-  writeLog(
-    turn: number,
-    n: number,
-    first: number,
-    frames: () => readonly string[],
-    { text, short }: { text: string; short: string | undefined },
-    told: { at: number; unseenMs: number } | undefined,
-  ): number {
-    let row = n;
-    const insert = (begins: number, text: string) => {
-      const { at = null, unseenMs = null } = told ?? {};
-      this.write(
-        'insert into log (turn, n, first, text, at, unseen_ms) values (?, ?, ?, ?, ?, ?)',
-        turn,
-        row,
-        begins,
-        text,
-        at,
-        unseenMs,
-      );
-      row += 1;
-    };
-    if (text.length <= PIECE_CHARACTERS) {
-      insert(first, short ?? text);
-      return row;
-    }
-    let joined = '';
-    let begins = first;
-    for (const [index, frame] of frames().entries()) {
-      if (joined !== '' && joined.length + frame.length > PIECE_CHARACTERS) {
-        insert(begins, joined);
-        joined = '';
-      }
-      if (joined === '') begins = first + index;
-      if (frame.length <= PIECE_CHARACTERS) joined += frame;
-      else for (const [part, piece] of divide(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
-    }
-    if (joined !== '') insert(begins, joined);
-    return row;
-  }
-
-  /** @returns the row of the log in which an event begins, as its number. */
-  logRowOf(turn: number, event: number): number | undefined {
-    const [row] = this.read('select n from log where turn = ? and first <= ? order by n desc limit 1', turn, event);
-    return row && Number(row.n);
-  }
-
-  /** @returns the events of a row of the log as they are shown, or undefined behind the last. */
-  logText({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
-    const [row] = this.read('select first, text from log where turn = ? and n = ?', seq, n);
-    return row && shown(String(row.text), id, Number(row.first));
-  }
-
-  /** @returns the whole log of a turn, as it is shown. */
-  logOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
-    const rows = this.read('select first, text from log where turn = ? order by n', seq);
-    return { text: rows.map(({ first, text }) => shown(String(text), id, Number(first))).join(''), rows: rows.length };
-  }
-
-  deleteLog(turn: number): void {
-    this.write('delete from log where turn = ?', turn);
-  }
-
   /** Takes everything out but the profile: what is deleted must be gone before anyone is told. */
   empty(): void {
     this.#forgetHistory();
@@ -469,21 +317,6 @@ export class Transcript {
     if (profile !== undefined) this.#profile = readFormat<Profile>('profile', profile);
   }
 
-  #message(row: Raw): MessageRow {
-    const seq = Number(row.seq);
-    return {
-      seq,
-      turn: Number(row.turn),
-      id: String(row.id),
-      role: String(row.role),
-      createdAt: Number(row.created_at),
-      text: typeof row.text === 'string' ? row.text : this.#pieces(seq),
-      status: String(row.status) as TurnStatus,
-      cost: Number(row.cost),
-      outcome: row.outcome === null ? null : readFormat<Outcome | null>('outcome', String(row.outcome)),
-    };
-  }
-
   #pieces(owner: number): string {
     if (!this.#profile) return '';
     return this.read('select text from pieces where owner = ? order by n', owner)
@@ -501,32 +334,4 @@ export class Transcript {
 /** @returns the bytes of what a caller decides the length of. */
 function sizeOf({ title, metadata }: Profile): number {
   return encoder.encode(JSON.stringify([title, metadata])).length;
-}
-
-function turnOf(row: Raw): TurnRow {
-  const json = <T>(name: FormatName, value: SqlStorageValue | undefined) =>
-    typeof value === 'string' ? readFormat<T | null>(name, value) : null;
-  return {
-    seq: Number(row.seq),
-    id: String(row.id),
-    requestId: String(row.request_id),
-    key: row.key === null ? null : String(row.key),
-    hash: String(row.hash),
-    status: String(row.status) as TurnStatus,
-    route: String(row.route),
-    model: String(row.model),
-    beganAt: Number(row.began_at),
-    endedAt: row.ended_at === null ? null : Number(row.ended_at),
-    grant: json<Grant>('grant', row.grant),
-    sentAt: row.sent_at === null ? null : Number(row.sent_at),
-    coversUntil: row.covers_until === null ? null : Number(row.covers_until),
-    outcome: json<Outcome>('outcome', row.outcome),
-    settled: row.settled === 1,
-    cost: Number(row.cost),
-    tokens: row.tokens === null ? null : Number(row.tokens),
-    frame: row.frame === null ? null : String(row.frame),
-    sentFrom: Number(row.sent_from),
-    follows: row.follows === 1,
-    events: Number(row.events),
-  };
 }

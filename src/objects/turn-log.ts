@@ -156,7 +156,7 @@ export class TurnLog {
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
     const frames = () => this.#frames.map((_, at) => this.#shownText(at, at + 1));
-    this.#rows = this.#transcript.writeLog(this.#seq, row, first, frames, { text, short }, told);
+    this.#rows = this.#transcript.log.write(this.#seq, row, first, frames, { text, short }, told);
     this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
@@ -193,7 +193,7 @@ export class TurnLog {
 
   /** All events so far, stored or not. */
   get text(): string {
-    const stored = this.#rows > 0 ? this.#transcript.logOf({ seq: this.#seq, id: this.id }).text : '';
+    const stored = this.#rows > 0 ? this.#transcript.log.of({ seq: this.#seq, id: this.id }).text : '';
     return stored + this.#shownText(0);
   }
 
@@ -263,7 +263,7 @@ export class TurnLog {
     if (listener.row === undefined && listener.cursor < this.#stored) {
       // What begins in the first row need not be looked for.
       listener.row =
-        listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.logRowOf(this.#seq, listener.cursor + 1);
+        listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.log.rowOf(this.#seq, listener.cursor + 1);
       skipTo = `id: ${this.id}-${listener.cursor + 1}\n`;
       if (listener.row === undefined) return this.#lose(listener);
     }
@@ -274,7 +274,7 @@ export class TurnLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.logText({ seq: this.#seq, id: this.id }, listener.row);
+    const text = latest ?? this.#transcript.log.textOf({ seq: this.#seq, id: this.id }, listener.row);
     if (text === undefined) return this.#lose(listener);
     listener.row += 1;
     if (listener.row >= this.#rows) {

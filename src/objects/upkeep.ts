@@ -6,11 +6,12 @@ import type { Settled } from '../durable/contracts/settlement.ts';
 import type { Settings } from '../settings.ts';
 import { callAccount } from './call-account.ts';
 import type { HeldPrefix, Profile, TurnRow } from './conversation-rows.ts';
+import { RECENT } from './conversation-tables.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { type Meter, type MeteredRequest, meterOf } from './metering.ts';
 import { UNKNOWN_GRANT } from './run.ts';
-import { RECENT, type Transcript } from './transcript.ts';
-import { reportOf } from './turn.ts';
+import type { Transcript } from './transcript.ts';
+import { reportOf } from './turn-ending.ts';
 
 /** How long an ended turn can be resumed and attached to. */
 export const GRACE_MS = 10 * 60_000;
@@ -184,7 +185,7 @@ export class Upkeep {
       now - GRACE_MS,
     );
     for (const row of ended) {
-      transcript.deleteLog(row.seq);
+      transcript.log.delete(row.seq);
       if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
     }
   }

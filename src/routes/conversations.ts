@@ -18,9 +18,10 @@ import {
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
-import { errorOf, mounted, streamed, stubOf, unreachable, withOneReading } from './converse.ts';
+import { errorOf, mounted, stubOf, unreachable, withOneReading } from './converse.ts';
 import { endedWell } from './exported.ts';
 import { admitted } from './free.ts';
+import { streamed } from './turn-stream.ts';
 
 const DAY_SECONDS = 86_400;
 

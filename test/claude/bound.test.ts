@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { type Bound, boundOf } from '../../src/claude/bound.ts';
+import { boundOf } from '../../src/claude/bound.ts';
 import { cost, type Usage } from '../../src/claude/cost.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
 import { ModelTable } from '../../src/claude/models.ts';
 
 const models = new ModelTable();

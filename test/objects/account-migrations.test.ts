@@ -2,7 +2,7 @@ import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:te
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
-import { LEDGER_MIGRATIONS } from '../../src/objects/ledger.ts';
+import { LEDGER_MIGRATIONS } from '../../src/objects/ledger-tables.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { ACCOUNT_V1 } from '../fixtures/account-v1.ts';
 import { boundOf } from './asks.ts';

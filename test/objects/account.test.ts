@@ -2,7 +2,7 @@ import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObjec
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Bound } from '../../src/claude/bound.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
 import type { Answer, Ask } from '../../src/durable/contracts/admission.ts';
 import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import type { Account } from '../../src/objects/account.ts';

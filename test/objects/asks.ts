@@ -1,4 +1,4 @@
-import type { Bound } from '../../src/claude/bound.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
 
 /** A bound as `boundOf` makes them, of easy numbers: an input that costs as given, and output at 10 nanodollars. */
 export function boundOf(more: Partial<Bound> = {}): Bound {

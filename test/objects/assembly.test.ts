@@ -72,12 +72,12 @@ const parsed = (text: string): Json => {
 /** A turn whose log goes into a list. */
 function aTurn(): { turn: Turn; stored: string[] } {
   const stored: string[] = [];
-  const writeLog: Transcript['writeLog'] = (_, row, __, ___, { text, short }) => {
+  const write: Transcript['log']['write'] = (_, row, __, ___, { text, short }) => {
     stored.push(short ?? text);
     return row + 1;
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
-  return { turn: new Turn({ writeLog } as Transcript, row as TurnRow, 1, 1), stored };
+  return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { asked: 1 }), stored };
 }
 
 test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {

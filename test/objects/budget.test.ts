@@ -1,20 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Bound } from '../../src/claude/bound.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
 import { capacity, level } from '../../src/objects/bucket.ts';
+import { admitCount, type Decision, decide } from '../../src/objects/budget.ts';
 import {
-  admitCount,
   advance,
   type Budget,
   bucketsAfterAdmission,
   bucketsAfterSettlement,
-  type Decision,
-  decide,
   emptyBudget,
   place,
   settle,
   takeCount,
-} from '../../src/objects/budget.ts';
+} from '../../src/objects/budget-state.ts';
 import { type Rules, rulesOf } from '../../src/objects/rules.ts';
 import { PERIODS, spanAt } from '../../src/objects/windows.ts';
 import type { Limits } from '../../src/schemas/limits.ts';

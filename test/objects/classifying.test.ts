@@ -1,7 +1,9 @@
 import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
 import { upstreamOf } from '../../src/claude/upstream.ts';
-import { type Classifying, classify, taskOf } from '../../src/objects/classifying.ts';
+import type { Classifying } from '../../src/objects/classification-call.ts';
+import { taskOf } from '../../src/objects/classification-task.ts';
+import { classify } from '../../src/objects/classifying.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import { createRequestId } from '../../src/request-id.ts';
 import type { Limits } from '../../src/schemas/limits.ts';

@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
+import { CONVERSATION_MIGRATIONS } from '../../src/objects/conversation-tables.ts';
 import type { Migration } from '../../src/objects/migrations.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { CONVERSATION_MIGRATIONS } from '../../src/objects/transcript.ts';
 import { CONVERSATION_V1 } from '../fixtures/conversation-v1.ts';
 import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';

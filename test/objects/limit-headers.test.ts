@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Refusal, Standing } from '../../src/durable/contracts/admission.ts';
-import { decide, emptyBudget } from '../../src/objects/budget.ts';
+import { decide } from '../../src/objects/budget.ts';
+import { emptyBudget } from '../../src/objects/budget-state.ts';
 import { formatUsd, refusalError, standingHeaders } from '../../src/objects/limit-headers.ts';
 import { rulesOf } from '../../src/objects/rules.ts';
 import { standingOf } from '../../src/objects/standing.ts';

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
+import { CONVERSATION_MIGRATIONS } from '../../src/objects/conversation-tables.ts';
 import { EVENT_MIGRATIONS } from '../../src/objects/events.ts';
-import { LEDGER_MIGRATIONS } from '../../src/objects/ledger.ts';
+import { LEDGER_MIGRATIONS } from '../../src/objects/ledger-tables.ts';
 import type { Migration } from '../../src/objects/migrations.ts';
-import { CONVERSATION_MIGRATIONS } from '../../src/objects/transcript.ts';
 
 const ALL: readonly (readonly Migration[])[] = [LEDGER_MIGRATIONS, CONVERSATION_MIGRATIONS, EVENT_MIGRATIONS];
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { UsageReader } from '../../src/claude/usage.ts';
+import { UsageReader } from '../../src/claude/usage-reader.ts';
 import { errorEvent } from '../../src/errors.ts';
 import { completion, cutEnding } from '../../src/sse/endings.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';

@@ -1,6 +1,7 @@
 /** What a request asks of its account, and what it is told. */
-import type { Bound } from '../../claude/bound.ts';
+
 import type { Nanodollars } from '../../claude/cost.ts';
+import type { Bound } from '../../claude/hold-terms.ts';
 import type { Limits } from '../../schemas/limits.ts';
 
 /** What a request wants of its account. */

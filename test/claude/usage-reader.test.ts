@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { mostTokensOf } from '../../src/claude/token-bound.ts';
-import { nothingSeen, type Report, reportOf, UsageReader } from '../../src/claude/usage.ts';
+import { UsageReader } from '../../src/claude/usage-reader.ts';
+import { nothingSeen, type Report, reportOf } from '../../src/claude/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
 
 const encoder = new TextEncoder();

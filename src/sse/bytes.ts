@@ -1,0 +1,18 @@
+const SPACE = 32;
+
+/** @returns whether the bytes from `start` to `end` begin with a prefix. */
+export function startsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
+  if (end - start < prefix.length) return false;
+  for (let i = 0; i < prefix.length; i += 1) if (bytes[start + i] !== prefix[i]) return false;
+  return true;
+}
+
+/** @returns the place behind one space, if there is one. */
+export function skipSpace(bytes: Uint8Array, at: number): number {
+  return bytes[at] === SPACE ? at + 1 : at;
+}
+
+/** @returns whether a byte is one of 0 to 9. */
+export function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 48 && byte <= 57;
+}

@@ -1,27 +1,5 @@
 import { defineWebhook, type IncomingEvent } from './define.ts';
-import { candidates, schemeOf, secondsOf, sign, toHex } from './signature.ts';
-
-/** `t=…,v1=…`: several `v1` while a secret is rolled; `v0` is made for tests and proves nothing. */
-export const verifyStripe = schemeOf(
-  (headers) => {
-    const entries = (headers.get('stripe-signature') ?? '').split(',').map((entry) => entry.trim());
-    const valuesOf = (name: string) =>
-      entries.filter((entry) => entry.startsWith(`${name}=`)).map((entry) => entry.slice(name.length + 1));
-    const [timestamp, another] = valuesOf('t');
-    const seconds = secondsOf(timestamp);
-    if (seconds === undefined || another !== undefined) return undefined;
-    return { signatures: candidates(valuesOf('v1')), before: `${timestamp}.`, seconds };
-  },
-  { covers: 'time' },
-);
-
-/** @returns the header that Stripe sends with a body. */
-export async function signStripe(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
-  const timestamp = String(Math.floor(now / 1_000));
-  return new Headers({
-    'stripe-signature': `t=${timestamp},v1=${toHex(await sign(`${timestamp}.`, bytes, secret))}`,
-  });
-}
+import { verifyStripe } from './stripe-signature.ts';
 
 interface StripeObject {
   id?: unknown;

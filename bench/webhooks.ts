@@ -1,6 +1,6 @@
 /** What a webhook costs: accepting it, beside the bare Worker, and what an event is billed for until it is labelled. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { signGithub } from '../src/webhooks/github.ts';
+import { signGithub } from '../scripts/sign-webhook.ts';
 import { bare, type Contender, counted } from './contenders.ts';
 import type { Counts } from './counts.ts';
 import { type Bundle, type Server, startServer } from './server.ts';

@@ -2,17 +2,16 @@
  * Signs a sample as its sender would, sends it to the local server, and prints the answer and what came of it:
  * `npm run webhook -- github issue.json [--id …]`. Samples are in examples/webhooks; any other file is named by its path.
  */
+
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import type { EventReport } from '../src/schemas/webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/settings.ts';
-import { signGithub } from '../src/webhooks/github.ts';
-import { signSlack } from '../src/webhooks/slack.ts';
 import { signStandard } from '../src/webhooks/standard.ts';
-import { signStripe } from '../src/webhooks/stripe.ts';
 import { readDevVars } from './dev-vars.ts';
+import { signGithub, signSlack, signStripe } from './sign-webhook.ts';
 
 type Source = (typeof SHIPPED_SOURCES)[number];
 type Json = Record<string, unknown>;

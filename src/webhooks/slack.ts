@@ -1,20 +1,39 @@
-import { candidates, schemeOf, secondsOf, sign, toHex } from './signature.ts';
+import { defineWebhook } from './define.ts';
+import { MESSAGE_LABELS } from './message-labels.ts';
+import { verifySlack } from './slack-signature.ts';
 
-/** `v0=…` over the version, the timestamp and the body. */
-export const verifySlack = schemeOf(
-  (headers) => {
-    const timestamp = headers.get('x-slack-request-timestamp');
-    const seconds = secondsOf(timestamp);
-    const value = headers.get('x-slack-signature');
-    if (seconds === undefined || !value?.startsWith('v0=')) return undefined;
-    return { signatures: candidates([value.slice(3)]), before: `v0:${timestamp}:`, seconds };
-  },
-  { covers: 'time' },
-);
-
-/** @returns the headers that Slack sends with a body. */
-export async function signSlack(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
-  const timestamp = String(Math.floor(now / 1_000));
-  const signature = await sign(`v0:${timestamp}:`, bytes, secret);
-  return new Headers({ 'x-slack-request-timestamp': timestamp, 'x-slack-signature': `v0=${toHex(signature)}` });
+interface SlackBody {
+  type?: unknown;
+  challenge?: unknown;
+  event_id?: unknown;
+  event?: {
+    type?: unknown;
+    subtype?: unknown;
+    bot_id?: unknown;
+    text?: unknown;
+    channel?: unknown;
+    ts?: unknown;
+  };
 }
+
+/** What people say: not what bots do, nor that a message was changed or deleted or somebody has joined. */
+const SAID = new Set<unknown>([undefined, 'file_share', 'thread_broadcast', 'me_message']);
+
+/** Messages and mentions of the Events API. */
+export const slack = defineWebhook<SlackBody>({
+  source: 'slack',
+  verify: verifySlack,
+  respond: ({ body }) =>
+    body.type === 'url_verification' && typeof body.challenge === 'string'
+      ? Response.json({ challenge: body.challenge })
+      : undefined,
+  id: ({ body }) => (typeof body.event_id === 'string' ? body.event_id : undefined),
+  text: ({ body: { event } }) => {
+    if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
+    if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;
+    return typeof event.text === 'string' ? event.text : undefined;
+  },
+  subject: ({ body: { event } }) =>
+    typeof event?.channel === 'string' && typeof event.ts === 'string' ? `${event.channel}/${event.ts}` : undefined,
+  labels: MESSAGE_LABELS,
+});

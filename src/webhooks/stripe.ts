@@ -1,23 +1,59 @@
-import { candidates, schemeOf, secondsOf, sign, toHex } from './signature.ts';
+import { defineWebhook, type IncomingEvent } from './define.ts';
+import { verifyStripe } from './stripe-signature.ts';
 
-/** `t=…,v1=…`: several `v1` while a secret is rolled; `v0` is made for tests and proves nothing. */
-export const verifyStripe = schemeOf(
-  (headers) => {
-    const entries = (headers.get('stripe-signature') ?? '').split(',').map((entry) => entry.trim());
-    const valuesOf = (name: string) =>
-      entries.filter((entry) => entry.startsWith(`${name}=`)).map((entry) => entry.slice(name.length + 1));
-    const [timestamp, another] = valuesOf('t');
-    const seconds = secondsOf(timestamp);
-    if (seconds === undefined || another !== undefined) return undefined;
-    return { signatures: candidates(valuesOf('v1')), before: `${timestamp}.`, seconds };
-  },
-  { covers: 'time' },
-);
-
-/** @returns the header that Stripe sends with a body. */
-export async function signStripe(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
-  const timestamp = String(Math.floor(now / 1_000));
-  return new Headers({
-    'stripe-signature': `t=${timestamp},v1=${toHex(await sign(`${timestamp}.`, bytes, secret))}`,
-  });
+interface StripeObject {
+  id?: unknown;
+  object?: unknown;
+  reason?: unknown;
+  description?: unknown;
+  metadata?: unknown;
+  evidence?: unknown;
+  refunds?: { data?: StripeObject[] };
 }
+
+interface StripeBody {
+  id?: unknown;
+  type?: unknown;
+  data?: { object?: StripeObject };
+}
+
+/** What of a dispute's evidence is prose; the rest are addresses, dates and the ids of files. */
+const PROSE = ['uncategorized_text', 'product_description', 'cancellation_rebuttal', 'refund_refusal_explanation'];
+
+/** The dispute or the refund that an event is about; a refunded charge has its newest refund first. */
+function moneyBack({ body }: IncomingEvent<StripeBody>): StripeObject | undefined {
+  const object = body.data?.object;
+  if (object?.object === 'dispute' || object?.object === 'refund') return object;
+  return object?.object === 'charge' ? object.refunds?.data?.[0] : undefined;
+}
+
+function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
+  const object = moneyBack(event);
+  if (typeof object?.reason !== 'string' || object.reason === '') return undefined;
+  const lines = [`${object.object === 'dispute' ? 'Dispute' : 'Refund'}, reason: ${object.reason}`];
+  if (typeof object.description === 'string') lines.push(object.description);
+  const evidence = (object.evidence ?? {}) as Record<string, unknown>;
+  const prose = PROSE.map((name) => [name, evidence[name]] as const);
+  for (const [name, value] of [...Object.entries(object.metadata ?? {}), ...prose]) {
+    if (typeof value === 'string' && value.trim() !== '') lines.push(`${name}: ${value}`);
+  }
+  return lines.join('\n');
+}
+
+/** Disputes, and refunds that have a reason. */
+export const stripe = defineWebhook<StripeBody>({
+  source: 'stripe',
+  verify: verifyStripe,
+  id: ({ body }) => (typeof body.id === 'string' ? body.id : undefined),
+  text: disputeText,
+  subject: (event) => {
+    const id = moneyBack(event)?.id;
+    return typeof id === 'string' ? id : undefined;
+  },
+  labels: [
+    { name: 'fraud', description: 'The payment was not made or allowed by who owns the card.' },
+    { name: 'product', description: 'What was bought did not come, or was not as it should be.' },
+    { name: 'duplicate', description: 'The same was charged more than once.' },
+    { name: 'other', description: 'None of the others.' },
+  ],
+});

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { signGithub } from '../../scripts/sign-webhook.ts';
 import type { LedgerRow } from '../../src/schemas/usage.ts';
 import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
-import { signGithub } from '../../src/webhooks/github.ts';
 import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
 import { SECRET } from '../support/tokens.ts';
 

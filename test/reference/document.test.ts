@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { signGithub } from '../../scripts/sign-webhook.ts';
 import { createApp } from '../../src/app.ts';
 import { ApiError, type ErrorType } from '../../src/errors.ts';
 import { createReference, RESOURCES } from '../../src/reference/document.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
 import type { Content, Resource, Route } from '../../src/reference/route.ts';
 import { SCOPES } from '../../src/schemas/identity.ts';
-import { signGithub } from '../../src/webhooks/github.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
 import { settleEdges, simulatedEdge } from '../support/prefixes.ts';

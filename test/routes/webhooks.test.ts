@@ -9,13 +9,11 @@ import urlVerification from '../../examples/webhooks/slack/url-verification.json
 import contact from '../../examples/webhooks/standard/message.json';
 import dispute from '../../examples/webhooks/stripe/dispute.json';
 import refund from '../../examples/webhooks/stripe/refund.json';
+import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
-import { signGithub } from '../../src/webhooks/github.ts';
 import { hmac, signHmac } from '../../src/webhooks/hmac.ts';
-import { signSlack } from '../../src/webhooks/slack.ts';
 import { signStandard } from '../../src/webhooks/standard.ts';
-import { signStripe } from '../../src/webhooks/stripe.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';

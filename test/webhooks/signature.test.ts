@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { signGithub, verifyGithub } from '../../src/webhooks/github.ts';
+import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
+import { verifyGithub } from '../../src/webhooks/github-signature.ts';
 import { type HmacOptions, hmac, signHmac } from '../../src/webhooks/hmac.ts';
 import type { SignatureScheme } from '../../src/webhooks/signature.ts';
-import { signSlack, verifySlack } from '../../src/webhooks/slack.ts';
+import { verifySlack } from '../../src/webhooks/slack-signature.ts';
 import { signStandard, verifyStandard } from '../../src/webhooks/standard.ts';
-import { signStripe, verifyStripe } from '../../src/webhooks/stripe.ts';
+import { verifyStripe } from '../../src/webhooks/stripe-signature.ts';
 
 afterEach(() => vi.restoreAllMocks());
 

@@ -1,0 +1,31 @@
+/** Signs events as their senders do: for trying webhooks, and for tests. */
+import { sign, toHex } from '../src/webhooks/signature.ts';
+
+/** @returns the headers that GitHub sends with a body. */
+export async function signGithub(
+  body: string | Uint8Array,
+  secret: string,
+  event: string,
+  delivery: string,
+): Promise<Headers> {
+  return new Headers({
+    'x-github-event': event,
+    'x-github-delivery': delivery,
+    'x-hub-signature-256': `sha256=${toHex(await sign('', body, secret))}`,
+  });
+}
+
+/** @returns the header that Stripe sends with a body. */
+export async function signStripe(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
+  const timestamp = String(Math.floor(now / 1_000));
+  return new Headers({
+    'stripe-signature': `t=${timestamp},v1=${toHex(await sign(`${timestamp}.`, bytes, secret))}`,
+  });
+}
+
+/** @returns the headers that Slack sends with a body. */
+export async function signSlack(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
+  const timestamp = String(Math.floor(now / 1_000));
+  const signature = await sign(`v0:${timestamp}:`, bytes, secret);
+  return new Headers({ 'x-slack-request-timestamp': timestamp, 'x-slack-signature': `v0=${toHex(signature)}` });
+}

@@ -1,0 +1,7 @@
+/** What a message from somewhere is about, where nobody has said what to look for. */
+export const MESSAGE_LABELS = [
+  { name: 'question', description: 'Somebody wants to know something.' },
+  { name: 'problem', description: 'Something does not work, or somebody complains.' },
+  { name: 'request', description: 'Somebody wants something to be done.' },
+  { name: 'other', description: 'None of the others.' },
+];

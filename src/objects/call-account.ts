@@ -1,19 +1,9 @@
-import { pause } from '../async/pause.ts';
 import type { Identity } from '../auth/identity.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import { ApiError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
+import { callObject, type Remote } from './call-object.ts';
 import { type AccountBinding, accountStub } from './namespace.ts';
-
-/** Before a call that was lost is made again. */
-const LONGEST_PAUSE_MS = 100;
-
-/** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
-export type Remote<T> = {
-  [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
-    ? (...args: Args) => Promise<Awaited<Result>>
-    : never;
-};
 
 export interface AccountRequest {
   identity: Pick<Identity, 'account'>;
@@ -32,17 +22,10 @@ export async function callAccount<T>(
   request: AccountRequest,
   call: (account: Remote<AccountObject>) => Promise<T>,
 ): Promise<T> {
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    if (!isRetryable(thrown)) throw new AccountUnreachable(thrown);
-  }
-  await pause(LONGEST_PAUSE_MS * Math.random());
-  try {
-    return await callOnce(request, call);
-  } catch (thrown) {
-    throw new AccountUnreachable(thrown);
-  }
+  return await callObject(
+    () => callOnce(request, call),
+    (cause) => new AccountUnreachable(cause),
+  );
 }
 
 async function callOnce<T>(request: AccountRequest, call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
@@ -55,15 +38,6 @@ async function callOnce<T>(request: AccountRequest, call: (account: Remote<Accou
     request.stub = undefined;
     throw thrown;
   }
-}
-
-function isRetryable(thrown: unknown): boolean {
-  return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
-}
-
-/** An object that has too much to do was not reached, and is left alone. */
-export function isOverloaded(thrown: unknown): boolean {
-  return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
 }
 
 export class AccountUnreachable extends ApiError {

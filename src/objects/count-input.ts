@@ -1,6 +1,14 @@
-import { askCount, uncounted } from '../claude/count.ts';
+import { askCount, type Counting, uncounted } from '../claude/count.ts';
 import { edit } from '../claude/edit.ts';
-import type { MeterRequest } from './metering.ts';
+import type { JsonBody } from '../schemas/json.ts';
+
+/** A request whose input can be counted. */
+interface CountableRequest extends Counting {
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The model's id as the upstream knows it. */
+  model: string;
+}
 
 /** What counts tokens takes of a Messages request; it refuses the rest. */
 const COUNTED: ReadonlySet<string> = new Set([
@@ -19,7 +27,7 @@ const COUNTED: ReadonlySet<string> = new Set([
 ]);
 
 /** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
-export async function countInput(request: MeterRequest): Promise<number | null> {
+export async function countInput(request: CountableRequest): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));

@@ -1,7 +1,8 @@
 import { within } from '../async/timeout.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { ApiError } from '../errors.ts';
-import type { Remote } from './call-account.ts';
+import type { Remote } from './call-object.ts';
+import { callObject } from './call-object.ts';
 import { type InboxBinding, inboxStub } from './namespace.ts';
 
 const CALL_MS = 30_000;
@@ -20,17 +21,7 @@ export async function callInbox<T>(
     const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
     return within(call(stub), CALL_MS);
   };
-  try {
-    return await attempt();
-  } catch (thrown) {
-    const { retryable, overloaded } = thrown as { retryable?: unknown; overloaded?: unknown };
-    if (retryable !== true || overloaded === true) throw unreachable(thrown);
-  }
-  try {
-    return await attempt();
-  } catch (thrown) {
-    throw unreachable(thrown);
-  }
+  return await callObject(attempt, unreachable);
 }
 
 function unreachable(cause: unknown): ApiError {

@@ -8,6 +8,7 @@ import type { Outcome } from '../claude/relay.ts';
 import { reportOf } from '../claude/usage-report.ts';
 import type { Trailer } from '../durable/contracts/conversation.ts';
 import { ApiError, errorEvent } from '../errors.ts';
+import { joined } from '../http/bytes.ts';
 import { cutEnding } from '../sse/endings.ts';
 
 const encoder = new TextEncoder();
@@ -134,10 +135,8 @@ class Tail {
   }
 
   get end() {
-    const lines = this.#parts
-      .map((part) => decoder.decode(part, { stream: true }))
-      .join('')
-      .split('\n');
+    // As one piece: a decoder that is given pieces keeps the beginning of a character for whoever uses it next.
+    const lines = decoder.decode(joined(...this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     return {

@@ -3,7 +3,7 @@ import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { notFound } from '../errors.ts';
-import type { Remote } from '../objects/call-account.ts';
+import type { Remote } from '../objects/call-object.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { count, usd } from '../http/fields.ts';
 import { classifierParts, classifierRef } from './classifiers.ts';
 import { prefixRef } from './prefixes.ts';
 
@@ -37,14 +38,11 @@ export const classifyRequest = z
     error: 'inputs: each needs an id of its own',
   });
 
-const tokens = z.int().min(0);
-const usd = z.number().describe('US dollars, at most nine decimals.');
-
 export const classifyUsage = z.object({
-  input_tokens: tokens.describe('Neither read from nor written to the cache.'),
-  output_tokens: tokens,
-  cache_read_input_tokens: tokens,
-  cache_creation_input_tokens: tokens,
+  input_tokens: count.describe('Neither read from nor written to the cache.'),
+  output_tokens: count,
+  cache_read_input_tokens: count,
+  cache_creation_input_tokens: count,
 });
 
 const answered = {

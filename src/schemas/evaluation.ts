@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { count, usd } from '../http/fields.ts';
 import { MOST_VOTES } from './classifiers.ts';
 import { classifyUsage } from './classify.ts';
 import { messagesRequest } from './messages.ts';
@@ -7,7 +8,6 @@ export const MOST_EXAMPLES = 256;
 /** Versions times models of one evaluation. */
 export const MOST_CANDIDATES = 6;
 
-const usd = z.number().describe('US dollars, at most nine decimals.');
 const version = z.string({ error: 'Input should be a string' }).min(1).max(256);
 const model = messagesRequest.shape.model.max(256);
 
@@ -36,7 +36,6 @@ export const evaluateRequest = z.strictObject({
 });
 
 const share = z.number().min(0).max(1).nullable();
-const count = z.int().min(0);
 
 const mistake = z.object({
   id: z.string(),

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { count, usd } from '../http/fields.ts';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
 import { nameRow, refSchema } from './versions.ts';
@@ -41,8 +42,6 @@ const pointer = z.strictObject({ version: prefixRef });
 /** What `PUT /prefixes/:name` takes. */
 export const putPrefix = { fields: prefixFields, pointer };
 
-const usd = z.number().describe('US dollars, at most nine decimals.');
-
 /** What a `PUT` tells about the version that the name points to now. */
 export const prefixAnswer = z.object({
   type: z.literal('prefix'),
@@ -80,18 +79,17 @@ export const prefixedRequest = messagesRequest.extend({
   max_tokens: messagesRequest.shape.max_tokens.optional(),
 });
 
-const tokens = z.int().min(0);
 const savings = {
   requests: z.int(),
   answered: z.int().describe('Requests of which the upstream said what their prompt came to.'),
   cache_writes: z.int().describe('Requests that wrote to the cache.'),
   cache_reads: z.int().describe('Requests that read from it.'),
   hit_rate: z.number().nullable().describe('Of the answered requests, the share that read from the cache.'),
-  input_tokens: tokens.describe('Neither read from nor written to the cache.'),
-  cache_read_input_tokens: tokens,
-  cache_write_5m_input_tokens: tokens,
-  cache_write_1h_input_tokens: tokens,
-  tokens_saved: tokens.describe('Tokens that were read from the cache in place of being processed again.'),
+  input_tokens: count.describe('Neither read from nor written to the cache.'),
+  cache_read_input_tokens: count,
+  cache_write_5m_input_tokens: count,
+  cache_write_1h_input_tokens: count,
+  tokens_saved: count.describe('Tokens that were read from the cache in place of being processed again.'),
   saved_usd: usd.describe('Against the same requests without caching; negative where it has lost money.'),
 };
 

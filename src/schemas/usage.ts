@@ -1,18 +1,15 @@
 import * as z from 'zod';
+import { count, time, usd } from '../http/fields.ts';
 import { limitsSchema } from './limits.ts';
 
-const usd = z.number().describe('US dollars, at most nine decimals.');
-const time = z.iso.datetime();
-const tokens = z.int().min(0);
-
 const tokenCountsSchema = z.object({
-  input_tokens: tokens.describe('Neither read from nor written to the cache.'),
-  output_tokens: tokens,
-  cache_read_input_tokens: tokens,
-  cache_write_5m_input_tokens: tokens,
-  cache_write_1h_input_tokens: tokens,
-  thinking_tokens: tokens.describe('Of the output tokens.'),
-  web_search_requests: tokens,
+  input_tokens: count.describe('Neither read from nor written to the cache.'),
+  output_tokens: count,
+  cache_read_input_tokens: count,
+  cache_write_5m_input_tokens: count,
+  cache_write_1h_input_tokens: count,
+  thinking_tokens: count.describe('Of the output tokens.'),
+  web_search_requests: count,
 });
 
 const meterSchema = z.object({
@@ -78,7 +75,7 @@ export const ledgerRowSchema = z.object({
       'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
     ),
   stage: z.string().nullable().describe('The last stage that was reported.'),
-  max_tokens: tokens.nullable(),
+  max_tokens: count.nullable(),
   hold_usd: usd,
   cost_usd: usd,
   usage: tokenCountsSchema,

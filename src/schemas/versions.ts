@@ -1,5 +1,6 @@
 /** What prefixes and classifiers have in common: names, and versions that never change. */
 import * as z from 'zod';
+import { time } from '../http/fields.ts';
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
 const HASH = /^[0-9a-f]{32}$/;
@@ -32,8 +33,6 @@ export function refSchema(what: string) {
     error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
   });
 }
-
-const time = z.iso.datetime();
 
 /** A name in a list. */
 export const nameRow = z.object({

@@ -5,7 +5,7 @@ import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.t
 import type { Bindings } from '../env.ts';
 import { toApiError } from '../errors.ts';
 import { logWork, type WorkLine } from '../log.ts';
-import type { Remote } from '../objects/call-account.ts';
+import type { Remote } from '../objects/call-object.ts';
 import { taskOf } from '../objects/classification-task.ts';
 import { type Outcome, classify as toClassify } from '../objects/classifying.ts';
 import { callInbox } from '../objects/inbox-calls.ts';

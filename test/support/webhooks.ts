@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
 import { Account } from '../../src/objects/account.ts';
-import type { Remote } from '../../src/objects/call-account.ts';
+import type { Remote } from '../../src/objects/call-object.ts';
 import { Inbox } from '../../src/objects/inbox.ts';
 import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
 import type { EventReport } from '../../src/schemas/webhooks.ts';

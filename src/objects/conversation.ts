@@ -73,6 +73,8 @@ export class Conversation extends DurableObject<Bindings> {
   #run: Run | undefined;
   #recovered = false;
   #adopting = false;
+  /** Erasures that wait for a turn to end. */
+  #erasures = 0;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -325,11 +327,19 @@ export class Conversation extends DurableObject<Bindings> {
     const { profile } = this.#transcript;
     if (!profile) return false;
     const existed = profile.exists || this.#run !== undefined;
-    if (this.#run) {
-      this.#run.stop();
-      await within(this.#run.done, STOP_MS);
+    // Until it has ended no other turn begins: its rows would be taken from under it.
+    this.#erasures += 1;
+    try {
+      while (this.#run) {
+        this.#run.stop();
+        await within(this.#run.done, STOP_MS);
+      }
+    } finally {
+      this.#erasures -= 1;
     }
-    const last = this.#transcript.profile ?? profile;
+    const last = this.#transcript.profile;
+    // Another erasure has been faster.
+    if (!last) return existed;
     this.#transcript.together(() => {
       this.#transcript.empty();
       const version = Math.max(last.version + 1, this.now());
@@ -343,6 +353,7 @@ export class Conversation extends DurableObject<Bindings> {
         metadata: null,
       });
     });
+    this.#upkeep.wakeFor(this.now() + RETRY_MS);
     await this.#upkeep.clear();
     return existed;
   }
@@ -597,7 +608,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   get #isInTransit(): boolean {
-    return this.#adopting || this.#transcript.profile?.deleted === true;
+    return this.#adopting || this.#erasures > 0 || this.#transcript.profile?.deleted === true;
   }
 
   #isFree(): boolean {

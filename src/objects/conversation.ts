@@ -73,8 +73,6 @@ export class Conversation extends DurableObject<Bindings> {
   #run: Run | undefined;
   #recovered = false;
   #adopting = false;
-  /** Erasures that wait for a turn to end. */
-  #erasures = 0;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -327,19 +325,12 @@ export class Conversation extends DurableObject<Bindings> {
     const { profile } = this.#transcript;
     if (!profile) return false;
     const existed = profile.exists || this.#run !== undefined;
-    // Until it has ended no other turn begins: its rows would be taken from under it.
-    this.#erasures += 1;
-    try {
-      while (this.#run) {
-        this.#run.stop();
-        await within(this.#run.done, STOP_MS);
-      }
-    } finally {
-      this.#erasures -= 1;
+    if (this.#run) {
+      this.#run.stop();
+      // It ends and this goes on in one: no other turn begins in between.
+      await within(this.#run.done, STOP_MS);
     }
-    const last = this.#transcript.profile;
-    // Another erasure has been faster.
-    if (!last) return existed;
+    const last = this.#transcript.profile ?? profile;
     this.#transcript.together(() => {
       this.#transcript.empty();
       const version = Math.max(last.version + 1, this.now());
@@ -608,7 +599,7 @@ export class Conversation extends DurableObject<Bindings> {
   }
 
   get #isInTransit(): boolean {
-    return this.#adopting || this.#erasures > 0 || this.#transcript.profile?.deleted === true;
+    return this.#adopting || this.#transcript.profile?.deleted === true;
   }
 
   #isFree(): boolean {

@@ -9,6 +9,7 @@ interface Row {
   status: string;
   hold: number;
   cost: number;
+  late: number;
 }
 
 /** The requests of an account: each is settled once, and only an orphan's estimate is replaced. */
@@ -25,9 +26,9 @@ export class LedgerModel {
     if (this.#seen === this.#account.storage.changes) return;
     this.#seen = this.#account.storage.changes;
     const rows = this.rows();
-    for (const { id, status, cost } of rows) {
+    for (const { id, status, cost, late } of rows) {
       if (status === 'held') continue;
-      const now = `${status} ${cost}`;
+      const now = `${status} ${cost}${late === 1 ? ' late' : ''}`;
       const before = this.#settled.get(id);
       if (before !== undefined && before !== now && !before.startsWith('orphaned')) {
         throw new Violation(`${id} was settled twice: ${before}, then ${now}`);
@@ -49,7 +50,7 @@ export class LedgerModel {
   rows(): Row[] {
     const { storage } = this.#account;
     if (storage.exec("select 1 from sqlite_master where name = 'ledger'", []).toArray().length === 0) return [];
-    return storage.exec('select id, at, status, hold, cost from ledger', []).toArray() as unknown as Row[];
+    return storage.exec('select id, at, status, hold, cost, late from ledger', []).toArray() as unknown as Row[];
   }
 }
 

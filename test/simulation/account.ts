@@ -63,7 +63,7 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function runAccount(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   const store = new Map<string, string>();
   await inWorld(world, { store, makers: MAKERS }, async () => {

@@ -50,7 +50,7 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function runConversation(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   await inWorld(world, { upstream: apiOf(world, scenario.answers) }, async () => {
     const clients = new Clients(world);

@@ -11,7 +11,7 @@ export interface Surroundings {
 }
 
 /** Times that an alarm may come in one millisecond. */
-const MOST_RINGS = 10;
+const MOST_RINGS = 3;
 
 /** What whoever is dead still tries to do: it comes to nothing. */
 export class Dead extends Error {}

@@ -53,7 +53,7 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function runInbox(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   let queue: Queue | undefined;
   const enqueue = async (events: readonly string[]) => await queue?.send(events);

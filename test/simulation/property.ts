@@ -11,18 +11,28 @@ const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1', PROPERTY_PATH } = process.e
 /** How many schedules of each object are tried. */
 export const RUNS = Number(PROPERTY_RUNS);
 
-/** Runs scenarios under schedules until one fails. @returns what is to be printed then, or undefined */
+/** A schedule under which something does not hold. */
+export interface Failure {
+  /** What does not hold. */
+  message: string;
+  /** The schedule, with its seed and its path. */
+  report: string;
+}
+
+/** Runs scenarios under schedules. @returns the first failure, made smaller unless that takes too long */
 export async function findFailure<T>(
   scenarios: fc.Arbitrary<T>,
-  run: (scheduler: Scheduler, scenario: T) => Promise<void>,
-  { runs = RUNS, shrinks = true } = {},
-): Promise<string | undefined> {
-  const property = fc.asyncProperty(fc.scheduler(), scenarios, run);
-  const result = await fc.check(property, {
-    numRuns: runs,
+  simulate: (scheduler: Scheduler, scenario: T) => Promise<void>,
+  { shrinks = true } = {},
+): Promise<Failure | undefined> {
+  const result = await fc.check(fc.asyncProperty(fc.scheduler(), scenarios, simulate), {
+    numRuns: RUNS,
     seed: Number(PROPERTY_SEED),
     endOnFailure: !shrinks,
     ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
   });
-  return result.failed ? await fc.asyncDefaultReportMessage(result) : undefined;
+  if (!result.failed) return undefined;
+  const { errorInstance } = result;
+  const message = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
+  return { message, report: (await fc.asyncDefaultReportMessage(result)) ?? message };
 }

@@ -10,7 +10,7 @@ const AT_ONCE = 2;
 
 /** @returns what the simulation says of a mistake, or undefined where it has not found it */
 export async function hunt({ name, object }: Pick<Mutation, 'name' | 'object'>): Promise<string | undefined> {
-  const script = fileURLToPath(new URL('./one.ts', import.meta.url));
+  const script = fileURLToPath(import.meta.resolve('./one.ts'));
   const child = spawn(process.execPath, [script, object], {
     env: { ...process.env, MUTATION: name },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -24,7 +24,10 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'conversation',
     file: 'src/objects/conversation.ts',
     edits: [
-      ['    this.#upkeep.wakeFor(this.now() + RETRY_MS);\n    await this.#upkeep.clear();', '    await this.#upkeep.clear();'],
+      [
+        '    this.#upkeep.wakeFor(this.now() + RETRY_MS);\n    await this.#upkeep.clear();',
+        '    await this.#upkeep.clear();',
+      ],
     ],
   },
   {
@@ -45,7 +48,10 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/objects/upkeep.ts',
     edits: [
       ['const gone = [this.#kept.storage.deleteAlarm(), this.#kept.storage.deleteAll()];', ''],
-      ['await Promise.all(gone);', 'await this.#kept.storage.deleteAlarm();\n    await this.#kept.storage.deleteAll();'],
+      [
+        'await Promise.all(gone);',
+        'await this.#kept.storage.deleteAlarm();\n    await this.#kept.storage.deleteAll();',
+      ],
     ],
   },
   {
@@ -58,7 +64,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a settlement that is not repeated',
     object: 'conversation',
     file: 'src/objects/upkeep.ts',
-    edits: [["if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;", 'continue;']],
+    edits: [['if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
   },
   {
     name: 'a hold that is settled twice',

@@ -10,7 +10,7 @@ const mutation = MUTATIONS.find(({ name }) => name === process.env.MUTATION);
 registerHooks({
   resolve: (specifier, context, next) =>
     specifier === 'cloudflare:workers'
-      ? { url: new URL('./workers.ts', import.meta.url).href, shortCircuit: true }
+      ? { url: import.meta.resolve('./workers.ts'), shortCircuit: true }
       : next(specifier, context),
   load: (url, context, next) => {
     const loaded = next(url, context);

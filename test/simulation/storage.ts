@@ -7,6 +7,8 @@ interface Prepared {
   statement: StatementSync;
   /** Whether it answers with rows. */
   reads: boolean;
+  /** Its columns of bytes. */
+  bytes: readonly string[];
   /** Whether its parameters are numbered, as `?1` is. */
   isNumbered: boolean;
 }
@@ -29,10 +31,14 @@ export class Storage {
       this.#db.exec(query);
       return new Cursor([], 0);
     }
-    const { statement, reads, isNumbered } = prepared;
+    const { statement, reads, bytes, isNumbered } = prepared;
     const values = bindings as SQLInputValue[];
     const named = isNumbered ? Object.fromEntries(values.map((value, index) => [`?${index + 1}`, value])) : undefined;
-    if (reads) return new Cursor((named ? statement.all(named) : statement.all(...values)) as Row[], 0);
+    if (reads) {
+      const rows = (named ? statement.all(named) : statement.all(...values)) as Row[];
+      for (const name of bytes) for (const row of rows) row[name] = bufferOf(row[name]);
+      return new Cursor(rows, 0);
+    }
     this.#begin();
     const { changes } = named ? statement.run(named) : statement.run(...values);
     return new Cursor([], Number(changes));
@@ -141,10 +147,17 @@ export class Storage {
     if (known) return known;
     if (/;\s*\S/.test(query)) return undefined;
     const statement = this.#db.prepare(query);
-    const prepared = { statement, reads: statement.columns().length > 0, isNumbered: /\?\d/.test(query) };
+    const columns = statement.columns();
+    const bytes = columns.filter(({ type }) => type?.toLowerCase() === 'blob').map(({ name }) => name);
+    const prepared = { statement, reads: columns.length > 0, bytes, isNumbered: /\?\d/.test(query) };
     this.#prepared.set(query, prepared);
     return prepared;
   }
+}
+
+/** @returns bytes as the runtime gives them. */
+function bufferOf(value: unknown): ArrayBuffer | null {
+  return value instanceof Uint8Array ? value.slice().buffer : null;
 }
 
 /** What a statement answers: read at once, and not as it is asked for. */

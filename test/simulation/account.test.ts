@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { scenarios, simulate } from './account.ts';
-import { findFailure, RUNS } from './property.ts';
+import { find } from './account.ts';
+import { RUNS } from './property.ts';
 
 it(`an account holds what it promises in ${RUNS} schedules`, async () => {
-  const failure = await findFailure(scenarios, simulate);
+  const failure = await find();
   expect(failure?.report).toBeUndefined();
 });

@@ -7,9 +7,10 @@ import { settingsOf } from '../../src/settings.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
-export type Command =
+type Command =
   /** A request, from its admission to its settlement; `share` is what it costs of its hold. */
   | { kind: 'request'; share: number; conversation?: string }
   /** A request whose end nobody tells. */
@@ -19,7 +20,7 @@ export type Command =
   | { kind: 'erase' }
   | { kind: 'put' | 'remove' | 'point'; name: string; hash: string };
 
-export interface Scenario extends Mishaps {
+interface Scenario extends Mishaps {
   commands: readonly Command[];
 }
 
@@ -57,13 +58,16 @@ const commands: fc.Arbitrary<Command>[] = [
   }),
 ];
 
-export const scenarios: fc.Arbitrary<Scenario> = fc.record({
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
   commands: fc.array(fc.oneof(...commands), { minLength: 1, maxLength: 8 }),
   ...mishaps,
 });
 
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   const store = new Map<string, string>();
   await inWorld(world, { store, makers: MAKERS }, async () => {

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { scenarios, simulate } from './conversation.ts';
-import { findFailure, RUNS } from './property.ts';
+import { find } from './conversation.ts';
+import { RUNS } from './property.ts';
 
 it(`a conversation holds what it promises in ${RUNS} schedules`, async () => {
-  const failure = await findFailure(scenarios, simulate);
+  const failure = await find();
   expect(failure?.report).toBeUndefined();
 });

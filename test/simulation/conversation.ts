@@ -7,6 +7,7 @@ import { ConversationModel } from './conversation-model.ts';
 import { type Host, Violation } from './host.ts';
 import { type Listener, listen } from './listener.ts';
 import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
 import { ANSWERS, type Answer, apiOf } from './upstream.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
@@ -14,7 +15,7 @@ export type Command =
   | { kind: 'turn'; key?: string; stream: boolean }
   | { kind: 'stop' | 'erase' | 'rewind' | 'rename' | 'create' | 'eraseAccount' | 'resume' };
 
-export interface Scenario extends Mishaps {
+interface Scenario extends Mishaps {
   commands: readonly Command[];
   answers: readonly Answer[];
 }
@@ -38,7 +39,7 @@ const other = fc.record({
   kind: fc.constantFrom('stop', 'erase', 'rewind', 'rename', 'create', 'resume', 'eraseAccount'),
 }) as fc.Arbitrary<Command>;
 
-export const scenarios: fc.Arbitrary<Scenario> = fc.record({
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
   commands: fc.array(
     fc.oneof({ arbitrary: turn, weight: 3 }, { arbitrary: keyedTurn, weight: 2 }, { arbitrary: other, weight: 4 }),
     { minLength: 1, maxLength: 7 },
@@ -49,8 +50,11 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
   ...mishaps,
 });
 
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   await inWorld(world, { upstream: apiOf(world, scenario.answers) }, async () => {
     const clients = new Clients(world);

@@ -7,12 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { FOUND, MUTATIONS, type Mutation } from './mutations.ts';
 
 const AT_ONCE = 2;
+/** Most are found in the first hundred schedules. */
+const SEARCH = { PROPERTY_RUNS: '20000', PROPERTY_SEED: '1', PROPERTY_PATH: undefined };
 
 /** @returns what the simulation says of a mistake, or undefined where it has not found it */
-export async function hunt({ name, object }: Pick<Mutation, 'name' | 'object'>): Promise<string | undefined> {
+async function hunt({ name, object }: Pick<Mutation, 'name' | 'object'>): Promise<string | undefined> {
   const script = fileURLToPath(import.meta.resolve('./one.ts'));
   const child = spawn(process.execPath, [script, object], {
-    env: { ...process.env, MUTATION: name },
+    env: { ...process.env, ...SEARCH, MUTATION: name },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';

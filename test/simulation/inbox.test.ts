@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { scenarios, simulate } from './inbox.ts';
-import { findFailure, RUNS } from './property.ts';
+import { find } from './inbox.ts';
+import { RUNS } from './property.ts';
 
 it(`an inbox holds what it promises in ${RUNS} schedules`, async () => {
-  const failure = await findFailure(scenarios, simulate);
+  const failure = await find();
   expect(failure?.report).toBeUndefined();
 });

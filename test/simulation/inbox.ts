@@ -10,9 +10,10 @@ import { env, hostOf, inWorld } from './bindings.ts';
 import { outside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';
 import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
-export type Command = { kind: 'event'; id: string } | { kind: 'replay'; id: string } | { kind: 'erase' };
+type Command = { kind: 'event'; id: string } | { kind: 'replay'; id: string } | { kind: 'erase' };
 
 /** How a run goes: at its classification, and at its delivery. */
 interface Fate {
@@ -20,7 +21,7 @@ interface Fate {
   deliver: 'well' | 'fails' | 'dies' | 'forgets';
 }
 
-export interface Scenario extends Mishaps {
+interface Scenario extends Mishaps {
   commands: readonly Command[];
   fates: readonly Fate[];
 }
@@ -33,7 +34,7 @@ const LEASE_MS = leaseOf(SCHEDULE);
 const WELL: Fate = { classify: 'well', deliver: 'well' };
 const ids = fc.constantFrom('tickets_1', 'tickets_2', 'tickets_3');
 
-export const scenarios: fc.Arbitrary<Scenario> = fc.record({
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
   commands: fc.array(
     fc.oneof(
       { arbitrary: fc.record({ kind: fc.constant('event' as const), id: ids }), weight: 5 },
@@ -52,8 +53,11 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
   ...mishaps,
 });
 
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
-export async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   let queue: Queue | undefined;
   const enqueue = async (events: readonly string[]) => await queue?.send(events);

@@ -1,12 +1,18 @@
-/** Simulates one object in this process, by the name of its file, and ends with `FOUND` where something does not hold. */
+/** Simulates one object in this process, by its name, and ends with `FOUND` where something does not hold. */
 import './register.ts';
 import { FOUND } from './mutations.ts';
 
-const [, , object = ''] = process.argv;
 // Loaded only now, so that what stands in for the runtime is found.
-const { findFailure } = await import('./property.ts');
-const { scenarios, simulate } = await import(`./${object}.ts`);
-const failure = await findFailure(scenarios, simulate, { shrinks: false });
+const objects = {
+  conversation: () => import('./conversation.ts'),
+  account: () => import('./account.ts'),
+  inbox: () => import('./inbox.ts'),
+};
+
+const [, , name = ''] = process.argv;
+if (!(name in objects)) throw new Error(`There is no ${name}: name one of ${Object.keys(objects).join(', ')}.`);
+const { find } = await objects[name as keyof typeof objects]();
+const failure = await find({ shrinks: false });
 if (failure) {
   console.log(failure.message);
   process.exitCode = FOUND;

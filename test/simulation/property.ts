@@ -19,11 +19,17 @@ export interface Failure {
   report: string;
 }
 
-/** Runs scenarios under schedules. @returns the first failure, made smaller unless that takes too long */
+/** How a failure is looked for. */
+export interface Search {
+  /** Whether it is made smaller, which takes a while. Default: yes. */
+  shrinks?: boolean;
+}
+
+/** Runs scenarios under schedules. @returns the first failure */
 export async function findFailure<T>(
   scenarios: fc.Arbitrary<T>,
   simulate: (scheduler: Scheduler, scenario: T) => Promise<void>,
-  { shrinks = true } = {},
+  { shrinks = true }: Search = {},
 ): Promise<Failure | undefined> {
   const result = await fc.check(fc.asyncProperty(fc.scheduler(), scenarios, simulate), {
     numRuns: RUNS,

@@ -1,9 +1,8 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
-import type { Account } from '../../src/objects/account.ts';
 import type { Inbox } from '../../src/objects/inbox.ts';
 import { callInbox } from '../../src/objects/inbox-calls.ts';
-import { callAccount, type Remote } from '../../src/objects/metering.ts';
+import type { Remote } from '../../src/objects/metering.ts';
 import { settingsOf } from '../../src/settings.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
@@ -93,11 +92,12 @@ it('what the store was not told before a crash is told by the alarm', async () =
   const led = new Led();
   const store = new Map<string, string>();
   await inWorld(led.world, { store }, async () => {
-    const request = { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) };
     const version = { kind: 'prefix', name: 'a', hash: '1', bytes: new Uint8Array([1]), description: null };
-    void callAccount(request, (account: Remote<Account>) => account.putVersion(version)).catch(nothing);
+    const account = hostOf('ACCOUNT', 'alice');
+    // Whoever has called does not call again.
+    void led.world.call(account, 'putVersion', [version]).catch(nothing);
     await led.until('store put');
-    hostOf('ACCOUNT', 'alice').crash(true);
+    account.crash(true);
     await led.world.rest(HOUR_MS, nothing);
     expect(store.get('prefix:a:alice')).toBe('1');
   });

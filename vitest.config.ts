@@ -1,8 +1,9 @@
+import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 
-// Tests that start servers, browsers or builds run in Node; everything else runs in workerd.
-const inNode = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// Tests that start servers, browsers or builds, and simulated objects, run in Node; everything else runs in workerd.
+const inNode = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/simulation/**/*.test.ts', 'test/*.test.ts'];
 // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
 const patience = { testTimeout: 300_000, hookTimeout: 300_000, expect: { poll: { timeout: 60_000 } } };
 
@@ -25,6 +26,9 @@ export default defineConfig({
         },
       },
       {
+        resolve: {
+          alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
+        },
         test: {
           name: 'node',
           include: inNode,

@@ -60,6 +60,8 @@ const HOLD_MS = 15 * 60_000;
 const RENEW_BELOW_MS = 10 * 60_000;
 const ALARM_GRAIN_MS = 60_000;
 const SOON_MS = 1_000;
+/** What KV is told has reached it by then, or is told again. */
+const TOLD_MS = 60_000;
 const PAGE = 5_000;
 /** Of what KV keeps for an account: where forgetting it begins. */
 const FIRST_PAGE = '1';
@@ -570,6 +572,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** @returns false where KV has not taken it; the alarm tells it again */
   async #tell(kind: string, name: string): Promise<boolean> {
+    // Whoever dies here has not told it.
+    if (this.#versions.untold) this.#wakeFor(this.now() + TOLD_MS);
     try {
       await this.#versions.tell(kind, name);
       return true;

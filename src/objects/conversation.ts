@@ -327,6 +327,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const existed = profile.exists || this.#run !== undefined;
     if (this.#run) {
       this.#run.stop();
+      // It ends and this goes on in one: no other turn begins in between.
       await within(this.#run.done, STOP_MS);
     }
     const last = this.#transcript.profile ?? profile;
@@ -343,6 +344,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
         metadata: null,
       });
     });
+    this.#upkeep.wakeFor(this.now() + RETRY_MS);
     await this.#upkeep.clear();
     return existed;
   }

@@ -163,11 +163,11 @@ export class Events {
     );
   }
 
-  /** Has events that wait come to their turn, the oldest first. @returns how many */
+  /** Has events that wait come to their turn, the oldest first; not those that are worked on. @returns how many */
   release(now: number, limit: number): number {
     return this.#write(
       `update events set due_at = ?1 where seq in
-         (select seq from events where due_at > ?1 and state = 'waiting' order by seq limit ?2)`,
+         (select seq from events where due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2)`,
       now,
       limit,
     );

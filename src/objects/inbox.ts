@@ -196,16 +196,18 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     this.#alarmAt = null;
     const now = this.now();
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
-    await this.#enqueueDue(now);
+    const isEnqueued = await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
     const retention = retentionOf(() => settingsOf(this.env));
     if (retention !== undefined && this.#events.prune(now - retention, PAGE) === PAGE) {
       this.#wakeFor(now + ALARM_GRAIN_MS);
     }
-    this.#wakeNext();
+    // A queue that takes nothing is left alone for a while.
+    this.#wakeNext(isEnqueued ? 0 : this.now() + RETRY_MS);
   }
 
-  async #enqueueDue(now: number): Promise<void> {
+  /** @returns whether the queue has taken what is due */
+  async #enqueueDue(now: number): Promise<boolean> {
     const due = this.#events.due(now, ENQUEUED_AT_ONCE);
     for (let at = 0; at < due.length; at += BATCH) {
       const some = due.slice(at, at + BATCH);
@@ -213,13 +215,13 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
         await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch {
         // Nothing is lost: it is still due.
-        this.#wakeFor(now + RETRY_MS);
-        return;
+        return false;
       }
       // What has been taken up meanwhile has its own time by now.
       const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
       this.#events.enqueued(free, now + this.patience());
     }
+    return true;
   }
 
   /** Tells an account of this inbox, before it is said to be done, so that its erasure reaches here. */
@@ -258,9 +260,10 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     return (this.#leases.get(id) ?? 0) > now;
   }
 
-  #wakeNext(): void {
+  /** @param earliest nothing that is due has the alarm come before */
+  #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
-    if (due !== undefined) this.#wakeFor(due);
+    if (due !== undefined) this.#wakeFor(Math.max(due, earliest));
     const oldest = this.#events.oldestDone();
     if (oldest !== undefined)
       this.#wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));

@@ -160,10 +160,11 @@ export class Upkeep {
       return;
     }
     if (this.#kept.isBusy() || this.#kept.transcript.profile?.exists) return;
-    await this.#kept.storage.deleteAlarm();
-    await this.#kept.storage.deleteAll();
+    // Nothing is waited for in between: rows without an alarm would stay for ever, and a turn that begins would be deleted.
+    const gone = [this.#kept.storage.deleteAlarm(), this.#kept.storage.deleteAll()];
     this.#alarmAt = null;
     this.#kept.transcript.forget();
+    await Promise.all(gone);
   }
 
   /** @returns whether the owner of a prefix knows that it need not keep it for this conversation any more */

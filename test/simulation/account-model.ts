@@ -1,0 +1,165 @@
+/** What must hold of an account after every step, and once everything is at rest. */
+import type { Account } from '../../src/objects/account.ts';
+import { type Host, Violation } from './host.ts';
+import type { World } from './world.ts';
+
+interface Row {
+  id: string;
+  at: number;
+  status: string;
+  hold: number;
+  cost: number;
+  late: number;
+}
+
+/** The requests of an account: each is settled once, and only an orphan's estimate is replaced. */
+export class LedgerModel {
+  readonly #account: Host;
+  readonly #settled = new Map<string, string>();
+  #seen = 0;
+
+  constructor(account: Host) {
+    this.#account = account;
+  }
+
+  look(): void {
+    if (this.#seen === this.#account.storage.changes) return;
+    this.#seen = this.#account.storage.changes;
+    const rows = this.rows();
+    for (const { id, status, cost, late } of rows) {
+      if (status === 'held') continue;
+      const now = `${status} ${cost}${late === 1 ? ' late' : ''}`;
+      const before = this.#settled.get(id);
+      if (before !== undefined && before !== now && !before.startsWith('orphaned')) {
+        throw new Violation(`${id} was settled twice: ${before}, then ${now}`);
+      }
+      this.#settled.set(id, now);
+    }
+    // What was erased is not known any more.
+    const known = new Set(rows.map(({ id }) => id));
+    for (const id of this.#settled.keys()) if (!known.has(id)) this.#settled.delete(id);
+    const isHeld = rows.some(({ status }) => status === 'held');
+    if (isHeld && this.#account.storage.armed === null) throw new Violation('something is held, and there is no alarm');
+  }
+
+  lookAtRest(): void {
+    const held = this.rows().filter(({ status }) => status === 'held');
+    if (held.length > 0) throw new Violation(`held in the end: ${JSON.stringify(held)}`);
+  }
+
+  rows(): Row[] {
+    const { storage } = this.#account;
+    if (storage.exec("select 1 from sqlite_master where name = 'ledger'", []).toArray().length === 0) return [];
+    return storage.exec('select id, at, status, hold, cost, late from ledger', []).toArray() as unknown as Row[];
+  }
+}
+
+const DAY_MS = 86_400_000;
+/** In nanodollars. Three requests fill a day. */
+export const LIMIT = 30_000;
+
+/** A whole account: its budget, what it has stored, and what it owes to the store and to an erasure. */
+export class AccountModel {
+  readonly #account: Host;
+  readonly #world: World;
+  readonly #store: ReadonlyMap<string, string>;
+  readonly #ledger: LedgerModel;
+  #allowed = 0;
+  #seen = 0;
+
+  constructor(account: Host, world: World, store: ReadonlyMap<string, string>) {
+    this.#account = account;
+    this.#world = world;
+    this.#store = store;
+    this.#ledger = new LedgerModel(account);
+  }
+
+  /** Something was billed beyond what was held for it. */
+  allow(nanodollars: number): void {
+    this.#allowed += nanodollars;
+  }
+
+  look(): void {
+    this.#ledger.look();
+    if (this.#seen === this.#account.storage.changes || !this.#isThere) return;
+    this.#seen = this.#account.storage.changes;
+    this.#checkBudget();
+    this.#checkAlarm();
+  }
+
+  lookAtRest(): void {
+    if (!this.#isThere) return;
+    this.#ledger.lookAtRest();
+    const erased = this.#erasedUntil;
+    const left = this.#ledger.rows().filter(({ at }) => at <= erased);
+    const conversations = this.#read('select id from conversations where created_at <= ?', erased);
+    if (this.#meta('erasing') !== undefined || left.length > 0 || conversations.length > 0) {
+      throw new Violation(`not erased in the end: ${JSON.stringify([left, conversations])}`);
+    }
+    const pointers = this.#read("select 'prefix:' || name || ':alice' as key, hash as value from names");
+    const values = this.#read("select 'prefix@' || hash || ':' || name || ':alice' as key from versions");
+    const expected = [...pointers, ...values].map(({ key }) => key).sort();
+    const stored = [...this.#store.keys()].filter((key) => key.startsWith('prefix')).sort();
+    const isSame = JSON.stringify(expected) === JSON.stringify(stored);
+    if (!isSame || pointers.some(({ key, value }) => this.#store.get(String(key)) !== value)) {
+      throw new Violation(
+        `the store has ${JSON.stringify([...this.#store])} in the place of ${JSON.stringify(expected)}`,
+      );
+    }
+  }
+
+  /** What is decided by, in memory, is what the rows say, and within the limit. */
+  #checkBudget(): void {
+    const day = Math.floor(this.#world.clock.now / DAY_MS) * DAY_MS;
+    const erased = this.#erasedUntil;
+    const [sums] = this.#read(
+      "select coalesce(sum(cost), 0) as cost from rollups where model = '(erased)' and day = ?",
+      day / DAY_MS,
+    );
+    let settled = Number(sums?.cost);
+    let held = 0;
+    for (const { at, status, hold, cost } of this.#ledger.rows()) {
+      if (at < day) continue;
+      if (status === 'held') held += hold;
+      else if (at > erased) settled += cost;
+    }
+    if (settled + held > LIMIT + this.#allowed)
+      throw new Violation(`overspent: ${settled} settled, ${held} held: ${JSON.stringify(this.#ledger.rows())}`);
+    const object = this.#account.object as Account | undefined;
+    if (!object) return;
+    const { day: known } = object.standing();
+    const [knownSettled, knownHeld] = [known.settled_usd, known.held_usd].map((usd) => Math.round(usd * 1e9));
+    if (knownSettled !== settled || knownHeld !== held) {
+      throw new Violation(`decided by ${knownSettled} settled, ${knownHeld} held; stored are ${settled}, ${held}`);
+    }
+  }
+
+  #checkAlarm(): void {
+    if (this.#account.storage.armed !== null) return;
+    const doomed = this.#read('select 1 from conversations where created_at <= ?', this.#erasedUntil);
+    const untold = this.#read(
+      "select name from names where told = 0 union select name from versions where state != 'told'",
+    );
+    if (this.#meta('erasing') !== undefined || doomed.length > 0 || this.#meta('answers_kept') !== undefined) {
+      throw new Violation('something is to be erased, and there is no alarm');
+    }
+    if (untold.length > 0) throw new Violation('the store is to be told something, and there is no alarm');
+  }
+
+  get #erasedUntil(): number {
+    return Math.max(Number(this.#meta('erasing') ?? 0), Number(this.#meta('erased_at') ?? 0));
+  }
+
+  #meta(key: string): string | undefined {
+    const [row] = this.#read('select value from meta where key = ?', key);
+    return row && String(row.value);
+  }
+
+  get #isThere(): boolean {
+    return this.#read("select 1 from sqlite_master where name = 'version_holds'").length > 0;
+  }
+
+  #read(query: string, ...bindings: (string | number)[]) {
+    return this.#account.storage.exec(query, bindings).toArray();
+  }
+}

@@ -1,0 +1,187 @@
+/** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
+import fc from 'fast-check';
+import type { Bound } from '../../src/claude/bound.ts';
+import type { Account, Ask } from '../../src/objects/account.ts';
+import { askAccount, callAccount, type Remote } from '../../src/objects/metering.ts';
+import { settingsOf } from '../../src/settings.ts';
+import { AccountModel, LIMIT } from './account-model.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
+import { type Mishaps, type Scheduler, World } from './world.ts';
+
+type Command =
+  /** A request, from its admission to its settlement; `share` is what it costs of its hold. */
+  | { kind: 'request'; share: number; conversation?: string }
+  /** A request whose end nobody tells. */
+  | { kind: 'lost' }
+  /** A request that was never admitted, or is not known any more. */
+  | { kind: 'unheld' }
+  | { kind: 'erase' }
+  | { kind: 'put' | 'remove' | 'point'; name: string; hash: string };
+
+interface Scenario extends Mishaps {
+  commands: readonly Command[];
+}
+
+export const ACCOUNT = 'alice';
+const STEPS = 400;
+const REST_MS = 60 * 60_000;
+const BOUND: Bound = {
+  inputTokens: 100,
+  inputCost: 1_000,
+  outputTokens: 800,
+  outputPrice: 10,
+  leastOutput: 1,
+  bounded: true,
+  countable: false,
+  known: true,
+  models: [['claude-opus-5-5']],
+};
+const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
+
+/** Conversations that erase themselves at once: theirs is another simulation. */
+const MAKERS = { CONVERSATION: () => ({ erase: async () => true }) };
+
+const commands: fc.Arbitrary<Command>[] = [
+  fc.record({ kind: fc.constant('request' as const), share: fc.constantFrom(0, 0.5, 1, 3) }),
+  fc.record({
+    kind: fc.constant('request' as const),
+    share: fc.constantFrom(0.5, 1),
+    conversation: fc.constantFrom('c1', 'c2'),
+  }),
+  fc.record({ kind: fc.constantFrom('lost', 'unheld', 'erase') }),
+  fc.record({
+    kind: fc.constantFrom('put', 'remove', 'point'),
+    name: fc.constantFrom('a', 'b'),
+    hash: fc.constantFrom('1', '2'),
+  }),
+];
+
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  commands: fc.array(fc.oneof(...commands), { minLength: 1, maxLength: 8 }),
+  ...mishaps,
+});
+
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
+/** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+  const world = new World(scheduler, scenario);
+  const store = new Map<string, string>();
+  await inWorld(world, { store, makers: MAKERS }, async () => {
+    const model = new AccountModel(hostOf('ACCOUNT', ACCOUNT), world, store);
+    const look = () => model.look();
+    new Users(world, model).issue(scenario.commands);
+    await world.run(STEPS, look);
+    await world.rest(REST_MS, look);
+    model.lookAtRest();
+  });
+}
+
+/** Those who use one account at the same time. */
+export class Users {
+  readonly #world: World;
+  readonly #model: AccountModel;
+  readonly #request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+  #requests = 0;
+
+  constructor(world: World, model: AccountModel) {
+    this.#world = world;
+    this.#model = model;
+  }
+
+  /** Issues commands one after the other, without waiting for what comes of them. */
+  issue(commands: readonly Command[]): void {
+    void (async () => {
+      for (const command of commands) {
+        await this.#world.wait(`client: ${command.kind}`);
+        // What an account that cannot be reached leaves undone is its own to see to.
+        this.#do(command).catch(() => {});
+      }
+    })();
+  }
+
+  async #do(command: Command): Promise<void> {
+    switch (command.kind) {
+      case 'request':
+        return await this.#ask(command.share, command.conversation);
+      case 'lost':
+        return void (await this.#admit(undefined));
+      case 'unheld':
+        this.#model.allow(5_000);
+        return await this.#settle(this.#newId(), 5_000);
+      case 'erase':
+        return void (await this.#call((account) => account.erase()));
+      case 'put': {
+        const { name, hash } = command;
+        const version = { kind: 'prefix', name, hash, bytes: new Uint8Array([1]), description: null };
+        return void (await this.#call((account) => account.putVersion(version)));
+      }
+      case 'remove':
+        return void (await this.#call((account) => account.removeName('prefix', command.name)));
+      case 'point':
+        await this.#call((account) => account.pointVersion({ kind: 'prefix', name: command.name, hash: command.hash }));
+    }
+  }
+
+  async #ask(share: number, conversation: string | undefined): Promise<void> {
+    const startedAt = this.#world.clock.now;
+    const { id, hold } = await this.#admit(conversation);
+    if (hold === undefined) return;
+    const cost = Math.floor(hold * share);
+    if (cost > hold) this.#model.allow(cost);
+    await this.#settle(id, cost, conversation, startedAt);
+  }
+
+  async #admit(conversation: string | undefined): Promise<{ id: string; hold: number | undefined }> {
+    const id = this.#newId();
+    const ask: Ask = { requestId: id, route: 'messages', model: 'claude-opus-5-5', bound: BOUND, conversation };
+    const answer = await askAccount({ ...this.#request }, { ...ask, defaults: DEFAULTS });
+    return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
+  }
+
+  async #settle(
+    requestId: string,
+    cost: number,
+    conversation?: string,
+    startedAt = this.#world.clock.now,
+  ): Promise<void> {
+    const now = this.#world.clock.now;
+    const told = {
+      id: conversation ?? '',
+      version: now,
+      createdAt: now,
+      updatedAt: now,
+      title: null,
+      turns: 1,
+      messages: 2,
+      bytes: 10,
+      gone: false,
+    };
+    const settlement = {
+      requestId,
+      status: 'complete',
+      cost,
+      startedAt,
+      ...(conversation ? { conversation: told } : {}),
+    };
+    for (let tries = 0; tries < 3; tries += 1) {
+      try {
+        return void (await this.#call((account) => account.settleJson(JSON.stringify(settlement))));
+      } catch {
+        await this.#world.hop(`client settles ${requestId} again`);
+      }
+    }
+  }
+
+  async #call<T>(call: (account: Remote<Account>) => Promise<T>): Promise<T> {
+    return await callAccount({ ...this.#request }, call);
+  }
+
+  #newId(): string {
+    this.#requests += 1;
+    return `req_${String(this.#requests).padStart(24, '0')}`;
+  }
+}

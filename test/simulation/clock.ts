@@ -1,0 +1,78 @@
+/** A clock that stands still until it is moved, in the place of the machine's: with its timers and its dice. */
+
+interface Timer {
+  at: number;
+  order: number;
+  run: () => void;
+}
+
+const BEGIN = Date.parse('2026-11-20T12:00:00Z');
+
+export class Clock {
+  now = BEGIN;
+  #timers: Timer[] = [];
+  #count = 0;
+  #seed = 1;
+
+  /** When the next timer runs out. */
+  get next(): number | undefined {
+    return this.#timers[0]?.at;
+  }
+
+  set(run: () => void, milliseconds: number): Timer {
+    this.#count += 1;
+    const timer = { at: this.now + Math.max(1, Math.ceil(milliseconds)), order: this.#count, run };
+    const place = this.#timers.findIndex(({ at }) => at > timer.at);
+    this.#timers.splice(place < 0 ? this.#timers.length : place, 0, timer);
+    return timer;
+  }
+
+  clear(timer: Timer | undefined): void {
+    const place = timer === undefined ? -1 : this.#timers.indexOf(timer);
+    if (place >= 0) this.#timers.splice(place, 1);
+  }
+
+  /** Moves to when the next timer runs out, and runs it. */
+  fire(): void {
+    const timer = this.#timers.shift();
+    if (!timer) return;
+    this.now = Math.max(this.now, timer.at);
+    timer.run();
+  }
+
+  /** @returns a number from 0 to 1, the same ones in each run. */
+  random(): number {
+    this.#seed = (this.#seed * 48_271) % 2_147_483_647;
+    return this.#seed / 2_147_483_647;
+  }
+}
+
+const real = { setTimeout, clearTimeout, now: Date.now, random: Math.random, log: console.log };
+const nextTurn = setImmediate;
+
+/** Waits until all that can go on without another event has done so. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => {
+    nextTurn(resolve);
+  });
+}
+
+/** Puts a clock in the place of the machine's. @param bind has a timer run as whoever has set it */
+export function install(clock: Clock, bind: (run: () => void) => () => void): void {
+  const set = (run: () => void, milliseconds = 0) => clock.set(bind(run), milliseconds);
+  globalThis.setTimeout = set as unknown as typeof setTimeout;
+  globalThis.clearTimeout = ((timer: Timer | undefined) => clock.clear(timer)) as unknown as typeof clearTimeout;
+  Date.now = () => clock.now;
+  Math.random = () => clock.random();
+  // What objects log is not what is looked at here.
+  console.log = () => {};
+}
+
+/** Gives the machine its own clock back. */
+export function uninstall(): void {
+  globalThis.setTimeout = real.setTimeout;
+  globalThis.clearTimeout = real.clearTimeout;
+  Date.now = real.now;
+  Math.random = real.random;
+  console.log = real.log;
+}

@@ -1,0 +1,125 @@
+/** What must hold of a conversation and its account after every step, and once everything is at rest. */
+import type Anthropic from '@anthropic-ai/sdk';
+import { brokenRule } from '../support/api-rules.ts';
+import { LedgerModel } from './account-model.ts';
+import { type Host, Violation } from './host.ts';
+import { type Heard, Listener } from './listener.ts';
+import { wordsFor } from './upstream.ts';
+import type { World } from './world.ts';
+
+/** What is owed is seen to within this time. */
+const SOON_MS = 60_000;
+const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+
+interface Said {
+  turn: string;
+  status: string;
+  role: string;
+  text: string;
+}
+
+export class ConversationModel {
+  readonly listeners: Listener[] = [];
+  /** Whether something takes messages out again. */
+  losesHistory = false;
+  /** What the last turn that was not begun was told. */
+  lastError: string | undefined;
+  readonly #heard: Heard = new Map();
+  readonly #host: Host;
+  readonly #ledger: LedgerModel;
+  readonly #world: World;
+  #seen = 0;
+
+  constructor(host: Host, account: Host, world: World) {
+    this.#host = host;
+    this.#ledger = new LedgerModel(account);
+    this.#world = world;
+  }
+
+  listener(turn: string): Listener {
+    const listener = new Listener(turn, this.#heard);
+    this.listeners.push(listener);
+    return listener;
+  }
+
+  /** @returns the id of a message of the history, if it has one. */
+  anyMessage(): string | undefined {
+    return this.#isThere
+      ? this.#read('select id from messages order by seq desc limit 1').map(({ id }) => String(id))[0]
+      : undefined;
+  }
+
+  /** Looks at what is stored. */
+  look(): void {
+    this.#ledger.look();
+    if (this.#seen === this.#host.storage.changes || !this.#isThere) return;
+    this.#seen = this.#host.storage.changes;
+    const open = this.#read("select id from turns where status = 'running'");
+    if (open.length > 1) throw new Violation(`two turns run: ${JSON.stringify(open)}`);
+    this.#checkHistory();
+    this.#checkAlarm();
+  }
+
+  /** Looks at what must have been seen to. */
+  lookAtRest(): void {
+    if (this.#isThere) {
+      const owed = this.#read("select id, status, settled from turns where settled = 0 or status = 'running'");
+      if (owed.length > 0) throw new Violation(`not settled in the end: ${JSON.stringify(owed)}`);
+      const { unreported = false, deleted = false } = this.#profile ?? {};
+      if (unreported || deleted) throw new Violation(`not told in the end: ${JSON.stringify(this.#profile)}`);
+      if (this.#read('select 1 from log').length > 0) throw new Violation('a log is kept for ever');
+    }
+    this.#ledger.lookAtRest();
+    for (const { turn, isOver, end, mayMiss } of this.listeners) {
+      if (!isOver && !end && !mayMiss) throw new Violation(`whoever hears ${turn} waits for ever`);
+      if (end !== 'message_stop' || this.losesHistory || !this.#isThere) continue;
+      const kept = this.#read(`select status from turns where id = ? and status in ${COMMITTED}`, turn);
+      if (kept.length === 0) throw new Violation(`${turn} was told to its end, and is not in the history`);
+    }
+  }
+
+  #checkHistory(): void {
+    const rows = this.#read(
+      `select t.id as turn, t.status, m.role, m.text from messages m join turns t on t.seq = m.turn
+       where t.status in ${COMMITTED} order by m.seq`,
+    ) as unknown as Said[];
+    const sent = rows.filter(({ status }) => status !== 'refused');
+    const broken = brokenRule(sent.map(({ text }) => JSON.parse(text) as Anthropic.MessageParam));
+    if (broken !== undefined) throw new Violation(`the history is not valid: ${broken}: ${JSON.stringify(rows)}`);
+    const turns = Map.groupBy(rows, ({ turn }) => turn);
+    for (const [turn, said] of turns) {
+      const [asked, answered, ...more] = said.map(({ text }) => JSON.parse(text) as { content: unknown });
+      const question = String(asked?.content);
+      const whole = wordsFor(question).join('');
+      const answer = ((answered?.content ?? []) as { text: string }[]).map(({ text }) => text).join('');
+      const isWhole = said[0]?.status === 'complete' ? answer === whole : answer !== '' && whole.startsWith(answer);
+      if (said[0]?.role !== 'user' || more.length > 0 || !isWhole) {
+        throw new Violation(`${turn} is not whole: ${JSON.stringify(said)}`);
+      }
+    }
+  }
+
+  #checkAlarm(): void {
+    const profile = this.#profile;
+    if (!profile) return;
+    const at = this.#host.storage.armed;
+    if (at === null) throw new Violation('there is a conversation, and no alarm');
+    const owed = this.#read("select id from turns where settled = 0 or status = 'running'").length > 0;
+    if ((owed || profile.unreported) && at > this.#world.clock.now + SOON_MS) {
+      throw new Violation(`something is owed, and the alarm comes in ${(at - this.#world.clock.now) / 1_000} s`);
+    }
+  }
+
+  get #profile(): { unreported: boolean; deleted: boolean } | undefined {
+    const [row] = this.#read("select value from meta where key = 'profile'");
+    return row && (JSON.parse(String(row.value)) as { unreported: boolean; deleted: boolean });
+  }
+
+  get #isThere(): boolean {
+    return this.#read("select 1 from sqlite_master where name = 'turns'").length > 0;
+  }
+
+  #read(query: string, ...bindings: string[]) {
+    return this.#host.storage.exec(query, bindings).toArray();
+  }
+}

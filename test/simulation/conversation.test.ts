@@ -1,0 +1,8 @@
+import { expect, it } from 'vitest';
+import { find } from './conversation.ts';
+import { RUNS } from './property.ts';
+
+it(`a conversation holds what it promises in ${RUNS} schedules`, async () => {
+  const failure = await find();
+  expect(failure?.report).toBeUndefined();
+});

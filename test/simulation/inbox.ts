@@ -1,0 +1,190 @@
+/** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
+import fc from 'fast-check';
+import type { Conclusion, Inbox } from '../../src/objects/inbox.ts';
+import { callInbox } from '../../src/objects/inbox-calls.ts';
+import { callAccount, type Remote } from '../../src/objects/metering.ts';
+import type { Classification } from '../../src/schemas/webhooks.ts';
+import { settingsOf } from '../../src/settings.ts';
+import { leaseOf, SCHEDULE } from '../../src/webhooks/schedule.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { outside } from './host.ts';
+import { InboxModel } from './inbox-model.ts';
+import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
+import { type Mishaps, type Scheduler, World } from './world.ts';
+
+type Command = { kind: 'event'; id: string } | { kind: 'replay'; id: string } | { kind: 'erase' };
+
+/** How a run goes: at its classification, and at its delivery. */
+interface Fate {
+  classify: 'well' | 'fails' | 'waits' | 'dies';
+  deliver: 'well' | 'fails' | 'dies' | 'forgets';
+}
+
+interface Scenario extends Mishaps {
+  commands: readonly Command[];
+  fates: readonly Fate[];
+}
+
+const SOURCE = 'tickets';
+const ACCOUNT = 'webhook-tickets';
+const STEPS = 400;
+const REST_MS = 3 * 60 * 60_000;
+const LEASE_MS = leaseOf(SCHEDULE);
+const WELL: Fate = { classify: 'well', deliver: 'well' };
+const ids = fc.constantFrom('tickets_1', 'tickets_2', 'tickets_3');
+
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  commands: fc.array(
+    fc.oneof(
+      { arbitrary: fc.record({ kind: fc.constant('event' as const), id: ids }), weight: 5 },
+      { arbitrary: fc.record({ kind: fc.constant('replay' as const), id: ids }), weight: 1 },
+      { arbitrary: fc.record({ kind: fc.constant('erase' as const) }), weight: 1 },
+    ),
+    { minLength: 1, maxLength: 6 },
+  ),
+  fates: fc.array(
+    fc.record({
+      classify: fc.constantFrom('well', 'fails', 'waits', 'dies'),
+      deliver: fc.constantFrom('well', 'fails', 'dies', 'forgets'),
+    }),
+    { maxLength: 5 },
+  ),
+  ...mishaps,
+});
+
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
+/** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+  const world = new World(scheduler, scenario);
+  let queue: Queue | undefined;
+  const enqueue = async (events: readonly string[]) => await queue?.send(events);
+  await inWorld(world, { enqueue }, async () => {
+    const model = new InboxModel(hostOf('INBOX', SOURCE), hostOf('ACCOUNT', ACCOUNT), world);
+    queue = new Queue(world, model, scenario.fates);
+    const look = () => model.look();
+    issue(world, model, queue, scenario.commands);
+    await world.run(STEPS, look);
+    await world.rest(REST_MS, look);
+    model.lookAtRest();
+  });
+}
+
+const place = { inboxes: env, settings: settingsOf(env), source: SOURCE };
+
+async function onInbox<T>(call: (inbox: Remote<Inbox>) => Promise<T>): Promise<T> {
+  return await callInbox(place, call);
+}
+
+/** Issues commands one after the other, without waiting for what comes of them. */
+function issue(world: World, model: InboxModel, queue: Queue, commands: readonly Command[]): void {
+  const run = async (command: Command): Promise<void> => {
+    if (command.kind === 'erase') {
+      const request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+      return void (await callAccount(request, (account) => account.erase()));
+    }
+    const { id } = command;
+    if (command.kind === 'replay') {
+      if (await onInbox((inbox) => inbox.replay(id))) await queue.send([id]);
+      return;
+    }
+    const event = { id, account: ACCOUNT, text: 'text', subject: null, digest: id };
+    const answer = await onInbox((inbox) => inbox.accept(event));
+    // From here on the sender will not send it again.
+    model.accepted(id);
+    if (answer.queue) await queue.send([id]);
+  };
+  void (async () => {
+    for (const command of commands) {
+      await world.wait(`client: ${command.kind}`);
+      // What does not come through is sent again by its sender, or has been taken.
+      run(command).catch(() => {});
+    }
+  })();
+}
+
+/** The queue, and whoever works on what it brings. */
+class Queue {
+  readonly #world: World;
+  readonly #model: InboxModel;
+  readonly #fates: readonly Fate[];
+  #runs = 0;
+
+  constructor(world: World, model: InboxModel, fates: readonly Fate[]) {
+    this.#world = world;
+    this.#model = model;
+    this.#fates = fates;
+  }
+
+  async send(events: readonly string[]): Promise<void> {
+    const fault = this.#world.fault();
+    await this.#world.hop(`queue takes ${events.join(', ')}${fault === undefined ? '' : ` (${fault})`}`);
+    const isTaken = fault === undefined || fault === 'doubled' || fault === 'unanswered';
+    if (isTaken) for (const id of events) this.#bring(id);
+    if (fault === 'doubled') for (const id of events) this.#bring(id);
+    if (fault !== undefined && fault !== 'doubled') throw new Error('the queue could not be reached');
+  }
+
+  #bring(id: string): void {
+    outside(() => {
+      void (async () => {
+        await this.#world.hop(`queue brings ${id}`);
+        // A run that cannot reach the inbox is over: the alarm has it done again.
+        await this.#work(id).catch(() => {});
+      })();
+    });
+  }
+
+  async #work(id: string): Promise<void> {
+    const { isCalm, clock } = this.#world;
+    const fate = (isCalm ? undefined : this.#fates[this.#runs]) ?? WELL;
+    this.#runs += 1;
+    const run = this.#runs;
+    const work = await onInbox((inbox) => inbox.begin(id, LEASE_MS));
+    if (work.kind === 'none') return;
+    const conclude = async (to: Conclusion['to'], error: string | null) => {
+      const attempt = {
+        at: new Date(clock.now).toISOString(),
+        ms: 0,
+        error: error === null ? null : { type: 'api_error', message: error },
+      };
+      await onInbox((inbox) => inbox.conclude(id, { lease: work.lease, attempt, to }));
+    };
+    let { classification } = work;
+    if (classification === null) {
+      await this.#world.hop(`run ${run} classifies ${id}: ${fate.classify}`);
+      if (fate.classify === 'dies') return;
+      if (fate.classify === 'fails') {
+        return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not classified');
+      }
+      if (fate.classify === 'waits') return await conclude({ state: 'waiting', at: clock.now + 60_000 }, 'no money');
+      classification = await onInbox((inbox) => inbox.record(id, classificationOf(run, clock.now)));
+      if (classification === null) return;
+    }
+    await this.#world.hop(`run ${run} delivers ${id}: ${fate.deliver}`);
+    if (fate.deliver === 'dies') return;
+    if (fate.deliver === 'fails') {
+      return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not delivered');
+    }
+    this.#model.delivered(id, classification);
+    if (fate.deliver === 'forgets') return;
+    await conclude({ state: 'delivered' }, null);
+  }
+}
+
+/** @returns a label that no other run gives. */
+function classificationOf(run: number, now: number): Classification {
+  return {
+    label: `label ${run}`,
+    confidence: null,
+    fields: null,
+    cached: false,
+    model: 'claude-opus-5-5',
+    classifier: null,
+    usage: {},
+    cost_usd: 0,
+    classified_at: new Date(now).toISOString(),
+  };
+}

@@ -1,0 +1,94 @@
+/** Somebody who hears a turn: each event once, in one order, whoever else hears it. */
+import { END_OF_STREAM } from '../../src/objects/turn-log.ts';
+import { type Host, Violation } from './host.ts';
+import type { World } from './world.ts';
+
+/** What all listeners of a world have heard, by the ids of the events. */
+export type Heard = Map<string, string>;
+
+const END = String.fromCharCode(END_OF_STREAM);
+const decoder = new TextDecoder();
+
+export class Listener {
+  readonly #heard: Heard;
+  readonly turn: string;
+  /** The number of the last event. */
+  last: number;
+  #rest = '';
+  /** How it ended for this listener: by the last event of an answer, or by an error. */
+  end: 'message_stop' | 'error' | undefined;
+  /** The trailer has come: nothing more will. */
+  isOver = false;
+  /** Events may be missing behind a crash, and only there. */
+  mayMiss = false;
+
+  constructor(turn: string, heard: Heard, after = 0) {
+    this.turn = turn;
+    this.#heard = heard;
+    this.last = after;
+  }
+
+  /** Takes what has come. */
+  take(piece: string): void {
+    const [text = '', trailer] = (this.#rest + piece).split(END);
+    const events = text.split('\n\n');
+    this.#rest = events.pop() ?? '';
+    for (const event of events) this.#takeEvent(event);
+    if (trailer !== undefined) this.isOver = true;
+  }
+
+  #takeEvent(event: string): void {
+    // Remarks and pings are no part of the sequence.
+    if (event.startsWith(':') || event.startsWith('event: ping')) return;
+    const [, turn, number] = /^id: (\S+)-(\d+)\n/.exec(event) ?? [];
+    if (turn !== this.turn || number === undefined) throw new Violation(`an event of another turn: ${event}`);
+    const id = `${turn}-${number}`;
+    const known = this.#heard.get(id);
+    if (known !== undefined && known !== event) throw new Violation(`two events are ${id}: ${known} and ${event}`);
+    this.#heard.set(id, event);
+    const next = this.last + 1;
+    if (Number(number) < next || (Number(number) > next && !this.mayMiss)) {
+      throw new Violation(`event ${number} of ${turn} came where ${next} was to come`);
+    }
+    this.last = Number(number);
+    if (this.end) throw new Violation(`an event came behind the end of ${turn}: ${event}`);
+    if (/\nevent: message_stop/.test(event)) this.end = 'message_stop';
+    else if (/\nevent: error/.test(event)) this.end = 'error';
+  }
+}
+
+/**
+ * Reads a stream that an object has handed out.
+ *
+ * @returns whether it came to its end: not if the object died
+ */
+export async function listen(world: World, host: Host, listener: Listener, body: ReadableStream<Uint8Array>) {
+  let isBroken = false;
+  const broken = new Promise<'broken'>((resolve) => {
+    host.mourn(body, () => {
+      isBroken = true;
+      resolve('broken');
+    });
+  });
+  const reader = body.getReader();
+  for (;;) {
+    await world.hop(`${listener.turn} is read`);
+    if (isBroken) return false;
+    const piece = await Promise.race([reader.read().catch(() => 'broken' as const), broken]);
+    if (piece === 'broken' || isBroken) return false;
+    if (piece.done) return listener.isOver;
+    // What leaves an object leaves once what came before it is stored.
+    const { value } = piece;
+    const heard = await Promise.race([
+      new Promise<true>((resolve) => host.leave(() => resolve(true))),
+      broken.then(() => false),
+    ]);
+    if (!heard) return false;
+    try {
+      listener.take(decoder.decode(value));
+    } catch (thrown) {
+      world.fail(String(thrown));
+      return false;
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/** Mistakes that the simulation must find: each is put into the source for one run. */
+
+/** How a process ends that has found something. */
+export const FOUND = 7;
+
+export interface Mutation {
+  name: string;
+  /** What is simulated. */
+  object: 'conversation' | 'account' | 'inbox';
+  file: string;
+  /** What stands there, once, and what is put in its place. */
+  edits: readonly (readonly [right: string, wrong: string])[];
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'a conversation without its lock',
+    object: 'conversation',
+    file: 'src/objects/conversation.ts',
+    edits: [['if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);', '']],
+  },
+  {
+    name: 'an erasure that nothing wakes for',
+    object: 'conversation',
+    file: 'src/objects/conversation.ts',
+    edits: [
+      [
+        '    this.#upkeep.wakeFor(this.now() + RETRY_MS);\n    await this.#upkeep.clear();',
+        '    await this.#upkeep.clear();',
+      ],
+    ],
+  },
+  {
+    name: 'a turn that nothing watches over',
+    object: 'conversation',
+    file: 'src/objects/conversation.ts',
+    edits: [['    this.#upkeep.wakeFor(now + WATCH_MS);\n    const turn', '    const turn']],
+  },
+  {
+    name: 'a crash that nobody cleans up behind',
+    object: 'conversation',
+    file: 'src/objects/conversation.ts',
+    edits: [['if (this.#recovered) return;', 'return;']],
+  },
+  {
+    name: 'rows that go after their alarm',
+    object: 'conversation',
+    file: 'src/objects/upkeep.ts',
+    edits: [
+      ['const gone = [this.#kept.storage.deleteAlarm(), this.#kept.storage.deleteAll()];', ''],
+      [
+        'await Promise.all(gone);',
+        'await this.#kept.storage.deleteAlarm();\n    await this.#kept.storage.deleteAll();',
+      ],
+    ],
+  },
+  {
+    name: 'numbers of lost events that are given again',
+    object: 'conversation',
+    file: 'src/objects/turn.ts',
+    edits: [['log.leaveOut(MOST_LOST);', '']],
+  },
+  {
+    name: 'a settlement that is not repeated',
+    object: 'conversation',
+    file: 'src/objects/upkeep.ts',
+    edits: [['if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
+  },
+  {
+    name: 'a hold that is settled twice',
+    object: 'account',
+    file: 'src/objects/budget.ts',
+    edits: [['if (!budget.holds.delete(hold.id)) return;', 'if (!budget.holds.has(hold.id)) return;']],
+  },
+  {
+    name: 'a row that is settled twice',
+    object: 'account',
+    file: 'src/objects/account.ts',
+    edits: [["if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };", '']],
+  },
+  {
+    name: 'a hold that nothing wakes for',
+    object: 'account',
+    file: 'src/objects/account.ts',
+    edits: [['    this.#wakeFor(hold.deadline);\n', '']],
+  },
+  {
+    name: 'a store that is told without an alarm',
+    object: 'account',
+    file: 'src/objects/account.ts',
+    edits: [['if (this.#versions.untold) this.#wakeFor(this.now() + TOLD_MS);', '']],
+  },
+  {
+    name: 'a pointer that is written before its value',
+    object: 'account',
+    file: 'src/objects/versions.ts',
+    edits: [["for (const row of of('new')) {", "for (const row of [...of('new')].reverse().slice(1)) {"]],
+  },
+  {
+    name: 'a classification that replaces another',
+    object: 'inbox',
+    file: 'src/objects/inbox.ts',
+    edits: [['    if (event.result === null) {\n      const ended', '    if (event) {\n      const ended']],
+  },
+  {
+    name: 'an event that nothing wakes for',
+    object: 'inbox',
+    file: 'src/objects/inbox.ts',
+    edits: [['    this.#wakeNext();\n    if (!this.#isAnnounced', '    if (!this.#isAnnounced']],
+  },
+  {
+    name: 'an event that is worked on and comes due',
+    object: 'inbox',
+    file: 'src/objects/events.ts',
+    edits: [[" and state = 'waiting' and held = 1 order", " and state = 'waiting' order"]],
+  },
+];

@@ -1,0 +1,44 @@
+/**
+ * How many schedules are tried, and which: a failure prints its seed and its path, and is repeated by
+ * `PROPERTY_SEED=… PROPERTY_PATH=… npx vitest run --project node test/simulation`. At night `PROPERTY_RUNS=20000`, with
+ * another seed each time.
+ */
+import fc from 'fast-check';
+import type { Scheduler } from './world.ts';
+
+const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1', PROPERTY_PATH } = process.env;
+
+/** How many schedules of each object are tried. */
+export const RUNS = Number(PROPERTY_RUNS);
+
+/** A schedule under which something does not hold. */
+export interface Failure {
+  /** What does not hold. */
+  message: string;
+  /** The schedule, with its seed and its path. */
+  report: string;
+}
+
+/** How a failure is looked for. */
+export interface Search {
+  /** Whether it is made smaller, which takes a while. Default: yes. */
+  shrinks?: boolean;
+}
+
+/** Runs scenarios under schedules. @returns the first failure */
+export async function findFailure<T>(
+  scenarios: fc.Arbitrary<T>,
+  simulate: (scheduler: Scheduler, scenario: T) => Promise<void>,
+  { shrinks = true }: Search = {},
+): Promise<Failure | undefined> {
+  const result = await fc.check(fc.asyncProperty(fc.scheduler(), scenarios, simulate), {
+    numRuns: RUNS,
+    seed: Number(PROPERTY_SEED),
+    endOnFailure: !shrinks,
+    ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
+  });
+  if (!result.failed) return undefined;
+  const { errorInstance } = result;
+  const message = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
+  return { message, report: (await fc.asyncDefaultReportMessage(result)) ?? message };
+}

@@ -1,0 +1,133 @@
+/** Byte streams as the Workers runtime has them, as far as answers of the upstream are read; Node's have other ways. */
+
+type Piece = { value: Uint8Array; done: boolean };
+
+/** What was written to it is read before the end, or the break, is told. */
+export class ByteStream {
+  #pieces: Uint8Array[] = [];
+  #end: 'open' | 'closed' | { reason: unknown } = 'open';
+  #changed: () => void = () => {};
+  /** Where everything goes on to, once it is carried on or told twice. */
+  #onward: ByteStream[] = [];
+  #cancelled: () => void = () => {};
+  #piped: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
+
+  /** Has somebody told when nobody reads it any more. */
+  onCancel(tell: () => void): void {
+    this.#cancelled = tell;
+  }
+
+  write(piece: Uint8Array): void {
+    this.#pieces.push(piece);
+    this.#go();
+  }
+
+  close(): void {
+    if (this.#end === 'open') this.#end = 'closed';
+    this.#go();
+  }
+
+  break(reason: unknown): void {
+    if (this.#end === 'open') this.#end = { reason };
+    this.#go();
+  }
+
+  async cancel(): Promise<void> {
+    this.#pieces = [];
+    this.#end = 'closed';
+    this.#cancelled();
+    this.#changed();
+  }
+
+  getReader() {
+    return {
+      read: (view: Uint8Array) => this.#read(1, view),
+      readAtLeast: (least: number, view: Uint8Array) => this.#read(least, view),
+      releaseLock: () => {},
+      cancel: () => this.cancel(),
+    };
+  }
+
+  tee(): [ByteStream, ByteStream] {
+    const both: [ByteStream, ByteStream] = [new ByteStream(), new ByteStream()];
+    let left = 2;
+    for (const one of both) {
+      one.onCancel(() => {
+        left -= 1;
+        if (left === 0) void this.cancel();
+      });
+    }
+    this.#onward = both;
+    this.#go();
+    return both;
+  }
+
+  pipeTo(to: ByteStream): Promise<void> {
+    this.#onward = [to];
+    to.onCancel(() => void this.cancel());
+    return new Promise((resolve, reject) => {
+      this.#piped = { resolve, reject };
+      this.#go();
+    });
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const { value, done } = await this.#read(1, new Uint8Array(65_536));
+      if (done) return;
+      yield value;
+    }
+  }
+
+  #go(): void {
+    const end = this.#end;
+    for (const onward of this.#onward) {
+      for (const piece of this.#pieces) onward.write(piece);
+      if (end === 'closed') onward.close();
+      else if (end !== 'open') onward.break(end.reason);
+    }
+    if (this.#onward.length > 0) this.#pieces = [];
+    if (end === 'closed') this.#piped?.resolve();
+    else if (end !== 'open') this.#piped?.reject(end.reason);
+    this.#changed();
+  }
+
+  async #read(least: number, view: Uint8Array): Promise<Piece> {
+    while (this.#end === 'open' && this.#length < least) {
+      await new Promise<void>((resolve) => {
+        this.#changed = resolve;
+      });
+    }
+    if (this.#length === 0 && this.#end !== 'open' && this.#end !== 'closed') throw this.#end.reason;
+    let length = 0;
+    while (length < view.length) {
+      const [piece] = this.#pieces;
+      if (!piece) break;
+      const part = piece.subarray(0, view.length - length);
+      view.set(part, length);
+      length += part.length;
+      if (part.length === piece.length) this.#pieces.shift();
+      else this.#pieces[0] = piece.subarray(part.length);
+    }
+    return { value: view.subarray(0, length), done: length === 0 };
+  }
+
+  get #length(): number {
+    return this.#pieces.reduce((sum, { length }) => sum + length, 0);
+  }
+}
+
+class IdentityStream {
+  readonly readable = new ByteStream();
+  readonly writable = this.readable;
+}
+
+/** @returns an answer with such a stream as its body. */
+export function responseOf(body: ByteStream, headers: Record<string, string>): Response {
+  return Object.defineProperty(new Response(null, { headers }), 'body', { value: body });
+}
+
+/** Gives Node what the runtime has of streams. */
+export function addStreams(): void {
+  Object.assign(globalThis, { IdentityTransformStream: IdentityStream });
+}

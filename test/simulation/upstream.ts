@@ -1,0 +1,106 @@
+/** Stands in for the Claude API: it answers a question by its name, in pieces, and fails as it is told to. */
+import type Anthropic from '@anthropic-ai/sdk';
+import type { Upstream } from '../../src/claude/upstream.ts';
+import { brokenRule } from '../support/api-rules.ts';
+import { caller } from './host.ts';
+import { ByteStream, responseOf } from './streams.ts';
+import type { World } from './world.ts';
+
+/** How a request is answered, and in how many pieces. */
+export interface Answer {
+  kind: 'whole' | 'declined' | 'broken' | 'silent' | 'unreachable' | 'overloaded' | 'invalid';
+  pieces: number;
+}
+
+export const ANSWERS = ['whole', 'declined', 'broken', 'silent', 'unreachable', 'overloaded', 'invalid'] as const;
+const WHOLE: Answer = { kind: 'whole', pieces: 2 };
+const USAGE = { input_tokens: 10, output_tokens: 1 };
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** @returns what is said to a question, as it is said part by part. */
+export function wordsFor(question: string): string[] {
+  return [`${question}:`, ' one', ' two', ' three'];
+}
+
+/** @returns an API; each of its requests takes the next answer, and after the last all are whole. */
+export function apiOf(world: World, answers: readonly Answer[]): Upstream {
+  let requests = 0;
+  const fetch: Upstream['fetch'] = (_, init) =>
+    new Promise((resolve, reject) => {
+      const { signal } = init;
+      const leave = () => reject(signal?.reason);
+      signal?.addEventListener('abort', leave, { once: true });
+      const answer = world.isCalm ? WHOLE : (answers[requests] ?? WHOLE);
+      requests += 1;
+      const number = requests;
+      caller()?.leave(() => {
+        void world.hop(`upstream answers ${number} (${answer.kind})`).then(() => {
+          const question = questionOf(world, init.body);
+          if (answer.kind === 'unreachable') reject(new Error('network connection lost'));
+          else if (answer.kind === 'overloaded') resolve(refusal(529, 'overloaded_error'));
+          else if (answer.kind === 'invalid') resolve(refusal(400, 'invalid_request_error'));
+          else resolve(streamed(world, number, question, answer, signal ?? undefined));
+        });
+      });
+    });
+  return { baseURL: 'https://api.anthropic.com', apiKey: 'sk-ant-simulated', fetch, simulated: false };
+}
+
+function questionOf(world: World, body: unknown): string {
+  const text = typeof body === 'string' ? body : decoder.decode(body as Uint8Array);
+  const { messages } = JSON.parse(text) as { messages: Anthropic.MessageParam[] };
+  const broken = brokenRule(messages);
+  if (broken !== undefined) world.fail(`this went up although ${broken}: ${text}`);
+  return String(messages.at(-1)?.content);
+}
+
+function refusal(status: number, type: string): Response {
+  const body = JSON.stringify({ type: 'error', error: { type, message: type } });
+  return new Response(body, { status, headers: { 'content-type': 'application/json' } });
+}
+
+function streamed(world: World, number: number, question: string, answer: Answer, signal?: AbortSignal): Response {
+  const events = eventsOf(question, number, answer.kind);
+  const size = Math.ceil(events.length / answer.pieces);
+  const body = new ByteStream();
+  let isOver = false;
+  body.onCancel(() => {
+    isOver = true;
+  });
+  signal?.addEventListener('abort', () => {
+    isOver = true;
+    body.break(signal.reason);
+  });
+  void (async () => {
+    for (let at = 0; at < events.length; at += size) {
+      if (at > 0) await world.hop(`upstream goes on with ${number}`);
+      if (isOver) return;
+      body.write(encoder.encode(events.slice(at, at + size).join('')));
+    }
+    if (answer.kind === 'silent') return;
+    await world.hop(`upstream ends ${number}`);
+    if (answer.kind === 'broken') body.break(new Error('network connection lost'));
+    else body.close();
+  })();
+  return responseOf(body, { 'content-type': 'text/event-stream', 'request-id': `req_${number}` });
+}
+
+function eventsOf(question: string, number: number, kind: Answer['kind']): string[] {
+  const message = { id: `msg_${number}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5', content: [] };
+  const start = {
+    type: 'message_start',
+    message: { ...message, stop_reason: null, stop_sequence: null, usage: USAGE },
+  };
+  const block = { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } };
+  const deltas = wordsFor(question).map((text) => ({
+    type: 'content_block_delta',
+    index: 0,
+    delta: { type: 'text_delta', text },
+  }));
+  const stop_reason = kind === 'declined' ? 'refusal' : 'end_turn';
+  const delta = { type: 'message_delta', delta: { stop_reason, stop_sequence: null }, usage: { output_tokens: 9 } };
+  const said = [start, block, ...deltas, { type: 'content_block_stop', index: 0 }, delta, { type: 'message_stop' }];
+  const all = said.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  return kind === 'broken' || kind === 'silent' ? all.slice(0, 5) : all;
+}

@@ -1,6 +1,10 @@
+// In workerd: the headers are the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { headersDown, mayBeForwarded, headersUp as plainUp } from '../../src/claude/headers.ts';
+import { runs } from '../support/runs.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
@@ -100,7 +104,7 @@ test('every header goes up with its value but those named, and none of the named
         );
       }
     }),
-    { numRuns: 1_000 },
+    { numRuns: runs(1_000) },
   );
 });
 

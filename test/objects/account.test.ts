@@ -8,6 +8,7 @@ import { accountStub } from '../../src/objects/namespace.ts';
 import type { Settlement } from '../../src/objects/settlement.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
 import { ledgerRequestSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
+import { runs } from '../support/runs.ts';
 import { boundOf, NOON } from './asks.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -681,6 +682,6 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
         expect(Math.round(report.total.cost_usd * 1e9)).toBe(sum);
       });
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Assembly, type Json } from '../../src/objects/assembly.ts';
 import { keptOf } from '../../src/objects/kept.ts';
 import { brokenRule } from '../support/api-rules.ts';
+import { runs } from '../support/runs.ts';
 
 type Event = Json & { type: string };
 
@@ -181,7 +182,7 @@ describe('what is kept', () => {
         ];
         expect(brokenRule(messages as never)).toBeUndefined();
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 });

@@ -1,3 +1,6 @@
+// In workerd: the cryptography is the runtime's.
+import 'cloudflare:workers';
+
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { signGithub, verifyGithub } from '../../src/webhooks/github.ts';
 import { type HmacOptions, hmac, signHmac } from '../../src/webhooks/hmac.ts';

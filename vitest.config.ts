@@ -1,40 +1,81 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
+import { testsOfRuntime } from './test/support/runtime.ts';
 
-// Tests that start servers, browsers or builds, and simulated objects, run in Node; everything else runs in workerd.
-const inNode = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/simulation/**/*.test.ts', 'test/*.test.ts'];
-// Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
-const patience = { testTimeout: 300_000, hookTimeout: 300_000, expect: { poll: { timeout: 60_000 } } };
+// Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
+// `cloudflare:`, by whatever file; the rest runs in Node.
+const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
+const simulated = ['test/simulation/**/*.test.ts'];
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. */
-const { FUZZ_RUNS = '1000', FUZZ_SEED = '1' } = process.env;
-const fuzz = { FUZZ_RUNS: String(Number(FUZZ_RUNS)), FUZZ_SEED: String(Number(FUZZ_SEED)) };
+const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%' } = process.env;
+/** Vitest takes the names out of what it is given, so each project has its own. */
+const define = () => ({
+  // As `npm start` passes it, in place of wrangler.toml's.
+  SLUICE_SIMULATOR: 'true',
+  FUZZ_RUNS: String(Number(FUZZ_RUNS)),
+  FUZZ_SEED: String(Number(FUZZ_SEED)),
+});
+
+if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');
+const common = {
+  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100 },
+  // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
+  expect: { poll: { timeout: 60_000 } },
+};
+
+// Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
+const log = process.env.WRANGLER_LOG ?? 'log';
+process.env.WRANGLER_LOG ??= 'error';
 
 export default defineConfig({
   test: {
+    // Servers and browsers are waited for more than they compute.
+    maxWorkers: availableParallelism() + 1,
+    // What a test prints is of interest where it fails.
+    silent: 'passed-only',
+    reporters: ['default', './test/support/counting-reporter.ts'],
+    // They run in the order of their names: first those that take longest.
     projects: [
       {
-        plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' } })],
-        // As `npm start` passes it, in place of wrangler.toml's.
-        define: { SLUICE_SIMULATOR: 'true', ...fuzz },
         test: {
-          name: 'workerd',
+          ...common,
+          name: 'e2e',
+          include: ofTheWhole,
+          globalSetup: './test/support/build.ts',
+          env: { WRANGLER_LOG: log },
+        },
+      },
+      {
+        define: define(),
+        test: {
+          ...common,
+          name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: inNode,
-          ...patience,
+          exclude: [...ofTheWhole, ...simulated, ...inWorkerd],
+          // They share nothing that one could leave behind for another, and a process each would take longer.
+          isolate: false,
         },
       },
       {
         resolve: {
           alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
         },
-        test: {
-          name: 'node',
-          include: inNode,
-          globalSetup: './test/support/build.ts',
-          ...patience,
-        },
+        define: define(),
+        test: { ...common, name: 'simulation', include: simulated },
+      },
+      {
+        plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false })],
+        define: define(),
+        // A dependency's source map without its sources is no news.
+        logLevel: 'error',
+        test: { ...common, name: 'workerd', include: inWorkerd },
       },
     ],
   },

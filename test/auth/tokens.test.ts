@@ -1,3 +1,6 @@
+// In workerd: the cryptography is the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
 import { expect, test } from 'vitest';

@@ -1,3 +1,6 @@
+// In workerd: the cryptography is the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';

@@ -1,3 +1,6 @@
+// In workerd: the cryptography is the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { classifierOf } from '../../src/claude/classifier.ts';

@@ -1,3 +1,6 @@
+// In workerd: requests, answers and aborts are the runtime's.
+import 'cloudflare:workers';
+
 import { expect, test } from 'vitest';
 import { countTokens } from '../../src/claude/count.ts';
 import { defaultModel } from '../../src/claude/default-model.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { edit, withoutRepeatedKeys } from '../../src/claude/edit.ts';
+import { runs } from '../support/runs.ts';
 
 const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
 const value = fc.jsonValue().map((json) => JSON.stringify(json));
@@ -36,7 +37,7 @@ test('an edited object means what the change says, for any members, spacing and 
       const edited = edit(text, wanted);
       expect(sorted(Object.entries(JSON.parse(edited) as object))).toEqual(changed(text, wanted));
     }),
-    { numRuns: 3_000 },
+    { numRuns: runs(3_000) },
   );
 });
 
@@ -75,5 +76,6 @@ test('a million members take no more than linear time', () => {
   const started = performance.now();
   const single = withoutRepeatedKeys(text, JSON.parse(text));
   expect(Object.keys(JSON.parse(single)).length).toBe(150_000);
-  expect(performance.now() - started).toBeLessThan(5_000);
+  // A second on a quiet machine; hours, if each member were looked for among all.
+  expect(performance.now() - started).toBeLessThan(60_000);
 });

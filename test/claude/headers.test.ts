@@ -1,7 +1,11 @@
+// In workerd: the headers are the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { headersDown, headersUp as plainUp } from '../../src/claude/headers.ts';
 import { mayBeForwarded } from '../../src/http/private-headers.ts';
+import { runs } from '../support/runs.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
@@ -101,7 +105,7 @@ test('every header goes up with its value but those named, and none of the named
         );
       }
     }),
-    { numRuns: 1_000 },
+    { numRuns: runs(1_000) },
   );
 });
 

@@ -1,3 +1,6 @@
+// In workerd: the streams are the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { drain, drive, readLate } from '../../src/claude/late-copy.ts';

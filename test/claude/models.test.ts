@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { cost } from '../../src/claude/cost.ts';
 import { MODELS, type ModelOverride, ModelTable, retiresSoon } from '../../src/claude/models.ts';
+import { runs } from '../support/runs.ts';
 
 const table = new ModelTable();
 
@@ -85,7 +86,7 @@ test('an unknown model is marked, and costs no less than any model of the table 
     fc.property(usage, fc.constantFrom(...MODELS), (used, model) => {
       expect(cost(used, unknown.row)).toBeGreaterThanOrEqual(cost(used, model));
     }),
-    { numRuns: 1_000 },
+    { numRuns: runs(1_000) },
   );
   // 10 dollars in, 50 out, 1 from the cache: Fable 5, the dearest at standard speed.
   expect(cost({ input_tokens: M, output_tokens: M, cache_read_input_tokens: M }, unknown.row)).toBe(61_000_000_000);

@@ -4,6 +4,7 @@ import { canonicalText, expand, type Prefix, type PrefixContent, readPrefix } fr
 import { ApiError } from '../../src/errors.ts';
 import type { JsonBody } from '../../src/schemas/json.ts';
 import type { PrefixFields } from '../../src/schemas/prefixes.ts';
+import { runs } from '../support/runs.ts';
 
 type Json = Record<string, unknown>;
 
@@ -69,7 +70,7 @@ describe('what goes up', () => {
         const last = fields.messages.length > 0 ? oneSystem : otherSystem;
         expect(expanded([one, oneSystem])).toBe(expanded([other, last]));
       }),
-      { numRuns: 1_000 },
+      { numRuns: runs(1_000) },
     );
   });
 
@@ -105,7 +106,7 @@ describe('what goes up', () => {
         put('messages', [...fields.messages.slice(0, -1), ...(asBlocks ? [asBlocks] : []), ...messages]);
         expect(plain).toEqual(wanted);
       }),
-      { numRuns: 1_000 },
+      { numRuns: runs(1_000) },
     );
   });
 

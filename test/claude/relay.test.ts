@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
+import { runs } from '../support/runs.ts';
 
 const MESSAGE = {
   id: 'msg_01',
@@ -107,7 +108,7 @@ test('a body in which nothing must change goes up byte for byte, whatever is in 
         expect(lastSent(app).body).toEqual(new TextEncoder().encode(text));
       },
     ),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });
 
@@ -119,7 +120,7 @@ test('on /messages a stream is asked for where the caller says nothing, and not 
       expect((await app.post('/messages', text)).status).toBe(200);
       expect(lastSent(app).text).toBe(`{"stream":true,${text.slice(1)}`);
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 
@@ -136,7 +137,7 @@ test('an alias is replaced at its place alone', async () => {
         expect(lastSent(app).text).toBe(write(expected));
       },
     ),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

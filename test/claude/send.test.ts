@@ -1,3 +1,6 @@
+// In workerd: requests, answers and aborts are the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UpstreamFailure } from '../../src/claude/cut.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { mostTokens, mostTokensOf } from '../../src/claude/token-bound.ts';
+import { runs } from '../support/runs.ts';
 import { TEXTS, TOKENIZERS } from '../support/tokenizers.ts';
 
 describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
@@ -22,7 +23,7 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
         // A text that is cut in a character, or a word, has a token more at each end.
         expect(count(slice)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(slice)) + 2);
       }),
-      { numRuns: 1_000 },
+      { numRuns: runs(1_000) },
     );
   });
 
@@ -42,7 +43,7 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
       fc.property(noise, (text) => {
         expect(count(text)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)));
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 });

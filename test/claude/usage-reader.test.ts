@@ -4,6 +4,7 @@ import { mostTokensOf } from '../../src/claude/token-bound.ts';
 import { UsageReader } from '../../src/claude/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '../../src/claude/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+import { runs } from '../support/runs.ts';
 
 const encoder = new TextEncoder();
 
@@ -148,7 +149,7 @@ test('any stream is read the same in single bytes, in two pieces and whole', () 
       expect(read([bytes.slice(0, place), bytes.slice(place)])).toEqual(whole);
       expect(read([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(whole);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -220,7 +221,7 @@ test('what the deltas said is measured by its characters, whatever its escapes a
         thinking: measured(list.filter(isThinking)),
       });
     }),
-    { numRuns: 2_000 },
+    { numRuns: runs(2_000) },
   );
 });
 
@@ -357,7 +358,7 @@ test('malformed and foreign events tell nothing and break nothing', () => {
         expect(report.completed).toBe(false);
       },
     ),
-    { numRuns: 2_000 },
+    { numRuns: runs(2_000) },
   );
 });
 

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readEvents, type ServerSentEvent } from '../../src/client/events.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+import { runs } from '../support/runs.ts';
 
 const STREAM = `: a remark\n\n${TEXT_STREAM}id: turn_a-7\n${TOOL_STREAM}data: two\ndata: lines\n\n: sluice-cost-usd=0.1\n\n`;
 
@@ -31,7 +32,7 @@ test.each([
       const pieces = cuts.slice(1).map((to, index) => bytes.slice(cuts[index], to));
       expect(read(pieces)).toEqual(whole);
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });
 

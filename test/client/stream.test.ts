@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { MessageStream } from '../../src/client/index.ts';
 import { cutEnding } from '../../src/sse/endings.ts';
+import { runs } from '../support/runs.ts';
 import {
   answerOf,
   bytesOf,
@@ -65,7 +66,7 @@ describe('in a conversation', () => {
         const paths = sent.map(({ path }) => path);
         expect(paths.slice(posts.length).every((path) => path === '/conversations/c1/stream')).toBe(true);
       }),
-      { numRuns: 250 },
+      { numRuns: runs(250) },
     );
   });
 

@@ -6,10 +6,11 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type CuttingProxy, startCuttingProxy } from '../support/cutting-proxy.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { runs } from '../support/runs.ts';
 import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 
-const ANSWERS = 200;
+const ANSWERS = runs(200);
 const MOST_BYTES = 8_000;
 /** A browser opens six connections to one origin. */
 const PROXIES = 4;
@@ -158,7 +159,7 @@ const cutsOf = () => proxies.reduce((sum, { cuts }) => sum + cuts, 0);
 
 describe('through a proxy that cuts every connection', () => {
   test(
-    '200 answers are those that were given, and none was asked for twice, in Node',
+    `${ANSWERS} answers are those that were given, and none was asked for twice, in Node`,
     async () => {
       const before = cutsOf();
       const clients = proxies.map(({ url }) => createClient({ baseURL: url, patience: { beginMs: PATIENCE_MS } }));
@@ -169,7 +170,7 @@ describe('through a proxy that cuts every connection', () => {
   );
 
   test.skipIf(noBrowser())(
-    '200 answers are those that were given, and none was asked for twice, in Chromium',
+    `${ANSWERS} answers are those that were given, and none was asked for twice, in Chromium`,
     async () => {
       const before = cutsOf();
       const answers = await inPage(async (page) => {

@@ -7,10 +7,12 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { LedgerRow, StandingReport } from '../../src/schemas/usage.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { runs } from '../support/runs.ts';
 import { npmStart } from '../support/start.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 
 const MODEL = 'claude-haiku-4-5';
+const KILLS = runs(50);
 const settings = {
   MODE: 'development',
   UPSTREAM: 'simulator',
@@ -240,13 +242,13 @@ function pictureOf(bytes: number): string {
 }
 
 describe('a process that is killed', () => {
-  test('in mid-turn, 50 times, loses nothing that was shown but the last moment', async () => {
+  test(`in mid-turn, ${KILLS} times, loses nothing that was shown but the last moment`, async () => {
     const state = await mkdtemp(join(tmpdir(), 'sluice-conversations-'));
     let edge = await startEdge(inject('worker'), settings, state);
     const id = 'killed';
     let interrupted = 0;
     try {
-      for (let round = 0; round < 50; round += 1) {
+      for (let round = 0; round < KILLS; round += 1) {
         const before = round === 0 ? [] : await rowsOf(edge, id).catch(() => []);
         const started = say(edge, body(id, `Round ${round}: tell me about the sea`));
         const heard = started.then((response) => read(response)).catch(() => []);
@@ -276,7 +278,8 @@ describe('a process that is killed', () => {
         expect(after.slice(0, rows.length)).toEqual(rows);
         expect(after.length).toBe(rows.length + 2);
       }
-      expect(interrupted).toBeGreaterThan(10);
+      // By chance few kills may come before anything was shown.
+      expect(interrupted).toBeGreaterThan(KILLS < 50 ? 0 : 10);
       await settled(edge);
       const list = await get<{ data: { id: string; messages: number }[] }>(edge, '/conversations');
       expect(list.data).toMatchObject([{ id, state: 'idle', messages: (await rowsOf(edge, id)).length }]);

@@ -91,9 +91,14 @@ describe('each option of wrangler dev that starts a server', () => {
   });
 });
 
-/** Others may start one as well: only what comes and stays is of this test. */
-async function filesOfStarts(): Promise<string[]> {
-  return (await readdir(join(root, '.wrangler'))).filter((name) => name.startsWith('start-'));
+/**
+ * Lists what starts have put beside the checkout.
+ *
+ * @param pid of one start: others run beside this test
+ */
+async function filesOfStarts(pid?: number): Promise<string[]> {
+  const prefix = pid === undefined ? 'start-' : `start-${pid}-`;
+  return (await readdir(join(root, '.wrangler'))).filter((name) => name.startsWith(prefix));
 }
 
 test('what a start has left that was killed with all of its processes, the next one removes, and no other', async () => {
@@ -140,7 +145,6 @@ test('with the flag that says what it means it is open to the network, by addres
 test.each(['SIGKILL', 'SIGTERM'] as const)(
   'nothing is left running, and no file of it, when the start script alone gets a %s in the middle of an answer',
   async (signal) => {
-    const before = await filesOfStarts();
     const args = ['--port', '0', '--persist-to', join(folder, signal), '--var', 'UPSTREAM:simulator'];
     // Node itself, as npm runs it: there is no process between that would end the others.
     const child = spawn(join(root, 'node_modules/.bin/node'), ['scripts/start.ts', ...args], {
@@ -160,12 +164,13 @@ test.each(['SIGKILL', 'SIGTERM'] as const)(
     const headers = { 'content-type': 'application/json', 'sluice-simulate': 'tps=1' };
     const answer = await fetch(`${url}/messages`, { method: 'POST', headers, body });
     expect(answer.status).toBe(200);
+    expect(await filesOfStarts(child.pid)).toHaveLength(1);
     const started = await descendantsOf(child.pid ?? 0);
     expect(started.length).toBeGreaterThan(3);
     process.kill(child.pid ?? 0, signal);
     await expect.poll(async () => (await Promise.all(started.map(runs))).filter((is) => is)).toEqual([]);
     await expect(fetch(`${url}/health`)).rejects.toThrow();
     await answer.body?.cancel().catch(() => {});
-    await expect.poll(async () => (await filesOfStarts()).filter((name) => !before.includes(name))).toEqual([]);
+    await expect.poll(() => filesOfStarts(child.pid)).toEqual([]);
   },
 );

@@ -9,6 +9,7 @@ import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
 import { ledgerRequestSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
+import { runs } from '../support/runs.ts';
 import { boundOf, NOON } from './asks.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -682,6 +683,6 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
         expect(Math.round(report.total.cost_usd * 1e9)).toBe(sum);
       });
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });

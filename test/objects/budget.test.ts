@@ -16,6 +16,7 @@ import {
 import { type Rules, rulesOf } from '../../src/objects/rules.ts';
 import { PERIODS, spanAt } from '../../src/objects/windows.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
+import { runs } from '../support/runs.ts';
 import { boundOf, NOON } from './asks.ts';
 
 let ids = 0;
@@ -513,6 +514,6 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
         }
       }
     }),
-    { numRuns: 1_000 },
+    { numRuns: runs(1_000) },
   );
 });

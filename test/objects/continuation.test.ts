@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { beginning, checkContinuation, type Message, pass, resent } from '../../src/objects/continuation.ts';
 import { brokenRule } from '../support/api-rules.ts';
+import { runs } from '../support/runs.ts';
 
 const user = (content: unknown): Message => ({ role: 'user', content });
 const assistant = (content: unknown): Message => ({ role: 'assistant', content });
@@ -66,7 +67,7 @@ describe('what continues a history', () => {
         if (refusal([], messages) !== undefined) return;
         expect(brokenRule(messages as never) ?? '').not.toMatch(/result|first/);
       }),
-      { numRuns: 2_000 },
+      { numRuns: runs(2_000) },
     );
   });
 });

@@ -19,6 +19,7 @@ import {
   type Told,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { runs } from '../support/runs.ts';
 
 let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {
@@ -223,7 +224,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
         expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
     }),
-    { examples: [[STILL_PAUSED]], numRuns: 25 },
+    { examples: [[STILL_PAUSED]], numRuns: runs(25) },
   );
 });
 

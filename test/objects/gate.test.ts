@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Gate } from '../../src/objects/gate.ts';
+import { runs } from '../support/runs.ts';
 
 test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
   await fc.assert(
@@ -29,7 +30,7 @@ test('never more than so many run, each gets its turn, and a failure gives its p
         );
       },
     ),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 
@@ -63,6 +64,6 @@ test('what is crowded out waits for its own to end, and gives up only when none 
         expect(results).toEqual(calls.map(() => (allowed === 0 ? 'crowded' : 'done')));
       },
     ),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });

@@ -4,6 +4,7 @@ import type { Json } from '../../src/json/object.ts';
 import { Assembly } from '../../src/objects/assembly.ts';
 import { keptOf } from '../../src/objects/kept.ts';
 import { brokenRule } from '../support/api-rules.ts';
+import { runs } from '../support/runs.ts';
 
 type Event = Json & { type: string };
 
@@ -182,7 +183,7 @@ describe('what is kept', () => {
         ];
         expect(brokenRule(messages as never)).toBeUndefined();
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 });

@@ -6,6 +6,7 @@ import { Conversation } from '../../src/objects/conversation.ts';
 import { type Recollection, Recollections, tailOf } from '../../src/objects/recollection.ts';
 import { SentHistory } from '../../src/objects/sent-history.ts';
 import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
+import { runs } from '../support/runs.ts';
 
 afterEach(resetAll);
 
@@ -111,6 +112,6 @@ test('whatever happens, a conversation that remembers sends what one sends that 
       expect(bodies[0]?.length).toBeGreaterThan(0);
       expect(bodies[0]).toEqual(bodies[1]);
     }),
-    { numRuns: 25 },
+    { numRuns: runs(25) },
   );
 });

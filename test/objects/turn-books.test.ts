@@ -8,6 +8,7 @@ import { Turn } from '../../src/objects/turn.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
 import { ask, bindings, bodyOf, listen, resetAll, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { runs } from '../support/runs.ts';
 
 const encoder = new TextEncoder();
 /** A turn looks at what has come about as often. */
@@ -220,7 +221,7 @@ describe('an answer of a conversation that is broken off anywhere', () => {
         const billed = answer.billedAt(events.at(-1)?.at ?? 0);
         expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
       }),
-      { numRuns: 30 },
+      { numRuns: runs(30) },
     );
   });
 });

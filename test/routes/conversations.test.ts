@@ -6,6 +6,7 @@ import { conversationReport, conversationRow, messageRow } from '../../src/schem
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, eventsIn, resetAll, simulate, textOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 let app: TestApp;
@@ -200,7 +201,7 @@ describe('what is turned away', () => {
           await response.text();
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
     expect(
       (await app.post('/v1/messages', { conversation: 'c1', messages: [{ role: 'user', content: 'Still there?' }] }))

@@ -1,8 +1,11 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import type { Bound } from '../../src/claude/bound.ts';
-import type { Account, Ask } from '../../src/objects/account.ts';
-import { askAccount, callAccount, type Remote } from '../../src/objects/metering.ts';
+import type { Bound } from '../../src/claude/hold-terms.ts';
+import type { AccountObject } from '../../src/durable/contracts/account.ts';
+import type { Ask } from '../../src/durable/contracts/admission.ts';
+import { callAccount } from '../../src/objects/call-account.ts';
+import type { Remote } from '../../src/objects/call-object.ts';
+import { askAccount } from '../../src/objects/metering.ts';
 import { settingsOf } from '../../src/settings.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
@@ -176,7 +179,7 @@ export class Users {
     }
   }
 
-  async #call<T>(call: (account: Remote<Account>) => Promise<T>): Promise<T> {
+  async #call<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
     return await callAccount({ ...this.#request }, call);
   }
 

@@ -8,7 +8,7 @@ import { FOUND, MUTATIONS, type Mutation } from './mutations.ts';
 
 const AT_ONCE = 2;
 /** Most are found in the first hundred schedules. */
-const SEARCH = { PROPERTY_RUNS: '20000', PROPERTY_SEED: '1', PROPERTY_PATH: undefined };
+const SEARCH = { SCHEDULES: '20000', SCHEDULE_SEED: '1', SCHEDULE_PATH: undefined };
 
 /** @returns what the simulation says of a mistake, or undefined where it has not found it */
 async function hunt({ name, object }: Pick<Mutation, 'name' | 'object'>): Promise<string | undefined> {

@@ -1,8 +1,9 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
-import type { Conclusion, Inbox } from '../../src/objects/inbox.ts';
+import type { Conclusion, InboxObject } from '../../src/durable/contracts/inbox.ts';
+import { callAccount } from '../../src/objects/call-account.ts';
+import type { Remote } from '../../src/objects/call-object.ts';
 import { callInbox } from '../../src/objects/inbox-calls.ts';
-import { callAccount, type Remote } from '../../src/objects/metering.ts';
 import type { Classification } from '../../src/schemas/webhooks.ts';
 import { settingsOf } from '../../src/settings.ts';
 import { leaseOf, SCHEDULE } from '../../src/webhooks/schedule.ts';
@@ -74,7 +75,7 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
 
 const place = { inboxes: env, settings: settingsOf(env), source: SOURCE };
 
-async function onInbox<T>(call: (inbox: Remote<Inbox>) => Promise<T>): Promise<T> {
+async function onInbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
   return await callInbox(place, call);
 }
 

@@ -57,7 +57,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'numbers of lost events that are given again',
     object: 'conversation',
-    file: 'src/objects/turn.ts',
+    file: 'src/objects/turn-recovery.ts',
     edits: [['log.leaveOut(MOST_LOST);', '']],
   },
   {
@@ -69,7 +69,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a hold that is settled twice',
     object: 'account',
-    file: 'src/objects/budget.ts',
+    file: 'src/objects/budget-state.ts',
     edits: [['if (!budget.holds.delete(hold.id)) return;', 'if (!budget.holds.has(hold.id)) return;']],
   },
   {

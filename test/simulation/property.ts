@@ -1,15 +1,15 @@
 /**
  * How many schedules are tried, and which: a failure prints its seed and its path, and is repeated by
- * `PROPERTY_SEED=… PROPERTY_PATH=… npx vitest run --project node test/simulation`. At night `PROPERTY_RUNS=20000`, with
+ * `SCHEDULE_SEED=… SCHEDULE_PATH=… npx vitest run --project simulation`. At night `SCHEDULES=20000`, with
  * another seed each time.
  */
 import fc from 'fast-check';
 import type { Scheduler } from './world.ts';
 
-const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1', PROPERTY_PATH } = process.env;
+const { SCHEDULES = '2000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
 
 /** How many schedules of each object are tried. */
-export const RUNS = Number(PROPERTY_RUNS);
+export const RUNS = Number(SCHEDULES);
 
 /** A schedule under which something does not hold. */
 export interface Failure {
@@ -33,9 +33,9 @@ export async function findFailure<T>(
 ): Promise<Failure | undefined> {
   const result = await fc.check(fc.asyncProperty(fc.scheduler(), scenarios, simulate), {
     numRuns: RUNS,
-    seed: Number(PROPERTY_SEED),
+    seed: Number(SCHEDULE_SEED),
     endOnFailure: !shrinks,
-    ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
+    ...(SCHEDULE_PATH === undefined ? {} : { path: SCHEDULE_PATH }),
   });
   if (!result.failed) return undefined;
   const { errorInstance } = result;

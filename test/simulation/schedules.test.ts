@@ -1,8 +1,8 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
-import type { Inbox } from '../../src/objects/inbox.ts';
+import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
+import type { Remote } from '../../src/objects/call-object.ts';
 import { callInbox } from '../../src/objects/inbox-calls.ts';
-import type { Remote } from '../../src/objects/metering.ts';
 import { settingsOf } from '../../src/settings.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
@@ -106,7 +106,7 @@ it('what the store was not told before a crash is told by the alarm', async () =
 /** Leads an inbox whose events are put on a queue that a test looks at. */
 async function withInbox(
   enqueue: (ids: readonly string[]) => Promise<void>,
-  work: (led: Led, call: <T>(call: (inbox: Remote<Inbox>) => Promise<T>) => Promise<T>) => Promise<void>,
+  work: (led: Led, call: <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => Promise<T>) => Promise<void>,
 ): Promise<void> {
   const led = new Led();
   await inWorld(led.world, { enqueue }, async () => {

@@ -1,3 +1,6 @@
+// In workerd: the streams are the runtime's.
+import 'cloudflare:workers';
+
 import { describe, expect, it, vi } from 'vitest';
 import { asking, clientOf, eventsOf, model, post, simulated } from './api.ts';
 

@@ -1,5 +1,9 @@
+// In workerd: requests and their streams are the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { runs } from '../support/runs.ts';
 import { asking, model, post, refusal, simulated } from './api.ts';
 import { gifOf, pngOf } from './pictures.ts';
 
@@ -406,7 +410,7 @@ describe('any body at all', () => {
           }
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: runs(1500) },
     );
   });
 });

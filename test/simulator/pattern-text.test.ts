@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { digest, randomFrom } from '../../src/simulator/digest.ts';
 import { textMatching } from '../../src/simulator/pattern-text.ts';
+import { runs } from '../support/runs.ts';
 
 const random = randomFrom(digest('test'));
 
@@ -51,7 +52,7 @@ it('writes a text that matches, for patterns that it knows', () => {
       const text = textMatching(`^(?:${pattern})$`, 0, 10_000, random);
       expect(text).toMatch(new RegExp(`^(?:${pattern})$`, 'u'));
     }),
-    { numRuns: 1000 },
+    { numRuns: runs(1000) },
   );
 });
 

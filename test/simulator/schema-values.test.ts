@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { digest, randomFrom } from '../../src/simulator/digest.ts';
 import type { JsonObject } from '../../src/simulator/json.ts';
 import { valueFor } from '../../src/simulator/schema-values.ts';
+import { runs } from '../support/runs.ts';
 import { faultsOf } from './json-schema.ts';
 
 function make(schema: object, text = 'Book a flight to Lisbon for 2 people', descriptions = ''): unknown {
@@ -114,7 +115,7 @@ describe('a value for a schema', () => {
         const value = JSON.parse(JSON.stringify(make(schema, text)));
         expect(faultsOf(value, schema)).toEqual([]);
       }),
-      { numRuns: 1500 },
+      { numRuns: runs(1500) },
     );
   });
 

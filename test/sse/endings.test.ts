@@ -4,6 +4,7 @@ import { UsageReader } from '../../src/claude/usage-reader.ts';
 import { errorEvent } from '../../src/errors.ts';
 import { completion, cutEnding } from '../../src/sse/endings.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
+import { runs } from '../support/runs.ts';
 
 interface Event {
   name: string;
@@ -97,7 +98,7 @@ test('any events, in several data lines or with comments, keep what is whole and
       const whole = encoder.encode(text);
       expectToldCut(whole, at % (whole.length + 1), parse(text));
     }),
-    { numRuns: 3_000 },
+    { numRuns: runs(3_000) },
   );
 });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LineReader } from '../../src/sse/lines.ts';
+import { runs } from '../support/runs.ts';
 
 const decoder = new TextDecoder('latin1');
 
@@ -32,7 +33,7 @@ test('lines end at LF, CRLF or CR and are the same however the bytes are split, 
       const rest = lines.pop() ?? '';
       expect(read(split(whole, at))).toEqual({ lines, rest });
     }),
-    { numRuns: 3_000 },
+    { numRuns: runs(3_000) },
   );
 });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { VersionMemory } from '../../src/store/versions.ts';
+import { runs } from '../support/runs.ts';
 
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });
 
@@ -29,7 +30,7 @@ test('an isolate remembers values up to its bytes, the most recently used ones',
       const kept = ['a', 'b', 'c', 'd', 'e'].filter((name) => memory.value(placeOf(name), 'h') !== undefined);
       expect(kept).toEqual(model.map(({ name }) => name).sort());
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 

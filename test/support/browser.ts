@@ -1,6 +1,14 @@
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { type Browser, chromium } from 'playwright-core';
+import { type Browser, type BrowserServer, chromium } from 'playwright-core';
+import { inject } from 'vitest';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Where the browser of this run is, which the tests share; undefined where there is none. */
+    browser: string | undefined;
+  }
+}
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
 const ARGS = [
@@ -30,13 +38,24 @@ export function noBrowser(): boolean {
   return true;
 }
 
+/** Starts the browser that the tests of a run share; undefined where there is none. */
+export async function startBrowser(): Promise<BrowserServer | undefined> {
+  return browserPath === undefined
+    ? undefined
+    : await chromium.launchServer({ executablePath: browserPath, args: ARGS });
+}
+
 /**
- * Starts the browser; whoever starts it closes it.
+ * Gives a test the browser of this run, with sessions of its own; to close it ends these alone.
  *
- * @param more arguments of a test's own
+ * @param more arguments of a test's own, for which it gets a browser of its own
  */
 export async function launchBrowser(more: readonly string[] = []): Promise<Browser> {
-  if (browserPath === undefined) throw new Error('There is no browser here: ask noBrowser() first.');
+  const shared = inject('browser');
+  if (browserPath === undefined || shared === undefined) {
+    throw new Error('There is no browser here: ask noBrowser() first.');
+  }
+  if (more.length === 0) return await chromium.connect(shared);
   return await chromium.launch({ executablePath: browserPath, args: [...ARGS, ...more] });
 }
 

@@ -5,6 +5,7 @@ import { createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { eventsIn, resetAll, simulate } from '../support/conversations.ts';
+import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const MESSAGE = {
@@ -73,7 +74,7 @@ test('under any path of another app each request gets the answer that it gets wi
       const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
       expect(await seen(got, reached)).toEqual(await seen(expected, ''));
     }),
-    { numRuns: 400 },
+    { numRuns: runs(400) },
   );
   for (const app of [alone, ...apps.values()]) await app.settled();
 });

@@ -1,3 +1,6 @@
+// In workerd: the cryptography is the runtime's.
+import 'cloudflare:workers';
+
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import { verifyGithub } from '../../src/webhooks/github-signature.ts';

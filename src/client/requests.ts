@@ -1,6 +1,5 @@
 /** What is asked for and answered, as the server's schemas and the API's types say it. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
-import type * as z from 'zod';
 import type { classifierContent, putClassifier } from '../schemas/classifiers.ts';
 import type { ClassifyAnswer, classifyRequest, classifyResults } from '../schemas/classify.ts';
 import type {
@@ -17,6 +16,7 @@ import type { listOf } from '../schemas/page.ts';
 import type { PrefixAnswer, PrefixStats, putPrefix } from '../schemas/prefixes.ts';
 import type { LedgerRow, UsageReport, usageGroupSchema } from '../schemas/usage.ts';
 import type { NamedRow, VersionRow } from '../schemas/versions.ts';
+import type * as z from '../schemas/zod.ts';
 
 export type {
   ClassifyAnswer,

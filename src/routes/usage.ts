@@ -1,5 +1,4 @@
 import { type Context, Hono } from 'hono';
-import type * as z from 'zod';
 import { hasScope } from '../auth/authenticate.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
 import type { AppEnv } from '../env.ts';
@@ -7,6 +6,7 @@ import { notFound } from '../errors.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { type UsageReport, usageQuery } from '../schemas/usage.ts';
+import type * as z from '../schemas/zod.ts';
 import { names } from '../store/accounts.ts';
 import { accountOf, ownOrAny } from './accounts.ts';
 

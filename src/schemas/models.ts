@@ -1,6 +1,6 @@
-import * as z from 'zod';
+import * as z from './zod.ts';
 
-const usdPerMillion = z.number().describe('US dollars per million tokens.');
+const usdPerMillion = z.described(z.number(), 'US dollars per million tokens.');
 const tokenPrices = z.object({
   input: usdPerMillion,
   output: usdPerMillion,
@@ -15,15 +15,15 @@ export const modelAnswer = z.looseObject({
   id: z.string(),
   display_name: z.string(),
   created_at: z.iso.datetime(),
-  max_input_tokens: z.int().nullable(),
-  max_tokens: z.int().nullable(),
-  retires_at: z.string().nullable(),
-  minimum_cacheable_tokens: z.int().nullable().describe('null: the model is not in this edge’s table.'),
-  replacement: z.string().nullable(),
-  prices: tokenPrices
-    .extend({
-      long_prompt: tokenPrices.extend({ above_tokens: z.int() }).optional(),
-      fast: tokenPrices.optional(),
-    })
-    .nullable(),
+  max_input_tokens: z.nullable(z.int()),
+  max_tokens: z.nullable(z.int()),
+  retires_at: z.nullable(z.string()),
+  minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in this edge’s table.'),
+  replacement: z.nullable(z.string()),
+  prices: z.nullable(
+    z.extend(tokenPrices, {
+      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int() })),
+      fast: z.optional(tokenPrices),
+    }),
+  ),
 });

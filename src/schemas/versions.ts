@@ -1,5 +1,5 @@
 /** What prefixes and classifiers have in common: names, and versions that never change. */
-import * as z from 'zod';
+import * as z from './zod.ts';
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
 const HASH = /^[0-9a-f]{32}$/;
@@ -28,31 +28,33 @@ export function parseRef(ref: string): VersionRef | undefined {
 
 /** @param what is named, for the message: `prefix` */
 export function refSchema(what: string) {
-  return z.string({ error: 'Input should be a string' }).refine((value) => parseRef(value) !== undefined, {
-    error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
-  });
+  return z.string({ error: 'Input should be a string' }).check(
+    z.refine((value) => parseRef(value) !== undefined, {
+      error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
+    }),
+  );
 }
 
 const time = z.iso.datetime();
 
 /** A name in a list. */
 export const nameRow = z.object({
-  type: z.string().describe('What it names: `prefix`.'),
+  type: z.described(z.string(), 'What it names: `prefix`.'),
   name: z.string(),
-  version: z.string().describe('name@version, to which the name points.'),
+  version: z.described(z.string(), 'name@version, to which the name points.'),
   owner: z.enum(['account', 'deployment']),
-  description: z.string().nullable(),
+  description: z.nullable(z.string()),
   bytes: z.int(),
-  created_at: time.describe('When the version was first put.'),
-  updated_at: time.describe('When the name was last pointed somewhere.'),
+  created_at: z.described(time, 'When the version was first put.'),
+  updated_at: z.described(time, 'When the name was last pointed somewhere.'),
 });
 
 /** A version in the history of a name. */
 export const versionRow = z.object({
-  type: z.string().describe('`prefix_version`.'),
+  type: z.described(z.string(), '`prefix_version`.'),
   version: z.string(),
   current: z.boolean(),
-  description: z.string().nullable(),
+  description: z.nullable(z.string()),
   bytes: z.int(),
   created_at: time,
 });

@@ -1,5 +1,6 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
+import * as z from 'zod/mini';
 import { MODELS } from '../../src/claude/models.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
@@ -19,7 +20,7 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 async function stats(app: TestApp, name: string, headers: Record<string, string>, query = ''): Promise<PrefixStats> {
   const response = await app.fetch(`/prefixes/${name}/stats${query}`, { headers });
   expect(response.status).toBe(200);
-  return prefixStats.strict().parse(await response.json());
+  return z.strictObject(prefixStats.shape).parse(await response.json());
 }
 
 async function ledgerOf(app: TestApp, headers: Record<string, string>): Promise<LedgerRow[]> {

@@ -2,6 +2,7 @@ import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { afterEach, describe, expect, test } from 'vitest';
+import * as z from 'zod/mini';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { MOST_MINTED } from '../../src/objects/credentials.ts';
@@ -32,7 +33,7 @@ const admin = async () => bearer(await tokenOf('root', ['admin']));
 async function mint(app: TestApp, body: unknown) {
   const response = await app.post('/tokens', body, await admin());
   expect(response.status).toBe(201);
-  return mintedToken.strict().parse(await response.json());
+  return z.strictObject(mintedToken.shape).parse(await response.json());
 }
 
 interface List {
@@ -115,7 +116,7 @@ describe('the list of an account’s tokens', () => {
     await mint(app, { account: 'bob', scopes: ['messages'] });
     const { data, ...page } = await list(app, 'alice');
     const { jti } = decodeJwt(elsewhere);
-    expect(data.map((row) => tokenRowSchema.strict().parse(row))).toEqual([
+    expect(data.map((row) => z.strictObject(tokenRowSchema.shape).parse(row))).toEqual([
       {
         jti,
         label: null,

@@ -1,7 +1,7 @@
 /** Labels many texts: some at a time, in their order, each paid for by itself. */
 import type { Nanodollars } from '../claude/cost.ts';
 import { createRequestId } from '../request-id.ts';
-import type { ClassifyUsage } from '../schemas/classify.ts';
+import type { ClassifyUsage } from '../schemas/answers/classify.ts';
 import { type Classifying, classify, createGate, type Outcome, type Task } from './classifying.ts';
 
 /** Inputs that are begun before those ahead of them have ended; what they ask for goes through one gate. */

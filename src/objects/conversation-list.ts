@@ -1,6 +1,6 @@
 /** The conversations of an account, as they have reported themselves. */
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
-import type { ConversationRow } from '../schemas/conversations.ts';
+import type { ConversationRow } from '../schemas/answers/conversations.ts';
 import type { ConversationReport } from './conversation-report.ts';
 import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';

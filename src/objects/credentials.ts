@@ -1,5 +1,5 @@
 /** The credentials of an account: which were minted or seen, and which are revoked. */
-import type { TokenRow } from '../schemas/usage.ts';
+import type { TokenRow } from '../schemas/answers/usage.ts';
 import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';
 

@@ -3,7 +3,8 @@ import { toUsd } from '../claude/cost.ts';
 import { type Judged, metricsOf } from '../claude/metrics.ts';
 import { invalidRequest } from '../errors.ts';
 import { createRequestId } from '../request-id.ts';
-import type { CandidateReport, EvaluateRequest } from '../schemas/evaluation.ts';
+import type { CandidateReport } from '../schemas/answers/evaluation.ts';
+import type { EvaluateRequest } from '../schemas/evaluation.ts';
 import { classifyAll, Total } from './batch.ts';
 import type { Classifying, Outcome, Reason, Task } from './classifying.ts';
 

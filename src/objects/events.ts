@@ -1,5 +1,6 @@
 /** The rows of an inbox: one for each event that a sender has told of. */
-import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../schemas/answers/webhooks.ts';
+import type { EventState } from '../schemas/webhooks.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import type { Page, PageOf } from './history.ts';
 import { type Migration, migrate } from './migrations.ts';

@@ -1,6 +1,7 @@
 /** Reads a ledger for people: rows and sums as they go over the wire. */
 import { toUsd } from '../claude/cost.ts';
-import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageGroup, UsageReport } from '../schemas/usage.ts';
+import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../schemas/answers/usage.ts';
+import type { UsageGroup } from '../schemas/usage.ts';
 import { type Ledger, ROLLUP_MODEL, SUMS } from './ledger.ts';
 import { DAY_MS, spanId } from './windows.ts';
 

@@ -1,7 +1,8 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { Bindings } from '../env.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../schemas/answers/webhooks.ts';
 import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
-import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
+import type { EventState } from '../schemas/webhooks.ts';
 import { settingsOf } from '../settings.ts';
 import { Events, type NewEvent, type StoredEvent } from './events.ts';
 import type { Page, PageOf } from './history.ts';

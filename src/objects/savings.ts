@@ -1,7 +1,7 @@
 /** What caching has saved the requests of a prefix, read from a ledger: against the same requests without it. */
 import { fromUsd, nanodollarsPerToken, toUsd } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
-import type { PrefixStats, Savings } from '../schemas/prefixes.ts';
+import type { PrefixStats, Savings } from '../schemas/answers/prefixes.ts';
 import type { Ledger } from './ledger.ts';
 import { DAY_MS, spanId } from './windows.ts';
 

@@ -5,7 +5,7 @@
  * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
  * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
  */
-import type { VersionRow } from '../schemas/versions.ts';
+import type { VersionRow } from '../schemas/answers/versions.ts';
 import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
 import type { Page, PageOf } from './history.ts';
 import type { Ledger } from './ledger.ts';

@@ -1,6 +1,6 @@
+import { accountAnswer, accountRow, erasureAnswer } from '../schemas/answers/usage.ts';
 import { limitsSchema } from '../schemas/limits.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { accountAnswer, accountRow, erasureAnswer } from '../schemas/usage.ts';
 import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 

@@ -1,6 +1,9 @@
-import { classifierContent, classifierDeleted, putClassifier } from '../schemas/classifiers.ts';
-import { classifyAnswer, classifyRequest, classifyResults } from '../schemas/classify.ts';
-import { evaluateRequest, evaluation } from '../schemas/evaluation.ts';
+import { classifierContent, classifierDeleted } from '../schemas/answers/classifiers.ts';
+import { classifyAnswer, classifyResults } from '../schemas/answers/classify.ts';
+import { evaluation } from '../schemas/answers/evaluation.ts';
+import { putClassifier } from '../schemas/classifiers.ts';
+import { classifyRequest } from '../schemas/classify.ts';
+import { evaluateRequest } from '../schemas/evaluation.ts';
 import { pageSchema } from '../schemas/page.ts';
 import * as z from '../schemas/zod.ts';
 import type { Content, Resource } from './route.ts';

@@ -2,10 +2,12 @@ import {
   conversationDeleted,
   conversationReport,
   conversationRow,
+  messageRow,
+} from '../schemas/answers/conversations.ts';
+import {
   createConversation,
   forkRequest,
   historyQuery,
-  messageRow,
   patchConversation,
   rewindRequest,
   stopQuery,

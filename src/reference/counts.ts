@@ -1,4 +1,4 @@
-import { countAnswer } from '../schemas/counts.ts';
+import { countAnswer } from '../schemas/answers/counts.ts';
 import { countRequest, messagesRequest } from '../schemas/messages.ts';
 import { namedPrefix } from '../schemas/prefixes.ts';
 import * as z from '../schemas/zod.ts';

@@ -1,4 +1,4 @@
-import { modelAnswer } from '../schemas/models.ts';
+import { modelAnswer } from '../schemas/answers/models.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
 import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';

@@ -1,5 +1,6 @@
+import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from '../schemas/answers/prefixes.ts';
 import { pageSchema } from '../schemas/page.ts';
-import { prefixAnswer, prefixContent, prefixDeleted, prefixStats, putPrefix } from '../schemas/prefixes.ts';
+import { putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
 import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';

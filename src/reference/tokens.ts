@@ -1,6 +1,7 @@
+import { mintedToken } from '../schemas/answers/tokens.ts';
+import { revokedAnswer, tokenRowSchema } from '../schemas/answers/usage.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { mintedToken, mintRequest } from '../schemas/tokens.ts';
-import { revokedAnswer, tokenRowSchema } from '../schemas/usage.ts';
+import { mintRequest } from '../schemas/tokens.ts';
 import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 

@@ -1,5 +1,6 @@
+import { ledgerRowSchema, usageReportSchema } from '../schemas/answers/usage.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { accountQuery, ledgerRowSchema, usageQuery, usageReportSchema } from '../schemas/usage.ts';
+import { accountQuery, usageQuery } from '../schemas/usage.ts';
 import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';
 

@@ -1,5 +1,5 @@
+import { nameRow, versionRow } from '../schemas/answers/versions.ts';
 import { listSchema } from '../schemas/page.ts';
-import { nameRow, versionRow } from '../schemas/versions.ts';
 import * as z from '../schemas/zod.ts';
 
 /** Pages of what is stored in versions, the same for every kind. */

@@ -1,5 +1,6 @@
+import { eventReport, eventRow, received } from '../schemas/answers/webhooks.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { eventReport, eventRow, eventsQuery, received } from '../schemas/webhooks.ts';
+import { eventsQuery } from '../schemas/webhooks.ts';
 import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 

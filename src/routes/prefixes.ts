@@ -10,9 +10,10 @@ import { tooLarge } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
 import { PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
 import { addUp, type SavingsRow, totalOf } from '../objects/savings.ts';
+import type { PrefixAnswer, PrefixStats } from '../schemas/answers/prefixes.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { check, readJson } from '../schemas/json.ts';
-import { MAX_PREFIX_BYTES, type PrefixAnswer, type PrefixStats, putPrefix } from '../schemas/prefixes.ts';
+import { MAX_PREFIX_BYTES, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
 import { hashOf, usersOf } from '../store/versions.ts';
 import {

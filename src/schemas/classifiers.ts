@@ -1,6 +1,6 @@
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
-import { nameRow, refSchema } from './versions.ts';
+import { refSchema } from './versions.ts';
 import * as z from './zod.ts';
 
 /** The largest version of a classifier, as it is stored. */
@@ -20,7 +20,7 @@ const name = z.string({ error: fieldError('Input should be a valid string') }).c
   }),
 );
 const text = z.string({ error: fieldError('Input should be a valid string') });
-const label = z.strictObject({
+export const label = z.strictObject({
   name,
   description: z.optional(text.check(z.maxLength(2_000))),
   examples: z.described(
@@ -90,26 +90,6 @@ const pointer = z.strictObject({ version: classifierRef });
 
 /** What `PUT /classifiers/:name` takes. */
 export const putClassifier = { fields: classifierFields, pointer };
-
-/** A version as it is stored: labels as objects, a schema as the labels and fields in it. */
-export const classifierContent = z.object({
-  type: z.literal('classifier'),
-  name: z.string(),
-  version: z.described(z.string(), 'name@version: for ever the same.'),
-  owner: nameRow.shape.owner,
-  labels: z.array(label),
-  multi: z.boolean(),
-  allow_none: z.boolean(),
-  instructions: classifierParts.instructions,
-  examples: classifierParts.examples,
-  fields: classifierParts.fields,
-  model: classifierParts.model,
-  votes: classifierParts.votes,
-  cache_seconds: classifierParts.cache_seconds,
-  description: classifierFields.shape.description,
-});
-
-export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;

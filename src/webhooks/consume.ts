@@ -9,7 +9,7 @@ import type { Conclusion, Inbox, Work } from '../objects/inbox.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
 import type { Remote } from '../objects/metering.ts';
 import { createRequestId } from '../request-id.ts';
-import type { Attempt, Classification } from '../schemas/webhooks.ts';
+import type { Attempt, Classification } from '../schemas/answers/webhooks.ts';
 import { type Settings, settingsOf, sourceSettings } from '../settings.ts';
 import { bySource, type Webhook } from './define.ts';
 import { deliver, type Target, targetOf, type Undelivered } from './deliver.ts';

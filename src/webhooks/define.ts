@@ -1,7 +1,7 @@
 import type { Bindings } from '../env.ts';
+import type { Delivered } from '../schemas/answers/webhooks.ts';
 import { type TaskAsked, taskAsked } from '../schemas/classify.ts';
 import { isAccount, sourceAccount } from '../schemas/identity.ts';
-import type { Delivered } from '../schemas/webhooks.ts';
 import { SCHEDULE, type Schedule } from './schedule.ts';
 import type { SignatureScheme, Verify } from './signature.ts';
 

@@ -6,8 +6,13 @@ import type { Bound } from '../../src/claude/bound.ts';
 import type { Account, Answer, Ask } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
 import type { Settlement } from '../../src/objects/settlement.ts';
+import {
+  ledgerRequestSchema,
+  standingSchema,
+  tokenRowSchema,
+  usageReportSchema,
+} from '../../src/schemas/answers/usage.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
-import { ledgerRequestSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
 import { boundOf, NOON } from './asks.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };

@@ -6,7 +6,7 @@ import * as z from 'zod/mini';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { ledgerRowSchema, standingSchema } from '../../src/schemas/usage.ts';
+import { ledgerRowSchema, standingSchema } from '../../src/schemas/answers/usage.ts';
 import { listAccount } from '../../src/store/accounts.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';

@@ -4,8 +4,8 @@ import * as z from 'zod/mini';
 import { MODELS } from '../../src/claude/models.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { type PrefixStats, prefixStats } from '../../src/schemas/prefixes.ts';
-import type { LedgerRow } from '../../src/schemas/usage.ts';
+import { type PrefixStats, prefixStats } from '../../src/schemas/answers/prefixes.ts';
+import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
 import type { TestApp } from '../support/app.ts';
 import { as, bindings, prose, put, settleEdges, simulatedEdge, usageOf } from '../support/prefixes.ts';
 

@@ -2,8 +2,8 @@ import { reset } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
-import { prefixAnswer } from '../../src/schemas/prefixes.ts';
-import { nameRow, versionRow } from '../../src/schemas/versions.ts';
+import { prefixAnswer } from '../../src/schemas/answers/prefixes.ts';
+import { nameRow, versionRow } from '../../src/schemas/answers/versions.ts';
 import { errorOf } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import {

@@ -7,9 +7,9 @@ import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { MOST_MINTED } from '../../src/objects/credentials.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import { mintedToken } from '../../src/schemas/answers/tokens.ts';
+import { tokenRowSchema } from '../../src/schemas/answers/usage.ts';
 import { SCOPES } from '../../src/schemas/identity.ts';
-import { mintedToken } from '../../src/schemas/tokens.ts';
-import { tokenRowSchema } from '../../src/schemas/usage.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

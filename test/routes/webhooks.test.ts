@@ -9,7 +9,7 @@ import urlVerification from '../../examples/webhooks/slack/url-verification.json
 import contact from '../../examples/webhooks/standard/message.json';
 import dispute from '../../examples/webhooks/stripe/dispute.json';
 import refund from '../../examples/webhooks/stripe/refund.json';
-import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
+import type { EventReport, EventRow } from '../../src/schemas/answers/webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
 import { signGithub } from '../../src/webhooks/github.ts';
 import { hmac, signHmac } from '../../src/webhooks/hmac.ts';

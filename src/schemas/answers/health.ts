@@ -1,4 +1,4 @@
-import * as z from './zod.ts';
+import * as z from '../zod.ts';
 
 /** What `GET /health` answers. */
 export const healthAnswer = z.object({

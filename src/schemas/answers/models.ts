@@ -1,4 +1,4 @@
-import * as z from './zod.ts';
+import * as z from '../zod.ts';
 
 const usdPerMillion = z.described(z.number(), 'US dollars per million tokens.');
 const tokenPrices = z.object({

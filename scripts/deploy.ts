@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
+import { descriptionOf } from '../src/schemas/zod.ts';
 import { parseSettings, type Settings, settingsSchema } from '../src/settings.ts';
 import { build } from './build.ts';
 
@@ -55,8 +56,8 @@ async function deploy(): Promise<void> {
  * @throws Error that names what is malformed, or a secret that stands there for everybody to read
  */
 function checkSettings(vars: Record<string, unknown>): Settings {
-  for (const [name, { description }] of Object.entries(settingsSchema.shape)) {
-    if (vars[name] === undefined || !description?.startsWith('Secret.')) continue;
+  for (const [name, setting] of Object.entries(settingsSchema.shape)) {
+    if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
     throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
   }
   if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import type { EventReport } from '../src/schemas/webhooks.ts';
+import type { EventReport } from '../src/schemas/answers/webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/settings.ts';
 import { signStandard } from '../src/webhooks/standard.ts';
 import { readDevVars } from './dev-vars.ts';

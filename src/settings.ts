@@ -1,29 +1,32 @@
-import * as z from 'zod';
 import { type ModelOverride, ModelTable } from './claude/models.ts';
 import { type ApiError, misconfigured } from './errors.ts';
 import { mayBeForwarded } from './http/private-headers.ts';
 import { deliverFault, isHost, isLoopback } from './schemas/hosts.ts';
 import { limitsSchema } from './schemas/limits.ts';
+import * as z from './schemas/zod.ts';
 
 const count = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
-  z.coerce.number('must be a number').int('must be a whole number').min(least).max(most).default(fallback);
+  z._default(
+    z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(least), z.lte(most)),
+    fallback,
+  );
 /** A hundred years: what lies further ahead is no time that an alarm can be set for. */
 const MOST_DAYS = 36_500;
 
-const json = <T extends z.ZodType>(schema: T) =>
-  z
-    .string()
-    .transform((text, context) => {
-      try {
-        return JSON.parse(text) as unknown;
-      } catch {
-        context.addIssue({ code: 'custom', message: 'must be JSON' });
-        return z.NEVER;
-      }
-    })
-    .pipe(schema);
+const parsedText = z.pipe(
+  z.string(),
+  z.transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      context.issues.push({ code: 'custom', message: 'must be JSON', input: text });
+      return z.NEVER;
+    }
+  }),
+);
+const json = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
 
-const usdPerMillion = z.number().min(0).multipleOf(0.001, 'must have at most three decimals');
+const usdPerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
 const tokenPrices = z.strictObject({
   input: usdPerMillion,
   output: usdPerMillion,
@@ -32,22 +35,21 @@ const tokenPrices = z.strictObject({
   cache_read: usdPerMillion,
 });
 const modelOverride = z.strictObject({
-  display_name: z.string().optional(),
-  aliases: z.array(z.string()).optional(),
-  max_input_tokens: z.int().min(1).optional(),
-  max_tokens: z.int().min(1).optional(),
-  minimum_cacheable_tokens: z.int().min(0).optional(),
-  tokens_per_second: z.int().min(1).optional(),
-  fast_tokens_per_second: z.int().min(1).optional(),
-  retires_at: z.iso.datetime().nullable().optional(),
-  replacement: z.string().nullable().optional(),
-  prices: tokenPrices
-    .partial()
-    .extend({
-      long_prompt: tokenPrices.extend({ above_tokens: z.int().min(0) }).optional(),
-      fast: tokenPrices.optional(),
-    })
-    .optional(),
+  display_name: z.optional(z.string()),
+  aliases: z.optional(z.array(z.string())),
+  max_input_tokens: z.optional(z.int().check(z.gte(1))),
+  max_tokens: z.optional(z.int().check(z.gte(1))),
+  minimum_cacheable_tokens: z.optional(z.int().check(z.gte(0))),
+  tokens_per_second: z.optional(z.int().check(z.gte(1))),
+  fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
+  retires_at: z.optional(z.nullable(z.iso.datetime())),
+  replacement: z.optional(z.nullable(z.string())),
+  prices: z.optional(
+    z.extend(z.partial(tokenPrices), {
+      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int().check(z.gte(0)) })),
+      fast: z.optional(tokenPrices),
+    }),
+  ),
 });
 
 const priceTable = z.record(z.string(), modelOverride);
@@ -55,34 +57,31 @@ const priceTable = z.record(z.string(), modelOverride);
 /** Rows that override or extend the model table, by model id; US dollars per million tokens. */
 export type Prices = z.input<typeof priceTable>;
 
-const origin = z.string().refine((value) => value === '*' || URL.parse(value)?.origin === value, {
-  error: 'must be origins such as https://app.example.com, separated by commas, or *',
-});
-const origins = z
-  .string()
-  .transform((text) =>
+const listed = z.pipe(
+  z.string(),
+  z.transform((text) =>
     text
       .split(',')
       .map((part) => part.trim())
       .filter((part) => part !== ''),
-  )
-  .pipe(z.array(origin));
-
-const secret = z.string().min(32, 'must have at least 32 characters');
-
-const listed = z.string().transform((text) =>
-  text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== ''),
+  ),
 );
-const senderSecrets = listed.pipe(z.array(z.string().min(16, 'must have at least 16 characters')));
-const standardSecret = z
-  .string()
-  .regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…')
+const origin = z.string().check(
+  z.refine((value) => value === '*' || URL.parse(value)?.origin === value, {
+    error: 'must be origins such as https://app.example.com, separated by commas, or *',
+  }),
+);
+const origins = z.pipe(listed, z.array(origin));
+
+const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
+
+const senderSecrets = z.pipe(listed, z.array(z.string().check(z.minLength(16, 'must have at least 16 characters'))));
+const standardSecret = z.string().check(
+  z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
   // 24 bytes, which is what the specification asks for.
-  .refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64');
-const standardSecrets = listed.pipe(z.array(standardSecret));
+  z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
+);
+const standardSecrets = z.pipe(listed, z.array(standardSecret));
 const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an https URL' });
 
 /** The senders whose webhooks the Worker takes by itself, once their secret is set. */
@@ -90,95 +89,128 @@ export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as cons
 
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
-  MODE: z
-    .enum(['development'])
-    .optional()
-    .describe('Passed by `npm start` alone; opens the edge to loopback without credentials.'),
-  START_SECRET: secret
-    .optional()
-    .describe('Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.'),
-  ANTHROPIC_API_KEY: z.string().min(1).optional().describe('Secret. The key that goes up; callers never see it.'),
-  ANTHROPIC_BASE_URL: z
-    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-    .refine((url) => !/[?#]/.test(url), 'must have no query')
-    // Clients differ in whether the version belongs to a base URL.
-    .transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, ''))
-    .default('https://api.anthropic.com')
-    .describe('The Claude API, or a gateway before it.'),
-  UPSTREAM: z
-    .enum(['anthropic', 'simulator'])
-    .optional()
-    .describe(
-      '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
+  MODE: z.described(
+    z.optional(z.enum(['development'])),
+    'Passed by `npm start` alone; opens the edge to loopback without credentials.',
+  ),
+  START_SECRET: z.described(
+    z.optional(secret),
+    'Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.',
+  ),
+  ANTHROPIC_API_KEY: z.described(
+    z.optional(z.string().check(z.minLength(1))),
+    'Secret. The key that goes up; callers never see it.',
+  ),
+  ANTHROPIC_BASE_URL: z.described(
+    z._default(
+      z.pipe(
+        z
+          .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+          .check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
+        // Clients differ in whether the version belongs to a base URL.
+        z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
+      ),
+      'https://api.anthropic.com',
     ),
-  ALLOWED_ORIGINS: origins.default([]).describe('Origins whose pages may call, separated by commas, or `*`.'),
-  MAX_BODY_BYTES: count(32 * 1024 * 1024, 1).describe('Largest request body.'),
-  FORWARD_HEADERS: listed
-    .transform((names) => names.map((name) => name.toLowerCase()))
-    .pipe(z.array(z.string().refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')))
-    .default([])
-    .describe('Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …'),
-  UPSTREAM_USER_ID: z
-    .enum(['account'])
-    .optional()
-    .describe('`account` puts a hash of the account into `metadata.user_id` of all that goes up.'),
-  UPSTREAM_MAX_RETRIES: count(2).describe('Retries before the first byte.'),
-  UPSTREAM_TIMEOUT_MS: count(600_000, 1).describe('From the request to the upstream’s headers, retries included.'),
-  STREAM_IDLE_MS: count(120_000, 1).describe('Silence in mid-answer after which it counts as cut.'),
-  CANCEL_STOPS: z
-    .enum(['streams', 'always', 'never'])
-    .default('streams')
-    .describe('Which answers the upstream stops to write, and to bill, when their connection is closed.'),
-  SERVED_STEP_TOKENS: count(50_000, 1).describe(
+    'The Claude API, or a gateway before it.',
+  ),
+  UPSTREAM: z.described(
+    z.optional(z.enum(['anthropic', 'simulator'])),
+    '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
+  ),
+  ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
+  MAX_BODY_BYTES: z.described(count(32 * 1024 * 1024, 1), 'Largest request body.'),
+  FORWARD_HEADERS: z.described(
+    z._default(
+      z.pipe(
+        listed,
+        z.array(
+          z
+            .string()
+            .check(z.toLowerCase(), z.refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')),
+        ),
+      ),
+      [],
+    ),
+    'Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …',
+  ),
+  UPSTREAM_USER_ID: z.described(
+    z.optional(z.enum(['account'])),
+    '`account` puts a hash of the account into `metadata.user_id` of all that goes up.',
+  ),
+  UPSTREAM_MAX_RETRIES: z.described(count(2), 'Retries before the first byte.'),
+  UPSTREAM_TIMEOUT_MS: z.described(count(600_000, 1), 'From the request to the upstream’s headers, retries included.'),
+  STREAM_IDLE_MS: z.described(count(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
+  CANCEL_STOPS: z.described(
+    z._default(z.enum(['streams', 'always', 'never']), 'streams'),
+    'Which answers the upstream stops to write, and to bill, when their connection is closed.',
+  ),
+  SERVED_STEP_TOKENS: z.described(
+    count(50_000, 1),
     'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
   ),
-  MODEL_ALIASES: json(z.record(z.string(), z.string().min(1)))
-    .default({})
-    .describe('JSON: names of your own → model ids.'),
-  PRICES: json(priceTable).default({}).describe('JSON: rows that override or extend the model table.'),
-  SIGNING_SECRET: secret.optional().describe('Secret. Signs this edge’s own tokens; at least 32 characters.'),
-  SIGNING_SECRET_PREVIOUS: secret.optional().describe('Secret. The one before, valid as well during a rotation.'),
-  JWKS_URL: z
-    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-    .optional()
-    .describe('Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.'),
-  JWT_ISSUER: z.string().optional().describe('The `iss` of the provider’s tokens.'),
-  JWT_AUDIENCE: z.string().optional().describe('The `aud` of the provider’s tokens.'),
-  JWT_ADMIN: z
-    .enum(['true', 'false'])
-    .default('false')
-    .describe('`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.'),
-  DEFAULT_LIMITS: json(limitsSchema).default({}).describe('JSON: the limits of accounts without their own.'),
-  RETENTION_DAYS: count(30, 1, MOST_DAYS).describe(
+  MODEL_ALIASES: z.described(
+    z._default(json(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
+    'JSON: names of your own → model ids.',
+  ),
+  PRICES: z.described(z._default(json(priceTable), {}), 'JSON: rows that override or extend the model table.'),
+  SIGNING_SECRET: z.described(z.optional(secret), 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: z.described(z.optional(secret), 'Secret. The one before, valid as well during a rotation.'),
+  JWKS_URL: z.described(
+    z.optional(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })),
+    'Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.',
+  ),
+  JWT_ISSUER: z.described(z.optional(z.string()), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.described(z.optional(z.string()), 'The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z.described(
+    z._default(z.enum(['true', 'false']), 'false'),
+    '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
+  ),
+  DEFAULT_LIMITS: z.described(z._default(json(limitsSchema), {}), 'JSON: the limits of accounts without their own.'),
+  RETENTION_DAYS: z.described(
+    count(30, 1, MOST_DAYS),
     'How long requests stay in the ledger, and conversations without their own say.',
   ),
-  JURISDICTION: z
-    .enum(['eu', 'us'])
-    .optional()
-    .describe('Where objects live. Part of every object’s id: choose it before the first deploy.'),
-  GITHUB_WEBHOOK_SECRET: senderSecrets
-    .default([])
-    .describe(
-      'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
+  JURISDICTION: z.described(
+    z.optional(z.enum(['eu', 'us'])),
+    'Where objects live. Part of every object’s id: choose it before the first deploy.',
+  ),
+  GITHUB_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
+  ),
+  GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
+  STRIPE_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. The same for Stripe: the endpoint’s `whsec_…`.',
+  ),
+  STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  SLACK_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. The same for Slack: the app’s signing secret.',
+  ),
+  SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  STANDARD_WEBHOOK_SECRET: z.described(
+    z._default(standardSecrets, []),
+    'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
+  ),
+  STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  DELIVER_HOSTS: z.described(
+    z._default(
+      z.pipe(
+        listed,
+        z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
+      ),
+      [],
     ),
-  GITHUB_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go; without it they are kept.'),
-  STRIPE_WEBHOOK_SECRET: senderSecrets.default([]).describe('Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
-  STRIPE_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
-  SLACK_WEBHOOK_SECRET: senderSecrets.default([]).describe('Secret. The same for Slack: the app’s signing secret.'),
-  SLACK_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
-  STANDARD_WEBHOOK_SECRET: standardSecrets
-    .default([])
-    .describe('Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.'),
-  STANDARD_WEBHOOK_DELIVER_URL: httpUrl.optional().describe('Where their results go.'),
-  DELIVER_HOSTS: listed
-    .pipe(z.array(z.string().refine(isHost, 'must be hosts such as hooks.example.com, separated by commas')))
-    .default([])
-    .describe('Further hosts that results may be sent to, separated by commas.'),
-  DELIVERY_SIGNING_SECRET: standardSecret
-    .optional()
-    .describe('Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.'),
-  SIMULATOR_TTFT_MS: count(300).describe('The simulator’s time to the first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: count(80).describe('The simulator’s pace; 0 is unpaced.'),
+    'Further hosts that results may be sent to, separated by commas.',
+  ),
+  DELIVERY_SIGNING_SECRET: z.described(
+    z.optional(standardSecret),
+    'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
+  ),
+  SIMULATOR_TTFT_MS: z.described(count(300), 'The simulator’s time to the first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.described(count(80), 'The simulator’s pace; 0 is unpaced.'),
 });
 
 /** The settings of a deployment, parsed. */
@@ -296,7 +328,7 @@ export interface SourceSettings {
   deliverUrl: string | undefined;
 }
 
-const sourceSchema = z.object({ secret: senderSecrets.default([]), url: httpUrl.optional() });
+const sourceSchema = z.object({ secret: z._default(senderSecrets, []), url: z.optional(httpUrl) });
 
 /** @returns how the settings of a source begin: `support-desk` is `SUPPORT_DESK_WEBHOOK_…`. */
 export function sourcePrefix(source: string): string {

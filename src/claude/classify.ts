@@ -1,9 +1,9 @@
 /** How a text is put before a model to be labelled, and how its answer is read. Nothing here calls anybody. */
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
-import * as z from 'zod';
 import { isObject, type Json } from '../json/object.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import type { JsonBody } from '../schemas/json.ts';
+import * as z from '../schemas/zod.ts';
 import type { Classifier } from './classifier.ts';
 import { faultInValue } from './json-schema.ts';
 import { expand, type Prefix } from './prefix.ts';
@@ -155,8 +155,8 @@ function answerSchema({ labels, multi, allow_none, fields }: Classifier): Json {
 /** @returns what checks the labels of an answer. */
 function labelsSchema({ labels, multi, allow_none }: Classifier) {
   const name = z.enum(labels.map((label) => label.name) as [string, ...string[]]);
-  if (multi) return z.object({ labels: allow_none ? z.array(name) : z.array(name).min(1) });
-  return z.object({ label: allow_none ? name.nullable() : name });
+  if (multi) return z.object({ labels: allow_none ? z.array(name) : z.array(name).check(z.minLength(1)) });
+  return z.object({ label: allow_none ? z.nullable(name) : name });
 }
 
 const judges = new WeakMap<Classifier, ReturnType<typeof labelsSchema>>();

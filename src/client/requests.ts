@@ -1,22 +1,21 @@
 /** What is asked for and answered, as the server's schemas and the API's types say it. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
-import type * as z from 'zod';
-import type { classifierContent, putClassifier } from '../schemas/classifiers.ts';
-import type { ClassifyAnswer, classifyRequest, classifyResults } from '../schemas/classify.ts';
-import type {
-  ConversationPatch,
-  ConversationRow,
-  conversationReport,
-  createConversation,
-  forkRequest,
-  messageRow,
-} from '../schemas/conversations.ts';
-import type { CountAnswer } from '../schemas/counts.ts';
-import type { evaluateRequest, evaluation } from '../schemas/evaluation.ts';
+import type { classifierContent } from '../schemas/answers/classifiers.ts';
+import type { ClassifyAnswer, classifyResults } from '../schemas/answers/classify.ts';
+import type { ConversationRow, conversationReport, messageRow } from '../schemas/answers/conversations.ts';
+import type { CountAnswer } from '../schemas/answers/counts.ts';
+import type { evaluation } from '../schemas/answers/evaluation.ts';
+import type { PrefixAnswer, PrefixStats } from '../schemas/answers/prefixes.ts';
+import type { LedgerRow, UsageReport } from '../schemas/answers/usage.ts';
+import type { NamedRow, VersionRow } from '../schemas/answers/versions.ts';
+import type { putClassifier } from '../schemas/classifiers.ts';
+import type { classifyRequest } from '../schemas/classify.ts';
+import type { ConversationPatch, createConversation, forkRequest } from '../schemas/conversations.ts';
+import type { evaluateRequest } from '../schemas/evaluation.ts';
 import type { listOf } from '../schemas/page.ts';
-import type { PrefixAnswer, PrefixStats, putPrefix } from '../schemas/prefixes.ts';
-import type { LedgerRow, UsageReport, usageGroupSchema } from '../schemas/usage.ts';
-import type { NamedRow, VersionRow } from '../schemas/versions.ts';
+import type { putPrefix } from '../schemas/prefixes.ts';
+import type { usageGroupSchema } from '../schemas/usage.ts';
+import type * as z from '../schemas/zod.ts';
 
 export type {
   ClassifyAnswer,

@@ -1,6 +1,6 @@
 /** Fields that many answers have, as the reference describes them. */
-import * as z from 'zod';
+import * as z from '../schemas/zod.ts';
 
-export const count = z.int().min(0);
-export const usd = z.number().describe('US dollars, at most nine decimals.');
+export const count = z.int().check(z.gte(0));
+export const usd = z.described(z.number(), 'US dollars, at most nine decimals.');
 export const time = z.iso.datetime();

@@ -17,10 +17,10 @@ import type { Answer, Ask, Refusal, Standing, Token } from '../durable/contracts
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Bindings } from '../env.ts';
-import type { ConversationRow } from '../schemas/conversations.ts';
+import type { ConversationRow } from '../schemas/answers/conversations.ts';
+import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/answers/usage.ts';
+import type { VersionRow } from '../schemas/answers/versions.ts';
 import type { Limits } from '../schemas/limits.ts';
-import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from '../schemas/usage.ts';
-import type { VersionRow } from '../schemas/versions.ts';
 import { settingsOf } from '../settings.ts';
 import { forgetAnswers } from '../store/classifications.ts';
 import { usesOf } from '../store/versions.ts';

@@ -1,7 +1,7 @@
 /** Labels many texts: some at a time, in their order, each paid for by itself. */
 import type { Nanodollars } from '../claude/cost.ts';
 import { createRequestId } from '../request-id.ts';
-import type { ClassifyUsage } from '../schemas/classify.ts';
+import type { ClassifyUsage } from '../schemas/answers/classify.ts';
 import type { Classifying } from './classification-call.ts';
 import type { Task } from './classification-task.ts';
 import { classify, createGate, type Outcome } from './classifying.ts';

@@ -5,7 +5,8 @@
 import type { Choice } from '../claude/classify.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import { ApiError, invalidRequest } from '../errors.ts';
-import { type ClassifyUsage, MAX_INPUT_BYTES } from '../schemas/classify.ts';
+import type { ClassifyUsage } from '../schemas/answers/classify.ts';
+import { MAX_INPUT_BYTES } from '../schemas/classify.ts';
 import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../store/classifications.ts';
 import { type Call, type Classifying, vote } from './classification-call.ts';
 import { type Failure, noAnswer, type Unclassified } from './classification-failure.ts';

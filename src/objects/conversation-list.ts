@@ -3,7 +3,7 @@ import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport } from '../durable/contracts/settlement.ts';
 import type { Tables } from '../durable/tables.ts';
-import type { ConversationRow } from '../schemas/conversations.ts';
+import type { ConversationRow } from '../schemas/answers/conversations.ts';
 
 type Row = Record<string, SqlStorageValue> & {
   id: string;

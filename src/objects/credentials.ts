@@ -5,7 +5,7 @@ import type { MintedToken } from '../durable/contracts/account.ts';
 import type { Token } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
-import type { TokenRow } from '../schemas/usage.ts';
+import type { TokenRow } from '../schemas/answers/usage.ts';
 
 type Row = Record<string, SqlStorageValue> & {
   jti: string;

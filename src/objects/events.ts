@@ -2,7 +2,8 @@
 
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import type { Attempt, Classification, EventReport, EventRow, EventState } from '../schemas/webhooks.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../schemas/answers/webhooks.ts';
+import type { EventState } from '../schemas/webhooks.ts';
 import { readFormat, writeFormat } from './formats.ts';
 import { type Migration, migrate } from './migrations.ts';
 

@@ -4,7 +4,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { toUsd } from '../claude/cost.ts';
 import type { UsageQuery } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../schemas/usage.ts';
+import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../schemas/answers/usage.ts';
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL, SUMS } from './ledger-tables.ts';
 import { spanId } from './windows.ts';

@@ -4,7 +4,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { fromUsd, nanodollarsPerToken, toUsd } from '../claude/cost.ts';
 import type { ModelTable } from '../claude/models.ts';
 import type { SavingsQuery, SavingsRow } from '../durable/contracts/account.ts';
-import type { Savings } from '../schemas/prefixes.ts';
+import type { Savings } from '../schemas/answers/prefixes.ts';
 import type { Ledger } from './ledger.ts';
 import { spanId } from './windows.ts';
 

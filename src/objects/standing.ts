@@ -1,8 +1,8 @@
 /** Where an account stands: for response headers, and for people. */
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
 import type { Meter, Spend, Standing } from '../durable/contracts/admission.ts';
+import type { StandingReport } from '../schemas/answers/usage.ts';
 import type { Limits } from '../schemas/limits.ts';
-import type { StandingReport } from '../schemas/usage.ts';
 import { level } from './bucket.ts';
 import { advance, type Buckets, type Budget } from './budget-state.ts';
 import type { Rules } from './rules.ts';

@@ -1,8 +1,8 @@
 /** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
 
 import type { Full, Storing } from '../durable/contracts/admission.ts';
+import type { StandingReport } from '../schemas/answers/usage.ts';
 import type { Limits } from '../schemas/limits.ts';
-import type { StandingReport } from '../schemas/usage.ts';
 import type { ConversationList } from './conversation-list.ts';
 import type { Versions } from './versions.ts';
 

@@ -9,7 +9,7 @@
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
-import type { VersionRow } from '../schemas/versions.ts';
+import type { VersionRow } from '../schemas/answers/versions.ts';
 import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from '../store/versions.ts';
 
 /** Below the platform's two megabytes for a row. */

@@ -1,7 +1,7 @@
-import * as z from 'zod';
+import { accountAnswer, accountRow, erasureAnswer } from '../schemas/answers/usage.ts';
 import { limitsSchema } from '../schemas/limits.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { accountAnswer, accountRow, erasureAnswer } from '../schemas/usage.ts';
+import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 
 const row = { type: 'account', id: 'alice' };
@@ -28,7 +28,7 @@ const standing = {
   conversations: { limit: 10_000, used: 3 },
   stored_bytes: { limit: 1_000_000_000, used: 122_880 },
 };
-const accountSchema = accountAnswer.meta({ id: 'Account' });
+const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string): Answer => ({
   description,
   content: [{ schema: accountSchema, example: standing }],
@@ -49,7 +49,7 @@ export const accounts: Resource = {
           description: 'A page of them, in the order of their names.',
           content: [
             {
-              schema: listSchema(accountRow).meta({ id: 'AccountList' }),
+              schema: z.withMeta(listSchema(accountRow), { id: 'AccountList' }),
               example: { data: [row], has_more: false, first_id: 'alice', last_id: 'alice' },
             },
           ],
@@ -68,7 +68,7 @@ export const accounts: Resource = {
       summary: 'Replace the limits of an account',
       description: 'What is absent is the deployment’s default.',
       needs: 'admin',
-      body: { schema: limitsSchema.meta({ id: 'Limits' }), example: limits },
+      body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
       answers: { 200: account('Where it stands under the new limits.') },
     },
     'GET /accounts/:id/export': {
@@ -91,7 +91,10 @@ export const accounts: Resource = {
         202: {
           description: 'It has begun, and goes on by itself.',
           content: [
-            { schema: erasureAnswer.meta({ id: 'Erasure' }), example: { ...row, done: false, remaining: 1_200 } },
+            {
+              schema: z.withMeta(erasureAnswer, { id: 'Erasure' }),
+              example: { ...row, done: false, remaining: 1_200 },
+            },
           ],
         },
       },

@@ -1,8 +1,11 @@
-import * as z from 'zod';
-import { classifierContent, classifierDeleted, putClassifier } from '../schemas/classifiers.ts';
-import { classifyAnswer, classifyRequest, classifyResults } from '../schemas/classify.ts';
-import { evaluateRequest, evaluation } from '../schemas/evaluation.ts';
+import { classifierContent, classifierDeleted } from '../schemas/answers/classifiers.ts';
+import { classifyAnswer, classifyResults } from '../schemas/answers/classify.ts';
+import { evaluation } from '../schemas/answers/evaluation.ts';
+import { putClassifier } from '../schemas/classifiers.ts';
+import { classifyRequest } from '../schemas/classify.ts';
+import { evaluateRequest } from '../schemas/evaluation.ts';
 import { pageSchema } from '../schemas/page.ts';
+import * as z from '../schemas/zod.ts';
 import type { Content, Resource } from './route.ts';
 import { nameList, versionList } from './versions.ts';
 
@@ -74,11 +77,14 @@ const never = {
 };
 
 const whole: Content = {
-  schema: z.union([classifyResults.meta({ id: 'Classifications' }), classifyAnswer.meta({ id: 'Classification' })]),
+  schema: z.union([
+    z.withMeta(classifyResults, { id: 'Classifications' }),
+    z.withMeta(classifyAnswer, { id: 'Classification' }),
+  ]),
   example: { ...answer, ...spent },
 };
 
-const classifier = classifierContent.meta({ id: 'Classifier' });
+const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
 
 export const classification: Resource = {
   tag: 'Classification',
@@ -91,7 +97,7 @@ export const classification: Resource = {
       description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
       needs: 'classify',
       body: {
-        schema: classifyRequest.meta({ id: 'ClassifyRequest' }),
+        schema: z.withMeta(classifyRequest, { id: 'ClassifyRequest' }),
         example: { input: 'I was charged twice', labels },
       },
       answers: {
@@ -126,12 +132,13 @@ export const classification: Resource = {
       description: 'What an admin stores is the deployment’s, for every account.',
       needs: 'prefixes',
       body: {
-        schema: z
-          .union([
-            putClassifier.fields.meta({ id: 'ClassifierFields' }),
-            putClassifier.pointer.meta({ id: 'ClassifierPointer' }),
-          ])
-          .meta({ id: 'ClassifierRequest' }),
+        schema: z.withMeta(
+          z.union([
+            z.withMeta(putClassifier.fields, { id: 'ClassifierFields' }),
+            z.withMeta(putClassifier.pointer, { id: 'ClassifierPointer' }),
+          ]),
+          { id: 'ClassifierRequest' },
+        ),
         example: { labels },
       },
       answers: {
@@ -191,7 +198,7 @@ export const classification: Resource = {
       description: `Several versions and models side by side: accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${STREAMS} Progress is told after each example.`,
       needs: 'classify',
       body: {
-        schema: evaluateRequest.meta({ id: 'EvaluateRequest' }),
+        schema: z.withMeta(evaluateRequest, { id: 'EvaluateRequest' }),
         example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
       },
       answers: {
@@ -199,7 +206,7 @@ export const classification: Resource = {
           description: 'A report for each version and model.',
           content: [
             {
-              schema: evaluation.meta({ id: 'Evaluation' }),
+              schema: z.withMeta(evaluation, { id: 'Evaluation' }),
               example: {
                 type: 'evaluation',
                 name: 'tickets',

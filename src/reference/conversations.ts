@@ -1,17 +1,19 @@
-import * as z from 'zod';
 import {
   conversationDeleted,
   conversationReport,
   conversationRow,
+  messageRow,
+} from '../schemas/answers/conversations.ts';
+import {
   createConversation,
   forkRequest,
   historyQuery,
-  messageRow,
   patchConversation,
   rewindRequest,
   stopQuery,
 } from '../schemas/conversations.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
+import * as z from '../schemas/zod.ts';
 import { eventStream } from './event-stream.ts';
 import type { Answer, Resource } from './route.ts';
 
@@ -50,9 +52,9 @@ const message = {
   status: 'complete',
 };
 
-const rowSchema = conversationRow.meta({ id: 'ConversationRow' });
-const messageSchema = messageRow.meta({ id: 'ConversationMessage' });
-const reportSchema = conversationReport.meta({ id: 'Conversation' });
+const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
+const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string): Answer => ({
   description,
   content: [{ schema: reportSchema, example: report }],
@@ -75,7 +77,7 @@ export const conversations: Resource = {
           description: 'A page of them.',
           content: [
             {
-              schema: listSchema(rowSchema).meta({ id: 'ConversationList' }),
+              schema: z.withMeta(listSchema(rowSchema), { id: 'ConversationList' }),
               example: { data: [row], has_more: false, first_id: 'trip', last_id: 'trip' },
             },
           ],
@@ -88,7 +90,7 @@ export const conversations: Resource = {
       summary: 'Create a conversation with defaults',
       description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
       body: {
-        schema: createConversation.meta({ id: 'ConversationRequest' }),
+        schema: z.withMeta(createConversation, { id: 'ConversationRequest' }),
         example: {
           id: 'trip',
           title: 'A trip in May',
@@ -114,7 +116,7 @@ export const conversations: Resource = {
       summary: 'Change its title, metadata, retention or limits',
       description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
       body: {
-        schema: patchConversation.meta({ id: 'ConversationPatch' }),
+        schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
       answers: { 200: conversation('The conversation as it is now.') },
@@ -124,13 +126,13 @@ export const conversations: Resource = {
       ...route,
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      query: pageSchema.extend(historyQuery.shape),
+      query: z.extend(pageSchema, historyQuery.shape),
       answers: {
         200: {
           description: 'A page of them.',
           content: [
             {
-              schema: listSchema(messageSchema).meta({ id: 'ConversationMessageList' }),
+              schema: z.withMeta(listSchema(messageSchema), { id: 'ConversationMessageList' }),
               example: { data: [message], has_more: false, first_id: message.id, last_id: message.id },
             },
           ],
@@ -164,8 +166,8 @@ export const conversations: Resource = {
       summary: 'Resume a stream, and follow it live',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
-      headers: z.object({ 'last-event-id': z.string().optional().describe('The last event that was received.') }),
-      query: z.object({ after: z.string().optional().describe('The same, where no header can be sent.') }),
+      headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
+      query: z.object({ after: z.described(z.optional(z.string()), 'The same, where no header can be sent.') }),
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },

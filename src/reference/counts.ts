@@ -1,16 +1,18 @@
-import { countAnswer } from '../schemas/counts.ts';
+import { countAnswer } from '../schemas/answers/counts.ts';
 import { countRequest, messagesRequest } from '../schemas/messages.ts';
 import { namedPrefix } from '../schemas/prefixes.ts';
+import * as z from '../schemas/zod.ts';
 import { messageList } from './messages.ts';
 import type { Resource } from './route.ts';
 
-const body = countRequest
-  .extend({
-    model: messagesRequest.shape.model.optional(),
+const body = z.withMeta(
+  z.extend(countRequest, {
+    model: z.optional(messagesRequest.shape.model),
     messages: messageList,
-    prefix: namedPrefix.shape.prefix.optional(),
-  })
-  .meta({ id: 'CountRequest' });
+    prefix: z.optional(namedPrefix.shape.prefix),
+  }),
+  { id: 'CountRequest' },
+);
 
 const route = {
   summary: 'Count a prompt before it is sent',
@@ -24,7 +26,7 @@ const route = {
       description: 'The tokens, and what they mean for the model.',
       content: [
         {
-          schema: countAnswer.meta({ id: 'Count' }),
+          schema: z.withMeta(countAnswer, { id: 'Count' }),
           example: {
             input_tokens: 13,
             context_window: 1_000_000,

@@ -1,5 +1,5 @@
 /** The OpenAPI document: every route of the edge, from the schemas that its requests are held to. */
-import * as z from 'zod';
+
 import {
   createDocument,
   type ZodOpenApiOperationObject,
@@ -7,6 +7,7 @@ import {
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
 import type { Scope } from '../schemas/identity.ts';
+import * as z from '../schemas/zod.ts';
 import { accounts } from './accounts.ts';
 import { classification } from './classification.ts';
 import { conversations } from './conversations.ts';
@@ -44,8 +45,8 @@ Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. 
 Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
 
 const IDS = {
-  'sluice-request-id': z.string().describe('This edge’s id of the request; the ledger finds it by this.'),
-  'request-id': z.string().describe('The upstream’s id where its answer was relayed, else ours.'),
+  'sluice-request-id': z.described(z.string(), 'This edge’s id of the request; the ledger finds it by this.'),
+  'request-id': z.described(z.string(), 'The upstream’s id where its answer was relayed, else ours.'),
 };
 
 /** @returns the document as an object that is written as JSON. */
@@ -120,7 +121,7 @@ function operation(resource: Resource, path: string, route: Route): ZodOpenApiOp
 function parameter(resource: Resource, name: string) {
   const told = resource.parameters?.[name];
   if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
-  return [name, z.string().meta(told)] as const;
+  return [name, z.withMeta(z.string(), told)] as const;
 }
 
 function scopeOf({ needs }: Route): Scope | undefined {
@@ -144,7 +145,7 @@ function statuses(): ErrorStatus[] {
 }
 
 function response({ description, content = [], headers = [] }: Answer): ZodOpenApiResponseObject {
-  const extra = Object.fromEntries(headers.map((name) => [name, HEADERS[name].optional()]));
+  const extra = Object.fromEntries(headers.map((name) => [name, z.optional(HEADERS[name])]));
   return {
     description,
     headers: z.object({ ...IDS, ...extra }),

@@ -1,17 +1,18 @@
-import * as z from 'zod';
 import { type ErrorBody, type ErrorType, errorBody } from '../errors.ts';
+import * as z from '../schemas/zod.ts';
 
 /** The envelope of every error. */
-export const errorSchema: z.ZodType<ErrorBody> = z
-  .object({
+export const errorSchema: z.ZodMiniType<ErrorBody> = z.withMeta(
+  z.object({
     type: z.literal('error'),
     error: z.object({
-      type: z.string().describe('What kind of error it is: clients decide by this and the status.'),
-      message: z.string().describe('A sentence that says what to do.'),
+      type: z.described(z.string(), 'What kind of error it is: clients decide by this and the status.'),
+      message: z.described(z.string(), 'A sentence that says what to do.'),
     }),
-    request_id: z.string().describe('The same as in the header `sluice-request-id`, unless the upstream said it.'),
-  })
-  .meta({ id: 'Error' });
+    request_id: z.described(z.string(), 'The same as in the header `sluice-request-id`, unless the upstream said it.'),
+  }),
+  { id: 'Error' },
+);
 
 export type ErrorStatus = keyof typeof ERRORS;
 

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from '../schemas/zod.ts';
 import type { Content } from './route.ts';
 
 const events = `event: message_start
@@ -25,6 +25,9 @@ data: {"type":"message_stop"}
 
 export const eventStream: Content = {
   type: 'text/event-stream',
-  schema: z.string().meta({ id: 'EventStream', description: 'Server-sent events, as Anthropic’s API has them.' }),
+  schema: z.withMeta(z.string(), {
+    id: 'EventStream',
+    description: 'Server-sent events, as Anthropic’s API has them.',
+  }),
   example: events,
 };

@@ -1,4 +1,4 @@
-import { healthAnswer } from '../schemas/health.ts';
+import { healthAnswer } from '../schemas/answers/health.ts';
 import type { Resource } from './route.ts';
 
 export const health: Resource = {

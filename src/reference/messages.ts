@@ -1,53 +1,62 @@
-import * as z from 'zod';
 import { namedConversation } from '../schemas/conversations.ts';
 import { messageParam, messagesRequest } from '../schemas/messages.ts';
 import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
+import * as z from '../schemas/zod.ts';
 import { eventStream } from './event-stream.ts';
 import type { Content, Resource } from './route.ts';
 
-export const messageList = z
-  .array(messageParam)
-  .min(1)
-  .describe('The messages, or what is new of them in a conversation.');
+export const messageList = z.described(
+  z.array(messageParam).check(z.minLength(1)),
+  'The messages, or what is new of them in a conversation.',
+);
 
 /** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
-const body = prefixedRequest
-  .extend({
-    model: messagesRequest.shape.model
-      .optional()
-      .describe('A model’s id, or an alias of this deployment. A conversation or a prefix may give it.'),
-    max_tokens: messagesRequest.shape.max_tokens
-      .optional()
-      .describe('At most so many output tokens. A conversation or a prefix may give it.'),
-    messages: messageList,
-    stream: messagesRequest.shape.stream.describe(
-      'On `/messages` true by default, on `/v1/messages` false; null is false.',
-    ),
-    conversation: namedConversation.shape.conversation
-      .optional()
-      .describe('The conversation that this is a turn of; also as the header `sluice-conversation`.'),
-    prefix: namedPrefix.shape.prefix
-      .optional()
-      .describe(
+const body = z.withMeta(
+  z.described(
+    z.extend(prefixedRequest, {
+      model: z.described(
+        z.optional(messagesRequest.shape.model),
+        'A model’s id, or an alias of this deployment. A conversation or a prefix may give it.',
+      ),
+      max_tokens: z.described(
+        z.optional(messagesRequest.shape.max_tokens),
+        'At most so many output tokens. A conversation or a prefix may give it.',
+      ),
+      messages: messageList,
+      stream: z.described(
+        messagesRequest.shape.stream,
+        'On `/messages` true by default, on `/v1/messages` false; null is false.',
+      ),
+      conversation: z.described(
+        z.optional(namedConversation.shape.conversation),
+        'The conversation that this is a turn of; also as the header `sluice-conversation`.',
+      ),
+      prefix: z.described(
+        z.optional(namedPrefix.shape.prefix),
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
-  })
-  .describe('A Messages request. Every other field of Anthropic’s API goes up as it came.')
-  .meta({ id: 'MessagesRequest' });
+    }),
+    'A Messages request. Every other field of Anthropic’s API goes up as it came.',
+  ),
+  { id: 'MessagesRequest' },
+);
 
-const message = z
-  .looseObject({
-    id: z.string(),
-    type: z.literal('message'),
-    role: z.literal('assistant'),
-    model: z.string(),
-    content: z.array(z.looseObject({ type: z.string() })),
-    stop_reason: z.string().nullable(),
-    stop_sequence: z.string().nullable(),
-    usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
-  })
-  .describe('A message, as Anthropic’s API has it.')
-  .meta({ id: 'Message' });
+const message = z.withMeta(
+  z.described(
+    z.looseObject({
+      id: z.string(),
+      type: z.literal('message'),
+      role: z.literal('assistant'),
+      model: z.string(),
+      content: z.array(z.looseObject({ type: z.string() })),
+      stop_reason: z.nullable(z.string()),
+      stop_sequence: z.nullable(z.string()),
+      usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+    }),
+    'A message, as Anthropic’s API has it.',
+  ),
+  { id: 'Message' },
+);
 
 const ask = {
   model: 'claude-haiku-5-5',
@@ -79,13 +88,12 @@ const whole: Content = {
 };
 
 const requestHeaders = z.object({
-  'idempotency-key': z
-    .string()
-    .max(256)
-    .optional()
-    .describe('With a conversation: sent again, the request attaches to the turn that it began.'),
-  'anthropic-version': z.string().optional().describe('Absent, it is 2023-06-01.'),
-  'anthropic-beta': z.string().optional().describe('Goes up as it came.'),
+  'idempotency-key': z.described(
+    z.optional(z.string().check(z.maxLength(256))),
+    'With a conversation: sent again, the request attaches to the turn that it began.',
+  ),
+  'anthropic-version': z.described(z.optional(z.string()), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.described(z.optional(z.string()), 'Goes up as it came.'),
 });
 
 const answer = {

@@ -1,8 +1,9 @@
-import { modelAnswer } from '../schemas/models.ts';
+import { modelAnswer } from '../schemas/answers/models.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
+import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';
 
-const schema = modelAnswer.meta({ id: 'Model' });
+const schema = z.withMeta(modelAnswer, { id: 'Model' });
 const example = {
   type: 'model',
   id: 'claude-haiku-5-5',
@@ -25,7 +26,7 @@ const list = {
       description: 'The upstream’s models that the account may use, with limits and prices.',
       content: [
         {
-          schema: listSchema(schema).meta({ id: 'ModelList' }),
+          schema: z.withMeta(listSchema(schema), { id: 'ModelList' }),
           example: { data: [example], has_more: false, first_id: example.id, last_id: example.id },
         },
       ],

@@ -1,7 +1,8 @@
-import * as z from 'zod';
+import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from '../schemas/answers/prefixes.ts';
 import { pageSchema } from '../schemas/page.ts';
-import { prefixAnswer, prefixContent, prefixDeleted, prefixStats, putPrefix } from '../schemas/prefixes.ts';
+import { putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
+import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';
 import { nameList, versionList } from './versions.ts';
 
@@ -73,9 +74,13 @@ export const prefixes: Resource = {
       description: 'What an admin stores is the deployment’s, for every account.',
       needs: 'prefixes',
       body: {
-        schema: z
-          .union([putPrefix.fields.meta({ id: 'PrefixFields' }), putPrefix.pointer.meta({ id: 'PrefixPointer' })])
-          .meta({ id: 'PrefixRequest' }),
+        schema: z.withMeta(
+          z.union([
+            z.withMeta(putPrefix.fields, { id: 'PrefixFields' }),
+            z.withMeta(putPrefix.pointer, { id: 'PrefixPointer' }),
+          ]),
+          { id: 'PrefixRequest' },
+        ),
         example: fields,
       },
       answers: {
@@ -83,7 +88,7 @@ export const prefixes: Resource = {
           description: 'What the version comes to, and whether caching it pays.',
           content: [
             {
-              schema: prefixAnswer.meta({ id: 'PrefixReport' }),
+              schema: z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
               example: {
                 type: 'prefix',
                 name: 'support',
@@ -113,7 +118,7 @@ export const prefixes: Resource = {
           description: 'All that it is made of.',
           content: [
             {
-              schema: prefixContent.meta({ id: 'Prefix' }),
+              schema: z.withMeta(prefixContent, { id: 'Prefix' }),
               example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
             },
           ],
@@ -148,7 +153,7 @@ export const prefixes: Resource = {
           description: 'By day and version.',
           content: [
             {
-              schema: prefixStats.meta({ id: 'PrefixStats' }),
+              schema: z.withMeta(prefixStats, { id: 'PrefixStats' }),
               example: {
                 name: 'support',
                 owner: 'account',

@@ -1,5 +1,5 @@
-import type * as z from 'zod';
 import type { Scope } from '../schemas/identity.ts';
+import type * as z from '../schemas/zod.ts';
 import type { ErrorStatus } from './errors.ts';
 import type { HeaderName } from './headers.ts';
 
@@ -9,7 +9,7 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export interface Content {
   /** Default: `application/json`. */
   type?: 'application/json' | 'application/jsonl' | 'text/event-stream';
-  schema: z.ZodType;
+  schema: z.ZodMiniType;
   example: unknown;
 }
 
@@ -31,9 +31,9 @@ export interface Route {
   description?: string;
   /** The scope that it asks for; `credential` is satisfied with any, `signature` is its body's, `nothing` is public. */
   needs: Scope | 'credential' | 'signature' | 'nothing';
-  query?: z.ZodObject;
+  query?: z.ZodMiniObject;
   /** Request headers beside the credential. */
-  headers?: z.ZodObject;
+  headers?: z.ZodMiniObject;
   body?: Content;
   answers: Readonly<Record<number, Answer>>;
   /** Errors beside those of every body and of every credential. */

@@ -1,6 +1,8 @@
+import { mintedToken } from '../schemas/answers/tokens.ts';
+import { revokedAnswer, tokenRowSchema } from '../schemas/answers/usage.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { mintedToken, mintRequest } from '../schemas/tokens.ts';
-import { revokedAnswer, tokenRowSchema } from '../schemas/usage.ts';
+import { mintRequest } from '../schemas/tokens.ts';
+import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 
 const jti = '6a5b2b1e-3a0e-4c56-9d5b-0d7a0e1f2c3d';
@@ -13,7 +15,7 @@ const row = {
   expires_at: '2026-11-20T11:06:14.000Z',
   revoked_at: null,
 };
-const revokedSchema = revokedAnswer.meta({ id: 'Revoked' });
+const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
 const revoked = (description: string, what: string): Answer => ({
   description,
   content: [{ schema: revokedSchema, example: { account: 'alice', revoked: what } }],
@@ -33,7 +35,7 @@ export const tokens: Resource = {
       description: 'It is shown once, and never again.',
       needs: 'admin',
       body: {
-        schema: mintRequest.meta({ id: 'TokenRequest' }),
+        schema: z.withMeta(mintRequest, { id: 'TokenRequest' }),
         example: { account: 'alice', scopes: ['messages'], expires_in: 3_600, label: 'laptop' },
       },
       answers: {
@@ -41,7 +43,7 @@ export const tokens: Resource = {
           description: 'The token.',
           content: [
             {
-              schema: mintedToken.meta({ id: 'Token' }),
+              schema: z.withMeta(mintedToken, { id: 'Token' }),
               example: {
                 token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
                 jti,
@@ -64,7 +66,7 @@ export const tokens: Resource = {
           description: 'A page of them; never the tokens themselves.',
           content: [
             {
-              schema: listSchema(tokenRowSchema.meta({ id: 'TokenRow' })).meta({ id: 'TokenList' }),
+              schema: z.withMeta(listSchema(z.withMeta(tokenRowSchema, { id: 'TokenRow' })), { id: 'TokenList' }),
               example: { data: [row], has_more: false, first_id: jti, last_id: jti },
             },
           ],

@@ -1,6 +1,7 @@
-import * as z from 'zod';
+import { ledgerRowSchema, usageReportSchema } from '../schemas/answers/usage.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { accountQuery, ledgerRowSchema, usageQuery, usageReportSchema } from '../schemas/usage.ts';
+import { accountQuery, usageQuery } from '../schemas/usage.ts';
+import * as z from '../schemas/zod.ts';
 import type { Resource } from './route.ts';
 
 const counted = {
@@ -39,8 +40,8 @@ const row = {
   ttft_ms: 312,
   ms: 1_204,
 };
-const rowSchema = ledgerRowSchema.meta({ id: 'LedgerRow' });
-const requestSchema = rowSchema.extend({ tries: z.array(rowSchema) }).meta({ id: 'LedgerRequest' });
+const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const requestSchema = z.withMeta(z.extend(rowSchema, { tries: z.array(rowSchema) }), { id: 'LedgerRequest' });
 
 export const usage: Resource = {
   tag: 'Usage',
@@ -60,7 +61,7 @@ export const usage: Resource = {
           description: 'The sums, and their total.',
           content: [
             {
-              schema: usageReportSchema.meta({ id: 'Usage' }),
+              schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
               example: {
                 from: null,
                 to: null,
@@ -78,13 +79,13 @@ export const usage: Resource = {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
       needs: 'credential',
-      query: pageSchema.extend(accountQuery.shape),
+      query: z.extend(pageSchema, accountQuery.shape),
       answers: {
         200: {
           description: 'A page of requests.',
           content: [
             {
-              schema: listSchema(rowSchema).meta({ id: 'LedgerPage' }),
+              schema: z.withMeta(listSchema(rowSchema), { id: 'LedgerPage' }),
               example: { data: [row], has_more: false, first_id: row.request_id, last_id: row.request_id },
             },
           ],

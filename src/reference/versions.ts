@@ -1,6 +1,7 @@
+import { nameRow, versionRow } from '../schemas/answers/versions.ts';
 import { listSchema } from '../schemas/page.ts';
-import { nameRow, versionRow } from '../schemas/versions.ts';
+import * as z from '../schemas/zod.ts';
 
 /** Pages of what is stored in versions, the same for every kind. */
-export const nameList = listSchema(nameRow.meta({ id: 'Name' })).meta({ id: 'NameList' });
-export const versionList = listSchema(versionRow.meta({ id: 'Version' })).meta({ id: 'VersionList' });
+export const nameList = z.withMeta(listSchema(z.withMeta(nameRow, { id: 'Name' })), { id: 'NameList' });
+export const versionList = z.withMeta(listSchema(z.withMeta(versionRow, { id: 'Version' })), { id: 'VersionList' });

@@ -1,5 +1,7 @@
+import { eventReport, eventRow, received } from '../schemas/answers/webhooks.ts';
 import { listSchema, pageSchema } from '../schemas/page.ts';
-import { eventReport, eventRow, eventsQuery, received } from '../schemas/webhooks.ts';
+import { eventsQuery } from '../schemas/webhooks.ts';
+import * as z from '../schemas/zod.ts';
 import type { Answer, Resource } from './route.ts';
 
 const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
@@ -32,12 +34,12 @@ const report = {
   attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
   next_attempt_at: null,
 };
-const receivedSchema = received.meta({ id: 'WebhookReceived' });
+const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
 const taken = (description: string, example: object): Answer => ({
   description,
   content: [{ schema: receivedSchema, example }],
 });
-const eventSchema = eventReport.meta({ id: 'WebhookEvent' });
+const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
 const event = (description: string): Answer => ({
   description,
   content: [{ schema: eventSchema, example: report }],
@@ -71,13 +73,13 @@ export const webhooks: Resource = {
       operation: 'listWebhookEvents',
       summary: 'List the events of a source',
       needs: 'admin',
-      query: pageSchema.extend(eventsQuery.shape),
+      query: z.extend(pageSchema, eventsQuery.shape),
       answers: {
         200: {
           description: 'A page of them, newest first.',
           content: [
             {
-              schema: listSchema(eventRow).meta({ id: 'WebhookEventList' }),
+              schema: z.withMeta(listSchema(eventRow), { id: 'WebhookEventList' }),
               example: { data: [row], has_more: false, first_id: id, last_id: id },
             },
           ],

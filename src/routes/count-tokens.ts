@@ -9,8 +9,9 @@ import { relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import { ApiError } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
+import type { CountAnswer } from '../schemas/answers/counts.ts';
 import { conversationRequest } from '../schemas/conversations.ts';
-import { type CountAnswer, countAnswer } from '../schemas/counts.ts';
+import { upstreamCount } from '../schemas/counts.ts';
 import { check, type JsonBody, readJson } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
 import { conversationOf, promptOf } from './converse.ts';
@@ -53,7 +54,7 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   );
   for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
   if (!response.ok) return response;
-  const counted = countAnswer.pick({ input_tokens: true }).safeParse(await response.json()).data;
+  const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
   const model = settings.models.find(name);
   const meaning: CountAnswer = {

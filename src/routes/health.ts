@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { Fetch } from '../claude/upstream.ts';
 import { upstreamOf } from '../claude/upstream.ts';
-import type { HealthAnswer } from '../schemas/health.ts';
+import type { HealthAnswer } from '../schemas/answers/health.ts';
 
 /** Liveness: the settings hold, and which upstream answers. */
 export function healthRoutes(fetchUpstream?: Fetch) {

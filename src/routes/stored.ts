@@ -8,16 +8,10 @@ import { invalidRequest } from '../errors.ts';
 import { callAccount } from '../objects/call-account.ts';
 import type { Remote } from '../objects/call-object.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from '../objects/stored.ts';
+import type { NamedRow, Owner, VersionRow } from '../schemas/answers/versions.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
 import { listOf, readPage } from '../schemas/page.ts';
-import {
-  isVersionedName,
-  NAME_RULE,
-  type NamedRow,
-  type Owner,
-  parseRef,
-  type VersionRow,
-} from '../schemas/versions.ts';
+import { isVersionedName, NAME_RULE, parseRef } from '../schemas/versions.ts';
 import { type Found, type Place, unavailable, type VersionMemory } from '../store/versions.ts';
 
 /** @returns whose names the caller sees, in the order in which they are looked up. */

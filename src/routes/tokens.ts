@@ -4,9 +4,10 @@ import type { AppEnv } from '../auth/context.ts';
 import { mintToken } from '../auth/tokens.ts';
 import { invalidRequest, misconfigured } from '../errors.ts';
 import { MOST_MINTED } from '../objects/credentials.ts';
+import type { MintedTokenAnswer } from '../schemas/answers/tokens.ts';
 import { check, readJson } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
-import { type MintedTokenAnswer, mintRequest } from '../schemas/tokens.ts';
+import { mintRequest } from '../schemas/tokens.ts';
 import { accountOf } from './accounts.ts';
 
 /** Credentials: an admin mints, lists and revokes them. */

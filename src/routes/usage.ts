@@ -1,12 +1,13 @@
 import { type Context, Hono } from 'hono';
-import type * as z from 'zod';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { fromUsd, toUsd } from '../claude/cost.ts';
 import { notFound } from '../errors.ts';
+import type { UsageReport } from '../schemas/answers/usage.ts';
 import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
-import { type UsageReport, usageQuery } from '../schemas/usage.ts';
+import { usageQuery } from '../schemas/usage.ts';
+import type * as z from '../schemas/zod.ts';
 import { names } from '../store/accounts.ts';
 import { accountOf, ownOrAny } from './accounts.ts';
 

@@ -1,7 +1,7 @@
-import * as z from 'zod';
 import { fieldError } from './json.ts';
 import { messagesRequest } from './messages.ts';
-import { nameRow, refSchema } from './versions.ts';
+import { refSchema } from './versions.ts';
+import * as z from './zod.ts';
 
 /** The largest version of a classifier, as it is stored. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
@@ -12,88 +12,84 @@ const MOST_CACHE_SECONDS = 30 * 24 * 60 * 60;
 
 export const classifierRef = refSchema('classifier');
 
-const name = z
-  .string({ error: fieldError('Input should be a valid string') })
-  .min(1, 'Input should be a non-empty string: the name of a label')
-  .max(256)
-  .refine((value) => value.trim() === value && value.isWellFormed(), {
+const name = z.string({ error: fieldError('Input should be a valid string') }).check(
+  z.minLength(1, 'Input should be a non-empty string: the name of a label'),
+  z.maxLength(256),
+  z.refine((value) => value.trim() === value && value.isWellFormed(), {
     error: 'Input should be well-formed text without white space at its ends',
-  });
+  }),
+);
 const text = z.string({ error: fieldError('Input should be a valid string') });
-const label = z.strictObject({
+export const label = z.strictObject({
   name,
-  description: text.max(2_000).optional(),
-  examples: z.array(text.min(1).max(4_000)).max(20).optional().describe('Texts that have this label.'),
+  description: z.optional(text.check(z.maxLength(2_000))),
+  examples: z.described(
+    z.optional(z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20))),
+    'Texts that have this label.',
+  ),
 });
 const jsonSchema = z.record(z.string(), z.unknown(), { error: 'Input should be a JSON schema: an object' });
 
 /** An example of the whole task: a text and its answer. */
 const example = z.strictObject({
-  input: text.min(1).max(16_000),
-  label: name.nullable().optional().describe('null: none of them.'),
-  labels: z.array(name).optional().describe('In place of `label`, with `multi`.'),
-  fields: z.record(z.string(), z.unknown()).optional(),
+  input: text.check(z.minLength(1), z.maxLength(16_000)),
+  label: z.described(z.optional(z.nullable(name)), 'null: none of them.'),
+  labels: z.described(z.optional(z.array(name)), 'In place of `label`, with `multi`.'),
+  fields: z.optional(z.record(z.string(), z.unknown())),
 });
 
 const labels = z
   .array(z.union([name, label], { error: 'Input should be a label: a non-empty string, or an object with a name' }), {
     error: 'Input should be a valid list',
   })
-  .min(1, 'Input should have at least one label')
-  .max(500, 'Input should have at most 500 labels');
+  .check(
+    z.minLength(1, 'Input should have at least one label'),
+    z.maxLength(500, 'Input should have at most 500 labels'),
+  );
 
 /** What a classifier says, whether it is stored or stands in a request. One of `labels` and `schema`. */
 export const classifierParts = {
-  labels: labels.optional(),
-  schema: jsonSchema
-    .optional()
-    .describe(
-      'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property `label` that is one (or `labels`, an array of one); its other properties are `fields`.',
+  labels: z.optional(labels),
+  schema: z.described(
+    z.optional(jsonSchema),
+    'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property `label` that is one (or `labels`, an array of one); its other properties are `fields`.',
+  ),
+  multi: z.described(z.optional(z.boolean()), 'Any number of labels in place of one.'),
+  allow_none: z.described(z.optional(z.boolean()), 'Whether none of the labels is an answer.'),
+  instructions: z.optional(text.check(z.maxLength(20_000))),
+  examples: z.optional(z.array(example).check(z.maxLength(100))),
+  fields: z.described(z.optional(jsonSchema), 'A JSON schema of an object: what to extract beside the label.'),
+  model: z.described(
+    z.optional(messagesRequest.shape.model.check(z.maxLength(256))),
+    'Default: the cheapest current Haiku.',
+  ),
+  votes: z.described(
+    z.optional(z.int().check(z.gte(1), z.lte(MOST_VOTES))),
+    'Independent answers for each input. Default 1.',
+  ),
+  cache_seconds: z.described(
+    z.optional(
+      z.int().check(
+        z.lte(MOST_CACHE_SECONDS),
+        z.refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
+          error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
+        }),
+      ),
     ),
-  multi: z.boolean().optional().describe('Any number of labels in place of one.'),
-  allow_none: z.boolean().optional().describe('Whether none of the labels is an answer.'),
-  instructions: text.max(20_000).optional(),
-  examples: z.array(example).max(100).optional(),
-  fields: jsonSchema.optional().describe('A JSON schema of an object: what to extract beside the label.'),
-  model: messagesRequest.shape.model.max(256).optional().describe('Default: the cheapest current Haiku.'),
-  votes: z.int().min(1).max(MOST_VOTES).optional().describe('Independent answers for each input. Default 1.'),
-  cache_seconds: z
-    .int()
-    .max(MOST_CACHE_SECONDS)
-    .refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
-      error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
-    })
-    .optional()
-    .describe('How long an answer is kept for the same input. Default 3600; 0 keeps none.'),
+    'How long an answer is kept for the same input. Default 3600; 0 keeps none.',
+  ),
 };
 
-const classifierFields = z.strictObject({ ...classifierParts, description: text.max(1_000).optional() });
+const classifierFields = z.strictObject({
+  ...classifierParts,
+  description: z.optional(text.check(z.maxLength(1_000))),
+});
 
 /** Points the name at a version that there is already: forward or back. */
 const pointer = z.strictObject({ version: classifierRef });
 
 /** What `PUT /classifiers/:name` takes. */
 export const putClassifier = { fields: classifierFields, pointer };
-
-/** A version as it is stored: labels as objects, a schema as the labels and fields in it. */
-export const classifierContent = z.object({
-  type: z.literal('classifier'),
-  name: z.string(),
-  version: z.string().describe('name@version: for ever the same.'),
-  owner: nameRow.shape.owner,
-  labels: z.array(label),
-  multi: z.boolean(),
-  allow_none: z.boolean(),
-  instructions: classifierParts.instructions,
-  examples: classifierParts.examples,
-  fields: classifierParts.fields,
-  model: classifierParts.model,
-  votes: classifierParts.votes,
-  cache_seconds: classifierParts.cache_seconds,
-  description: classifierFields.shape.description,
-});
-
-export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;

@@ -1,13 +1,4 @@
-import * as z from 'zod';
+import * as z from './zod.ts';
 
-/** What a count means: whether the prompt fits the model, and what it costs as input of each kind. */
-export const countAnswer = z.looseObject({
-  input_tokens: z.number(),
-  context_window: z.number().nullable(),
-  fits: z.boolean().nullable(),
-  cost_usd: z
-    .object({ input: z.number(), cache_write_5m: z.number(), cache_write_1h: z.number(), cache_read: z.number() })
-    .nullable(),
-});
-
-export type CountAnswer = z.output<typeof countAnswer>;
+/** What is read of the upstream's answer. */
+export const upstreamCount = z.looseObject({ input_tokens: z.number() });

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from './zod.ts';
 
 /** What a credential may do. `admin` includes the others. */
 export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
@@ -30,21 +30,30 @@ export function isSourceAccount(name: string): boolean {
 
 /** Who asks, in the words of a Worker's own `authenticate`. */
 export const callerSchema = z.strictObject({
-  account: z
-    .custom<string>(isAccount, 'must be 1 to 128 characters')
-    .describe('Whose budget, conversations and prefixes these are.'),
-  scopes: z.array(z.enum(SCOPES)).readonly().default(['messages', 'classify']).describe('What the caller may do.'),
-  token: z
-    .strictObject({
-      jti: z.string().min(1).max(256).describe('Its own id, not the credential itself.'),
-      issued_at: z.int().optional().describe('Seconds since 1970; without it, revoking all revokes it for ever.'),
-      expires_at: z
-        .int()
-        .optional()
-        .describe('Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
-    })
-    .optional()
-    .describe('The credential, if it shall be listed and revocable at this edge.'),
+  account: z.described(
+    z.custom<string>(isAccount, 'must be 1 to 128 characters'),
+    'Whose budget, conversations and prefixes these are.',
+  ),
+  scopes: z.described(
+    z._default(z.readonly(z.array(z.enum(SCOPES))), ['messages', 'classify']),
+    'What the caller may do.',
+  ),
+  token: z.described(
+    z.optional(
+      z.strictObject({
+        jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
+        issued_at: z.described(
+          z.optional(z.int()),
+          'Seconds since 1970; without it, revoking all revokes it for ever.',
+        ),
+        expires_at: z.described(
+          z.optional(z.int()),
+          'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
+        ),
+      }),
+    ),
+    'The credential, if it shall be listed and revocable at this edge.',
+  ),
 });
 
 export type Caller = z.input<typeof callerSchema>;

@@ -1,7 +1,7 @@
-import type * as z from 'zod';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from '../errors.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
 import { checkShape } from './json-shape.ts';
+import type * as z from './zod.ts';
 
 /** A request body that is a JSON object, in each of its forms; `text` has the very bytes. */
 export interface JsonBody {
@@ -111,7 +111,7 @@ async function readAll(request: Request, limitBytes: number, onLength?: (bytes: 
  *
  * @throws ApiError 400 that names the first fault by its path, as the API words it: `messages.0.role: …`
  */
-export function check<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
+export function check<T extends z.ZodMiniType>(schema: T, value: unknown): z.output<T> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

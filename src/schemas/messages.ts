@@ -1,5 +1,5 @@
-import * as z from 'zod';
 import { fieldError } from './json.ts';
+import * as z from './zod.ts';
 
 /** A message of a request, as far as this edge judges it. */
 export const messageParam = z.looseObject(
@@ -15,36 +15,38 @@ export const messageParam = z.looseObject(
 type Message = z.output<typeof messageParam>;
 
 /** A list of millions with a fault in each must not make millions of faults: the first one is told. */
-const messages = z
-  .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
-  .min(1, 'at least one message is required')
-  .superRefine((list, context) => {
+const messages = z.array(z.custom<Message>(), { error: fieldError('Input should be a valid list') }).check(
+  z.minLength(1, 'at least one message is required'),
+  z.superRefine((list, context) => {
     for (const [index, item] of list.entries()) {
       const [issue] = messageParam.safeParse(item).error?.issues ?? [];
       if (issue === undefined) continue;
       context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
       return;
     }
-  });
+  }),
+);
 
 const model = z
   .string({ error: fieldError('Input should be a valid string') })
-  .min(1, 'Input should be a non-empty string: the id of a model');
+  .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'));
 
 const maxTokens = z
   .number({ error: fieldError('Input should be a valid integer') })
-  .refine(Number.isInteger, 'Input should be a valid integer')
-  .min(0, 'Input should be greater than or equal to 0');
+  .check(
+    z.refine(Number.isInteger, 'Input should be a valid integer'),
+    z.gte(0, 'Input should be greater than or equal to 0'),
+  );
 
 const fields = {
   model,
   max_tokens: maxTokens,
   messages,
-  stream: z.boolean({ error: 'Input should be a valid boolean' }).nullable().optional(),
+  stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
 };
 
 /** A Messages request, as far as this edge judges it: everything else is the upstream's. */
 export const messagesRequest = z.looseObject(fields);
 
 /** The same for the count routes, where `max_tokens` says nothing. */
-export const countRequest = z.looseObject({ ...fields, max_tokens: maxTokens.optional() });
+export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });

@@ -1,17 +1,21 @@
-import * as z from 'zod';
 import { invalidRequest } from '../errors.ts';
 import { check } from './json.ts';
+import * as z from './zod.ts';
 
 /** The query of a list. */
 export const pageSchema = z.object({
-  limit: z.coerce
-    .number({ error: 'Input should be a valid integer' })
-    .int('Input should be a valid integer')
-    .min(1, 'Input should be greater than or equal to 1')
-    .max(1_000, 'Input should be less than or equal to 1000')
-    .default(20),
-  after_id: z.string().min(1).optional().describe('The page that follows this row.'),
-  before_id: z.string().min(1).optional().describe('The page that ends before this row.'),
+  limit: z._default(
+    z.coerce
+      .number({ error: 'Input should be a valid integer' })
+      .check(
+        z.int('Input should be a valid integer'),
+        z.gte(1, 'Input should be greater than or equal to 1'),
+        z.lte(1_000, 'Input should be less than or equal to 1000'),
+      ),
+    20,
+  ),
+  after_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that follows this row.'),
+  before_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that ends before this row.'),
 });
 
 /** Which page of a list is asked for, as Anthropic's lists page. */
@@ -31,12 +35,12 @@ export function readPage(query: Record<string, string>): PageQuery {
 }
 
 /** @returns the schema of a page of rows. */
-export function listSchema<T extends z.ZodType>(row: T) {
+export function listSchema<T extends z.ZodMiniType>(row: T) {
   return z.object({
     data: z.array(row),
     has_more: z.boolean(),
-    first_id: z.string().nullable(),
-    last_id: z.string().nullable(),
+    first_id: z.nullable(z.string()),
+    last_id: z.nullable(z.string()),
   });
 }
 

@@ -1,6 +1,5 @@
 /** What prefixes and classifiers have in common: names, and versions that never change. */
-import * as z from 'zod';
-import { time } from '../http/fields.ts';
+import * as z from './zod.ts';
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
 const HASH = /^[0-9a-f]{32}$/;
@@ -29,33 +28,9 @@ export function parseRef(ref: string): VersionRef | undefined {
 
 /** @param what is named, for the message: `prefix` */
 export function refSchema(what: string) {
-  return z.string({ error: 'Input should be a string' }).refine((value) => parseRef(value) !== undefined, {
-    error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
-  });
+  return z.string({ error: 'Input should be a string' }).check(
+    z.refine((value) => parseRef(value) !== undefined, {
+      error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
+    }),
+  );
 }
-
-/** A name in a list. */
-export const nameRow = z.object({
-  type: z.string().describe('What it names: `prefix`.'),
-  name: z.string(),
-  version: z.string().describe('name@version, to which the name points.'),
-  owner: z.enum(['account', 'deployment']),
-  description: z.string().nullable(),
-  bytes: z.int(),
-  created_at: time.describe('When the version was first put.'),
-  updated_at: time.describe('When the name was last pointed somewhere.'),
-});
-
-/** A version in the history of a name. */
-export const versionRow = z.object({
-  type: z.string().describe('`prefix_version`.'),
-  version: z.string(),
-  current: z.boolean(),
-  description: z.string().nullable(),
-  bytes: z.int(),
-  created_at: time,
-});
-
-export type Owner = z.output<typeof nameRow>['owner'];
-export type NamedRow = z.output<typeof nameRow>;
-export type VersionRow = z.output<typeof versionRow>;

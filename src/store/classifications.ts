@@ -1,7 +1,7 @@
 /** Answers that were given before: a key for each account, classifier version, model and input, gone after a time. */
 
 import { ApiError } from '../errors.ts';
-import type { ClassifyAnswer } from '../schemas/classify.ts';
+import type { ClassifyAnswer } from '../schemas/answers/classify.ts';
 
 /** What is kept of an answer: not what it cost, since to give it again costs nothing. */
 export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;

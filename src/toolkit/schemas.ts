@@ -1,30 +1,15 @@
 /** The shapes of what goes in and comes out: zod schemas, and their types. */
-export { type ClassifierFields, classifierContent, putClassifier } from '../schemas/classifiers.ts';
+export { classifierContent } from '../schemas/answers/classifiers.ts';
 export {
   type ClassifyAnswer,
   type ClassifyResult,
   classifyAnswer,
-  classifyRequest,
   classifyResult,
-} from '../schemas/classify.ts';
-export {
-  type ConversationFields,
-  type ConversationPatch,
-  type ConversationRow,
-  conversationReport,
-  conversationRequest,
-  conversationRow,
-  createConversation,
-  forkRequest,
-  patchConversation,
-  rewindRequest,
-} from '../schemas/conversations.ts';
-export { type CountAnswer, countAnswer } from '../schemas/counts.ts';
-export { callerSchema } from '../schemas/identity.ts';
-export { type Limits, limitsSchema } from '../schemas/limits.ts';
-export { countRequest, messagesRequest } from '../schemas/messages.ts';
-export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats, putPrefix } from '../schemas/prefixes.ts';
-export { type MintedTokenAnswer, mintedToken, mintRequest } from '../schemas/tokens.ts';
+} from '../schemas/answers/classify.ts';
+export { type ConversationRow, conversationReport, conversationRow } from '../schemas/answers/conversations.ts';
+export { type CountAnswer, countAnswer } from '../schemas/answers/counts.ts';
+export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats } from '../schemas/answers/prefixes.ts';
+export { type MintedTokenAnswer, mintedToken } from '../schemas/answers/tokens.ts';
 export {
   type LedgerRequest,
   type LedgerRow,
@@ -36,5 +21,21 @@ export {
   tokenRowSchema,
   type UsageReport,
   usageReportSchema,
-} from '../schemas/usage.ts';
-export { type NamedRow, nameRow, type VersionRow, versionRow } from '../schemas/versions.ts';
+} from '../schemas/answers/usage.ts';
+export { type NamedRow, nameRow, type VersionRow, versionRow } from '../schemas/answers/versions.ts';
+export { type ClassifierFields, putClassifier } from '../schemas/classifiers.ts';
+export { classifyRequest } from '../schemas/classify.ts';
+export {
+  type ConversationFields,
+  type ConversationPatch,
+  conversationRequest,
+  createConversation,
+  forkRequest,
+  patchConversation,
+  rewindRequest,
+} from '../schemas/conversations.ts';
+export { callerSchema } from '../schemas/identity.ts';
+export { type Limits, limitsSchema } from '../schemas/limits.ts';
+export { countRequest, messagesRequest } from '../schemas/messages.ts';
+export { putPrefix } from '../schemas/prefixes.ts';
+export { mintRequest } from '../schemas/tokens.ts';

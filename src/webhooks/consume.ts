@@ -10,7 +10,7 @@ import { taskOf } from '../objects/classification-task.ts';
 import { type Outcome, classify as toClassify } from '../objects/classifying.ts';
 import { callInbox } from '../objects/inbox-calls.ts';
 import { createRequestId } from '../request-id.ts';
-import type { Attempt, Classification } from '../schemas/webhooks.ts';
+import type { Attempt, Classification } from '../schemas/answers/webhooks.ts';
 import { type Settings, settingsOf, sourceSettings } from '../settings.ts';
 import { bySource, type Webhook } from './define.ts';
 import { deliver, type Target, type Undelivered } from './deliver.ts';

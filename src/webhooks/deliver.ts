@@ -1,7 +1,7 @@
 /** A result as it goes out: signed, under a stable id, to where the operator has said and nowhere else. */
 import type { Bindings } from '../env.ts';
+import type { Delivered } from '../schemas/answers/webhooks.ts';
 import { deliverFault } from '../schemas/hosts.ts';
-import type { Delivered } from '../schemas/webhooks.ts';
 import type { Settings } from '../settings.ts';
 import { signStandard } from './standard.ts';
 

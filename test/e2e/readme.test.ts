@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { descriptionOf } from '../../src/schemas/zod.ts';
 import { settingsSchema } from '../../src/settings.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
@@ -70,7 +71,7 @@ test('the settings of the README are those of the code, with their defaults and 
     .map(([name, setting]) => {
       const value = defaults[name];
       const empty = value === undefined || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
-      return [name, empty ? '' : `\`${value}\``, setting.description];
+      return [name, empty ? '' : `\`${value}\``, descriptionOf(setting)];
     });
   expect(rows).toEqual(expected);
 });

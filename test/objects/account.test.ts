@@ -7,8 +7,13 @@ import type { Answer, Ask } from '../../src/durable/contracts/admission.ts';
 import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import {
+  ledgerRequestSchema,
+  standingSchema,
+  tokenRowSchema,
+  usageReportSchema,
+} from '../../src/schemas/answers/usage.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
-import { ledgerRequestSchema, standingSchema, tokenRowSchema, usageReportSchema } from '../../src/schemas/usage.ts';
 import { runs } from '../support/runs.ts';
 import { boundOf, NOON } from './asks.ts';
 

@@ -7,8 +7,8 @@ import { mostTokensOf } from '../../src/claude/token-bound.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
-import type { LedgerRow } from '../../src/schemas/usage.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

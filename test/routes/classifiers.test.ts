@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { CandidateReport } from '../../src/schemas/evaluation.ts';
+import type { CandidateReport } from '../../src/schemas/answers/evaluation.ts';
 import { errorOf } from '../support/app.ts';
 import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '../support/classification.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';

@@ -2,7 +2,7 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { conversationReport, conversationRow, messageRow } from '../../src/schemas/conversations.ts';
+import { conversationReport, conversationRow, messageRow } from '../../src/schemas/answers/conversations.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, eventsIn, resetAll, simulate, textOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';

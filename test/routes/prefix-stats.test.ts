@@ -1,10 +1,11 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
+import * as z from 'zod/mini';
 import { MODELS } from '../../src/claude/models.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
-import { type PrefixStats, prefixStats } from '../../src/schemas/prefixes.ts';
-import type { LedgerRow } from '../../src/schemas/usage.ts';
+import { type PrefixStats, prefixStats } from '../../src/schemas/answers/prefixes.ts';
+import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
 import type { TestApp } from '../support/app.ts';
 import { as, bindings, prose, put, settleEdges, simulatedEdge, usageOf } from '../support/prefixes.ts';
 
@@ -19,7 +20,7 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 async function stats(app: TestApp, name: string, headers: Record<string, string>, query = ''): Promise<PrefixStats> {
   const response = await app.fetch(`/prefixes/${name}/stats${query}`, { headers });
   expect(response.status).toBe(200);
-  return prefixStats.strict().parse(await response.json());
+  return z.strictObject(prefixStats.shape).parse(await response.json());
 }
 
 async function ledgerOf(app: TestApp, headers: Record<string, string>): Promise<LedgerRow[]> {

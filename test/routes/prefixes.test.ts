@@ -1,8 +1,9 @@
 import { reset } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { prefixAnswer } from '../../src/schemas/prefixes.ts';
-import { nameRow, versionRow } from '../../src/schemas/versions.ts';
+import * as z from 'zod/mini';
+import { prefixAnswer } from '../../src/schemas/answers/prefixes.ts';
+import { nameRow, versionRow } from '../../src/schemas/answers/versions.ts';
 import { errorOf } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import {
@@ -110,7 +111,7 @@ describe('PUT', () => {
     const app = simulatedEdge();
     const alice = await as('alice');
     const response = await tryPut(app, 'support', { system: prose(6_000) }, alice);
-    const answer = prefixAnswer.strict().parse(await response.json());
+    const answer = z.strictObject(prefixAnswer.shape).parse(await response.json());
     expect(answer).toMatchObject({
       name: 'support',
       version: expect.stringMatching(/^support@[0-9a-f]{32}$/),
@@ -202,12 +203,12 @@ describe('PUT', () => {
     expect(app.sent.at(-1)?.text).toContain(SUPPORT.system);
     const response = await app.fetch('/prefixes/support/versions', { headers: alice });
     const { data } = (await response.json()) as { data: { version: string; current: boolean }[] };
-    expect(data.map((row) => versionRow.strict().parse(row)).map(({ version, current }) => [version, current])).toEqual(
-      [
-        [second.version, false],
-        [first.version, true],
-      ],
-    );
+    expect(
+      data.map((row) => z.strictObject(versionRow.shape).parse(row)).map(({ version, current }) => [version, current]),
+    ).toEqual([
+      [second.version, false],
+      [first.version, true],
+    ]);
   });
 
   test('answers 503, retryable, while KV takes nothing, and KV is told once it does', async () => {
@@ -424,7 +425,7 @@ describe('names', () => {
       const response = await app.fetch(`/prefixes${query}`, { headers: alice });
       const { data, ...rest } = (await response.json()) as { data: unknown[] };
       return {
-        names: data.map((row) => nameRow.strict().parse(row)).map(({ name, owner }) => name + owner[0]),
+        names: data.map((row) => z.strictObject(nameRow.shape).parse(row)).map(({ name, owner }) => name + owner[0]),
         ...rest,
       };
     };

@@ -10,7 +10,7 @@ import contact from '../../examples/webhooks/standard/message.json';
 import dispute from '../../examples/webhooks/stripe/dispute.json';
 import refund from '../../examples/webhooks/stripe/refund.json';
 import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
-import type { EventReport, EventRow } from '../../src/schemas/webhooks.ts';
+import type { EventReport, EventRow } from '../../src/schemas/answers/webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
 import { hmac, signHmac } from '../../src/webhooks/hmac.ts';
 import { signStandard } from '../../src/webhooks/standard.ts';

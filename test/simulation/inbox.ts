@@ -4,7 +4,7 @@ import type { Conclusion, InboxObject } from '../../src/durable/contracts/inbox.
 import { callAccount } from '../../src/objects/call-account.ts';
 import type { Remote } from '../../src/objects/call-object.ts';
 import { callInbox } from '../../src/objects/inbox-calls.ts';
-import type { Classification } from '../../src/schemas/webhooks.ts';
+import type { Classification } from '../../src/schemas/answers/webhooks.ts';
 import { settingsOf } from '../../src/settings.ts';
 import { leaseOf, SCHEDULE } from '../../src/webhooks/schedule.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

@@ -2,8 +2,8 @@ import { env } from 'cloudflare:workers';
 import type { Bindings } from '../../src/env.ts';
 import type { Account } from '../../src/objects/account.ts';
 import { accountStub } from '../../src/objects/namespace.ts';
+import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
 import type { Limits } from '../../src/schemas/limits.ts';
-import type { LedgerRow } from '../../src/schemas/usage.ts';
 import { type Sent, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

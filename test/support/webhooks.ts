@@ -6,7 +6,7 @@ import { Account } from '../../src/objects/account.ts';
 import type { Remote } from '../../src/objects/call-object.ts';
 import { Inbox } from '../../src/objects/inbox.ts';
 import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
-import type { EventReport } from '../../src/schemas/webhooks.ts';
+import type { EventReport } from '../../src/schemas/answers/webhooks.ts';
 import { type ConsumerOptions, createConsumer } from '../../src/webhooks/consume.ts';
 import { simulatedUpstream } from './prefixes.ts';
 import { SECRET } from './tokens.ts';

@@ -1,7 +1,7 @@
 import { Webhook as Receiver } from 'standardwebhooks';
 import { describe, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../src/env.ts';
-import type { Delivered } from '../../src/schemas/webhooks.ts';
+import type { Delivered } from '../../src/schemas/answers/webhooks.ts';
 import { parseSettings, sourceSettings } from '../../src/settings.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/define.ts';
 import { deliver } from '../../src/webhooks/deliver.ts';

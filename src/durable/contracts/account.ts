@@ -1,15 +1,9 @@
-import type { ConversationRow } from '../../schemas/conversations.ts';
+import type { ConversationRow } from '../../schemas/answers/conversations.ts';
+import type { PrefixStats } from '../../schemas/answers/prefixes.ts';
+import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from '../../schemas/answers/usage.ts';
+import type { VersionRow } from '../../schemas/answers/versions.ts';
 import type { Limits } from '../../schemas/limits.ts';
-import type { PrefixStats } from '../../schemas/prefixes.ts';
-import type {
-  LedgerRequest,
-  LedgerRow,
-  StandingReport,
-  TokenRow,
-  UsageGroup,
-  UsageReport,
-} from '../../schemas/usage.ts';
-import type { VersionRow } from '../../schemas/versions.ts';
+import type { UsageGroup } from '../../schemas/usage.ts';
 import type { Answer, Ask, Token } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';

@@ -1,4 +1,5 @@
-import type { Attempt, Classification, EventReport, EventRow, EventState } from '../../schemas/webhooks.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../../schemas/answers/webhooks.ts';
+import type { EventState } from '../../schemas/webhooks.ts';
 import type { Page, PageOf } from './page.ts';
 
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */

@@ -1,8 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { MintedTokenAnswer } from '../../schemas/tokens.ts';
-import type { TokenRow } from '../../schemas/usage.ts';
+import type { MintedTokenAnswer } from '../../schemas/answers/tokens.ts';
+import type { TokenRow } from '../../schemas/answers/usage.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { formatMoment } from '../format.ts';
 import { CopyButton } from '../ui/copy-button.tsx';

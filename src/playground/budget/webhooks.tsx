@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { EventRow } from '../../schemas/webhooks.ts';
+import type { EventRow } from '../../schemas/answers/webhooks.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { formatMoment } from '../format.ts';
 import { Fault } from '../ui/fault.tsx';

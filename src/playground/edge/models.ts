@@ -1,7 +1,7 @@
 import { computed, signal } from '@preact/signals';
-import type * as z from 'zod';
 import type { Client } from '../../client/index.ts';
-import type { modelAnswer } from '../../schemas/models.ts';
+import type { modelAnswer } from '../../schemas/answers/models.ts';
+import type * as z from '../../schemas/zod.ts';
 
 export type Model = z.output<typeof modelAnswer>;
 

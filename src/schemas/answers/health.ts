@@ -1,9 +1,9 @@
-import * as z from 'zod';
+import * as z from '../zod.ts';
 
 /** What `GET /health` answers. */
 export const healthAnswer = z.object({
   status: z.literal('ok'),
-  upstream: z.enum(['anthropic', 'simulator']).describe('Who answers: Claude, or the built-in simulator.'),
+  upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
 });
 
 export type HealthAnswer = z.output<typeof healthAnswer>;

@@ -504,9 +504,17 @@ export class Transcript {
     return row && Number(row.n);
   }
 
-  /** @returns the events of a row of the log as they are shown, or undefined behind the last. */
+  /**
+   * @returns the events of a row of the log as they are shown, or undefined behind the last; also where another turn has
+   * the number by now
+   */
   logText({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
-    const [row] = this.read('select first, text from log where turn = ? and n = ?', seq, n);
+    const [row] = this.read(
+      'select l.first, l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?',
+      seq,
+      n,
+      id,
+    );
     return row && shown(String(row.text), id, Number(row.first));
   }
 

@@ -76,9 +76,18 @@ export class LogRows {
     return row && Number(row.n);
   }
 
-  /** @returns the events of a row of the log as they are shown, or undefined behind the last. */
+  /**
+   * Reads a row of the log. By the turn's id as well: the number of a turn that has gone is given to another.
+   *
+   * @returns its events as they are shown, or undefined behind the last
+   */
   textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
-    const [row] = this.#read('select first, text from log where turn = ? and n = ?', seq, n);
+    const [row] = this.#read(
+      'select l.first, l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?',
+      seq,
+      n,
+      id,
+    );
     return row && shown(String(row.text), id, Number(row.first));
   }
 

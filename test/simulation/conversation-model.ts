@@ -37,7 +37,7 @@ export class ConversationModel {
   }
 
   listener(turn: string): Listener {
-    const listener = new Listener(turn, this.#heard);
+    const listener = new Listener(turn, this.#heard, this.#host);
     this.listeners.push(listener);
     return listener;
   }
@@ -70,8 +70,8 @@ export class ConversationModel {
       if (this.#read('select 1 from log').length > 0) throw new Violation('a log is kept for ever');
     }
     this.#ledger.lookAtRest();
-    for (const { turn, isOver, end, mayMiss } of this.listeners) {
-      if (!isOver && !end && !mayMiss) throw new Violation(`whoever hears ${turn} waits for ever`);
+    for (const { turn, isOver, end, wasBroken } of this.listeners) {
+      if (!isOver && !end && !wasBroken) throw new Violation(`whoever hears ${turn} waits for ever`);
       if (end !== 'message_stop' || this.losesHistory || !this.#isThere) continue;
       const kept = this.#read(`select status from turns where id = ? and status in ${COMMITTED}`, turn);
       if (kept.length === 0) throw new Violation(`${turn} was told to its end, and is not in the history`);

@@ -185,7 +185,7 @@ export class Clients {
     listener.take(first);
     const whole = await listen(this.#world, this.#conversation, listener, body);
     if (whole || listener.isOver) return;
-    listener.mayMiss = true;
+    listener.wasBroken = true;
     await this.#resume(listener);
   }
 

@@ -47,6 +47,8 @@ export class Host {
   #instance: Instance | undefined;
   /** Who has handed out a stream. */
   readonly #streams = new WeakMap<ReadableStream, Instance>();
+  /** How often an instance has died. */
+  deaths = 0;
   #outbox: (() => void)[] = [];
   #broken = false;
   #isRinging = false;
@@ -159,6 +161,7 @@ export class Host {
     this.storage.commit();
     if (!instance) return;
     instance.dead = true;
+    this.deaths += 1;
     // It takes a moment until another one is there.
     this.#world.clock.now += 50;
     for (const mourn of instance.mourners) mourn();

@@ -13,19 +13,20 @@ export class Listener {
   readonly #heard: Heard;
   readonly turn: string;
   /** The number of the last event. */
-  last: number;
+  last = 0;
   #rest = '';
   /** How it ended for this listener: by the last event of an answer, or by an error. */
   end: 'message_stop' | 'error' | undefined;
   /** The trailer has come: nothing more will. */
   isOver = false;
-  /** Events may be missing behind a crash, and only there. */
-  mayMiss = false;
+  /** It was cut off by a crash. */
+  wasBroken = false;
+  readonly #host: Host;
 
-  constructor(turn: string, heard: Heard, after = 0) {
+  constructor(turn: string, heard: Heard, host: Host) {
     this.turn = turn;
     this.#heard = heard;
-    this.last = after;
+    this.#host = host;
   }
 
   /** Takes what has come. */
@@ -47,7 +48,9 @@ export class Listener {
     if (known !== undefined && known !== event) throw new Violation(`two events are ${id}: ${known} and ${event}`);
     this.#heard.set(id, event);
     const next = this.last + 1;
-    if (Number(number) < next || (Number(number) > next && !this.mayMiss)) {
+    // Behind a crash numbers are left out, and only there.
+    const isGap = Number(number) > next;
+    if (Number(number) < next || (isGap && this.#host.deaths === 0)) {
       throw new Violation(`event ${number} of ${turn} came where ${next} was to come`);
     }
     this.last = Number(number);

@@ -1,5 +1,5 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, withText } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { edit, memberTexts } from './edit.ts';
 
@@ -37,7 +37,7 @@ export async function withUserId(body: JsonBody, settings: Settings, account: st
   const told = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
   const text = edit(body.text, { metadata: edit(told, { user_id: JSON.stringify(user_id) }) });
   const json = { ...body.json, metadata: { ...metadata, user_id } };
-  return { text, bytes: new TextEncoder().encode(text), json };
+  return withText(body, text, json);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -4,6 +4,7 @@
  * They are sent as everything else is. The SDK's client, which would retry as well, is a fifth of what may be deployed.
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { callerLeft, cutError, endOf } from './cut.ts';
 import type { Outcome } from './relay.ts';
@@ -39,7 +40,7 @@ export interface Reply {
  *
  * @param body a Messages request that does not stream
  */
-export async function askMessage(body: Uint8Array, call: MessageCall): Promise<Reply> {
+export async function askMessage(body: Sendable, call: MessageCall): Promise<Reply> {
   const { upstream, settings, signal, simulate } = call;
   const started = Date.now();
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };

@@ -33,6 +33,7 @@ import { readFormat, writeFormat } from './formats.ts';
 import { exportOf, type Page, type PageOf, requestOf, requestsOf, type UsageQuery, usageOf } from './history.ts';
 import { InboxList } from './inbox-list.ts';
 import { LEDGER_MIGRATIONS, Ledger } from './ledger.ts';
+import { type Asking, refusalOfAll } from './may-ask.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
@@ -220,6 +221,16 @@ export class Account extends DurableObject<Bindings> {
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */
   admitJson(ask: string): string {
     return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
+  }
+
+  /** Says whether a caller may ask at all; nothing is taken for it. @returns null where they may; by text, as `admitJson` */
+  mayAskJson(text: string): string {
+    const { asking, token, defaults } = JSON.parse(text) as Pick<Ask, 'token' | 'defaults'> & { asking: Asking };
+    this.#noteDefaults(defaults);
+    const now = advance(this.#budget, this.now());
+    if (token && this.#credentials.isRevoked(token)) return JSON.stringify({ outcome: 'revoked' } satisfies Answer);
+    const refusal = refusalOfAll(asking, this.#budget, this.#rules, now);
+    return JSON.stringify(refusal ? this.#refuse(refusal, now) : null);
   }
 
   /** `settle` by text. */

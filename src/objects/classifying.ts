@@ -2,20 +2,22 @@
  * Has one text labelled, and pays for it: the cache, admission, the call, one correction, votes, settlement. Routes and
  * the consumer of webhooks come here alike.
  */
+
 import type { Identity } from '../auth/identity.ts';
 import { withUserId } from '../claude/account-name.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { type Classifier, classifierOf } from '../claude/classifier.ts';
 import { type Choice, type Fault, type Prompt, promptOf, readAnswer, requestOf } from '../claude/classify.ts';
 import { API_VERSION, askMessage } from '../claude/client.ts';
 import type { Nanodollars, Usage } from '../claude/cost.ts';
 import { defaultModel } from '../claude/default-model.ts';
-import { edit } from '../claude/edit.ts';
 import { MODELS } from '../claude/models.ts';
 import type { Prefix } from '../claude/prefix.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, misconfigured, toApiError } from '../errors.ts';
 import { createRequestId } from '../request-id.ts';
 import { type ClassifyUsage, MAX_INPUT_BYTES, type TaskAsked } from '../schemas/classify.ts';
+import { withJson } from '../schemas/json.ts';
 import type { Settings } from '../settings.ts';
 import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../store/classifications.ts';
 import type { Refusal } from './budget.ts';
@@ -320,7 +322,7 @@ async function call(
       settings,
       upstream,
       // Limits may allow the model by the name that it was asked for.
-      body: { text: body.text, bytes: body.bytes, json: { ...body.json, model: modelAsked } },
+      body: withJson(body, { ...body.json, model: modelAsked }),
       model,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       prefix,
@@ -330,13 +332,17 @@ async function call(
     return { failure: failureOf(toApiError(thrown)) };
   }
   const { maxTokens } = meter;
-  const bytes =
-    maxTokens === undefined ? body.bytes : new TextEncoder().encode(edit(body.text, { max_tokens: String(maxTokens) }));
+  const granted = (tokens: number | undefined) =>
+    bodyUp(body, tokens === undefined ? {} : { max_tokens: String(tokens) });
   const started = Date.now();
-  const { payment, settle } = payments(meter, ({ maxTokens: granted }) =>
-    granted === undefined ? body.bytes : edit(body.text, { max_tokens: String(granted) }),
-  );
-  const { outcome, message, error } = await askMessage(bytes, { upstream, settings, signal, simulate, payment });
+  const { payment, settle } = payments(meter, (again) => granted(again.maxTokens));
+  const { outcome, message, error } = await askMessage(granted(maxTokens), {
+    upstream,
+    settings,
+    signal,
+    simulate,
+    payment,
+  });
   const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
   // Logged if it fails: then the account's alarm settles it.
   by.waitUntil(done);

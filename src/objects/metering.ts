@@ -1,14 +1,15 @@
 import type { Identity } from '../auth/identity.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { type Bound, boundOf, type Terms } from '../claude/bound.ts';
 import type { Nanodollars } from '../claude/cost.ts';
 import { askCount, uncounted } from '../claude/count.ts';
-import { edit } from '../claude/edit.ts';
 import { NOTHING_FOUND } from '../claude/findings.ts';
 import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { type JsonBody, RELEASED } from '../schemas/json.ts';
+import { type JsonBody, RELEASED, sizeOf } from '../schemas/json.ts';
+import { LongBody } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import type { Account, Answer, Ask } from './account.ts';
@@ -142,10 +143,12 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
-  const text = body instanceof Prompt ? undefined : body.text;
+  const { readings = body } = body;
   const options = {
-    bytes: body.bytes.length,
-    text,
+    bytes: sizeOf(body),
+    readings: readings ?? undefined,
+    // Made elsewhere: what is made here keeps the body for as long as the answer takes.
+    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
     models: settings.models,
     betas: betasOf(request.headers),
     asked,
@@ -317,7 +320,7 @@ async function countInput(request: MeterRequest): Promise<number | null> {
   const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount(edit(body.text, changes), request);
+  const count = await askCount(bodyUp(body, changes), request);
   if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
   return count.tokens;
 }

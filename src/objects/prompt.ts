@@ -10,6 +10,8 @@ const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 const COMMA = 44;
 
 export class Prompt implements JsonBody {
+  /** A conversation takes no body that repeats keys. */
+  readonly readings = null;
   /** The body without the history: its other members, and the messages that are new. */
   readonly own: Record<string, unknown>;
   readonly #text: string;

@@ -1,8 +1,8 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
 
 import { isEventStream, refuseEncoding } from '../claude/answer-form.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { cutError, endOf, late } from '../claude/cut.ts';
-import { edit } from '../claude/edit.ts';
 import { headersDown, type PlainHeaders } from '../claude/headers.ts';
 import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
@@ -12,6 +12,7 @@ import { reportOf } from '../claude/usage.ts';
 import { isBeginning, parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import { type JsonBody, RELEASED } from '../schemas/json.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { isObject } from './assembly.ts';
 import type { Grant } from './booking.ts';
@@ -150,7 +151,7 @@ export class Run {
     if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
     const bodyOf = ({ maxTokens }: Pick<Meter, 'maxTokens'>) =>
-      maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
+      maxTokens === undefined ? bodyUp(plan.body, {}) : lowered(plan.body, maxTokens);
     const paid = payments(granted, bodyOf, (again) => this.#take(again));
     const body = bodyOf(granted);
     // The edge has taken out what does not go up, but for this.
@@ -440,9 +441,9 @@ function headersKept(headers: Headers): PlainHeaders {
   return kept;
 }
 
-function lowered(body: JsonBody, maxTokens: number): BodyInit {
+function lowered(body: JsonBody, maxTokens: number): Sendable {
   const changes = { max_tokens: String(maxTokens) };
-  return body instanceof Prompt ? body.with(changes).bytes : edit(body.text, changes);
+  return body instanceof Prompt ? body.with(changes).bytes : bodyUp(body, changes);
 }
 
 function stopped(): ApiError {

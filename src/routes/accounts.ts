@@ -6,10 +6,11 @@ import type { Account } from '../objects/account.ts';
 import { defaultLimits } from '../objects/default-limits.ts';
 import { callAccount, type Remote } from '../objects/metering.ts';
 import { isAccount } from '../schemas/identity.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { limitsSchema } from '../schemas/limits.ts';
 import { listOf, readPage } from '../schemas/page.ts';
 import { readAccounts, unlistAccount } from '../store/accounts.ts';
+import { readJson } from './body.ts';
 
 /** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
 export function accountsRoutes() {
@@ -27,7 +28,7 @@ export function accountsRoutes() {
     })
     .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
-      const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+      const { json } = await readJson(c);
       const limits = check(limitsSchema, json);
       const call = accountOf(c, id);
       await call((object) => object.setLimits(limits));

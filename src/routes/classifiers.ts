@@ -11,8 +11,9 @@ import { type Classifying, prepare } from '../objects/classifying.ts';
 import { type Example, evaluate, examplesOf } from '../objects/evaluating.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from '../schemas/classifiers.ts';
 import { type CandidateReport, evaluateRequest, MOST_CANDIDATES } from '../schemas/evaluation.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { hashOf } from '../store/versions.ts';
+import { readJson } from './body.ts';
 import { answered, classifyingIn, noteCost, streamed } from './classify.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import {
@@ -52,7 +53,7 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
 async function put(c: Context<AppEnv>): Promise<Response> {
   const place = placeNamed(c, CLASSIFIERS, c.req.param('name') ?? '');
   const { name } = place;
-  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  const { json } = await readJson(c, 'free');
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, CLASSIFIERS, place, check(putClassifier.pointer, json).version);
     await pointName(c, CLASSIFIERS, place, hash);
@@ -68,7 +69,7 @@ async function put(c: Context<AppEnv>): Promise<Response> {
 
 async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
-  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  const { json } = await readJson(c, 'price');
   const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
   const refs = versions.map((version) => (/^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version));
   const count = refs.length * (models?.length ?? 1);

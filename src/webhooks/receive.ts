@@ -2,8 +2,8 @@
 import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
 import type { NewEvent } from '../objects/events.ts';
 import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
+import { Place, room } from '../schemas/room.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
-import { withRoom } from './room.ts';
 import { toHex, type Verdict } from './signature.ts';
 
 /** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
@@ -36,8 +36,9 @@ export async function receive(
   const lacking = signature.precheck?.(headers, now);
   if (lacking) throw refused(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
-  return await withRoom(async (grow) => {
-    const bytes = await readBytes(request, limit, grow);
+  const place = new Place(room, true);
+  try {
+    const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refused(verdict);
     const { json } = parseJson(bytes);
@@ -48,7 +49,9 @@ export async function receive(
       // A definition that trips over a payload it does not know has no text for it.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
-  });
+  } finally {
+    place.leave();
+  }
 }
 
 async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {

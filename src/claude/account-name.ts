@@ -1,5 +1,5 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
-import { type JsonBody, withText } from '../schemas/json.ts';
+import { type JsonBody, withText } from '../schemas/body.ts';
 import type { Settings } from '../settings.ts';
 import { edit, memberTexts } from './edit.ts';
 

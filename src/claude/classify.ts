@@ -1,7 +1,7 @@
 /** How a text is put before a model to be labelled, and how its answer is read. Nothing here calls anybody. */
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import * as z from 'zod';
-import type { JsonBody } from '../schemas/json.ts';
+import type { JsonBody } from '../schemas/body.ts';
 import type { Classifier } from './classifier.ts';
 import { faultInValue } from './json-schema.ts';
 import { expand, type Prefix } from './prefix.ts';

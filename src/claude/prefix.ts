@@ -6,7 +6,7 @@
  * them, and up to a breakpoint it is the same for every request whose own parts before that breakpoint are the same.
  */
 import { invalidRequest } from '../errors.ts';
-import { type JsonBody, parseLong } from '../schemas/json.ts';
+import { type JsonBody, parseLong } from '../schemas/body.ts';
 import { LongBody, type Sendable } from '../schemas/long-body.ts';
 import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../schemas/pieces.ts';
 import type { CacheTtl, PrefixFields } from '../schemas/prefixes.ts';

@@ -223,7 +223,11 @@ export class Account extends DurableObject<Bindings> {
     return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
   }
 
-  /** Says whether a caller may ask at all; nothing is taken for it. @returns null where they may; by text, as `admitJson` */
+  /**
+   * Decides whether a caller may ask at all, and takes nothing for it; by text, as `admitJson`.
+   *
+   * @returns null where they may
+   */
   mayAskJson(text: string): string {
     const { asking, token, defaults } = JSON.parse(text) as Pick<Ask, 'token' | 'defaults'> & { asking: Asking };
     this.#noteDefaults(defaults);

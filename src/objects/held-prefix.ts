@@ -1,7 +1,7 @@
 /** The prefix of a conversation: the version that it was created with, whatever becomes of the name. */
 import { expand } from '../claude/prefix.ts';
 import { ApiError, invalidRequest } from '../errors.ts';
-import { type JsonBody, sizeOf } from '../schemas/json.ts';
+import { type JsonBody, sizeOf } from '../schemas/body.ts';
 import { parseRef } from '../schemas/versions.ts';
 import { callAccount } from './metering.ts';
 import { outgrown } from './outgrown.ts';

@@ -8,7 +8,7 @@ import type { PlainHeaders } from '../claude/headers.ts';
 import type { Outcome } from '../claude/relay.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { type JsonBody, RELEASED, sizeOf } from '../schemas/json.ts';
+import { type JsonBody, RELEASED, sizeOf } from '../schemas/body.ts';
 import { LongBody } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';

@@ -11,7 +11,7 @@ import type { Upstream } from '../claude/upstream.ts';
 import { reportOf } from '../claude/usage.ts';
 import { isBeginning, parseObject, readWhole, wholeAnswer } from '../claude/whole.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
-import { type JsonBody, RELEASED } from '../schemas/json.ts';
+import { type JsonBody, RELEASED } from '../schemas/body.ts';
 import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { isObject } from './assembly.ts';

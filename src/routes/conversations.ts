@@ -5,6 +5,7 @@ import type { AppEnv } from '../env.ts';
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
 import { type CrossingText, crossing, type Result, type Resumed } from '../objects/conversation-answers.ts';
 import { callAccount } from '../objects/metering.ts';
+import type { JsonBody } from '../schemas/body.ts';
 import {
   createConversation,
   forkRequest,
@@ -14,7 +15,7 @@ import {
   rewindRequest,
   stopQuery,
 } from '../schemas/conversations.ts';
-import { check, type JsonBody } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
 import { readJson } from './body.ts';

@@ -22,8 +22,9 @@ import {
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
 import type { Trailer } from '../objects/turn.ts';
+import { type JsonBody, withText } from '../schemas/body.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
-import { check, type JsonBody, withText } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { LongBody } from '../schemas/long-body.ts';
 import { streamOf } from '../schemas/pieces.ts';
 import { cutEnding } from '../sse/endings.ts';

@@ -4,7 +4,8 @@ import { expand, type Prefix } from '../claude/prefix.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import { findPrefix, unknownPrefix } from '../objects/prefixes.ts';
-import { check, type JsonBody, sizeOf } from '../schemas/json.ts';
+import { type JsonBody, sizeOf } from '../schemas/body.ts';
+import { check } from '../schemas/json.ts';
 import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
 import type { Found } from '../store/versions.ts';
 

@@ -4,6 +4,8 @@
  * can have written: each is made of a random number that is drawn after the body has come.
  */
 
+import { use } from './released.ts';
+
 /** What stand-ins stand for. */
 export interface Source {
   readonly id: string;
@@ -70,31 +72,13 @@ export function streamOf(pieces: readonly Uint8Array[]): ReadableStream {
 }
 
 async function pour(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
-  for (const { buffer } of pieces) poured.set(buffer, (poured.get(buffer) ?? 0) + 1);
+  const poured = use(pieces);
   try {
     for (const piece of pieces) await writer.write(piece);
     await writer.close();
   } finally {
-    for (const { buffer } of pieces) {
-      const others = (poured.get(buffer) ?? 1) - 1;
-      poured.set(buffer, others);
-      if (others === 0 && unwanted.has(buffer)) detach(buffer);
-    }
+    poured();
   }
-}
-
-/** How many times bytes are in streams that are still read, and which of them nobody else wants. */
-const poured = new WeakMap<ArrayBufferLike, number>();
-const unwanted = new WeakSet<ArrayBufferLike>();
-
-/** Gives the memory of bytes back at once, that of a stream of them once it has been read: a collection comes late. */
-export function release({ buffer }: Uint8Array): void {
-  if (poured.get(buffer)) unwanted.add(buffer);
-  else detach(buffer);
-}
-
-function detach(buffer: ArrayBufferLike): void {
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Who reads the stream has stopped, or has failed: there it is told. */

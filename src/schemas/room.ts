@@ -1,7 +1,7 @@
 /** Room for request bodies: what callers send must not be what an isolate ends of. */
 import { ApiError } from '../errors.ts';
 import { LONG_BODY } from './json-shape.ts';
-import { release } from './pieces.ts';
+import { release } from './released.ts';
 
 const MEGABYTE = 1024 * 1024;
 /** For all bodies at a time. An isolate has 128 MB, and some bodies are held in two forms. */

@@ -1,7 +1,7 @@
 /** A webhook as it comes in: believed only once its signature holds. */
 import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
 import type { NewEvent } from '../objects/events.ts';
-import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
+import { parseJson, readBytes, requireJson } from '../schemas/body.ts';
 import { Place, room } from '../schemas/room.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
 import { toHex, type Verdict } from './signature.ts';

@@ -8,7 +8,7 @@ import {
   readPrefix,
 } from '../../src/claude/prefix.ts';
 import { ApiError } from '../../src/errors.ts';
-import type { JsonBody } from '../../src/schemas/json.ts';
+import type { JsonBody } from '../../src/schemas/body.ts';
 import type { PrefixFields } from '../../src/schemas/prefixes.ts';
 
 type Json = Record<string, unknown>;

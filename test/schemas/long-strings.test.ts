@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type JsonBody, parseJson, parseLong, sizeOf, withText } from '../../src/schemas/json.ts';
+import { type JsonBody, parseJson, parseLong, sizeOf, withText } from '../../src/schemas/body.ts';
 import { LongBody } from '../../src/schemas/long-body.ts';
 import { joined, piecesOf } from '../../src/schemas/pieces.ts';
 

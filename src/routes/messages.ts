@@ -43,7 +43,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, options.fetch);
-  const sent = withoutRepetition(await readLong(c, 'price'));
+  const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });

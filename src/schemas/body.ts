@@ -30,9 +30,15 @@ export function requireJson(request: Request): void {
   if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type ?? '')) throw unsupportedMediaType();
 }
 
-/** @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for one that nests too deep or has too many values */
-export function parseJson(bytes: Uint8Array): JsonBody {
-  if (bytes.length > LONG_BODY) shapeOf(bytes);
+/**
+ * Parses a body that must be a JSON object.
+ *
+ * @param onShape hears of how many values a long body is, before they are made
+ * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
+ * values, and what `onShape` throws
+ */
+export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
+  if (bytes.length > LONG_BODY) onShape(shapeOf(bytes));
   return parsed(() => {
     const text = decoder.decode(bytes);
     return { bytes, text, json: JSON.parse(text) };
@@ -42,8 +48,7 @@ export function parseJson(bytes: Uint8Array): JsonBody {
 /**
  * The same, with the long strings of a long body left in its bytes.
  *
- * @param onShape hears of how many values a long body is, before they are made
- * @throws ApiError as `parseJson`, and what `onShape` throws
+ * @throws ApiError as `parseJson`
  */
 export function parseLong(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
   if (bytes.length <= LONG_BODY) return parseJson(bytes);
@@ -99,6 +104,8 @@ type OnLength = (bytes: number) => void | Promise<void>;
 export interface Reading {
   /** Whether what only says that it is long is heard of as it comes, and not when it says so. */
   isDoubted?: boolean;
+  /** How long such a body may take, in milliseconds. Default: any time. */
+  mostMs?: number;
 }
 
 /**
@@ -110,14 +117,14 @@ export async function readBytes(
   request: Request,
   limitBytes: number,
   onLength: OnLength,
-  { isDoubted = false }: Reading = {},
+  { isDoubted = false, mostMs }: Reading = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
   if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
-    if (trusted === undefined) return await readPieces(request, limitBytes, onLength);
+    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, mostMs);
     await onLength(trusted);
     // The runtime holds a body to its declared length.
     return new Uint8Array(await request.arrayBuffer());
@@ -131,17 +138,44 @@ export async function readBytes(
   }
 }
 
-async function readPieces({ body }: Request, limitBytes: number, onLength: OnLength): Promise<Uint8Array> {
+async function readPieces(
+  { body }: Request,
+  limitBytes: number,
+  onLength: OnLength,
+  mostMs: number | undefined,
+): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
+  const reader = body?.getReader();
+  if (!reader) return joined(pieces);
+  let isLate = false;
+  const stop = () => reader.cancel().catch(ignoreBroken);
+  const timer =
+    mostMs &&
+    setTimeout(() => {
+      isLate = true;
+      stop();
+    }, mostMs);
   let length = 0;
-  for await (const piece of body ?? []) {
-    length += piece.length;
-    if (length > limitBytes) throw tooLarge(limitBytes);
-    await onLength(length);
-    pieces.push(piece);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (isLate) throw new Error('The body takes too long.');
+      if (done) return joined(pieces);
+      length += value.length;
+      if (length > limitBytes) throw tooLarge(limitBytes);
+      await onLength(length);
+      pieces.push(value);
+    }
+  } catch (thrown) {
+    stop();
+    throw thrown;
+  } finally {
+    clearTimeout(timer);
   }
-  return joined(pieces);
 }
+
+/** What cannot be cancelled any more has ended. */
+function ignoreBroken(): void {}
 
 /**
  * Reads what is left of a body and keeps none of it. A connection that is closed while its caller still sends is reset,

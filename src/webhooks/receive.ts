@@ -14,6 +14,8 @@ export type Received =
 
 /** The longest that is kept of what a sender says of itself. */
 const MOST_SUBJECT = 512;
+/** How long a stranger may take up room with one body. */
+const MOST_MS = 30_000;
 /** An id that can stand in a path and in a header as it is. */
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -38,7 +40,7 @@ export async function receive(
   const limit = Math.min(limitBytes, maxBodyBytes);
   const place = new Place(room, true);
   try {
-    const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true });
+    const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refused(verdict);
     const { json } = parseJson(bytes);

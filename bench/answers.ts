@@ -1,6 +1,6 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName = 'label' | 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced';
+export type AnswerName = 'label' | 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced' | 'open';
 
 interface Answer {
   contentType: string;
@@ -96,4 +96,6 @@ export const answers: Record<AnswerName, Answer> = {
   spread500: { contentType: eventStream, writes: events(500), pauseMs: 5 },
   flushed: { contentType: eventStream, writes: events(1000), pauseMs: 0 },
   paced: { contentType: eventStream, writes: events(20), pauseMs: 4 },
+  // It begins, and goes on for longer than anything is measured.
+  open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
 };

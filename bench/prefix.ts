@@ -52,10 +52,10 @@ export async function measurePrefix(
 
   // Another isolate than the one that has stored it: what that remembers must not count.
   const disk = newDisk();
-  const storing = await startServer(countedPrefixed, bundles.counted, upstream, disk);
+  const storing = await startServer(countedPrefixed, bundles.counted, upstream, { disk });
   await store(storing);
   await storing.stop();
-  const counting = await startServer(countedPrefixed, bundles.counted, upstream, disk);
+  const counting = await startServer(countedPrefixed, bundles.counted, upstream, { disk });
   const counter = new Client(load, countedPrefixed, counting);
   const cold = await countDuring(counting, 1, () => counter.send(asking, 1));
   const warm = await countDuring(counting, asking.requests, () => counter.send(asking));

@@ -8,6 +8,7 @@ import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { classificationTable, measureClassification } from './classification.ts';
 import { bare, type Contender, contenders, counted, countedTurn, metered } from './contenders.ts';
 import { countBilled } from './counts.ts';
+import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
 import { isOver as isPrefixOver, measurePrefix, prefixTable } from './prefix.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
@@ -21,6 +22,7 @@ const usage = `npm run bench -- [options]
   --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
   --webhooks       webhooks alone
+  --memory         what an isolate holds, alone
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
@@ -106,6 +108,7 @@ async function main(): Promise<void> {
       only: { type: 'string' },
       workload: { type: 'string' },
       webhooks: { type: 'boolean', default: false },
+      memory: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -134,6 +137,12 @@ async function main(): Promise<void> {
   const origin = `http://127.0.0.1:${port}`;
   if (values.webhooks) {
     console.log(webhookTable(await measureWebhooks(rounds, origin, build)));
+    return;
+  }
+  if (values.memory) {
+    const memory = await measureMemory(await build(metered.worker), origin);
+    console.log(memoryTable(memory));
+    if (values.check && memory.some(isMemoryOver)) process.exitCode = 1;
     return;
   }
   const plan: Plan = {
@@ -165,6 +174,8 @@ async function main(): Promise<void> {
   const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
   progress('webhooks');
   const webhooks = await measureWebhooks(rounds, origin, build);
+  progress('memory');
+  const memory = await measureMemory(bundles.metered, origin);
   const starts = await measureStarts(plan, burst);
   progress('');
 
@@ -188,11 +199,12 @@ async function main(): Promise<void> {
   console.log(`\n${prefixTable(prefix)}`);
   console.log(`\n${classificationTable(classification)}`);
   console.log(`\n${webhookTable(webhooks)}`);
+  console.log(`\n${memoryTable(memory)}`);
   console.log(`\n${startTable(starts)}`);
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, memory, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -200,6 +212,7 @@ async function main(): Promise<void> {
     counts.some(isOver) ||
     isAgeOver(ages) ||
     isPrefixOver(prefix) ||
+    memory.some(isMemoryOver) ||
     starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
   if (values.check && over) process.exitCode = 1;
 }

@@ -101,6 +101,10 @@ export interface Server {
   cpuMs: () => number | undefined;
   /** Of the process; undefined where that cannot be read. */
   pid: number | undefined;
+  /** Where its data lies. */
+  disk: string;
+  /** Where its inspector listens; undefined without one. */
+  inspector: URL | undefined;
   stop: () => Promise<void>;
 }
 
@@ -114,7 +118,7 @@ export async function startServer(
   contender: Contender,
   bundle: Bundle,
   upstream: string,
-  disk = newDisk(),
+  { disk = newDisk(), inspected = false }: { disk?: string; inspected?: boolean } = {},
 ): Promise<Server> {
   // The rules sort modules by their names' ends while bundling, which is done; the assets are none of the Worker's work.
   const {
@@ -141,6 +145,7 @@ export async function startServer(
       // Past Miniflare's entry Worker, which would add two thirds to the bare Worker's cost and so hide Sluice's.
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
       cf: false,
+      ...(inspected ? { inspectorPort: 0 } : {}),
     }),
     resourcePersistencePath: disk,
   });
@@ -150,6 +155,8 @@ export async function startServer(
   return {
     origin,
     pid,
+    disk,
+    inspector: inspected ? await miniflare.getInspectorURL() : undefined,
     cpuMs: () => (pid === undefined ? undefined : cpuMs(pid)),
     stop: () => miniflare.dispose(),
   };

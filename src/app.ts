@@ -24,6 +24,7 @@ import { tokensRoutes } from './routes/tokens.ts';
 import { unknownPath } from './routes/unknown-path.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { type WebhooksOptions, webhooksRoutes } from './routes/webhooks.ts';
+import { Place, room } from './schemas/room.ts';
 import { type Prices, settingsOf, sharePrices } from './settings.ts';
 
 /**
@@ -128,6 +129,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   const entry = new LogEntry(requestId, c.req.method, c.req.path);
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
+  const place = new Place(room);
+  c.set('place', place);
   try {
     c.set('settings', settingsOf(c.env));
     await next();
@@ -135,6 +138,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
     c.res = errorResponse(error, requestId);
+  } finally {
+    place.leave();
   }
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);

@@ -1,7 +1,6 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
-
 import { isObject } from '../json/object.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, withText } from '../schemas/body.ts';
 import type { Settings } from '../settings.ts';
 import { edit, memberTexts } from './edit.ts';
 
@@ -39,5 +38,5 @@ export async function withUserId(body: JsonBody, settings: Settings, account: st
   const told = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
   const text = edit(body.text, { metadata: edit(told, { user_id: JSON.stringify(user_id) }) });
   const json = { ...body.json, metadata: { ...metadata, user_id } };
-  return { text, bytes: new TextEncoder().encode(text), json };
+  return withText(body, text, json);
 }

@@ -29,8 +29,10 @@ export interface BoundOptions {
   /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
   bytes: number;
   models: ModelTable;
-  /** The body as it goes up, in which keys may be repeated; absent where it is known that none is. */
-  text?: string | undefined;
+  /** What of the body, as text and parsed, may repeat keys; absent where it is known that nothing does. */
+  readings?: { text: string; json: Json } | undefined;
+  /** How long a string of the body is, where it may stand for a longer one. */
+  lengthOf?: ((value: string) => number) | undefined;
   /** The model's name as the caller wrote it, by which limits may allow it too. */
   asked?: string;
   /** Names in the header `anthropic-beta`. */
@@ -57,9 +59,10 @@ const SERVED_STEP_TOKENS = 50_000;
  *   nothing else about it is assumed
  */
 export function boundOf(body: Json, options: BoundOptions): { bound: Bound; terms: Terms } {
-  const found = findingsOfBody(body, options.before);
+  const { readings } = options;
+  const found = findingsOfBody(body, options.before, options.lengthOf);
   found.extra += PER_REQUEST;
-  if (options.text !== undefined) noteModels(modelsOfOtherReadings(options.text, body), found);
+  if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
   const uses = usesOf(found.served);
   const steps = Math.min(MOST_STEPS, uses + 1);
   const geography = body.inference_geo === 'global' ? 10 : 11;

@@ -5,6 +5,7 @@
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../errors.ts';
 import { parseObject } from '../json/object.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { callerLeft, cutError, endOf, redirected } from './cut.ts';
 import type { Outcome } from './relay.ts';
@@ -40,7 +41,7 @@ export interface Reply {
  *
  * @param body a Messages request that does not stream
  */
-export async function askMessage(body: Uint8Array, call: MessageCall): Promise<Reply> {
+export async function askMessage(body: Sendable, call: MessageCall): Promise<Reply> {
   const { upstream, settings, signal, simulate } = call;
   const started = Date.now();
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };

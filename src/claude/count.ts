@@ -1,4 +1,5 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../errors.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { late } from './cut.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
@@ -35,10 +36,7 @@ const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
  * @throws ApiError while the upstream cannot be reached, or takes too long
  * @throws the signal's reason when it is aborted
  */
-export async function askCount(
-  body: string | Uint8Array,
-  { upstream, settings, headers, signal }: Counting,
-): Promise<Count> {
+export async function askCount(body: Sendable, { upstream, settings, headers, signal }: Counting): Promise<Count> {
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const controller = new AbortController();
@@ -71,7 +69,7 @@ export async function askCount(
  * @param body JSON, with what counting takes and nothing else
  * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
  */
-export async function countTokens(body: string | Uint8Array, counting: Counting): Promise<number> {
+export async function countTokens(body: Sendable, counting: Counting): Promise<number> {
   const count = await askCount(body, counting);
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;

@@ -132,17 +132,25 @@ export function findingsOf(messages: readonly unknown[], before: Findings = NOTH
   return found;
 }
 
-/** @returns the findings of a whole body, together with what was found in messages before its own. */
-export function findingsOfBody(body: Json, before: Findings = NOTHING_FOUND): Findings {
+/**
+ * @param lengthOf tells how long a string is, where those of the body may stand for longer ones
+ * @returns the findings of a whole body, together with what was found in messages before its own
+ */
+export function findingsOfBody(body: Json, before: Findings = NOTHING_FOUND, lengthOf?: LengthOf): Findings {
   const found = { ...before };
-  readBody(body, found);
+  readBody(body, found, lengthOf);
   return found;
 }
 
-function readBody(body: Json, found: Findings): void {
+/** Tells how long a string of a body is. */
+type LengthOf = (value: string) => number;
+
+const ownLength: LengthOf = (value) => value.length;
+
+function readBody(body: Json, found: Findings, lengthOf?: LengthOf): void {
   noteCache(body.cache_control, found);
-  readBlocks(body.system, found);
-  if (Array.isArray(body.messages)) readMessages(body.messages, found);
+  readBlocks(body.system, found, lengthOf);
+  if (Array.isArray(body.messages)) readMessages(body.messages, found, lengthOf);
   if (Array.isArray(body.tools) && body.tools.length > 0) {
     found.extra += PER_SCHEMA;
     for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
@@ -160,16 +168,16 @@ function readBody(body: Json, found: Findings): void {
   if (body.thread) byWindow('thread', found);
 }
 
-function readMessages(messages: readonly unknown[], found: Findings): void {
+function readMessages(messages: readonly unknown[], found: Findings, lengthOf?: LengthOf): void {
   found.extra += messages.length * PER_MESSAGE;
   for (const message of messages) {
     const content = isObject(message) ? message.content : undefined;
-    if (typeof content !== 'string') readBlocks(content, found);
+    if (typeof content !== 'string') readBlocks(content, found, lengthOf);
   }
 }
 
 /** Walks with a stack of its own: a body may nest as deep as it is long. */
-function readBlocks(content: unknown, found: Findings): void {
+function readBlocks(content: unknown, found: Findings, lengthOf: LengthOf = ownLength): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
@@ -179,14 +187,14 @@ function readBlocks(content: unknown, found: Findings): void {
     }
     const next: unknown[] = [];
     for (const node of level) {
-      if (Array.isArray(node)) for (const item of node) readNode(item, found, next);
-      else readNode(node, found, next);
+      if (Array.isArray(node)) for (const item of node) readNode(item, found, next, lengthOf);
+      else readNode(node, found, next, lengthOf);
     }
     level = next;
   }
 }
 
-function readNode(node: unknown, found: Findings, next: unknown[]): void {
+function readNode(node: unknown, found: Findings, next: unknown[], lengthOf: LengthOf): void {
   if (Array.isArray(node)) {
     next.push(node);
     return;
@@ -195,7 +203,7 @@ function readNode(node: unknown, found: Findings, next: unknown[]): void {
   noteCache(node.cache_control, found);
   const type = String(node.type);
   if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
-  if (type === 'image' || type === 'document') readSource(type, node.source, found, next);
+  if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
   else if (CONTAINERS.has(type)) {
     if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
   } else if (REFERENCES.has(type)) byCount(found);
@@ -206,12 +214,18 @@ function readNode(node: unknown, found: Findings, next: unknown[]): void {
   } else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
 }
 
-function readSource(type: 'image' | 'document', source: unknown, found: Findings, next: unknown[]): void {
+function readSource(
+  type: 'image' | 'document',
+  source: unknown,
+  found: Findings,
+  next: unknown[],
+  lengthOf: LengthOf,
+): void {
   const kind = isObject(source) ? source.type : undefined;
   if (type === 'image') {
     // The API scales an image down, wherever it comes from.
     if (kind === 'url') found.linkedImages += 1;
-    const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? source.data.length : 0;
+    const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
     found.extra += PER_IMAGE - inBody;
   } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
   else if (kind === 'base64') {

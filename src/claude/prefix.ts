@@ -6,10 +6,12 @@
  * them, and up to a breakpoint it is the same for every request whose own parts before that breakpoint are the same.
  */
 import { invalidRequest } from '../errors.ts';
-import { joined } from '../http/bytes.ts';
 import { isObject, type Json } from '../json/object.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, parseLong } from '../schemas/body.ts';
+import { LongBody, type Sendable } from '../schemas/long-body.ts';
+import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../schemas/pieces.ts';
 import type { CacheTtl, PrefixFields } from '../schemas/prefixes.ts';
+import { bodyUp } from './body-up.ts';
 import { edit, memberTexts } from './edit.ts';
 
 /** What a version holds, as it is stored: each part a list, the order of the members fixed. */
@@ -26,12 +28,16 @@ export interface PrefixContent {
 /** A version as requests use it. */
 export interface Prefix {
   content: PrefixContent;
-  /** The JSON of each list's items, joined by commas, with the breakpoints in them. */
-  bytes: Record<Part, Uint8Array>;
+  /** The JSON of each list's items, joined by commas, with the breakpoints in them: bytes, in their order. */
+  pieces: Record<Part, readonly Uint8Array[]>;
   /** The lists with the breakpoints in them, for what must be read in them. */
   json: Record<Part, readonly unknown[]>;
   /** The parts at whose end a breakpoint stands. */
   marked: readonly Part[];
+  /** What the stand-ins in `content` and `json` stand for. */
+  sources: readonly Source[];
+  /** What it takes up in memory, in bytes. */
+  held: number;
 }
 
 export type Part = 'tools' | 'system' | 'messages';
@@ -45,6 +51,8 @@ const PARTS: readonly Part[] = ['tools', 'system', 'messages'];
 const MOST_BREAKPOINTS = 4;
 /** Content nests four deep at most in anything the API accepts. */
 const DEEPEST = 8;
+/** What JSON takes once it is parsed, at most as a rule: times its length as text. */
+const PARSED_TIMES = 4;
 const AUTOMATIC = '{"type":"ephemeral"}';
 const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinking']);
 
@@ -76,16 +84,24 @@ export function canonicalText(fields: PrefixFields): string {
     cache_ttl,
     ...(description === undefined ? {} : { description }),
   };
-  prefixOf(content);
+  markedLists(content);
   return JSON.stringify(content);
 }
 
 /** @returns a stored version, ready to be laid under requests. */
-export function readPrefix(text: string): Prefix {
-  return prefixOf(JSON.parse(text) as PrefixContent);
+export function readPrefix(stored: Uint8Array): Prefix {
+  const body = parseLong(stored);
+  const content = body.json as unknown as PrefixContent;
+  const sources = body instanceof LongBody ? body.sources : [];
+  const { json, marked } = markedLists(content);
+  const written = (list: readonly unknown[]) => piecesOf(JSON.stringify(list).slice(1, -1), sources);
+  const pieces = { tools: written(json.tools), system: written(json.system), messages: written(json.messages) };
+  // The long strings stay in the stored bytes; the rest lies here as bytes, and once more as what it was parsed to.
+  const bytes = sources.length > 0 ? stored.length : lengthOf(PARTS.flatMap((part) => pieces[part]));
+  return { content, pieces, json, marked, sources, held: bytes + body.text.length * PARSED_TIMES };
 }
 
-function prefixOf(content: PrefixContent): Prefix {
+function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
   const { tools, system, messages, cache_ttl } = content;
   const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
   const end: Part = messages.length > 0 ? 'messages' : system.length > 0 ? 'system' : 'tools';
@@ -105,9 +121,7 @@ function prefixOf(content: PrefixContent): Prefix {
       content: markedContent(last.content, control),
     })),
   };
-  const written = (list: readonly unknown[]) => encoder.encode(JSON.stringify(list).slice(1, -1));
-  const bytes = { tools: written(json.tools), system: written(json.system), messages: written(json.messages) };
-  return { content, bytes, json, marked };
+  return { json, marked };
 }
 
 function changeAt(list: Json[], at: number, change: (item: Json) => Json): Json[] {
@@ -154,55 +168,41 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     changes.cache_control = AUTOMATIC;
     json.cache_control = { type: 'ephemeral' };
   }
-  const pieces: Uint8Array[] = [];
-  for (const part of PARTS) {
+  const stored: Source = { id: newId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
+  const members: string[] = [];
+  for (const [index, part] of PARTS.entries()) {
     const items = itemsText(given.get(part), own[part]);
-    const stored = prefix.bytes[part];
-    if (items === '' && stored.length === 0) {
+    const hasStored = prefix.json[part].length > 0;
+    if (items === '' && !hasStored) {
       delete json[part];
       continue;
     }
-    const between = items === '' || stored.length === 0 ? '' : ',';
-    const begin = `${pieces.length === 0 ? '{' : ','}"${part}":[`;
-    pieces.push(encoder.encode(begin), stored, encoder.encode(`${between}${items}]`));
+    const list = [...(hasStored ? [standInForPart(stored.id, index)] : []), ...(items === '' ? [] : [items])];
+    members.push(`"${part}":[${list.join(',')}]`);
     json[part] = [...prefix.json[part], ...own[part]];
   }
   const others = edit(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
-  pieces.push(encoder.encode(/^\s*}/.test(rest) ? rest : `,${rest}`));
-  return new JoinedBody(joined(...pieces), json);
+  const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
+  // What is stored repeats no key.
+  const { readings = { text: body.text, json: body.json } } = body;
+  const sources = [stored, ...prefix.sources, ...(body instanceof LongBody ? body.sources : [])];
+  return new LongBody({ text, json, readings }, sources);
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-/** Its text is seldom asked for, and a long prefix is not decoded for nothing. */
-class JoinedBody implements JsonBody {
-  readonly bytes: Uint8Array;
-  readonly json: Json;
-
-  constructor(bytes: Uint8Array, json: Json) {
-    this.bytes = bytes;
-    this.json = json;
-  }
-
-  get text(): string {
-    return decoder.decode(this.bytes);
-  }
-}
-
 const FILLER = { role: 'user', content: '.' };
 
 /**
  * @returns the bodies by which the upstream counts a prefix: all of it, and what had to be added to it, since a prompt
  * needs a message of the user's at its end; undefined where it has one
  */
-export function countBodies(prefix: Prefix, model: string): { whole: Uint8Array; added: string | undefined } {
+export function countBodies(prefix: Prefix, model: string): { whole: Sendable; added: string | undefined } {
   const complete = prefix.content.messages.at(-1)?.role === 'user';
   const asked = { model, messages: complete ? [] : [FILLER] };
   const text = JSON.stringify(asked);
-  const { bytes } = expand({ text, bytes: encoder.encode(text), json: asked }, prefix);
-  return { whole: bytes, added: complete ? undefined : text };
+  const whole = bodyUp(expand({ text, bytes: encoder.encode(text), json: asked }, prefix), {});
+  return { whole, added: complete ? undefined : text };
 }
 
 /** @returns the JSON text of what a list holds, as the caller wrote it. */

@@ -1,5 +1,6 @@
 import { toApiError } from '../errors.ts';
 import { parseObject } from '../json/object.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { isEventStream, refuseEncoding } from './answer-form.ts';
 import { callerLeft, cutError, endOf, late } from './cut.ts';
@@ -17,7 +18,7 @@ export interface RelayRequest {
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
   /** The caller's bytes, or the text in which something had to change. */
-  body?: Uint8Array | string | undefined;
+  body?: Sendable | undefined;
   /** Whether nothing but a message, or an error, is an answer. */
   expectsMessage?: boolean;
   /** Whether other models may step in, which only the blocks of an answer may tell. */
@@ -45,6 +46,8 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** How tries are paid for that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => Outcome) => Payment) | undefined;
+  /** Told once an answer has begun: the body is not needed any more. */
+  onHeaders?(): void;
   /**
    * Told once how the answer ended, also when the caller has left. It starts what must follow, and returns at once.
    *
@@ -114,6 +117,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
         payment,
       },
     );
+    options.onHeaders?.();
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
     refuseEncoding(response);

@@ -1,3 +1,4 @@
+import type { Sendable } from '../schemas/long-body.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { late, unreachable } from './cut.ts';
 import type { Upstream } from './upstream.ts';
@@ -13,7 +14,7 @@ export interface SendRequest {
   /** Path and query, beginning with `/v1`. */
   path: string;
   headers: HeadersInit;
-  body?: BodyInit | undefined;
+  body?: Sendable | undefined;
 }
 
 export interface SendOptions {
@@ -50,7 +51,7 @@ export interface Payment {
    * @returns the body that goes up now
    * @throws ApiError where there is nothing left to pay it with
    */
-  admit(): Promise<BodyInit>;
+  admit(): Promise<Sendable>;
 }
 
 /** A failure that comes within this time came before the request had gone up. */
@@ -87,7 +88,7 @@ async function sendUntil(
   deadline: number,
 ): Promise<Response> {
   const isHelped = (failed: FailedTry) => caller === undefined || mayRepeat(caller, failed);
-  let body = first ?? null;
+  let sendable: Sendable | null = first ?? null;
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
@@ -95,6 +96,7 @@ async function sendUntil(
     signal.throwIfAborted();
     const sentAt = Date.now();
     course.sentAt = sentAt;
+    const body = typeof sendable === 'function' ? sendable() : sendable;
     try {
       response = await upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal });
     } catch (thrown) {
@@ -125,7 +127,7 @@ async function sendUntil(
     course.sentAt = undefined;
     await sleep(wait, signal);
     try {
-      body = await payment.admit();
+      sendable = await payment.admit();
     } catch {
       // Its price is booked; there is nothing left for another.
       return give();

@@ -45,6 +45,7 @@ import { exportOf, requestOf, requestsOf, usageOf } from './history.ts';
 import { InboxList } from './inbox-list.ts';
 import { Ledger } from './ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger-tables.ts';
+import { type Asking, refusalOfAll } from './may-ask.ts';
 import { migrate } from './migrations.ts';
 import { conversationStub, inboxStub } from './namespace.ts';
 import { retentionOf, UNREADABLE_MS } from './retention.ts';
@@ -186,6 +187,20 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */
   admitJson(ask: string): string {
     return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
+  }
+
+  /**
+   * Decides whether a caller may ask at all, and takes nothing for it; by text, as `admitJson`.
+   *
+   * @returns null where they may
+   */
+  mayAskJson(text: string): string {
+    const { asking, token, defaults } = JSON.parse(text) as Pick<Ask, 'token' | 'defaults'> & { asking: Asking };
+    this.#noteDefaults(defaults);
+    const now = advance(this.#budget, this.now());
+    if (token && this.#credentials.isRevoked(token)) return JSON.stringify({ outcome: 'revoked' } satisfies Answer);
+    const refusal = refusalOfAll(asking, this.#budget, this.#rules, now);
+    return JSON.stringify(refusal ? this.#refuse(refusal, now) : null);
   }
 
   /** `settle` by text. */

@@ -1,13 +1,14 @@
 /** One call that labels a text: admitted, made, settled, and once corrected. */
 import type { Identity } from '../auth/identity.ts';
 import { withUserId } from '../claude/account-name.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { type Choice, type Fault, readAnswer, requestOf } from '../claude/classify.ts';
 import { API_VERSION, askMessage } from '../claude/client.ts';
 import type { Nanodollars, Usage } from '../claude/cost.ts';
-import { edit } from '../claude/edit.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../errors.ts';
 import { createRequestId } from '../request-id.ts';
+import { withJson } from '../schemas/body.ts';
 import type { Settings } from '../settings.ts';
 import { cancelled, type Failure, failureOf, noAnswer, refusalIn } from './classification-failure.ts';
 import type { Task } from './classification-task.ts';
@@ -106,7 +107,7 @@ async function call(
       settings,
       upstream,
       // Limits may allow the model by the name that it was asked for.
-      body: { text: body.text, bytes: body.bytes, json: { ...body.json, model: modelAsked } },
+      body: withJson(body, { ...body.json, model: modelAsked }),
       model,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       prefix,
@@ -116,13 +117,17 @@ async function call(
     return { failure: failureOf(toApiError(thrown)) };
   }
   const { maxTokens } = meter;
-  const bytes =
-    maxTokens === undefined ? body.bytes : new TextEncoder().encode(edit(body.text, { max_tokens: String(maxTokens) }));
+  const granted = (tokens: number | undefined) =>
+    bodyUp(body, tokens === undefined ? {} : { max_tokens: String(tokens) });
   const started = Date.now();
-  const { payment, settle } = payments(meter, ({ maxTokens: granted }) =>
-    granted === undefined ? body.bytes : edit(body.text, { max_tokens: String(granted) }),
-  );
-  const { outcome, message, error } = await askMessage(bytes, { upstream, settings, signal, simulate, payment });
+  const { payment, settle } = payments(meter, (again) => granted(again.maxTokens));
+  const { outcome, message, error } = await askMessage(granted(maxTokens), {
+    upstream,
+    settings,
+    signal,
+    simulate,
+    payment,
+  });
   const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
   // Logged if it fails: then the account's alarm settles it.
   by.waitUntil(done);

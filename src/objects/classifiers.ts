@@ -8,7 +8,9 @@ import { findStored, type StoredKind, type StoredReader } from './stored.ts';
 export const CLASSIFIERS: StoredKind<Classifier> = {
   kind: 'classifier',
   memoryBytes: 8 * 1024 * 1024,
-  read: readClassifier,
+  read: (bytes) => readClassifier(new TextDecoder().decode(bytes)),
+  // Its strings, of two bytes a character at the most, and what lies around them.
+  held: (_, bytes) => bytes * 4,
   unknown: unknownClassifier,
 };
 

@@ -1,6 +1,6 @@
+import { bodyUp } from '../claude/body-up.ts';
 import { askCount, type Counting, uncounted } from '../claude/count.ts';
-import { edit } from '../claude/edit.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import type { JsonBody } from '../schemas/body.ts';
 
 /** A request whose input can be counted. */
 interface CountableRequest extends Counting {
@@ -32,7 +32,7 @@ export async function countInput(request: CountableRequest): Promise<number | nu
   const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount(edit(body.text, changes), request);
+  const count = await askCount(bodyUp(body, changes), request);
   if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
   return count.tokens;
 }

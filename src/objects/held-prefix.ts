@@ -1,7 +1,7 @@
 /** The prefix of a conversation: the version that it was created with, whatever becomes of the name. */
 import { expand } from '../claude/prefix.ts';
 import { ApiError, invalidRequest } from '../errors.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import { type JsonBody, sizeOf } from '../schemas/body.ts';
 import { parseRef } from '../schemas/versions.ts';
 import { callAccount } from './call-account.ts';
 import type { HeldPrefix } from './conversation-rows.ts';
@@ -90,6 +90,6 @@ export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: Json
   const expanded = expand(body, found.value);
   const { MAX_BODY_BYTES } = reader.settings;
   const hasHistory = body instanceof Prompt && body.hasHistory;
-  if (expanded.bytes.length > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
+  if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
   return expanded;
 }

@@ -10,7 +10,8 @@ import type { Upstream } from '../claude/upstream.ts';
 import type { Answer, Ask } from '../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { type JsonBody, RELEASED } from '../schemas/json.ts';
+import { type JsonBody, RELEASED, sizeOf } from '../schemas/body.ts';
+import { LongBody } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import { listAccount } from '../store/accounts.ts';
 import { bookingOf, type Grant } from './booking.ts';
@@ -129,10 +130,12 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const { settings, body, model } = request;
   const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
   const asked = typeof own.model === 'string' ? own.model : model;
-  const text = body instanceof Prompt ? undefined : body.text;
+  const { readings = body } = body;
   const options = {
-    bytes: body.bytes.length,
-    text,
+    bytes: sizeOf(body),
+    readings: readings ?? undefined,
+    // Made elsewhere: what is made here keeps the body for as long as the answer takes.
+    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
     models: settings.models,
     betas: betasOf(request.headers),
     asked,

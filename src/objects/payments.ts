@@ -1,6 +1,7 @@
 /** A request that may be sent several times, each time paid for by itself. */
 import type { Outcome } from '../claude/relay.ts';
 import type { Payment } from '../claude/send.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Admission, Meter } from './metering.ts';
 
 /**
@@ -11,7 +12,7 @@ import type { Admission, Meter } from './metering.ts';
  */
 export function payments(
   meter: Meter,
-  bodyOf: (granted: Meter) => BodyInit,
+  bodyOf: (granted: Meter) => Sendable,
   onAdmitted: (granted: Admission) => void = () => {},
 ): { payment: (tried: () => Outcome) => Payment; settle: Meter['settle'] } {
   let last: Meter = meter;

@@ -6,7 +6,12 @@ import type { Found } from '../store/versions.ts';
 import { findStored, type StoredKind, type StoredReader } from './stored.ts';
 
 export const PREFIX = 'prefix';
-export const PREFIXES: StoredKind<Prefix> = { kind: PREFIX, read: readPrefix, unknown: unknownPrefix };
+export const PREFIXES: StoredKind<Prefix> = {
+  kind: PREFIX,
+  read: readPrefix,
+  held: ({ held }) => held,
+  unknown: unknownPrefix,
+};
 
 /** Who looks for a prefix, and where. */
 export type PrefixReader = StoredReader;

@@ -2,7 +2,7 @@
 
 import { edit, placeOf } from '../claude/edit.ts';
 import type { Findings } from '../claude/findings.ts';
-import type { JsonBody } from '../schemas/json.ts';
+import type { JsonBody } from '../schemas/body.ts';
 import type { SentHistory } from './sent-history.ts';
 
 const encoder = new TextEncoder();
@@ -10,6 +10,8 @@ const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 const COMMA = 44;
 
 export class Prompt implements JsonBody {
+  /** A conversation takes no body that repeats keys. */
+  readonly readings = null;
   /** The body without the history: its other members, and the messages that are new. */
   readonly own: Record<string, unknown>;
   readonly #text: string;

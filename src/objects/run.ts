@@ -1,8 +1,8 @@
 /** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
 
 import { isEventStream, refuseEncoding } from '../claude/answer-form.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { cutError, endOf, late } from '../claude/cut.ts';
-import { edit } from '../claude/edit.ts';
 import { headersDown, type PlainHeaders } from '../claude/headers.ts';
 import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../claude/late-copy.ts';
 import { retiresSoon } from '../claude/models.ts';
@@ -13,7 +13,8 @@ import { isBeginning, readWhole, wholeAnswer } from '../claude/whole.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import { isObject, parseObject } from '../json/object.ts';
-import { type JsonBody, RELEASED } from '../schemas/json.ts';
+import { type JsonBody, RELEASED } from '../schemas/body.ts';
+import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import type { Grant } from './booking.ts';
 import { eventsOf } from './message-events.ts';
@@ -152,7 +153,7 @@ export class Run {
     if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
     const bodyOf = ({ maxTokens }: Pick<Meter, 'maxTokens'>) =>
-      maxTokens === undefined ? plan.body.bytes : lowered(plan.body, maxTokens);
+      maxTokens === undefined ? bodyUp(plan.body, {}) : lowered(plan.body, maxTokens);
     const paid = payments(granted, bodyOf, (again) => this.#take(again));
     const body = bodyOf(granted);
     // The edge has taken out what does not go up, but for this.
@@ -442,9 +443,9 @@ function headersKept(headers: Headers): PlainHeaders {
   return kept;
 }
 
-function lowered(body: JsonBody, maxTokens: number): BodyInit {
+function lowered(body: JsonBody, maxTokens: number): Sendable {
   const changes = { max_tokens: String(maxTokens) };
-  return body instanceof Prompt ? body.with(changes).bytes : edit(body.text, changes);
+  return body instanceof Prompt ? body.with(changes).bytes : bodyUp(body, changes);
 }
 
 function stopped(): ApiError {

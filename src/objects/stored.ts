@@ -10,7 +10,9 @@ import type { AccountBinding } from './namespace.ts';
 /** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */
 export interface StoredKind<T> {
   kind: string;
-  read(text: string): T;
+  read(bytes: Uint8Array): T;
+  /** @returns what a value takes up in memory, in bytes. */
+  held(value: T, bytes: number): number;
   /** How much of it an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** @returns the 404 for a name or a version that there is not. */
@@ -67,6 +69,7 @@ export async function findStored<T>(
           object.readVersion({ kind: kind.kind, name, hash }),
         ),
       read: kind.read,
+      held: kind.held,
     },
     parsed,
   );

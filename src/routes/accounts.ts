@@ -7,10 +7,11 @@ import { callAccount } from '../objects/call-account.ts';
 import type { Remote } from '../objects/call-object.ts';
 import { defaultLimits } from '../objects/default-limits.ts';
 import { isAccount } from '../schemas/identity.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { limitsSchema } from '../schemas/limits.ts';
 import { listOf, readPage } from '../schemas/page.ts';
 import { readAccounts, unlistAccount } from '../store/accounts.ts';
+import { readJson } from './body.ts';
 
 /** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
 export function accountsRoutes() {
@@ -28,7 +29,7 @@ export function accountsRoutes() {
     })
     .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
-      const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+      const { json } = await readJson(c);
       const limits = check(limitsSchema, json);
       const call = accountOf(c, id);
       await call((object) => object.setLimits(limits));

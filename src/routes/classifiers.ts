@@ -13,8 +13,9 @@ import { type Example, evaluate, examplesOf } from '../objects/evaluating.ts';
 import type { CandidateReport } from '../schemas/answers/evaluation.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from '../schemas/classifiers.ts';
 import { evaluateRequest, MOST_CANDIDATES } from '../schemas/evaluation.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { hashOf } from '../store/versions.ts';
+import { readJson } from './body.ts';
 import { answered, classifyingIn, noteCost, streamed } from './classify.ts';
 import { admittedFor } from './free.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
@@ -55,7 +56,7 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
 async function put(c: Context<AppEnv>): Promise<Response> {
   const place = placeNamed(c, CLASSIFIERS, c.req.param('name') ?? '');
   const { name } = place;
-  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  const { json } = await readJson(c, 'free');
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, CLASSIFIERS, place, check(putClassifier.pointer, json).version);
     await admittedFor(c, place.owner);
@@ -73,7 +74,7 @@ async function put(c: Context<AppEnv>): Promise<Response> {
 
 async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
-  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  const { json } = await readJson(c, 'price');
   const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
   const refs = versions.map((version) => (/^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version));
   const count = refs.length * (models?.length ?? 1);

@@ -12,14 +12,15 @@ import { classify, type Outcome } from '../objects/classifying.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import type { ClassifyResult } from '../schemas/answers/classify.ts';
 import { classifyRequest } from '../schemas/classify.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
+import { readJson } from './body.ts';
 import { prefixNamed } from './prefixed.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
 
 /** Labels one text or many, with labels, a schema or a stored classifier. */
 export function classifyRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
-    const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+    const { json } = await readJson(c, 'price');
     const { input, inputs, stream, ...asked } = check(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);

@@ -6,6 +6,7 @@ import type { CrossingText, Result, Resumed } from '../durable/contracts/convers
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
 import { callAccount } from '../objects/call-account.ts';
 import { crossing } from '../objects/conversation-answers.ts';
+import type { JsonBody } from '../schemas/body.ts';
 import {
   createConversation,
   forkRequest,
@@ -15,9 +16,10 @@ import {
   rewindRequest,
   stopQuery,
 } from '../schemas/conversations.ts';
-import { check, type JsonBody, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
+import { readJson } from './body.ts';
 import { errorOf, mounted, stubOf, unreachable, withOneReading } from './converse.ts';
 import { endedWell } from './exported.ts';
 import { admitted } from './free.ts';
@@ -184,7 +186,7 @@ function unknown(): ApiError {
 }
 
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return withOneReading(await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES));
+  return withOneReading(await readJson(c, 'free'));
 }
 
 /** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */

@@ -11,8 +11,11 @@ import { ApiError, invalidRequest } from '../errors.ts';
 import { unpack } from '../objects/conversation-answers.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { conversationStub } from '../objects/namespace.ts';
+import { type JsonBody, withText } from '../schemas/body.ts';
 import { conversationRequest, namedConversation } from '../schemas/conversations.ts';
-import { check, inOneReading, type JsonBody } from '../schemas/json.ts';
+import { check, inOneReading } from '../schemas/json.ts';
+import { LongBody } from '../schemas/long-body.ts';
+import { streamOf } from '../schemas/pieces.ts';
 import { prefixNamed } from './prefixed.ts';
 import { eventStream, type Log, streamed } from './turn-stream.ts';
 
@@ -97,7 +100,7 @@ export async function converse(
 /** @returns a body as a conversation takes it: what is kept has one reading, for it goes up again and again. */
 export function withOneReading(body: JsonBody): JsonBody {
   const text = inOneReading(body.text, body.json);
-  return text === body.text ? body : { text, bytes: new TextEncoder().encode(text), json: body.json };
+  return withText(body, text, body.json);
 }
 
 /** @returns the stub of a conversation of the caller's own account. */
@@ -151,8 +154,10 @@ export async function promptOf(c: Context<AppEnv>, asked: JsonBody, id: string):
 }
 
 /** @returns a body as it crosses to an object: a text costs less than bytes, and need not be read again there */
-function bodyFor({ bytes, text }: JsonBody): TurnRequest['body'] {
-  return bytes.length <= MOST_IN_A_CALL ? text : new Blob([bytes]).stream();
+function bodyFor(body: JsonBody): TurnRequest['body'] {
+  const { bytes } = body;
+  if (bytes.length > MOST_IN_A_CALL) return streamOf([bytes]);
+  return body instanceof LongBody ? decoder.decode(bytes) : body.text;
 }
 
 /** @returns an object's error as the app throws it. */

@@ -3,6 +3,7 @@ import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { inputCosts } from '../claude/cost.ts';
 import { edit } from '../claude/edit.ts';
 import { relay } from '../claude/relay.ts';
@@ -10,12 +11,14 @@ import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import { ApiError } from '../errors.ts';
 import { admitCount } from '../objects/metering.ts';
 import type { CountAnswer } from '../schemas/answers/counts.ts';
+import { type JsonBody, withText } from '../schemas/body.ts';
 import { conversationRequest } from '../schemas/conversations.ts';
 import { upstreamCount } from '../schemas/counts.ts';
-import { check, type JsonBody, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { countRequest } from '../schemas/messages.ts';
+import { readLong } from './body.ts';
 import { conversationOf, promptOf } from './converse.ts';
-import { bodyUp, logOutcome, withoutRepetition } from './messages.ts';
+import { logOutcome, withoutRepetition } from './messages.ts';
 import { withPrefix } from './prefixed.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
@@ -31,7 +34,7 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);
-  const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const sent = withoutRepetition(await readLong(c, 'count'));
   const body = await promptAsked(c, sent);
   const request = check(countRequest, body.json);
   const name = settings.models.resolve(request.model);
@@ -50,7 +53,7 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const response = await relay(
     { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },
-    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c) },
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders: () => c.get('place').leave() },
   );
   for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
   if (!response.ok) return response;
@@ -76,5 +79,5 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   // A conversation that is not there yet begins with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
   const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
-  return (await withPrefix(c, { text, bytes: new TextEncoder().encode(text), json }, { counts: true })).body;
+  return (await withPrefix(c, withText(sent, text, json), { counts: true })).body;
 }

@@ -5,16 +5,19 @@ import type { AppEnv } from '../auth/context.ts';
 import { refuseRevokedInTheEnd } from '../auth/revocation.ts';
 import { keyUp, withUserId } from '../claude/account-name.ts';
 import { isEventStream } from '../claude/answer-form.ts';
+import { bodyUp } from '../claude/body-up.ts';
 import { type Nanodollars, toUsd } from '../claude/cost.ts';
-import { edit, withoutRepeatedKeys } from '../claude/edit.ts';
+import { withoutRepeatedKeys } from '../claude/edit.ts';
 import { retiresSoon } from '../claude/models.ts';
 import { type Outcome, relay } from '../claude/relay.ts';
 import { type Fetch, upstreamOf } from '../claude/upstream.ts';
 import { formatUsd } from '../objects/limit-headers.ts';
 import { admit, type Meter, type MeterRequest } from '../objects/metering.ts';
 import { payments } from '../objects/payments.ts';
-import { check, type JsonBody, RELEASED, readJson } from '../schemas/json.ts';
+import { type JsonBody, RELEASED, withText } from '../schemas/body.ts';
+import { check } from '../schemas/json.ts';
 import { messagesRequest } from '../schemas/messages.ts';
+import { readLong } from './body.ts';
 import { conversationOf, converse } from './converse.ts';
 import { withPrefix } from './prefixed.ts';
 
@@ -40,7 +43,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, options.fetch);
-  const sent = withoutRepetition(await readJson(c.req.raw, settings.MAX_BODY_BYTES));
+  const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
@@ -79,6 +82,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
     bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
   const paid = meter && payments(meter, granted);
   const log = logOutcome(c);
+  const place = c.get('place');
   let price: string | undefined;
   const response = await relay(
     {
@@ -95,6 +99,11 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
       requestId,
       waitUntil,
       payment: paid?.payment,
+      onHeaders: () => {
+        up.body = RELEASED;
+        meter?.release();
+        place.leave();
+      },
       onEnd: (outcome) => {
         const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
@@ -106,8 +115,6 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
       },
     },
   );
-  up.body = RELEASED;
-  meter?.release();
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
   // A stream says it behind its end, whether or not that is known by now.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
@@ -119,12 +126,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
 /** @returns a body of which the upstream cannot read another member than was judged here. */
 export function withoutRepetition(body: JsonBody): JsonBody {
   const text = withoutRepeatedKeys(body.text, body.json);
-  return text === body.text ? body : { ...body, text, bytes: new TextEncoder().encode(text) };
-}
-
-/** @returns the caller's own bytes, unless something in them must change. */
-export function bodyUp(body: JsonBody, changes: Record<string, string>): Uint8Array | string {
-  return Object.keys(changes).length > 0 ? edit(body.text, changes) : body.bytes;
+  return withText(body, text, body.json);
 }
 
 /** @returns what fills the log line with what the answer told, once it has ended, and lets it be written. */

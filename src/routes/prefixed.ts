@@ -4,7 +4,8 @@ import type { AppEnv } from '../auth/context.ts';
 import { expand, type Prefix } from '../claude/prefix.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import { findPrefix, unknownPrefix } from '../objects/prefixes.ts';
-import { check, type JsonBody } from '../schemas/json.ts';
+import { type JsonBody, sizeOf } from '../schemas/body.ts';
+import { check } from '../schemas/json.ts';
 import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
 import type { Found } from '../store/versions.ts';
 
@@ -62,6 +63,6 @@ export async function withPrefix(
   const { model, max_tokens } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
   const { MAX_BODY_BYTES } = c.get('settings');
-  if (expanded.bytes.length > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
   return { body: expanded, prefix: `${name}@${hash}` };
 }

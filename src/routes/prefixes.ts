@@ -13,10 +13,12 @@ import { PREFIX, PREFIXES, unknownPrefix } from '../objects/prefixes.ts';
 import { addUp, totalOf } from '../objects/savings.ts';
 import type { PrefixAnswer, PrefixStats } from '../schemas/answers/prefixes.ts';
 import { DEPLOYMENT } from '../schemas/identity.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
+import { piecesOf, streamOf } from '../schemas/pieces.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from '../schemas/prefixes.ts';
 import { daysQuery } from '../schemas/usage.ts';
 import { hashOf, usersOf } from '../store/versions.ts';
+import { readJson } from './body.ts';
 import { admittedFor } from './free.ts';
 import {
   findAsked,
@@ -49,7 +51,9 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
     .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)))
     .get('/prefixes/:name', requireScope('messages'), async (c) => {
       const { name, hash, owner, value } = await findAsked(c, PREFIXES, c.req.param('name'));
-      return c.json({ type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content });
+      const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content };
+      const body = streamOf(piecesOf(JSON.stringify(told), value.sources));
+      return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
     .delete('/prefixes/:name', requireScope('prefixes'), async (c) => {
       const name = c.req.param('name');
@@ -61,7 +65,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
 async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
   const place = placeNamed(c, PREFIXES, name);
-  const { json } = await readJson(c.req.raw, c.get('settings').MAX_BODY_BYTES);
+  const { json } = await readJson(c, 'count');
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, PREFIXES, place, check(putPrefix.pointer, json).version);
     const answer = await told(c, name, hash, value, fetchUpstream);
@@ -75,7 +79,7 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   if (bytes.length > MAX_PREFIX_BYTES) throw tooLarge(MAX_PREFIX_BYTES);
   const hash = await hashOf(bytes);
   // Counted first: what the upstream would not take is not stored.
-  const answer = await told(c, name, hash, readPrefix(text), fetchUpstream);
+  const answer = await told(c, name, hash, readPrefix(bytes), fetchUpstream);
   await admittedFor(c, place.owner);
   await putVersion(c, PREFIXES, place, { hash, bytes, description: fields.description });
   return c.json(answer);

@@ -5,23 +5,24 @@ import { mintToken } from '../auth/tokens.ts';
 import { invalidRequest, misconfigured } from '../errors.ts';
 import { MOST_MINTED } from '../objects/credentials.ts';
 import type { MintedTokenAnswer } from '../schemas/answers/tokens.ts';
-import { check, readJson } from '../schemas/json.ts';
+import { check } from '../schemas/json.ts';
 import { readPage } from '../schemas/page.ts';
 import { mintRequest } from '../schemas/tokens.ts';
 import { accountOf } from './accounts.ts';
+import { readJson } from './body.ts';
 
 /** Credentials: an admin mints, lists and revokes them. */
 export function tokensRoutes() {
   return new Hono<AppEnv>()
     .post('/tokens', requireScope('admin'), async (c) => {
       const settings = c.get('settings');
-      const { SIGNING_SECRET, MAX_BODY_BYTES } = settings;
+      const { SIGNING_SECRET } = settings;
       if (SIGNING_SECRET === undefined) {
         throw misconfigured(
           'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
         );
       }
-      const { json } = await readJson(c.req.raw, MAX_BODY_BYTES);
+      const { json } = await readJson(c);
       const { account, scopes, expires_in, label } = check(mintRequest, json);
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
       const { jti, issued_at, expires_at } = minted;

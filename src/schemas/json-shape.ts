@@ -1,10 +1,14 @@
 /** A look at JSON before it is parsed: a list of millions of nothings takes many times its bytes as objects. */
 import { ApiError } from '../errors.ts';
 
+/** A body that is longer than this is long: its account is asked first, and its shape is looked at. In bytes. */
+export const LONG_BODY = 262_144;
 /** More than twice what the API's most messages come to. */
 const MOST_VALUES = 1_500_000;
-/** A shorter body cannot have too many. */
-const UNLOOKED_BYTES = 262_144;
+/** Nothing that the API takes is half as deep. */
+const DEEPEST = 500;
+/** From here on a string stays in its bytes: the longest name that anything is compared with is half as long. */
+const LONG_STRING = 512;
 
 const SPACE = 32;
 const QUOTE = 34;
@@ -15,25 +19,41 @@ const CLOSE_LIST = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 
+export interface Shape {
+  values: number;
+  /** Where each long string begins and ends, one behind the other, without its quotes. */
+  strings: number[];
+}
+
 /**
- * Counts the values of a JSON text in one pass over its bytes.
+ * Counts the values of a JSON text and how deep they stand, and finds its long strings, in one pass over its bytes.
  *
- * @throws ApiError 413 for one that has too many
+ * @throws ApiError 413 for one that has too many values, or nests too deep
  */
-export function checkShape(bytes: Uint8Array): void {
-  if (bytes.length <= UNLOOKED_BYTES) return;
+export function shapeOf(bytes: Uint8Array): Shape {
+  const strings: number[] = [];
   let values = 1;
+  let depth = 0;
   for (let at = 0; at < bytes.length; at += 1) {
     const byte = bytes[at];
-    if (byte === QUOTE) at = endOfString(bytes, at + 1);
-    else if (byte === COMMA) values += 1;
-    // A list, or an object, that is not empty has a value more than commas.
-    else if ((byte === OPEN_LIST || byte === OPEN_OBJECT) && !isClosing(bytes, at + 1)) values += 1;
-    if (values > MOST_VALUES) {
-      const message = `The request body has more than ${MOST_VALUES} values. Send less in one request.`;
-      throw new ApiError('request_too_large', message);
-    }
+    if (byte === QUOTE) {
+      const end = endOfString(bytes, at + 1);
+      if (end - at > LONG_STRING && end < bytes.length) strings.push(at + 1, end);
+      at = end;
+    } else if (byte === COMMA) values += 1;
+    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      depth += 1;
+      if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
+      // A list, or an object, that is not empty has a value more than commas.
+      if (!isClosing(bytes, at + 1)) values += 1;
+    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
+    if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);
   }
+  return { values, strings };
+}
+
+function refused(what: string): ApiError {
+  return new ApiError('request_too_large', `The request body ${what}. Send less in one request.`);
 }
 
 /** @returns whether nothing but white space stands before the end of a list, or an object. */

@@ -32,15 +32,16 @@ export interface VersionSource<T> {
   owners: readonly string[];
   /** Asks the owner's object for the bytes of a version. */
   ask(place: Place, hash: string): Promise<Uint8Array | undefined>;
-  read(text: string): T;
+  read(bytes: Uint8Array): T;
+  /** @returns what a value takes up in memory, in bytes. */
+  held(value: T, bytes: number): number;
 }
 
 /** How long an isolate believes where a name points, or that it points nowhere. */
 const BELIEVED_MS = 60_000;
 const MOST_POINTERS = 10_000;
-/** Of an isolate's 128 MB. A value lies here as its text and once more as what was made of it. */
-const MOST_BYTES = 48 * 1024 * 1024;
-const COPIES = 2;
+/** Of an isolate's 128 MB: the largest value, and some. */
+const MOST_BYTES = 24 * 1024 * 1024;
 
 // A name has no colon, so the owner behind it may have any.
 function pointerKey({ kind, owner, name }: Place): string {
@@ -129,19 +130,21 @@ async function findValue<T>(
     const value = memory.value(place, hash);
     if (value !== undefined) return { owner: place.owner, name: place.name, hash, value };
   }
-  const texts = await Promise.all(places.map((place) => reaching(() => store.get(valueKey(place, hash)))));
+  const found = await Promise.all(
+    places.map((place) => reaching(() => store.get(valueKey(place, hash), 'arrayBuffer'))),
+  );
   for (const [index, place] of places.entries()) {
-    const text = texts[index] ?? decoded(await source.ask(place, hash));
-    if (text === undefined) continue;
-    const value = source.read(text);
-    memory.remember(place, hash, value, text.length);
+    const stored = found[index];
+    const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash);
+    if (bytes === undefined) continue;
+    // Who has read the same meanwhile has it in memory: once is enough.
+    const known = memory.value(place, hash);
+    if (known !== undefined) return { owner: place.owner, name: place.name, hash, value: known };
+    const value = source.read(bytes);
+    memory.remember(place, hash, value, source.held(value, bytes.length));
     return { owner: place.owner, name: place.name, hash, value };
   }
   return undefined;
-}
-
-function decoded(bytes: Uint8Array | undefined): string | undefined {
-  return bytes && new TextDecoder().decode(bytes);
 }
 
 async function reaching<T>(work: () => Promise<T>): Promise<T> {
@@ -187,9 +190,9 @@ export class VersionMemory<T> {
     return found.value;
   }
 
-  remember(place: Place, hash: string, value: T, length: number): void {
+  /** @param bytes what the value takes up */
+  remember(place: Place, hash: string, value: T, bytes: number): void {
     const key = valueKey(place, hash);
-    const bytes = length * COPIES;
     if (bytes > this.#most || this.#values.has(key)) return;
     this.#values.set(key, { value, bytes });
     this.#bytes += bytes;

@@ -2,9 +2,9 @@
 
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
-import { parseJson, readBytes, requireJson } from '../schemas/json.ts';
+import { parseJson, readBytes, requireJson } from '../schemas/body.ts';
+import { Place, room } from '../schemas/room.ts';
 import type { IncomingEvent, Webhook } from './define.ts';
-import { withRoom } from './room.ts';
 import { toHex, type Verdict } from './signature.ts';
 
 /** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
@@ -15,6 +15,8 @@ export type Received =
 
 /** The longest that is kept of what a sender says of itself. */
 const MOST_SUBJECT = 512;
+/** How long a stranger may take up room with one body. */
+const MOST_MS = 30_000;
 /** An id that can stand in a path and in a header as it is. */
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -37,8 +39,9 @@ export async function receive(
   const lacking = signature.precheck?.(headers, now);
   if (lacking) throw refused(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
-  return await withRoom(async (grow) => {
-    const bytes = await readBytes(request, limit, grow);
+  const place = new Place(room, true);
+  try {
+    const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refused(verdict);
     const { json } = parseJson(bytes);
@@ -49,7 +52,9 @@ export async function receive(
       // A definition that trips over a payload it does not know has no text for it.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
-  });
+  } finally {
+    place.leave();
+  }
 }
 
 async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {

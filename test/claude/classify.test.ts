@@ -7,6 +7,7 @@ import { classifierOf } from '../../src/claude/classifier.ts';
 import { type Prompt, promptOf, readAnswer, requestOf } from '../../src/claude/classify.ts';
 import { canonicalText, readPrefix } from '../../src/claude/prefix.ts';
 
+const encode = (text: string) => new TextEncoder().encode(text);
 const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
@@ -26,7 +27,7 @@ interface Body {
   tools?: unknown;
 }
 const bodyOf = (p: Prompt, input: string, ...rest: [Parameters<typeof requestOf>[2]?]) =>
-  JSON.parse(requestOf(p, input, ...rest).text) as Body;
+  JSON.parse(new TextDecoder().decode(requestOf(p, input, ...rest).bytes)) as Body;
 
 const hex = fc.stringMatching(/^[0-9a-f]{32}$/);
 const nasty = fc
@@ -56,14 +57,16 @@ const nasty = fc
 
 test('whatever the input is, it stands whole in one block of the user’s, between tags of its own, and nowhere else', () => {
   const prefix = readPrefix(
-    canonicalText({
-      system: 'Acme',
-      messages: [
-        { role: 'user', content: 'Hi' },
-        { role: 'assistant', content: 'Hello' },
-      ],
-      cache_ttl: '5m',
-    }),
+    encode(
+      canonicalText({
+        system: 'Acme',
+        messages: [
+          { role: 'user', content: 'Hi' },
+          { role: 'assistant', content: 'Hello' },
+        ],
+        cache_ttl: '5m',
+      }),
+    ),
   );
   const prompts = [
     prompt(),
@@ -162,7 +165,7 @@ test('what is long enough to be cached ends in a breakpoint, of the prefix’s l
   expect(bodyOf(prompt({ instructions: 'Be strict. '.repeat(1_600) }), 'x').system.at(-1)?.cache_control).toEqual({
     type: 'ephemeral',
   });
-  const prefix = readPrefix(canonicalText({ system: 'Acme', cache_ttl: '1h' }));
+  const prefix = readPrefix(encode(canonicalText({ system: 'Acme', cache_ttl: '1h' })));
   expect(bodyOf(prompt({}, { prefix }), 'x').system.map(({ cache_control }) => cache_control)).toEqual([
     { type: 'ephemeral', ttl: '1h' },
     { type: 'ephemeral', ttl: '1h' },

@@ -16,7 +16,7 @@ const ASK = { model: OWN, max_tokens: 10, messages: [{ role: 'user', content: 'H
 
 /** Names that are counted as used, of a body as it is read here and as it goes up. */
 function used(body: Record<string, unknown>, text = JSON.stringify(body)): string[] {
-  const { bound } = boundOf(body, { bytes: text.length, text, models });
+  const { bound } = boundOf(body, { bytes: text.length, readings: { text, json: body }, models });
   return bound.models.flat();
 }
 

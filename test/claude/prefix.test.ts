@@ -1,8 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { canonicalText, expand, type Prefix, type PrefixContent, readPrefix } from '../../src/claude/prefix.ts';
+import {
+  canonicalText,
+  expand as expandedOf,
+  type Prefix,
+  type PrefixContent,
+  readPrefix,
+} from '../../src/claude/prefix.ts';
 import { ApiError } from '../../src/errors.ts';
-import type { JsonBody } from '../../src/schemas/json.ts';
+import type { JsonBody } from '../../src/schemas/body.ts';
 import type { PrefixFields } from '../../src/schemas/prefixes.ts';
 import { runs } from '../support/runs.ts';
 
@@ -10,11 +16,18 @@ type Json = Record<string, unknown>;
 
 const tool = (name: string): Json => ({ name, input_schema: { type: 'object', properties: { cache_control: {} } } });
 const text = (value: string) => ({ type: 'text', text: value });
-const prefixOf = (fields: Partial<PrefixFields>): Prefix => readPrefix(canonicalText({ cache_ttl: '5m', ...fields }));
+const prefixOf = (fields: Partial<PrefixFields>): Prefix =>
+  readPrefix(new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })));
 
 function bodyOf(json: unknown, space?: number): JsonBody {
   const text = JSON.stringify(json, null, space);
   return { text, bytes: new TextEncoder().encode(text), json: JSON.parse(text) as Json };
+}
+
+/** What goes up, with all of the prefix in its text. */
+function expand(...args: Parameters<typeof expandedOf>): JsonBody {
+  const { bytes, json } = expandedOf(...args);
+  return { bytes, text: new TextDecoder().decode(bytes), json };
 }
 
 const HI = { model: 'm', max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] };
@@ -244,5 +257,26 @@ describe('what is stored', () => {
     expect(faultOf(() => expand(bodyOf({ ...HI, tools: {} }), prefix))).toBe('tools: Input should be a valid list');
     expect(faultOf(() => expand(bodyOf({ ...HI, system: 1 }), prefix))).toBe('system: Input should be a valid list');
     expect(expand(bodyOf({ ...HI, tools: null, system: null }), prefix).json).not.toHaveProperty('tools');
+  });
+});
+
+test('a long prefix lies in its bytes alone, and goes up as a short one does', () => {
+  const system = `${'Say \\"🌊\\" '.repeat(50_000)}.`;
+  const fields = { system, tools: [tool('a')], messages: [{ role: 'user', content: 'x'.repeat(3_000) }] };
+  const prefix = prefixOf(fields);
+  const up = expandedOf(bodyOf({ ...HI, tools: [tool('b')] }), prefix);
+  expect(up.text.length).toBeLessThan(2_000);
+  expect(prefix.held).toBeLessThan(
+    new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
+  );
+  expect(JSON.parse(new TextDecoder().decode(up.bytes))).toEqual({
+    ...HI,
+    tools: [{ ...tool('a'), cache_control: { type: 'ephemeral' } }, tool('b')],
+    system: [text(system)],
+    messages: [
+      { role: 'user', content: [{ ...text('x'.repeat(3_000)), cache_control: { type: 'ephemeral' } }] },
+      ...HI.messages,
+    ],
+    cache_control: { type: 'ephemeral' },
   });
 });

@@ -354,7 +354,7 @@ describe('what is no event', () => {
     const first = begin(24 * MB);
     await first.read;
     const refused = await begin(24 * MB).answer;
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '2']);
     expect((await send(edge, 'github', issue)).status).toBe(202);
     const usual = begin(MB);
     usual.end();

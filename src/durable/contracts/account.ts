@@ -12,6 +12,7 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admit(ask: Ask): Answer;
   admitJson(ask: string): string;
+  mayAskJson(text: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   stage(requestId: string, stage: string): void;

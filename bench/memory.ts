@@ -1,0 +1,168 @@
+/** What requests make an isolate hold, as the runtime's inspector tells it: the heap, and the bytes beside it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { metered, PREFIX_NAME } from './contenders.ts';
+import { Inspector } from './inspector.ts';
+import { nextMessage, startChild } from './processes.ts';
+import { type Bundle, startServer } from './server.ts';
+import { align, verdict } from './table.ts';
+import type { Uploaded, UploadOrder } from './uploads.ts';
+
+/** Of an isolate's 128 MB. In bytes, as all here; a MB is 1,000,000 of them. */
+const MOST_EVER = 110e6;
+const MOST_WITH_OPEN_ANSWERS = 60e6;
+const SAMPLED_EVERY_MS = 5;
+/** Until what an answer leaves behind is settled. */
+const AFTERWORK_MS = 1_000;
+
+interface Scenario {
+  title: string;
+  order: Pick<UploadOrder, 'body' | 'requests' | 'holds'>;
+  /** Whether the requests name a prefix of 20 MB. */
+  prefixed?: boolean;
+  /** How many must be answered at once; the others may be told to come again. */
+  atOnce: number;
+  /** What may be held while the answers are open, after a collection. */
+  mostAlive?: number;
+}
+
+const message = (bytes: number) => ({ kind: 'message', bytes }) as const;
+
+const scenarios: Scenario[] = [
+  {
+    title: '40 open answers to 2 MB prompts',
+    order: { body: message(2e6), requests: 40, holds: true },
+    atOnce: 0,
+    mostAlive: MOST_WITH_OPEN_ANSWERS,
+  },
+  { title: '8 bodies of 5 MB at once', order: { body: message(5e6), requests: 8, holds: false }, atOnce: 8 },
+  { title: '1 body of 31 MB', order: { body: message(31e6), requests: 1, holds: false }, atOnce: 1 },
+  { title: '8 bodies of 31 MB at once', order: { body: message(31e6), requests: 8, holds: false }, atOnce: 1 },
+  {
+    title: 'a 20 MB prefix, read 3 times at once',
+    order: { body: message(400), requests: 3, holds: false },
+    prefixed: true,
+    atOnce: 1,
+  },
+];
+
+export interface MemoryRow {
+  title: string;
+  requests: number;
+  /** How many were answered at once, and in the end. */
+  atOnce: number;
+  answered: number;
+  leastAtOnce: number;
+  idleBytes: number;
+  aliveBytes: number;
+  peakBytes: number;
+  mostAlive: number | undefined;
+}
+
+/** Has each kind of request sent to a runtime of its own, and looks at its memory meanwhile. */
+export async function measureMemory(bundle: Bundle, upstream: string): Promise<MemoryRow[]> {
+  const rows: MemoryRow[] = [];
+  for (const scenario of scenarios) rows.push(await measure(scenario, bundle, upstream));
+  return rows;
+}
+
+async function measure(scenario: Scenario, bundle: Bundle, upstream: string): Promise<MemoryRow> {
+  const { title, order, prefixed, atOnce: leastAtOnce, mostAlive } = scenario;
+  let server = await startServer(metered, bundle, upstream, { inspected: true });
+  const uploads = startChild(new URL('uploads.ts', import.meta.url));
+  const send = async (more: Scenario['order'] & Partial<UploadOrder>) => {
+    const { origin } = server;
+    const headers = { ...metered.headers(0, 0), 'x-bench': more.holds ? 'open' : 'burst' };
+    const whole: UploadOrder = {
+      origin,
+      path: metered.path,
+      method: 'POST',
+      ...more,
+      headers: { ...headers, ...more.headers },
+    };
+    uploads.send(whole);
+    const answer = await nextMessage<{ result: Uploaded } | { error: string }>(uploads);
+    if ('error' in answer) throw new Error(`${title}: ${answer.error}`);
+    return answer.result;
+  };
+  if (prefixed) {
+    const storing = {
+      path: `/prefixes/${PREFIX_NAME}`,
+      method: 'PUT',
+      body: { kind: 'prefix', bytes: 19.9e6 },
+    } as const;
+    const { last } = await send({ ...storing, requests: 1, holds: false });
+    if (last[0] !== 200) throw new Error(`the prefix could not be stored: ${last[0]}`);
+    // Another isolate than the one that has stored it, which may remember it.
+    await server.stop();
+    server = await startServer(metered, bundle, upstream, { inspected: true, disk: server.disk });
+  }
+  // What is made once, by whatever request comes first, is none of theirs.
+  await send({ body: message(400), requests: 1, holds: false });
+  const inspector = await Inspector.connect(server.inspector as URL);
+  const wake = () => fetch(`${server.origin}/health`);
+  const idleBytes = await inspector.alive(wake);
+  let peakBytes = 0;
+  let isDone = false;
+  const sampling = (async () => {
+    while (!isDone) {
+      peakBytes = Math.max(peakBytes, await inspector.used());
+      await sleep(SAMPLED_EVERY_MS);
+    }
+  })();
+  const { first, last } = await send({ ...order, headers: prefixed ? { 'sluice-prefix': PREFIX_NAME } : {} });
+  if (order.holds) await sleep(AFTERWORK_MS);
+  isDone = true;
+  await sampling;
+  const aliveBytes = await inspector.alive(wake);
+  inspector.close();
+  uploads.disconnect();
+  await server.stop();
+  const wrong = [...first, ...last].find((status) => status !== 200 && status !== 503);
+  if (wrong !== undefined) throw new Error(`${title}: an answer has status ${wrong}`);
+  return {
+    title,
+    requests: order.requests,
+    atOnce: first.filter((status) => status === 200).length,
+    answered: last.filter((status) => status === 200).length,
+    leastAtOnce,
+    idleBytes,
+    aliveBytes,
+    peakBytes,
+    mostAlive,
+  };
+}
+
+export function isOver({
+  requests,
+  atOnce,
+  answered,
+  leastAtOnce,
+  aliveBytes,
+  peakBytes,
+  mostAlive,
+}: MemoryRow): boolean {
+  return (
+    answered < requests ||
+    atOnce < leastAtOnce ||
+    peakBytes > MOST_EVER ||
+    (mostAlive !== undefined && aliveBytes > mostAlive)
+  );
+}
+
+export function memoryTable(rows: MemoryRow[]): string {
+  const mb = (bytes: number) => (bytes / 1e6).toFixed(1);
+  return align([
+    ['memory, in MB', 'answered at once', 'ceiling', 'in the end', 'idle', 'alive after', 'ceiling', 'peak', 'ceiling'],
+    ...rows.map(({ title, requests, atOnce, answered, leastAtOnce, idleBytes, aliveBytes, peakBytes, mostAlive }) => [
+      `  ${title}`,
+      String(atOnce),
+      leastAtOnce === 0 ? '' : `≥ ${leastAtOnce} ${atOnce < leastAtOnce ? 'UNDER' : 'ok'}`,
+      `${answered} of ${requests}`,
+      mb(idleBytes),
+      mb(aliveBytes),
+      mostAlive === undefined ? '' : verdict(mb(mostAlive), aliveBytes > mostAlive),
+      mb(peakBytes),
+      verdict(mb(MOST_EVER), peakBytes > MOST_EVER),
+    ]),
+  ]);
+}

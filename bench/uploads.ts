@@ -1,0 +1,91 @@
+import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Sends long bodies, in a process of its own: what it holds must not slow down who samples. */
+
+export interface UploadOrder {
+  origin: string;
+  path: string;
+  method: string;
+  headers: Record<string, string>;
+  body: BodyOrder;
+  /** So many at once. */
+  requests: number;
+  /** Whether each answer is held open once it has begun, until the process ends. */
+  holds: boolean;
+}
+
+/** A Messages body, or a prefix, of about so many bytes; its text has one character that is not Latin. */
+interface BodyOrder {
+  kind: 'message' | 'prefix';
+  bytes: number;
+}
+
+export interface Uploaded {
+  /** Of each request's first answer. */
+  first: number[];
+  /** Of its last one, which follows the 503s that say when to come again. */
+  last: number[];
+}
+
+const MOST_TRIES = 60;
+
+function bodyOf({ kind, bytes }: BodyOrder): Buffer {
+  const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
+  const text = `🌊 ${sentence.repeat(Math.ceil(bytes / sentence.length))}`.slice(0, bytes);
+  const model = 'claude-haiku-5-5';
+  if (kind === 'prefix') return Buffer.from(JSON.stringify({ system: text, model, cache_ttl: '5m' }));
+  const messages = [{ role: 'user', content: text }];
+  return Buffer.from(JSON.stringify({ model, max_tokens: 64, stream: true, messages }));
+}
+
+/** @returns the status of the answer, and after how many milliseconds to come again */
+function send(order: UploadOrder, body: Buffer): Promise<{ status: number; retryAfterMs: number }> {
+  return new Promise((resolve, reject) => {
+    const { origin, path, method, headers } = order;
+    const { hostname, port } = new URL(origin);
+    const length = { 'content-type': 'application/json', 'content-length': String(body.length) };
+    const outgoing = request(
+      { host: hostname, port, method, path, agent: false, headers: { ...length, ...headers } },
+      (response) => {
+        const status = response.statusCode ?? 0;
+        const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };
+        if (order.holds && status === 200) {
+          response.once('data', () => {
+            response.pause();
+            resolve(told);
+          });
+          return;
+        }
+        response.resume();
+        response.once('end', () => resolve(told));
+        response.once('error', reject);
+      },
+    );
+    outgoing.once('error', reject);
+    outgoing.end(body);
+  });
+}
+
+async function run(order: UploadOrder): Promise<Uploaded> {
+  const body = bodyOf(order.body);
+  const one = async (): Promise<[number, number]> => {
+    let answer = await send(order, body);
+    const first = answer.status;
+    for (let tries = 1; answer.status === 503 && tries < MOST_TRIES; tries += 1) {
+      await sleep(answer.retryAfterMs);
+      answer = await send(order, body);
+    }
+    return [first, answer.status];
+  };
+  const statuses = await Promise.all(Array.from({ length: order.requests }, one));
+  return { first: statuses.map(([first]) => first), last: statuses.map(([, last]) => last) };
+}
+
+process.on('message', (order: UploadOrder) => {
+  run(order).then(
+    (result) => process.send?.({ result }),
+    (error: unknown) => process.send?.({ error: String(error) }),
+  );
+});
+process.once('disconnect', () => process.exit());

@@ -1,6 +1,7 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
 import { isObject } from '../json/object.ts';
-import { type JsonBody, withText } from '../schemas/body.ts';
+import { withText } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import type { Settings } from '../settings.ts';
 import { edit, memberTexts } from './edit.ts';
 

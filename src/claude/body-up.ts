@@ -1,4 +1,4 @@
-import type { JsonBody } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { LongBody, type Sendable } from '../schemas/long-body.ts';
 import { edit } from './edit.ts';
 

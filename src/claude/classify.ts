@@ -2,7 +2,7 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import { isObject, type Json } from '../json/object.ts';
 import { parseOrUndefined } from '../json/parse.ts';
-import type { JsonBody } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import * as z from '../schemas/zod.ts';
 import type { Classifier } from './classifier.ts';
 import { faultInValue } from './json-schema.ts';

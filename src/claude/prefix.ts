@@ -7,7 +7,8 @@
  */
 import { invalidRequest } from '../errors.ts';
 import { isObject, type Json } from '../json/object.ts';
-import { type JsonBody, parseLong } from '../schemas/body.ts';
+import { parseLong } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { LongBody, type Sendable } from '../schemas/long-body.ts';
 import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../schemas/pieces.ts';
 import type { CacheTtl, PrefixFields } from '../schemas/prefixes.ts';

@@ -1,6 +1,6 @@
 import { bodyUp } from '../claude/body-up.ts';
 import { askCount, type Counting, uncounted } from '../claude/count.ts';
-import type { JsonBody } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 
 /** A request whose input can be counted. */
 interface CountableRequest extends Counting {

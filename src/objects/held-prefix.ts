@@ -1,7 +1,8 @@
 /** The prefix of a conversation: the version that it was created with, whatever becomes of the name. */
 import { expand } from '../claude/prefix.ts';
 import { ApiError, invalidRequest } from '../errors.ts';
-import { type JsonBody, sizeOf } from '../schemas/body.ts';
+import { sizeOf } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { parseRef } from '../schemas/versions.ts';
 import { callAccount } from './call-account.ts';
 import type { HeldPrefix } from './conversation-rows.ts';

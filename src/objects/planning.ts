@@ -3,7 +3,7 @@ import { boundOf } from '../claude/bound.ts';
 import { edit, itemTexts, memberTexts } from '../claude/edit.ts';
 import { invalidRequest } from '../errors.ts';
 import { isObject } from '../json/object.ts';
-import type { JsonBody } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import type { Settings } from '../settings.ts';
 import {
   beginning,

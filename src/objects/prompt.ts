@@ -2,7 +2,7 @@
 
 import { edit, placeOf } from '../claude/edit.ts';
 import type { Findings } from '../claude/findings.ts';
-import type { JsonBody } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import type { SentHistory } from './sent-history.ts';
 
 const encoder = new TextEncoder();

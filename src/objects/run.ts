@@ -13,7 +13,7 @@ import { isBeginning, readWhole, wholeAnswer } from '../claude/whole.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../errors.ts';
 import { isObject, parseObject } from '../json/object.ts';
-import { type JsonBody, RELEASED } from '../schemas/body.ts';
+import { type JsonBody, RELEASED } from '../schemas/json-body.ts';
 import type { Sendable } from '../schemas/long-body.ts';
 import type { Settings } from '../settings.ts';
 import type { Grant } from './booking.ts';

@@ -2,7 +2,8 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import { type Asking, mayAsk } from '../objects/may-ask.ts';
-import { type JsonBody, parseJson, parseLong, readBytes, requireJson } from '../schemas/body.ts';
+import { parseJson, parseLong, readBytes, requireJson } from '../schemas/body.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { LONG_BODY } from '../schemas/json-shape.ts';
 
 /** What a value takes up at the least, once it is parsed. */

@@ -6,7 +6,6 @@ import type { CrossingText, Result, Resumed } from '../durable/contracts/convers
 import { ApiError, invalidRequest, notFound } from '../errors.ts';
 import { callAccount } from '../objects/call-account.ts';
 import { crossing } from '../objects/conversation-answers.ts';
-import type { JsonBody } from '../schemas/body.ts';
 import {
   createConversation,
   forkRequest,
@@ -17,6 +16,7 @@ import {
   stopQuery,
 } from '../schemas/conversations.ts';
 import { check } from '../schemas/json.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { readPage } from '../schemas/page.ts';
 import { accountOf } from './accounts.ts';
 import { readJson } from './body.ts';

@@ -4,8 +4,9 @@ import type { AppEnv } from '../auth/context.ts';
 import { expand, type Prefix } from '../claude/prefix.ts';
 import { invalidRequest, tooLarge } from '../errors.ts';
 import { findPrefix, unknownPrefix } from '../objects/prefixes.ts';
-import { type JsonBody, sizeOf } from '../schemas/body.ts';
+import { sizeOf } from '../schemas/body.ts';
 import { check } from '../schemas/json.ts';
+import type { JsonBody } from '../schemas/json-body.ts';
 import { namedPrefix, prefixedRequest } from '../schemas/prefixes.ts';
 import type { Found } from '../store/versions.ts';
 

@@ -1,24 +1,13 @@
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from '../errors.ts';
+import type { JsonBody } from './json-body.ts';
 import { LONG_BODY, type Shape, shapeOf } from './json-shape.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
 import { joined } from './pieces.ts';
 
-/** A request body that is a JSON object, in each of its forms; `text` has the very bytes, but for a `LongBody`. */
-export interface JsonBody {
-  readonly bytes: Uint8Array;
-  readonly text: string;
-  readonly json: Record<string, unknown>;
-  /** The part of it in which keys may be repeated; null where it is known that none is. Default: the whole. */
-  readonly readings?: { text: string; json: Record<string, unknown> } | null | undefined;
-}
-
 /** How long a refused body is listened to, and how much of it at a time. */
 const DISCARD_MS = 10_000;
 const DISCARD_BYTES = 65_536;
-
-/** What takes the place of a body that is not needed any more. */
-export const RELEASED: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
 
 // A byte order mark is not JSON, and dropping it would change the caller's bytes.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

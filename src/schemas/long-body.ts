@@ -1,4 +1,4 @@
-import type { JsonBody } from './body.ts';
+import type { JsonBody } from './json-body.ts';
 import { joined, lengthOf, piecesOf, type Source, streamOf } from './pieces.ts';
 
 /** From here on a body that has changed goes up as a stream, since it would take its bytes a second time. */

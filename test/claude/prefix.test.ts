@@ -8,7 +8,7 @@ import {
   readPrefix,
 } from '../../src/claude/prefix.ts';
 import { ApiError } from '../../src/errors.ts';
-import type { JsonBody } from '../../src/schemas/body.ts';
+import type { JsonBody } from '../../src/schemas/json-body.ts';
 import type { PrefixFields } from '../../src/schemas/prefixes.ts';
 import { runs } from '../support/runs.ts';
 

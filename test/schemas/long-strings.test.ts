@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type JsonBody, parseJson, parseLong, sizeOf, withText } from '../../src/schemas/body.ts';
+import { parseJson, parseLong, sizeOf, withText } from '../../src/schemas/body.ts';
+import { type JsonBody } from '../../src/schemas/json-body.ts';
 import { LongBody } from '../../src/schemas/long-body.ts';
 import { joined, piecesOf } from '../../src/schemas/pieces.ts';
 

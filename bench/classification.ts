@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mintToken } from '../src/auth/tokens.ts';
+import { mintToken } from '../src/auth/mint.ts';
 import { bare, type Contender, SIGNING_SECRET } from './contenders.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { quantile, type Spread, spread } from './statistics.ts';

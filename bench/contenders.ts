@@ -1,4 +1,4 @@
-import { mintToken } from '../src/auth/tokens.ts';
+import { mintToken } from '../src/auth/mint.ts';
 import type { Ceiling } from './figures.ts';
 import { histories } from './workloads.ts';
 

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import scalar from '@scalar/fastify-api-reference';
-import { createReference } from '../src/reference/document.ts';
+import { createReference } from '../src/openapi.ts';
 import { bundlePage } from './page.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
-import { descriptionOf } from '../src/schemas/zod.ts';
-import { parseSettings, type Settings, settingsSchema } from '../src/settings.ts';
+import { descriptionOf } from '../src/http/zod.ts';
+import { parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
 import { build } from './build.ts';
 
 /** A new address takes a while until every resolver and certificate knows it. */

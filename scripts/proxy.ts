@@ -9,9 +9,9 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { isIP, type Socket } from 'node:net';
-import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/errors.ts';
-import { createRequestId } from '../src/request-id.ts';
-import { isLoopback, START_SECRET_HEADER } from '../src/schemas/hosts.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/http/errors.ts';
+import { isLoopback, START_SECRET_HEADER } from '../src/http/hosts.ts';
+import { createRequestId } from '../src/http/request-id.ts';
 
 export interface ProxyOptions {
   /** What the Worker answers to. */

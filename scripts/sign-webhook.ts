@@ -1,5 +1,5 @@
 /** Signs events as their senders do: for trying webhooks, and for tests. */
-import { sign, toHex } from '../src/webhooks/signature.ts';
+import { sign, toHex } from '../src/delivery/signature.ts';
 
 /** @returns the headers that GitHub sends with a body. */
 export async function signGithub(

@@ -1,6 +1,6 @@
 /** What `npm start` makes of what stands behind it: most goes on to `wrangler dev`, some is its own, some it refuses. */
 import { parseArgs } from 'node:util';
-import { isLoopback } from '../src/schemas/hosts.ts';
+import { isLoopback } from '../src/http/hosts.ts';
 
 export interface StartOptions {
   port: number;

@@ -3,10 +3,10 @@
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
  */
 import { parseArgs } from 'node:util';
+import { mintToken } from '../src/auth/mint.ts';
 import { parseScopes } from '../src/auth/scopes.ts';
-import { mintToken } from '../src/auth/tokens.ts';
-import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/schemas/identity.ts';
-import { settingsSchema } from '../src/settings.ts';
+import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/identity/identity.ts';
+import { settingsSchema } from '../src/settings/settings.ts';
 import { readDevVars } from './dev-vars.ts';
 
 const USAGE = 'npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]';

@@ -1,5 +1,5 @@
 /** Rows of the setting PRICES that price nothing: most often a name that is misspelt. */
-import { undated } from '../src/claude/models.ts';
+import { undated } from '../src/pricing/models.ts';
 
 /**
  * @param priced the names of the rows

@@ -7,9 +7,9 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import type { EventReport } from '../src/schemas/answers/webhooks.ts';
-import { SHIPPED_SOURCES } from '../src/settings.ts';
-import { signStandard } from '../src/webhooks/standard.ts';
+import { signStandard } from '../src/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '../src/settings/settings.ts';
+import type { EventReport } from '../src/webhooks/webhooks-answers.schema.ts';
 import { readDevVars } from './dev-vars.ts';
 import { signGithub, signSlack, signStripe } from './sign-webhook.ts';
 

@@ -1,7 +1,7 @@
 import { createApp } from './app.ts';
-import { createConsumer } from './webhooks/consume.ts';
+import { createConsumer } from './webhooks/webhook-job.ts';
 
 export default { fetch: createApp().fetch, queue: createConsumer() };
-export { Account } from './objects/account.ts';
-export { Conversation } from './objects/conversation.ts';
-export { Inbox } from './objects/inbox.ts';
+export { Account } from './accounts/account.ts';
+export { Conversation } from './conversations/conversation.ts';
+export { Inbox } from './webhooks/inbox/inbox.ts';

@@ -10,7 +10,7 @@ test('the deployed Worker is at most 142 kB, compressed', () => {
 
 test('what only the reference and types are made of is not deployed', () => {
   const { files } = inject('deployed');
-  expect(files).toContain('src/schemas/messages.ts');
+  expect(files).toContain('src/upstream/messages.schema.ts');
   expect(files.filter((file) => file.startsWith('src/schemas/answers/') || file.startsWith('src/reference/'))).toEqual(
     [],
   );
@@ -22,6 +22,6 @@ test('what is deployed words its refusals in English, as zod/mini does only when
 
 test('nothing of the simulator is deployed', () => {
   const { files } = inject('deployed');
-  expect(files).toContain('src/claude/upstream.ts');
+  expect(files).toContain('src/upstream/upstream.ts');
   expect(files.filter((file) => file.includes('simulator'))).toEqual([]);
 });

@@ -1,30 +1,81 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The rooms of src in the order of a request; those in one line stand beside each other, in this order. */
+/**
+ * The folders of src in the order in which a request meets them, and the files at its top. A file imports only what
+ * stands in its own folder or further down, types too; a folder's own files stand above its sub-folders.
+ */
 const ORDER = [
+  'playground',
+  'playground/budget',
+  'playground/chat',
+  'playground/chat/message',
+  'playground/chat/composer',
+  'playground/chat/session',
+  'playground/classify',
+  'playground/wire',
+  'playground/edge',
+  'playground/ui',
+  'client',
   'toolkit',
-  'index',
-  'app',
-  'auth',
-  'routes',
+  'index.ts',
+  'app.ts',
+  'openapi.ts',
+  'health',
+  'models',
+  'messages',
   'webhooks',
-  'objects',
-  'claude',
-  'store',
-  'schemas',
+  'webhooks/inbox',
+  'webhooks/sources',
+  'batches',
+  'files',
+  'conversations',
+  'conversations/runs',
+  'conversations/turn',
+  'conversations/history',
+  'conversations/storage',
+  'classification',
+  'classification/evaluation',
+  'classification/task',
+  'agents',
+  'prefixes',
+  'accounts',
+  'accounts/admission',
+  'accounts/ledger',
+  'versions',
+  'pools',
+  'budget',
+  'delivery',
+  'auth',
   'durable',
+  'durable/contracts',
+  'kv',
+  '*.schema.ts',
+  'upstream',
+  'upstream/kinds',
+  'upstream/request',
+  'upstream/usage',
+  'settings',
+  'pricing',
+  'reference',
+  'identity',
+  'http',
+  'json',
+  'async',
+  'cache',
   'sse',
   'simulator',
+  'simulator/answer',
+  'simulator/prompt',
+  'simulator/schema',
+  'simulator/request',
+  'simulator/text',
+  'simulator/random',
 ];
-/** What every room may use. */
-const EVERYWHERE = new Set(['errors', 'env', 'settings', 'log', 'request-id', 'http', 'json', 'async']);
-/** What a room may use although it stands above it. */
-const ALSO: Readonly<Record<string, readonly string[]>> = { routes: ['auth'], playground: ['client'] };
 
 interface Import {
   from: string;
@@ -60,43 +111,62 @@ beforeAll(async () => {
   for (const file of files) imports.push(...importsOf(file, await readFile(join(root, file), 'utf8')));
 });
 
-/** `src/claude/relay.ts` → `claude`; `src/app.ts` → `app`; anything outside of src as it is. */
-function roomOf(path: string): string {
-  const [top, ...rest] = path.split('/');
-  return top === 'src' ? (rest[0] ?? '').replace(/\.tsx?$/, '') : path;
+/** @returns the place of a file in the order; -1 for one that the design has no room for. */
+function placeOf(path: string): number {
+  // The schemas form one floor: whoever stands above it reads them, wherever they lie.
+  if (path.endsWith('.schema.ts')) return ORDER.indexOf('*.schema.ts');
+  const below = path.replace(/^src\//, '');
+  return ORDER.indexOf(below.includes('/') ? dirname(below) : below);
 }
 
-/** What is wrong with an import, if anything is. */
+function isReference(path: string): boolean {
+  return path.endsWith('.reference.ts') || path.startsWith('src/reference/') || path === 'src/openapi.ts';
+}
+
+/** @returns what is wrong with an import, if anything is. */
 function fault({ from, to, typeOnly }: Import): string | undefined {
-  const room = roomOf(from);
-  const used = roomOf(to);
-  const local = to.startsWith('src/');
-  if (room === used) return undefined;
-  if (room === 'sse') return 'sse imports nothing';
-  if (room === 'simulator') return local ? 'the simulator imports nothing of the rest' : undefined;
-  if (used === 'reference') return 'the Worker does not have the reference in it';
-  if (!local) return to.startsWith('..') || to.startsWith('test') ? 'src stands alone' : undefined;
-  if (typeOnly) return undefined;
-  if (room === 'client') return 'the client imports types only';
-  if (EVERYWHERE.has(used) || ALSO[room]?.includes(used)) return undefined;
-  if (room === 'reference') return used === 'schemas' ? undefined : 'the reference tells of schemas';
-  if (EVERYWHERE.has(room)) {
-    // The settings are parsed into what the rooms below work with.
-    return ['claude', 'schemas'].includes(used) && room === 'settings'
-      ? undefined
-      : 'what all use uses none of the rooms';
-  }
-  if (room === 'playground' || used === 'playground' || used === 'client') {
-    return room === 'app' || room === 'index' || room === 'routes' ? undefined : 'only the app shows the playground';
-  }
-  const above = ORDER.indexOf(room);
-  const below = ORDER.indexOf(used);
+  const inside = (folder: string) => from.startsWith(folder) && !to.startsWith(folder);
+  if (inside('src/sse/')) return 'sse imports nothing';
+  if (inside('src/simulator/')) return to.startsWith('src/') ? 'the simulator imports nothing of the rest' : undefined;
+  if (!to.startsWith('src/')) return to.startsWith('..') || to.startsWith('test') ? 'src stands alone' : undefined;
+  if (/\.(css|svg)$/.test(to)) return undefined;
+  if (isReference(to) && !isReference(from)) return 'the Worker does not have the reference in it';
+  if (inside('src/client/') && !typeOnly) return 'the client imports types only';
+  if (inside('src/playground/') && !to.startsWith('src/client/') && !typeOnly) return 'the page imports types only';
+  const above = placeOf(from);
+  const below = placeOf(to);
   if (above < 0 || below < 0) return 'a room that the design does not have';
-  return below > above ? undefined : 'a room uses what stands below it';
+  if (dirname(from) === dirname(to) || below >= above) return undefined;
+  return 'an import upwards';
 }
 
-test('a room uses only what stands below it on the way of a request', () => {
-  expect(files.length).toBeGreaterThan(20);
+/** @returns the circles among files, each as the files that import each other. */
+function circles(all: readonly Import[]): string[][] {
+  const next = new Map<string, string[]>();
+  for (const { from, to } of all) next.set(from, [...(next.get(from) ?? []), to]);
+  const found: string[][] = [];
+  const order = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const open: string[] = [];
+  // Tarjan: files that reach each other have the same lowest number.
+  const visit = (file: string) => {
+    order.set(file, order.size);
+    lowest.set(file, order.get(file) ?? 0);
+    open.push(file);
+    for (const to of next.get(file) ?? []) {
+      if (!order.has(to)) visit(to);
+      if (open.includes(to)) lowest.set(file, Math.min(lowest.get(file) ?? 0, lowest.get(to) ?? 0));
+    }
+    if (lowest.get(file) !== order.get(file)) return;
+    const circle = open.splice(open.indexOf(file));
+    if (circle.length > 1 || next.get(file)?.includes(file)) found.push(circle);
+  };
+  for (const file of next.keys()) if (!order.has(file)) visit(file);
+  return found;
+}
+
+test('a file imports only from its own folder or from further down, types too', () => {
+  expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(files.length);
   const faults = imports.flatMap((found) => {
     const wrong = fault(found);
@@ -105,30 +175,70 @@ test('a room uses only what stands below it on the way of a request', () => {
   expect(faults).toEqual([]);
 });
 
-test('the rule refuses what it should', () => {
+test('no files import each other in a circle', () => {
+  expect(circles(imports)).toEqual([]);
+});
+
+test('every file has a room', () => {
+  expect(files.filter((file) => placeOf(file) < 0)).toEqual([]);
+});
+
+describe('the rule', () => {
   const wrong = (from: string, to: string, typeOnly = false) => fault({ from, to, typeOnly }) !== undefined;
-  expect(wrong('src/claude/relay.ts', 'src/routes/messages.ts')).toBe(true);
-  expect(wrong('src/claude/relay.ts', 'src/routes/messages.ts', true)).toBe(false);
-  expect(wrong('src/routes/messages.ts', 'src/auth/verify.ts')).toBe(false);
-  expect(wrong('src/objects/account.ts', 'src/auth/verify.ts')).toBe(true);
-  expect(wrong('src/sse/lines.ts', 'src/errors.ts', true)).toBe(true);
-  expect(wrong('src/sse/lines.ts', 'zod')).toBe(true);
-  expect(wrong('src/simulator/answer.ts', 'src/errors.ts', true)).toBe(true);
-  expect(wrong('src/client/index.ts', 'src/app.ts', true)).toBe(false);
-  expect(wrong('src/client/index.ts', 'src/errors.ts')).toBe(true);
-  expect(wrong('src/errors.ts', 'src/claude/models.ts')).toBe(true);
-  expect(wrong('src/reference/usage.ts', 'src/schemas/usage.ts')).toBe(false);
-  expect(wrong('src/reference/usage.ts', 'src/routes/usage.ts')).toBe(true);
-  expect(wrong('src/routes/usage.ts', 'src/reference/usage.ts')).toBe(true);
-  const source =
-    "import { type A, type B } from './b.ts';\nimport C, { type D } from '../c.ts';\nexport * from './d.ts';\n";
-  expect(importsOf('src/x/a.ts', `${source}const e = await import('./e.ts');\nimport 'f';\n`)).toEqual([
-    { from: 'src/x/a.ts', to: 'src/x/b.ts', typeOnly: true },
-    { from: 'src/x/a.ts', to: 'src/c.ts', typeOnly: false },
-    { from: 'src/x/a.ts', to: 'src/x/d.ts', typeOnly: false },
-    { from: 'src/x/a.ts', to: 'src/x/e.ts', typeOnly: false },
-    { from: 'src/x/a.ts', to: 'f', typeOnly: false },
-  ]);
+
+  test('refuses what points up, types too', () => {
+    expect(wrong('src/upstream/relay.ts', 'src/messages/messages.route.ts')).toBe(true);
+    expect(wrong('src/upstream/relay.ts', 'src/messages/messages.route.ts', true)).toBe(true);
+    expect(wrong('src/messages/messages.route.ts', 'src/auth/verify.ts')).toBe(false);
+    expect(wrong('src/auth/verify.ts', 'src/accounts/account.ts', true)).toBe(true);
+    expect(wrong('src/http/errors.ts', 'src/pricing/models.ts')).toBe(true);
+  });
+
+  test('has a folder above its sub-folders, and those in their order', () => {
+    expect(wrong('src/conversations/turn-proxy.ts', 'src/conversations/turn/turn.ts')).toBe(false);
+    expect(wrong('src/conversations/turn/turn.ts', 'src/conversations/conversation.ts', true)).toBe(true);
+    expect(wrong('src/conversations/history/forks.ts', 'src/conversations/storage/rows.ts')).toBe(false);
+    expect(wrong('src/conversations/storage/rows.ts', 'src/conversations/history/forks.ts')).toBe(true);
+  });
+
+  test('has the schemas on one floor, which imports only itself and what is below', () => {
+    expect(wrong('src/kv/classified-answers.ts', 'src/classification/classify.schema.ts')).toBe(false);
+    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/versions/versions.schema.ts')).toBe(false);
+    expect(wrong('src/versions/versions.schema.ts', 'src/prefixes/prefixes.schema.ts')).toBe(false);
+    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/http/body.ts')).toBe(false);
+    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/kv/account-list.ts')).toBe(true);
+    expect(wrong('src/upstream/relay.ts', 'src/prefixes/prefixes.schema.ts', true)).toBe(true);
+  });
+
+  test('keeps apart what must run by itself', () => {
+    expect(wrong('src/sse/lines.ts', 'src/http/errors.ts', true)).toBe(true);
+    expect(wrong('src/sse/lines.ts', 'zod')).toBe(true);
+    expect(wrong('src/simulator/answer/answer.ts', 'src/http/errors.ts', true)).toBe(true);
+    expect(wrong('src/client/index.ts', 'src/http/errors.ts', true)).toBe(false);
+    expect(wrong('src/client/index.ts', 'src/http/errors.ts')).toBe(true);
+    expect(wrong('src/accounts/usage.reference.ts', 'src/accounts/usage.schema.ts')).toBe(false);
+    expect(wrong('src/accounts/usage.route.ts', 'src/accounts/usage.reference.ts')).toBe(true);
+    expect(wrong('src/app.ts', 'src/openapi.ts')).toBe(true);
+  });
+
+  test('finds every form of an import', () => {
+    const source =
+      "import { type A, type B } from './b.ts';\nimport C, { type D } from '../c.ts';\nexport * from './d.ts';\n";
+    expect(importsOf('src/x/a.ts', `${source}const e = await import('./e.ts');\nimport 'f';\n`)).toEqual([
+      { from: 'src/x/a.ts', to: 'src/x/b.ts', typeOnly: true },
+      { from: 'src/x/a.ts', to: 'src/c.ts', typeOnly: false },
+      { from: 'src/x/a.ts', to: 'src/x/d.ts', typeOnly: false },
+      { from: 'src/x/a.ts', to: 'src/x/e.ts', typeOnly: false },
+      { from: 'src/x/a.ts', to: 'f', typeOnly: false },
+    ]);
+  });
+
+  test('finds circles, of any length', () => {
+    const chain = (...names: string[]) =>
+      names.slice(1).map((to, at) => ({ from: names[at] ?? '', to, typeOnly: true }));
+    expect(circles(chain('a', 'b', 'c', 'd'))).toEqual([]);
+    expect(circles([...chain('a', 'b', 'c', 'a'), ...chain('c', 'd')])).toEqual([['a', 'b', 'c']]);
+  });
 });
 
 test('no file is named for everything at once', () => {

@@ -2,6 +2,6 @@
 import { createApp } from '../../src/app.ts';
 
 export default { fetch: createApp().fetch, queue: () => undefined };
-export { Account } from '../../src/objects/account.ts';
-export { Conversation } from '../../src/objects/conversation.ts';
-export { Inbox } from '../../src/objects/inbox.ts';
+export { Account } from '../../src/accounts/account.ts';
+export { Conversation } from '../../src/conversations/conversation.ts';
+export { Inbox } from '../../src/webhooks/inbox/inbox.ts';

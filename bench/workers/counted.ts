@@ -1,10 +1,9 @@
+import { Account as RealAccount } from '../../src/accounts/account.ts';
 import { createApp } from '../../src/app.ts';
-import type { Bindings } from '../../src/env.ts';
-import { Account as RealAccount } from '../../src/objects/account.ts';
-
-import { Conversation as RealConversation } from '../../src/objects/conversation.ts';
-import { Inbox as RealInbox } from '../../src/objects/inbox.ts';
-import { createConsumer } from '../../src/webhooks/consume.ts';
+import { Conversation as RealConversation } from '../../src/conversations/conversation.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { Inbox as RealInbox } from '../../src/webhooks/inbox/inbox.ts';
+import { createConsumer } from '../../src/webhooks/webhook-job.ts';
 import { labelled } from './labelled.ts';
 
 /** What the platform bills beside CPU, since the isolate started. */

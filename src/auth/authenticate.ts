@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { ApiError, DO_NOT_RETRY, misconfigured } from '../errors.ts';
-import { type Caller, callerSchema, SCOPES, type Scope } from '../schemas/identity.ts';
+import { ApiError, DO_NOT_RETRY, misconfigured } from '../http/errors.ts';
+import type { Identity } from '../identity/caller.ts';
+import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
 import type { AppEnv } from './context.ts';
-import type { Identity } from './identity.ts';
 import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
 
 const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';

@@ -1,8 +1,8 @@
-import type { Bindings } from '../env.ts';
-import type { LogEntry } from '../log.ts';
-import type { Place } from '../schemas/room.ts';
-import type { Settings } from '../settings.ts';
-import type { Identity } from './identity.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import type { Place } from '../http/body-room.ts';
+import type { LogEntry } from '../http/log.ts';
+import type { Identity } from '../identity/caller.ts';
+import type { Settings } from '../settings/settings.ts';
 
 /** What each request carries through the app. */
 export interface AppEnv {

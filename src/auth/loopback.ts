@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { isLoopback, START_SECRET_HEADER } from '../schemas/hosts.ts';
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import { isLoopback, START_SECRET_HEADER } from '../http/hosts.ts';
 import type { AppEnv } from './context.ts';
 
 const encoder = new TextEncoder();

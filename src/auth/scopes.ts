@@ -1,4 +1,4 @@
-import { SCOPES, type Scope } from '../schemas/identity.ts';
+import { SCOPES, type Scope } from '../identity/identity.ts';
 
 /** What a provider's token may do when its `scope` claim names none of ours. */
 export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];

@@ -6,12 +6,12 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose';
-import { ApiError, DO_NOT_RETRY } from '../errors.ts';
-import { isAccount, isSourceAccount } from '../schemas/identity.ts';
-import type { Settings } from '../settings.ts';
-import type { Identity, VerifiedToken } from './identity.ts';
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import type { Identity, VerifiedToken } from '../identity/caller.ts';
+import { isAccount, isSourceAccount } from '../identity/identity.ts';
+import type { Settings } from '../settings/settings.ts';
+import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
-import { TOKEN_ALGORITHM } from './tokens.ts';
 
 /** A provider's tokens are signed by a private key; a shared secret of theirs is never ours to hold. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];

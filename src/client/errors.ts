@@ -1,4 +1,4 @@
-import type { ErrorBody, ErrorType } from '../errors.ts';
+import type { ErrorBody, ErrorType } from '../http/errors.ts';
 
 /**
  * What went wrong: the API's error types, as they came; `connection_error` where the network failed, `closed` where the

@@ -1,21 +1,21 @@
 /** What is asked for and answered, as the server's schemas and the API's types say it. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
-import type { classifierContent } from '../schemas/answers/classifiers.ts';
-import type { ClassifyAnswer, classifyResults } from '../schemas/answers/classify.ts';
-import type { ConversationRow, conversationReport, messageRow } from '../schemas/answers/conversations.ts';
-import type { CountAnswer } from '../schemas/answers/counts.ts';
-import type { evaluation } from '../schemas/answers/evaluation.ts';
-import type { PrefixAnswer, PrefixStats } from '../schemas/answers/prefixes.ts';
-import type { LedgerRow, UsageReport } from '../schemas/answers/usage.ts';
-import type { NamedRow, VersionRow } from '../schemas/answers/versions.ts';
-import type { putClassifier } from '../schemas/classifiers.ts';
-import type { classifyRequest } from '../schemas/classify.ts';
-import type { ConversationPatch, createConversation, forkRequest } from '../schemas/conversations.ts';
-import type { evaluateRequest } from '../schemas/evaluation.ts';
-import type { listOf } from '../schemas/page.ts';
-import type { putPrefix } from '../schemas/prefixes.ts';
-import type { usageGroupSchema } from '../schemas/usage.ts';
-import type * as z from '../schemas/zod.ts';
+import type { usageGroupSchema } from '../accounts/usage.schema.ts';
+import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
+import type { putClassifier } from '../classification/classifiers.schema.ts';
+import type { classifierContent } from '../classification/classifiers-answers.schema.ts';
+import type { classifyRequest } from '../classification/classify.schema.ts';
+import type { ClassifyAnswer, classifyResults } from '../classification/classify-answers.schema.ts';
+import type { evaluateRequest } from '../classification/evaluation.schema.ts';
+import type { evaluation } from '../classification/evaluation-answers.schema.ts';
+import type { ConversationPatch, createConversation, forkRequest } from '../conversations/conversations.schema.ts';
+import type { ConversationRow, conversationReport, messageRow } from '../conversations/conversations-answers.schema.ts';
+import type { listOf } from '../http/page.ts';
+import type * as z from '../http/zod.ts';
+import type { CountAnswer } from '../messages/count-tokens-answers.schema.ts';
+import type { putPrefix } from '../prefixes/prefixes.schema.ts';
+import type { PrefixAnswer, PrefixStats } from '../prefixes/prefixes-answers.schema.ts';
+import type { NamedRow, VersionRow } from '../versions/versions-answers.schema.ts';
 
 export type {
   ClassifyAnswer,

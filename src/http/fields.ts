@@ -1,5 +1,5 @@
 /** Fields that many answers have, as the reference describes them. */
-import * as z from '../schemas/zod.ts';
+import * as z from './zod.ts';
 
 export const count = z.int().check(z.gte(0));
 export const usd = z.described(z.number(), 'US dollars, at most nine decimals.');

@@ -7,7 +7,6 @@ import { Classify } from './classify/classify.tsx';
 import { refreshStanding } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
-import { PARTS, type Part, part } from './route.ts';
 import { Spent } from './spent.tsx';
 import { nextTheme, theme } from './theme.ts';
 import { TokenDialog } from './token-dialog.tsx';
@@ -15,6 +14,7 @@ import { TokenGate } from './token-gate.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { Fault } from './ui/fault.tsx';
 import { IconButton } from './ui/icon-button.tsx';
+import { PARTS, type Part, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
 const VIEWS: Record<Part, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };

@@ -1,5 +1,5 @@
 import { standing } from './edge/account.ts';
-import { formatUsd } from './format.ts';
+import { formatUsd } from './ui/format.ts';
 
 /** Today's money, in a place that is kept for it. */
 export function Spent() {

@@ -1,5 +1,5 @@
-import { type ErrorBody, type ErrorType, errorBody } from '../errors.ts';
-import * as z from '../schemas/zod.ts';
+import { type ErrorBody, type ErrorType, errorBody } from '../http/errors.ts';
+import * as z from '../http/zod.ts';
 
 /** The envelope of every error. */
 export const errorSchema: z.ZodMiniType<ErrorBody> = z.withMeta(

@@ -1,5 +1,5 @@
-import * as z from '../schemas/zod.ts';
-import type { Content } from './route.ts';
+import * as z from '../http/zod.ts';
+import type { Content } from './resource.ts';
 
 const events = `event: message_start
 data: {"type":"message_start","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","model":"claude-haiku-5-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":13,"output_tokens":1}}}

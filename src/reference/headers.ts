@@ -1,4 +1,4 @@
-import * as z from '../schemas/zod.ts';
+import * as z from '../http/zod.ts';
 
 export type HeaderName = keyof typeof HEADERS;
 

@@ -1,6 +1,6 @@
-import type { Random } from './digest.ts';
 import type { Faults } from './faults.ts';
 import { pause, silence } from './pause.ts';
+import type { Random } from './random/digest.ts';
 
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {

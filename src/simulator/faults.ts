@@ -1,5 +1,5 @@
-import { forcibleStopReasons } from './answer.ts';
-import { ApiError, invalid } from './errors.ts';
+import { forcibleStopReasons } from './answer/answer.ts';
+import { ApiError, invalid } from './request/errors.ts';
 
 /**
  * The faults that the request header `sluice-simulate` asks for: entries `name` or `name=value`, separated by `;`, in any

@@ -1,20 +1,20 @@
-import { answerTo } from './answer.ts';
+import { answerTo } from './answer/answer.ts';
+import { type AnsweredMessage, messageBody, messageEvents } from './answer/message-events.ts';
 import { type BodyPart, bodyStream } from './body-stream.ts';
-import { type Digest, digest, hex, identifier, randomFrom } from './digest.ts';
-import { ApiError, invalid } from './errors.ts';
 import { FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
-import type { JsonObject } from './json.ts';
-import { type AnsweredMessage, messageBody, messageEvents } from './message-events.ts';
-import { type Judgement, readCountRequest, readMessageRequest } from './message-params.ts';
-import type { Protocol } from './message-request.ts';
-import { describeModel, listModels, type SimulatedModel } from './models.ts';
 import { pause } from './pause.ts';
-import { promptBlocks, promptTokens } from './prompt-blocks.ts';
-import { PromptCache, placeBreakpoints } from './prompt-cache.ts';
+import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
+import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
+import { type Digest, digest, hex, identifier, randomFrom } from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
-import { readJsonObject } from './request-body.ts';
+import { ApiError, invalid } from './request/errors.ts';
+import type { JsonObject } from './request/json.ts';
+import { type Judgement, readCountRequest, readMessageRequest } from './request/message-params.ts';
+import type { Protocol } from './request/message-request.ts';
+import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
+import { readJsonObject } from './request/request-body.ts';
 
-export type { SimulatedModel } from './models.ts';
+export type { SimulatedModel } from './request/models.ts';
 
 /** How a simulator behaves. */
 export interface SimulatorOptions {

@@ -1,15 +1,7 @@
 /** The shapes of what goes in and comes out: zod schemas, and their types. */
-export { classifierContent } from '../schemas/answers/classifiers.ts';
-export {
-  type ClassifyAnswer,
-  type ClassifyResult,
-  classifyAnswer,
-  classifyResult,
-} from '../schemas/answers/classify.ts';
-export { type ConversationRow, conversationReport, conversationRow } from '../schemas/answers/conversations.ts';
-export { type CountAnswer, countAnswer } from '../schemas/answers/counts.ts';
-export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats } from '../schemas/answers/prefixes.ts';
-export { type MintedTokenAnswer, mintedToken } from '../schemas/answers/tokens.ts';
+
+export { mintRequest } from '../accounts/tokens.schema.ts';
+export { type MintedTokenAnswer, mintedToken } from '../accounts/tokens-answers.schema.ts';
 export {
   type LedgerRequest,
   type LedgerRow,
@@ -21,10 +13,16 @@ export {
   tokenRowSchema,
   type UsageReport,
   usageReportSchema,
-} from '../schemas/answers/usage.ts';
-export { type NamedRow, nameRow, type VersionRow, versionRow } from '../schemas/answers/versions.ts';
-export { type ClassifierFields, putClassifier } from '../schemas/classifiers.ts';
-export { classifyRequest } from '../schemas/classify.ts';
+} from '../accounts/usage-answers.schema.ts';
+export { type ClassifierFields, putClassifier } from '../classification/classifiers.schema.ts';
+export { classifierContent } from '../classification/classifiers-answers.schema.ts';
+export { classifyRequest } from '../classification/classify.schema.ts';
+export {
+  type ClassifyAnswer,
+  type ClassifyResult,
+  classifyAnswer,
+  classifyResult,
+} from '../classification/classify-answers.schema.ts';
 export {
   type ConversationFields,
   type ConversationPatch,
@@ -33,9 +31,16 @@ export {
   forkRequest,
   patchConversation,
   rewindRequest,
-} from '../schemas/conversations.ts';
-export { callerSchema } from '../schemas/identity.ts';
-export { type Limits, limitsSchema } from '../schemas/limits.ts';
-export { countRequest, messagesRequest } from '../schemas/messages.ts';
-export { putPrefix } from '../schemas/prefixes.ts';
-export { mintRequest } from '../schemas/tokens.ts';
+} from '../conversations/conversations.schema.ts';
+export {
+  type ConversationRow,
+  conversationReport,
+  conversationRow,
+} from '../conversations/conversations-answers.schema.ts';
+export { callerSchema } from '../identity/identity.ts';
+export { type CountAnswer, countAnswer } from '../messages/count-tokens-answers.schema.ts';
+export { putPrefix } from '../prefixes/prefixes.schema.ts';
+export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats } from '../prefixes/prefixes-answers.schema.ts';
+export { type Limits, limitsSchema } from '../settings/limits.schema.ts';
+export { countRequest, messagesRequest } from '../upstream/messages.schema.ts';
+export { type NamedRow, nameRow, type VersionRow, versionRow } from '../versions/versions-answers.schema.ts';

@@ -1,6 +1,6 @@
-import { MODELS } from '../claude/models.ts';
-import { simulatedModels } from '../claude/simulated-models.ts';
+import { MODELS } from '../pricing/models.ts';
 import { type SimulatorOptions as CoreOptions, createSimulator as createCore } from '../simulator/simulator.ts';
+import { simulatedModels } from '../upstream/simulated-models.ts';
 
 export type { SimulatedModel } from '../simulator/simulator.ts';
 

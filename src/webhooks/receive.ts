@@ -1,11 +1,11 @@
 /** A webhook as it comes in: believed only once its signature holds. */
 
+import { toHex, type Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
-import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../errors.ts';
-import { parseJson, readBytes, requireJson } from '../schemas/body.ts';
-import { Place, room } from '../schemas/room.ts';
-import type { IncomingEvent, Webhook } from './define.ts';
-import { toHex, type Verdict } from './signature.ts';
+import { Place, room } from '../http/body-room.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../http/errors.ts';
+import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import type { IncomingEvent, Webhook } from './sources/define.ts';
 
 /** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
 export type Received =

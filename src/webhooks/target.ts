@@ -1,6 +1,6 @@
-import type { Settings, SourceSettings } from '../settings.ts';
-import type { Webhook } from './define.ts';
-import type { Target } from './deliver.ts';
+import type { Target } from '../delivery/deliver.ts';
+import type { Settings, SourceSettings } from '../settings/settings.ts';
+import type { Webhook } from './sources/define.ts';
 
 /** @returns where results of a source go; undefined: they are kept. */
 export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {

@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
-import { mintToken } from '../../src/auth/tokens.ts';
-import type { Bindings } from '../../src/env.ts';
-import { SCOPES, type Scope } from '../../src/schemas/identity.ts';
+import { mintToken } from '../../src/auth/mint.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { SCOPES, type Scope } from '../../src/identity/identity.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 

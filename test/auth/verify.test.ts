@@ -4,11 +4,11 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { mintToken } from '../../src/auth/tokens.ts';
+import { mintToken } from '../../src/auth/mint.ts';
 import { isJwt, verifyToken } from '../../src/auth/verify.ts';
-import { ApiError } from '../../src/errors.ts';
-import { SCOPES } from '../../src/schemas/identity.ts';
-import { parseSettings, type Settings } from '../../src/settings.ts';
+import { ApiError } from '../../src/http/errors.ts';
+import { SCOPES } from '../../src/identity/identity.ts';
+import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { SECRET } from '../support/tokens.ts';
 
 const OTHER = 'another-secret-that-has-32-characters';

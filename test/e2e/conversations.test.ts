@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, StandingReport } from '../../src/schemas/answers/usage.ts';
+import type { LedgerRow, StandingReport } from '../../src/accounts/usage-answers.schema.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';

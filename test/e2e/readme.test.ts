@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { descriptionOf } from '../../src/schemas/zod.ts';
-import { settingsSchema } from '../../src/settings.ts';
+import { descriptionOf } from '../../src/http/zod.ts';
+import { settingsSchema } from '../../src/settings/settings.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
-import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
-import type { EventReport, EventRow } from '../../src/schemas/answers/webhooks.ts';
+import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
 import { SECRET } from '../support/tokens.ts';
 

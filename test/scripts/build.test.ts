@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { validate } from '@scalar/openapi-parser';
 import { describe, expect, test } from 'vitest';
 import { build } from '../../scripts/build.ts';
-import { RESOURCES } from '../../src/reference/document.ts';
+import { RESOURCES } from '../../src/openapi.ts';
 
 const built = fileURLToPath(new URL('../../build', import.meta.url));
 const read = async (path: string) => await readFile(join(built, path), 'utf8');

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyToken } from '../../src/auth/verify.ts';
-import { parseSettings } from '../../src/settings.ts';
+import { parseSettings } from '../../src/settings/settings.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const KEPT = 'the-secret-that-is-kept-in-dev-vars!';

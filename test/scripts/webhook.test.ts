@@ -3,11 +3,11 @@ import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyGithub } from '../../src/webhooks/github-signature.ts';
-import type { SignatureScheme } from '../../src/webhooks/signature.ts';
-import { verifySlack } from '../../src/webhooks/slack-signature.ts';
-import { verifyStandard } from '../../src/webhooks/standard.ts';
-import { verifyStripe } from '../../src/webhooks/stripe-signature.ts';
+import type { SignatureScheme } from '../../src/delivery/signature.ts';
+import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
+import { verifyGithub } from '../../src/webhooks/sources/github-signature.ts';
+import { verifySlack } from '../../src/webhooks/sources/slack-signature.ts';
+import { verifyStripe } from '../../src/webhooks/sources/stripe-signature.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';

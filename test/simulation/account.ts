@@ -1,12 +1,12 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import type { Bound } from '../../src/claude/hold-terms.ts';
+import { askAccount } from '../../src/accounts/admission/admission.ts';
+import { callAccount } from '../../src/durable/call-account.ts';
+import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { Ask } from '../../src/durable/contracts/admission.ts';
-import { callAccount } from '../../src/objects/call-account.ts';
-import type { Remote } from '../../src/objects/call-object.ts';
-import { askAccount } from '../../src/objects/metering.ts';
-import { settingsOf } from '../../src/settings.ts';
+import type { Bound } from '../../src/pricing/hold-terms.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { mishaps } from './mishaps.ts';

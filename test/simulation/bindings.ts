@@ -1,10 +1,10 @@
 /** What the platform binds to the Worker, in a simulated world: objects, the store and the queue. */
 
-import type { Upstream } from '../../src/claude/upstream.ts';
-import type { Bindings } from '../../src/env.ts';
-import { Account } from '../../src/objects/account.ts';
-import { Conversation } from '../../src/objects/conversation.ts';
-import { Inbox } from '../../src/objects/inbox.ts';
+import { Account } from '../../src/accounts/account.ts';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
+import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

@@ -1,7 +1,7 @@
 /** Conversations under any schedule: their account is a real one, their upstream answers as it is told to. */
 import fc from 'fast-check';
+import { unpack } from '../../src/conversations/turn-answer.ts';
 import type { PackedAnswer, Resumed, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
-import { unpack } from '../../src/objects/conversation-answers.ts';
 import { hostOf, inWorld } from './bindings.ts';
 import { ConversationModel } from './conversation-model.ts';
 import { type Host, Violation } from './host.ts';

@@ -1,12 +1,12 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
+import { leaseOf, SCHEDULE } from '../../src/delivery/schedule.ts';
+import { callAccount } from '../../src/durable/call-account.ts';
+import type { Remote } from '../../src/durable/call-object.ts';
 import type { Conclusion, InboxObject } from '../../src/durable/contracts/inbox.ts';
-import { callAccount } from '../../src/objects/call-account.ts';
-import type { Remote } from '../../src/objects/call-object.ts';
-import { callInbox } from '../../src/objects/inbox-calls.ts';
-import type { Classification } from '../../src/schemas/answers/webhooks.ts';
-import { settingsOf } from '../../src/settings.ts';
-import { leaseOf, SCHEDULE } from '../../src/webhooks/schedule.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { callInbox } from '../../src/webhooks/inbox/call-inbox.ts';
+import type { Classification } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { outside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';

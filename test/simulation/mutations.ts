@@ -16,13 +16,13 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a conversation without its lock',
     object: 'conversation',
-    file: 'src/objects/conversation.ts',
+    file: 'src/conversations/conversation.ts',
     edits: [['if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);', '']],
   },
   {
     name: 'an erasure that nothing wakes for',
     object: 'conversation',
-    file: 'src/objects/conversation.ts',
+    file: 'src/conversations/conversation.ts',
     edits: [
       [
         '    this.#upkeep.wakeFor(this.now() + RETRY_MS);\n    await this.#upkeep.clear();',
@@ -33,19 +33,19 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a turn that nothing watches over',
     object: 'conversation',
-    file: 'src/objects/conversation.ts',
+    file: 'src/conversations/conversation.ts',
     edits: [['    this.#upkeep.wakeFor(now + WATCH_MS);\n    const turn', '    const turn']],
   },
   {
     name: 'a crash that nobody cleans up behind',
     object: 'conversation',
-    file: 'src/objects/conversation.ts',
+    file: 'src/conversations/conversation.ts',
     edits: [['if (this.#recovered) return;', 'return;']],
   },
   {
     name: 'rows that go after their alarm',
     object: 'conversation',
-    file: 'src/objects/upkeep.ts',
+    file: 'src/conversations/maintenance.ts',
     edits: [
       ['const gone = [this.#kept.storage.deleteAlarm(), this.#kept.storage.deleteAll()];', ''],
       [
@@ -57,61 +57,61 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'numbers of lost events that are given again',
     object: 'conversation',
-    file: 'src/objects/turn-recovery.ts',
+    file: 'src/conversations/turn/turn-recovery.ts',
     edits: [['log.leaveOut(MOST_LOST);', '']],
   },
   {
     name: 'a settlement that is not repeated',
     object: 'conversation',
-    file: 'src/objects/upkeep.ts',
+    file: 'src/conversations/maintenance.ts',
     edits: [['if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
   },
   {
     name: 'a hold that is settled twice',
     object: 'account',
-    file: 'src/objects/budget-state.ts',
+    file: 'src/budget/state.ts',
     edits: [['if (!budget.holds.delete(hold.id)) return;', 'if (!budget.holds.has(hold.id)) return;']],
   },
   {
     name: 'a row that is settled twice',
     object: 'account',
-    file: 'src/objects/account.ts',
+    file: 'src/accounts/account.ts',
     edits: [["if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };", '']],
   },
   {
     name: 'a hold that nothing wakes for',
     object: 'account',
-    file: 'src/objects/account.ts',
+    file: 'src/accounts/account.ts',
     edits: [['    this.#wakeFor(hold.deadline);\n', '']],
   },
   {
     name: 'a store that is told without an alarm',
     object: 'account',
-    file: 'src/objects/account.ts',
+    file: 'src/accounts/account.ts',
     edits: [['if (this.#versions.untold) this.#wakeFor(this.now() + TOLD_MS);', '']],
   },
   {
     name: 'a pointer that is written before its value',
     object: 'account',
-    file: 'src/objects/versions.ts',
+    file: 'src/versions/version-rows.ts',
     edits: [["for (const row of of('new')) {", "for (const row of [...of('new')].reverse().slice(1)) {"]],
   },
   {
     name: 'a classification that replaces another',
     object: 'inbox',
-    file: 'src/objects/inbox.ts',
+    file: 'src/webhooks/inbox/inbox.ts',
     edits: [['    if (event.result === null) {\n      const ended', '    if (event) {\n      const ended']],
   },
   {
     name: 'an event that nothing wakes for',
     object: 'inbox',
-    file: 'src/objects/inbox.ts',
+    file: 'src/webhooks/inbox/inbox.ts',
     edits: [['    this.#wakeNext();\n    if (!this.#isAnnounced', '    if (!this.#isAnnounced']],
   },
   {
     name: 'an event that is worked on and comes due',
     object: 'inbox',
-    file: 'src/objects/events.ts',
+    file: 'src/webhooks/inbox/event-store.ts',
     edits: [[" and state = 'waiting' and held = 1 order", " and state = 'waiting' order"]],
   },
 ];

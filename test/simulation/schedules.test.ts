@@ -1,9 +1,9 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
+import type { Remote } from '../../src/durable/call-object.ts';
 import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
-import type { Remote } from '../../src/objects/call-object.ts';
-import { callInbox } from '../../src/objects/inbox-calls.ts';
-import { settingsOf } from '../../src/settings.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { callInbox } from '../../src/webhooks/inbox/call-inbox.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
 import { Clients } from './conversation.ts';

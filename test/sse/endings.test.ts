@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { UsageReader } from '../../src/claude/usage-reader.ts';
-import { errorEvent } from '../../src/errors.ts';
+import { errorEvent } from '../../src/http/errors.ts';
 import { completion, cutEnding } from '../../src/sse/endings.ts';
+import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
 import { runs } from '../support/runs.ts';
 

@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
-import type { Bindings } from '../../src/env.ts';
-import type { Account } from '../../src/objects/account.ts';
-import { accountStub } from '../../src/objects/namespace.ts';
-import type { LedgerRow } from '../../src/schemas/answers/usage.ts';
-import type { Limits } from '../../src/schemas/limits.ts';
+import type { Account } from '../../src/accounts/account.ts';
+import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import type { Limits } from '../../src/settings/limits.schema.ts';
 import { type Sent, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

@@ -1,15 +1,15 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { Transcript } from '../../src/conversations/storage/transcript.ts';
+import { textOf as crossedText, unpack } from '../../src/conversations/turn-answer.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
 import type { CrossingText, PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
-import type { Bindings } from '../../src/env.ts';
-import type { Account } from '../../src/objects/account.ts';
-import { Conversation } from '../../src/objects/conversation.ts';
-import { textOf as crossedText, unpack } from '../../src/objects/conversation-answers.ts';
-import { accountStub, conversationStub } from '../../src/objects/namespace.ts';
-import { Transcript } from '../../src/objects/transcript.ts';
-import { createRequestId } from '../../src/request-id.ts';
-import { parseSettings, type Settings } from '../../src/settings.ts';
+import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
+import { createRequestId } from '../../src/http/request-id.ts';
+import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { eventually } from './eventually.ts';
 
 export const bindings = env as unknown as Bindings;

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
-import { MODELS } from '../../src/claude/models.ts';
-import type { Bindings } from '../../src/env.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { bodyOf, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';

@@ -1,13 +1,13 @@
 import { createExecutionContext, createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
-import type { Bindings } from '../../src/env.ts';
-import { Account } from '../../src/objects/account.ts';
-import type { Remote } from '../../src/objects/call-object.ts';
-import { Inbox } from '../../src/objects/inbox.ts';
-import { accountStub, inboxStub } from '../../src/objects/namespace.ts';
-import type { EventReport } from '../../src/schemas/answers/webhooks.ts';
-import { type ConsumerOptions, createConsumer } from '../../src/webhooks/consume.ts';
+import { Account } from '../../src/accounts/account.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import type { Remote } from '../../src/durable/call-object.ts';
+import { accountStub, inboxStub } from '../../src/durable/stubs.ts';
+import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
+import { type ConsumerOptions, createConsumer } from '../../src/webhooks/webhook-job.ts';
+import type { EventReport } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { simulatedUpstream } from './prefixes.ts';
 import { SECRET } from './tokens.ts';
 

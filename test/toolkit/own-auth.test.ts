@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AppOptions } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
-import { ApiError } from '../../src/errors.ts';
+import { ApiError } from '../../src/http/errors.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';

@@ -1,8 +1,8 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
-import { upstreamOf } from '../../src/claude/upstream.ts';
-import { Conversation } from '../../src/objects/conversation.ts';
-import { parseSettings, type Settings, settingsOf } from '../../src/settings.ts';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { parseSettings, type Settings, settingsOf } from '../../src/settings/settings.ts';
+import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 

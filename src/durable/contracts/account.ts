@@ -1,9 +1,15 @@
-import type { ConversationRow } from '../../schemas/answers/conversations.ts';
-import type { PrefixStats } from '../../schemas/answers/prefixes.ts';
-import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from '../../schemas/answers/usage.ts';
-import type { VersionRow } from '../../schemas/answers/versions.ts';
-import type { Limits } from '../../schemas/limits.ts';
-import type { UsageGroup } from '../../schemas/usage.ts';
+import type { UsageGroup } from '../../accounts/usage.schema.ts';
+import type {
+  LedgerRequest,
+  LedgerRow,
+  StandingReport,
+  TokenRow,
+  UsageReport,
+} from '../../accounts/usage-answers.schema.ts';
+import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
+import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
+import type { Limits } from '../../settings/limits.schema.ts';
+import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { Answer, Ask, Token } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';

@@ -1,8 +1,8 @@
 /** What a request asks of its account, and what it is told. */
 
-import type { Nanodollars } from '../../claude/cost.ts';
-import type { Bound } from '../../claude/hold-terms.ts';
-import type { Limits } from '../../schemas/limits.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { Bound } from '../../pricing/hold-terms.ts';
+import type { Limits } from '../../settings/limits.schema.ts';
 
 /** What a request wants of its account. */
 export interface Ask {

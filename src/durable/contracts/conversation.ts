@@ -1,9 +1,14 @@
-import type { Identity } from '../../auth/identity.ts';
-import type { Nanodollars } from '../../claude/cost.ts';
-import type { PlainHeaders } from '../../claude/headers.ts';
-import type { Outcome } from '../../claude/relay.ts';
-import type { ApiError } from '../../errors.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from '../../schemas/conversations.ts';
+import type {
+  ConversationFields,
+  ConversationPatch,
+  HistoryQuery,
+  StopQuery,
+} from '../../conversations/conversations.schema.ts';
+import type { ApiError } from '../../http/errors.ts';
+import type { Identity } from '../../identity/caller.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { PlainHeaders } from '../../upstream/headers.ts';
+import type { Outcome } from '../../upstream/relay.ts';
 
 /** A conversation's object, as others call it; what each method does stands at the object. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {

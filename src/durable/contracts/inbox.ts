@@ -1,5 +1,5 @@
-import type { Attempt, Classification, EventReport, EventRow } from '../../schemas/answers/webhooks.ts';
-import type { EventState } from '../../schemas/webhooks.ts';
+import type { EventState } from '../../webhooks/webhooks.schema.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import type { Page, PageOf } from './page.ts';
 
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */

@@ -1,5 +1,5 @@
 /** What an account is told when a request has ended. */
-import type { Nanodollars } from '../../claude/cost.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 
 /** What became of a request. */
 export interface Settlement {

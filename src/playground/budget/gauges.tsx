@@ -1,4 +1,4 @@
-import { formatCount, formatMoment, formatUsd } from '../format.ts';
+import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
 import { Gauge } from './gauge.tsx';
 import { standing } from './report.ts';
 

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import type { Limits } from '../../schemas/limits.ts';
+import type { Limits } from '../../settings/limits.schema.ts';
 import type { Standing } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';

@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { PrefixDialog } from '../chat/prefix-dialog.tsx';
+import { PrefixDialog } from '../chat/composer/prefix-dialog.tsx';
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
-import { formatCount, formatMoment } from '../format.ts';
 import { Fault } from '../ui/fault.tsx';
+import { formatCount, formatMoment } from '../ui/format.ts';
 
 export function PrefixesTable() {
   const asks = useSignal(false);

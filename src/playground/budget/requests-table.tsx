@@ -1,6 +1,6 @@
 import type { LedgerRow } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
-import { formatClock, formatCount, formatMs, formatUsd } from '../format.ts';
+import { formatClock, formatCount, formatMs, formatUsd } from '../ui/format.ts';
 import { requests } from './report.ts';
 
 /** The ledger's last rows; those that still run say what is held for them. */

@@ -1,5 +1,5 @@
 import { models } from '../edge/models.ts';
-import { formatCount, formatShare, formatUsd } from '../format.ts';
+import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
 import { byModel, savings } from './report.ts';
 import { cachingSaved } from './savings.ts';
 

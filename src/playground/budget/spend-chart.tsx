@@ -1,5 +1,5 @@
 import { nameOf } from '../edge/models.ts';
-import { formatDay, formatUsd } from '../format.ts';
+import { formatDay, formatUsd } from '../ui/format.ts';
 import { spend } from './report.ts';
 
 const SERIES = 5;

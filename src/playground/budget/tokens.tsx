@@ -1,12 +1,12 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
+import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts';
+import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
-import type { MintedTokenAnswer } from '../../schemas/answers/tokens.ts';
-import type { TokenRow } from '../../schemas/answers/usage.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
-import { formatMoment } from '../format.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { formatMoment } from '../ui/format.ts';
 import { MintForm } from './mint-form.tsx';
 import { account } from './report.ts';
 

@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { EventRow } from '../../schemas/answers/webhooks.ts';
+import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
-import { formatMoment } from '../format.ts';
 import { Fault } from '../ui/fault.tsx';
+import { formatMoment } from '../ui/format.ts';
 
 /** Those that are shipped; a deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];

@@ -2,13 +2,13 @@ import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
 import { sentenceOf } from '../edge/client.ts';
-import { conversationId } from '../route.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
-import { Composer } from './composer.tsx';
+import { conversationId } from '../ui/route.ts';
+import { Composer } from './composer/composer.tsx';
+import { keepCounting } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
-import { refreshConversations, session, show } from './conversations.ts';
-import { keepCounting } from './draft.ts';
+import { refreshConversations, session, show } from './session/conversations.ts';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
 

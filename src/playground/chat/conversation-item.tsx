@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
-import { formatUsd } from '../format.ts';
-import { conversationId } from '../route.ts';
+import { formatUsd } from '../ui/format.ts';
 import { IconButton } from '../ui/icon-button.tsx';
-import { fork, remove, rename } from './conversations.ts';
+import { conversationId } from '../ui/route.ts';
+import { fork, remove, rename } from './session/conversations.ts';
 
 interface ConversationItemProps {
   row: ConversationRow;

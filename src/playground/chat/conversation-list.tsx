@@ -1,11 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { sentenceOf } from '../edge/client.ts';
-import { go } from '../route.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { IconButton } from '../ui/icon-button.tsx';
+import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
-import { conversations, hasMore, loadMore } from './conversations.ts';
+import { conversations, hasMore, loadMore } from './session/conversations.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
   const fault = useSignal<string | undefined>(undefined);

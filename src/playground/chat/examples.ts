@@ -1,10 +1,10 @@
 import { refreshPrefixes } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
-import { go } from '../route.ts';
-import { begin, send } from './conversations.ts';
+import { go } from '../ui/route.ts';
 import { handbook } from './handbook.ts';
-import { prefix, tools } from './options.ts';
+import { begin, send } from './session/conversations.ts';
+import { prefix, tools } from './session/options.ts';
 
 interface Example {
   title: string;

@@ -1,10 +1,10 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../ui/icon.tsx';
-import { entriesOf } from './entries.ts';
-import { FailureNote } from './failure-note.tsx';
-import { Message } from './message.tsx';
-import type { Session } from './session.ts';
+import { FailureNote } from './message/failure-note.tsx';
+import { Message } from './message/message.tsx';
+import { entriesOf } from './session/entries.ts';
+import type { Session } from './session/session.ts';
 
 const NEAR_PX = 80;
 

@@ -1,6 +1,6 @@
 import type { Evaluation } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
-import { formatShare, formatUsd } from '../format.ts';
+import { formatShare, formatUsd } from '../ui/format.ts';
 import { ConfusionMatrix } from './confusion-matrix.tsx';
 
 type Report = Evaluation['candidates'][number];

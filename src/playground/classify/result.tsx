@@ -1,6 +1,6 @@
 import { nameOf } from '../edge/models.ts';
-import { formatCount, formatShare, formatUsd } from '../format.ts';
 import { Fault } from '../ui/fault.tsx';
+import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
 import { answer, busy, fault, labelsOf } from './form.ts';
 
 export function Result() {

@@ -1,8 +1,8 @@
 /** Where the account stands, asked anew whenever something has been spent. */
 import { signal } from '@preact/signals';
+import type { accountAnswer } from '../../accounts/usage-answers.schema.ts';
 import type { NamedRow } from '../../client/index.ts';
-import type { accountAnswer } from '../../schemas/answers/usage.ts';
-import type * as z from '../../schemas/zod.ts';
+import type * as z from '../../http/zod.ts';
 import { edge } from './client.ts';
 import { identity } from './identity.ts';
 

@@ -1,7 +1,7 @@
 /** The edge as this page sees it: who answers, who asks, and the client by which they talk. */
 import { computed, signal } from '@preact/signals';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
-import type { HealthAnswer } from '../../schemas/answers/health.ts';
+import type { HealthAnswer } from '../../health/health-answers.schema.ts';
 import { loadModels } from './models.ts';
 import { record } from './recording.ts';
 

@@ -1,7 +1,7 @@
 import { computed, signal } from '@preact/signals';
 import type { Client } from '../../client/index.ts';
-import type { modelAnswer } from '../../schemas/answers/models.ts';
-import type * as z from '../../schemas/zod.ts';
+import type * as z from '../../http/zod.ts';
+import type { modelAnswer } from '../../models/models-answers.schema.ts';
 
 export type Model = z.output<typeof modelAnswer>;
 

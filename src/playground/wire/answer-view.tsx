@@ -1,6 +1,6 @@
 import type { Recording } from '../edge/recording.ts';
-import { formatMs } from '../format.ts';
 import { Code } from '../ui/code.tsx';
+import { formatMs } from '../ui/format.ts';
 import { indent, shorten } from './shorten.ts';
 
 export function AnswerView({ recording }: { recording: Recording }) {

@@ -1,8 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { token } from '../edge/client.ts';
 import { recorded, recordings } from '../edge/recording.ts';
-import { formatClock, formatMs } from '../format.ts';
 import { Code } from '../ui/code.tsx';
+import { formatClock, formatMs } from '../ui/format.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { AnswerView } from './answer-view.tsx';
 import { indent, shorten } from './shorten.ts';

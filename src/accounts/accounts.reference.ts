@@ -1,0 +1,103 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Answer, Resource } from '../reference/resource.ts';
+import { limitsSchema } from '../settings/limits.schema.ts';
+import { accountAnswer, accountRow, erasureAnswer } from './usage-answers.schema.ts';
+
+const row = { type: 'account', id: 'alice' };
+const window = (name: string, limit: number | null, resets: string) => ({
+  window: name,
+  limit_usd: limit,
+  settled_usd: 0.0000358,
+  held_usd: 0,
+  resets_at: resets,
+});
+const limits = { usd_per_day: 0.5, requests_per_minute: 60 };
+const standing = {
+  ...row,
+  limits,
+  own_limits: limits,
+  day: window('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
+  week: window('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: window('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  requests: { limit: 60, remaining: 59, resets_at: '2026-11-20T10:06:15.000Z' },
+  input_tokens: null,
+  output_tokens: null,
+  count_requests: null,
+  running_requests: 0,
+  conversations: { limit: 10_000, used: 3 },
+  stored_bytes: { limit: 1_000_000_000, used: 122_880 },
+};
+const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
+const account = (description: string): Answer => ({
+  description,
+  content: [{ schema: accountSchema, example: standing }],
+});
+
+export const accounts: Resource = {
+  tag: 'Accounts',
+  description: 'Who may spend how much.',
+  parameters: { id: { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' } },
+  routes: {
+    'GET /accounts': {
+      operation: 'listAccounts',
+      summary: 'List the accounts',
+      needs: 'admin',
+      query: pageSchema,
+      answers: {
+        200: {
+          description: 'A page of them, in the order of their names.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(accountRow), { id: 'AccountList' }),
+              example: { data: [row], has_more: false, first_id: 'alice', last_id: 'alice' },
+            },
+          ],
+        },
+      },
+    },
+    'GET /accounts/:id': {
+      operation: 'getAccount',
+      summary: 'See where an account stands',
+      description: 'One’s own, or as an admin any.',
+      needs: 'credential',
+      answers: { 200: account('Its limits, and every window and bucket.') },
+    },
+    'PUT /accounts/:id/limits': {
+      operation: 'setLimits',
+      summary: 'Replace the limits of an account',
+      description: 'What is absent is the deployment’s default.',
+      needs: 'admin',
+      body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
+      answers: { 200: account('Where it stands under the new limits.') },
+    },
+    'GET /accounts/:id/export': {
+      operation: 'exportAccount',
+      summary: 'Export a ledger',
+      description: 'One’s own, or as an admin any.',
+      needs: 'credential',
+      answers: {
+        200: {
+          description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
+          content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
+        },
+      },
+    },
+    'DELETE /accounts/:id': {
+      operation: 'eraseAccount',
+      summary: 'Erase an account: ledger, conversations, prefixes, tokens',
+      needs: 'admin',
+      answers: {
+        202: {
+          description: 'It has begun, and goes on by itself.',
+          content: [
+            {
+              schema: z.withMeta(erasureAnswer, { id: 'Erasure' }),
+              example: { ...row, done: false, remaining: 1_200 },
+            },
+          ],
+        },
+      },
+    },
+  },
+};

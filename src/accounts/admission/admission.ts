@@ -1,0 +1,336 @@
+import { pause } from '../../async/pause.ts';
+import { type AccountRequest, AccountUnreachable, callAccount } from '../../durable/call-account.ts';
+import { isOverloaded } from '../../durable/call-object.ts';
+import type { Answer, Ask } from '../../durable/contracts/admission.ts';
+import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
+import type { AccountBinding } from '../../durable/stubs.ts';
+import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { type JsonBody, RELEASED } from '../../http/json-body.ts';
+import { LongBody } from '../../http/long-body.ts';
+import { sizeOf } from '../../http/read-json.ts';
+import type { Identity } from '../../identity/caller.ts';
+import { listAccount } from '../../kv/account-list.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { Bound, Terms } from '../../pricing/hold-terms.ts';
+import { NOTHING_FOUND } from '../../pricing/prompt-features.ts';
+import { boundOf } from '../../pricing/worst-case.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { PlainHeaders } from '../../upstream/headers.ts';
+import type { Outcome } from '../../upstream/relay.ts';
+import { Prompt } from '../../upstream/request/request-body.ts';
+import type { Upstream } from '../../upstream/upstream.ts';
+import { countInput } from './count-input.ts';
+import { defaultLimits } from './default-limits.ts';
+import { fullError, refusalError, standingHeaders } from './limit-headers.ts';
+import { bookingOf, type Grant } from './settle.ts';
+
+export interface MeterRequest {
+  requestId: string;
+  /** The route's name in the ledger. */
+  route: string;
+  identity: Identity;
+  accounts: AccountBinding;
+  /** Where the list of accounts is kept. */
+  store: KVNamespace;
+  settings: Settings;
+  upstream: Upstream;
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The model's id as the upstream knows it. */
+  model: string;
+  /** The headers as they will go up, but for the credential. */
+  headers: Headers | PlainHeaders;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  /** What the input comes to at the most, in tokens, where the caller knows it. */
+  count?: number | undefined;
+  /** Bytes that it adds to its conversation before it is answered. */
+  adds?: number | undefined;
+  /** Whether the answer streams, where the body does not say it. */
+  streams?: boolean | undefined;
+  /** Aborted when the caller has left. */
+  signal?: AbortSignal | undefined;
+  /** Keeps work alive that nobody waits for. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** As much of a request as settling it needs. */
+export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | 'model'>;
+
+/** An admitted request: what it may do, and how it is settled. */
+export interface Meter {
+  /** What `max_tokens` must be lowered to; undefined where it may stay. */
+  maxTokens: number | undefined;
+  /** For the response: where the account stands. */
+  headers: Record<string, string>;
+  /** Replaces the hold by what the request cost. Safe to be called again. */
+  settle(outcome: Outcome, extra?: Partial<Settlement>): Booking;
+  /** Says that the request still runs, at which stage. */
+  renew(stage?: string): Promise<boolean>;
+  /** Lets go of the body: no further try will be admitted. */
+  release(): void;
+  /**
+   * Admits another try of the request, after the one before was settled: what `settle` and `renew` say is of that one.
+   *
+   * @param earlier what the tries before have cost
+   * @returns the try, with a meter of its own; what it settles counts them in
+   * @throws ApiError as `admit`
+   */
+  again(earlier: Nanodollars): Promise<Admission>;
+}
+
+/** What a request was booked at. */
+export interface Booking {
+  nanodollars: Nanodollars;
+  /** As they stand in the ledger; an estimate where the upstream did not tell. */
+  outputTokens: number | undefined;
+  done: Promise<Settled>;
+}
+
+/** An admission with what must be stored of it. */
+export interface Admission extends Meter {
+  /** The ledger's name of this try. */
+  requestId: string;
+  grant: Grant;
+}
+
+/** Of a model's name: whatever is longer is none, and would not fit into a row. */
+const LONGEST_NAME = 256;
+const SETTLE_TRIES = 4;
+const FIRST_PAUSE_MS = 100;
+
+/**
+ * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
+ * can show that it fits.
+ *
+ * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached,
+ * 503 while the account's object cannot be reached
+ */
+export async function admit(request: MeterRequest): Promise<Meter> {
+  try {
+    return await admission(request);
+  } catch (thrown) {
+    // Only the answer may have been lost: what was set aside for nothing must not be held, and then be paid.
+    if (thrown instanceof AccountUnreachable && !isOverloaded(thrown.cause)) {
+      request.waitUntil(settleSurely(request, unsent(request)));
+    }
+    throw thrown;
+  }
+}
+
+/**
+ * The same for a request whose process may end before it does: what was granted can be stored.
+ *
+ * @throws ApiError as `admit`
+ */
+export async function admission(request: MeterRequest): Promise<Admission> {
+  return await admitTry(request, 1);
+}
+
+async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
+  const { settings, body, model } = request;
+  const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
+  const asked = typeof own.model === 'string' ? own.model : model;
+  const { readings = body } = body;
+  const options = {
+    bytes: sizeOf(body),
+    readings: readings ?? undefined,
+    // Made elsewhere: what is made here keeps the body for as long as the answer takes.
+    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+    models: settings.models,
+    betas: betasOf(request.headers),
+    asked,
+    before,
+    servedStepTokens: settings.SERVED_STEP_TOKENS,
+  };
+  const goesUp = { ...own, model };
+  const { row, known } = settings.models.price(model);
+  const ask = {
+    ...askOf(request),
+    model: (known ? row.id : model).slice(0, LONGEST_NAME),
+    repeats: number > 1,
+    adds: request.adds,
+  };
+  let { bound, terms } = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
+  let answer = await askPatiently(request, { ...ask, bound });
+  if (answer.outcome === 'count_needed') {
+    ({ bound, terms } = boundOf(goesUp, { ...options, count: await countInput(request) }));
+    answer = await askPatiently(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
+  }
+  const admitted = grantedBy(answer);
+  if (admitted.unlisted) request.waitUntil(putOnList(request));
+  const grant = {
+    ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings),
+    ...(earlier > 0 ? { earlier } : {}),
+  };
+  const lowered = admitted.maxTokens;
+  return {
+    ...meterOf(request, grant),
+    requestId: request.requestId,
+    grant,
+    maxTokens: lowered,
+    headers: {
+      ...standingHeaders(admitted.standing),
+      ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
+    },
+    release: () => {
+      request.body = RELEASED;
+    },
+    again: (spent) => {
+      // The same object: who lets go of its body lets go of it for every try.
+      request.requestId = tryId(request.requestId, number + 1);
+      return admitTry(request, number + 1, spent);
+    },
+  };
+}
+
+function grantOf(
+  bound: Bound,
+  terms: Terms,
+  { hold, maxTokens }: Extract<Answer, { outcome: 'admitted' }>,
+  { CANCEL_STOPS }: Settings,
+): Grant {
+  const isOne = terms.steps === 'one' && bound.models.length === 1;
+  return {
+    hold,
+    lowered: maxTokens,
+    mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
+    models: bound.models,
+    cancelStops: CANCEL_STOPS === 'always' || (CANCEL_STOPS === 'streams' && terms.streams),
+    terms,
+  };
+}
+
+/** @returns what settles an admitted request, also in another process than the one that was admitted. */
+export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'settle' | 'renew'> {
+  const { requestId, model, settings } = request;
+  return {
+    settle: (outcome, extra) => {
+      const settlement = { ...bookingOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
+      const { cost, tokens } = settlement;
+      return {
+        nanodollars: cost + (grant.earlier ?? 0),
+        outputTokens: tokens?.output,
+        done: settleSurely(request, settlement),
+      };
+    },
+    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
+  };
+}
+
+/** Which part of its time a request waits before it asks again, where only others' holds keep it out. */
+const ASK_AGAIN_MS = [500, 1_000];
+
+/** Asks once more, and once again, where only what others have set aside keeps a request out: that is soon settled. */
+async function askPatiently(request: MeterRequest, ask: Ask): Promise<Answer> {
+  let answer = await askAccount(request, ask);
+  for (const wait of ASK_AGAIN_MS) {
+    if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
+    await pause(wait * (0.75 + Math.random() / 2));
+    answer = await askAccount(request, ask);
+  }
+  return answer;
+}
+
+/**
+ * Admits a token count, which costs nothing but has its own limit.
+ *
+ * @returns headers for the response
+ * @throws ApiError as `admit`
+ */
+export async function admitCount(
+  request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
+): Promise<Record<string, string>> {
+  const answer = await askAccount(request, askOf(request));
+  const admitted = grantedBy(answer);
+  if (admitted.unlisted) request.waitUntil(putOnList(request));
+  return standingHeaders(admitted.standing);
+}
+
+/**
+ * @returns the admission that an account has answered with
+ * @throws ApiError for every other answer
+ */
+export function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
+  switch (answer.outcome) {
+    case 'admitted':
+      return answer;
+    case 'revoked':
+      throw revoked();
+    case 'refused':
+      throw refusalError(answer.refusal, answer.standing);
+    case 'full':
+      throw fullError(answer);
+    case 'count_needed':
+      throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
+        headers: DO_NOT_RETRY,
+      });
+  }
+}
+
+/** @returns the 401 for a credential that was revoked. */
+export function revoked(): ApiError {
+  return new ApiError('authentication_error', 'This credential has been revoked. Get a new one.', {
+    headers: DO_NOT_RETRY,
+  });
+}
+
+/** @returns what every request tells its account. */
+export function askOf(
+  request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
+): Ask {
+  const { requestId, route, model, conversation, prefix, identity, settings } = request;
+  const { token } = identity;
+  return {
+    requestId,
+    route,
+    model,
+    conversation,
+    prefix,
+    token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    defaults: defaultLimits(identity.account, settings),
+  };
+}
+
+/** @returns the ledger's name of a further try: that of the request, with its number behind it. */
+function tryId(requestId: string, number: number): string {
+  return `${requestId.replace(/\.\d+$/, '')}.${number}`;
+}
+
+function betasOf(headers: Headers | PlainHeaders): string[] {
+  const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
+  return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
+}
+
+/** @returns what an account answers. */
+export async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
+  const text = JSON.stringify(ask);
+  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as Answer;
+}
+
+/** What is not settled in the end, the account's alarm settles at the hold. */
+async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
+  // What is no number becomes null, which the account takes for what it is: a cost that nobody knows.
+  const text = JSON.stringify(settlement);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return JSON.parse(await callAccount(request, (account) => account.settleJson(text))) as Settled;
+    } catch (thrown) {
+      if (attempt === SETTLE_TRIES) throw thrown;
+      await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
+    }
+  }
+}
+
+/** @returns how a request ends that was never sent up. */
+function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
+  const name = model.slice(0, LONGEST_NAME);
+  const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
+  return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
+}
+
+/** Puts an account on the list of accounts, and tells it. */
+export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
+  await listAccount(request.store, request.identity.account);
+  await callAccount(request, (account) => account.listed());
+}

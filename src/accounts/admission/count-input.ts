@@ -1,0 +1,38 @@
+import type { JsonBody } from '../../http/json-body.ts';
+import { askCount, type Counting, uncounted } from '../../upstream/count-tokens.ts';
+import { bodyUp } from '../../upstream/request/body-up.ts';
+
+/** A request whose input can be counted. */
+interface CountableRequest extends Counting {
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The model's id as the upstream knows it. */
+  model: string;
+}
+
+/** What counts tokens takes of a Messages request; it refuses the rest. */
+const COUNTED: ReadonlySet<string> = new Set([
+  'messages',
+  'model',
+  'system',
+  'tools',
+  'tool_choice',
+  'thinking',
+  'output_config',
+  'output_format',
+  'cache_control',
+  'context_management',
+  'mcp_servers',
+  'speed',
+]);
+
+/** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
+export async function countInput(request: CountableRequest): Promise<number | null> {
+  const { body, model } = request;
+  const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
+  const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
+  if (body.json.model !== model) changes.model = JSON.stringify(model);
+  const count = await askCount(bodyUp(body, changes), request);
+  if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
+  return count.tokens;
+}

@@ -1,0 +1,160 @@
+/** What an answer costs that did not end by itself: from above, but no further than the clock allows. */
+
+import {
+  cost,
+  isCount,
+  type Nanodollars,
+  nanodollarsPerToken,
+  promptTokens,
+  type Usage,
+  WEB_SEARCH_NANODOLLARS,
+} from '../../pricing/cost.ts';
+import type { Terms } from '../../pricing/hold-terms.ts';
+import type { Model } from '../../pricing/models.ts';
+import type { Seen } from '../../upstream/usage/usage-report.ts';
+
+/** An answer as far as it came. */
+export interface Unfinished {
+  usage: Usage | undefined;
+  seen: Seen;
+  /** Models that were stepped in for, or that stepped in, as far as they are known. */
+  fallbacks: readonly Model[];
+  /** The model that answers last. */
+  row: Model;
+}
+
+export interface Grant {
+  hold: Nanodollars;
+  /** The most output tokens that were granted, where one step of one model writes them all. */
+  mostOutput: number | undefined;
+  terms: Terms;
+  /** Whether the upstream stops to write once the connection is closed. */
+  cancelStops: boolean;
+}
+
+export interface Estimate {
+  cost: Nanodollars;
+  usage: Usage;
+}
+
+/** What is written between the last that is seen and the end of the connection. */
+const IN_FLIGHT = 16;
+/** What an advisor is told beside the conversation. */
+const PER_ADVICE = 2_048;
+/** Two models may count the same text differently by this factor. */
+const OTHER_TOKENIZER = 1.35;
+
+/** @returns the tokens that may have been written in a time. */
+function byClock(milliseconds: number, tokensPerSecond: number): number {
+  return milliseconds > 0 ? (Math.ceil(milliseconds / 1_000) + 1) * tokensPerSecond : 0;
+}
+
+/**
+ * Estimates from above what the upstream bills.
+ *
+ * What was seen is bounded by its characters, and what was not by the time in which it can have been written. Neither
+ * counts for more than the hold; only what the upstream itself has reported may be beyond it.
+ */
+export function costOfUnfinished(
+  { usage, seen, fallbacks, row }: Unfinished,
+  { hold, mostOutput, terms, cancelStops }: Grant,
+): Estimate {
+  const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
+  const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);
+  // Thinking that was shown may be a summary of more.
+  const written = seen.said + silent + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
+  const output = Math.max(Math.min(written, mostOutput ?? written), tokensIn(usage?.output_tokens));
+  // What cannot be told from what came may have come to all that was set aside.
+  const isCounted = cancelStops && seen.opaque_uses === 0;
+  const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
+  if (!usage || !isCount(usage.input_tokens)) {
+    const told: Usage = { input_tokens: terms.promptTokens, output_tokens: output };
+    const prompts = terms.promptCost * (terms.compacts ? 2 : 1);
+    return { cost: isCounted ? Math.min(hold, prompts + output * terms.outputPrice) : hold, usage: told };
+  }
+  const prompt = promptTokens(usage);
+  const laterPrompts = seen.later_prompts.map(
+    ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
+  );
+  const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
+  const priced: Usage = { ...usage, output_tokens: output };
+  const rows = [...new Set([row, ...fallbacks])];
+  const before = seen.handed_over
+    ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
+    : 0;
+  const answered =
+    fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : cost(priced, row, { cacheTtl });
+  const summarized = terms.compacts ? terms.promptTokens : 0;
+  const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
+  const searched = Math.max(0, seen.searches - tokensIn(usage.server_tool_use?.web_search_requests));
+  const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
+  const beside = later + summarized * terms.inputPrice + advice;
+  const more = Math.ceil((beside * geographyOf(usage)) / 10);
+  const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
+  const told = cost(usage, row, { cacheTtl });
+  return {
+    cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
+    usage: {
+      ...priced,
+      input_tokens: tokensIn(usage.input_tokens) + reread,
+      server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
+    },
+  };
+}
+
+/**
+ * Each model that declined has read the prompt, and written what came before another stepped in.
+ *
+ * @param rows every model that had a part in it, the last one being the one that answers
+ * @param before tokens that were written before it stepped in
+ */
+function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
+  const output = tokensIn(usage.output_tokens);
+  const first = { ...usage, output_tokens: Math.min(output, before) };
+  const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
+  const declined = Math.max(...stepped.map((row) => cost(first, row, { cacheTtl })));
+  const input_tokens = Math.ceil(promptTokens(usage) * OTHER_TOKENIZER);
+  const { inference_geo, speed } = usage;
+  const others = rows.slice(1).map((row, index) => {
+    const isLast = index === rows.length - 2;
+    const output_tokens = isLast ? Math.max(0, output - before) : 0;
+    return cost({ input_tokens, output_tokens, inference_geo, speed }, row, { cacheTtl });
+  });
+  return others.reduce((sum, one) => sum + one, declined);
+}
+
+/** A prompt may become a long one in a later step, whose every token is dearer then. */
+function costOfLaterSteps(
+  { prices }: Model,
+  { inputPrice, cache }: Terms,
+  prompt: number,
+  laterPrompts: readonly number[],
+  output: number,
+): Nanodollars {
+  const long = prices.long_prompt;
+  const isLong = (tokens: number) => long !== undefined && tokens > long.above_tokens;
+  const kind = cache === '1h' ? 'cache_write_1h' : cache === '5m' ? 'cache_write_5m' : 'input';
+  const longPrice = long ? Math.max(inputPrice, nanodollarsPerToken(long[kind])) : inputPrice;
+  const read = laterPrompts.reduce((sum, tokens) => sum + tokens * (isLong(tokens) ? longPrice : inputPrice), 0);
+  const becomesLong = !isLong(prompt) && laterPrompts.some(isLong);
+  return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
+}
+
+/** Each advice is a request of its own, which reads what the model has read and written until then. */
+function adviceCost(
+  { inputPrice, outputPrice }: NonNullable<Terms['advisor']>,
+  { advised, advised_tokens }: Seen,
+  prompt: number,
+  written: number,
+): Nanodollars {
+  const read = Math.ceil((advised * prompt + advised_tokens) * OTHER_TOKENIZER) + advised * PER_ADVICE;
+  return read * inputPrice + written * outputPrice;
+}
+
+function geographyOf({ inference_geo }: Usage): number {
+  return inference_geo === 'us' ? 11 : 10;
+}
+
+function tokensIn(value: unknown): number {
+  return isCount(value) ? value : 0;
+}

@@ -1,0 +1,170 @@
+import type { Full, Refusal, Standing } from '../../durable/contracts/admission.ts';
+import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { sayAllowed } from '../../pricing/allowed-models.ts';
+import { toUsd } from '../../pricing/cost.ts';
+
+type Period = 'day' | 'week' | 'month';
+
+const PERIOD_NAMES: Record<Period, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
+/** From these shares of a spend limit on, clients warn. */
+const THRESHOLDS = [0.95, 0.75];
+const MOST_UTILIZATION = 0.99;
+
+/** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
+export function standingHeaders(standing: Standing): Record<string, string> {
+  return { ...bucketHeaders(standing), ...spendHeaders(standing) };
+}
+
+/** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
+export function refusalError(refusal: Refusal, standing: Standing): ApiError {
+  const headers: Record<string, string> = { 'sluice-limited-by': 'account' };
+  const cause = refusal;
+  switch (refusal.reason) {
+    case 'model':
+      return new ApiError(
+        'permission_error',
+        `This account may not use ${refusal.model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
+      );
+    case 'unpriced':
+      return new ApiError(
+        'permission_error',
+        `This account has a limit in USD, and this edge knows no price of ${refusal.model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
+        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
+      );
+    case 'spend':
+      return refusal.never ? tooDearError(refusal, headers) : spendError(refusal, headers);
+    case 'held':
+      headers['retry-after'] = String(refusal.retryAfter);
+      return new ApiError(
+        'rate_limit_error',
+        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
+        { headers: { ...headers, ...standingHeaders(standing) }, cause },
+      );
+    case 'concurrency':
+      headers['retry-after'] = String(refusal.retryAfter);
+      return new ApiError(
+        'rate_limit_error',
+        `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
+        { headers: { ...headers, ...standingHeaders(standing) }, cause },
+      );
+    case 'rate':
+      headers['retry-after'] = String(refusal.retryAfter);
+      if (refusal.never) Object.assign(headers, DO_NOT_RETRY);
+      return new ApiError('rate_limit_error', rateSentence(refusal), {
+        headers: { ...headers, ...standingHeaders(standing) },
+        cause,
+      });
+  }
+}
+
+function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): string {
+  return never
+    ? `This request is larger than this account's limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
+    : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
+}
+
+function periodOf({ limit }: Refusal): Period {
+  return limit.replace('usd_per_', '') as Period;
+}
+
+/** No time lets such a request through: it says nothing of one. */
+function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiError {
+  const { needed, left: _, advice } = refusal;
+  const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+  return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
+}
+
+function spendError(refusal: Refusal, headers: Record<string, string>): ApiError {
+  const period = periodOf(refusal);
+  const resets = String(Math.ceil(refusal.resetsAt / 1_000));
+  const dollars = (nanodollars: number) => `$${formatUsd(nanodollars)}`;
+  const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
+  const message = `The ${PERIOD_NAMES[period]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
+  return new ApiError('billing_error', message, {
+    cause: refusal,
+    headers: {
+      ...headers,
+      ...DO_NOT_RETRY,
+      'retry-after': String(refusal.retryAfter),
+      'anthropic-ratelimit-unified-status': 'rejected',
+      'anthropic-ratelimit-unified-reset': resets,
+      'anthropic-ratelimit-unified-overage-reset': resets,
+      'anthropic-ratelimit-unified-overage-utilization': '1',
+      'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
+      'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[period],
+      'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
+    },
+  });
+}
+
+function bucketHeaders({ requests, inputTokens, outputTokens }: Standing): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, bucket] of [
+    ['requests', requests],
+    ['input-tokens', inputTokens],
+    ['output-tokens', outputTokens],
+  ] as const) {
+    if (!bucket) continue;
+    headers[`anthropic-ratelimit-${name}-limit`] = String(bucket.limit);
+    headers[`anthropic-ratelimit-${name}-remaining`] = String(Math.floor(bucket.remaining));
+    headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(bucket.resetsAt);
+  }
+  // Where both are limited, tokens of either kind are told together as well, as the API does.
+  if (inputTokens && outputTokens) {
+    headers['anthropic-ratelimit-tokens-limit'] = String(inputTokens.limit + outputTokens.limit);
+    headers['anthropic-ratelimit-tokens-remaining'] = String(
+      Math.floor(inputTokens.remaining) + Math.floor(outputTokens.remaining),
+    );
+    headers['anthropic-ratelimit-tokens-reset'] = rfc3339(Math.max(inputTokens.resetsAt, outputTokens.resetsAt));
+  }
+  return headers;
+}
+
+/** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
+function spendHeaders(standing: Standing): Record<string, string> {
+  const windows = (['day', 'week', 'month'] as const).flatMap((period) => standing[period] ?? []);
+  const shares = windows.map(({ limit, settled, resetsAt }) => ({
+    share: limit > 0 ? settled / limit : 1,
+    resets: String(Math.ceil(resetsAt / 1_000)),
+  }));
+  const [most] = shares.sort((left, right) => right.share - left.share);
+  if (!most) return {};
+  const threshold = THRESHOLDS.find((least) => most.share >= least);
+  const status = threshold === undefined ? 'allowed' : 'allowed_warning';
+  return {
+    'anthropic-ratelimit-unified-status': status,
+    'anthropic-ratelimit-unified-representative-claim': 'overage',
+    'anthropic-ratelimit-unified-overage-status': status,
+    // Allowed is below 1: it must not round up to what a refusal says.
+    'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MOST_UTILIZATION).toFixed(2),
+    ...(threshold === undefined
+      ? {}
+      : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': String(threshold) }),
+    'anthropic-ratelimit-unified-reset': most.resets,
+    'anthropic-ratelimit-unified-overage-reset': most.resets,
+  };
+}
+
+/** @returns US dollars in plain decimals, as many as are needed of nine. */
+export function formatUsd(nanodollars: number): string {
+  return toUsd(nanodollars)
+    .toFixed(9)
+    .replace(/\.?0+$/, '');
+}
+
+function rfc3339(milliseconds: number): string {
+  // A debt at a tiny limit can lie beyond what a date can say.
+  return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
+}
+
+/** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
+export function fullError({ limit, most }: Full): ApiError {
+  const message =
+    limit === 'conversations'
+      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
+      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
+  return new ApiError('invalid_request_error', message, {
+    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
+  });
+}

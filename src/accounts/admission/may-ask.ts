@@ -1,0 +1,60 @@
+/** Whether a caller may ask at all: asked before a long body is read, which would be read for nothing. */
+
+import { admitCount, admitFree, decide } from '../../budget/budget.ts';
+import type { Rules } from '../../budget/rules.ts';
+import type { Budget } from '../../budget/state.ts';
+import { callAccount } from '../../durable/call-account.ts';
+import type { Answer, Refusal } from '../../durable/contracts/admission.ts';
+import type { Bound } from '../../pricing/hold-terms.ts';
+import { askOf, grantedBy, type MeterRequest } from './admission.ts';
+
+/** What a request takes from its account: a price, a token count, or a request that costs nothing. */
+export type Asking = 'price' | 'count' | 'free' | 'nothing';
+
+/** The cheapest request that there is: who cannot pay it can pay none. */
+const CHEAPEST: Bound = {
+  inputTokens: 0,
+  inputCost: 0,
+  outputTokens: 1,
+  outputPrice: 1,
+  leastOutput: 1,
+  bounded: true,
+  countable: false,
+  known: true,
+  models: [],
+};
+
+/** @returns why nothing of a kind would be admitted now; undefined where something may be. It takes nothing. */
+export function refusalOfAll(asking: Asking, budget: Budget, rules: Rules, now: number): Refusal | undefined {
+  if (asking === 'nothing') return undefined;
+  // A copy: what admitting would take out of a bucket is taken out of it.
+  const decision =
+    asking === 'price'
+      ? decide(budget, rules, CHEAPEST, now)
+      : (asking === 'count' ? admitCount : admitFree)({ ...budget }, rules, now);
+  // What others hold is soon free, and until then the body is read.
+  return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
+}
+
+/**
+ * Asks an account whether a caller may ask at all.
+ *
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot
+ * be reached
+ */
+export async function mayAsk(
+  request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
+  asking: Asking,
+): Promise<void> {
+  const { token, defaults } = askOf({ ...request, requestId: '', route: '', model: '' });
+  const text = JSON.stringify({ asking, token, defaults });
+  let answer: Answer | null;
+  try {
+    answer = JSON.parse(await callAccount(request, (account) => account.mayAskJson(text))) as Answer | null;
+  } catch (thrown) {
+    // An object of the version before, beside this one during a deploy, cannot say: it decides when the body is read.
+    if (thrown instanceof Error && thrown.cause instanceof TypeError) return;
+    throw thrown;
+  }
+  if (answer) grantedBy(answer);
+}

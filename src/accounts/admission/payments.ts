@@ -1,0 +1,36 @@
+/** A request that may be sent several times, each time paid for by itself. */
+
+import type { Sendable } from '../../http/long-body.ts';
+import type { Outcome } from '../../upstream/relay.ts';
+import type { Payment } from '../../upstream/send.ts';
+import type { Admission, Meter } from './admission.ts';
+
+/**
+ * @param meter that of the first try
+ * @param bodyOf writes the body as an admission allows it
+ * @param onAdmitted told of each further try
+ * @returns how `send` pays for further tries, and what settles the last of them
+ */
+export function payments(
+  meter: Meter,
+  bodyOf: (granted: Meter) => Sendable,
+  onAdmitted: (granted: Admission) => void = () => {},
+): { payment: (tried: () => Outcome) => Payment; settle: Meter['settle'] } {
+  let last: Meter = meter;
+  let earlier = 0;
+  return {
+    settle: (outcome, extra) => last.settle(outcome, extra),
+    payment: (tried) => ({
+      settle: async () => {
+        const { cost } = await last.settle(tried(), { status: 'retried' }).done;
+        earlier += cost;
+      },
+      admit: async () => {
+        const granted = await last.again(earlier);
+        last = granted;
+        onAdmitted(granted);
+        return bodyOf(granted);
+      },
+    }),
+  };
+}

@@ -1,0 +1,46 @@
+/** Bodies as they come in: a long one is read only once its account has said that the caller may ask at all. */
+import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import { LONG_BODY } from '../../http/body-shape.ts';
+import type { JsonBody } from '../../http/json-body.ts';
+import { parseJson, parseLong, readBytes, requireJson } from '../../http/read-json.ts';
+import { type Asking, mayAsk } from './may-ask.ts';
+
+/** What a value takes up at the least, once it is parsed. */
+const BYTES_OF_A_VALUE = 24;
+
+/**
+ * Reads a body that must be a JSON object, and takes up room for it until the request has been answered.
+ *
+ * @param asking what the request takes from its account
+ * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503
+ * where there is no room; for a long body also 401 for a revoked credential, 429 for a limit that is reached
+ */
+export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+  const bytes = await bytesOf(c, asking);
+  // It lies here as bytes and as text.
+  return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
+}
+
+/** The same for a body that goes up again: the long strings of a long one stay in its bytes. */
+export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+  const bytes = await bytesOf(c, asking);
+  return parseLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE));
+}
+
+async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {
+  const request = c.req.raw;
+  requireJson(request);
+  const place = c.get('place');
+  let isAsked = false;
+  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, async (length) => {
+    if (length > LONG_BODY && !isAsked && asking !== 'nothing') {
+      isAsked = true;
+      const { identity, settings } = c.var;
+      await mayAsk({ identity, accounts: c.env, settings }, asking);
+    }
+    place.grow(length);
+  });
+  if (bytes.length > LONG_BODY) place.keep(bytes);
+  return bytes;
+}

@@ -1,0 +1,35 @@
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv } from '../../auth/context.ts';
+import { callAccount } from '../../durable/call-account.ts';
+import { ApiError } from '../../http/errors.ts';
+import type { Identity } from '../../identity/caller.ts';
+import { revoked } from './admission.ts';
+
+/** Refuses a credential that was revoked. A request that needs none has none. */
+export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
+  await checkRevoked(c);
+  await next();
+});
+
+/**
+ * For routes whose admission asks the account whether a credential is revoked, in a call that they make anyway: what is
+ * refused before that is not told to a revoked one either.
+ */
+export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
+  await next();
+  if (c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status)) await checkRevoked(c);
+});
+
+/** Errors of the credential itself, and of an account that has been asked. */
+const ASKED: ReadonlySet<number> = new Set([401, 429]);
+
+/** @throws ApiError 401 for a revoked credential */
+async function checkRevoked(c: Context<AppEnv>): Promise<void> {
+  const identity = c.get('identity') as Identity | undefined;
+  if (!identity?.token) return;
+  const { jti, issued_at, expires_at } = identity.token;
+  const seen = { jti, iat: issued_at, exp: expires_at };
+  const request = { identity, accounts: c.env, settings: c.get('settings') };
+  if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
+}

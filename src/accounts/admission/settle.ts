@@ -1,0 +1,98 @@
+/** What a request is booked at once its answer has ended, in whatever way. */
+
+import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
+import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
+import type { Terms } from '../../pricing/hold-terms.ts';
+import type { ModelTable } from '../../pricing/models.ts';
+import type { Outcome } from '../../upstream/relay.ts';
+import { costOfUnfinished } from './interrupted-cost.ts';
+
+/** What settling a request needs of its admission: plain, so that it can be stored. */
+export interface Grant {
+  /** The ledger's name of the try; absent where it is that of the request. */
+  requestId?: string | undefined;
+  /** What the tries before have cost. */
+  earlier?: Nanodollars | undefined;
+  /** What was set aside; not a number where nobody here knows it. */
+  hold: Nanodollars;
+  /** What `max_tokens` was lowered to. */
+  lowered: number | undefined;
+  /** The most output tokens, where one step of one model writes them all. */
+  mostOutput?: number | undefined;
+  /** Every model that may be billed, each by all of its names. */
+  models?: readonly string[][] | undefined;
+  /** Whether the upstream stops to write once the connection is closed. */
+  cancelStops?: boolean | undefined;
+  /** Absent where nobody here knows them. */
+  terms?: Terms | undefined;
+}
+
+export interface Booked {
+  requestId: string;
+  /** As the upstream knows it. */
+  model: string;
+  models: ModelTable;
+}
+
+/**
+ * Prices an outcome: by what the upstream has reported to its end; otherwise from above, by what was seen and by the
+ * clock. What the upstream never worked on costs nothing.
+ */
+export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome, grant: Grant): Settlement {
+  const answeredBy = models.price(outcome.model ?? model);
+  const asked = models.price(model).row;
+  // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
+  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
+  const settlement = {
+    requestId,
+    status: statusOf(outcome),
+    answeredBy: outcome.model,
+    stopReason: outcome.stop_reason ?? undefined,
+    errorType: outcome.error_type,
+    upstreamRequestId: outcome.upstream_request_id,
+    ttftMs: outcome.ttft_ms,
+  };
+  const { usage, seen } = outcome;
+  if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
+  const { terms, hold } = grant;
+  const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
+  const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
+  if (usage && isFinal(outcome, usage)) {
+    const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
+    const rows = tellsFallback(usage) ? [row] : [row, ...others];
+    const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
+    return { ...settlement, cost: dearest, tokens: tokensOf(usage, cacheTtl) };
+  }
+  if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
+  const estimate = costOfUnfinished(
+    { usage, seen, fallbacks: others, row },
+    { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
+  );
+  return { ...settlement, cost: estimate.cost, tokens: tokensOf(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** The final usage may come, and the end of the stream not. */
+function isFinal({ completed, seen }: Outcome, { input_tokens, output_tokens }: Usage): boolean {
+  return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
+}
+
+function statusOf({ end, status, sent }: Outcome): string {
+  if (end === 'error' && ((status !== undefined && status >= 300) || !sent)) return 'refused_upstream';
+  return end === 'cut' && !sent ? 'unreachable' : end;
+}
+
+/** Kinds that were not used are left out: every member that crosses to the object costs. */
+function tokensOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+  const { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour } = usage.cache_creation ?? {};
+  const written = usage.cache_creation_input_tokens ?? 0;
+  const untold = Math.max(0, written - (five ?? 0) - (hour ?? 0));
+  const fiveMinutes = (five ?? 0) + (cacheTtl === '5m' ? untold : 0);
+  const oneHour = (hour ?? 0) + (cacheTtl === '1h' ? untold : 0);
+  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
+  if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
+  if (fiveMinutes > 0) tokens.cacheWrite5m = fiveMinutes;
+  if (oneHour > 0) tokens.cacheWrite1h = oneHour;
+  if (usage.output_tokens_details?.thinking_tokens) tokens.thinking = usage.output_tokens_details.thinking_tokens;
+  if (usage.server_tool_use?.web_search_requests) tokens.webSearches = usage.server_tool_use.web_search_requests;
+  return tokens;
+}

@@ -1,0 +1,176 @@
+/** The conversations of an account, as they have reported themselves. */
+
+import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { ConversationReport } from '../durable/contracts/settlement.ts';
+import type { Tables } from '../durable/tables.ts';
+import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+
+type Row = Record<string, SqlStorageValue> & {
+  id: string;
+  created_at: number;
+  updated_at: number;
+  title: string | null;
+  turns: number;
+  messages: number;
+  cost: number;
+};
+
+const MOST_KNOWN = 1_000;
+
+export class ConversationList {
+  readonly #tables: Tables;
+  /** Ids that are known to be in the list. */
+  readonly #known = new Set<string>();
+  /** Of all rows; undefined until somebody asks. */
+  #totals: { count: number; bytes: number } | undefined;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
+  begin(id: string, now: number): void {
+    if (this.#known.has(id)) return;
+    const isListed = this.has(id);
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.add(id);
+    if (isListed) return;
+    this.#tables.write(
+      `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
+      id,
+      now,
+      now,
+    );
+    this.#count(undefined, 0);
+  }
+
+  /** How many there are, and how many bytes they have reported. */
+  get totals(): { count: number; bytes: number } {
+    if (!this.#totals) {
+      const [row] = this.#tables.read<{ count: number; bytes: number }>(
+        'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
+      );
+      this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
+    }
+    return { ...this.#totals };
+  }
+
+  /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
+  bytesOf(id: string): number | undefined {
+    return this.#tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
+  }
+
+  /** Notes what a conversation reports; what is older than what is known changes nothing but the cost. */
+  note(report: ConversationReport, cost: Nanodollars): void {
+    const { id } = report;
+    const before = this.bytesOf(id);
+    this.#write(report, cost);
+    this.#count(before, this.bytesOf(id));
+  }
+
+  #write(report: ConversationReport, cost: Nanodollars): void {
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
+    if (gone) {
+      this.#known.delete(id);
+      this.#tables.write('delete from conversations where id = ? and version <= ?', id, version);
+      return;
+    }
+    const newer = 'excluded.version >= version';
+    this.#tables.write(
+      `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+       on conflict (id) do update set
+         cost = cost + excluded.cost,
+         created_at = iif(${newer}, excluded.created_at, created_at),
+         updated_at = iif(${newer}, excluded.updated_at, updated_at),
+         title = iif(${newer}, excluded.title, title),
+         turns = iif(${newer}, excluded.turns, turns),
+         messages = iif(${newer}, excluded.messages, messages),
+         bytes = iif(${newer}, excluded.bytes, bytes),
+         version = max(version, excluded.version)`,
+      id,
+      version,
+      createdAt,
+      updatedAt,
+      title,
+      turns,
+      messages,
+      cost,
+      bytes,
+    );
+  }
+
+  /**
+   * @param running ids of conversations that have a turn running
+   * @returns a page of the list, newest first
+   */
+  page({ limit = 20, after_id, before_id }: PageOf, running: ReadonlySet<string>): Page<ConversationRow> {
+    const backwards = before_id !== undefined;
+    const edge = after_id ?? before_id;
+    const order = backwards ? 'asc' : 'desc';
+    const rows = this.#tables.read<Row>(
+      `select * from conversations
+       where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
+       order by created_at ${order}, id ${order} limit ?2`,
+      edge ?? null,
+      limit + 1,
+    );
+    const data = rows.slice(0, limit).map((row) => reportRow(row, running));
+    if (backwards) data.reverse();
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+    };
+  }
+
+  /** @returns ids of conversations that began until then, some of them. */
+  until(time: number, limit: number): string[] {
+    return this.#tables
+      .read<{ id: string }>('select id from conversations where created_at <= ? limit ?', time, limit)
+      .map(({ id }) => id);
+  }
+
+  /** @returns how many began until then. */
+  count(time: number): number {
+    const [row] = this.#tables.read<{ rows: number }>(
+      'select count(*) as rows from conversations where created_at <= ?',
+      time,
+    );
+    return row?.rows ?? 0;
+  }
+
+  forget(id: string): void {
+    const before = this.bytesOf(id);
+    this.#known.delete(id);
+    this.#tables.write('delete from conversations where id = ?', id);
+    this.#count(before, undefined);
+  }
+
+  /** Keeps the totals right when a row comes, changes or goes. */
+  #count(before: number | undefined, after: number | undefined): void {
+    if (!this.#totals) return;
+    this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
+    this.#totals.bytes += (after ?? 0) - (before ?? 0);
+  }
+
+  has(id: string): boolean {
+    return this.#known.has(id) || this.#tables.read('select 1 from conversations where id = ?', id).length > 0;
+  }
+}
+
+function reportRow(row: Row, running: ReadonlySet<string>): ConversationRow {
+  return {
+    type: 'conversation',
+    id: row.id,
+    title: row.title,
+    created_at: new Date(row.created_at).toISOString(),
+    updated_at: new Date(row.updated_at).toISOString(),
+    turns: row.turns,
+    messages: row.messages,
+    cost_usd: toUsd(row.cost),
+    state: running.has(row.id) ? 'running' : 'idle',
+  };
+}

@@ -1,0 +1,179 @@
+/** The credentials of an account: which were minted or seen, and which are revoked. */
+
+import { DAY_MS } from '../async/durations.ts';
+import type { MintedToken } from '../durable/contracts/account.ts';
+import type { Token } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
+import type { TokenRow } from './usage-answers.schema.ts';
+
+type Row = Record<string, SqlStorageValue> & {
+  jti: string;
+  label: string | null;
+  scopes: string | null;
+  minted_at: number | null;
+  first_seen_at: number | null;
+  expires_at: number | null;
+  revoked_at: number | null;
+};
+
+const MOST_JTI = 256;
+/** Of the tokens that an operator mints for one account, those that are valid. */
+export const MOST_MINTED = 1_000;
+/** Of those that are seen in use, a provider's too, so many are listed. */
+const MOST_LISTED = 10_000;
+
+export class Credentials {
+  readonly #tables: Tables;
+  readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
+  #revokedBefore: number;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
+    const rows = tables.read<Pick<Row, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
+      'select jti, minted_at, first_seen_at, revoked_at from tokens',
+    );
+    for (const row of rows) {
+      this.#known.set(row.jti, {
+        mintedAt: row.minted_at,
+        seen: row.first_seen_at !== null,
+        revoked: row.revoked_at !== null,
+      });
+    }
+  }
+
+  /** @returns whether the token is refused: by its own id, or since all until then were revoked. */
+  isRevoked(token: Token): boolean {
+    const known = token.jti === undefined ? undefined : this.#known.get(token.jti);
+    if (known?.revoked) return true;
+    if (this.#revokedBefore === 0) return false;
+    if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
+    // Issued in the same second is before: a JWT knows no smaller unit.
+    return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
+  }
+
+  /** Notes the first use of a token, so that it can be listed; one row, once for each token. */
+  see(token: Token, now: number): void {
+    const { jti } = token;
+    if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
+    // What is not listed can be revoked all the same.
+    if (this.#known.size >= MOST_LISTED) return;
+    this.#tables.write(
+      `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
+       on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
+      jti,
+      now,
+      milliseconds(token.exp),
+    );
+    this.#known.set(jti, { mintedAt: this.#known.get(jti)?.mintedAt ?? null, seen: true, revoked: false });
+  }
+
+  /**
+   * Notes a token that was minted for the account.
+   *
+   * @returns false where there are as many as there may be, that have neither expired nor been revoked
+   */
+  remember(token: MintedToken, now: number): boolean {
+    if (this.#known.has(token.jti)) return true;
+    if (this.#valid(now) >= MOST_MINTED) return false;
+    // Those that live for minutes would be a table without end until the alarm comes.
+    if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
+    this.#tables.write(
+      'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
+      token.jti,
+      token.label ?? null,
+      token.scopes.join(' '),
+      now,
+      milliseconds(token.exp),
+    );
+    this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
+    return true;
+  }
+
+  #valid(now: number): number {
+    const [row] = this.#tables.read<{ tokens: number }>(
+      `select count(*) as tokens from tokens
+       where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
+      now,
+    );
+    return row?.tokens ?? 0;
+  }
+
+  /** Revokes a token, known or not. */
+  revoke(jti: string, now: number): void {
+    const known = this.#known.get(jti);
+    if (known?.revoked) return;
+    this.#tables.write(
+      'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
+      jti,
+      now,
+    );
+    this.#known.set(jti, { mintedAt: known?.mintedAt ?? null, seen: known?.seen ?? false, revoked: true });
+  }
+
+  /** Revokes every token that was issued until now, seen or not. */
+  revokeAll(now: number): void {
+    this.#revokedBefore = now;
+    this.#tables.setMeta('revoked_before', String(now));
+    this.#tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
+    for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
+  }
+
+  /** Forgets all about the tokens but that they are revoked. */
+  erase(): void {
+    this.#tables.write('delete from tokens where revoked_at is null');
+    this.#tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
+    for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
+  }
+
+  /** Lets go of tokens that expired a day ago: their own `exp` refuses them. */
+  prune(now: number): void {
+    const expired = this.#tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
+    for (const { jti } of expired) {
+      this.#tables.write('delete from tokens where jti = ?', jti);
+      this.#known.delete(jti);
+    }
+  }
+
+  /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
+  list({ limit = 20, after_id, before_id }: PageOf): Page<TokenRow> {
+    const all = this.#tables.read<Row>(
+      'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
+    );
+    const edge = all.findIndex(({ jti }) => jti === (after_id ?? before_id));
+    let rows = all;
+    if (after_id !== undefined) rows = edge < 0 ? [] : all.slice(edge + 1);
+    else if (before_id !== undefined) rows = all.slice(0, Math.max(0, edge));
+    const page = after_id === undefined && before_id !== undefined ? rows.slice(-limit) : rows.slice(0, limit);
+    const data = page.map(report);
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.jti ?? null,
+      last_id: data.at(-1)?.jti ?? null,
+    };
+  }
+}
+
+function report(row: Row): TokenRow {
+  return {
+    jti: row.jti,
+    label: row.label,
+    scopes: row.scopes === null ? null : row.scopes.split(' ').filter((scope) => scope !== ''),
+    minted_at: time(row.minted_at),
+    first_seen_at: time(row.first_seen_at),
+    expires_at: time(row.expires_at),
+    revoked_at: time(row.revoked_at),
+  };
+}
+
+function time(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : new Date(milliseconds).toISOString();
+}
+
+/** @returns a JWT's seconds as whole milliseconds that a date can hold. */
+function milliseconds(seconds: number | undefined): number | null {
+  if (seconds === undefined || !Number.isFinite(seconds)) return null;
+  return Math.min(Math.max(0, Math.round(seconds * 1_000)), 8.64e15);
+}

@@ -1,0 +1,178 @@
+/** Reads a ledger for people: rows and sums as they go over the wire. */
+
+import { DAY_MS } from '../../async/durations.ts';
+import { spanId } from '../../budget/windows.ts';
+import type { UsageQuery } from '../../durable/contracts/account.ts';
+import type { Page, PageOf } from '../../durable/contracts/page.ts';
+import { toUsd } from '../../pricing/cost.ts';
+import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../usage-answers.schema.ts';
+import type { Ledger } from './ledger.ts';
+import { ROLLUP_MODEL, SUMS } from './tables.ts';
+
+type Sums = Record<(typeof SUMS)[number], number>;
+type Row = Record<string, SqlStorageValue> &
+  Sums & {
+    id: string;
+    at: number;
+    settled_at: number | null;
+    route: string;
+    model: string;
+    unpriced: number;
+    conversation: string | null;
+    prefix: string | null;
+    token: string | null;
+    status: string;
+    stage: string | null;
+    max_tokens: number | null;
+    hold: number;
+    estimated: number;
+    over_hold: number;
+    late: number;
+    answered_by: string | null;
+    stop_reason: string | null;
+    error_type: string | null;
+    upstream_request_id: string | null;
+    ttft_ms: number | null;
+    ms: number | null;
+  };
+
+const MOST_GROUPS = 1_000;
+
+/** @returns one request's row, with those of all its tries, or undefined. */
+export function requestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
+  // The tries of a request have its id, and a number behind it.
+  const rows = ledger.read<Row>(
+    "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
+    id,
+  );
+  const tries = rows.map(reportRow);
+  const row = tries.find(({ request_id }) => request_id === id);
+  return row && { ...row, tries };
+}
+
+/** @returns a page of the requests, newest first. */
+export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: PageOf): Page<LedgerRow> {
+  let rows: Row[];
+  if (after_id === undefined && before_id !== undefined) {
+    rows = ledger.read<Row>('select * from ledger where id > ? order by id limit ?', before_id, limit + 1);
+  } else {
+    rows = ledger.read<Row>(
+      'select * from ledger where (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id desc limit ?3',
+      after_id ?? null,
+      before_id ?? null,
+      limit + 1,
+    );
+  }
+  const data = rows.slice(0, limit).map(reportRow);
+  if (after_id === undefined && before_id !== undefined) data.reverse();
+  return {
+    data,
+    has_more: rows.length > limit,
+    first_id: data[0]?.request_id ?? null,
+    last_id: data.at(-1)?.request_id ?? null,
+  };
+}
+
+/** @returns rows for an export, oldest first, and the cursor of the next page or null. */
+export function exportOf(ledger: Ledger, cursor: string, limit: number): { rows: LedgerRow[]; next: string | null } {
+  const rows = ledger.read<Row>('select * from ledger where id > ? order by id limit ?', cursor, limit + 1);
+  const page = rows.slice(0, limit);
+  return { rows: page.map(reportRow), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
+}
+
+/**
+ * Sums what was spent.
+ *
+ * By day and model for all time, from rollups and what is not in them yet; by conversation and prefix from the rows, so
+ * only as far back as these are kept.
+ */
+export function usageOf(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
+  const first = from === undefined ? 0 : Date.parse(from);
+  const end = to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to);
+  const sums = SUMS.map((column) => `sum(${column}) as ${column}`).join(', ');
+  type Group = Record<string, SqlStorageValue> & Sums & { key: string | number | null; requests: number };
+  const rollups = group_by === 'day' || group_by === 'model';
+  const groups = rollups
+    ? ledger.read<Group>(
+        `select ${group_by} as key, sum(requests) as requests, ${sums} from (
+           select day, model, requests, ${SUMS.join(', ')} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
+           union all
+           select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as model, 1 as requests, ${SUMS.join(', ')} from ledger
+           where id > ?3 and status != 'held' and at >= ?1 and at < ?2
+         ) group by key order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
+        first,
+        end,
+        ledger.marker,
+      )
+    : ledger.read<Group>(
+        `select ${group_by} as key, count(*) as requests, ${sums} from ledger
+         where status != 'held' and at >= ? and at < ? group by key order by cost desc, key limit ${MOST_GROUPS}`,
+        first,
+        end,
+      );
+  const data = groups.map((group) => ({
+    key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
+    ...total(group.requests, group),
+  }));
+  const all = groups.length < MOST_GROUPS || rollups ? groups : totals();
+  const sum = Object.fromEntries(
+    SUMS.map((column) => [column, all.reduce((before, group) => before + group[column], 0)]),
+  ) as Sums;
+  const requests = all.reduce((before, group) => before + group.requests, 0);
+  return { from: from ?? null, to: to ?? null, group_by, data, total: total(requests, sum) };
+
+  /** Of all groups, where more than the dearest were not listed. */
+  function totals(): Group[] {
+    return ledger.read<Group>(
+      `select null as key, count(*) as requests, ${sums} from ledger
+       where status != 'held' and at >= ? and at < ?`,
+      first,
+      end,
+    );
+  }
+}
+
+function total(requests: number, sums: Sums): UsageReport['total'] {
+  return { requests, cost_usd: toUsd(sums.cost), usage: counts(sums) };
+}
+
+function counts(sums: Sums): TokenCountsReport {
+  return {
+    input_tokens: sums.input_tokens,
+    output_tokens: sums.output_tokens,
+    cache_read_input_tokens: sums.cache_read_tokens,
+    cache_write_5m_input_tokens: sums.cache_write_5m_tokens,
+    cache_write_1h_input_tokens: sums.cache_write_1h_tokens,
+    thinking_tokens: sums.thinking_tokens,
+    web_search_requests: sums.web_searches,
+  };
+}
+
+function reportRow(row: Row): LedgerRow {
+  return {
+    request_id: row.id,
+    created_at: new Date(row.at).toISOString(),
+    settled_at: row.settled_at === null ? null : new Date(row.settled_at).toISOString(),
+    route: row.route,
+    model: row.model,
+    answered_by: row.answered_by,
+    conversation: row.conversation,
+    prefix: row.prefix,
+    token: row.token,
+    status: row.status,
+    stage: row.stage,
+    max_tokens: row.max_tokens,
+    hold_usd: toUsd(row.hold),
+    cost_usd: toUsd(row.cost),
+    usage: counts(row),
+    estimated: row.estimated === 1,
+    over_hold: row.over_hold === 1,
+    late: row.late === 1,
+    unpriced: row.unpriced === 1,
+    stop_reason: row.stop_reason,
+    error_type: row.error_type,
+    upstream_request_id: row.upstream_request_id,
+    ttft_ms: row.ttft_ms,
+    ms: row.ms,
+  };
+}

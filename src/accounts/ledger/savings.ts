@@ -1,0 +1,129 @@
+/** What caching has saved the requests of a prefix, read from a ledger: against the same requests without it. */
+
+import { DAY_MS } from '../../async/durations.ts';
+import { spanId } from '../../budget/windows.ts';
+import type { SavingsQuery, SavingsRow } from '../../durable/contracts/account.ts';
+import type { Savings } from '../../prefixes/prefixes-answers.schema.ts';
+import { fromUsd, nanodollarsPerToken, toUsd } from '../../pricing/cost.ts';
+import type { ModelTable } from '../../pricing/models.ts';
+import type { Ledger } from './ledger.ts';
+
+type Group = Record<string, SqlStorageValue> & {
+  day: number;
+  version: string;
+  model: string;
+  long: number;
+  requests: number;
+  answered: number;
+  writes: number;
+  reads: number;
+  input: number;
+  read: number;
+  five: number;
+  hour: number;
+};
+
+/** @returns what was saved by each day and version, in this order. Rows are kept for a while only, and so is this. */
+export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, models: ModelTable): SavingsRow[] {
+  const tiers = models.rows.flatMap(({ id, aliases, prices }) =>
+    [id, ...aliases].map((model) => ({ model, above: prices.long_prompt?.above_tokens })),
+  );
+  const tiered = Object.fromEntries(tiers.flatMap(({ model, above }) => (above === undefined ? [] : [[model, above]])));
+  const groups = ledger.read<Group>(
+    `select at / ${DAY_MS} as day, prefix as version, coalesce(answered_by, ledger.model) as model,
+       input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
+         > coalesce((select value from json_each(?4) where key = coalesce(answered_by, ledger.model)), 1e18) as long,
+       count(*) as requests,
+       sum(input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens > 0) as answered,
+       sum(cache_write_5m_tokens + cache_write_1h_tokens > 0) as writes, sum(cache_read_tokens > 0) as reads,
+       sum(input_tokens) as input, sum(cache_read_tokens) as read, sum(cache_write_5m_tokens) as five,
+       sum(cache_write_1h_tokens) as hour
+     from ledger where prefix in (select value from json_each(?1)) and status != 'held' and at >= ?2 and at < ?3
+     group by 1, 2, 3, 4 order by 1, 2`,
+    JSON.stringify(versions),
+    from === undefined ? 0 : Date.parse(from),
+    to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to),
+    JSON.stringify(tiered),
+  );
+  return addUp(
+    groups.map((group) => ({
+      day: spanId('day', group.day * DAY_MS),
+      version: group.version,
+      requests: group.requests,
+      answered: group.answered,
+      cache_writes: group.writes,
+      cache_reads: group.reads,
+      hit_rate: rate(group.reads, group.answered),
+      input_tokens: group.input,
+      cache_read_input_tokens: group.read,
+      cache_write_5m_input_tokens: group.five,
+      cache_write_1h_input_tokens: group.hour,
+      tokens_saved: group.read,
+      saved_usd: savedUsd(group, models),
+    })),
+  );
+}
+
+function savedUsd({ model, long, read, five, hour }: Group, models: ModelTable): number {
+  const { prices } = models.price(model).row;
+  const price = long && prices.long_prompt ? prices.long_prompt : prices;
+  const input = nanodollarsPerToken(price.input);
+  const saved =
+    read * (input - nanodollarsPerToken(price.cache_read)) -
+    five * (nanodollarsPerToken(price.cache_write_5m) - input) -
+    hour * (nanodollarsPerToken(price.cache_write_1h) - input);
+  return toUsd(saved);
+}
+
+/** Joins rows of the same day and version, in their order. */
+export function addUp(rows: readonly SavingsRow[]): SavingsRow[] {
+  const sums = new Map<string, SavingsRow>();
+  for (const { day, version, ...more } of rows) {
+    const key = `${day} ${version}`;
+    const sum = sums.get(key);
+    sums.set(key, { day, version, ...(sum ? add(sum, more) : more) });
+  }
+  return [...sums.keys()].sort().flatMap((key) => sums.get(key) ?? []);
+}
+
+/** @returns the sum of all rows. */
+export function totalOf(rows: readonly Savings[]): Savings {
+  return rows.reduce(add, NOTHING);
+}
+
+const NOTHING: Savings = {
+  requests: 0,
+  answered: 0,
+  cache_writes: 0,
+  cache_reads: 0,
+  hit_rate: null,
+  input_tokens: 0,
+  cache_read_input_tokens: 0,
+  cache_write_5m_input_tokens: 0,
+  cache_write_1h_input_tokens: 0,
+  tokens_saved: 0,
+  saved_usd: 0,
+};
+
+function add(left: Savings, right: Savings): Savings {
+  const answered = left.answered + right.answered;
+  const cache_reads = left.cache_reads + right.cache_reads;
+  return {
+    requests: left.requests + right.requests,
+    answered,
+    cache_writes: left.cache_writes + right.cache_writes,
+    cache_reads,
+    hit_rate: rate(cache_reads, answered),
+    input_tokens: left.input_tokens + right.input_tokens,
+    cache_read_input_tokens: left.cache_read_input_tokens + right.cache_read_input_tokens,
+    cache_write_5m_input_tokens: left.cache_write_5m_input_tokens + right.cache_write_5m_input_tokens,
+    cache_write_1h_input_tokens: left.cache_write_1h_input_tokens + right.cache_write_1h_input_tokens,
+    tokens_saved: left.tokens_saved + right.tokens_saved,
+    // Sums of dollars are exact as whole nanodollars only.
+    saved_usd: toUsd(fromUsd(left.saved_usd) + fromUsd(right.saved_usd)),
+  };
+}
+
+function rate(hits: number, of: number): number | null {
+  return of === 0 ? null : hits / of;
+}

@@ -1,0 +1,71 @@
+/** How a request ends: what the caller of `settle` says, made safe to be stored and summed. */
+
+import type { Spent } from '../../budget/state.ts';
+import type { Opening, Settlement, Tokens } from '../../durable/contracts/settlement.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { Closing } from './tables.ts';
+
+const MOST_COST: Nanodollars = 1e15;
+const NO_TOKENS: Tokens = {
+  input: 0,
+  output: 0,
+  cacheRead: 0,
+  cacheWrite5m: 0,
+  cacheWrite1h: 0,
+  thinking: 0,
+  webSearches: 0,
+};
+
+/** @returns the beginning of a row; what nobody knows is `unknown` or null. */
+export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undefined }): Opening {
+  return {
+    route: known.route ?? 'unknown',
+    model: known.model ?? 'unknown',
+    unpriced: known.unpriced ?? false,
+    conversation: known.conversation ?? null,
+    prefix: known.prefix ?? null,
+    token: known.token ?? null,
+  };
+}
+
+/** @returns the end of a row; a cost that is no number is taken to be the whole hold. */
+export function closingOf(settlement: Settlement, hold: Nanodollars, now: number, late: boolean): Closing {
+  const cost = Math.ceil(amount(settlement.cost, hold));
+  return {
+    status: settlement.status === 'held' ? 'complete' : settlement.status,
+    stage: settlement.stage ?? null,
+    cost,
+    tokens: tokensOf(settlement.tokens),
+    estimated: settlement.estimated === true || !Number.isFinite(settlement.cost),
+    overHold: cost > hold,
+    late,
+    answeredBy: settlement.answeredBy ?? null,
+    stopReason: settlement.stopReason ?? null,
+    errorType: settlement.errorType ?? null,
+    upstreamRequestId: settlement.upstreamRequestId ?? null,
+    ttftMs: duration(settlement.ttftMs),
+    ms: duration(settlement.ms),
+    at: now,
+  };
+}
+
+function tokensOf(given: Partial<Tokens> = {}): Tokens {
+  const tokens = { ...NO_TOKENS };
+  for (const kind of Object.keys(tokens) as (keyof Tokens)[]) tokens[kind] = Math.round(amount(given[kind] ?? 0, 0));
+  return tokens;
+}
+
+/** @returns what leaves the buckets: cache reads do not. */
+export function spentOf({ tokens }: Closing): Spent {
+  const inputTokens = tokens.input + tokens.cacheWrite5m + tokens.cacheWrite1h;
+  return { inputTokens, outputTokens: tokens.output };
+}
+
+/** @returns a number that sums stay exact with: not negative, not beyond what any request can cost. */
+export function amount(value: number, otherwise: number): number {
+  return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
+}
+
+function duration(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) ? value : null;
+}

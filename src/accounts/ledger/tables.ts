@@ -1,0 +1,122 @@
+/** The tables of an account, and the forms of their rows. */
+
+import type { Tokens } from '../../durable/contracts/settlement.ts';
+import type { Migration } from '../../durable/migrations.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import { VERSIONS_SQL } from '../../versions/version-tables.ts';
+
+/** What is known of a request when it is settled. */
+export interface Closing {
+  status: string;
+  stage: string | null;
+  cost: Nanodollars;
+  tokens: Tokens;
+  estimated: boolean;
+  overHold: boolean;
+  late: boolean;
+  answeredBy: string | null;
+  stopReason: string | null;
+  errorType: string | null;
+  upstreamRequestId: string | null;
+  ttftMs: number | null;
+  ms: number | null;
+  at: number;
+}
+
+/** The columns that sums are taken of, in rows and rollups alike. */
+export const SUMS = [
+  'cost',
+  'input_tokens',
+  'output_tokens',
+  'cache_read_tokens',
+  'cache_write_5m_tokens',
+  'cache_write_1h_tokens',
+  'thinking_tokens',
+  'web_searches',
+] as const;
+
+/** Names that no price table knows and nobody paid for share a rollup, or anyone could make rows without end. */
+export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
+
+/** In the place of a model's name where an erasure has left a sum. */
+export const ERASED_MODEL = '(erased)';
+
+/** The columns that came after the first list of conversations. */
+const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
+
+export const LEDGER_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table ledger (
+        id text primary key,
+        at integer not null,
+        route text not null,
+        model text not null,
+        unpriced integer not null,
+        conversation text,
+        prefix text,
+        token text,
+        status text not null,
+        stage text,
+        max_tokens integer,
+        hold integer not null,
+        held_input integer not null,
+        held_output integer not null,
+        deadline integer not null,
+        cost integer not null default 0,
+        input_tokens integer not null default 0,
+        output_tokens integer not null default 0,
+        cache_read_tokens integer not null default 0,
+        cache_write_5m_tokens integer not null default 0,
+        cache_write_1h_tokens integer not null default 0,
+        thinking_tokens integer not null default 0,
+        web_searches integer not null default 0,
+        estimated integer not null default 0,
+        over_hold integer not null default 0,
+        late integer not null default 0,
+        answered_by text,
+        stop_reason text,
+        error_type text,
+        upstream_request_id text,
+        ttft_ms real,
+        ms real,
+        settled_at integer,
+        requests_full_at real not null,
+        input_full_at real not null,
+        output_full_at real not null
+      ) strict, without rowid;
+      create table rollups (
+        day integer not null,
+        model text not null,
+        requests integer not null,
+        ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+        primary key (day, model)
+      ) strict, without rowid;
+      create table tokens (
+        jti text primary key,
+        label text,
+        scopes text,
+        minted_at integer,
+        first_seen_at integer,
+        expires_at integer,
+        revoked_at integer
+      ) strict, without rowid;`,
+  },
+  {
+    version: 2,
+    sql: `
+      create table conversations (
+        id text primary key,
+        version integer not null,
+        created_at integer not null,
+        updated_at integer not null,
+        title text,
+        turns integer not null,
+        messages integer not null,
+        cost integer not null
+      ) strict, without rowid;`,
+  },
+  { version: 3, sql: VERSIONS_SQL },
+  { version: 4, sql: STORED_SQL },
+];

@@ -1,0 +1,87 @@
+/** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
+
+import type { Full, Storing } from '../durable/contracts/admission.ts';
+import type { Limits } from '../settings/limits.schema.ts';
+import type { Versions } from '../versions/version-rows.ts';
+import type { ConversationList } from './conversation-list.ts';
+import type { StandingReport } from './usage-answers.schema.ts';
+
+/** What an account may store whose limits say nothing about it. */
+const MOST_CONVERSATIONS = 10_000;
+const MOST_BYTES = 1_000_000_000;
+/** What was admitted and has not said by then that it is there did not come to be. */
+const COMING_MS = 30_000;
+
+export class StoredAmounts {
+  readonly #conversations: ConversationList;
+  readonly #versions: Versions;
+  /** What was admitted and is not in the list yet. In memory: an object that sleeps in between counts it a little later. */
+  readonly #coming = new Map<string, { bytes: number; until: number }>();
+
+  constructor(conversations: ConversationList, versions: Versions) {
+    this.#conversations = conversations;
+    this.#versions = versions;
+  }
+
+  /** @returns which limit a request would exceed, or undefined where there is room. */
+  full({ conversation, bytes, copyOf }: Storing, limits: Limits, now: number): Full | undefined {
+    this.#expire(now);
+    const { conversations, stored_bytes } = limitsOf(limits);
+    const { count, bytes: used } = this.#used();
+    const isNew =
+      conversation !== undefined && !this.#coming.has(conversation) && !this.#conversations.has(conversation);
+    if (isNew && count >= conversations) return { limit: 'conversations', most: conversations };
+    const more = bytes + this.#copied(copyOf);
+    return used + more > stored_bytes ? { limit: 'stored_bytes', most: stored_bytes } : undefined;
+  }
+
+  /** Counts what was admitted until it says itself how large it is. */
+  expect({ conversation, bytes, copyOf }: Storing, now: number): void {
+    if (conversation === undefined) return;
+    this.#coming.set(conversation, { bytes: bytes + this.#copied(copyOf), until: now + COMING_MS });
+  }
+
+  /** What was expected has reported itself. */
+  arrived(conversation: string): void {
+    this.#coming.delete(conversation);
+  }
+
+  /** @returns the bytes that versions may have in all. */
+  roomForVersions(limits: Limits, now: number): number {
+    this.#expire(now);
+    return limitsOf(limits).stored_bytes - (this.#used().bytes - this.#versions.bytes);
+  }
+
+  /** @returns what is stored and what may be, for people. */
+  report(limits: Limits, now: number): Pick<StandingReport, 'conversations' | 'stored_bytes'> {
+    this.#expire(now);
+    const { conversations, stored_bytes } = limitsOf(limits);
+    const { count, bytes } = this.#used();
+    return {
+      conversations: { limit: conversations, used: count },
+      stored_bytes: { limit: stored_bytes, used: bytes },
+    };
+  }
+
+  #used(): { count: number; bytes: number } {
+    let { count, bytes } = this.#conversations.totals;
+    bytes += this.#versions.bytes;
+    for (const [id, coming] of this.#coming) {
+      if (!this.#conversations.has(id)) count += 1;
+      bytes += coming.bytes;
+    }
+    return { count, bytes };
+  }
+
+  #copied(from: string | undefined): number {
+    return from === undefined ? 0 : (this.#conversations.bytesOf(from) ?? 0);
+  }
+
+  #expire(now: number): void {
+    for (const [id, { until }] of this.#coming) if (until <= now) this.#coming.delete(id);
+  }
+}
+
+function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = MOST_BYTES }: Limits) {
+  return { conversations, stored_bytes };
+}

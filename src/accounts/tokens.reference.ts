@@ -1,0 +1,89 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Answer, Resource } from '../reference/resource.ts';
+import { mintRequest } from './tokens.schema.ts';
+import { mintedToken } from './tokens-answers.schema.ts';
+import { revokedAnswer, tokenRowSchema } from './usage-answers.schema.ts';
+
+const jti = '6a5b2b1e-3a0e-4c56-9d5b-0d7a0e1f2c3d';
+const row = {
+  jti,
+  label: 'laptop',
+  scopes: ['messages'],
+  minted_at: '2026-11-20T10:06:14.000Z',
+  first_seen_at: null,
+  expires_at: '2026-11-20T11:06:14.000Z',
+  revoked_at: null,
+};
+const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
+const revoked = (description: string, what: string): Answer => ({
+  description,
+  content: [{ schema: revokedSchema, example: { account: 'alice', revoked: what } }],
+});
+
+export const tokens: Resource = {
+  tag: 'Tokens',
+  description: 'Credentials: JWTs that name an account and what it may do.',
+  parameters: {
+    id: { description: 'The account.', example: 'alice' },
+    jti: { description: 'The id of the token.', example: jti },
+  },
+  routes: {
+    'POST /tokens': {
+      operation: 'mintToken',
+      summary: 'Mint a token',
+      description: 'It is shown once, and never again.',
+      needs: 'admin',
+      body: {
+        schema: z.withMeta(mintRequest, { id: 'TokenRequest' }),
+        example: { account: 'alice', scopes: ['messages'], expires_in: 3_600, label: 'laptop' },
+      },
+      answers: {
+        201: {
+          description: 'The token.',
+          content: [
+            {
+              schema: z.withMeta(mintedToken, { id: 'Token' }),
+              example: {
+                token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+                jti,
+                account: 'alice',
+                scopes: ['messages'],
+                expires_at: '2026-11-20T11:06:14.000Z',
+              },
+            },
+          ],
+        },
+      },
+    },
+    'GET /accounts/:id/tokens': {
+      operation: 'listTokens',
+      summary: 'List the tokens of an account, newest first',
+      needs: 'admin',
+      query: pageSchema,
+      answers: {
+        200: {
+          description: 'A page of them; never the tokens themselves.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(z.withMeta(tokenRowSchema, { id: 'TokenRow' })), { id: 'TokenList' }),
+              example: { data: [row], has_more: false, first_id: jti, last_id: jti },
+            },
+          ],
+        },
+      },
+    },
+    'DELETE /accounts/:id/tokens': {
+      operation: 'revokeTokens',
+      summary: 'Revoke every token of an account',
+      needs: 'admin',
+      answers: { 200: revoked('None that was issued until now holds any more.', 'all') },
+    },
+    'DELETE /accounts/:id/tokens/:jti': {
+      operation: 'revokeToken',
+      summary: 'Revoke a token',
+      needs: 'admin',
+      answers: { 200: revoked('It holds no more.', jti) },
+    },
+  },
+};

@@ -1,0 +1,21 @@
+import { fieldError } from '../http/check.ts';
+import * as z from '../http/zod.ts';
+import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../identity/identity.ts';
+
+/** What a token is minted from. */
+export const mintRequest = z.strictObject({
+  account: z.string({ error: fieldError('Input should be a valid string') }).check(
+    z.refine(isAccount, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
+    z.refine((name) => !isSourceAccount(name), 'must not begin with webhook-: such an account pays for webhooks alone'),
+  ),
+  scopes: z
+    .array(z.enum(SCOPES, { error: `must be one of ${SCOPES.join(', ')}` }), {
+      error: fieldError('Input should be a valid list'),
+    })
+    .check(z.minLength(1, 'at least one scope is required')),
+  expires_in: z.described(
+    z.optional(z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400))),
+    'Seconds.',
+  ),
+  label: z.optional(z.string().check(z.maxLength(256))),
+});

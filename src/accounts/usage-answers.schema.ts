@@ -1,0 +1,137 @@
+import { count, time, usd } from '../http/fields.ts';
+import * as z from '../http/zod.ts';
+import { limitsSchema } from '../settings/limits.schema.ts';
+import { usageGroupSchema } from './usage.schema.ts';
+
+const tokenCountsSchema = z.object({
+  input_tokens: z.described(count, 'Neither read from nor written to the cache.'),
+  output_tokens: count,
+  cache_read_input_tokens: count,
+  cache_write_5m_input_tokens: count,
+  cache_write_1h_input_tokens: count,
+  thinking_tokens: z.described(count, 'Of the output tokens.'),
+  web_search_requests: count,
+});
+
+const meterSchema = z.object({
+  limit: z.number(),
+  remaining: z.number(),
+  resets_at: z.described(time, 'When the bucket is full again, if nothing else happens.'),
+});
+
+const spendSchema = z.object({
+  window: z.described(z.string(), '2026-11-20, 2026-W47 or 2026-11.'),
+  limit_usd: z.nullable(usd),
+  settled_usd: usd,
+  held_usd: z.described(usd, 'Set aside for requests that are running.'),
+  resets_at: time,
+});
+
+const storedSchema = z.object({ limit: z.int(), used: z.int() });
+
+/** An account in the list of them. */
+export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
+
+/** Where an account stands in every window and bucket. */
+export const standingSchema = z.object({
+  limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
+  own_limits: z.nullable(limitsSchema),
+  day: spendSchema,
+  week: spendSchema,
+  month: spendSchema,
+  requests: z.nullable(meterSchema),
+  input_tokens: z.nullable(meterSchema),
+  output_tokens: z.nullable(meterSchema),
+  count_requests: z.nullable(meterSchema),
+  running_requests: z.int(),
+  conversations: storedSchema,
+  stored_bytes: z.described(
+    storedSchema,
+    'Of conversations (their databases, with the events of the last minutes), prefixes and classifiers.',
+  ),
+});
+
+/** An account by itself. */
+export const accountAnswer = z.extend(accountRow, standingSchema.shape);
+
+/** How far an erasure has come; it goes on by itself. */
+export const erasureAnswer = z.extend(accountRow, {
+  done: z.boolean(),
+  remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
+});
+
+/** One request in an account's ledger. */
+export const ledgerRowSchema = z.object({
+  request_id: z.string(),
+  created_at: time,
+  settled_at: z.nullable(time),
+  route: z.string(),
+  model: z.string(),
+  answered_by: z.described(z.nullable(z.string()), 'The model that the upstream says it was.'),
+  conversation: z.nullable(z.string()),
+  prefix: z.nullable(z.string()),
+  token: z.described(z.nullable(z.string()), 'The jti of the credential.'),
+  status: z.described(
+    z.string(),
+    'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
+  ),
+  stage: z.described(z.nullable(z.string()), 'The last stage that was reported.'),
+  max_tokens: z.nullable(count),
+  hold_usd: usd,
+  cost_usd: usd,
+  usage: tokenCountsSchema,
+  estimated: z.described(z.boolean(), 'The cost is not the upstream’s final word.'),
+  over_hold: z.described(z.boolean(), 'The upstream billed more than was set aside.'),
+  late: z.described(z.boolean(), 'Settled after the hold had expired; replaces the estimate.'),
+  unpriced: z.described(z.boolean(), 'The model is not in the price table; the dearest row was used.'),
+  stop_reason: z.nullable(z.string()),
+  error_type: z.nullable(z.string()),
+  upstream_request_id: z.nullable(z.string()),
+  ttft_ms: z.nullable(z.number()),
+  ms: z.nullable(z.number()),
+});
+
+/** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
+export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
+  tries: z.described(
+    z.array(ledgerRowSchema),
+    'The rows of all its tries, this one first: `<request_id>.2` is the second.',
+  ),
+});
+
+const usageTotalSchema = z.object({ requests: z.int(), cost_usd: usd, usage: tokenCountsSchema });
+
+/** What was spent between two days, the second exclusive. */
+export const usageReportSchema = z.object({
+  from: z.nullable(z.iso.date()),
+  to: z.nullable(z.iso.date()),
+  group_by: usageGroupSchema,
+  data: z.array(
+    z.extend(usageTotalSchema, { key: z.described(z.nullable(z.string()), 'The day, model, … of this group.') }),
+  ),
+  total: usageTotalSchema,
+});
+
+/** A credential that was minted here or seen in use; never the token itself. */
+export const tokenRowSchema = z.object({
+  jti: z.string(),
+  label: z.nullable(z.string()),
+  scopes: z.nullable(z.array(z.string())),
+  minted_at: z.described(z.nullable(time), 'null: issued elsewhere.'),
+  first_seen_at: z.nullable(time),
+  expires_at: z.nullable(time),
+  revoked_at: z.nullable(time),
+});
+
+/** What was revoked: one token, or all of an account. */
+export const revokedAnswer = z.object({
+  account: z.string(),
+  revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
+});
+
+export type TokenCountsReport = z.output<typeof tokenCountsSchema>;
+export type StandingReport = z.output<typeof standingSchema>;
+export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
+export type LedgerRow = z.output<typeof ledgerRowSchema>;
+export type UsageReport = z.output<typeof usageReportSchema>;
+export type TokenRow = z.output<typeof tokenRowSchema>;

@@ -1,0 +1,109 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Resource } from '../reference/resource.ts';
+import { accountQuery, usageQuery } from './usage.schema.ts';
+import { ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
+
+const counted = {
+  input_tokens: 8,
+  output_tokens: 70,
+  cache_read_input_tokens: 0,
+  cache_write_5m_input_tokens: 0,
+  cache_write_1h_input_tokens: 0,
+  thinking_tokens: 0,
+  web_search_requests: 0,
+};
+const total = { requests: 1, cost_usd: 0.0000358, usage: counted };
+const row = {
+  request_id: 'req_01m7w6qhfxbt0tfvnmx89rna1z',
+  created_at: '2026-11-20T10:06:14.000Z',
+  settled_at: '2026-11-20T10:06:15.000Z',
+  route: 'messages',
+  model: 'claude-haiku-5-5',
+  answered_by: 'claude-haiku-5-5',
+  conversation: 'trip',
+  prefix: null,
+  token: null,
+  status: 'complete',
+  stage: null,
+  max_tokens: 894,
+  hold_usd: 0.0005,
+  cost_usd: 0.0000358,
+  usage: counted,
+  estimated: false,
+  over_hold: false,
+  late: false,
+  unpriced: false,
+  stop_reason: 'end_turn',
+  error_type: null,
+  upstream_request_id: 'req_011CVuWyLpFkJiV6yJmMGfBD',
+  ttft_ms: 312,
+  ms: 1_204,
+};
+const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const requestSchema = z.withMeta(z.extend(rowSchema, { tries: z.array(rowSchema) }), { id: 'LedgerRequest' });
+
+export const usage: Resource = {
+  tag: 'Usage',
+  description: 'Where the money went. Everybody sees their own, an admin that of any account.',
+  parameters: {
+    request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
+  },
+  routes: {
+    'GET /usage': {
+      operation: 'getUsage',
+      summary: 'Sum what was spent',
+      description: 'An admin who names no account gets the sum of all.',
+      needs: 'credential',
+      query: usageQuery,
+      answers: {
+        200: {
+          description: 'The sums, and their total.',
+          content: [
+            {
+              schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
+              example: {
+                from: null,
+                to: null,
+                group_by: 'model',
+                data: [{ key: 'claude-haiku-5-5', ...total }],
+                total,
+              },
+            },
+          ],
+        },
+      },
+      errors: [404],
+    },
+    'GET /usage/requests': {
+      operation: 'listRequests',
+      summary: 'Page through the ledger, newest first',
+      needs: 'credential',
+      query: z.extend(pageSchema, accountQuery.shape),
+      answers: {
+        200: {
+          description: 'A page of requests.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(rowSchema), { id: 'LedgerPage' }),
+              example: { data: [row], has_more: false, first_id: row.request_id, last_id: row.request_id },
+            },
+          ],
+        },
+      },
+      errors: [404],
+    },
+    'GET /usage/requests/:request_id': {
+      operation: 'getRequest',
+      summary: 'Read what one request was and cost',
+      needs: 'credential',
+      query: accountQuery,
+      answers: {
+        200: {
+          description: 'The request, and each of its tries.',
+          content: [{ schema: requestSchema, example: { ...row, tries: [row] } }],
+        },
+      },
+    },
+  },
+};

@@ -1,0 +1,45 @@
+import { type JWTPayload, SignJWT } from 'jose';
+import type { Scope } from '../identity/identity.ts';
+
+export interface MintOptions {
+  account: string;
+  scopes: readonly Scope[];
+  /** Seconds from now; absent for a token that ends only by being revoked. */
+  expiresIn?: number | undefined;
+  label?: string | undefined;
+}
+
+export interface MintedToken {
+  token: string;
+  jti: string;
+  account: string;
+  scopes: readonly Scope[];
+  /** Seconds since 1970. */
+  issued_at: number;
+  /** Seconds since 1970. */
+  expires_at: number | undefined;
+}
+
+/** The only algorithm of this edge's own tokens; pinned where they are verified. */
+export const TOKEN_ALGORITHM = 'HS256';
+
+/**
+ * Mints a credential of this edge: a JWT that names its account and what it may do.
+ *
+ * @param secret the setting SIGNING_SECRET
+ */
+export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedToken> {
+  const jti = crypto.randomUUID();
+  const issuedAt = Math.floor(now / 1_000);
+  const expiresAt = options.expiresIn === undefined ? undefined : issuedAt + options.expiresIn;
+  const claims: JWTPayload = { scope: options.scopes.join(' ') };
+  if (options.label !== undefined) claims.label = options.label;
+  const jwt = new SignJWT(claims)
+    .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: 'JWT' })
+    .setSubject(options.account)
+    .setJti(jti)
+    .setIssuedAt(issuedAt);
+  if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
+  const token = await jwt.sign(new TextEncoder().encode(secret));
+  return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
+}

@@ -1,0 +1,79 @@
+/** What is left of a budget, and why a request does not fit into it. */
+
+import type { Refusal } from '../durable/contracts/admission.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { capacity, level, waitFor } from './bucket.ts';
+import { CEILING, type Rules } from './rules.ts';
+import type { Budget } from './state.ts';
+import { PERIODS, type Period } from './windows.ts';
+
+/** When it is worth asking again for what others hold. */
+const HELD_RETRY_MS = 2_000;
+
+/** @returns the limit of a window. */
+export function limitOf(rules: Rules, period: Period): Nanodollars {
+  return rules.spend[period] ?? CEILING;
+}
+
+/** @returns what is free in one window. */
+export function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
+  const { settled, held } = budget.windows[period];
+  return limitOf(rules, period) - settled - held;
+}
+
+/** @returns what is free in the tightest window. */
+export function freeIn(budget: Budget, rules: Rules): Nanodollars {
+  return Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
+}
+
+/** @returns the refusal by the window that stays too tight for the longest, if any is. */
+export function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
+  const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
+  const never = short.filter((period) => limitOf(rules, period) < needed);
+  const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
+  // What others have set aside comes back, most of it, once they have their answers.
+  const [first, ...others] = [never, spent, short].find((periods) => periods.length > 0) ?? [];
+  if (first === undefined) return undefined;
+  if (spent.length === 0) {
+    const left = Math.max(0, leftIn(budget, rules, first));
+    return refusal('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
+  }
+  const end = (period: Period) => budget.windows[period].end;
+  const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
+  return spendRefusal(budget, rules, longest, needed, now);
+}
+
+/** @returns the refusal by one window's limit. */
+export function spendRefusal(budget: Budget, rules: Rules, period: Period, needed: Nanodollars, now: number): Refusal {
+  const left = Math.max(0, leftIn(budget, rules, period));
+  const never = needed > limitOf(rules, period);
+  return refusal('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
+}
+
+/** @returns the refusal by a bucket. */
+export function rateRefusal(
+  name: string,
+  fullAt: number,
+  limit: number,
+  now: number,
+  units: number,
+  held: number,
+): Refusal {
+  const left = Math.max(0, level(fullAt, limit, now) - held);
+  const wait = waitFor(fullAt, limit, now, units + held);
+  return refusal('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
+}
+
+/** @returns a refusal; times in milliseconds since 1970. */
+export function refusal(
+  reason: Refusal['reason'],
+  limit: string,
+  now: number,
+  resetsAt: number,
+  needed: number,
+  left: number,
+  never: boolean,
+): Refusal {
+  const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
+  return { kind: 'refused', reason, limit, retryAfter, resetsAt, needed, left, never };
+}

@@ -1,0 +1,38 @@
+import { fromUsd, type Nanodollars } from '../pricing/cost.ts';
+import { type Limits, MOST_USD } from '../settings/limits.schema.ts';
+import type { Period } from './windows.ts';
+
+/** What no limit means: still an exact integer. */
+export const CEILING: Nanodollars = fromUsd(MOST_USD);
+
+/** Limits in the units that are decided in. */
+export interface Rules {
+  requests: number | undefined;
+  input: number | undefined;
+  output: number | undefined;
+  counts: number | undefined;
+  spend: Record<Period, Nanodollars | undefined>;
+  concurrent: number;
+  models: readonly string[] | undefined;
+  clamp: boolean;
+  leastOutput: number;
+  /** Whether a step of a tool of the API's own is held at an estimate. */
+  estimatesServed: boolean;
+}
+
+/** @returns the limits as rules: money in nanodollars, defaults filled in. */
+export function rulesOf(limits: Limits): Rules {
+  const money = (usd: number | undefined) => (usd === undefined ? undefined : fromUsd(usd));
+  return {
+    requests: limits.requests_per_minute,
+    input: limits.input_tokens_per_minute,
+    output: limits.output_tokens_per_minute,
+    counts: limits.count_requests_per_minute,
+    spend: { day: money(limits.usd_per_day), week: money(limits.usd_per_week), month: money(limits.usd_per_month) },
+    concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
+    models: limits.models,
+    clamp: limits.on_shortfall !== 'refuse',
+    leastOutput: limits.min_output_tokens ?? 256,
+    estimatesServed: limits.served_tools === 'estimate',
+  };
+}

@@ -1,0 +1,138 @@
+/** What an account has used and set aside, as it changes: windows, buckets, holds. */
+import type { Nanodollars } from '../pricing/cost.ts';
+import { take } from './bucket.ts';
+import type { Rules } from './rules.ts';
+import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
+
+/** What a running request has set aside. */
+export interface Hold {
+  id: string;
+  /** When it was admitted: decides the windows that it belongs to, for ever. */
+  at: number;
+  /** After this it is an orphan. */
+  deadline: number;
+  nanodollars: Nanodollars;
+  inputTokens: number;
+  outputTokens: number;
+  maxTokens: number;
+  stage: string;
+}
+
+interface WindowTotal extends Span {
+  settled: Nanodollars;
+  held: Nanodollars;
+}
+
+/** For each bucket the time at which it is full again. */
+export interface Buckets {
+  requests: number;
+  input: number;
+  output: number;
+  counts: number;
+}
+
+export interface Budget {
+  /** The latest time seen: a clock that goes back stands still here. */
+  last: number;
+  windows: Record<Period, WindowTotal>;
+  fullAt: Buckets;
+  heldInput: number;
+  heldOutput: number;
+  holds: Map<string, Hold>;
+}
+
+/** What a request took out of the buckets. */
+export interface Spent {
+  /** Without cache reads. */
+  inputTokens: number;
+  outputTokens: number;
+}
+
+/** @returns the budget of an account that has used nothing, as of `now`. */
+export function emptyBudget(now: number): Budget {
+  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
+  return {
+    last: now,
+    windows: { day: total('day'), week: total('week'), month: total('month') },
+    fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
+    heldInput: 0,
+    heldOutput: 0,
+    holds: new Map(),
+  };
+}
+
+/**
+ * Moves to `now`: windows that ended make place for new ones.
+ *
+ * @returns the time to decide by, never earlier than any before
+ */
+export function advance(budget: Budget, now: number): number {
+  if (now > budget.last) budget.last = now;
+  for (const period of PERIODS) {
+    if (budget.last >= budget.windows[period].end) {
+      budget.windows[period] = { ...spanAt(period, budget.last), settled: 0, held: 0 };
+    }
+  }
+  return budget.last;
+}
+
+/** Takes a count out of its bucket that a request has cost which was refused in the end. */
+export function takeCount(budget: Budget, rules: Rules): void {
+  if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
+}
+
+/** @returns the buckets once the request has been taken out; for `place`, and to be stored with it. */
+export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
+  const { fullAt, last } = budget;
+  return rules.requests === undefined || repeats
+    ? fullAt
+    : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
+}
+
+/** Sets aside what was granted. */
+export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
+  budget.fullAt = buckets;
+  budget.holds.set(hold.id, hold);
+  budget.heldInput += hold.inputTokens;
+  budget.heldOutput += hold.outputTokens;
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (contains(window, hold.at)) window.held += hold.nanodollars;
+  }
+}
+
+/** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
+export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
+  const { fullAt, last } = budget;
+  return {
+    ...fullAt,
+    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, spent.inputTokens),
+    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, spent.outputTokens),
+  };
+}
+
+/** Replaces a hold by what the request used, in the windows that it was admitted in. */
+export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
+  if (!budget.holds.delete(hold.id)) return;
+  budget.fullAt = buckets;
+  budget.heldInput -= hold.inputTokens;
+  budget.heldOutput -= hold.outputTokens;
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (!contains(window, hold.at)) continue;
+    window.held -= hold.nanodollars;
+    window.settled += spent;
+  }
+}
+
+/** Adds to what was settled at `at`: a request without a hold, or a correction, which may be negative. */
+export function correct(budget: Budget, at: number, difference: Nanodollars): void {
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    if (contains(window, at)) window.settled += difference;
+  }
+}
+
+function contains({ start, end }: Span, time: number): boolean {
+  return time >= start && time < end;
+}

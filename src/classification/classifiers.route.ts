@@ -1,0 +1,128 @@
+import { type Context, Hono } from 'hono';
+import { admittedFor } from '../accounts/admission/admit-free.ts';
+import { readJson } from '../accounts/admission/read-body.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { check } from '../http/check.ts';
+import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
+import { fromUsd, toUsd } from '../pricing/cost.ts';
+import type { Fetch } from '../upstream/upstream.ts';
+import { hashOf } from '../versions/kv-copies.ts';
+import {
+  findAsked,
+  historyOf,
+  listNames,
+  ownerName,
+  placeNamed,
+  pointName,
+  putVersion,
+  removeName,
+  versionOf,
+} from '../versions/named-routes.ts';
+import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
+import { answered, classifyingIn, noteCost, streamed } from './classify.route.ts';
+import { type Example, evaluate, examplesOf } from './evaluation/evaluate.ts';
+import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
+import type { CandidateReport } from './evaluation-answers.schema.ts';
+import { formatAsked, type StreamedResult } from './result-stream.ts';
+import type { Classifying } from './task/call.ts';
+import { classifierOf } from './task/classifier.ts';
+import { Total } from './task/classify-all.ts';
+import { CLASSIFIERS } from './task/find-classifier.ts';
+import { prepare } from './task/task.ts';
+
+const { kind } = CLASSIFIERS;
+
+/** Classifiers: an admin stores the deployment's, everybody else their account's; and how good they are. */
+export function classifiersRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .get('/classifiers', requireScope('classify'), async (c) => c.json(await listNames(c, kind)))
+    .put('/classifiers/:name', requireScope('prefixes'), put)
+    .get('/classifiers/:name/versions', requireScope('classify'), async (c) =>
+      c.json(await historyOf(c, CLASSIFIERS, c.req.param('name'))),
+    )
+    .get('/classifiers/:name', requireScope('classify'), async (c) => {
+      const { name, hash, owner, value } = await findAsked(c, CLASSIFIERS, c.req.param('name'));
+      return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value });
+    })
+    .delete('/classifiers/:name', requireScope('prefixes'), async (c) => {
+      const name = c.req.param('name');
+      await removeName(c, CLASSIFIERS, name);
+      return c.json({ type: 'classifier_deleted', name });
+    })
+    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluated(c, fetchUpstream));
+}
+
+async function put(c: Context<AppEnv>): Promise<Response> {
+  const place = placeNamed(c, CLASSIFIERS, c.req.param('name') ?? '');
+  const { name } = place;
+  const { json } = await readJson(c, 'free');
+  if (Object.hasOwn(json, 'version')) {
+    const { hash, value } = await versionOf(c, CLASSIFIERS, place, check(putClassifier.pointer, json).version);
+    await admittedFor(c, place.owner);
+    await pointName(c, CLASSIFIERS, place, hash);
+    return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...value });
+  }
+  const classifier = classifierOf(check(putClassifier.fields, json));
+  const bytes = new TextEncoder().encode(JSON.stringify(classifier));
+  if (bytes.length > MAX_CLASSIFIER_BYTES) throw tooLarge(MAX_CLASSIFIER_BYTES);
+  const hash = await hashOf(bytes);
+  await admittedFor(c, place.owner);
+  await putVersion(c, CLASSIFIERS, place, { hash, bytes, description: classifier.description });
+  return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...classifier });
+}
+
+async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+  const name = c.req.param('name') ?? '';
+  const { json } = await readJson(c, 'price');
+  const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
+  const refs = versions.map((version) => (/^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version));
+  const count = refs.length * (models?.length ?? 1);
+  if (count > MOST_CANDIDATES) {
+    throw invalidRequest(`versions, models: ${count} candidates, and ${MOST_CANDIDATES} are the most.`);
+  }
+  const by = classifyingIn(c, fetchUpstream);
+  const candidates: Candidate[] = [];
+  for (const ref of refs) {
+    const found = await findAsked(c, CLASSIFIERS, ref);
+    if (found.name !== name) throw invalidRequest(`versions: ${ref} is none of ${name}. Evaluate it by its own name.`);
+    for (const model of models ?? [found.value.model]) {
+      const task = prepare(
+        { ...found.value, ...(model === undefined ? {} : { model }), ...(votes === undefined ? {} : { votes }) },
+        { settings: by.settings, version: `${name}@${found.hash}` },
+      );
+      candidates.push({ task, examples: examplesOf(examples, task) });
+    }
+  }
+  const format = formatAsked(c, stream);
+  if (format) return streamed(c, format, told(c, name, candidates, by), by);
+  const reports: CandidateReport[] = [];
+  for await (const { type, ...rest } of told(c, name, candidates, by)) {
+    if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
+    if (type === 'summary') {
+      return answered({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
+    }
+  }
+  throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
+}
+
+interface Candidate {
+  task: ReturnType<typeof prepare>;
+  examples: Example[];
+}
+
+/** Progress, the report of each candidate, and at the end their sum. */
+async function* told(
+  c: Context<AppEnv>,
+  name: string,
+  candidates: readonly Candidate[],
+  by: Classifying,
+): AsyncGenerator<StreamedResult, void, undefined> {
+  const total = new Total();
+  for await (const event of evaluate(candidates, by)) {
+    if (event.type === 'candidate') total.add({ usage: event.usage, nanodollars: fromUsd(event.cost_usd) });
+    yield event;
+  }
+  noteCost(c, total);
+  yield { type: 'summary', name, usage: total.usage, cost_usd: toUsd(total.nanodollars) };
+}

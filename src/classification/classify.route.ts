@@ -1,0 +1,147 @@
+import type { Context } from 'hono';
+import { Hono } from 'hono';
+import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import { readJson } from '../accounts/admission/read-body.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { check } from '../http/check.ts';
+import { ApiError } from '../http/errors.ts';
+import { prefixNamed } from '../prefixes/resolve.ts';
+import { toUsd } from '../pricing/cost.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { classifyRequest } from './classify.schema.ts';
+import type { ClassifyResult } from './classify-answers.schema.ts';
+import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
+import type { Classifying } from './task/call.ts';
+import { classify, type Outcome } from './task/classify.ts';
+import { classifyAll, Total } from './task/classify-all.ts';
+import { type Task, taskOf } from './task/task.ts';
+
+/** Labels one text or many, with labels, a schema or a stored classifier. */
+export function classifyRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
+    const { json } = await readJson(c, 'price');
+    const { input, inputs, stream, ...asked } = check(classifyRequest, json);
+    const by = classifyingIn(c, fetchUpstream);
+    const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
+    c.get('entry').line.model = task.model.slice(0, 128);
+    const format = formatAsked(c, stream);
+    const items = inputs ?? [{ id: undefined, input }];
+    if (format) return streamed(c, format, batch(c, task, items, by), by);
+    if (!inputs) return await single(c, task, input, by);
+    const results: ClassifyResult[] = [];
+    for await (const { type, ...rest } of batch(c, task, inputs, by)) {
+      if (type === 'result') results.push(rest as unknown as ClassifyResult);
+      else return answered({ results, ...rest }, Number(rest.cost_usd), by);
+    }
+    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+  });
+}
+
+/** @returns who has something classified by a request. */
+export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classifying {
+  const settings = c.get('settings');
+  return {
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    upstream: upstreamOf(settings, fetchUpstream),
+    requestId: c.get('requestId'),
+    signal: c.req.raw.signal,
+    simulate: c.req.header('sluice-simulate'),
+    waitUntil: (work) => c.get('entry').during(work),
+  };
+}
+
+async function single(c: Context<AppEnv>, task: Task, input: unknown, by: Classifying): Promise<Response> {
+  const outcome = await classify(task, input, by);
+  noteCost(c, outcome);
+  c.get('entry').line.upstream_request_id = outcome.upstreamRequestId;
+  const cost_usd = toUsd(outcome.nanodollars);
+  if (outcome.outcome === 'classified') {
+    const { result, usage, model, headers } = outcome;
+    return answered({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
+  }
+  const { error } = outcome;
+  const headers = {
+    ...outcome.headers,
+    ...error.headers,
+    ...madeBy(by),
+    'sluice-cost-usd': formatUsd(outcome.nanodollars),
+  };
+  throw new ApiError(error.type, error.message, { status: error.status, headers, logged: error.logged, cause: error });
+}
+
+/** Labels inputs, and sums them up at the end. */
+async function* batch(
+  c: Context<AppEnv>,
+  task: Task,
+  items: readonly { id?: string | undefined; input?: unknown }[],
+  by: Classifying,
+): AsyncGenerator<StreamedResult, void, undefined> {
+  const total = new Total();
+  let index = 0;
+  for await (const outcome of classifyAll(
+    task,
+    items.map(({ input }) => input),
+    by,
+  )) {
+    total.add(outcome);
+    const id = items[index]?.id;
+    index += 1;
+    yield { type: 'result', ...(id === undefined ? {} : { id }), ...resultOf(task, outcome) };
+  }
+  noteCost(c, total);
+  yield { type: 'summary', usage: total.usage, cost_usd: toUsd(total.nanodollars), model: task.model };
+}
+
+/** @returns what one of several inputs came to, as it goes over the wire. */
+export function resultOf({ classifier: { multi } }: Task, outcome: Outcome): Omit<ClassifyResult, 'id'> {
+  if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
+  const { type, message } = outcome.error;
+  const none = multi ? { labels: null } : { label: null };
+  return { ...none, confidence: null, fields: null, cached: false, error: { type, message } };
+}
+
+/** Streams results; the log line is written when the last one is out. */
+export function streamed(
+  c: Context<AppEnv>,
+  format: NonNullable<ReturnType<typeof formatAsked>>,
+  results: AsyncGenerator<StreamedResult, void, undefined>,
+  by: Classifying,
+): Response {
+  const entry = c.get('entry');
+  entry.begin();
+  const response = streamResults(c, format, results, () => entry.end());
+  for (const [name, value] of Object.entries(madeBy(by))) response.headers.set(name, value);
+  return response;
+}
+
+/** @returns an answer as JSON, with what it cost in a header. */
+export function answered(
+  body: object,
+  costUsd: number,
+  by: Classifying,
+  headers: Record<string, string> = {},
+): Response {
+  const price = formatUsd(Math.round(costUsd * 1e9));
+  return Response.json(body, { headers: { ...headers, ...madeBy(by), 'sluice-cost-usd': price } });
+}
+
+/** A simulated answer never passes for one of Claude. */
+function madeBy({ upstream }: Classifying): Record<string, string> {
+  return upstream.simulated ? { 'sluice-upstream': 'simulator' } : {};
+}
+
+/** Writes into the log line what a request has cost. */
+export function noteCost(c: Context<AppEnv>, { nanodollars, usage }: Pick<Outcome, 'nanodollars' | 'usage'>): void {
+  const { line } = c.get('entry');
+  line.cost_usd = toUsd(nanodollars);
+  line.tokens = {
+    input: usage.input_tokens,
+    output: usage.output_tokens,
+    cache_read: usage.cache_read_input_tokens,
+    cache_write: usage.cache_creation_input_tokens,
+  };
+}

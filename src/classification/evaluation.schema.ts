@@ -1,0 +1,42 @@
+import * as z from '../http/zod.ts';
+import { messagesRequest } from '../upstream/messages.schema.ts';
+import { MOST_VOTES } from './classifiers.schema.ts';
+
+export const MOST_EXAMPLES = 256;
+/** Versions times models of one evaluation. */
+export const MOST_CANDIDATES = 6;
+
+const version = z.string({ error: 'Input should be a string' }).check(z.minLength(1), z.maxLength(256));
+const model = messagesRequest.shape.model.check(z.maxLength(256));
+
+const example = z.strictObject({
+  id: z.described(
+    z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
+    'Default: its place in the list, from 0.',
+  ),
+  input: z.string({ error: 'Input should be a valid string' }),
+  label: z.described(z.optional(z.nullable(z.string())), 'What it should be; null is none of the labels.'),
+  labels: z.described(z.optional(z.array(z.string())), 'In place of `label`, for a classifier with `multi`.'),
+});
+
+/** What `POST /classifiers/:name/evaluate` takes. */
+export const evaluateRequest = z.strictObject({
+  examples: z
+    .array(example, { error: 'Input should be a valid list' })
+    .check(
+      z.minLength(1, 'Input should have at least one example'),
+      z.maxLength(MOST_EXAMPLES, `Input should have at most ${MOST_EXAMPLES} examples`),
+    ),
+  models: z.described(
+    z.optional(z.array(model).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
+    'Side by side. Default: the classifier’s.',
+  ),
+  versions: z.described(
+    z.optional(z.array(version).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
+    'Side by side, each as name@version or its part behind the @. Default: what the name points to.',
+  ),
+  votes: z.optional(z.int().check(z.gte(1), z.lte(MOST_VOTES))),
+  stream: z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+});
+
+export type EvaluateRequest = z.output<typeof evaluateRequest>;

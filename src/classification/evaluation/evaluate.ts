@@ -1,0 +1,122 @@
+/** Tries classifiers on examples whose labels are known. */
+
+import { invalidRequest } from '../../http/errors.ts';
+import { createRequestId } from '../../http/request-id.ts';
+import { toUsd } from '../../pricing/cost.ts';
+import type { EvaluateRequest } from '../evaluation.schema.ts';
+import type { CandidateReport } from '../evaluation-answers.schema.ts';
+import type { Classifying } from '../task/call.ts';
+import type { Outcome } from '../task/classify.ts';
+import { classifyAll, Total } from '../task/classify-all.ts';
+import type { Reason } from '../task/failure.ts';
+import type { Task } from '../task/task.ts';
+import { type Judged, metricsOf } from './metrics.ts';
+
+/** An example, its labels as a list. */
+export interface Example {
+  id: string;
+  input: string;
+  expected: readonly string[];
+}
+
+export type Evaluated =
+  /** After each example. */
+  | { type: 'progress'; version: string; model: string; done: number; of: number }
+  /** After each candidate. */
+  | ({ type: 'candidate' } & CandidateReport);
+
+/** They speak of the budget, the network and the deployment, not of the classifier. */
+const NOT_JUDGED: ReadonlySet<Reason> = new Set(['budget', 'limited', 'unavailable', 'operator', 'cancelled']);
+
+/**
+ * @returns the examples of a request, as the classifier sees them
+ * @throws ApiError 400 for an example whose label the classifier does not have
+ */
+export function examplesOf(
+  given: EvaluateRequest['examples'],
+  { classifier: { labels, multi, allow_none }, version = '' }: Task,
+): Example[] {
+  const known = new Set(labels.map(({ name }) => name));
+  const examples = given.map(({ id, input, label, labels: several }, index) => {
+    const path = `examples.${index}`;
+    if (multi ? several === undefined || label !== undefined : label === undefined || several !== undefined) {
+      throw invalidRequest(
+        `${path}: it needs \`${multi ? 'labels' : 'label'}\`, as the answers of ${version} have it.`,
+      );
+    }
+    const expected = [...new Set(several ?? (label === null || label === undefined ? [] : [label]))];
+    const other = expected.find((name) => !known.has(name));
+    if (other !== undefined)
+      throw invalidRequest(`${path}: ${JSON.stringify(other)} is none of the labels of ${version}.`);
+    if (expected.length === 0 && !allow_none) {
+      throw invalidRequest(`${path}: it has no label, which ${version} does not allow as an answer.`);
+    }
+    if (input.trim() === '') throw invalidRequest(`${path}.input: it is empty.`);
+    return { id: id ?? String(index), input, expected };
+  });
+  if (new Set(examples.map(({ id }) => id)).size < examples.length) {
+    throw invalidRequest('examples: each needs an id of its own.');
+  }
+  return examples;
+}
+
+/** Tries candidates one after the other, each on all examples; nothing is served from the cache. */
+export async function* evaluate(
+  candidates: readonly { task: Task; examples: readonly Example[] }[],
+  by: Classifying,
+): AsyncGenerator<Evaluated, void, undefined> {
+  for (const [index, { task, examples }] of candidates.entries()) {
+    const { version = '', model } = task;
+    const outcomes: Outcome[] = [];
+    const fresh = { ...task, cacheSeconds: 0 };
+    const asking = index === 0 ? by : { ...by, requestId: createRequestId() };
+    const inputs = examples.map(({ input }) => input);
+    for await (const outcome of classifyAll(fresh, inputs, asking)) {
+      outcomes.push(outcome);
+      yield { type: 'progress', version, model, done: outcomes.length, of: examples.length };
+    }
+    yield { type: 'candidate', ...reportOf(task, examples, outcomes) };
+  }
+}
+
+/** @returns what the outcomes of examples, in their order, say of the classifier. */
+export function reportOf(task: Task, examples: readonly Example[], outcomes: readonly Outcome[]): CandidateReport {
+  const { classifier, version = '', model } = task;
+  const total = new Total();
+  const judged: Judged[] = [];
+  const mistakes: CandidateReport['mistakes'] = [];
+  const skipped: CandidateReport['skipped'] = [];
+  for (const [index, outcome] of outcomes.entries()) {
+    total.add(outcome);
+    const example = examples[index];
+    if (!example) continue;
+    const { id, input, expected } = example;
+    if (outcome.outcome === 'unclassified' && NOT_JUDGED.has(outcome.reason)) {
+      const { type, message } = outcome.error;
+      skipped.push({ id, error: { type, message } });
+      continue;
+    }
+    const { given, confidence } = answerIn(outcome);
+    judged.push({ expected, given });
+    const isRight = given?.length === expected.length && given.every((label) => expected.includes(label));
+    if (!isRight) mistakes.push({ id, input, expected: [...expected], given: given && [...given], confidence });
+  }
+  const names = classifier.labels.map(({ name }) => name);
+  const perThousand = judged.length === 0 ? null : toUsd(Math.round((total.nanodollars * 1_000) / judged.length));
+  return {
+    version,
+    model,
+    ...metricsOf(judged, names, classifier.multi),
+    mistakes,
+    skipped,
+    usage: total.usage,
+    cost_usd: toUsd(total.nanodollars),
+    cost_per_thousand_usd: perThousand,
+  };
+}
+
+function answerIn(outcome: Outcome): { given: readonly string[] | null; confidence: number | null } {
+  if (outcome.outcome !== 'classified') return { given: null, confidence: null };
+  const { label, labels, confidence } = outcome.result;
+  return { given: labels ?? (label === null || label === undefined ? [] : [label]), confidence };
+}

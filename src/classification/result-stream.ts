@@ -1,0 +1,89 @@
+/** Results that are sent one by one, as server-sent events or as JSON lines, while the next are worked on. */
+import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import { errorBody, toApiError } from '../http/errors.ts';
+
+/** One line or event: `type` names it. The last one is the `summary`; without it the stream was cut. */
+export type StreamedResult = { type: string } & Record<string, unknown>;
+
+export type StreamFormat = 'sse' | 'jsonl';
+
+const TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
+/** Between two events no more time passes in silence: what lies between would close the connection. */
+const SILENCE_MS = 15_000;
+
+/** @returns in which form results are to be streamed, if at all: `stream` asks for events, `accept` for lines. */
+export function formatAsked(c: Context<AppEnv>, stream: boolean | undefined): StreamFormat | undefined {
+  if (stream) return 'sse';
+  const accept = c.req.header('accept') ?? '';
+  return stream === undefined && /application\/(jsonl|x-ndjson)/.test(accept) ? 'jsonl' : undefined;
+}
+
+/**
+ * Sends results as they come, each when the one before it was taken: a slow reader slows the work down.
+ *
+ * @param results ends with the summary; gone on with to its end when the caller leaves, so that all is accounted for
+ * @param onEnd told once that nothing more comes
+ */
+export function streamResults(
+  c: Context<AppEnv>,
+  format: StreamFormat,
+  results: AsyncGenerator<StreamedResult, void, undefined>,
+  onEnd: () => void,
+): Response {
+  const encoder = new TextEncoder();
+  const { signal } = c.req.raw;
+  const write = (result: StreamedResult) => {
+    const json = JSON.stringify(result);
+    return encoder.encode(format === 'sse' ? `event: ${result.type}\ndata: ${json}\n\n` : `${json}\n`);
+  };
+  let ended = false;
+  const end = () => {
+    if (!ended) onEnd();
+    ended = true;
+  };
+  let waiting: Promise<IteratorResult<StreamedResult, void>> | undefined;
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          waiting ??= results.next();
+          const taken = await (format === 'sse' ? Promise.race([waiting, silence()]) : waiting);
+          if (taken === undefined) {
+            controller.enqueue(encoder.encode(': working\n\n'));
+            return;
+          }
+          waiting = undefined;
+          if (!taken.done) {
+            controller.enqueue(write(taken.value));
+            return;
+          }
+        } catch (thrown) {
+          const failure = toApiError(thrown);
+          c.get('entry').line.error_type ??= failure.logged;
+          controller.enqueue(write({ ...errorBody(failure, c.get('requestId')) }));
+        }
+        controller.close();
+        end();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  const drain = async () => {
+    for (let taken = await results.next(); !taken.done; taken = await results.next());
+  };
+  // Nobody pulls any more.
+  signal.addEventListener('abort', () => c.get('entry').during(drain().finally(end)), { once: true });
+  return new Response(body, {
+    headers: {
+      'content-type': TYPES[format],
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    },
+  });
+}
+
+async function silence(): Promise<undefined> {
+  await new Promise((resolve) => setTimeout(resolve, SILENCE_MS));
+  return undefined;
+}

@@ -1,0 +1,153 @@
+/** One call that labels a text: admitted, made, settled, and once corrected. */
+
+import { admit, type Meter } from '../../accounts/admission/admission.ts';
+import { payments } from '../../accounts/admission/payments.ts';
+import type { AccountBinding } from '../../durable/stubs.ts';
+import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
+import { withJson } from '../../http/read-json.ts';
+import { createRequestId } from '../../http/request-id.ts';
+import type { Identity } from '../../identity/caller.ts';
+import type { Nanodollars, Usage } from '../../pricing/cost.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
+import { bodyUp } from '../../upstream/request/body-up.ts';
+import { withUserId } from '../../upstream/request/user-id.ts';
+import type { Upstream } from '../../upstream/upstream.ts';
+import type { Gate } from './concurrency-limiter.ts';
+import { cancelled, type Failure, failureOf, noAnswer, refusalIn } from './failure.ts';
+import { type Choice, type Fault, readAnswer, requestOf } from './prompt.ts';
+import type { Task } from './task.ts';
+
+/** Who has something classified, and by what means. */
+export interface Classifying {
+  /** The account that pays. */
+  identity: Identity;
+  accounts: AccountBinding;
+  store: KVNamespace;
+  settings: Settings;
+  upstream: Upstream;
+  /** The ledger's name for the first call to the upstream; others get their own. Used once. */
+  requestId: string;
+  /** The route's name in the ledger. Default `classify`. */
+  route?: string | undefined;
+  /** Aborted: nothing more is started, and what runs is ended and settled. */
+  signal?: AbortSignal | undefined;
+  /** Faults that are asked of the simulator. */
+  simulate?: string | undefined;
+  /** What limits the calls of several inputs together. */
+  gate?: Gate | undefined;
+  /** Keeps work alive that nobody waits for. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** One call to the upstream: what it cost. */
+export interface Call {
+  nanodollars: Nanodollars;
+  usage: Usage | undefined;
+  headers: Record<string, string>;
+  upstreamRequestId: string | undefined;
+}
+
+interface Answered {
+  choice?: Choice;
+  failure?: Failure;
+  calls: Call[];
+}
+
+/** Takes one vote: a call, and a second one if the answer to the first is none. */
+export async function vote(
+  task: Task,
+  input: string,
+  by: Classifying & { gate: Gate },
+  requestId: string | undefined,
+): Promise<Answered> {
+  const calls: Call[] = [];
+  let fault: Fault | undefined;
+  for (const id of [requestId, undefined]) {
+    const attempt = () => call(task, input, by, id ?? createRequestId(), fault);
+    const { choice, fault: found, failure, call: made } = await by.gate.run(attempt, isCrowded);
+    if (made) calls.push(made);
+    if (choice) return { choice, calls };
+    if (failure) return { failure, calls };
+    fault = found;
+    if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
+      const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
+      return { failure: { reason: 'input', error, retryAt: null }, calls };
+    }
+  }
+  return { failure: { reason: 'answer', error: noAnswer(fault?.fault ?? ''), retryAt: null }, calls };
+}
+
+interface Called {
+  choice?: Choice;
+  fault?: Fault;
+  failure?: Failure;
+  call?: Call;
+}
+
+/** One call: admitted, made, settled. */
+async function call(
+  task: Task,
+  input: string,
+  by: Classifying,
+  requestId: string,
+  correction: Fault | undefined,
+): Promise<Called> {
+  const { identity, accounts, store, settings, upstream, signal, simulate } = by;
+  const { model, modelAsked, prefix, prompt } = task;
+  if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
+  const body = await withUserId(requestOf(prompt, input, correction), settings, identity.account);
+  let meter: Meter;
+  try {
+    meter = await admit({
+      requestId,
+      route: by.route ?? 'classify',
+      identity,
+      accounts,
+      store,
+      settings,
+      upstream,
+      // Limits may allow the model by the name that it was asked for.
+      body: withJson(body, { ...body.json, model: modelAsked }),
+      model,
+      headers: new Headers({ 'anthropic-version': API_VERSION }),
+      prefix,
+      waitUntil: (work) => by.waitUntil(work),
+    });
+  } catch (thrown) {
+    return { failure: failureOf(toApiError(thrown)) };
+  }
+  const { maxTokens } = meter;
+  const granted = (tokens: number | undefined) =>
+    bodyUp(body, tokens === undefined ? {} : { max_tokens: String(tokens) });
+  const started = Date.now();
+  const { payment, settle } = payments(meter, (again) => granted(again.maxTokens));
+  const { outcome, message, error } = await askMessage(granted(maxTokens), {
+    upstream,
+    settings,
+    signal,
+    simulate,
+    payment,
+  });
+  const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
+  // Logged if it fails: then the account's alarm settles it.
+  by.waitUntil(done);
+  await done.catch(() => undefined);
+  const made: Call = {
+    nanodollars,
+    usage: outcome.usage,
+    headers: meter.headers,
+    upstreamRequestId: outcome.upstream_request_id,
+  };
+  if (error || !message) {
+    const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
+    return { failure: failureOf(error ?? noAnswer('there was none'), reason), call: made };
+  }
+  const read = readAnswer(message, prompt);
+  return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
+}
+
+function isCrowded({ failure }: Called): boolean {
+  const reason = refusalIn(failure?.error)?.reason;
+  return reason === 'concurrency' || reason === 'held';
+}

@@ -1,0 +1,150 @@
+/**
+ * What a classifier is made of: labels and how to choose between them, brought into the one form that is stored,
+ * compared and sent.
+ */
+import { invalidRequest } from '../../http/errors.ts';
+import { faultInSchema } from '../../json/json-schema.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import type { ClassifierFields, Example, Label } from '../classifiers.schema.ts';
+
+/** A classifier, its members in the order in which they are stored. */
+export interface Classifier {
+  labels: Label[];
+  multi: boolean;
+  allow_none: boolean;
+  instructions?: string;
+  examples?: Example[];
+  /** A JSON schema of an object. */
+  fields?: Json;
+  model?: string;
+  votes?: number;
+  cache_seconds?: number;
+  description?: string;
+}
+
+const MOST_LABELS = 500;
+const LONGEST_LABEL = 256;
+/** Beyond this the API compiles no grammar from it in any useful time. */
+const MOST_SCHEMA_CHARACTERS = 32_768;
+
+/**
+ * Brings what was sent into the form that is stored: labels as objects, a schema as the labels and fields in it.
+ *
+ * @throws ApiError 400 for what cannot be a classifier, naming the fault
+ */
+export function classifierOf(given: ClassifierFields): Classifier {
+  if ((given.labels === undefined) === (given.schema === undefined)) {
+    throw invalidRequest('Send `labels`, or a `schema` that has them as an enum: one of them.');
+  }
+  if (given.schema && (given.multi ?? given.allow_none ?? given.fields) !== undefined) {
+    throw invalidRequest('schema: it says by itself what `multi`, `allow_none` and `fields` would. Leave them out.');
+  }
+  const parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> = given.schema
+    ? partsOf(checkedSchema(given.schema, 'schema'))
+    : {
+        labels: (given.labels ?? []).map((label) => (typeof label === 'string' ? { name: label } : label)),
+        multi: given.multi ?? false,
+        allow_none: given.allow_none ?? false,
+        ...(given.fields === undefined ? {} : { fields: checkedSchema(given.fields, 'fields') }),
+      };
+  if (parts.fields && (parts.fields.type !== 'object' || !isObject(parts.fields.properties))) {
+    throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
+  }
+  const names = parts.labels.map(({ name }) => name);
+  const repeated = names.find((name, index) => names.indexOf(name) !== index);
+  if (names.length > MOST_LABELS || names.some((name) => name.length > LONGEST_LABEL)) {
+    throw invalidRequest(`schema: it has ${MOST_LABELS} labels of ${LONGEST_LABEL} characters at the most.`);
+  }
+  if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
+  for (const [index, example] of (given.examples ?? []).entries()) checkExample(example, index, parts);
+  const { labels, multi, allow_none, fields } = parts;
+  const { instructions, examples, model, votes, cache_seconds, description } = given;
+  return {
+    labels: labels.map(({ name, description, examples }) => withoutUndefined({ name, description, examples }) as Label),
+    multi,
+    allow_none,
+    ...withoutUndefined({ instructions, examples, fields, model, votes, cache_seconds, description }),
+  };
+}
+
+/** @returns a stored version, as it was. */
+export function readClassifier(text: string): Classifier {
+  return JSON.parse(text) as Classifier;
+}
+
+function checkExample(
+  { label, labels, fields }: Example,
+  index: number,
+  parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'>,
+): void {
+  const path = `examples.${index}`;
+  const known = new Set(parts.labels.map(({ name }) => name));
+  if (parts.multi ? labels === undefined || label !== undefined : label === undefined || labels !== undefined) {
+    throw invalidRequest(`${path}: it needs \`${parts.multi ? 'labels' : 'label'}\`, as the answer has it.`);
+  }
+  const given = labels ?? (label === null || label === undefined ? [] : [label]);
+  const other = given.find((name) => !known.has(name));
+  if (other !== undefined) throw invalidRequest(`${path}: ${JSON.stringify(other)} is none of the labels.`);
+  if (given.length === 0 && !parts.allow_none) {
+    throw invalidRequest(`${path}: it has no label, which is only an answer with \`allow_none\`.`);
+  }
+  if (fields && !parts.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
+}
+
+function checkedSchema(schema: Json, path: string): Json {
+  const fault = faultInSchema(schema);
+  if (fault) throw invalidRequest(`${path}: ${fault}.`);
+  if (JSON.stringify(schema).length > MOST_SCHEMA_CHARACTERS) {
+    throw invalidRequest(`${path}: a schema has ${MOST_SCHEMA_CHARACTERS} characters at the most.`);
+  }
+  return schema;
+}
+
+/** Reads labels out of a schema that has them as an enum; what else it has are fields. */
+function partsOf(schema: Json): Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> {
+  const whole = choicesOf(schema);
+  if (whole) return { ...whole, multi: false };
+  const { label, labels, ...others } = isObject(schema.properties) ? schema.properties : ({} as Json);
+  const one = choicesOf(label);
+  const items = isObject(labels) ? labels : undefined;
+  const many = items?.type === 'array' ? choicesOf(items.items) : undefined;
+  if ((one === undefined) === (many === undefined)) {
+    throw invalidRequest(
+      'schema: it should be an enum of strings, or an object with a property `label` that is one, or `labels` that is an array of one.',
+    );
+  }
+  const required = ((schema.required as string[] | undefined) ?? []).filter((name) => Object.hasOwn(others, name));
+  const fields =
+    Object.keys(others).length === 0
+      ? {}
+      : { fields: { type: 'object', properties: others, ...(required.length > 0 ? { required } : {}) } };
+  if (one) return { ...one, multi: false, ...fields };
+  const none = !(Number(items?.minItems ?? 0) >= 1);
+  return { labels: many?.labels ?? [], multi: true, allow_none: none, ...fields };
+}
+
+/** @returns the labels of an enum of strings, or of alternatives that are one string each; null among them is none. */
+function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
+  if (!isObject(schema)) return undefined;
+  const branches = schema.anyOf ?? schema.oneOf;
+  const choices: Json[] = Array.isArray(schema.enum)
+    ? schema.enum.map((value: unknown) => ({ const: value }))
+    : Array.isArray(branches)
+      ? (branches as Json[]).map((branch) => (branch.type === 'null' ? { const: null } : branch))
+      : [];
+  if (choices.length === 0) return undefined;
+  const labels: Label[] = [];
+  for (const { const: name, description } of choices) {
+    if (name === null) continue;
+    if (typeof name !== 'string' || name.trim() !== name || name === '') return undefined;
+    labels.push(typeof description === 'string' ? { name, description } : { name });
+  }
+  return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
+}
+
+/** @returns the members that say something. */
+function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}

@@ -1,0 +1,82 @@
+/** Why a text was not labelled, and when it can be tried again. */
+import type { Refusal } from '../../durable/contracts/admission.ts';
+import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+
+/** Why there is no label. `budget`, `limited` and `unavailable` pass by themselves; the others do not. */
+export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
+
+/** An input without a label. */
+export interface Unclassified {
+  outcome: 'unclassified';
+  reason: Reason;
+  /** As a caller may see it. */
+  error: ApiError;
+  /** Milliseconds since 1970 from when on a repetition makes sense, where somebody said so. */
+  retryAt: number | null;
+}
+
+export type Failure = Omit<Unclassified, 'outcome'>;
+
+const RETRY_MS = 1_000;
+
+/** @returns the error for a model that answered twice without a usable label. */
+export function noAnswer(fault: string): ApiError {
+  return new ApiError(
+    'api_error',
+    `The model gave no usable answer, not even when it was corrected: ${fault}. Try another model, or describe the labels better.`,
+    { headers: DO_NOT_RETRY, logged: 'no_answer' },
+  );
+}
+
+/** @returns the error for a call that nobody waits for. */
+export function cancelled(): ApiError {
+  return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
+}
+
+/** @returns the account's refusal that an error stands for. */
+export function refusalIn(error: ApiError | undefined): Refusal | undefined {
+  const cause = error?.cause as Partial<Refusal> | undefined;
+  return cause?.kind === 'refused' ? (cause as Refusal) : undefined;
+}
+
+/** @returns what an error means for the input. */
+export function failureOf(error: ApiError, known?: Reason): Failure {
+  const refusal = refusalIn(error);
+  const seconds = Number(error.headers['retry-after'] ?? Number.NaN);
+  const after = Number.isFinite(seconds) ? Date.now() + seconds * RETRY_MS : null;
+  const retryAt = refusal ? refusal.resetsAt : after;
+  const reason = known ?? reasonOf(error, refusal);
+  return { reason, error, retryAt: reason === 'input' || reason === 'operator' ? null : retryAt };
+}
+
+function reasonOf({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
+  switch (refusal?.reason) {
+    case 'model':
+    case 'unpriced':
+      return 'operator';
+    // More than the whole limit: no reset lets it through, but its admin can.
+    case 'spend':
+      return refusal.never ? 'operator' : 'budget';
+    case 'rate':
+      return refusal.never ? 'input' : 'limited';
+    case 'concurrency':
+    case 'held':
+      return 'limited';
+  }
+  switch (type) {
+    case 'invalid_request_error':
+    case 'request_too_large':
+      return 'input';
+    case 'rate_limit_error':
+    case 'billing_error':
+      return 'limited';
+    case 'api_error':
+      return headers['x-should-retry'] === 'false' ? 'operator' : 'unavailable';
+    case 'overloaded_error':
+    case 'timeout_error':
+    case 'conflict_error':
+      return 'unavailable';
+    default:
+      return 'operator';
+  }
+}

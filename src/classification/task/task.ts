@@ -1,0 +1,106 @@
+import type { AccountBinding } from '../../durable/stubs.ts';
+import { invalidRequest, misconfigured } from '../../http/errors.ts';
+import type { Identity } from '../../identity/caller.ts';
+import { findPrefix, unknownPrefix } from '../../prefixes/find-prefix.ts';
+import type { Prefix } from '../../prefixes/prefix.ts';
+import { defaultModel } from '../../pricing/default-model.ts';
+import { MODELS } from '../../pricing/models.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { TaskAsked } from '../classify.schema.ts';
+import { type Classifier, classifierOf } from './classifier.ts';
+import { findClassifier, unknownClassifier } from './find-classifier.ts';
+import { type Prompt, promptOf } from './prompt.ts';
+
+/** What is to be done with each input of a request: found, checked and written once. */
+export interface Task {
+  classifier: Classifier;
+  prompt: Prompt;
+  /** The model's id as the upstream knows it. */
+  model: string;
+  /** Its name as it was asked for, by which limits may allow it. */
+  modelAsked: string;
+  /** name@version of a stored classifier. */
+  version: string | undefined;
+  /** name@version of the prefix, for the ledger. */
+  prefix: string | undefined;
+  votes: number;
+  cacheSeconds: number;
+}
+
+const CACHE_SECONDS = 3_600;
+
+/**
+ * Finds the classifier and the prefix, and prepares what every input shares.
+ *
+ * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown one, 503 while neither can be read
+ */
+export async function taskOf(
+  asked: TaskAsked,
+  {
+    identity,
+    accounts,
+    store,
+    settings,
+  }: { identity: Pick<Identity, 'account'>; accounts: AccountBinding; store: KVNamespace; settings: Settings },
+): Promise<Task> {
+  const reader = { account: identity.account, accounts, store, settings };
+  const { classifier: ref, prefix: prefixRef, ...parts } = asked;
+  const [found, prefix] = await Promise.all([
+    ref === undefined ? undefined : findClassifier(reader, ref),
+    prefixRef === undefined ? undefined : findPrefix(reader, prefixRef),
+  ]);
+  if (prefixRef !== undefined && !prefix) throw unknownPrefix(prefixRef);
+  if (ref !== undefined && !found) throw unknownClassifier(ref);
+  if (found) refuseParts(parts);
+  const { model, votes, cache_seconds } = asked;
+  const classifier = found ? found.value : classifierOf(parts);
+  return prepare(
+    {
+      ...classifier,
+      ...(model && { model }),
+      ...(votes && { votes }),
+      ...(cache_seconds !== undefined && { cache_seconds }),
+    },
+    {
+      settings,
+      version: found && `${found.name}@${found.hash}`,
+      prefix: prefix && { ref: `${prefix.name}@${prefix.hash}`, value: prefix.value },
+    },
+  );
+}
+
+/**
+ * Prepares a classifier that is at hand already.
+ *
+ * @throws ApiError 500 where no model is named and the table has none
+ */
+export function prepare(
+  classifier: Classifier,
+  {
+    settings,
+    version,
+    prefix,
+  }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: Prefix } | undefined },
+): Task {
+  const { models } = settings;
+  const modelAsked = classifier.model ?? prefix?.value.content.model ?? defaultModel(models)?.id;
+  if (modelAsked === undefined) throw misconfigured('No model is named, and the model table has no Haiku.');
+  const model = models.resolve(modelAsked);
+  const row = models.find(model);
+  const prompt = promptOf(classifier, {
+    model,
+    // Every model of the API's own table takes a format; of others nothing is known.
+    structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
+    thinks: row === undefined || !row.id.startsWith('claude-haiku-'),
+    minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
+    prefix: prefix?.value,
+  });
+  const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
+  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, votes, cacheSeconds };
+}
+
+function refuseParts(parts: Omit<TaskAsked, 'classifier' | 'prefix'>): void {
+  const { model: _, votes: __, cache_seconds: ___, ...own } = parts;
+  const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
+  if (first) throw invalidRequest(`${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`);
+}

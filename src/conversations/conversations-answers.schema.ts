@@ -1,0 +1,51 @@
+import * as z from '../http/zod.ts';
+import { history } from './conversations.schema.ts';
+
+/** A conversation in its account's list. */
+export const conversationRow = z.object({
+  type: z.literal('conversation'),
+  id: z.string(),
+  title: z.nullable(z.string()),
+  created_at: z.iso.datetime(),
+  updated_at: z.iso.datetime(),
+  turns: z.int(),
+  messages: z.int(),
+  cost_usd: z.number(),
+  state: z.enum(['idle', 'running']),
+});
+
+/** A conversation by itself. */
+export const conversationReport = z.extend(conversationRow, {
+  turn: z.described(z.nullable(z.string()), 'The turn that runs.'),
+  model: z.nullable(z.string()),
+  max_tokens: z.nullable(z.int()),
+  system: z.unknown(),
+  tools: z.unknown(),
+  prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
+  metadata: z.nullable(z.record(z.string(), z.unknown())),
+  retention_seconds: z.nullable(z.int()),
+  history,
+  usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
+});
+
+/** A message in the history of a conversation. */
+export const messageRow = z.object({
+  type: z.literal('message'),
+  id: z.string(),
+  role: z.enum(['user', 'assistant', 'system']),
+  content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
+  usage: z.described(
+    z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
+    'As the upstream reported it, on the last message of an answer.',
+  ),
+  cost_usd: z.described(z.nullable(z.number()), 'US dollars, at most nine decimals.'),
+  created_at: z.iso.datetime(),
+  status: z.described(
+    z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running']),
+    'How its turn has ended; what was refused is not sent again.',
+  ),
+});
+
+export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
+
+export type ConversationRow = z.output<typeof conversationRow>;

@@ -1,0 +1,214 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import { eventStream } from '../reference/event-stream.ts';
+import type { Answer, Resource } from '../reference/resource.ts';
+import {
+  createConversation,
+  forkRequest,
+  historyQuery,
+  patchConversation,
+  rewindRequest,
+  stopQuery,
+} from './conversations.schema.ts';
+import {
+  conversationDeleted,
+  conversationReport,
+  conversationRow,
+  messageRow,
+} from './conversations-answers.schema.ts';
+
+const row = {
+  type: 'conversation',
+  id: 'trip',
+  title: 'A trip in May',
+  created_at: '2026-11-20T10:06:16.310Z',
+  updated_at: '2026-11-20T10:06:16.780Z',
+  turns: 1,
+  messages: 2,
+  cost_usd: 0.0000074,
+  state: 'idle',
+};
+const report = {
+  ...row,
+  turn: null,
+  model: 'claude-haiku-5-5',
+  max_tokens: 200,
+  system: 'You plan journeys by train.',
+  tools: null,
+  prefix: null,
+  metadata: { team: 'travel' },
+  retention_seconds: null,
+  history: null,
+  usage: { input_tokens: 14, output_tokens: 12 },
+};
+const message = {
+  type: 'message',
+  id: 'msg_01rUJBfm6UUf8pMu1YjVbpeB',
+  role: 'assistant',
+  content: [{ type: 'text', text: 'To Lisbon.' }],
+  usage: { input_tokens: 14, output_tokens: 12 },
+  cost_usd: 0.0000074,
+  created_at: '2026-11-20T10:06:16.780Z',
+  status: 'complete',
+};
+
+const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
+const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
+const conversation = (description: string): Answer => ({
+  description,
+  content: [{ schema: reportSchema, example: report }],
+});
+
+const route = { needs: 'messages' } as const;
+
+export const conversations: Resource = {
+  tag: 'Conversations',
+  description: 'Histories that the edge keeps. A turn goes on when its client has left.',
+  parameters: { id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' } },
+  routes: {
+    'GET /conversations': {
+      ...route,
+      operation: 'listConversations',
+      summary: 'List one’s conversations, newest first',
+      query: pageSchema,
+      answers: {
+        200: {
+          description: 'A page of them.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(rowSchema), { id: 'ConversationList' }),
+              example: { data: [row], has_more: false, first_id: 'trip', last_id: 'trip' },
+            },
+          ],
+        },
+      },
+    },
+    'POST /conversations': {
+      ...route,
+      operation: 'createConversation',
+      summary: 'Create a conversation with defaults',
+      description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
+      body: {
+        schema: z.withMeta(createConversation, { id: 'ConversationRequest' }),
+        example: {
+          id: 'trip',
+          title: 'A trip in May',
+          model: 'claude-haiku-5-5',
+          max_tokens: 200,
+          system: 'You plan journeys by train.',
+          metadata: { team: 'travel' },
+        },
+      },
+      answers: { 201: conversation('It is there.') },
+      errors: [404, 409, 429, 503],
+    },
+    'GET /conversations/:id': {
+      ...route,
+      operation: 'getConversation',
+      summary: 'Read a conversation: state, defaults, totals',
+      answers: { 200: conversation('The conversation, without its messages.') },
+      errors: [503],
+    },
+    'PATCH /conversations/:id': {
+      ...route,
+      operation: 'updateConversation',
+      summary: 'Change its title, metadata, retention or limits',
+      description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
+      body: {
+        schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
+        example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
+      },
+      answers: { 200: conversation('The conversation as it is now.') },
+      errors: [429, 503],
+    },
+    'GET /conversations/:id/messages': {
+      ...route,
+      operation: 'listMessages',
+      summary: 'Page through its messages, oldest first',
+      query: z.extend(pageSchema, historyQuery.shape),
+      answers: {
+        200: {
+          description: 'A page of them.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(messageSchema), { id: 'ConversationMessageList' }),
+              example: { data: [message], has_more: false, first_id: message.id, last_id: message.id },
+            },
+          ],
+        },
+      },
+      errors: [503],
+    },
+    'GET /conversations/:id/export': {
+      ...route,
+      operation: 'exportConversation',
+      summary: 'Export a conversation',
+      answers: {
+        200: {
+          description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+          content: [
+            {
+              type: 'application/jsonl',
+              schema: z.string(),
+              example: [report, message, { type: 'end', messages: 1 }]
+                .map((line) => `${JSON.stringify(line)}\n`)
+                .join(''),
+            },
+          ],
+        },
+      },
+      errors: [503],
+    },
+    'GET /conversations/:id/stream': {
+      ...route,
+      operation: 'resumeTurn',
+      summary: 'Resume a stream, and follow it live',
+      description:
+        'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
+      headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
+      query: z.object({ after: z.described(z.optional(z.string()), 'The same, where no header can be sent.') }),
+      answers: {
+        200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
+        204: { description: 'No turn is running.' },
+      },
+      errors: [410, 503],
+    },
+    'POST /conversations/:id/stop': {
+      ...route,
+      operation: 'stopTurn',
+      summary: 'Stop the running turn, and keep what was said',
+      query: stopQuery,
+      answers: { 200: conversation('The conversation; where nothing ran, nothing has changed.') },
+      errors: [503],
+    },
+    'POST /conversations/:id/rewind': {
+      ...route,
+      operation: 'rewindConversation',
+      summary: 'Rewind to before a message',
+      body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
+      answers: { 200: conversation('The conversation without that message’s turn and all that followed.') },
+      errors: [409, 503],
+    },
+    'POST /conversations/:id/fork': {
+      ...route,
+      operation: 'forkConversation',
+      summary: 'Fork a conversation',
+      body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
+      answers: { 201: conversation('The copy.') },
+      errors: [409, 429, 503],
+    },
+    'DELETE /conversations/:id': {
+      ...route,
+      operation: 'deleteConversation',
+      summary: 'Delete a conversation and all that it holds',
+      answers: {
+        200: {
+          description: 'It is gone.',
+          content: [{ schema: conversationDeleted, example: { type: 'conversation_deleted', id: 'trip' } }],
+        },
+      },
+      errors: [503],
+    },
+  },
+};

@@ -1,0 +1,205 @@
+import { type Context, Hono } from 'hono';
+import { accountOf } from '../accounts/accounts.route.ts';
+import { admitted } from '../accounts/admission/admit-free.ts';
+import { readJson } from '../accounts/admission/read-body.ts';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
+import { check } from '../http/check.ts';
+import { ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { readPage } from '../http/page.ts';
+import { memberTexts } from '../json/edit.ts';
+import {
+  createConversation,
+  forkRequest,
+  historyQuery,
+  isConversationId,
+  patchConversation,
+  rewindRequest,
+  stopQuery,
+} from './conversations.schema.ts';
+import { endedWell } from './export-stream.ts';
+import { crossing } from './turn-answer.ts';
+import { errorOf, mounted, stubOf, unreachable, withOneReading } from './turn-proxy.ts';
+import { streamed } from './turn-stream.ts';
+
+const DAY_SECONDS = 86_400;
+
+/** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
+export function conversationsRoutes() {
+  return new Hono<AppEnv>()
+    .use('/conversations/*', requireScope('messages'))
+    .get('/conversations', async (c) => {
+      const page = readPage(c.req.query());
+      return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
+    })
+    .post('/conversations', async (c) => {
+      const body = await bodyOf(c);
+      // As objects they would cross a second time, and not at all where they nest deep.
+      const { system: _, tools: __, ...fields } = check(createConversation, body.json);
+      const texts = memberTexts(body.text);
+      const id = fields.id ?? newId();
+      checkRetention(c, fields.retention_seconds);
+      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const place = { account: c.get('identity').account, id };
+      const given = (name: 'system' | 'tools') => {
+        const text = texts.get(name);
+        return text === undefined ? {} : { [name]: crossing(text) };
+      };
+      const creating = call<CrossingText>(c, id, (object) =>
+        object.create(place, fields, { ...given('system'), ...given('tools') }),
+      );
+      return json(await storing(c, id, creating), 201, standing);
+    })
+    .get('/conversations/:id', async (c) => json(await call<CrossingText>(c, idOf(c), (object) => object.read())))
+    .patch('/conversations/:id', async (c) => {
+      const body = await bodyOf(c);
+      const patch = check(patchConversation, body.json);
+      checkRetention(c, patch.retention_seconds);
+      const id = idOf(c);
+      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const patched = await storing(
+        c,
+        id,
+        call<CrossingText>(c, id, (object) => object.patch(patch)),
+      );
+      return json(patched, 200, standing);
+    })
+    .delete('/conversations/:id', async (c) => {
+      const id = idOf(c);
+      const existed = await stubOf(c, id)
+        .erase()
+        .catch((thrown: unknown) => {
+          throw unreachable(thrown);
+        });
+      if (!existed) throw unknown();
+      return c.json({ type: 'conversation_deleted', id });
+    })
+    .get('/conversations/:id/messages', async (c) => {
+      const pending = check(historyQuery, c.req.query()).pending === 'true';
+      const page = { ...readPage(c.req.query()), pending };
+      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
+      return new Response(body, { headers: { 'content-type': 'application/json' } });
+    })
+    .get('/conversations/:id/export', async (c) => {
+      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
+      const lines = endedWell(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .get('/conversations/:id/stream', (c) => resume(c))
+    .post('/conversations/:id/stop', async (c) => {
+      const only = check(stopQuery, c.req.query());
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.stop(only)));
+    })
+    .post('/conversations/:id/rewind', async (c) => {
+      const { before } = check(rewindRequest, (await bodyOf(c)).json);
+      return json(await call<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
+    })
+    .post('/conversations/:id/fork', async (c) => {
+      const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
+      if (id === c.req.param('id'))
+        throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
+      const from = idOf(c);
+      const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      const forked = await storing(
+        c,
+        id,
+        call<CrossingText>(c, from, (object) => object.fork(id, at)),
+      );
+      return json(forked, 201, standing);
+    });
+}
+
+async function resume(c: Context<AppEnv>): Promise<Response> {
+  const id = idOf(c);
+  const after = c.req.header('last-event-id') ?? c.req.query('after');
+  let resumed: Resumed;
+  try {
+    resumed = (await stubOf(c, id).resume(after === '' ? undefined : after)) as Resumed;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  switch (resumed.kind) {
+    case 'stream': {
+      const entry = c.get('entry');
+      entry.begin();
+      // What the turn cost stands in the line of the request that began it.
+      return streamed(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
+    }
+    case 'none':
+      return c.body(null, 204);
+    case 'gone':
+      throw new ApiError(
+        'not_found_error',
+        `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
+        { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
+      );
+    case 'unknown':
+      throw unknown();
+    case 'error':
+      throw errorOf(c, resumed.error);
+  }
+}
+
+type Stub = ReturnType<typeof stubOf>;
+
+/**
+ * Calls a conversation of the caller's own account.
+ *
+ * @throws ApiError as the object says; 404 for what is not there, 503 while the object cannot be reached
+ */
+async function call<T>(c: Context<AppEnv>, id: string, method: (object: Stub) => PromiseLike<unknown>): Promise<T> {
+  c.get('entry').line.conversation = id;
+  let result: Result<T>;
+  try {
+    result = (await method(stubOf(c, id))) as Result<T>;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  if (!result.ok) throw errorOf(c, result.error);
+  return result.value;
+}
+
+/** Gives the room back that was set aside for what did not come to be. */
+async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (thrown) {
+    const { identity, settings } = c.var;
+    const request = { identity, accounts: c.env, settings };
+    c.get('entry').during(callAccount(request, (account) => account.storesNothing(id)));
+    throw thrown;
+  }
+}
+
+/** @throws ApiError 404 for what cannot be an id, as for one that is not there */
+function idOf(c: Context<AppEnv>): string {
+  const id = c.req.param('id') ?? '';
+  if (!isConversationId(id)) throw unknown();
+  return id;
+}
+
+function unknown(): ApiError {
+  return notFound('There is no such conversation.');
+}
+
+async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
+  return withOneReading(await readJson(c, 'free'));
+}
+
+/** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */
+function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
+  const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
+  if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
+  throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
+}
+
+function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
+  return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
+}
+
+function newId(): string {
+  return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
+}

@@ -1,0 +1,106 @@
+import { fieldError } from '../http/check.ts';
+import type { PageQuery } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import { prefixRef } from '../prefixes/prefixes.schema.ts';
+import { messagesRequest } from '../upstream/messages.schema.ts';
+
+const ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+const conversationId = z.string({ error: 'Input should be a string' }).check(
+  z.regex(ID, {
+    error: 'Input should be 1 to 128 letters, digits, hyphens or underscores',
+  }),
+);
+
+/** The extension field of a Messages request. */
+export const namedConversation = z.object({ conversation: conversationId });
+
+/** @returns whether a string can name a conversation. */
+export function isConversationId(id: string): boolean {
+  return ID.test(id);
+}
+
+/** A Messages request to a conversation, which may give what the request leaves out. */
+export const conversationRequest = z.extend(messagesRequest, {
+  model: z.optional(messagesRequest.shape.model),
+  max_tokens: z.optional(messagesRequest.shape.max_tokens),
+});
+
+const MONTH_SECONDS = 31 * 24 * 60 * 60;
+
+export const history = z.nullable(
+  z.strictObject({
+    max_tokens: z.described(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
+    strategy: z.described(z.enum(['error', 'truncate']), '`truncate` sends without whole oldest turns; all is kept.'),
+  }),
+);
+
+const title = z.nullable(z.string().check(z.maxLength(1_000)));
+const metadata = z.nullable(
+  z
+    .record(
+      z.string().check(z.maxLength(256)),
+      z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean(), z.null()]),
+    )
+    .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
+);
+const model = z
+  .string()
+  .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256));
+const maxTokens = z.int().check(z.gte(0));
+const retentionSeconds = z.described(
+  z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
+  'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
+);
+const system = z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+  error: fieldError('Input should be a string or a list of text blocks'),
+});
+const tools = z.array(z.looseObject({}));
+
+/** What a conversation can be created with; each turn may say otherwise for itself. */
+export const createConversation = z.strictObject({
+  id: z.optional(conversationId),
+  title: z.optional(title),
+  system: z.optional(system),
+  tools: z.optional(tools),
+  prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
+  model: z.optional(model),
+  max_tokens: z.optional(maxTokens),
+  metadata: z.optional(metadata),
+  retention_seconds: z.optional(retentionSeconds),
+  history: z.optional(history),
+});
+
+/** What can be changed; `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
+export const patchConversation = z.strictObject({
+  title: z.optional(title),
+  metadata: z.optional(metadata),
+  max_tokens: z.optional(z.nullable(maxTokens)),
+  retention_seconds: z.optional(retentionSeconds),
+  history: z.optional(history),
+});
+
+export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
+
+export const forkRequest = z.strictObject({
+  at: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
+  id: z.optional(conversationId),
+});
+
+/** What `GET …/messages` takes beside what every list does. */
+export const historyQuery = z.object({
+  pending: z.described(
+    z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
+    'Also what the running turn was asked: it is not part of the history yet.',
+  ),
+});
+
+export const stopQuery = z.object({
+  turn: z.described(z.optional(z.string()), 'The turn that is meant: another one goes on.'),
+  key: z.described(z.optional(z.string()), 'The same, by the `idempotency-key` that it was begun with.'),
+});
+export type StopQuery = z.infer<typeof stopQuery>;
+
+export type HistoryQuery = PageQuery & { pending?: boolean };
+export type ConversationFields = z.output<typeof createConversation>;
+export type ConversationPatch = z.output<typeof patchConversation>;

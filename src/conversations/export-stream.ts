@@ -1,0 +1,55 @@
+/** An export on its way to the caller: one that breaks off says so, since a broken body looks like one that has ended. */
+import { ApiError, errorBody } from '../http/errors.ts';
+
+/** The last line of an export that is whole. */
+const END = /^\{"type":"end","messages":\d+\}\n$/;
+const LINE_FEED = 10;
+
+/**
+ * @param waitUntil keeps the request alive while lines come
+ * @returns the same lines, and behind those of an object that died an `error` as the last one
+ */
+export function endedWell(
+  lines: ReadableStream<Uint8Array>,
+  requestId: string,
+  waitUntil: (work: Promise<unknown>) => void,
+): ReadableStream<Uint8Array> {
+  const { readable, writable } = new IdentityTransformStream();
+  waitUntil(carry(lines, writable, requestId).catch(() => {}));
+  return readable;
+}
+
+async function carry(lines: ReadableStream<Uint8Array>, writable: WritableStream, requestId: string): Promise<void> {
+  const reader = lines.getReader();
+  const writer = writable.getWriter();
+  let last = '';
+  try {
+    for (;;) {
+      const { value } = await reader.read().catch(() => ({ value: undefined }));
+      if (!value) break;
+      last = lastLine(last, value);
+      await writer.write(value);
+    }
+    if (!END.test(last)) {
+      const error = new ApiError('api_error', 'The export broke off here. Ask for it again.');
+      const cut = last === '' || last.endsWith('\n') ? '' : '\n';
+      await writer.write(encoder.encode(`${cut}${JSON.stringify(errorBody(error, requestId))}\n`));
+    }
+    await writer.close();
+  } catch (thrown) {
+    // The caller has left.
+    await reader.cancel(thrown);
+  }
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const LONGEST_END = 100;
+
+/** @returns the end of what has come: the last line, ended or not, as far as telling an end from others needs it. */
+function lastLine(before: string, piece: Uint8Array): string {
+  const start = piece.length > 1 ? piece.lastIndexOf(LINE_FEED, piece.length - 2) + 1 : 0;
+  const tail = decoder.decode(piece.subarray(Math.max(start, piece.length - LONGEST_END)));
+  const whole = start === 0 && !before.endsWith('\n') ? before + tail : tail;
+  return whole.slice(-LONGEST_END);
+}

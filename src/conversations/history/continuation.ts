@@ -1,0 +1,148 @@
+/** Whether messages continue a history, judged before anything goes up: what does not is a 400 that changes nothing. */
+import { invalidRequest } from '../../http/errors.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import { answeredTools, calledTools } from './replayable-blocks.ts';
+
+/** A message as it is sent and stored. */
+export interface Message {
+  role: string;
+  content: unknown;
+}
+
+/** Where a history stands: whose word was last, and which calls are not answered yet. */
+export interface Standpoint {
+  role: 'user' | 'assistant' | undefined;
+  /** Calls of the last answer. */
+  called: Set<string>;
+  /** Those that the user's messages after it have answered. */
+  answered: Set<string>;
+}
+
+/** @returns the standpoint of a history that is empty. */
+export function beginning(): Standpoint {
+  return { role: undefined, called: new Set(), answered: new Set() };
+}
+
+/** Moves on over a message that is part of the history already. */
+export function pass(at: Standpoint, { role, content }: Message): void {
+  if (role === 'assistant') {
+    if (at.role !== 'assistant') at.called.clear();
+    at.answered.clear();
+    for (const id of calledTools(content)) at.called.add(id);
+    at.role = 'assistant';
+  } else if (role === 'user') {
+    for (const id of answeredTools(content)) at.answered.add(id);
+    at.role = 'user';
+  }
+}
+
+/**
+ * Holds new messages to what the API demands of a conversation.
+ *
+ * @param first whether nothing came before: only then the user's messages may be mixed with answers (an import)
+ * @throws ApiError 400 that says what to send instead
+ */
+export function checkContinuation(at: Standpoint, messages: readonly Message[], first: boolean): void {
+  for (const [index, message] of messages.entries()) {
+    const path = `messages.${index}`;
+    if (message.role === 'assistant') {
+      if (!first) {
+        throw invalidRequest(
+          `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
+        );
+      }
+      if (at.role === undefined) throw invalidRequest(`${path}: first message must use the "user" role`);
+      if (at.role === 'assistant')
+        throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
+      checkAnswered(at, path);
+    } else if (message.role === 'user') checkResults(at, message.content, path);
+    pass(at, message);
+  }
+  if (at.role === 'assistant') {
+    throw invalidRequest(
+      'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
+    );
+  }
+  checkAnswered(at, 'messages');
+}
+
+function checkResults(at: Standpoint, content: unknown, path: string): void {
+  const seen = new Set(at.role === 'user' ? at.answered : []);
+  for (const id of answeredTools(content)) {
+    if (!at.called.has(id)) {
+      throw invalidRequest(
+        `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
+      );
+    }
+    if (seen.has(id))
+      throw invalidRequest(`${path}: each tool_use must have a single result. ${id} has been answered.`);
+    seen.add(id);
+  }
+}
+
+function checkAnswered(at: Standpoint, path: string): void {
+  const missing = [...at.called].filter((id) => !at.answered.has(id));
+  if (missing.length === 0) return;
+  throw invalidRequest(
+    `${path}: the last answer’s \`tool_use\` needs its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
+  );
+}
+
+/** A message of the history, as far as recognizing it again needs. */
+export interface Known extends Message {
+  /** Whether the answer was cut: who was not there at the end may know less, or a little more, of it. */
+  cut: boolean;
+}
+
+/**
+ * Finds out whether messages begin with the whole history, as clients without a memory of what was sent send them.
+ *
+ * User messages must say the same; of an answer the text and the tool calls, since clients drop thinking and rearrange
+ * what they do not show. A string and one text block are the same; cache breakpoints and nulls say nothing.
+ *
+ * @returns how many of the messages the history has already; 0 if it does not begin them
+ */
+export function resent(history: Iterable<Known>, messages: readonly Message[]): number {
+  let at = 0;
+  for (const known of history) {
+    const message = messages[at];
+    if (known.role === 'assistant' && known.cut && message?.role !== 'assistant') continue;
+    if (!message || message.role !== known.role || !isSame(known, message)) return 0;
+    at += 1;
+  }
+  return at;
+}
+
+function isSame(known: Known, message: Message): boolean {
+  if (known.role !== 'assistant') return canonical(known.content) === canonical(message.content);
+  const [before, now] = [textOf(known.content), textOf(message.content)];
+  if (known.cut && (before.startsWith(now) || now.startsWith(before))) return true;
+  return before === now && calledTools(known.content).join() === calledTools(message.content).join();
+}
+
+/** What was said, without the spaces between its blocks: clients join and trim them. */
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content.replace(/\s+/g, '');
+  if (!Array.isArray(content)) return '';
+  return content
+    .map((block) => (isObject(block) && block.type === 'text' && typeof block.text === 'string' ? block.text : ''))
+    .join('')
+    .replace(/\s+/g, '');
+}
+
+function canonical(content: unknown): string {
+  return JSON.stringify(blocksOf(content), (_, value: unknown) => (isObject(value) ? plain(value) : value));
+}
+
+function blocksOf(content: unknown): unknown {
+  if (typeof content !== 'string') return content;
+  return content === '' ? [] : [{ type: 'text', text: content }];
+}
+
+/** The members in the order of their names, without those that say nothing. */
+function plain(value: Json): Json {
+  const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
+  const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
+  if (value.type === 'tool_result') sorted.content = blocksOf(value.content ?? '');
+  return sorted;
+}

@@ -1,0 +1,322 @@
+/** From what a caller sends to a conversation to what goes up: its history, its defaults, and what is new. */
+
+import { invalidRequest } from '../../http/errors.ts';
+import type { JsonBody } from '../../http/json-body.ts';
+import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+import { isObject } from '../../json/object.ts';
+import { boundOf } from '../../pricing/worst-case.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { Prompt } from '../../upstream/request/request-body.ts';
+import { SentHistory } from '../../upstream/request/sent-history.ts';
+import type { Said } from '../storage/history-cache.ts';
+import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import type { Profile, TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import {
+  beginning,
+  checkContinuation,
+  type Known,
+  type Message,
+  pass,
+  resent,
+  type Standpoint,
+} from './continuation.ts';
+import type { TakenPrefix } from './held-prefix.ts';
+import { outgrown } from './outgrown.ts';
+import { answeredTools } from './replayable-blocks.ts';
+import { roomFor } from './truncate.ts';
+
+/** What a turn is going to be. */
+export interface Plan {
+  /** The texts of the new messages as they are stored. */
+  messages: { role: string; text: string }[];
+  /** The body that goes up. */
+  body: JsonBody;
+  /** As the upstream knows it. */
+  model: string;
+  maxTokens: number;
+  /** What the input comes to at the most, if the last turn tells. */
+  count: number | undefined;
+  frame: string | null;
+  sentFrom: number;
+  follows: boolean;
+  /** What the conversation has been given to keep, if this is its first turn. */
+  defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
+}
+
+/** Members that say nothing about how long the prompt is. */
+const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
+  'messages',
+  'conversation',
+  'stream',
+  'max_tokens',
+  'metadata',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'cache_control',
+  'service_tier',
+]);
+/** Longer frames are not compared. */
+const LONGEST_FRAME = 4_000;
+const PAUSED = 'pause_turn';
+
+/**
+ * Plans a turn; nothing is written.
+ *
+ * @param text the caller's body, which the schema of a conversation's request has accepted
+ * @param prefix what a conversation that begins takes from its prefix
+ * @param betas the header `anthropic-beta`: it decides what of a prompt the API reads
+ * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
+ */
+export function plan(
+  text: string,
+  transcript: Transcript,
+  settings: Settings,
+  { prefix, betas }: { prefix?: TakenModel | undefined; betas?: string | undefined } = {},
+): Plan {
+  return planned(text, transcript, settings, { prefix, betas, counts: false });
+}
+
+/**
+ * @returns the prompt of a turn, as it would go up: what is said about the answer is left out
+ * @throws ApiError as `plan`
+ */
+export function planCount(text: string, transcript: Transcript, settings: Settings): JsonBody {
+  return planned(text, transcript, settings, { counts: true }).body;
+}
+
+function planned(
+  text: string,
+  transcript: Transcript,
+  settings: Settings,
+  { prefix, betas, counts }: { prefix?: TakenModel | undefined; betas?: string | undefined; counts: boolean },
+): Plan {
+  const profile = transcript.profile?.exists ? transcript.profile : undefined;
+  const json = JSON.parse(text) as Record<string, unknown>;
+  const members = memberTexts(text);
+  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
+  if (name === undefined || name === null)
+    throw invalidRequest('model: Field required: this conversation has no default.');
+  const ownTokens = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
+  const maxTokens = counts ? 0 : (ownTokens ?? profile?.maxTokens ?? prefix?.maxTokens);
+  if (maxTokens === undefined || maxTokens === null) {
+    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
+  }
+  const model = settings.models.resolve(name);
+  const incoming = json.messages as Message[];
+  const texts = itemTexts(members.get('messages') ?? '[]');
+  const known = transcript.recollection;
+  const last = known ? known.last : lastTurn(transcript);
+  const tail = known?.tail ?? tailIn(transcript);
+  const { fresh, at } = newMessages(incoming, transcript, last, tail);
+  const news = texts.slice(incoming.length - fresh.length);
+  if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
+
+  const frozen = profile && (known?.frozen ?? transcript.frozen);
+  const changes: Record<string, string | undefined> = {
+    conversation: undefined,
+    prefix: undefined,
+    stream: counts ? undefined : 'true',
+    model: JSON.stringify(model),
+    max_tokens: counts ? undefined : String(maxTokens),
+  };
+  if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
+  if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
+  const cached = hasBreakpoint(text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
+  if (!cached) changes.cache_control = '{"type":"ephemeral"}';
+
+  const frame = frameOf(members, frozen, model, betas);
+  const follows = answersCalls(fresh) || fresh.length === 0;
+  const room = roomFor(transcript, profile, newsSize(news), follows);
+  const sentFrom = room.from;
+  const history = known?.from === sentFrom ? known.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
+  changes.messages = `[${news.join(',')}]`;
+  const prompt = new Prompt(edit(text, changes), history);
+  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw outgrown(settings.MAX_BODY_BYTES, prompt.hasHistory);
+  return {
+    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
+    body: prompt,
+    model,
+    maxTokens,
+    count: frame === null ? undefined : countOf({ last, frame, sentFrom, fresh, news, settings, model }),
+    frame,
+    sentFrom,
+    follows,
+    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
+  };
+}
+
+function given(members: Map<string, string>, name: string): string | undefined {
+  const text = members.get(name);
+  return text === 'null' ? undefined : text;
+}
+
+const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
+
+/** @param statuses how it must have ended */
+function lastTurn(transcript: Transcript, statuses: readonly TurnRow['status'][] = [...ANSWERED, 'empty']) {
+  const names = statuses.map((status) => `'${status}'`).join(', ');
+  return transcript.turns(`seq = (select seq from turns where status in (${names}) order by seq desc limit 1)`).at(0);
+}
+
+/** Takes off what the history has already, and finds where the rest begins. */
+function newMessages(
+  incoming: readonly Message[],
+  transcript: Transcript,
+  last: TurnRow | undefined,
+  tail: readonly Said[],
+): { fresh: readonly Message[]; at: Standpoint } {
+  const known =
+    incoming.length < 2
+      ? 0
+      : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
+  const fresh = incoming.slice(known);
+  const { at, answers } = standpoint(tail);
+  // What has added nothing has not gone on with a paused answer either.
+  const answer = last?.status === 'empty' ? lastTurn(transcript, ANSWERED) : last;
+  const paused = answer?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
+  if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
+  if (fresh.length === 0) {
+    throw invalidRequest(
+      'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
+    );
+  }
+  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
+    throw invalidRequest(
+      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
+    );
+  }
+  return { fresh, at };
+}
+
+function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
+  for (const said of transcript.said({ sent })) {
+    yield { ...messageOf(said), cut: said.status === 'interrupted' || said.status === 'stopped' };
+  }
+}
+
+/** @returns a stored message, parsed. */
+export function messageOf({ role, text }: Said): Message {
+  return { role, content: (JSON.parse(text) as { content?: unknown }).content };
+}
+
+/** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
+function tailIn(transcript: Transcript): readonly Said[] {
+  const tail: Said[] = [];
+  for (const { role, text } of transcript.said({ sent: true, backwards: true })) {
+    if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
+    tail.push({ role, text });
+  }
+  return tail.reverse();
+}
+
+function standpoint(tail: readonly Said[]): { at: Standpoint; answers: Message[] } {
+  const messages = tail.map(messageOf);
+  const at = beginning();
+  for (const message of messages) pass(at, message);
+  return { at, answers: messages.filter(({ role }) => role === 'assistant') };
+}
+
+function isAgain(fresh: readonly Message[], answers: readonly Message[]): boolean {
+  const [only] = fresh;
+  const last = answers.at(-1);
+  if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
+  return resent([{ ...last, cut: false }], fresh) === 1;
+}
+
+function owesResults(answers: readonly Message[]): boolean {
+  const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
+  const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
+  return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
+}
+
+function answersCalls(fresh: readonly Message[]): boolean {
+  return answeredTools(fresh[0]?.content).length > 0;
+}
+
+/** One pass over the history; the texts go up as they are stored. */
+function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
+  const texts: string[] = [];
+  let length = 0;
+  for (const { text } of transcript.said({ from, sent: true })) {
+    length += text.length;
+    if (length > limit) throw outgrown(limit, true);
+    texts.push(text);
+  }
+  return SentHistory.EMPTY.plus(texts);
+}
+
+function newsSize(news: readonly string[]): number {
+  return news.reduce((sum, text) => sum + text.length, 0);
+}
+
+type TakenModel = Pick<TakenPrefix, 'model' | 'maxTokens'>;
+
+/** What of a request decides the length of its prompt beside the messages; null if that is too much to compare. */
+function frameOf(
+  members: Map<string, string>,
+  frozen: { system: string | undefined; tools: string | undefined } | undefined,
+  model: string,
+  betas: string | undefined,
+): string | null {
+  const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
+  for (const [name, text] of members) {
+    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
+    // A conversation's first turn says what will be frozen.
+    if (name === 'system' || name === 'tools') {
+      if (!frozen || frozen[name] === text) continue;
+    }
+    parts.push(`${name}:${text}`);
+  }
+  const frame = parts.sort().join('\n');
+  return frame.length <= LONGEST_FRAME ? frame : null;
+}
+
+interface Counting {
+  last: TurnRow | undefined;
+  frame: string;
+  sentFrom: number;
+  fresh: readonly Message[];
+  news: readonly string[];
+  settings: Settings;
+  model: string;
+}
+
+/** The last turn's prompt and answer are the beginning of this prompt: only what is new is to be bounded. */
+function countOf({ last, frame, sentFrom, fresh, news, settings, model }: Counting): number | undefined {
+  if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
+  const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
+  const { bound } = boundOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
+  return bound.bounded ? last.tokens + bound.inputTokens : undefined;
+}
+
+/** @returns the profile of a conversation that begins. */
+export function newProfile(place: { account: string; id: string }, now: number, version: number): Profile {
+  return {
+    ...place,
+    exists: false,
+    createdAt: now,
+    updatedAt: now,
+    version,
+    unreported: false,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    prefix: null,
+    retentionSeconds: null,
+    history: null,
+    turns: 0,
+    messages: 0,
+    cost: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    nextTurn: 1,
+    nextMessage: 1,
+    sentFrom: 0,
+    deleted: false,
+  };
+}

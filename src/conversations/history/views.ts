@@ -1,0 +1,139 @@
+/** A conversation as it goes over the wire. Stored JSON is put in as it is, never parsed and written again. */
+
+import { memberTexts } from '../../json/edit.ts';
+import { toUsd } from '../../pricing/cost.ts';
+import type { HistoryQuery } from '../conversations.schema.ts';
+import type { MessageRow, Profile } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { refOf } from './held-prefix.ts';
+
+/** A page of texts is read when it is wanted, and not held while nobody takes it. */
+const ROWS_AT_ONCE = 50;
+const encoder = new TextEncoder();
+
+/** @returns the JSON text of a conversation by itself. */
+export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
+  const { frozen } = transcript;
+  const fields: Record<string, string> = {
+    type: '"conversation"',
+    id: JSON.stringify(profile.id),
+    title: JSON.stringify(profile.title),
+    created_at: time(profile.createdAt),
+    updated_at: time(profile.updatedAt),
+    state: turn === undefined ? '"idle"' : '"running"',
+    turn: JSON.stringify(turn ?? null),
+    model: JSON.stringify(profile.model),
+    max_tokens: String(profile.maxTokens),
+    system: frozen.system ?? 'null',
+    tools: frozen.tools ?? 'null',
+    prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
+    metadata: JSON.stringify(profile.metadata),
+    retention_seconds: String(profile.retentionSeconds),
+    history: JSON.stringify(profile.history),
+    turns: String(profile.turns),
+    messages: String(profile.messages),
+    cost_usd: String(toUsd(profile.cost)),
+    usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
+  };
+  return object(fields);
+}
+
+/** @returns a page of the messages, oldest first, as a stream of JSON text. */
+export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
+  const { limit, after_id, before_id, pending = false } = page;
+  const edge = after_id ?? before_id;
+  const at = edge === undefined ? undefined : transcript.findMessage(edge);
+  if (edge !== undefined && !at) return undefined;
+  const backwards = before_id !== undefined;
+  const range = backwards ? { to: (at?.seq ?? 0) - 1 } : { from: (at?.seq ?? 0) + 1 };
+  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
+  const hasMore = rows.length > limit;
+  const ids = rows.slice(0, limit);
+  if (backwards) ids.reverse();
+  const [first, last] = [ids[0], ids.at(-1)];
+  function* texts(): Generator<string> {
+    yield '{"data":[';
+    let between = '';
+    if (first && last) {
+      for (const row of rowsBetween(transcript, first.seq, last.seq, pending)) {
+        yield between + messageText(row);
+        between = ',';
+      }
+    }
+    const [firstId, lastId] = [JSON.stringify(first?.id ?? null), JSON.stringify(last?.id ?? null)];
+    yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
+  }
+  return streamOf(texts());
+}
+
+/**
+ * The conversation as lines of JSON: itself, its messages, and a last line that says that nothing is missing (a stream
+ * that was cut looks like one that has ended).
+ */
+export function exportOf(profile: Profile, transcript: Transcript): ReadableStream<Uint8Array> {
+  const own = describe(profile, transcript, undefined);
+  function* lines(): Generator<string> {
+    yield `${own}\n`;
+    let messages = 0;
+    for (const row of rowsBetween(transcript, 0, Number.MAX_SAFE_INTEGER)) {
+      messages += 1;
+      yield `${messageText(row)}\n`;
+    }
+    yield `${JSON.stringify({ type: 'end', messages })}\n`;
+  }
+  return streamOf(lines());
+}
+
+/** Reads some rows at a time: between two of them the object may do other work, and no query may stay open. */
+function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+  for (let next = from; next <= to; ) {
+    const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
+    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq, pending });
+    const last = rows.at(-1);
+    if (!last) return;
+    next = last.seq + 1;
+  }
+}
+
+function messageText({ id, role, text, createdAt, status, cost, outcome }: MessageRow): string {
+  const answered = role === 'assistant' && outcome !== null;
+  return object({
+    type: '"message"',
+    id: JSON.stringify(id),
+    role: JSON.stringify(role),
+    content: memberTexts(text).get('content') ?? '[]',
+    usage: answered ? JSON.stringify(outcome.usage ?? null) : 'null',
+    cost_usd: answered ? String(toUsd(cost)) : 'null',
+    created_at: time(createdAt),
+    status: JSON.stringify(status === 'empty' ? 'complete' : status),
+  });
+}
+
+/** @returns texts as bytes, made when they are taken. */
+export function streamOf(texts: Generator<string>): ReadableStream<Uint8Array> {
+  const source: UnderlyingByteSource = {
+    type: 'bytes',
+    pull(controller) {
+      const { value, done } = texts.next();
+      if (!done) {
+        controller.enqueue(encoder.encode(value));
+        return;
+      }
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    cancel() {
+      texts.return(undefined);
+    },
+  };
+  return new ReadableStream(source, { highWaterMark: 0 });
+}
+
+function object(fields: Record<string, string>): string {
+  const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
+  return `{${members.join(',')}}`;
+}
+
+function time(milliseconds: number): string {
+  return JSON.stringify(new Date(milliseconds).toISOString());
+}

@@ -1,0 +1,89 @@
+/** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
+
+import type { SentHistory } from '../../upstream/request/sent-history.ts';
+import type { TurnRow } from './rows.ts';
+
+export interface Said {
+  role: string;
+  /** The message as JSON. */
+  text: string;
+}
+
+export interface Recollection {
+  /** The first message that `history` has. */
+  from: number;
+  history: SentHistory;
+  /** The last answer and what came after it, oldest first. */
+  tail: readonly Said[];
+  /** The last turn whose messages are sent. */
+  last: TurnRow | undefined;
+  frozen: { system: string | undefined; tools: string | undefined };
+  /** What the turn that runs has added, and will be part of the history if it ends well. */
+  fresh?: { turn: number; messages: readonly Said[] };
+}
+
+/** Of all conversations in this isolate together, of the 128 MB that it has; a character is counted as two bytes. */
+const MOST_BYTES = 24_000_000;
+/** A longer history is read from its rows each time: it must not drive all others out. */
+const LONGEST = 4_000_000;
+
+/** Keeps what was used last, within a bounded size. */
+export class Recollections {
+  readonly #kept = new Map<object, Recollection>();
+  #bytes = 0;
+
+  get(key: object): Recollection | undefined {
+    const kept = this.#kept.get(key);
+    if (kept) {
+      this.#kept.delete(key);
+      this.#kept.set(key, kept);
+    }
+    return kept;
+  }
+
+  set(key: object, recollection: Recollection): void {
+    this.drop(key);
+    const size = sizeOf(recollection);
+    if (size > LONGEST) return;
+    this.#kept.set(key, recollection);
+    this.#bytes += size;
+    for (const oldest of this.#kept.keys()) {
+      if (this.#bytes <= MOST_BYTES) break;
+      this.drop(oldest);
+    }
+  }
+
+  drop(key: object): void {
+    const kept = this.#kept.get(key);
+    if (!kept) return;
+    this.#kept.delete(key);
+    this.#bytes -= sizeOf(kept);
+  }
+}
+
+export const recollections = new Recollections();
+
+function sizeOf({ history, tail, frozen, fresh }: Recollection): number {
+  const texts = [...tail, ...(fresh?.messages ?? [])].map(({ text }) => text);
+  const characters = [...texts, frozen.system ?? '', frozen.tools ?? ''].reduce((sum, text) => sum + text.length, 0);
+  return history.size + 2 * characters;
+}
+
+/**
+ * @param messages oldest first
+ * @returns the last answer, of one or more messages, and what came after it
+ */
+export function tailOf(messages: readonly Said[]): readonly Said[] {
+  let start = messages.length;
+  while (start > 0 && !(messages[start]?.role === 'assistant' && messages[start - 1]?.role !== 'assistant')) start -= 1;
+  return start === 0 ? messages : messages.slice(start);
+}
+
+/** @returns what is known once the running turn has become part of the history, with the answer's text if it has one. */
+export function grown(known: Recollection, last: TurnRow, answer: string | undefined): Recollection {
+  const { fresh, ...rest } = known;
+  const added = [...(fresh?.messages ?? [])];
+  if (answer !== undefined) added.push({ role: 'assistant', text: answer });
+  const history = known.history.plus(added.map(({ text }) => text));
+  return { ...rest, history, tail: tailOf([...known.tail, ...added]), last };
+}

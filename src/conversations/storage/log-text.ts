@@ -1,0 +1,89 @@
+/**
+ * The events of a log as one text, shorter than they are shown.
+ *
+ * Most events are deltas that differ from the one before in one string alone. Of these that string is written, and what
+ * stands before it once; and an event's id follows from its number. Control characters, which no JSON has in it as they
+ * are, tell the entries apart. A text without them is an older one, or has what cannot be shortened: it is as it is shown.
+ */
+import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
+
+/** The head of the deltas that follow, up to a line end. */
+const HEAD = '\u0001';
+/** What such a delta says, up to a line end. */
+const LIKE = '\u0002';
+/** An event as it is shown, but for its id, with what stands behind it; up to the next entry. */
+const WHOLE = '\u0003';
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that tell entries apart.
+const ENTRIES = /[\u0001-\u0003]/;
+
+/** A batch of events while it grows. */
+export class LogText {
+  readonly #entries: string[] = [];
+  #head = '';
+  #shortens = true;
+
+  /** Adds an event as it is shown, without its id. */
+  add(text: string): void {
+    this.#shortens &&= !ENTRIES.test(text);
+    this.#entries.push(WHOLE, text);
+  }
+
+  /**
+   * Adds a delta that says one string.
+   *
+   * @param text the event as it is shown, without its id
+   * @param head what stands before the string in its data
+   * @param said the string, as it is written there
+   */
+  addLike(text: string, head: string, said: string): void {
+    // A form that these two do not make again: padded, for one.
+    if (text.length === DELTA_LINES.length + head.length + said.length + DELTA_END.length) this.addRun(head, [said]);
+    else this.add(text);
+  }
+
+  /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addLike`. */
+  addRun(head: string, said: readonly string[]): void {
+    if (this.#head !== head) {
+      this.#entries.push(HEAD, head, '\n');
+      this.#head = head;
+    }
+    this.#entries.push(LIKE, said.join(`\n${LIKE}`), '\n');
+  }
+
+  /** @returns the batch as one text; undefined where it cannot be shortened. */
+  get text(): string | undefined {
+    return this.#shortens ? this.#entries.join('') : undefined;
+  }
+}
+
+/**
+ * @param turn the id of the turn, which its events' ids begin with
+ * @param first the number of the first event
+ * @returns the events as they are shown
+ */
+export function shown(text: string, turn: string, first: number): string {
+  if (!ENTRIES.test(text.charAt(0))) return text;
+  const parts: string[] = [];
+  let head = '';
+  let event = first;
+  for (let at = 0; at < text.length; ) {
+    const kind = text.charAt(at);
+    if (kind === WHOLE) {
+      const length = text.slice(at + 1).search(ENTRIES);
+      const end = length < 0 ? text.length : at + 1 + length;
+      parts.push(`id: ${turn}-${event}\n`, text.slice(at + 1, end));
+      event += 1;
+      at = end;
+      continue;
+    }
+    const end = text.indexOf('\n', at);
+    const said = text.slice(at + 1, end);
+    if (kind === HEAD) head = said;
+    else {
+      parts.push(`id: ${turn}-${event}\n${DELTA_LINES}${head}`, said, DELTA_END);
+      event += 1;
+    }
+    at = end + 1;
+  }
+  return parts.join('');
+}

@@ -1,0 +1,49 @@
+/** Messages as JSON texts: they are stored, and sent again, as they came. */
+import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+
+/** The most characters of one row: at three bytes each they stay below the platform's two megabytes. */
+export const PIECE_CHARACTERS = 600_000;
+
+/**
+ * Takes the cache breakpoints out of a message: the API allows four in a request, and each turn may have brought its own.
+ *
+ * @returns the text with every other byte as it came
+ */
+export function withoutBreakpoints(message: string): string {
+  return hasBreakpoint(message) ? withoutThem(message) : message;
+}
+
+/** @returns whether a JSON text has a member `cache_control`; within a JSON string its quotes would be escaped. */
+export function hasBreakpoint(text: string): boolean {
+  return text.includes('"cache_control"');
+}
+
+function withoutThem(object: string): string {
+  const changes: Record<string, string | undefined> = { cache_control: undefined };
+  const members = memberTexts(object);
+  const content = members.get('content');
+  if (content?.startsWith('[')) changes.content = `[${itemTexts(content).map(inBlock).join(',')}]`;
+  const source = members.get('source');
+  if (source?.startsWith('{') && hasBreakpoint(source)) changes.source = withoutThem(source);
+  return edit(object, changes);
+}
+
+function inBlock(block: string): string {
+  return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
+}
+
+/** Divides a text so that it can be joined again without loss: never inside of a character. */
+export function divide(text: string, most = PIECE_CHARACTERS): string[] {
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    let end = Math.min(text.length, at + most);
+    if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1)) && end - at > 1) end -= 1;
+    pieces.push(text.slice(at, end));
+    at = end;
+  }
+  return pieces;
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff;
+}

@@ -1,0 +1,142 @@
+/** What crosses between the edge and a conversation's object: an error loses its class on the way, and is plain here. */
+
+import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Turn } from './turn/turn.ts';
+
+/** @returns an answer as it crosses. */
+export function pack(answer: TurnAnswer): PackedAnswer {
+  if (answer.kind !== 'ended') return answer;
+  const { events, ...rest } = answer;
+  return `${JSON.stringify(rest)}\n${events}`;
+}
+
+/** @returns an answer as it was packed. */
+export function unpack(packed: PackedAnswer): TurnAnswer {
+  if (typeof packed !== 'string') return packed;
+  const end = packed.indexOf('\n');
+  const rest = JSON.parse(packed.slice(0, end)) as Omit<Extract<TurnAnswer, { kind: 'ended' }>, 'events'>;
+  return { ...rest, events: packed.slice(end + 1) };
+}
+
+const MOST_CHARACTERS = 4 * 1024 * 1024;
+
+/** @returns a text that may cross, however long it is. */
+export function crossing(text: string): CrossingText {
+  return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
+}
+
+/** @returns a text that has crossed. */
+export async function textOf(crossed: CrossingText): Promise<string> {
+  return typeof crossed === 'string' ? crossed : decoder.decode(await new Response(crossed).arrayBuffer());
+}
+
+// What crosses has been looked at: as text it is what it was as bytes.
+const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+
+/** @returns what a caller gets who does not stream. */
+export function wholeAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {
+  const { ended, row } = turn;
+  if (!ended) throw new TypeError('A turn that has not ended.');
+  if (ended.message) {
+    const body = JSON.stringify(ended.message);
+    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.trailer };
+  }
+  const said = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
+  const kept = ended.status === 'interrupted';
+  const error = kept
+    ? new ApiError('api_error', `${said.message} (What was said is kept in the conversation.)`, {
+        headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
+      })
+    : new ApiError(isKnown(said.type) ? said.type : 'api_error', said.message);
+  return { kind: 'error', error: wireError(error) };
+}
+
+/** What the upstream calls its errors is an open set; what is told with a status of ours is not. */
+function isKnown(type: string): type is ApiError['type'] {
+  return KNOWN.has(type);
+}
+
+const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
+  'invalid_request_error',
+  'not_found_error',
+  'request_too_large',
+  'rate_limit_error',
+  'api_error',
+  'timeout_error',
+  'overloaded_error',
+]);
+
+/** @returns the headers of an answer that is told again. */
+export function keptHeaders(row: TurnRow): Record<string, string> {
+  const id = row.outcome?.upstream_request_id;
+  return id === undefined ? {} : { 'request-id': id };
+}
+
+/** @returns the 409 for a conversation that has a turn running. */
+export function conflict(id: string, turn: string): ApiError {
+  const location = `/conversations/${id}/stream`;
+  const message = `This conversation has a turn running. Follow it at GET ${location}, or stop it.`;
+  return new ApiError('conflict_error', message, { headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location } });
+}
+
+/** @returns the 409 for a conversation that comes or goes just now. */
+export function inTransit(): ApiError {
+  return new ApiError('conflict_error', 'This conversation is being copied or deleted. Try again in a moment.', {
+    headers: { 'retry-after': '1' },
+  });
+}
+
+/** @returns the 409 for a request that was answered so long ago that its events are not kept any more. */
+export function ended(id: string, turn: string): ApiError {
+  const location = `/conversations/${id}/messages`;
+  return new ApiError('conflict_error', `This request's turn has ended; its answer is at GET ${location}.`, {
+    headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location },
+  });
+}
+
+/** @returns the 503 for a call that was lost before it came to anything. */
+export function lost(): ApiError {
+  return new ApiError('api_error', 'The conversation was interrupted before this turn began. Try again.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: 'conversation_interrupted',
+  });
+}
+
+/** @returns how a turn ends whose process has died. */
+export function died(): ApiError {
+  return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
+    logged: 'interrupted',
+  });
+}
+
+/** @returns an error that can cross. */
+export function wireError({ type, message, status, headers, logged }: ApiError): WireError {
+  return { type, message, status, headers, logged };
+}
+
+/** @returns the 404 for what is not there, and for what is somebody else's. */
+export function unknown(): { ok: false; error: WireError } {
+  return { ok: false, error: wireError(new ApiError('not_found_error', 'There is no such conversation.')) };
+}
+
+/** @returns the 404 for a message. */
+export function noMessage(id: string | undefined): { ok: false; error: WireError } {
+  const message = `This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`;
+  return { ok: false, error: wireError(new ApiError('not_found_error', message)) };
+}
+
+/** @returns the 409 for an id that is in use. */
+export function taken(id: string): { ok: false; error: WireError } {
+  const error = new ApiError('conflict_error', `There is a conversation ${id} already. Choose another id.`, {
+    headers: DO_NOT_RETRY,
+  });
+  return { ok: false, error: wireError(error) };
+}
+
+/** @returns the 400 for a key that was used with another body. */
+export function otherBody(): ApiError {
+  return invalidRequest('idempotency-key: it was used with another body before. Send a new key with a new request.');
+}

@@ -1,0 +1,211 @@
+/** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
+import type { Context } from 'hono';
+import { basePath } from 'hono/route';
+import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
+import { conversationStub } from '../durable/stubs.ts';
+import { check, inOneReading } from '../http/check.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { LongBody } from '../http/long-body.ts';
+import { streamOf } from '../http/pieces.ts';
+import { withText } from '../http/read-json.ts';
+import { prefixNamed } from '../prefixes/resolve.ts';
+import { toUsd } from '../pricing/cost.ts';
+import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
+import { queryOf } from '../upstream/relay.ts';
+import { keyUp, withUserId } from '../upstream/request/user-id.ts';
+import { conversationRequest, namedConversation } from './conversations.schema.ts';
+import { unpack } from './turn-answer.ts';
+import { eventStream, type Log, streamed } from './turn-stream.ts';
+
+export interface ConverseOptions {
+  streamByDefault: boolean;
+  /** Keeps the log line open; what it returns must be called. */
+  log(): Log;
+}
+
+/** A call to an object carries 32 MB; a longer body goes as a stream. */
+const MOST_IN_A_CALL = 8 * 1024 * 1024;
+const decoder = new TextDecoder();
+const MOST_KEY = 256;
+
+/**
+ * @returns the conversation that a request names, by its body or its header
+ * @throws ApiError 400 for what cannot be an id, and for two that differ
+ */
+export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
+  const header = headers.get('sluice-conversation') ?? undefined;
+  const field = Object.hasOwn(body, 'conversation') ? body.conversation : undefined;
+  const given = field ?? header;
+  if (given === undefined) return undefined;
+  const { conversation: id } = check(namedConversation, { conversation: given });
+  if (header !== undefined && header !== id) {
+    throw invalidRequest('conversation: the body and the header sluice-conversation name different ones. Send one.');
+  }
+  return id;
+}
+
+/**
+ * Has a conversation's object answer a Messages request.
+ *
+ * @throws ApiError as the object says, or 503 while it cannot be reached
+ */
+export async function converse(
+  c: Context<AppEnv>,
+  body: JsonBody,
+  id: string,
+  { streamByDefault, log }: ConverseOptions,
+): Promise<Response> {
+  const identity = c.get('identity');
+  const entry = c.get('entry');
+  entry.line.conversation = id;
+  const asked = check(conversationRequest, body.json);
+  const stream = asked.stream === undefined ? streamByDefault : asked.stream === true;
+  const place = { account: identity.account, id };
+  const caller = c.req.raw.headers;
+  const request: Omit<TurnRequest, 'body' | 'again'> = {
+    place,
+    requestId: c.get('requestId'),
+    route: 'messages',
+    identity,
+    hash: await hashOf(body.bytes),
+    key: keyOf(caller),
+    retried: Number(caller.get('x-stainless-retry-count')) >= 1,
+    stream,
+    prefix: prefixNamed(caller, body.json),
+    headers: await headersToObject(c),
+    query: queryOf(c.req.raw.url),
+  };
+  const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
+  const answer = await callTurn(c, request, taken);
+  if (answer.kind === 'error') throw errorOf(c, answer.error);
+  entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
+  const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
+  if (answer.kind === 'stream') return streamed(c, answer, headers, log());
+  if (answer.kind === 'ended') {
+    log()(answer.trailer.outcome, answer.trailer.nanodollars);
+    return new Response(answer.events, { headers: eventStream(headers) });
+  }
+  if (answer.trailer) {
+    const { outcome, nanodollars } = answer.trailer;
+    headers['sluice-cost-usd'] = formatUsd(nanodollars);
+    entry.line.cost_usd = toUsd(nanodollars);
+    log()(outcome, nanodollars);
+  }
+  headers['content-type'] = 'application/json';
+  return new Response(answer.body, { status: answer.status, headers });
+}
+
+/** @returns a body as a conversation takes it: what is kept has one reading, for it goes up again and again. */
+export function withOneReading(body: JsonBody): JsonBody {
+  const text = inOneReading(body.text, body.json);
+  return withText(body, text, body.json);
+}
+
+/** @returns the stub of a conversation of the caller's own account. */
+export function stubOf(c: Context<AppEnv>, id: string) {
+  return conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id });
+}
+
+/** A call that was lost may have begun a turn: asked again, the object attaches to it and begins none. */
+async function callTurn(
+  c: Context<AppEnv>,
+  request: Omit<TurnRequest, 'body' | 'again'>,
+  body: JsonBody,
+): Promise<TurnAnswer> {
+  const { id } = request.place;
+  const ask = async (again: boolean) =>
+    unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(body))) as PackedAnswer);
+  try {
+    return await ask(false);
+  } catch (thrown) {
+    if ((thrown as { overloaded?: unknown }).overloaded === true) throw unreachable(thrown);
+  }
+  try {
+    return await ask(true);
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+}
+
+/**
+ * @returns the body of a count of a conversation's next prompt, as a turn would send it; undefined where the conversation
+ * does not exist yet
+ * @throws ApiError as the object says, or 503 while it cannot be reached
+ */
+export async function promptOf(c: Context<AppEnv>, asked: JsonBody, id: string): Promise<JsonBody | undefined> {
+  c.get('entry').line.conversation = id;
+  const identity = c.get('identity');
+  const prefix = prefixNamed(c.req.raw.headers, asked.json);
+  const place = { account: identity.account, id };
+  let prompt: Result<ReadableStream<Uint8Array>> | undefined;
+  try {
+    const request = { place, identity, prefix, body: bodyFor(asked) };
+    prompt = (await stubOf(c, id).prompt(request)) as typeof prompt;
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  if (!prompt) return undefined;
+  if (!prompt.ok) throw errorOf(c, prompt.error);
+  const whole = new Uint8Array(await new Response(prompt.value).arrayBuffer());
+  const text = decoder.decode(whole);
+  return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };
+}
+
+/** @returns a body as it crosses to an object: a text costs less than bytes, and need not be read again there */
+function bodyFor(body: JsonBody): TurnRequest['body'] {
+  const { bytes } = body;
+  if (bytes.length > MOST_IN_A_CALL) return streamOf([bytes]);
+  return body instanceof LongBody ? decoder.decode(bytes) : body.text;
+}
+
+/** @returns an object's error as the app throws it. */
+export function errorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
+  const { location } = headers;
+  if (location === undefined) return new ApiError(type, message, { status, headers, logged });
+  // An object does not know by which path its app is reached.
+  const reached = mounted(c, location);
+  const told = { ...headers, location: reached };
+  return new ApiError(type, message.replaceAll(location, reached), { status, headers: told, logged });
+}
+
+/** @returns a path of this edge as its callers reach it, whatever path of another app it has. */
+export function mounted(c: Context<AppEnv>, path: string): string {
+  return basePath(c).replace(/\/$/, '') + path;
+}
+
+/** @returns the error for an object that does not answer. */
+export function unreachable(cause: unknown): ApiError {
+  return new ApiError('api_error', 'The conversation could not be reached. Try again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `conversation_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}
+
+function keyOf(caller: Headers): string | undefined {
+  const key = caller.get('idempotency-key')?.trim() || undefined;
+  if (key !== undefined && key.length > MOST_KEY) {
+    throw invalidRequest(`idempotency-key: must have at most ${MOST_KEY} characters.`);
+  }
+  return key;
+}
+
+/** What the object needs of the caller's headers is what goes up: never a credential. */
+async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
+  const caller = c.req.raw.headers;
+  const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);
+  delete headers['x-api-key'];
+  const key = await keyUp(caller, c.get('identity').account);
+  if (key !== undefined) headers['idempotency-key'] = key;
+  const simulated = caller.get('sluice-simulate');
+  if (simulated !== null) headers['sluice-simulate'] = simulated;
+  return headers;
+}
+
+async function hashOf(bytes: Uint8Array): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+}

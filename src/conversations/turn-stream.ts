@@ -1,0 +1,158 @@
+/** A conversation's stream on its way from the object to the caller. */
+import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import type { Trailer } from '../durable/contracts/conversation.ts';
+import { joined } from '../http/bytes.ts';
+import { ApiError, errorEvent } from '../http/errors.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { cutEnding } from '../sse/endings.ts';
+import { EVENT_STREAM } from '../upstream/content-type.ts';
+import type { Outcome } from '../upstream/relay.ts';
+import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
+import { reportOf } from '../upstream/usage/usage-report.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+/** What ends a stream of an object that was not cut; what follows is for the log. */
+const END = 0;
+const LINE_FEED = 10;
+/** Tells a broken connection from a turn's own error: told inside another event, it seems to have that one's id. */
+const CUT_REMARK = ': sluice-cut\n';
+
+/** Says how a turn has ended, for the log line. */
+export type Log = (outcome: Outcome, nanodollars?: Nanodollars) => void;
+
+/**
+ * Carries a conversation's stream to the caller.
+ *
+ * An object that dies looks like one that has ended, so an object says when it has: without that, the caller is told of
+ * a cut. A caller who leaves stops nothing.
+ */
+export function streamed(
+  c: Context<AppEnv>,
+  answer: { first?: string; body: ReadableStream<Uint8Array> },
+  headers: Record<string, string>,
+  log: Log,
+): Response {
+  const { readable, writable } = new IdentityTransformStream();
+  const { signal } = c.req.raw;
+  const body = answer.body.getReader({ mode: 'byob' });
+  const carried = new Promise<void>((resolve) => {
+    let open = true;
+    const end = (trailer: string | undefined) => {
+      if (!open) return;
+      open = false;
+      const told = trailer ? (JSON.parse(trailer) as Trailer) : undefined;
+      if (told) log(told.outcome, told.nanodollars);
+      else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+      // The result of a call to an object is to be given back.
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      resolve();
+    };
+    const leave = () => {
+      // The turn goes on without its caller, and writing to one who has left can take for ever.
+      body.cancel().catch(() => {});
+      end(undefined);
+    };
+    if (signal.aborted) leave();
+    else {
+      signal.addEventListener('abort', leave, { once: true });
+      carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
+    }
+  });
+  c.executionCtx.waitUntil(carried);
+  return new Response(readable, { headers: eventStream(headers) });
+}
+
+/** @returns the headers of a stream of events. */
+export function eventStream(headers: Record<string, string>): Record<string, string> {
+  return {
+    ...headers,
+    'content-type': `${EVENT_STREAM}; charset=utf-8`,
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no',
+  };
+}
+
+/** @returns what follows the events, for the log; undefined where the object did not come to say it */
+async function carry(
+  first: string,
+  reader: ReadableStreamBYOBReader,
+  writable: WritableStream<Uint8Array>,
+  requestId: string,
+): Promise<string | undefined> {
+  const writer = writable.getWriter();
+  const tail = new Tail();
+  let buffer = takeBuffer();
+  let trailer: string | undefined;
+  if (first !== '') {
+    const events = encoder.encode(first);
+    tail.push(events);
+    // Not waited for: what follows is asked for meanwhile, and waits its turn.
+    writer.write(events).catch(() => {});
+  }
+  for (;;) {
+    const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
+    // At the end too the runtime gives the buffer back.
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (!value || value.length === 0) break;
+    if (trailer !== undefined) {
+      trailer += decoder.decode(value);
+      continue;
+    }
+    const end = value.indexOf(END);
+    const events = end < 0 ? value : value.subarray(0, end);
+    if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
+    if (events.length === 0) continue;
+    tail.push(events);
+    await writer.write(events);
+  }
+  if (trailer === undefined) {
+    await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
+  } else keepBuffer(new Uint8Array(buffer));
+  writer.close().catch(() => {});
+  return trailer;
+}
+
+const NOTHING_KNOWN: Omit<Outcome, 'end'> = {
+  ...reportOf(undefined, 0),
+  status: undefined,
+  upstream_request_id: undefined,
+  sent: true,
+  ttft_ms: 0,
+};
+
+/** What has come since the last whole event: what an ending has to reckon with. */
+class Tail {
+  #parts: Uint8Array[] = [];
+
+  push(bytes: Uint8Array): void {
+    let boundary = bytes.length;
+    while (boundary > 1 && !(bytes[boundary - 1] === LINE_FEED && bytes[boundary - 2] === LINE_FEED)) boundary -= 1;
+    if (boundary > 1) this.#parts = [];
+    const rest = boundary > 1 ? bytes.subarray(boundary) : bytes;
+    if (rest.length > 0) this.#parts.push(rest.slice());
+  }
+
+  get end() {
+    // As one piece: a decoder that is given pieces keeps the beginning of a character for whoever uses it next.
+    const lines = decoder.decode(joined(...this.#parts)).split('\n');
+    const unfinishedLine = lines.pop() ?? '';
+    const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
+    return {
+      atBoundary: unfinishedLine === '' && lines.every((line) => line === ''),
+      unfinishedLine,
+      data: data.length === 0 ? undefined : data.join('\n'),
+    };
+  }
+}
+
+function broken(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',
+    { logged: 'conversation_cut' },
+  );
+}
+
+/** @throws ApiError 400 for a key that is too long to be kept */

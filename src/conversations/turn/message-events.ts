@@ -1,0 +1,53 @@
+/** A message that came whole, told as the events that it would have come as. */
+import { isObject, type Json } from '../../json/object.ts';
+
+/** What each kind of block says by deltas: the field that grows, and the delta that grows it. */
+const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: string])[]>> = {
+  text: [['text', 'text_delta']],
+  thinking: [
+    ['thinking', 'thinking_delta'],
+    ['signature', 'signature_delta'],
+  ],
+};
+
+/**
+ * @param message a Messages answer: `type` is `message`
+ * @returns its event stream, from `message_start` to `message_stop`
+ */
+export function eventsOf(message: Json): string {
+  const { content, stop_reason = null, stop_sequence = null, usage, ...rest } = message;
+  const { output_tokens, ...input } = isObject(usage) ? usage : {};
+  const opening = {
+    ...rest,
+    content: [],
+    stop_reason: null,
+    stop_sequence: null,
+    usage: { ...input, output_tokens: 0 },
+  };
+  const events = [event('message_start', { message: opening })];
+  for (const [index, block] of (Array.isArray(content) ? content : []).entries()) {
+    if (isObject(block)) events.push(...blockEvents(index, block));
+  }
+  events.push(event('message_delta', { delta: { stop_reason, stop_sequence }, usage: usage ?? {} }));
+  events.push(event('message_stop', {}));
+  return events.join('');
+}
+
+function blockEvents(index: number, block: Json): string[] {
+  const fields = (DELTAS[String(block.type)] ?? []).filter(([field]) => typeof block[field] === 'string');
+  const deltas = fields.map(([field, type]) => ({ type, [field]: block[field] }));
+  const start: Json = { ...block, ...Object.fromEntries(fields.map(([field]) => [field, ''])) };
+  if (isObject(block.input)) {
+    start.input = {};
+    deltas.push({ type: 'input_json_delta', partial_json: JSON.stringify(block.input) });
+  }
+  return [
+    event('content_block_start', { index, content_block: start }),
+    ...deltas.map((delta) => event('content_block_delta', { index, delta })),
+    event('content_block_stop', { index }),
+  ];
+}
+
+function event(type: string, data: Json): string {
+  return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+}

@@ -1,0 +1,71 @@
+/** Turns of which only their rows are there: of a process that died, and of one that is asked for again. */
+
+import { FrameReader } from '../../sse/frames.ts';
+import { isThinking } from '../../upstream/usage/hidden-output.ts';
+import { keptOf } from '../history/replayable-blocks.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { TurnLog } from './event-log.ts';
+import { Assembly } from './message-builder.ts';
+import { COVER_MS, Turn } from './turn.ts';
+import { type Ended, errorOf, eventData } from './turn-ending.ts';
+
+/** What is said is stored this often, and a little later. */
+const LOST_MS = 1_000;
+/** More events than can have been shown and not stored. */
+const MOST_LOST = 100_000;
+const encoder = new TextEncoder();
+
+/** @returns the turn of a process that died, as far as its log tells. */
+export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
+  const { text, rows } = transcript.log.of(row);
+  const stored = encoder.encode(text);
+  const frames = new FrameReader();
+  const assembly = new Assembly();
+  let events = 0;
+  for (const { data } of frames.push(stored)) {
+    events += 1;
+    if (assembly.takeLike(data) === undefined) assembly.take(eventData(data) ?? {}, data);
+  }
+  const log = new TurnLog(transcript, row, { events, rows });
+  log.leaveOut(MOST_LOST);
+  const unseenMs = unseenWhenLost(transcript, row, assembly);
+  const turn = new Turn(transcript, row, 1, { found: { log, assembly, frames, bytes: stored.length, unseenMs } });
+  // Before it was sent, nothing was stored of what it may cost.
+  turn.course.sentAt = row.sentAt ?? row.beganAt;
+  turn.status = events > 0 ? 200 : undefined;
+  return turn;
+}
+
+/** @returns a turn that has ended, as its log tells it again. */
+export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
+  const turn = new Turn(transcript, row, 1);
+  let error: Ended['error'];
+  for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
+    if (event === 'error') error = errorOf(data);
+    else turn.assembly.take(eventData(data) ?? {});
+  }
+  const { message, blocks } = turn.assembly;
+  const content = row.status === 'stopped' ? keptOf(blocks, { complete: false }) : blocks.map(({ value }) => value);
+  const { outcome } = row;
+  if (!outcome) throw new TypeError('A turn that has not ended.');
+  turn.ended = {
+    status: row.status,
+    trailer: { outcome, nanodollars: row.cost },
+    message: error ? undefined : { ...message, content },
+    error,
+  };
+  return turn;
+}
+
+/** @returns how long a turn that died may have written what nobody saw: no longer than what was stored covers. */
+function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndices }: Assembly): number {
+  const sentAt = row.sentAt ?? row.beganAt;
+  const { at = sentAt, unseenMs = 0 } = transcript.log.last(row.seq) ?? {};
+  const last = blocks.at(-1);
+  // The input of a call may come in large pieces.
+  const isHidden = isThinking(last?.value.type) || last?.value.type === 'tool_use';
+  const isUnseen = !last || openIndices.length === 0 || isHidden;
+  if (!isUnseen) return unseenMs + LOST_MS;
+  return unseenMs + Math.max(0, Math.max(row.coversUntil ?? 0, at + COVER_MS) - at);
+}

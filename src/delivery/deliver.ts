@@ -1,0 +1,119 @@
+/** A result as it goes out: signed, under a stable id, to where the operator has said and nowhere else. */
+import type { Bindings } from '../durable/bindings.ts';
+import { deliverFault } from '../http/hosts.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { Delivered } from '../webhooks/webhooks-answers.schema.ts';
+import { signStandard } from './standard-webhooks.ts';
+
+/** Takes a result in code. What it throws is a delivery that failed, and is tried again. */
+export type Deliver = (
+  result: Delivered,
+  context: {
+    /** The same however often the same result is delivered. */
+    id: string;
+    env: Bindings;
+    /** Aborted when the time for a delivery is over. */
+    signal: AbortSignal;
+  },
+) => Promise<void>;
+
+/** Where results of a source go. */
+export type Target = { kind: 'function'; deliver: Deliver } | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
+
+/** Why a delivery did not come about. */
+export interface Undelivered {
+  type: string;
+  message: string;
+  /** What the receiver answered. */
+  status?: number;
+  /** Milliseconds that the receiver wants to be left alone for. */
+  retryAfter?: number;
+  /** The receiver wants nothing more. */
+  final?: boolean;
+}
+
+export interface DeliveryOptions {
+  env: Bindings;
+  settings: Settings;
+  /** Takes the place of `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  timeoutMs: number;
+}
+
+const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
+
+/** @returns why it was not delivered; undefined once the receiver has taken it. Throws nothing */
+export async function deliver(
+  result: Delivered,
+  target: Target,
+  options: DeliveryOptions,
+): Promise<Undelivered | undefined> {
+  const signal = AbortSignal.timeout(options.timeoutMs);
+  try {
+    return target.kind === 'function'
+      ? await call(result, target.deliver, options, signal)
+      : await post(result, target, options, signal);
+  } catch (thrown) {
+    if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
+    // A network's words may have the address in them, and with it a secret.
+    const message = target.kind === 'url' ? 'The receiver could not be reached.' : wordsOf(thrown);
+    return { type: 'api_error', message };
+  }
+}
+
+async function call(
+  result: Delivered,
+  take: Deliver,
+  { env, timeoutMs }: DeliveryOptions,
+  signal: AbortSignal,
+): Promise<Undelivered | undefined> {
+  const late = new Promise<Undelivered>((resolve) => {
+    const message = `No end within ${timeoutMs} ms.`;
+    signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
+  });
+  // It may not listen to the signal.
+  return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
+}
+
+async function post(
+  result: Delivered,
+  { url, hosts }: Extract<Target, { kind: 'url' }>,
+  { settings, fetch, now }: DeliveryOptions,
+  signal: AbortSignal,
+): Promise<Undelivered | undefined> {
+  const fault = faultOf(url, hosts, settings);
+  if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
+  const secret = settings.DELIVERY_SIGNING_SECRET;
+  if (secret === undefined) {
+    return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
+  }
+  const body = JSON.stringify(result);
+  const headers = await signStandard(body, secret, result.event_id, now);
+  headers.set('content-type', 'application/json');
+  headers.set('user-agent', 'sluice');
+  const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal });
+  await response.body?.cancel();
+  const { status } = response;
+  if (status >= 200 && status < 300) return undefined;
+  const gone = status === 410;
+  const wait = Number(response.headers.get('retry-after') ?? 'none') * 1_000;
+  return {
+    type: 'api_error',
+    message: gone ? 'The receiver wants nothing more (410).' : `The receiver answered ${status}.`,
+    status,
+    ...(gone ? { final: true } : {}),
+    ...(wait > 0 ? { retryAfter: Math.min(wait, MOST_RETRY_AFTER_MS) } : {}),
+  };
+}
+
+function faultOf(url: string, hosts: ReadonlySet<string>, { development }: Settings): string | undefined {
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) return fault;
+  return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';
+}
+
+function wordsOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
+}

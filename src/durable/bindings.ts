@@ -1,0 +1,14 @@
+import type { AccountObject } from './contracts/account.ts';
+import type { ConversationObject } from './contracts/conversation.ts';
+import type { InboxObject } from './contracts/inbox.ts';
+
+/** What the platform binds to the Worker: wrangler.toml, secrets and variables. The settings are strings. */
+export interface Bindings {
+  STORE: KVNamespace;
+  ACCOUNT: DurableObjectNamespace<AccountObject>;
+  CONVERSATION: DurableObjectNamespace<ConversationObject>;
+  INBOX: DurableObjectNamespace<InboxObject>;
+  /** The ids of webhook events that are to be worked on. */
+  QUEUE: Queue<string>;
+  [setting: string]: unknown;
+}

@@ -1,0 +1,52 @@
+/**
+ * The formats of what stands as JSON inside rows.
+ *
+ * A member may be added at any time: who does not know it leaves it as it is. Whatever changes its meaning, or goes, makes
+ * a new version of its format. One release learns to read it, and only the release after that writes it: so the release
+ * before finds nothing that it cannot read, and can be gone back to.
+ */
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+
+export interface Format {
+  /** The newest version that this release can read. */
+  reads: number;
+  /** The version that it writes; the release before could read it. */
+  writes: number;
+}
+
+export const FORMATS = {
+  /** What a conversation is. */
+  profile: { reads: 1, writes: 1 },
+  /** What a turn was admitted with. */
+  grant: { reads: 1, writes: 1 },
+  /** How a turn ended. */
+  outcome: { reads: 1, writes: 1 },
+  /** An account's own limits. */
+  limits: { reads: 1, writes: 1 },
+  /** Up to where an account's rows are summed up. */
+  fold: { reads: 1, writes: 1 },
+  /** What a webhook's event was labelled with. */
+  classification: { reads: 1, writes: 1 },
+} as const satisfies Record<string, Format>;
+
+export type FormatName = keyof typeof FORMATS;
+
+/**
+ * @returns the value of a text that a row holds
+ * @throws ApiError for one that only a later release can read: to guess what it means could lose it
+ */
+export function readFormat<T>(name: FormatName, text: string, { reads }: Format = FORMATS[name]): T {
+  const value = JSON.parse(text) as (T & { v?: unknown }) | null;
+  const version = value?.v ?? 1;
+  if (typeof version === 'number' && version <= reads) return value as T;
+  throw new ApiError(
+    'api_error',
+    'This was stored by a newer version of this edge. Its operator must deploy that version again.',
+    { headers: DO_NOT_RETRY, logged: `newer_format: ${name} ${String(version).slice(0, 16)}` },
+  );
+}
+
+/** @returns the text by which a row holds a value; the first version has no number, as before there were any. */
+export function writeFormat(name: FormatName, value: object | null, { writes }: Format = FORMATS[name]): string {
+  return JSON.stringify(value === null || writes === 1 ? value : { ...value, v: writes });
+}

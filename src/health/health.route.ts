@@ -1,0 +1,14 @@
+import { Hono } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import type { Fetch } from '../upstream/upstream.ts';
+import { upstreamOf } from '../upstream/upstream.ts';
+import type { HealthAnswer } from './health-answers.schema.ts';
+
+/** Liveness: the settings hold, and which upstream answers. */
+export function healthRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>().get('/health', (c) => {
+    const { simulated } = upstreamOf(c.get('settings'), fetchUpstream);
+    const answer: HealthAnswer = { status: 'ok', upstream: simulated ? 'simulator' : 'anthropic' };
+    return c.json(answer);
+  });
+}

@@ -1,0 +1,83 @@
+import type { Shape } from './body-shape.ts';
+import { newId, type Source, standInForString } from './pieces.ts';
+
+/** Of a long string so many bytes are judged at a time. */
+const PIECE_BYTES = 65_536;
+const BACKSLASH = 92;
+const LETTER_U = 117;
+/** The longest escape, `\u0000`. */
+const ESCAPE_BYTES = 6;
+
+// A byte order mark is not JSON, and dropping it would change the caller's bytes.
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** The long strings of a JSON text, which stay in its bytes. */
+export class LongStrings implements Source {
+  readonly id = newId();
+  readonly #bytes: Uint8Array;
+  readonly #strings: readonly number[];
+
+  constructor(bytes: Uint8Array, { strings }: Shape) {
+    this.#bytes = bytes;
+    this.#strings = strings;
+  }
+
+  /**
+   * @returns the JSON text with a stand-in for each long string
+   * @throws TypeError for what is no UTF-8, SyntaxError for a long string that is none of JSON's
+   */
+  text(): string {
+    const parts: string[] = [];
+    let at = 0;
+    for (let index = 0; index < this.#strings.length / 2; index += 1) {
+      const [start, end] = this.#place(index);
+      checkString(this.#bytes, start, end);
+      parts.push(decoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
+      at = end;
+    }
+    parts.push(decoder.decode(this.#bytes.subarray(at)));
+    return parts.join('');
+  }
+
+  pieces(index: number): Uint8Array[] {
+    return [this.#bytes.subarray(...this.#place(index))];
+  }
+
+  lengthOf(value: string): number | undefined {
+    const found = /^~string:([0-9a-f]{16}):(\d+)~$/.exec(value);
+    if (found?.[1] !== this.id) return undefined;
+    const [start, end] = this.#place(Number(found[2]));
+    return end - start;
+  }
+
+  #place(index: number): [start: number, end: number] {
+    return [this.#strings[index * 2] ?? 0, this.#strings[index * 2 + 1] ?? 0];
+  }
+}
+
+/** Judges the inside of a string piece by piece, so that it is not in memory as text. */
+function checkString(bytes: Uint8Array, start: number, end: number): void {
+  for (let at = start; at < end; ) {
+    const stop = end - at <= PIECE_BYTES ? end : boundaryBefore(bytes, at, at + PIECE_BYTES);
+    JSON.parse(`"${decoder.decode(bytes.subarray(at, stop))}"`);
+    at = stop;
+  }
+}
+
+/** @returns where a string can be cut so that no character, and no escape, is cut in two. */
+function boundaryBefore(bytes: Uint8Array, from: number, to: number): number {
+  let at = to;
+  while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
+  // Nothing but such bytes is no UTF-8, wherever it is cut.
+  if (at === from) return to;
+  for (let begin = at - 1; begin > from && begin > at - ESCAPE_BYTES; begin -= 1) {
+    if (bytes[begin] !== BACKSLASH) continue;
+    let before = 0;
+    while (begin - 1 - before >= from && bytes[begin - 1 - before] === BACKSLASH) before += 1;
+    // The second of two is what the first one escapes.
+    if (before % 2 === 1) return at;
+    const length = bytes[begin + 1] === LETTER_U ? ESCAPE_BYTES : 2;
+    return begin + length > at ? begin : at;
+  }
+  return at;
+}

@@ -1,0 +1,57 @@
+import { check } from './check.ts';
+import { invalidRequest } from './errors.ts';
+import * as z from './zod.ts';
+
+/** The query of a list. */
+export const pageSchema = z.object({
+  limit: z._default(
+    z.coerce
+      .number({ error: 'Input should be a valid integer' })
+      .check(
+        z.int('Input should be a valid integer'),
+        z.gte(1, 'Input should be greater than or equal to 1'),
+        z.lte(1_000, 'Input should be less than or equal to 1000'),
+      ),
+    20,
+  ),
+  after_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that follows this row.'),
+  before_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that ends before this row.'),
+});
+
+/** Which page of a list is asked for, as Anthropic's lists page. */
+export type PageQuery = z.output<typeof pageSchema>;
+
+/**
+ * Reads `limit`, `after_id` and `before_id` from a query.
+ *
+ * @throws ApiError 400 for a limit outside of 1 to 1,000, or for both ids at once
+ */
+export function readPage(query: Record<string, string>): PageQuery {
+  const page = check(pageSchema, query);
+  if (page.after_id !== undefined && page.before_id !== undefined) {
+    throw invalidRequest('Send after_id or before_id, not both.');
+  }
+  return page;
+}
+
+/** @returns the schema of a page of rows. */
+export function listSchema<T extends z.ZodMiniType>(row: T) {
+  return z.object({
+    data: z.array(row),
+    has_more: z.boolean(),
+    first_id: z.nullable(z.string()),
+    last_id: z.nullable(z.string()),
+  });
+}
+
+/** @returns a list as Anthropic's API shapes it. */
+export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
+  const first = data[0];
+  const last = data.at(-1);
+  return {
+    data,
+    has_more: hasMore,
+    first_id: first === undefined ? null : idOf(first),
+    last_id: last === undefined ? null : idOf(last),
+  };
+}

@@ -1,0 +1,187 @@
+import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
+import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
+import type { JsonBody } from './json-body.ts';
+import { LongBody } from './long-body.ts';
+import { LongStrings } from './long-strings.ts';
+import { joined } from './pieces.ts';
+
+/** How long a refused body is listened to, and how much of it at a time. */
+const DISCARD_MS = 10_000;
+const DISCARD_BYTES = 65_536;
+
+// A byte order mark is not JSON, and dropping it would change the caller's bytes.
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+
+/** @throws ApiError 415 for another content type than JSON */
+export function requireJson(request: Request): void {
+  const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
+  if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type ?? '')) throw unsupportedMediaType();
+}
+
+/**
+ * Parses a body that must be a JSON object.
+ *
+ * @param onShape hears of how many values a long body is, before they are made
+ * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
+ * values, and what `onShape` throws
+ */
+export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
+  if (bytes.length > LONG_BODY) onShape(shapeOf(bytes));
+  return parsed(() => {
+    const text = decoder.decode(bytes);
+    return { bytes, text, json: JSON.parse(text) };
+  });
+}
+
+/**
+ * The same, with the long strings of a long body left in its bytes.
+ *
+ * @throws ApiError as `parseJson`
+ */
+export function parseLong(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
+  if (bytes.length <= LONG_BODY) return parseJson(bytes);
+  const shape = shapeOf(bytes);
+  onShape(shape);
+  return parsed(() => {
+    const strings = new LongStrings(bytes, shape);
+    const text = strings.text();
+    return new LongBody({ text, json: JSON.parse(text) }, [strings], bytes);
+  }, false);
+}
+
+/** @returns a body with another text, and what that parses to */
+export function withText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
+  if (text === body.text) return body;
+  return body instanceof LongBody ? body.with(text, json) : { text, bytes: encoder.encode(text), json };
+}
+
+/** @returns a body with the same text, of which something else is judged than what that parses to */
+export function withJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
+  return body instanceof LongBody ? body.with(body.text, json) : { text: body.text, bytes: body.bytes, json };
+}
+
+/** @returns how long a body is, in bytes */
+export function sizeOf(body: JsonBody): number {
+  return body instanceof LongBody ? body.size : body.bytes.length;
+}
+
+/** @param tellsWhere whether what is parsed has its faults where the body has them */
+function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
+  let body: JsonBody;
+  try {
+    body = parse();
+  } catch (thrown) {
+    const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${reasonOf(thrown)})` : '';
+    throw invalidRequest(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);
+  }
+  const json: unknown = body.json;
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw invalidRequest('The request body must be a JSON object.');
+  }
+  return body;
+}
+
+/** The engine quotes the body in its message; only where it failed is the caller's to know. */
+function reasonOf(error: SyntaxError): string {
+  return /position \d+/.exec(error.message)?.[0] ?? 'unexpected end or character';
+}
+
+/** Hears how long a body is, before so much of it is held; what it throws ends the reading. */
+type OnLength = (bytes: number) => void | Promise<void>;
+
+export interface Reading {
+  /** Whether what only says that it is long is heard of as it comes, and not when it says so. */
+  isDoubted?: boolean;
+  /** How long such a body may take, in milliseconds. Default: any time. */
+  mostMs?: number;
+}
+
+/**
+ * Reads a body up to a limit.
+ *
+ * @throws ApiError 413 above it, 400 for a body that breaks off, and what `onLength` throws
+ */
+export async function readBytes(
+  request: Request,
+  limitBytes: number,
+  onLength: OnLength,
+  { isDoubted = false, mostMs }: Reading = {},
+): Promise<Uint8Array> {
+  const header = request.headers.get('content-length');
+  const declared = header === null ? undefined : Number(header);
+  if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
+  const trusted = isDoubted ? undefined : declared;
+  try {
+    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, mostMs);
+    await onLength(trusted);
+    // The runtime holds a body to its declared length.
+    return new Uint8Array(await request.arrayBuffer());
+  } catch (thrown) {
+    if (thrown instanceof ApiError) {
+      if (trusted !== undefined) await discard(request);
+      throw thrown;
+    }
+    // It is not the edge that has failed.
+    throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
+  }
+}
+
+async function readPieces(
+  { body }: Request,
+  limitBytes: number,
+  onLength: OnLength,
+  mostMs: number | undefined,
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  const reader = body?.getReader();
+  if (!reader) return joined(pieces);
+  let isLate = false;
+  const stop = () => reader.cancel().catch(ignoreBroken);
+  const timer =
+    mostMs &&
+    setTimeout(() => {
+      isLate = true;
+      stop();
+    }, mostMs);
+  let length = 0;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (isLate) throw new Error('The body takes too long.');
+      if (done) return joined(pieces);
+      length += value.length;
+      if (length > limitBytes) throw tooLarge(limitBytes);
+      await onLength(length);
+      pieces.push(value);
+    }
+  } catch (thrown) {
+    stop();
+    throw thrown;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What cannot be cancelled any more has ended. */
+function ignoreBroken(): void {}
+
+/**
+ * Reads what is left of a body and keeps none of it. A connection that is closed while its caller still sends is reset,
+ * and the caller never sees why it was refused.
+ */
+async function discard({ body }: Request): Promise<void> {
+  if (!body) return;
+  const deadline = Date.now() + DISCARD_MS;
+  let view: Uint8Array<ArrayBuffer> = new Uint8Array(DISCARD_BYTES);
+  try {
+    const reader = body.getReader({ mode: 'byob' });
+    while (Date.now() < deadline) {
+      const { value, done } = await reader.read(view);
+      if (done || !value) return;
+      view = new Uint8Array(value.buffer);
+    }
+  } catch {
+    // The caller has left, or there is no connection behind it.
+  }
+}

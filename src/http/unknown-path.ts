@@ -1,0 +1,62 @@
+/** What a caller is told who asks for a path that there is not: most of them have come by a wrong base URL. */
+import { ApiError, DO_NOT_RETRY, notFound } from './errors.ts';
+
+/** A path of thousands of characters is no use in a sentence. */
+const LONGEST_SHOWN = 200;
+/** How the other common API names what is here `POST /v1/messages`; `complete` is what Anthropic's own had before. */
+const OF_ANOTHER_API = /^(\/v1)?\/(chat\/completions|completions|complete|responses)\/?$/;
+const MESSAGES = { method: 'POST', path: '/v1/messages' };
+
+/** The edge that was asked. */
+interface Edge {
+  /** The path of another app that it has; empty where it stands alone. */
+  base: string;
+  routes: readonly { method: string; path: string }[];
+  /** @returns the methods by which a path of the edge may be asked for; none for one that there is not */
+  methodsOf(path: string): readonly string[];
+}
+
+/**
+ * @param path within the edge
+ * @returns the 404 or 501, which says what was meant, or what there is
+ */
+export function unknownPath(path: string, edge: Edge): ApiError {
+  const shown = (edge.base + path).slice(0, LONGEST_SHOWN);
+  if (OF_ANOTHER_API.test(path)) {
+    const { method, path: messages } = MESSAGES;
+    return notOffered(
+      `This edge speaks Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in its format.`,
+    );
+  }
+  const meant = meantBy(path, edge);
+  if (meant) {
+    const [method] = edge.methodsOf(meant.path);
+    const advice = meant.extra ? ` Take “${meant.extra}” away from the end of your client’s base URL.` : '';
+    return notFound(`There is nothing at ${shown}. It is ${method} ${edge.base}${meant.path}.${advice}`);
+  }
+  if (!path.startsWith('/v1/')) return notFound(`There is nothing at ${shown}.`);
+  return notOffered(`This edge does not offer ${shown}. Of the Claude API it has ${offered(edge)}.`);
+}
+
+function notOffered(message: string): ApiError {
+  return new ApiError('not_supported', message, { headers: DO_NOT_RETRY });
+}
+
+/** @returns the path that was meant, and what the client's base URL has too much: `/v1/v1/messages`, `//v1/messages`. */
+function meantBy(path: string, { methodsOf }: Edge): { extra?: string; path: string } | undefined {
+  const isThere = (one: string) => methodsOf(one).length > 0;
+  const at = path.lastIndexOf('/v1/');
+  const rest = path.slice(Math.max(0, at));
+  if (at > 0 && isThere(rest)) return { extra: path.slice(0, at).slice(0, LONGEST_SHOWN), path: rest };
+  const single = path.replace(/^\/{2,}/, '/');
+  if (single !== path && isThere(single)) return { extra: '/', path: single };
+  const open = path.replace(/\/$/, '');
+  return open !== path && isThere(open) ? { path: open } : undefined;
+}
+
+/** @returns the routes of the Claude API as a list in a sentence. */
+function offered({ base, routes }: Edge): string {
+  const own = routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/v1/'));
+  const names = [...new Set(own.map(({ method, path }) => `${method} ${base}${path}`))];
+  return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}

@@ -1,0 +1,62 @@
+import * as z from '../http/zod.ts';
+
+/** What a credential may do. `admin` includes the others. */
+export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
+
+export type Scope = (typeof SCOPES)[number];
+
+/** The length of an account's name, which is a token's `sub`. */
+export const MAX_ACCOUNT_CHARACTERS = 128;
+
+/** @returns whether a string can name an account. */
+export function isAccount(name: unknown): name is string {
+  if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
+  // A lone surrogate becomes the replacement character in an object's name: two accounts would be one.
+  // As steps of a path, dots are walked by every client, however they are written: no route would reach the account.
+  return name.isWellFormed() && name !== '.' && name !== '..';
+}
+
+const SOURCE_ACCOUNT = 'webhook-';
+
+/** @returns the account that pays for a source of webhooks, where its definition names no other. */
+export function sourceAccount(source: string): string {
+  return SOURCE_ACCOUNT + source;
+}
+
+/** @returns whether an account is a source's: it pays for what strangers send, and nobody logs in as it. */
+export function isSourceAccount(name: string): boolean {
+  return name.startsWith(SOURCE_ACCOUNT);
+}
+
+/** Who asks, in the words of a Worker's own `authenticate`. */
+export const callerSchema = z.strictObject({
+  account: z.described(
+    z.custom<string>(isAccount, 'must be 1 to 128 characters'),
+    'Whose budget, conversations and prefixes these are.',
+  ),
+  scopes: z.described(
+    z._default(z.readonly(z.array(z.enum(SCOPES))), ['messages', 'classify']),
+    'What the caller may do.',
+  ),
+  token: z.described(
+    z.optional(
+      z.strictObject({
+        jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
+        issued_at: z.described(
+          z.optional(z.int()),
+          'Seconds since 1970; without it, revoking all revokes it for ever.',
+        ),
+        expires_at: z.described(
+          z.optional(z.int()),
+          'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
+        ),
+      }),
+    ),
+    'The credential, if it shall be listed and revocable at this edge.',
+  ),
+});
+
+export type Caller = z.input<typeof callerSchema>;
+
+/** Whose is what admins store for everybody: the name of an account's object that no token can name. */
+export const DEPLOYMENT = '.';

@@ -1,0 +1,50 @@
+import * as z from '../http/zod.ts';
+import { namedPrefix } from '../prefixes/prefixes.schema.ts';
+import type { Resource } from '../reference/resource.ts';
+import { countRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { countAnswer } from './count-tokens-answers.schema.ts';
+import { messageList } from './messages.reference.ts';
+
+const body = z.withMeta(
+  z.extend(countRequest, {
+    model: z.optional(messagesRequest.shape.model),
+    messages: messageList,
+    prefix: z.optional(namedPrefix.shape.prefix),
+  }),
+  { id: 'CountRequest' },
+);
+
+const route = {
+  summary: 'Count a prompt before it is sent',
+  needs: 'messages',
+  body: {
+    schema: body,
+    example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
+  },
+  answers: {
+    200: {
+      description: 'The tokens, and what they mean for the model.',
+      content: [
+        {
+          schema: z.withMeta(countAnswer, { id: 'Count' }),
+          example: {
+            input_tokens: 13,
+            context_window: 1_000_000,
+            fits: true,
+            cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+          },
+        },
+      ],
+    },
+  },
+  errors: [404, 429, 501, 503, 504, 529],
+} as const;
+
+export const counts: Resource = {
+  tag: 'Counts',
+  description: 'What a prompt comes to, in tokens and money. Counting is free.',
+  routes: {
+    'POST /count-tokens': { ...route, operation: 'countTokens' },
+    'POST /v1/messages/count_tokens': { ...route, operation: 'countMessageTokens' },
+  },
+};

@@ -1,0 +1,84 @@
+import type { Context } from 'hono';
+import { Hono } from 'hono';
+import { admitCount } from '../accounts/admission/admission.ts';
+import { readLong } from '../accounts/admission/read-body.ts';
+import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { conversationOf, promptOf } from '../conversations/turn-proxy.ts';
+import { check } from '../http/check.ts';
+import { ApiError } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { withText } from '../http/read-json.ts';
+import { edit } from '../json/edit.ts';
+import { withPrefix } from '../prefixes/resolve.ts';
+import { inputCosts } from '../pricing/cost.ts';
+import { countRequest } from '../upstream/messages.schema.ts';
+import { relay } from '../upstream/relay.ts';
+import { bodyUp } from '../upstream/request/body-up.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { upstreamCount } from './count-tokens.schema.ts';
+import type { CountAnswer } from './count-tokens-answers.schema.ts';
+import { logOutcome, withoutRepetition } from './messages.route.ts';
+
+/** Counts the tokens of a prompt, and says what the figure means for its model. */
+export function countTokensRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, fetchUpstream))
+    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) =>
+      answer(c, fetchUpstream),
+    );
+}
+
+async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+  const settings = c.get('settings');
+  const requestId = c.get('requestId');
+  const upstream = upstreamOf(settings, fetchUpstream);
+  const sent = withoutRepetition(await readLong(c, 'count'));
+  const body = await promptAsked(c, sent);
+  const request = check(countRequest, body.json);
+  const name = settings.models.resolve(request.model);
+  c.get('entry').line.model = name.slice(0, 128);
+  const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
+  const standing = await admitCount({
+    requestId,
+    route: 'count-tokens',
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    model: name,
+    waitUntil,
+  });
+  const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
+  const response = await relay(
+    { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders: () => c.get('place').leave() },
+  );
+  for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
+  if (!response.ok) return response;
+  const counted = upstreamCount.safeParse(await response.json()).data;
+  if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
+  const model = settings.models.find(name);
+  const meaning: CountAnswer = {
+    ...counted,
+    context_window: model?.max_input_tokens ?? null,
+    fits: model ? counted.input_tokens <= model.max_input_tokens : null,
+    cost_usd: model ? inputCosts(counted.input_tokens, model) : null,
+  };
+  return Response.json(meaning, { headers: response.headers });
+}
+
+/** @returns what is to be counted: the request, and what its conversation and its prefix lay under it. */
+async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
+  const id = conversationOf(c.req.raw.headers, sent.json);
+  if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
+  check(conversationRequest, sent.json);
+  const prompt = await promptOf(c, sent, id);
+  if (prompt) return prompt;
+  // A conversation that is not there yet begins with this request.
+  const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
+  const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
+  return (await withPrefix(c, withText(sent, text, json), { counts: true })).body;
+}

@@ -1,0 +1,127 @@
+import { namedConversation } from '../conversations/conversations.schema.ts';
+import * as z from '../http/zod.ts';
+import { namedPrefix, prefixedRequest } from '../prefixes/prefixes.schema.ts';
+import { eventStream } from '../reference/event-stream.ts';
+import type { Content, Resource } from '../reference/resource.ts';
+import { messageParam, messagesRequest } from '../upstream/messages.schema.ts';
+
+export const messageList = z.described(
+  z.array(messageParam).check(z.minLength(1)),
+  'The messages, or what is new of them in a conversation.',
+);
+
+/** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
+const body = z.withMeta(
+  z.described(
+    z.extend(prefixedRequest, {
+      model: z.described(
+        z.optional(messagesRequest.shape.model),
+        'A model’s id, or an alias of this deployment. A conversation or a prefix may give it.',
+      ),
+      max_tokens: z.described(
+        z.optional(messagesRequest.shape.max_tokens),
+        'At most so many output tokens. A conversation or a prefix may give it.',
+      ),
+      messages: messageList,
+      stream: z.described(
+        messagesRequest.shape.stream,
+        'On `/messages` true by default, on `/v1/messages` false; null is false.',
+      ),
+      conversation: z.described(
+        z.optional(namedConversation.shape.conversation),
+        'The conversation that this is a turn of; also as the header `sluice-conversation`.',
+      ),
+      prefix: z.described(
+        z.optional(namedPrefix.shape.prefix),
+        'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
+      ),
+    }),
+    'A Messages request. Every other field of Anthropic’s API goes up as it came.',
+  ),
+  { id: 'MessagesRequest' },
+);
+
+const message = z.withMeta(
+  z.described(
+    z.looseObject({
+      id: z.string(),
+      type: z.literal('message'),
+      role: z.literal('assistant'),
+      model: z.string(),
+      content: z.array(z.looseObject({ type: z.string() })),
+      stop_reason: z.nullable(z.string()),
+      stop_sequence: z.nullable(z.string()),
+      usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+    }),
+    'A message, as Anthropic’s API has it.',
+  ),
+  { id: 'Message' },
+);
+
+const ask = {
+  model: 'claude-haiku-5-5',
+  max_tokens: 200,
+  messages: [{ role: 'user', content: 'Hello, who are you?' }],
+};
+
+const headers = [
+  'sluice-cost-usd',
+  'sluice-max-tokens',
+  'sluice-turn',
+  'sluice-model-retires',
+  'sluice-upstream',
+  'anthropic-ratelimit-requests-remaining',
+] as const;
+
+const whole: Content = {
+  schema: message,
+  example: {
+    id: 'msg_01XFDUDYJgAACzvnptvVoYEL',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-haiku-5-5',
+    content: [{ type: 'text', text: 'I am Claude.' }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 13, output_tokens: 5 },
+  },
+};
+
+const requestHeaders = z.object({
+  'idempotency-key': z.described(
+    z.optional(z.string().check(z.maxLength(256))),
+    'With a conversation: sent again, the request attaches to the turn that it began.',
+  ),
+  'anthropic-version': z.described(z.optional(z.string()), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.described(z.optional(z.string()), 'Goes up as it came.'),
+});
+
+const answer = {
+  description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
+  headers,
+};
+
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
+
+export const messages: Resource = {
+  tag: 'Messages',
+  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  routes: {
+    'POST /messages': {
+      ...route,
+      operation: 'streamMessage',
+      summary: 'Stream a message',
+      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      body: { schema: body, example: ask },
+      answers: { 200: { ...answer, content: [eventStream, whole] } },
+    },
+    'POST /v1/messages': {
+      ...route,
+      operation: 'createMessage',
+      summary: 'Create a message',
+      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      body: { schema: body, example: ask },
+      answers: { 200: { ...answer, content: [whole, eventStream] } },
+    },
+  },
+};

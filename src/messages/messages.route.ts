@@ -1,0 +1,154 @@
+import type { Context } from 'hono';
+import { Hono } from 'hono';
+import { admit, type Meter, type MeterRequest } from '../accounts/admission/admission.ts';
+import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import { payments } from '../accounts/admission/payments.ts';
+import { readLong } from '../accounts/admission/read-body.ts';
+import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { conversationOf, converse } from '../conversations/turn-proxy.ts';
+import { check } from '../http/check.ts';
+import { type JsonBody, RELEASED } from '../http/json-body.ts';
+import { withText } from '../http/read-json.ts';
+import { withoutRepeatedKeys } from '../json/edit.ts';
+import { withPrefix } from '../prefixes/resolve.ts';
+import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { retiresSoon } from '../pricing/models.ts';
+import { isEventStream } from '../upstream/content-type.ts';
+import { messagesRequest } from '../upstream/messages.schema.ts';
+import { type Outcome, relay } from '../upstream/relay.ts';
+import { bodyUp } from '../upstream/request/body-up.ts';
+import { keyUp, withUserId } from '../upstream/request/user-id.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+
+/** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
+export function messagesRoutes(options: MessagesOptions = {}) {
+  return new Hono<AppEnv>()
+    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, true, options))
+    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, false, options));
+}
+
+export interface MessagesOptions {
+  /** Takes the place of `fetch` for everything that goes to the Claude API: a gateway's binding, a test's simulator. It heeds `signal`, and the key that it gets is the setting's. */
+  fetch?: Fetch;
+  /**
+   * Takes the place of the account's admission; undefined is a request that is not metered, and has no price.
+   *
+   * @internal for measurements: conversations are metered all the same
+   */
+  admit?: (request: MeterRequest) => Promise<Meter | undefined>;
+}
+
+async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: MessagesOptions): Promise<Response> {
+  const settings = c.get('settings');
+  const requestId = c.get('requestId');
+  const upstream = upstreamOf(settings, options.fetch);
+  const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
+  const conversation = conversationOf(c.req.raw.headers, sent.json);
+  if (conversation !== undefined) {
+    return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
+  }
+  const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const { prefix } = prefixed;
+  const { account } = c.get('identity');
+  const body = await withUserId(prefixed.body, settings, account);
+  const request = check(messagesRequest, body.json);
+  const model = settings.models.resolve(request.model);
+  c.get('entry').line.model = model.slice(0, 128);
+  const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
+  const streams = request.stream ?? streamByDefault;
+  const meter = await (options.admit ?? admit)({
+    requestId,
+    route: 'messages',
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings,
+    upstream,
+    body,
+    model,
+    headers: c.req.raw.headers,
+    streams,
+    prefix,
+    signal: c.req.raw.signal,
+    waitUntil,
+  });
+  const changes: Record<string, string> = {};
+  if (model !== request.model) changes.model = JSON.stringify(model);
+  if (streams && request.stream === undefined) changes.stream = 'true';
+  // What waits for the end of the answer keeps all that is named in it: a long prompt must not lie there with it.
+  const up = { body };
+  const granted = (by: Meter | undefined) =>
+    bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
+  const paid = meter && payments(meter, granted);
+  const log = logOutcome(c);
+  const place = c.get('place');
+  let price: string | undefined;
+  const response = await relay(
+    {
+      path: '/v1/messages',
+      body: granted(meter),
+      caller: c.req.raw,
+      expectsMessage: true,
+      hasFallbacks: request.fallbacks !== undefined,
+      idempotencyKey: await keyUp(c.req.raw.headers, account),
+    },
+    {
+      upstream,
+      settings,
+      requestId,
+      waitUntil,
+      payment: paid?.payment,
+      onHeaders: () => {
+        up.body = RELEASED;
+        meter?.release();
+        place.leave();
+      },
+      onEnd: (outcome) => {
+        const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
+        log(outcome, settled?.nanodollars);
+        if (!settled) return undefined;
+        const { nanodollars, done } = settled;
+        waitUntil(done);
+        price = formatUsd(nanodollars);
+        return `sluice-cost-usd=${price}`;
+      },
+    },
+  );
+  for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
+  // A stream says it behind its end, whether or not that is known by now.
+  if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
+  const retires = retiresSoon(settings.models.find(model));
+  if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
+  return response;
+}
+
+/** @returns a body of which the upstream cannot read another member than was judged here. */
+export function withoutRepetition(body: JsonBody): JsonBody {
+  const text = withoutRepeatedKeys(body.text, body.json);
+  return withText(body, text, body.json);
+}
+
+/** @returns what fills the log line with what the answer told, once it has ended, and lets it be written. */
+export function logOutcome(c: Context<AppEnv>): (outcome: Outcome, nanodollars?: Nanodollars) => undefined {
+  const entry = c.get('entry');
+  entry.begin();
+  return ({ usage, model, end, error_type, upstream_request_id, ttft_ms }, nanodollars) => {
+    const { line } = entry;
+    line.model = model ?? line.model;
+    line.upstream_request_id = upstream_request_id;
+    line.ttft_ms = ttft_ms;
+    if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
+    if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
+    if (usage) {
+      line.tokens = {
+        input: usage.input_tokens ?? 0,
+        output: usage.output_tokens ?? 0,
+        cache_read: usage.cache_read_input_tokens ?? 0,
+        cache_write: usage.cache_creation_input_tokens ?? 0,
+      };
+    }
+    entry.end();
+  };
+}

@@ -1,0 +1,29 @@
+import * as z from '../http/zod.ts';
+
+const usdPerMillion = z.described(z.number(), 'US dollars per million tokens.');
+const tokenPrices = z.object({
+  input: usdPerMillion,
+  output: usdPerMillion,
+  cache_write_5m: usdPerMillion,
+  cache_write_1h: usdPerMillion,
+  cache_read: usdPerMillion,
+});
+
+/** A model as the upstream tells of it, joined with the limits and prices that this edge knows. */
+export const modelAnswer = z.looseObject({
+  type: z.literal('model'),
+  id: z.string(),
+  display_name: z.string(),
+  created_at: z.iso.datetime(),
+  max_input_tokens: z.nullable(z.int()),
+  max_tokens: z.nullable(z.int()),
+  retires_at: z.nullable(z.string()),
+  minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in this edge’s table.'),
+  replacement: z.nullable(z.string()),
+  prices: z.nullable(
+    z.extend(tokenPrices, {
+      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int() })),
+      fast: z.optional(tokenPrices),
+    }),
+  ),
+});

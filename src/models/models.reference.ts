@@ -1,0 +1,55 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Resource } from '../reference/resource.ts';
+import { modelAnswer } from './models-answers.schema.ts';
+
+const schema = z.withMeta(modelAnswer, { id: 'Model' });
+const example = {
+  type: 'model',
+  id: 'claude-haiku-5-5',
+  display_name: 'Claude Haiku 5.5',
+  created_at: '2026-10-01T00:00:00Z',
+  max_input_tokens: 1_000_000,
+  max_tokens: 128_000,
+  retires_at: null,
+  minimum_cacheable_tokens: 4_096,
+  replacement: null,
+  prices: { input: 0.1, output: 0.5, cache_write_5m: 0.125, cache_write_1h: 0.2, cache_read: 0.01 },
+};
+
+const list = {
+  summary: 'List the models',
+  needs: 'messages',
+  query: pageSchema,
+  answers: {
+    200: {
+      description: 'The upstream’s models that the account may use, with limits and prices.',
+      content: [
+        {
+          schema: z.withMeta(listSchema(schema), { id: 'ModelList' }),
+          example: { data: [example], has_more: false, first_id: example.id, last_id: example.id },
+        },
+      ],
+    },
+  },
+  errors: [429, 504, 529],
+} as const;
+
+const one = {
+  summary: 'Read a model',
+  needs: 'messages',
+  answers: { 200: { description: 'The model.', content: [{ schema, example }] } },
+  errors: [404, 429, 504, 529],
+} as const;
+
+export const models: Resource = {
+  tag: 'Models',
+  description: 'Limits, prices, retirement.',
+  parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
+  routes: {
+    'GET /models': { ...list, operation: 'listModels' },
+    'GET /v1/models': { ...list, operation: 'listModelsV1' },
+    'GET /models/:id': { ...one, operation: 'getModel' },
+    'GET /v1/models/:id': { ...one, operation: 'getModelV1' },
+  },
+};

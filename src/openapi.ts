@@ -1,0 +1,165 @@
+/** The OpenAPI document: every route of the edge, from the schemas that its requests are held to. */
+
+import {
+  createDocument,
+  type ZodOpenApiOperationObject,
+  type ZodOpenApiPathsObject,
+  type ZodOpenApiResponseObject,
+} from 'zod-openapi';
+import { accounts } from './accounts/accounts.reference.ts';
+import { tokens } from './accounts/tokens.reference.ts';
+import { usage } from './accounts/usage.reference.ts';
+import { classification } from './classification/classification.reference.ts';
+import { conversations } from './conversations/conversations.reference.ts';
+import { health } from './health/health.reference.ts';
+import * as z from './http/zod.ts';
+import type { Scope } from './identity/identity.ts';
+import { counts } from './messages/count-tokens.reference.ts';
+import { messages } from './messages/messages.reference.ts';
+import { models } from './models/models.reference.ts';
+import { prefixes } from './prefixes/prefixes.reference.ts';
+import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './reference/errors.ts';
+import { HEADERS } from './reference/headers.ts';
+import type { Answer, Content, Resource, Route } from './reference/resource.ts';
+import { webhooks } from './webhooks/webhooks.reference.ts';
+
+/** Every resource, in the order in which a reader meets them. A new one is another entry. */
+export const RESOURCES: readonly Resource[] = [
+  messages,
+  counts,
+  models,
+  conversations,
+  prefixes,
+  classification,
+  webhooks,
+  usage,
+  accounts,
+  tokens,
+  health,
+];
+
+const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \
+the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
+
+Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
+Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
+
+const IDS = {
+  'sluice-request-id': z.described(z.string(), 'This edge’s id of the request; the ledger finds it by this.'),
+  'request-id': z.described(z.string(), 'The upstream’s id where its answer was relayed, else ours.'),
+};
+
+/** @returns the document as an object that is written as JSON. */
+export function createReference() {
+  const paths: ZodOpenApiPathsObject = {};
+  for (const resource of RESOURCES) {
+    for (const [key, route] of Object.entries(resource.routes)) {
+      const [method = '', path = ''] = key.split(' ');
+      const template = path.replaceAll(/:(\w+)/g, '{$1}');
+      paths[template] = { ...paths[template], [method.toLowerCase()]: operation(resource, path, route) };
+    }
+  }
+  return createDocument(
+    {
+      openapi: '3.1.1',
+      info: {
+        title: 'Sluice',
+        version: '1',
+        description: INTRODUCTION,
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      servers: [{ url: '/', description: 'This deployment.' }],
+      tags: RESOURCES.map(({ tag, description }) => ({ name: tag, description })),
+      security: [{ bearer: [] }, { apiKey: [] }],
+      paths,
+      components: {
+        responses: Object.fromEntries(statuses().map((status) => [`Error${status}`, errorResponse(status)])),
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
+        },
+      },
+    },
+    {
+      override: ({ jsonSchema, io }) => {
+        // An answer may have more in a later version, and clients of today must take it.
+        if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+        // What every integer of JavaScript is bounded by says nothing of this API.
+        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+      },
+    },
+  );
+}
+
+function operation(resource: Resource, path: string, route: Route): ZodOpenApiOperationObject {
+  const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
+  const answers = Object.entries(route.answers).map(([status, answer]) => [status, response(answer)] as const);
+  const errors = errorsOf(route, names.length > 0).map(
+    (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
+  );
+  const scope = scopeOf(route);
+  const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
+  return {
+    operationId: route.operation,
+    tags: [resource.tag],
+    summary: route.summary,
+    ...(description === '' ? {} : { description }),
+    ...(route.needs === 'nothing' || route.needs === 'signature' ? { security: [] } : {}),
+    requestParams: {
+      ...(names.length > 0
+        ? { path: z.object(Object.fromEntries(names.map((name) => parameter(resource, name)))) }
+        : {}),
+      ...(route.query ? { query: route.query } : {}),
+      ...(route.headers ? { header: route.headers } : {}),
+    },
+    ...(route.body ? { requestBody: { required: true, content: mediaType(route.body) } } : {}),
+    responses: Object.fromEntries([...answers, ...errors]),
+  };
+}
+
+function parameter(resource: Resource, name: string) {
+  const told = resource.parameters?.[name];
+  if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
+  return [name, z.withMeta(z.string(), told)] as const;
+}
+
+function scopeOf({ needs }: Route): Scope | undefined {
+  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+}
+
+/** What every request can meet is not declared by each route. */
+function errorsOf(route: Route, named: boolean): ErrorStatus[] {
+  const { needs, body, query, errors = [] } = route;
+  const all = new Set<ErrorStatus>([...errors, 500]);
+  if (needs !== 'nothing') all.add(401);
+  if (scopeOf(route) !== undefined) all.add(403);
+  if (body) for (const status of [400, 413, 415] as const) all.add(status);
+  if (query) all.add(400);
+  if (named) all.add(404);
+  return [...all].sort((left, right) => left - right);
+}
+
+function statuses(): ErrorStatus[] {
+  return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
+}
+
+function response({ description, content = [], headers = [] }: Answer): ZodOpenApiResponseObject {
+  const extra = Object.fromEntries(headers.map((name) => [name, z.optional(HEADERS[name])]));
+  return {
+    description,
+    headers: z.object({ ...IDS, ...extra }),
+    ...(content.length > 0 ? { content: Object.assign({}, ...content.map(mediaType)) } : {}),
+  };
+}
+
+function mediaType({ type = 'application/json', schema, example }: Content) {
+  return { [type]: { schema, example } };
+}
+
+function errorResponse(status: ErrorStatus): ZodOpenApiResponseObject {
+  return {
+    description: ERRORS[status].description,
+    content: { 'application/json': { schema: errorSchema, examples: errorExamples(status) } },
+  };
+}

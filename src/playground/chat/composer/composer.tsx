@@ -1,0 +1,156 @@
+import { useSignal } from '@preact/signals';
+import { useRef } from 'preact/hooks';
+import { sentenceOf } from '../../edge/client.ts';
+import { announce } from '../../ui/announcer.tsx';
+import { Icon } from '../../ui/icon.tsx';
+import { IconButton } from '../../ui/icon-button.tsx';
+import { send, session } from '../session/conversations.ts';
+import { AskOptions } from './ask-options.tsx';
+import { clearDraft, draftContent, editing, isEmpty, pictures, text } from './draft.ts';
+import { DraftCount } from './draft-count.tsx';
+import { ACCEPTED, readPicture } from './images.ts';
+
+export function Composer() {
+  const picker = useRef<HTMLInputElement>(null);
+  const fault = useSignal<string | undefined>(undefined);
+  const over = useSignal(false);
+  const current = session.value;
+  const running = current?.live.value !== undefined;
+  const ready = !isEmpty.value && !current?.busy.value;
+  const take = async (files: Iterable<File>) => {
+    fault.value = undefined;
+    const read = await Promise.allSettled([...files].map(readPicture));
+    for (const result of read) {
+      if (result.status === 'fulfilled') pictures.value = [...pictures.value, result.value];
+      else fault.value = sentenceOf(result.reason);
+    }
+  };
+  const submit = () => {
+    if (!ready) return;
+    const content = draftContent();
+    const before = editing.value;
+    const kept = { text: text.value, pictures: pictures.value };
+    clearDraft();
+    fault.value = undefined;
+    const asked = before !== undefined && current ? current.ask(before, content) : send(content);
+    asked.catch((thrown: unknown) => {
+      fault.value = sentenceOf(thrown);
+      announce(fault.value);
+      text.value = kept.text;
+      pictures.value = kept.pictures;
+    });
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      submit();
+    } else if (event.key === 'Escape' && editing.value !== undefined) clearDraft();
+  };
+  const onPaste = (event: ClipboardEvent) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    void take(files);
+  };
+  return (
+    <form
+      class="composer"
+      data-over={over.value}
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+      onDragOver={(event) => {
+        event.preventDefault();
+        over.value = true;
+      }}
+      onDragLeave={() => (over.value = false)}
+      onDrop={(event) => {
+        event.preventDefault();
+        over.value = false;
+        void take(event.dataTransfer?.files ?? []);
+      }}
+    >
+      <div class="column">
+        {editing.value !== undefined && (
+          <p class="editing">
+            <span>Asking again from here: what came after it is removed.</span>
+            <button type="button" class="button small plain" onClick={clearDraft}>
+              Cancel
+            </button>
+          </p>
+        )}
+        {fault.value && (
+          <p class="composer-fault" role="alert">
+            {fault.value}
+          </p>
+        )}
+        {pictures.value.length > 0 && (
+          <ul class="pictures">
+            {pictures.value.map((picture) => (
+              <li key={picture}>
+                <img
+                  src={`data:${picture.block.source.media_type};base64,${picture.block.source.data}`}
+                  alt={picture.name}
+                />
+                <IconButton
+                  icon="close"
+                  label={`Remove ${picture.name}`}
+                  onClick={() => {
+                    pictures.value = pictures.value.filter((other) => other !== picture);
+                  }}
+                />
+              </li>
+            ))}
+          </ul>
+        )}
+        <div class="field">
+          <textarea
+            id="draft"
+            aria-label="Message"
+            placeholder="Ask something"
+            rows={1}
+            value={text.value}
+            onInput={(event) => (text.value = event.currentTarget.value)}
+            onKeyDown={onKeyDown}
+            onPaste={onPaste}
+          />
+          <input
+            ref={picker}
+            type="file"
+            accept={ACCEPTED}
+            multiple
+            hidden
+            aria-label="Pictures"
+            onChange={(event) => {
+              void take(event.currentTarget.files ?? []);
+              event.currentTarget.value = '';
+            }}
+          />
+          <IconButton icon="image" label="Add pictures" onClick={() => picker.current?.click()} />
+          {running ? (
+            <button
+              type="button"
+              class="send"
+              aria-label="Stop"
+              title="Stop"
+              onClick={() => {
+                current?.stop().catch((thrown: unknown) => current.fail(thrown));
+              }}
+            >
+              <Icon name="stop" />
+            </button>
+          ) : (
+            <button type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
+              <Icon name="send" />
+            </button>
+          )}
+        </div>
+        <div class="composer-foot">
+          <AskOptions />
+          <DraftCount />
+        </div>
+      </div>
+    </form>
+  );
+}

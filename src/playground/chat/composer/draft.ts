@@ -1,0 +1,88 @@
+/** What is being written, and what it would cost. */
+import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
+import { computed, effect, signal } from '@preact/signals';
+import type { CountAnswer } from '../../../client/index.ts';
+import { edge, state } from '../../edge/client.ts';
+import { model } from '../../edge/models.ts';
+import type { Content } from '../session/content.ts';
+import { session } from '../session/conversations.ts';
+import { prefix, thinking, tools } from '../session/options.ts';
+import { toolDefinitions } from '../session/tools.ts';
+import type { Picture } from './images.ts';
+
+export const text = signal('');
+export const pictures = signal<Picture[]>([]);
+/** The message that is asked anew; without one the draft goes to the end. */
+export const editing = signal<string | undefined>(undefined);
+export const counted = signal<CountAnswer | undefined>(undefined);
+
+const QUIET_MS = 400;
+
+export const isEmpty = computed(() => text.value.trim() === '' && pictures.value.length === 0);
+
+/** @returns the draft as it is sent */
+export function draftContent(): Content {
+  const blocks = pictures.value.map(({ block }) => block);
+  const said = text.value.trim();
+  if (blocks.length === 0) return said;
+  return said === '' ? blocks : [...blocks, { type: 'text', text: said }];
+}
+
+export function clearDraft(): void {
+  text.value = '';
+  pictures.value = [];
+  editing.value = undefined;
+}
+
+/** Counts the prompt that would be sent, whenever writing pauses. */
+export function keepCounting(): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let question = 0;
+  const dispose = effect(() => {
+    const request = countRequest();
+    clearTimeout(timer);
+    question += 1;
+    const asked = question;
+    if (!request) {
+      counted.value = undefined;
+      return;
+    }
+    timer = setTimeout(() => {
+      edge()
+        .countTokens(request)
+        .then(
+          (answer) => {
+            if (asked === question) counted.value = answer;
+          },
+          // A draft that cannot be counted is refused with a reason when it is sent.
+          () => {
+            if (asked === question) counted.value = undefined;
+          },
+        );
+    }, QUIET_MS);
+  });
+  return () => {
+    dispose();
+    clearTimeout(timer);
+  };
+}
+
+function countRequest() {
+  const id = model.value?.id;
+  if (state.value !== 'ready' || isEmpty.value || id === undefined) return undefined;
+  const current = session.value;
+  const held = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
+  const rows = current?.rows.value ?? [];
+  const until = rows.findIndex((row) => row.id === editing.value);
+  const said = until < 0 ? rows : rows.slice(0, until);
+  // What was refused is not sent again, nor what it answered.
+  const sent = said.filter(({ status }) => status === 'complete' || status === 'stopped' || status === 'interrupted');
+  const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
+  return {
+    model: id,
+    messages: messages as MessageParam[],
+    ...(held === undefined ? {} : { prefix: held }),
+    ...(thinking.value ? { thinking: { type: 'adaptive' as const } } : {}),
+    ...(tools.value ? { tools: toolDefinitions } : {}),
+  };
+}

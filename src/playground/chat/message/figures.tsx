@@ -1,0 +1,28 @@
+import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
+import { formatCount, formatUsd } from '../../ui/format.ts';
+
+interface Usage {
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cache_read_input_tokens?: number | null;
+  cache_creation_input_tokens?: number | null;
+}
+
+/** Tokens and cost of an answer, on a line that is there from the beginning. */
+export function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
+  const usage = (row?.usage ?? stream?.message?.usage) as Usage | undefined;
+  const cost = row?.cost_usd;
+  const lowered = stream?.headers?.get('sluice-max-tokens');
+  if (!usage) return <span class="figures" />;
+  const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
+  return (
+    <span class="figures">
+      <span>{formatCount(input_tokens ?? 0)} in</span>
+      {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
+      {written ? <span>{formatCount(written)} to cache</span> : null}
+      {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
+      {lowered && <span>at most {formatCount(Number(lowered))} out: the budget allows no more</span>}
+      {cost != null && <span class="cost">{formatUsd(cost)}</span>}
+    </span>
+  );
+}

@@ -1,0 +1,205 @@
+import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
+import { computed, signal } from '@preact/signals';
+import { type Conversation, type ConversationMessage, type MessageStream, SluiceError } from '../../../client/index.ts';
+import { refreshStanding } from '../../edge/account.ts';
+import { edge } from '../../edge/client.ts';
+import { model } from '../../edge/models.ts';
+import { announce } from '../../ui/announcer.tsx';
+import type { Content } from './content.ts';
+import { type Part, partsOf } from './content.ts';
+import { maxTokens, thinking, tools } from './options.ts';
+import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
+
+/** An answer that is coming, and what it was asked with; after a reload that stands in the history already. */
+export interface Live {
+  asked: Content | undefined;
+  stream: MessageStream;
+}
+
+/** A question that has no answer. */
+export interface Failure {
+  asked: Content | undefined;
+  error: SluiceError;
+}
+
+const PAGE = 1_000;
+
+/** One conversation while it is shown. */
+export class Session {
+  readonly id: string;
+  readonly report = signal<Conversation | undefined>(undefined);
+  readonly rows = signal<ConversationMessage[]>([]);
+  readonly live = signal<Live | undefined>(undefined);
+  /** Counts up when the answer that comes has grown: at most once a frame. */
+  readonly grown = signal(0);
+  readonly failure = signal<Failure | undefined>(undefined);
+  /** Why answers ended that came while this was shown, by their ids: the history does not tell. */
+  readonly stopReasons = new Map<string, string>();
+  readonly connected = signal(true);
+  /** Whether it is known what stands here, and what runs. */
+  readonly loaded = signal(false);
+  readonly #rewinding = signal(false);
+  /** Whether nothing can be asked now. */
+  readonly busy = computed(() => !this.loaded.value || this.#rewinding.value || this.live.value !== undefined);
+  readonly #onSettled: () => Promise<void>;
+  #left = false;
+  #frame = 0;
+
+  /** @param onSettled told whenever a turn has ended and was paid for */
+  constructor(id: string, onSettled: () => Promise<void>) {
+    this.id = id;
+    this.#onSettled = onSettled;
+  }
+
+  /** Reads the history, and follows the turn that runs, if one does. */
+  async open(): Promise<void> {
+    try {
+      this.report.value = await edge().conversations.get(this.id);
+      const asked = await this.#readRows();
+      if (this.report.value.state === 'running') await this.#resume(asked);
+    } catch (thrown) {
+      this.#fail(undefined, thrown);
+    } finally {
+      this.loaded.value = true;
+    }
+  }
+
+  /** Asks, and shows the answer while it comes; the page's tools are run in between. */
+  async send(content: Content): Promise<void> {
+    for (let next: Content | undefined = content; next !== undefined && !this.#left; ) {
+      this.failure.value = undefined;
+      next = await this.#turn(next);
+    }
+  }
+
+  /** Takes back everything from a message of the user on, and asks anew. */
+  async ask(before: string, content: Content): Promise<void> {
+    this.#rewinding.value = true;
+    try {
+      this.report.value = await edge().conversations.rewind(this.id, before);
+      const from = this.rows.value.findIndex(({ id }) => id === before);
+      this.rows.value = this.rows.value.slice(0, from);
+    } catch (thrown) {
+      this.#fail(undefined, thrown);
+      return;
+    } finally {
+      this.#rewinding.value = false;
+    }
+    await this.send(content);
+  }
+
+  async stop(): Promise<void> {
+    await this.live.value?.stream.stop();
+  }
+
+  /** Stops looking. A turn that runs goes on. */
+  leave(): void {
+    this.#left = true;
+    cancelAnimationFrame(this.#frame);
+    this.live.value?.stream.close();
+  }
+
+  async #turn(said: Content): Promise<Content | undefined> {
+    const asked = this.#withResults(said);
+    const stream = edge().messages.stream(
+      {
+        conversation: this.id,
+        model: model.value?.id ?? '',
+        max_tokens: maxTokens.value,
+        messages: [{ role: 'user', content: asked } as MessageParam],
+        ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
+        ...(tools.value ? { tools: toolDefinitions } : {}),
+      },
+      { onConnection: (state) => this.#connection(state) },
+    );
+    return await this.#follow({ asked, stream });
+  }
+
+  /** A call that has no result yet, since the page was closed in between, gets it with what is said next. */
+  #withResults(said: Content): Content {
+    const last = this.rows.value.at(-1);
+    if (last?.role !== 'assistant' || partsOf(said).some(({ type }) => type === 'tool_result')) return said;
+    const results = toolResults(partsOf(last.content)) as object[] as Part[];
+    return results.length === 0 ? said : [...results, ...partsOf(said)];
+  }
+
+  async #resume(asked: Content | undefined): Promise<void> {
+    const stream = await edge().conversations.resume(this.id, { onConnection: (state) => this.#connection(state) });
+    // It has ended meanwhile.
+    if (!stream) {
+      await this.#readRows();
+      return;
+    }
+    const next = await this.#follow({ asked, stream });
+    if (next !== undefined) await this.send(next);
+  }
+
+  /** @returns what is to be sent next: the results of tools that were called */
+  async #follow(live: Live): Promise<Content | undefined> {
+    this.live.value = live;
+    this.loaded.value = true;
+    let error: unknown;
+    try {
+      for await (const _ of live.stream) this.#paint();
+    } catch (thrown) {
+      error = thrown;
+    }
+    if (this.#left) return undefined;
+    const { message } = live.stream;
+    if (message?.stop_reason) this.stopReasons.set(message.id, message.stop_reason);
+    const before = this.rows.value.length;
+    await this.#readRows().catch((thrown: unknown) => {
+      error ??= thrown;
+    });
+    this.live.value = undefined;
+    this.connected.value = true;
+    // What was asked is in the history if anything came of it.
+    const kept = this.rows.value.length > before;
+    if (error !== undefined) this.#fail(kept ? undefined : live.asked, error);
+    else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
+    void Promise.all([this.#onSettled(), refreshStanding()]).catch((thrown: unknown) => this.#fail(undefined, thrown));
+    if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
+    return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
+  }
+
+  #paint(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => {
+      this.grown.value += 1;
+    });
+  }
+
+  /** @returns what the turn that runs was asked: that stands below the history, with its answer */
+  async #readRows(): Promise<Content | undefined> {
+    const rows: ConversationMessage[] = [];
+    for (let more = true; more && !this.#left; ) {
+      const after = rows.at(-1)?.id;
+      const page = await edge().conversations.messages(this.id, {
+        limit: PAGE,
+        pending: true,
+        ...(after === undefined ? {} : { after_id: after }),
+      });
+      rows.push(...page.data);
+      more = page.has_more && page.data.length > 0;
+    }
+    const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
+    this.rows.value = rows;
+    return asked;
+  }
+
+  #connection(state: 'open' | 'lost'): void {
+    this.connected.value = state === 'open';
+  }
+
+  /** Shows what could not be done. */
+  fail(thrown: unknown): void {
+    this.#fail(undefined, thrown);
+  }
+
+  #fail(asked: Content | undefined, thrown: unknown): void {
+    if (this.#left) return;
+    const error =
+      thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
+    this.failure.value = { asked, error };
+  }
+}

@@ -1,0 +1,51 @@
+import { fieldError } from '../http/check.ts';
+import * as z from '../http/zod.ts';
+import { messagesRequest } from '../upstream/messages.schema.ts';
+import { refSchema } from '../versions/versions.schema.ts';
+
+/** The largest version, as it is stored. */
+export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
+
+export const prefixRef = refSchema('prefix');
+
+/** The extension field of a request. */
+export const namedPrefix = z.object({ prefix: prefixRef });
+
+const lists = 'Input should be a valid list of objects';
+const block = z.looseObject({ type: z.string({ error: fieldError('Input should be a valid string') }) });
+
+/** What a version is made of. What is in tools, blocks and messages is the upstream's to judge, when it counts them. */
+const prefixFields = z.strictObject({
+  system: z.optional(
+    z.union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' }),
+  ),
+  tools: z.optional(z.array(z.looseObject({}, { error: lists }), { error: lists })),
+  messages: z.optional(
+    z.array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(block)]) }), { error: lists }),
+  ),
+  model: z.described(
+    z.optional(messagesRequest.shape.model.check(z.maxLength(256))),
+    'The model of requests that name none.',
+  ),
+  max_tokens: z.described(z.optional(messagesRequest.shape.max_tokens), '`max_tokens` of requests that have none.'),
+  cache_ttl: z.described(
+    z._default(z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" }), '5m'),
+    'How long the upstream keeps it cached after each use.',
+  ),
+  description: z.optional(z.string().check(z.maxLength(1_000))),
+});
+
+export type PrefixFields = z.output<typeof prefixFields>;
+export type CacheTtl = PrefixFields['cache_ttl'];
+
+/** Points the name at a version that there is already: forward or back. */
+const pointer = z.strictObject({ version: prefixRef });
+
+/** What `PUT /prefixes/:name` takes. */
+export const putPrefix = { fields: prefixFields, pointer };
+
+/** A request that may leave to a prefix what that prefix gives. */
+export const prefixedRequest = z.extend(messagesRequest, {
+  model: z.optional(messagesRequest.shape.model),
+  max_tokens: z.optional(messagesRequest.shape.max_tokens),
+});

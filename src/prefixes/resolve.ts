@@ -1,0 +1,69 @@
+/** A request that names a prefix, before it becomes one like any other. */
+import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import { check } from '../http/check.ts';
+import { invalidRequest, tooLarge } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { sizeOf } from '../http/read-json.ts';
+import type { Found } from '../versions/kv-copies.ts';
+import { findPrefix, unknownPrefix } from './find-prefix.ts';
+import { expand, type Prefix } from './prefix.ts';
+import { namedPrefix, prefixedRequest } from './prefixes.schema.ts';
+
+export interface PrefixedBody {
+  /** As it goes up: what the prefix gives is in it, and `prefix` is not. */
+  body: JsonBody;
+  /** name@version, for the ledger. */
+  prefix: string | undefined;
+}
+
+/**
+ * @returns the prefix that a request names, by its body or its header
+ * @throws ApiError 400 for what cannot be a name, and for two that differ
+ */
+export function prefixNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
+  const header = headers.get('sluice-prefix') ?? undefined;
+  const field = Object.hasOwn(body, 'prefix') ? body.prefix : undefined;
+  const given = field === undefined ? header : field;
+  if (given === undefined) return undefined;
+  const { prefix } = check(namedPrefix, { prefix: given });
+  if (header !== undefined && header !== prefix) {
+    throw invalidRequest('prefix: the body and the header sluice-prefix name different ones. Send one.');
+  }
+  return prefix;
+}
+
+/**
+ * Finds the prefix that a request names.
+ *
+ * @throws ApiError 404 for one that there is not, or that is somebody else's
+ */
+export async function prefixAsked(c: Context<AppEnv>, ref: string): Promise<Found<Prefix>> {
+  const { account } = c.get('identity');
+  const found = await findPrefix({ account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') }, ref);
+  if (!found) throw unknownPrefix(ref);
+  return found;
+}
+
+/**
+ * Lays the prefix that a request names under it; a request that names none stays as it is.
+ *
+ * @param defaults members for a caller and a prefix that say nothing of them
+ * @param counts whether the request is a count, for which `max_tokens` says nothing
+ * @throws ApiError 400 where the request and the prefix do not go together, 404 for an unknown one
+ */
+export async function withPrefix(
+  c: Context<AppEnv>,
+  body: JsonBody,
+  { defaults = {}, counts = false }: { defaults?: Record<string, unknown>; counts?: boolean } = {},
+): Promise<PrefixedBody> {
+  const ref = prefixNamed(c.req.raw.headers, body.json);
+  if (ref === undefined) return { body, prefix: undefined };
+  check(prefixedRequest, body.json);
+  const { name, hash, value } = await prefixAsked(c, ref);
+  const { model, max_tokens } = value.content;
+  const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
+  const { MAX_BODY_BYTES } = c.get('settings');
+  if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  return { body: expanded, prefix: `${name}@${hash}` };
+}

@@ -1,0 +1,50 @@
+/** The models that an account with the limit `models` may use. */
+import type { PageQuery } from '../http/page.ts';
+import { listOf } from '../http/page.ts';
+import type { ModelTable } from './models.ts';
+
+interface Row {
+  id: string;
+}
+
+/** More names than these make a sentence that nobody reads. */
+const MOST_NAMED = 10;
+
+/** @returns whether a request that asks for this name may be admitted: by that name, or by any that the model has. */
+export function mayUse(name: string, allowed: readonly string[], models: ModelTable): boolean {
+  const row = models.find(name);
+  return [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])].some((one) => allowed.includes(one));
+}
+
+/**
+ * @param rows every model of the upstream
+ * @param allowed the account's limit `models`
+ * @returns the models that may be used; one that may be used only by an alias of this deployment stands there by that
+ */
+export function usableModels<T extends Row>(rows: readonly T[], allowed: readonly string[], models: ModelTable): T[] {
+  return rows.flatMap((row) => {
+    if (mayUse(row.id, allowed, models)) return [row];
+    const aliases = allowed.filter((name) => models.resolve(name) === row.id);
+    return aliases.map((id) => ({ ...row, id }));
+  });
+}
+
+/** @returns a page of a list that is whole here, as the API pages its own; an unknown cursor begins at the beginning. */
+export function pageOfModels<T extends Row>(rows: readonly T[], { limit, after_id, before_id }: PageQuery) {
+  const at = (id: string) => rows.findIndex((row) => row.id === id);
+  if (before_id !== undefined) {
+    const end = Math.max(0, at(before_id));
+    const start = Math.max(0, end - limit);
+    return listOf(rows.slice(start, end), start > 0, ({ id }) => id);
+  }
+  const start = after_id === undefined ? 0 : at(after_id) + 1;
+  return listOf(rows.slice(start, start + limit), start + limit < rows.length, ({ id }) => id);
+}
+
+/** @returns the sentence of a refusal that says which models there are instead. */
+export function sayAllowed(allowed: readonly string[]): string {
+  if (allowed.length === 0) return 'It may use none: the operator of this edge can change its limit `models`.';
+  const named = allowed.slice(0, MOST_NAMED).join(', ');
+  const more = allowed.length - MOST_NAMED;
+  return `It may use ${named}${more > 0 ? ` and ${more} more, which GET /models lists` : ''}.`;
+}

@@ -1,0 +1,62 @@
+import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
+import type { Model, ModelTable, TokenPrices } from './models.ts';
+import type { Findings } from './prompt-features.ts';
+
+/** The longest name of a model that limits can have. */
+const LONGEST_NAME = 256;
+
+/** @returns the rows that a model may be billed by: its own, or every row for one that is not in the table. */
+export function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
+  const row = rowOf(models, name);
+  return row ? [row] : models.rows;
+}
+
+/** @returns a model's own row; undefined where the table has none. */
+export function rowOf(models: ModelTable, name: unknown): Model | undefined {
+  if (typeof name !== 'string') return undefined;
+  const { row, known } = models.price(name);
+  return known ? row : undefined;
+}
+
+/** @returns every name by which limits may allow a model. */
+export function namesOf(models: ModelTable, name: unknown, asked?: string): string[] {
+  if (typeof name !== 'string') return ['default'];
+  const row = rowOf(models, name);
+  const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
+  // No limit can name a longer one, so that cutting it allows nothing.
+  return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];
+}
+
+/** @returns the most tokens that one of these models can write. */
+export function longestOutput(rows: readonly Model[]): number {
+  return Math.max(...rows.map((row) => row.max_tokens));
+}
+
+/** @returns the dearest that a token of input and of output can be. */
+export function dearest(
+  rows: readonly Model[],
+  promptTokens: number,
+  fast: boolean,
+  cache: Findings['cache'],
+  geography: number,
+): { input: Nanodollars; output: Nanodollars } {
+  let input = 0;
+  let output = 0;
+  const consider = (price: TokenPrices | undefined) => {
+    if (!price) return;
+    input = Math.max(input, price.input, price.cache_read);
+    if (cache !== 'none') input = Math.max(input, price.cache_write_5m);
+    if (cache === '1h') input = Math.max(input, price.cache_write_1h);
+    output = Math.max(output, price.output);
+  };
+  for (const { prices } of rows) {
+    consider(prices);
+    if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
+    if (fast) consider(prices.fast);
+  }
+  // The workspace may set a geography for requests that name none.
+  return {
+    input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
+    output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),
+  };
+}

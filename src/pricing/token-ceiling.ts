@@ -1,0 +1,113 @@
+/**
+ * How many tokens a text can have at the most, by classes of characters.
+ *
+ * The API's tokenizers are not public. The weights are such that no text of the kinds that models write has more tokens
+ * by the public tokenizers that `test/pricing/token-ceiling.test.ts` compares with, and are not much above them. Nothing is
+ * allocated: an answer that was interrupted may be megabytes long.
+ */
+
+/** A token, in the unit of the weights. */
+const TOKEN = 20;
+const LETTER_IN_WORD = 12;
+const CAPITAL_IN_WORD = 16;
+/** From its ninth letter on a word is more likely no word: a key, an id, base64. */
+const LONG_WORD = 8;
+const LETTER_IN_LONG_WORD = 16;
+const NEXT_SPACE = 1;
+const REPEATED_SIGN = 10;
+
+const SPACE = 32;
+const LOWER = 1;
+const UPPER = 2;
+const DIGIT = 3;
+const SIGN = 4;
+const WHITE = 5;
+
+/** The class of each ASCII character. */
+const CLASSES = Uint8Array.from({ length: 128 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  if (/[a-z]/.test(character)) return LOWER;
+  if (/[A-Z]/.test(character)) return UPPER;
+  if (/\d/.test(character)) return DIGIT;
+  return byte > SPACE && byte < 127 ? SIGN : WHITE;
+});
+
+/** The weight of a character by the first of its UTF-8 bytes; bytes that follow have none. */
+const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if (byte < 0xc0) return 0;
+  // Of two bytes, Latin with accents, Greek, Cyrillic, Hebrew and Arabic have fewer tokens than bytes.
+  if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
+  // Chinese characters, rare ones included; Hangul; what lies in other planes.
+  if (byte > 0xe4 && byte < 0xea) return 47;
+  return byte > 0xea && byte < 0xee ? 54 : byte < 0xf0 ? 60 : 80;
+});
+
+/** Of Latin with accents, Greek, Cyrillic, Hebrew and Arabic. */
+function isCommonLead(byte: number): boolean {
+  return byte < 0xc9 || (byte > 0xcd && byte < 0xd4) || (byte > 0xd6 && byte < 0xdc);
+}
+
+/** Of the scripts that share a first byte, those that have fewer tokens than the others. */
+const SECONDS: Readonly<Record<number, (second: number) => number>> = {
+  // Devanagari and Thai.
+  224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),
+  // Kana and punctuation.
+  227: (second) => (second < 0x84 ? 40 : 60),
+  // Chinese characters that are not rare.
+  228: (second) => (second < 0xb8 ? 60 : 47),
+  // Vietnamese.
+  225: (second) => (second === 0xba || second === 0xbb ? 40 : 60),
+  // Dashes and quotation marks; lines of tables.
+  226: (second) => (second === 0x80 ? 30 : second === 0x94 || second === 0x95 ? 40 : 60),
+};
+
+/** @returns the most tokens that a UTF-8 text, or a part of one, can have; not rounded, so that parts can be summed. */
+export function mostTokens(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  let weight = 0;
+  let letters = 0;
+  let before = 0;
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const next = at + 1 < end ? bytes[at + 1] : undefined;
+    if (byte >= 128) {
+      // A letter with an accent does not end a word.
+      const bySecond = SECONDS[byte];
+      weight += bySecond ? bySecond(next ?? 0) : (LEADS[byte] ?? 0);
+    } else {
+      const kind = CLASSES[byte] ?? SIGN;
+      if (kind === LOWER || kind === UPPER) {
+        weight += letterWeight(kind, letters);
+        letters += 1;
+      } else {
+        letters = 0;
+        if (kind === SIGN) weight += byte === before ? REPEATED_SIGN : TOKEN;
+        else if (byte !== SPACE) weight += TOKEN;
+        else if (before === SPACE) weight += NEXT_SPACE;
+        else weight += joins(next) ? 0 : TOKEN;
+      }
+    }
+    before = byte;
+  }
+  return weight / TOKEN;
+}
+
+const encoder = new TextEncoder();
+
+/** @returns the same for a string. */
+export function mostTokensOf(text: string): number {
+  return mostTokens(encoder.encode(text));
+}
+
+function letterWeight(kind: number, letters: number): number {
+  if (letters === 0) return TOKEN;
+  if (letters >= LONG_WORD) return LETTER_IN_LONG_WORD;
+  return kind === LOWER ? LETTER_IN_WORD : CAPITAL_IN_WORD;
+}
+
+/** A single space is part of the word, or the sign, behind it. */
+function joins(next: number | undefined): boolean {
+  if (next === undefined) return false;
+  if (next >= 128) return next < 0xe0 && isCommonLead(next);
+  const kind = CLASSES[next];
+  return kind === LOWER || kind === UPPER || kind === SIGN;
+}

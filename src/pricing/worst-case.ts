@@ -1,0 +1,281 @@
+/**
+ * The most that a request can cost, found from its body alone: what a hold is made of.
+ *
+ * Text is bounded by bytes, since no token of the API's tokenizers stands for less than one. The bytes of the whole
+ * body are taken at once: JSON only ever lengthens the text in it (quotes, escapes, names), so nothing is encoded or
+ * serialized to find them; what costs more, or less, than its bytes is in its findings.
+ */
+
+import { isObject, type Json } from '../json/object.ts';
+import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import { dearest, longestOutput, namesOf, rowOf, rowsOf } from './dearest-price.ts';
+import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
+import type { Bound, ServedBound, Terms } from './hold-terms.ts';
+import type { Model, ModelTable } from './models.ts';
+import {
+  type Findings,
+  findingsOfBody,
+  MOST_ADVISORS,
+  NOTHING_FOUND,
+  noteCache,
+  noteModels,
+  PER_IMAGE,
+  type Served,
+  UNLIMITED_USES,
+  wholeNumber,
+} from './prompt-features.ts';
+
+export interface BoundOptions {
+  /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
+  bytes: number;
+  models: ModelTable;
+  /** What of the body, as text and parsed, may repeat keys; absent where it is known that nothing does. */
+  readings?: { text: string; json: Json } | undefined;
+  /** How long a string of the body is, where it may stand for a longer one. */
+  lengthOf?: ((value: string) => number) | undefined;
+  /** The model's name as the caller wrote it, by which limits may allow it too. */
+  asked?: string;
+  /** Names in the header `anthropic-beta`. */
+  betas?: readonly string[];
+  /** What count_tokens, or the turn before, tells of the prompt; null if it was refused. Absent: nobody was asked. */
+  count?: number | null;
+  /** What was found in messages that stand before those of the body. */
+  before?: Findings;
+  /** The setting SERVED_STEP_TOKENS. Default 50,000. */
+  servedStepTokens?: number;
+}
+
+const PER_REQUEST = 256;
+/** Above these the sums stay exact integers and no budget can pay. */
+const MOST_STEPS = 1_000;
+const MOST_HELD: Nanodollars = 1e15;
+const COMPACTION_TRIGGER = 150_000;
+const SERVED_STEP_TOKENS = 50_000;
+
+/**
+ * Bounds what a request can cost.
+ *
+ * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
+ *   nothing else about it is assumed
+ */
+export function boundOf(body: Json, options: BoundOptions): { bound: Bound; terms: Terms } {
+  const { readings } = options;
+  const found = findingsOfBody(body, options.before, options.lengthOf);
+  found.extra += PER_REQUEST;
+  if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
+  const uses = usesOf(found.served);
+  const steps = Math.min(MOST_STEPS, uses + 1);
+  const geography = body.inference_geo === 'global' ? 10 : 11;
+  const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
+  const asked = wholeNumber(body.max_tokens);
+  const { servedStepTokens = SERVED_STEP_TOKENS } = options;
+
+  const bound: Bound = {
+    inputTokens: 0,
+    inputCost: 0,
+    outputTokens: 0,
+    outputPrice: 0,
+    leastOutput: 0,
+    bounded: true,
+    countable: found.by !== 'window' && steps === 1 && options.count === undefined,
+    known: true,
+    models: [],
+  };
+  const served: ServedBound = {
+    tool: found.served.name,
+    single: found.served.tools === 1 && !found.served.unlimited,
+    uses,
+    inputTokens: 0,
+    inputCost: 0,
+    useCost: 0,
+    estimatedUseCost: 0,
+    useOutputPrice: 0,
+  };
+  const terms: Terms = {
+    promptTokens: 0,
+    promptCost: 0,
+    inputPrice: 0,
+    outputPrice: 0,
+    tokensPerSecond: 0,
+    cache: found.cache,
+    steps: steps > 1 ? 'several' : 'one',
+    compacts: false,
+    streams: body.stream === true,
+  };
+  for (const attempt of attemptsOf(body)) {
+    const rows = rowsOf(options.models, attempt.model);
+    const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
+    const told = promptTokens(found, window, options);
+    const { hidden, growth } = found.served;
+    const first = hidden ? { tokens: window, bounded: false } : told;
+    const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
+    const output = asked ?? longestOutput(rows);
+    const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
+    const estimated = steps > 1 ? Math.min(window, firstEstimated + servedStepTokens) : 0;
+    const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
+    const own = attempt.maxTokens;
+    const searches = found.searches * WEB_SEARCH_NANODOLLARS;
+    const compacting = compacts(body, Math.max(first.tokens, later), steps);
+    const inputExact = first.tokens + later * (steps - 1);
+    const inputEstimated = firstEstimated + estimated * (steps - 1);
+    const costOf = (tokens: number) => {
+      const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
+      return tokens * price.input + searches + beside;
+    };
+    const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
+    bound.inputTokens += inputExact * (compacting ? 2 : 1);
+    bound.inputCost += costOf(inputExact) + ownOutput;
+    served.inputTokens += inputEstimated * (compacting ? 2 : 1);
+    served.inputCost += costOf(inputEstimated) + ownOutput;
+    const perSearch = found.searches > 0 ? WEB_SEARCH_NANODOLLARS : 0;
+    served.useCost += later * price.input + perSearch;
+    served.estimatedUseCost += estimated * price.input + perSearch;
+    if (own === undefined) {
+      bound.outputPrice += price.output * steps;
+      served.useOutputPrice += price.output;
+    }
+    terms.compacts ||= compacting;
+    if (bound.models.length === 0) bound.outputTokens = Math.min(output, window);
+    // What the API chooses by itself has no name, and is priced as the dearest.
+    if (attempt.model !== undefined) bound.known &&= rowOf(options.models, attempt.model) !== undefined;
+    bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
+    bound.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
+    const alias = bound.models.length === 0 ? options.asked : undefined;
+    bound.models.push(namesOf(options.models, attempt.model, alias));
+    noteTerms(terms, rows, attempt, first.tokens, { held: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+  }
+  if (found.advisors.length > MOST_ADVISORS) {
+    bound.inputCost = Number.POSITIVE_INFINITY;
+    served.inputCost = Number.POSITIVE_INFINITY;
+  }
+  for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
+    addAdvisor({ bound, served, terms }, advisor, options, geography);
+  if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
+  if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
+  if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
+  if (found.served.tools > 0) bound.served = served;
+  if (found.because !== undefined && found.by === 'window') bound.because = found.because;
+  return { bound, terms };
+}
+
+/** @returns the first prompt, before any tool of the API's own has brought anything into it. */
+function promptTokens(
+  found: Findings,
+  window: number,
+  { bytes, count }: BoundOptions,
+): { tokens: number; bounded: boolean } {
+  const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
+  if (count === undefined || count === null || found.changes) {
+    return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
+  }
+  // count_tokens is an estimate; its error is within two percent, and on short prompts a few dozen tokens.
+  const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
+  return { tokens: Math.min(byBytes, count + margin), bounded: true };
+}
+
+/** @returns how often the API may call tools of its own. */
+function usesOf({ uses, unlimited }: Served): number {
+  return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
+}
+
+/** Notes an attempt's prices: which of the attempts has answered is known once it has. */
+function noteTerms(
+  terms: Terms,
+  rows: readonly Model[],
+  { fast }: Attempt,
+  promptTokens: number,
+  geography: { held: number; asked: number },
+): void {
+  const price = dearest(rows, promptTokens, fast, terms.cache, 10);
+  const held = dearest(rows, promptTokens, fast, terms.cache, geography.held);
+  // One that the workspace may have set is within what the clock allows beyond what any model writes.
+  const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
+  const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
+  terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
+  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * held.input));
+  terms.inputPrice = Math.max(terms.inputPrice, price.input);
+  terms.outputPrice = Math.max(terms.outputPrice, asked.output);
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
+}
+
+/** One pass over the messages by one model: the asked one, and each that may step in for it. */
+interface Attempt {
+  model: unknown;
+  fast: boolean;
+  /** Its own `max_tokens`, which lowering the request's does not lower. */
+  maxTokens: number | undefined;
+  thinkingBudget: number;
+}
+
+function attemptsOf(body: Json): Attempt[] {
+  const first = {
+    model: body.model,
+    fast: isFast(body.speed),
+    maxTokens: undefined,
+    thinkingBudget: thinkingBudget(body.thinking),
+  };
+  if (body.fallbacks === undefined || body.fallbacks === null) return [first];
+  // "default" lets the API choose: priced as a model that nobody knows.
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
+  // More than can be tried are as many that nobody knows.
+  if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
+  return [
+    first,
+    ...named.map((entry: Json) => ({
+      model: entry.model,
+      fast: first.fast || isFast(entry.speed),
+      maxTokens: wholeNumber(entry.max_tokens),
+      thinkingBudget: thinkingBudget(entry.thinking),
+    })),
+  ];
+}
+
+/** Each use of an advisor is a request of its own, to the model that the tool names. */
+function addAdvisor(
+  { bound, served, terms }: { bound: Bound; served: ServedBound; terms: Terms },
+  tool: Json,
+  { models, servedStepTokens = SERVED_STEP_TOKENS }: BoundOptions,
+  geography: number,
+): void {
+  const rows = rowsOf(models, tool.model);
+  const window = Math.max(...rows.map((row) => row.max_input_tokens));
+  const caching: Findings = { ...NOTHING_FOUND };
+  noteCache(tool.caching, caching);
+  const price = dearest(rows, window, false, caching.cache, geography);
+  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
+  const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
+  const estimated = Math.min(window, servedStepTokens) * price.input + output;
+  bound.inputCost += uses * (window * price.input + output);
+  served.inputCost += uses * estimated;
+  served.useCost += window * price.input + output;
+  served.estimatedUseCost += estimated;
+  const told = dearest(rows, window, false, caching.cache, 10);
+  terms.advisor = {
+    inputPrice: Math.max(terms.advisor?.inputPrice ?? 0, told.input),
+    outputPrice: Math.max(terms.advisor?.outputPrice ?? 0, told.output),
+  };
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
+  // What has no name is priced as the dearest.
+  if (typeof tool.model === 'string') bound.known &&= rowOf(models, tool.model) !== undefined;
+  bound.models.push(namesOf(models, tool.model));
+}
+
+/** Whether the API may summarize the prompt first: billed beside the answer, and not limited by `max_tokens`. */
+function compacts(body: Json, tokens: number, steps: number): boolean {
+  if (body.compaction) return true;
+  const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
+  if (!Array.isArray(edits)) return false;
+  return edits.some((edit) => {
+    if (!isObject(edit) || String(edit.type).startsWith('clear_')) return false;
+    const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
+    return steps > 1 || tokens >= (trigger ?? 0);
+  });
+}
+
+function isFast(speed: unknown): boolean {
+  return speed !== undefined && speed !== null && speed !== 'standard';
+}
+
+function thinkingBudget(thinking: unknown): number {
+  return (isObject(thinking) && thinking.type === 'enabled' && wholeNumber(thinking.budget_tokens)) || 0;
+}

@@ -1,0 +1,354 @@
+import { type ApiError, misconfigured } from '../http/errors.ts';
+import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
+import { mayBeForwarded } from '../http/private-headers.ts';
+import * as z from '../http/zod.ts';
+import { type ModelOverride, ModelTable } from '../pricing/models.ts';
+import { limitsSchema } from './limits.schema.ts';
+
+const count = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
+  z._default(
+    z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(least), z.lte(most)),
+    fallback,
+  );
+/** A hundred years: what lies further ahead is no time that an alarm can be set for. */
+const MOST_DAYS = 36_500;
+
+const parsedText = z.pipe(
+  z.string(),
+  z.transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      context.issues.push({ code: 'custom', message: 'must be JSON', input: text });
+      return z.NEVER;
+    }
+  }),
+);
+const json = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
+
+const usdPerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
+const tokenPrices = z.strictObject({
+  input: usdPerMillion,
+  output: usdPerMillion,
+  cache_write_5m: usdPerMillion,
+  cache_write_1h: usdPerMillion,
+  cache_read: usdPerMillion,
+});
+const modelOverride = z.strictObject({
+  display_name: z.optional(z.string()),
+  aliases: z.optional(z.array(z.string())),
+  max_input_tokens: z.optional(z.int().check(z.gte(1))),
+  max_tokens: z.optional(z.int().check(z.gte(1))),
+  minimum_cacheable_tokens: z.optional(z.int().check(z.gte(0))),
+  tokens_per_second: z.optional(z.int().check(z.gte(1))),
+  fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
+  retires_at: z.optional(z.nullable(z.iso.datetime())),
+  replacement: z.optional(z.nullable(z.string())),
+  prices: z.optional(
+    z.extend(z.partial(tokenPrices), {
+      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int().check(z.gte(0)) })),
+      fast: z.optional(tokenPrices),
+    }),
+  ),
+});
+
+const priceTable = z.record(z.string(), modelOverride);
+
+/** Rows that override or extend the model table, by model id; US dollars per million tokens. */
+export type Prices = z.input<typeof priceTable>;
+
+const listed = z.pipe(
+  z.string(),
+  z.transform((text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  ),
+);
+const origin = z.string().check(
+  z.refine((value) => value === '*' || URL.parse(value)?.origin === value, {
+    error: 'must be origins such as https://app.example.com, separated by commas, or *',
+  }),
+);
+const origins = z.pipe(listed, z.array(origin));
+
+const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
+
+const senderSecrets = z.pipe(listed, z.array(z.string().check(z.minLength(16, 'must have at least 16 characters'))));
+const standardSecret = z.string().check(
+  z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
+  // 24 bytes, which is what the specification asks for.
+  z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
+);
+const standardSecrets = z.pipe(listed, z.array(standardSecret));
+const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an https URL' });
+
+/** The senders whose webhooks the Worker takes by itself, once their secret is set. */
+export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
+
+/** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
+export const settingsSchema = z.object({
+  MODE: z.described(
+    z.optional(z.enum(['development'])),
+    'Passed by `npm start` alone; opens the edge to loopback without credentials.',
+  ),
+  START_SECRET: z.described(
+    z.optional(secret),
+    'Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.',
+  ),
+  ANTHROPIC_API_KEY: z.described(
+    z.optional(z.string().check(z.minLength(1))),
+    'Secret. The key that goes up; callers never see it.',
+  ),
+  ANTHROPIC_BASE_URL: z.described(
+    z._default(
+      z.pipe(
+        z
+          .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+          .check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
+        // Clients differ in whether the version belongs to a base URL.
+        z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
+      ),
+      'https://api.anthropic.com',
+    ),
+    'The Claude API, or a gateway before it.',
+  ),
+  UPSTREAM: z.described(
+    z.optional(z.enum(['anthropic', 'simulator'])),
+    '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
+  ),
+  ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
+  MAX_BODY_BYTES: z.described(count(32 * 1024 * 1024, 1), 'Largest request body.'),
+  FORWARD_HEADERS: z.described(
+    z._default(
+      z.pipe(
+        listed,
+        z.array(
+          z
+            .string()
+            .check(z.toLowerCase(), z.refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')),
+        ),
+      ),
+      [],
+    ),
+    'Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …',
+  ),
+  UPSTREAM_USER_ID: z.described(
+    z.optional(z.enum(['account'])),
+    '`account` puts a hash of the account into `metadata.user_id` of all that goes up.',
+  ),
+  UPSTREAM_MAX_RETRIES: z.described(count(2), 'Retries before the first byte.'),
+  UPSTREAM_TIMEOUT_MS: z.described(count(600_000, 1), 'From the request to the upstream’s headers, retries included.'),
+  STREAM_IDLE_MS: z.described(count(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
+  CANCEL_STOPS: z.described(
+    z._default(z.enum(['streams', 'always', 'never']), 'streams'),
+    'Which answers the upstream stops to write, and to bill, when their connection is closed.',
+  ),
+  SERVED_STEP_TOKENS: z.described(
+    count(50_000, 1),
+    'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
+  ),
+  MODEL_ALIASES: z.described(
+    z._default(json(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
+    'JSON: names of your own → model ids.',
+  ),
+  PRICES: z.described(z._default(json(priceTable), {}), 'JSON: rows that override or extend the model table.'),
+  SIGNING_SECRET: z.described(z.optional(secret), 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: z.described(z.optional(secret), 'Secret. The one before, valid as well during a rotation.'),
+  JWKS_URL: z.described(
+    z.optional(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })),
+    'Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.',
+  ),
+  JWT_ISSUER: z.described(z.optional(z.string()), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.described(z.optional(z.string()), 'The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z.described(
+    z._default(z.enum(['true', 'false']), 'false'),
+    '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
+  ),
+  DEFAULT_LIMITS: z.described(z._default(json(limitsSchema), {}), 'JSON: the limits of accounts without their own.'),
+  RETENTION_DAYS: z.described(
+    count(30, 1, MOST_DAYS),
+    'How long requests stay in the ledger, and conversations without their own say.',
+  ),
+  JURISDICTION: z.described(
+    z.optional(z.enum(['eu', 'us'])),
+    'Where objects live. Part of every object’s id: choose it before the first deploy.',
+  ),
+  GITHUB_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
+  ),
+  GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
+  STRIPE_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. The same for Stripe: the endpoint’s `whsec_…`.',
+  ),
+  STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  SLACK_WEBHOOK_SECRET: z.described(
+    z._default(senderSecrets, []),
+    'Secret. The same for Slack: the app’s signing secret.',
+  ),
+  SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  STANDARD_WEBHOOK_SECRET: z.described(
+    z._default(standardSecrets, []),
+    'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
+  ),
+  STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  DELIVER_HOSTS: z.described(
+    z._default(
+      z.pipe(
+        listed,
+        z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
+      ),
+      [],
+    ),
+    'Further hosts that results may be sent to, separated by commas.',
+  ),
+  DELIVERY_SIGNING_SECRET: z.described(
+    z.optional(standardSecret),
+    'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
+  ),
+  SIMULATOR_TTFT_MS: z.described(count(300), 'The simulator’s time to the first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.described(count(80), 'The simulator’s pace; 0 is unpaced.'),
+});
+
+/** The settings of a deployment, parsed. */
+export interface Settings extends z.output<typeof settingsSchema> {
+  development: boolean;
+  models: ModelTable;
+}
+
+let parsed = new WeakMap<object, Settings>();
+
+/** The prices that stand in the Worker's own code, which its objects need as well: they wake without any app. */
+let shared: Prices | undefined;
+
+/**
+ * Lays prices of the Worker's own under its setting PRICES, whose rows win.
+ *
+ * @throws Error for what is no price table, and for a second, different one
+ */
+export function sharePrices(prices: Prices): void {
+  const { data, error } = priceTable.safeParse(prices);
+  if (error) throw new Error(`prices: ${z.prettifyError(error)}`);
+  if (shared && JSON.stringify(shared) !== JSON.stringify(data)) {
+    throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
+  }
+  shared = data;
+  parsed = new WeakMap();
+}
+
+/**
+ * Parses the settings once for each `env` object.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function settingsOf(env: Record<string, unknown>): Settings {
+  const known = parsed.get(env);
+  if (known) return known;
+  const settings = parseSettings(env);
+  parsed.set(env, settings);
+  return settings;
+}
+
+/**
+ * Parses settings from any record of strings; empty strings count as absent.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function parseSettings(env: Record<string, unknown>): Settings {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = settingsSchema.safeParse(given);
+  if (!result.success) {
+    const faults = result.error.issues.map((issue) => `${issue.path.join('.')} (${issue.message})`);
+    throw malformed([...new Set(faults)].join('; '));
+  }
+  const settings = result.data;
+  const development = settings.MODE === 'development';
+  if (settings.UPSTREAM === 'simulator' && !development) {
+    throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
+  }
+  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = settings;
+  if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
+    throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+  }
+  const capped = [DEFAULT_LIMITS.usd_per_day, DEFAULT_LIMITS.usd_per_week, DEFAULT_LIMITS.usd_per_month];
+  if (JWKS_URL !== undefined && capped.every((limit) => limit === undefined)) {
+    throw misconfigured(
+      'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
+    );
+  }
+  if (!development) checkAddresses(settings);
+  for (const source of SHIPPED_SOURCES) {
+    const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
+    checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
+  }
+  return {
+    ...settings,
+    // The local runtime has one place only, and throws when it is asked for another.
+    JURISDICTION: development ? undefined : settings.JURISDICTION,
+    development,
+    models: new ModelTable({ ...shared, ...settings.PRICES } as Record<string, ModelOverride>, settings.MODEL_ALIASES),
+  };
+}
+
+/** @throws ApiError 500 for an address by which a key, or what tells who somebody is, could be read or changed on its way */
+function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
+  if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
+    throw malformed('ANTHROPIC_BASE_URL (must be an https URL)');
+  }
+  const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
+  if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
+}
+
+function malformed(faults: string): ApiError {
+  return misconfigured(`This deployment has malformed settings: ${faults}.`);
+}
+
+/** @throws ApiError 500 that names a setting by which nothing could be delivered */
+function checkDelivery(
+  name: string,
+  url: unknown,
+  settings: { DELIVERY_SIGNING_SECRET?: string | undefined },
+  development: boolean,
+): void {
+  if (typeof url !== 'string') return;
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) throw malformed(`${name} (${fault})`);
+  if (settings.DELIVERY_SIGNING_SECRET === undefined) {
+    throw misconfigured(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
+  }
+}
+
+/** What is set for one source of webhooks, shipped or defined in code. */
+export interface SourceSettings {
+  /** Any of them may have signed. */
+  secrets: readonly string[];
+  deliverUrl: string | undefined;
+}
+
+const sourceSchema = z.object({ secret: z._default(senderSecrets, []), url: z.optional(httpUrl) });
+
+/** @returns how the settings of a source begin: `support-desk` is `SUPPORT_DESK_WEBHOOK_…`. */
+export function sourcePrefix(source: string): string {
+  return `${source.toUpperCase().replaceAll('-', '_')}_WEBHOOK`;
+}
+
+/**
+ * Reads `<SOURCE>_WEBHOOK_SECRET` and `<SOURCE>_WEBHOOK_DELIVER_URL`.
+ *
+ * @throws ApiError 500 that names what is malformed
+ */
+export function sourceSettings(env: Record<string, unknown>, settings: Settings, source: string): SourceSettings {
+  const prefix = sourcePrefix(source);
+  const given = { secret: env[`${prefix}_SECRET`] || undefined, url: env[`${prefix}_DELIVER_URL`] || undefined };
+  const result = sourceSchema.safeParse(given);
+  if (!result.success) {
+    const names = { secret: `${prefix}_SECRET`, url: `${prefix}_DELIVER_URL` };
+    const faults = result.error.issues.map(({ path, message }) => `${names[path[0] as 'secret' | 'url']} (${message})`);
+    throw malformed(faults.join('; '));
+  }
+  checkDelivery(`${prefix}_DELIVER_URL`, result.data.url, settings, settings.development);
+  return { secrets: result.data.secret, deliverUrl: result.data.url };
+}

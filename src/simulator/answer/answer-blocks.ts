@@ -1,0 +1,151 @@
+import type { Random } from '../random/digest.ts';
+import type { Json, JsonObject } from '../request/json.ts';
+import { countTokens, splitTokens } from '../text/tokens.ts';
+
+/** A piece of a block as a stream shows it, with the tokens that it took to write. */
+export interface Delta {
+  delta: JsonObject;
+  tokens: number;
+}
+
+/** A block of an answer, as it begins in a stream, grows there, and stands in the end. */
+export interface AnswerBlock {
+  start: JsonObject;
+  deltas: Delta[];
+  final: JsonObject;
+}
+
+/** Why writing ended before all was said. */
+export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
+
+const caller = { type: 'direct' };
+
+/**
+ * Writes an answer block by block within a limit of tokens, and divides it into deltas of a few tokens each. Once the limit
+ * or a stop sequence is reached, nothing more is written.
+ */
+export class AnswerWriter {
+  readonly blocks: AnswerBlock[] = [];
+  outputTokens = 0;
+  thinkingTokens = 0;
+  webSearches = 0;
+  end: EarlyEnd | undefined;
+  readonly #limit: number;
+  readonly #stopSequences: readonly string[];
+  readonly #random: Random;
+
+  /** @param limit the most tokens that may be written. */
+  constructor(limit: number, stopSequences: readonly string[], random: Random) {
+    this.#limit = limit;
+    this.#stopSequences = stopSequences;
+    this.#random = random;
+  }
+
+  get left(): number {
+    return this.#limit - this.outputTokens;
+  }
+
+  /**
+   * @param limit the most tokens that thinking may take.
+   * @param sign makes the signature of what is shown.
+   */
+  thinking(text: string, isShown: boolean, limit: number, sign: (shown: string) => string): void {
+    const tokens = this.#tokens(text, limit);
+    if (tokens.length === 0) return;
+    this.thinkingTokens += tokens.length;
+    const shown = isShown ? tokens.join('') : '';
+    const signature = sign(shown);
+    const deltas: Delta[] = isShown
+      ? this.#groups(tokens).map((group) => ({
+          delta: { type: 'thinking_delta', thinking: group.join('') },
+          tokens: group.length,
+        }))
+      : [];
+    const unseen = isShown ? 0 : tokens.length;
+    deltas.push({ delta: { type: 'signature_delta', signature }, tokens: unseen });
+    const start = { type: 'thinking', thinking: '', signature: '' };
+    this.blocks.push({ start, deltas, final: { type: 'thinking', thinking: shown, signature } });
+  }
+
+  redactedThinking(data: string, tokens: number): void {
+    if (this.end !== undefined || this.left < tokens) return;
+    this.outputTokens += tokens;
+    this.thinkingTokens += tokens;
+    const block = { type: 'redacted_thinking', data };
+    this.blocks.push({ start: block, deltas: [], final: block });
+  }
+
+  text(text: string, citations: JsonObject[] = []): void {
+    if (this.end !== undefined) return;
+    const stop = this.#earliestStop(text);
+    const tokens = this.#tokens(stop === undefined ? text : text.slice(0, stop.at));
+    if (this.end === undefined && stop !== undefined) this.end = { reason: 'stop_sequence', sequence: stop.sequence };
+    if (tokens.length === 0) return;
+    const deltas: Delta[] = this.#groups(tokens).map((group) => ({
+      delta: { type: 'text_delta', text: group.join('') },
+      tokens: group.length,
+    }));
+    const written = tokens.join('');
+    if (citations.length === 0) {
+      this.blocks.push({ start: { type: 'text', text: '' }, deltas, final: { type: 'text', text: written } });
+      return;
+    }
+    for (const citation of citations) deltas.push({ delta: { type: 'citations_delta', citation }, tokens: 0 });
+    const start = { citations: [], type: 'text', text: '' };
+    this.blocks.push({ start, deltas, final: { citations, type: 'text', text: written } });
+  }
+
+  toolUse(type: 'tool_use' | 'server_tool_use', id: string, name: string, input: Json): void {
+    const forName = countTokens(name);
+    if (this.end !== undefined || this.left < forName) {
+      this.end ??= { reason: 'limit' };
+      return;
+    }
+    this.outputTokens += forName;
+    const json = JSON.stringify(input);
+    const groups = this.#groups(this.#tokens(json));
+    const deltas: Delta[] = [{ delta: { type: 'input_json_delta', partial_json: '' }, tokens: forName }];
+    for (const group of groups) {
+      deltas.push({ delta: { type: 'input_json_delta', partial_json: group.join('') }, tokens: group.length });
+    }
+    const start = { type, id, name, input: {}, caller };
+    // An input that was cut is no JSON: where it cannot be shown in part, it is not shown.
+    this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
+  }
+
+  webSearchResult(id: string, results: JsonObject[]): void {
+    if (this.end !== undefined) return;
+    this.webSearches++;
+    const block = { type: 'web_search_tool_result', tool_use_id: id, content: results, caller };
+    this.blocks.push({ start: block, deltas: [], final: block });
+  }
+
+  #tokens(text: string, limit = Number.POSITIVE_INFINITY): string[] {
+    if (this.end !== undefined) return [];
+    const most = Math.min(this.left, limit);
+    const tokens = splitTokens(text, most + 1);
+    if (tokens.length > most) {
+      tokens.pop();
+      if (most === this.left) this.end = { reason: 'limit' };
+    }
+    this.outputTokens += tokens.length;
+    return tokens;
+  }
+
+  #groups(tokens: string[]): string[][] {
+    const groups: string[][] = [];
+    for (let at = 0; at < tokens.length; ) {
+      const size = 1 + Math.floor(this.#random() * 5);
+      groups.push(tokens.slice(at, at + size));
+      at += size;
+    }
+    return groups;
+  }
+
+  #earliestStop(text: string): { at: number; sequence: string } | undefined {
+    return this.#stopSequences
+      .map((sequence) => ({ at: text.indexOf(sequence), sequence }))
+      .filter(({ at }) => at !== -1)
+      .toSorted((a, b) => a.at - b.at)[0];
+  }
+}

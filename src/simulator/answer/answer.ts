@@ -1,0 +1,225 @@
+import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
+import { redactedData, signThinking } from '../random/signatures.ts';
+import { textOf } from '../request/content-blocks.ts';
+import { type JsonObject, member } from '../request/json.ts';
+import type { MessageRequest } from '../request/message-request.ts';
+import { nameOf } from '../request/tool-definitions.ts';
+import { valueFor } from '../schema/schema-values.ts';
+import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
+import { redactedThinkingTrigger, refusalTrigger } from './magic-strings.ts';
+import { prose, thinkingProse } from './prose.ts';
+import { quotations } from './quotations.ts';
+import { sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
+import { citationOf, searchQuery, searchResults } from './web-search.ts';
+import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
+
+export const forcibleStopReasons = [
+  'refusal',
+  'pause_turn',
+  'model_context_window_exceeded',
+  'max_tokens',
+  'end_turn',
+] as const;
+
+export type StopReason = (typeof forcibleStopReasons)[number] | 'stop_sequence' | 'tool_use';
+
+/** An answer, before it takes the form of JSON or of events. */
+export interface Answer {
+  blocks: AnswerBlock[];
+  stopReason: StopReason;
+  stopSequence: string | null;
+  stopDetails: JsonObject | null;
+  outputTokens: number;
+  thinkingTokens: number;
+  webSearches: number;
+}
+
+/** What an answer depends on beside the request. */
+export interface AnswerConditions {
+  /** What is left of the context window, in tokens. */
+  windowLeft: number;
+  /** What signatures and simulated pages are made with. */
+  seed: Digest;
+  /** The request: the same one gets the same answer. */
+  identity: Digest;
+  /** What ids are made of: new for each answer. */
+  nonce: Digest;
+  /** Exactly this text instead of one of the simulator's own. */
+  text: string | undefined;
+  stopReason: (typeof forcibleStopReasons)[number] | undefined;
+}
+
+const refusalDetails: JsonObject = { type: 'refusal', category: null, explanation: null };
+
+/** Writes one answer: decides what is in it, in which order. */
+class Composer {
+  readonly #request: MessageRequest;
+  readonly #conditions: AnswerConditions;
+  readonly #said: WhatWasSaid;
+  readonly #random: Random;
+  readonly #writer: AnswerWriter;
+  #ids = 0;
+
+  constructor(request: MessageRequest, conditions: AnswerConditions) {
+    this.#request = request;
+    this.#conditions = conditions;
+    this.#said = whatWasSaid(request);
+    this.#random = randomFrom(conditions.identity);
+    const limit = Math.min(request.maxTokens, conditions.windowLeft);
+    this.#writer = new AnswerWriter(limit, request.stopSequences, this.#random);
+  }
+
+  compose(): Answer {
+    const { stopReason, text } = this.#conditions;
+    if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
+    if (this.#contains(refusalTrigger)) return this.#answer('refusal');
+    if (text !== undefined) {
+      this.#writer.text(text);
+      return this.#answer(stopReason);
+    }
+    if (stopReason !== undefined) return this.#stoppedFor(stopReason);
+    const calls = toolCalls(this.#request, this.#said, this.#random);
+    this.#think(calls);
+    if (calls.length > 0) this.#call(calls);
+    else if (this.#said.openServerTools.length > 0) this.#resume();
+    else if (wantsWebSearch(this.#request, this.#said)) this.#search();
+    else this.#say();
+    return this.#answer(undefined);
+  }
+
+  #answer(forced: StopReason | undefined): Answer {
+    const { blocks, end, outputTokens, thinkingTokens, webSearches } = this.#writer;
+    const stopReason = forced ?? this.#stopReason();
+    return {
+      blocks,
+      stopReason,
+      stopSequence: stopReason === 'stop_sequence' && end?.reason === 'stop_sequence' ? end.sequence : null,
+      stopDetails: stopReason === 'refusal' ? refusalDetails : null,
+      outputTokens,
+      thinkingTokens,
+      webSearches,
+    };
+  }
+
+  #stopReason(): StopReason {
+    const { end, blocks } = this.#writer;
+    if (end?.reason === 'stop_sequence') return 'stop_sequence';
+    if (end?.reason === 'limit') {
+      const isWindow = this.#conditions.windowLeft < this.#request.maxTokens;
+      return isWindow ? 'model_context_window_exceeded' : 'max_tokens';
+    }
+    return blocks.some(({ final }) => final.type === 'tool_use') ? 'tool_use' : 'end_turn';
+  }
+
+  #contains(trigger: string): boolean {
+    return this.#request.messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
+  }
+
+  #newId(prefix: string): string {
+    this.#ids++;
+    return identifier(prefix, digest(String(this.#ids), this.#conditions.nonce));
+  }
+
+  /** An answer that is cut where a stop reason cuts: in a server tool's work, or in the middle of the text. */
+  #stoppedFor(reason: StopReason): Answer {
+    if (reason === 'pause_turn' && wantsWebSearch(this.#request, this.#said)) {
+      this.#writer.toolUse('server_tool_use', this.#newId('srvtoolu_'), 'web_search', {
+        query: searchQuery(this.#said.text),
+      });
+      return this.#answer(reason);
+    }
+    this.#think([]);
+    const text = this.#prose();
+    this.#writer.text(
+      reason === 'end_turn'
+        ? text
+        : text
+            .slice(0, text.length / 2)
+            .toWellFormed()
+            .trimEnd(),
+    );
+    return this.#answer(reason);
+  }
+
+  #think(calls: ToolCall[]): void {
+    const { thinking, effort, tools } = this.#request;
+    if (thinking.type === 'disabled') return;
+    if (thinking.type === 'adaptive' && effort === 'low') return;
+    const { seed } = this.#conditions;
+    if (this.#contains(redactedThinkingTrigger)) {
+      this.#writer.redactedThinking(redactedData(this.#said.text, seed), 12);
+      return;
+    }
+    const names = calls.map(({ name }) => name).join(' and ');
+    const unused = tools.length > 0 ? 'None of the tools is to be called.' : 'No tool is offered.';
+    const plan = calls.length > 0 ? `What fits is a call of ${names}.` : unused;
+    const budget = thinking.type === 'enabled' ? thinking.budgetTokens : Number.POSITIVE_INFINITY;
+    const isShown = thinking.display !== 'omitted';
+    this.#writer.thinking(thinkingProse(this.#said, plan, effort), isShown, budget, (shown) =>
+      signThinking(shown, seed),
+    );
+  }
+
+  #call(calls: ToolCall[]): void {
+    if (this.#request.toolChoice.type === 'auto') this.#writer.text(this.#announcement(calls));
+    for (const { name, input } of calls) this.#writer.toolUse('tool_use', this.#newId('toolu_'), name, input);
+  }
+
+  #announcement(calls: ToolCall[]): string {
+    const reasons = calls.map(({ name }) => {
+      const tool = this.#request.tools.find((entry) => nameOf(entry) === name);
+      const word = tool === undefined ? undefined : sharedWord(tool, this.#said.text);
+      return word === undefined ? name : `${name} (you wrote “${word}”)`;
+    });
+    return `This is Sluice’s built-in simulator, not Claude. It calls ${reasons.join(' and ')}.`;
+  }
+
+  #search(): void {
+    const query = searchQuery(this.#said.text);
+    const id = this.#newId('srvtoolu_');
+    this.#writer.text('This is Sluice’s built-in simulator, not Claude. It pretends to search the web.');
+    this.#writer.toolUse('server_tool_use', id, 'web_search', { query });
+    this.#tellResults(id, query);
+  }
+
+  #resume(): void {
+    for (const block of this.#said.openServerTools) {
+      this.#tellResults(String(member(block, 'id')), searchQuery(this.#said.text));
+    }
+  }
+
+  #tellResults(id: string, query: string): void {
+    const { seed } = this.#conditions;
+    const results = searchResults(query, seed);
+    this.#writer.webSearchResult(id, results);
+    this.#writer.text(`For “${query}” it found ${results.length} pages, none of which exists: `);
+    for (const result of results.slice(0, 1)) this.#writer.text(`${result.title}.`, [citationOf(result, seed)]);
+  }
+
+  #prose(): string {
+    const { tools } = this.#request;
+    return prose(this.#said, tools.length, Math.max(1, this.#writer.left), this.#random);
+  }
+
+  #say(): void {
+    const { outputSchema, messages } = this.#request;
+    if (outputSchema !== undefined) {
+      const { text, system } = this.#said;
+      const value = valueFor(outputSchema, { text, descriptions: system, random: this.#random });
+      this.#writer.text(JSON.stringify(value));
+      return;
+    }
+    const quoted = quotations(messages, this.#said.text);
+    // A space between blocks stands at the end of the first: none may be left at the end of the answer.
+    const space = (index: number): string => (index < quoted.length ? ' ' : '');
+    this.#writer.text(this.#prose() + space(0));
+    for (const [index, { title, text, citation }] of quoted.entries()) {
+      this.#writer.text(`From ${title}: “${text}”${space(index + 1)}`, [citation]);
+    }
+  }
+}
+
+/** The answer to a request. The same request and conditions give the same answer; only ids depend on the nonce. */
+export function answerTo(request: MessageRequest, conditions: AnswerConditions): Answer {
+  return new Composer(request, conditions).compose();
+}

@@ -1,0 +1,181 @@
+import type { Random } from '../random/digest.ts';
+import { excerpt } from '../text/words.ts';
+import type { WhatWasSaid } from './what-was-said.ts';
+
+/** What a long answer is made of: things worth knowing for who tries the product. */
+const facts = [
+  'Every answer of mine has the header sluice-upstream: simulator, so no program can take it for Claude’s.',
+  'Offer a tool whose name, or the first sentence of its description, shares a word with your message, and I call it with an input that satisfies its schema.',
+  'Set tool_choice to any, or to a tool by name, and the call is certain.',
+  'Send output_config.format with a JSON schema, and I answer with JSON that satisfies it.',
+  'An enum in such a schema is chosen by the words that it shares with your text, so a classification looks sensible.',
+  'Set stream to true, and the same answer comes as server-sent events, token by token.',
+  'Thinking works as well: blocks come with a signature, and one that comes back altered is refused.',
+  'Put a cache_control on a long system prompt and send it twice: the second time usage counts a read from the cache.',
+  'The prompt cache forgets after five minutes, or after an hour if you ask for that.',
+  'The same request always gets the same answer here; only its ids are new.',
+  'Tokens are estimated, not counted by a real tokenizer; count_tokens and usage agree with each other.',
+  'A stop sequence that I come to write ends the answer there, and max_tokens ends it in the middle of a sentence.',
+  'Requests are checked as the API checks them, so an error that you see here is one that you would see there.',
+  'An image is not looked at, only measured; its size decides how many tokens it takes.',
+  'A document with citations enabled is quoted, and the quotation says where it stands.',
+  'Ask for five hundred words and you get about five hundred, which is good for watching a long stream.',
+  'SIMULATOR_TTFT_MS and SIMULATOR_TOKENS_PER_SECOND set the pace at which I answer.',
+  'The header sluice-simulate makes faults on demand: an error status, a cut, silence, a slow start.',
+  'Nothing that you write here leaves this machine, and nothing of it costs anything.',
+  'Budgets, conversations and webhooks work the same with me as with Claude, since only the upstream differs.',
+  'A retired model answers 404 and names its replacement, here as there.',
+  'One tool is called at a time; name several by their very names, and they are called in parallel, unless you disable that.',
+  'What a tool answers I repeat, so that you can see that it has arrived.',
+  'The web search tool finds pages that do not exist, so that you can try how results are shown.',
+];
+
+const toGetRealAnswers =
+  'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
+
+/** How long an answer is asked to be. */
+export type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
+
+const numerals = new Map(
+  ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'].map((word, index) => [
+    word,
+    index + 1,
+  ]),
+);
+
+/** Reads from a text how long the answer is to be: `in 300 words`, `in one sentence`, `write a long story`. */
+export function wantedLength(text: string): WantedLength {
+  const part = text.slice(-2000).toLowerCase();
+  const counted =
+    /\b(\d{1,3}(?:,\d{3})+|\d{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|a single|a)[ -](word|sentence|paragraph)s?\b/.exec(
+      part,
+    );
+  if (counted !== null) {
+    const [, amount = '', unit] = counted;
+    const count = numerals.get(amount) ?? (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
+    if (count > 0 && unit !== undefined) return { unit: `${unit}s` as 'words' | 'sentences' | 'paragraphs', count };
+  }
+  if (/\b(long|essay|story|in detail|detailed|at length|comprehensive)\b/.test(part))
+    return { unit: 'words', count: 600 };
+  if (/\b(brief|briefly|short|concise|shortly)\b/.test(part)) return { unit: 'sentences', count: 2 };
+  return undefined;
+}
+
+function count(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+function wordCount(text: string): number {
+  return text.split(/\s+/).filter((word) => word !== '').length;
+}
+
+/** A quotation at the end of a sentence, which brings its own end or gets one. */
+function quoted(text: string): string {
+  return /[.!?…]$/.test(text) ? `“${text}”` : `“${text}”.`;
+}
+
+function reaction({ text, turns, toolResults }: WhatWasSaid): string {
+  const subject = excerpt(text, 100).replace(/[“”"]/g, "'");
+  if (toolResults.length > 0) {
+    return toolResults
+      .map(({ tool, text: result, isError }) => {
+        const shown = result === '' ? 'nothing.' : quoted(excerpt(result, 160));
+        return isError ? `${tool} failed with ${shown}` : `${tool} answered ${shown}`;
+      })
+      .join(' ');
+  }
+  if (subject === '') return 'Your message has no text that I could react to.';
+  if (/^\W*(hi|hello|hey|good (morning|evening|day)|hallo|bonjour|hola)\b/i.test(subject) && subject.length < 40) {
+    return `Hello to you too: you wrote ${quoted(subject)}`;
+  }
+  const verb = /\?\s*$/.test(subject) ? 'asked' : 'wrote';
+  return turns > 1 ? `In turn ${turns} you ${verb} ${quoted(subject)}` : `You ${verb} ${quoted(subject)}`;
+}
+
+function observations({ system, images, documents, turns }: WhatWasSaid, toolCount: number): string[] {
+  const seen: string[] = [];
+  if (turns > 1) seen.push(`The conversation has come to ${count(turns, 'turn')} of yours, and all of it was sent.`);
+  if (system !== '') seen.push(`There is a system prompt of ${count(wordCount(system), 'word')}.`);
+  if (images.length > 0) seen.push(`I see ${count(images.length, 'image')}: ${images.join(', ')}.`);
+  if (documents.length > 0) seen.push(`With it came ${count(documents.length, 'document')}: ${documents.join(', ')}.`);
+  if (toolCount > 0) seen.push(`${count(toolCount, 'tool')} could have been called.`);
+  return seen;
+}
+
+/** Sentences to any number of words: the facts in an order of their own, numbered on from the second time round. */
+function* endlessFacts(random: Random): Generator<string> {
+  for (let round = 0; ; round++) {
+    const start = Math.floor(random() * facts.length);
+    for (let index = 0; index < facts.length; index++) {
+      const fact = facts[(start + index * 5) % facts.length] ?? '';
+      yield round === 0 ? fact : `Again, as note ${round * facts.length + index + 1}: ${fact}`;
+    }
+  }
+}
+
+/** Whole sentences, as many words of them as wanted and a few more or less; only very short texts are cut. */
+function aboutAsManyWords(sentences: string[], wanted: number, random: Random): string {
+  const source = endlessFacts(random);
+  const written: string[] = [];
+  let words = 0;
+  while (words < wanted - 5) {
+    const sentence = sentences[written.length] ?? String(source.next().value);
+    words += wordCount(sentence);
+    // A paragraph is easier to read than a wall, and shows how a client renders one.
+    written.push(written.length > 0 && written.length % 5 === 0 ? `\n\n${sentence}` : sentence);
+  }
+  const text = written.join(' ').replaceAll(' \n\n', '\n\n');
+  return words <= wanted + 15 ? text : `${text.split(' ').slice(0, Math.max(1, wanted)).join(' ')}…`;
+}
+
+/**
+ * What the simulator says: that it is none but a simulator, what it was asked, what it saw, and how to get real answers. As
+ * long as the text asks for, and three to six sentences otherwise.
+ * @param limit the most tokens that can be used: longer texts are not made.
+ */
+export function prose(said: WhatWasSaid, toolCount: number, limit: number, random: Random): string {
+  const identity = 'This is Sluice’s built-in simulator, not Claude';
+  const reacting = reaction(said);
+  const hasResults = said.toolResults.length > 0;
+  const opening = [
+    hasResults ? `${identity}, and it has the results.` : `${identity}: no model has read your message.`,
+  ];
+  opening.push(reacting);
+  const seen = observations(said, toolCount);
+  const wanted = wantedLength(said.text);
+  if (wanted === undefined) return [...opening, ...seen, toGetRealAnswers].join(' ');
+  const most = Math.min(wanted.count, limit);
+  if (wanted.unit === 'words') {
+    if (wanted.count === 1) return 'Simulated.';
+    return aboutAsManyWords([...opening, toGetRealAnswers, ...seen], most, random);
+  }
+  if (wanted.unit === 'paragraphs') {
+    return Array.from({ length: Math.min(most, Math.ceil(limit / 20)) }, (_, index) =>
+      aboutAsManyWords(index === 0 ? [...opening, toGetRealAnswers] : [], 60, random),
+    ).join('\n\n');
+  }
+  if (wanted.count === 1) {
+    const subject = excerpt(said.text, 60);
+    return `${identity}, so “${subject}” gets a real answer only once ANTHROPIC_API_KEY is set.`;
+  }
+  const first = `${identity}; ${reacting.charAt(0).toLowerCase()}${reacting.slice(1)}`;
+  const sentences = [first, toGetRealAnswers, ...seen];
+  const source = endlessFacts(random);
+  while (sentences.length < most) sentences.push(String(source.next().value));
+  return sentences.slice(0, wanted.count).join(' ');
+}
+
+/** What the simulator shows as its thinking. */
+export function thinkingProse(said: WhatWasSaid, plan: string, effort: string | undefined): string {
+  const subject = excerpt(said.text, 120);
+  const sentences = [
+    subject === '' ? 'The message has no text.' : `The user says: “${subject}”.`,
+    'I am a simulator, so there is nothing to find out; what I can do is to show what thinking looks like.',
+    said.system === '' ? 'No system prompt tells me how to behave.' : 'There is a system prompt, which I only measure.',
+    plan,
+  ];
+  if (effort === 'low') return sentences.slice(0, 2).join(' ');
+  if (effort === 'xhigh' || effort === 'max')
+    sentences.push('With this much effort a model would now check its work; I have none to check.');
+  return sentences.join(' ');
+}

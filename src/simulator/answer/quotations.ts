@@ -1,0 +1,113 @@
+import { textOf } from '../request/content-blocks.ts';
+import { isObject, type Json, type JsonObject, member, objectsIn } from '../request/json.ts';
+import type { RequestMessage } from '../request/message-request.ts';
+import { contentStems } from '../text/words.ts';
+
+/** A passage of a document, with the citation that says where it stands. */
+export interface Quotation {
+  title: string;
+  text: string;
+  citation: JsonObject;
+}
+
+/** More of a document is not read for a passage, in UTF-16 units. */
+const maximumLength = 100_000;
+
+interface Passage {
+  text: string;
+  start: number;
+}
+
+/** The sentence of a text that has most in common with what was asked; the first among equals. */
+function bestSentence(text: string, asked: Set<string>): Passage {
+  let best: Passage = { text: '', start: 0 };
+  let bestScore = -1;
+  for (const match of text.slice(0, maximumLength).matchAll(/[^\s.!?][^.!?\n]{0,400}[.!?]?/g)) {
+    const score = [...contentStems(match[0])].filter((word) => asked.has(word)).length;
+    if (score <= bestScore) continue;
+    best = { text: match[0], start: match.index };
+    bestScore = score;
+  }
+  return best;
+}
+
+function isEnabled(block: JsonObject): boolean {
+  const citations = member(block, 'citations');
+  return isObject(citations) && member(citations, 'enabled') === true;
+}
+
+function titleOf(block: JsonObject): string | null {
+  const title = member(block, 'title');
+  return typeof title === 'string' ? title : null;
+}
+
+function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
+  const source = member(block, 'source');
+  if (!isObject(source)) return undefined;
+  const common = { document_index: index, document_title: titleOf(block) };
+  const title = titleOf(block) ?? 'the document';
+  const data = member(source, 'data');
+  const type = member(source, 'type');
+  if (type === 'text' && typeof data === 'string') {
+    const { text, start } = bestSentence(data, asked);
+    if (text === '') return undefined;
+    const place = { start_char_index: start, end_char_index: start + text.length, file_id: null };
+    return { title, text, citation: { type: 'char_location', cited_text: text, ...common, ...place } };
+  }
+  if (type === 'content') {
+    const content = member(source, 'content');
+    const texts = typeof content === 'string' ? [content] : objectsIn(content).map(textOf);
+    const place = texts.findIndex((entry) => entry.trim() !== '');
+    if (place === -1) return undefined;
+    const text = texts[place] ?? '';
+    const blocks = { start_block_index: place, end_block_index: place + 1, file_id: null };
+    return { title, text, citation: { type: 'content_block_location', cited_text: text, ...common, ...blocks } };
+  }
+  const text = 'The simulator does not read PDFs.';
+  const pages = { start_page_number: 1, end_page_number: 2, file_id: null };
+  return { title, text, citation: { type: 'page_location', cited_text: text, ...common, ...pages } };
+}
+
+function quoteSearchResult(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
+  const texts = objectsIn(member(block, 'content')).map(textOf);
+  const place = texts.findIndex((entry) => [...contentStems(entry)].some((word) => asked.has(word)));
+  const at = Math.max(0, place);
+  const text = texts[at];
+  if (text === undefined) return undefined;
+  const source: Json = member(block, 'source') ?? '';
+  const blocks = { start_block_index: at, end_block_index: at + 1 };
+  const title = titleOf(block);
+  return {
+    title: title ?? 'the search result',
+    text,
+    citation: {
+      type: 'search_result_location',
+      cited_text: text,
+      source,
+      title,
+      search_result_index: index,
+      ...blocks,
+    },
+  };
+}
+
+/** The documents and search results of a conversation, those within tool results included, in their order. */
+function citable(messages: readonly RequestMessage[]): JsonObject[] {
+  return messages
+    .filter(({ role }) => role === 'user')
+    .flatMap(({ blocks }) => blocks)
+    .flatMap((block) => (member(block, 'type') === 'tool_result' ? objectsIn(member(block, 'content')) : [block]));
+}
+
+/** A passage of each document that has citations enabled, three at most: the one that what was asked has most in common with. */
+export function quotations(messages: readonly RequestMessage[], asked: string): Quotation[] {
+  const stems = contentStems(asked);
+  const blocks = citable(messages);
+  const documents = blocks.filter((block) => member(block, 'type') === 'document');
+  const results = blocks.filter((block) => member(block, 'type') === 'search_result');
+  const quoted = [
+    ...documents.map((block, index) => (isEnabled(block) ? quoteDocument(block, index, stems) : undefined)),
+    ...results.map((block, index) => (isEnabled(block) ? quoteSearchResult(block, index, stems) : undefined)),
+  ];
+  return quoted.filter((quotation) => quotation !== undefined).slice(0, 3);
+}

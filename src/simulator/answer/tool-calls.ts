@@ -1,0 +1,119 @@
+import type { Random } from '../random/digest.ts';
+import { isObject, type Json, type JsonObject, member } from '../request/json.ts';
+import type { MessageRequest } from '../request/message-request.ts';
+import { isClientTool, isWebSearch, nameOf } from '../request/tool-definitions.ts';
+import { valueFor } from '../schema/schema-values.ts';
+import { contentStems, contentWords } from '../text/words.ts';
+import type { WhatWasSaid } from './what-was-said.ts';
+
+/** More calls than these are not made in parallel. */
+const maximumCalls = 4;
+/** The first sentence of a description says what a tool does; in the pages behind it some agents have every word there is. */
+const maximumSummary = 200;
+
+/** Schemas of the tools that the API defines and the caller runs: requests name them without one. */
+const definedSchemas: [RegExp, JsonObject][] = [
+  [/^bash_/, { type: 'object', properties: { command: { type: 'string' } }, required: ['command'] }],
+  [
+    /^(text_editor|memory)_/,
+    {
+      type: 'object',
+      properties: { command: { const: 'view' }, path: { type: 'string' } },
+      required: ['command', 'path'],
+    },
+  ],
+  [/^computer_/, { type: 'object', properties: { action: { const: 'screenshot' } }, required: ['action'] }],
+];
+
+/** A call that the answer makes. */
+export interface ToolCall {
+  name: string;
+  input: Json;
+}
+
+function schemaOf(tool: JsonObject): JsonObject {
+  const own = member(tool, 'input_schema');
+  if (isObject(own)) return own;
+  const type = String(member(tool, 'type'));
+  return definedSchemas.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
+}
+
+/** The name of a tool and what its description begins with. */
+function textAbout(tool: JsonObject): string {
+  const description = member(tool, 'description');
+  if (typeof description !== 'string') return nameOf(tool);
+  const [sentence = ''] = description
+    .slice(0, maximumSummary)
+    .trim()
+    .split(/[.!?](?:\s|$)|\n/, 1);
+  return `${nameOf(tool)} ${sentence}`;
+}
+
+/** Whether a text has the very name of a tool, as a word of its own. */
+function isNamed(tool: JsonObject, text: string): boolean {
+  const name = nameOf(tool);
+  for (let at = text.indexOf(name); at !== -1; at = text.indexOf(name, at + 1)) {
+    if (!/[\w-]/.test(`${text[at - 1] ?? ' '}${text[at + name.length] ?? ' '}`)) return true;
+  }
+  return false;
+}
+
+/** The word of a text that a tool's name or description has as well; undefined where they share none. */
+export function sharedWord(tool: JsonObject, text: string): string | undefined {
+  const about = contentStems(textAbout(tool));
+  const words = contentWords(text);
+  const full = new Set(contentWords(textAbout(tool)));
+  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stemOf(word)));
+}
+
+function stemOf(word: string): string {
+  return [...contentStems(word)][0] ?? word;
+}
+
+/** The tools that a text names; without one the tool that has most in common with it. */
+function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
+  const tools = offered.filter((tool) => member(tool, 'defer_loading') !== true);
+  const named = tools.filter((tool) => isNamed(tool, text));
+  if (named.length > 0) return named.slice(0, maximumCalls);
+  const words = contentStems(text);
+  const scored = tools.map((tool) => {
+    const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;
+    const inText = [...contentStems(textAbout(tool))].filter((word) => words.has(word)).length;
+    return { tool, score: 3 * inName + inText };
+  });
+  return scored
+    .filter(({ score }) => score > 0)
+    .toSorted((a, b) => b.score - a.score)
+    .map(({ tool }) => tool)
+    .slice(0, 1);
+}
+
+function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): JsonObject[] {
+  const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
+  if (toolChoice.type === 'none') return [];
+  if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
+  // Who calls a tool again on every result never comes to an end.
+  if (toolChoice.type === 'auto' && said.toolResults.length > 0) return [];
+  const matching = matchingTools(own, said.text);
+  const chosen = toolChoice.type === 'any' && matching.length === 0 ? own.slice(0, 1) : matching;
+  return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
+}
+
+/** The calls that an answer makes: forced ones, those of the tools that were named, or the one that shares most words with what was said. */
+export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
+  return chosenTools(request, said).map((tool) => {
+    const description = member(tool, 'description');
+    const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
+    const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
+    return { name: nameOf(tool), input: isObject(input) ? input : {} };
+  });
+}
+
+/** Whether the text asks to search, and there is a tool to search the web with. */
+export function wantsWebSearch({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
+  if (toolChoice.type === 'none' || said.toolResults.length > 0) return false;
+  const search = tools.find(isWebSearch);
+  if (search === undefined) return false;
+  const isForced = toolChoice.type === 'tool' && toolChoice.name === nameOf(search);
+  return isForced || /\b(search|look up|find out|google|news|latest|online)\b/i.test(said.text);
+}

@@ -1,0 +1,127 @@
+import { pdfPages } from '../prompt/prompt-blocks.ts';
+import { textOf } from '../request/content-blocks.ts';
+import { imageSize } from '../request/image-size.ts';
+import { isObject, type JsonObject, member, objectsIn } from '../request/json.ts';
+import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
+
+/** What an answer reacts to. */
+export interface WhatWasSaid {
+  /**
+   * The text of the last user turn, without the reminders that an agent adds to it; of the last turn that has any, where
+   * that is only tool results.
+   */
+  text: string;
+  /** How many user turns there are, tool results aside. */
+  turns: number;
+  /** The system prompt's text, mid-conversation system messages included. */
+  system: string;
+  /** Images of the last user turn, as `PNG 640×480`. */
+  images: string[];
+  /** Documents and search results of the last user turn, as `“Title” (3 pages)`. */
+  documents: string[];
+  /** The results that the last user turn consists of. */
+  toolResults: ToolResult[];
+  /** The server tool calls of a paused turn that are still to be answered. */
+  openServerTools: JsonObject[];
+}
+
+export interface ToolResult {
+  /** The name of the tool that was called. */
+  tool: string;
+  text: string;
+  isError: boolean;
+}
+
+function typeOf(block: JsonObject): string {
+  return String(member(block, 'type'));
+}
+
+const reminderStart = '<system-reminder>';
+const reminderEnd = '</system-reminder>';
+
+/** A user's text without what their agent put into it: Claude Code marks it so. */
+function withoutReminders(text: string): string {
+  let rest = '';
+  let from = 0;
+  for (let at = text.indexOf(reminderStart); at !== -1; at = text.indexOf(reminderStart, from)) {
+    const end = text.indexOf(reminderEnd, at);
+    if (end === -1) break;
+    rest += text.slice(from, at);
+    from = end + reminderEnd.length;
+  }
+  return rest + text.slice(from);
+}
+
+/** The blocks of the last user turn: consecutive user messages count as one. */
+function lastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
+  const conversation = messages.filter(({ role }) => role !== 'system');
+  const last = conversation.findLastIndex(({ role }) => role === 'user');
+  const before = conversation.findLastIndex(({ role }, index) => role !== 'user' && index < last);
+  return conversation.slice(before + 1, last + 1).flatMap(({ blocks }) => blocks);
+}
+
+function describeImage(block: JsonObject): string {
+  const source = member(block, 'source');
+  const data = isObject(source) ? member(source, 'data') : undefined;
+  const size = typeof data === 'string' ? imageSize(data) : undefined;
+  if (size === undefined) return 'an image that is not fetched';
+  return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
+}
+
+function describeDocument(block: JsonObject): string {
+  const title = member(block, 'title');
+  const source = member(block, 'source');
+  const data = isObject(source) && member(source, 'type') === 'base64' ? member(source, 'data') : undefined;
+  const pages = typeof data === 'string' ? pdfPages(data) : 0;
+  const length = pages === 0 ? '' : ` (${pages} ${pages === 1 ? 'page' : 'pages'})`;
+  return `${typeof title === 'string' && title !== '' ? `“${title.slice(0, 80)}”` : 'an untitled document'}${length}`;
+}
+
+function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
+  const names = new Map<string, string>();
+  for (const block of messages.flatMap(({ blocks }) => blocks)) {
+    if (typeOf(block) === 'tool_use') names.set(String(member(block, 'id')), String(member(block, 'name')));
+  }
+  return turn
+    .filter((block) => typeOf(block) === 'tool_result')
+    .map((block) => ({
+      tool: names.get(String(member(block, 'tool_use_id'))) ?? 'a tool',
+      text: textOf(block),
+      isError: member(block, 'is_error') === true,
+    }));
+}
+
+function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
+  const last = messages.at(-1);
+  if (last?.role !== 'assistant') return [];
+  const answered = new Set(last.blocks.map((block) => member(block, 'tool_use_id')));
+  return last.blocks.filter(
+    (block) => typeOf(block) === 'server_tool_use' && !answered.has(member(block, 'id') ?? null),
+  );
+}
+
+/** Reads from a request what an answer to it reacts to. */
+export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
+  const turn = lastUserTurn(messages);
+  const ofUser = messages.filter(({ role }) => role === 'user');
+  const textIn = (blocks: JsonObject[]): string =>
+    blocks
+      .filter((block) => typeOf(block) === 'text')
+      .map((block) => withoutReminders(textOf(block)))
+      .filter((text) => text.trim() !== '')
+      .join('\n');
+  const turns = ofUser.filter(({ blocks }) => blocks.some((block) => typeOf(block) !== 'tool_result'));
+  const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);
+  const withText = ofUser.findLast(({ blocks }) => textIn(blocks) !== '');
+  return {
+    text: textIn(turn) || textIn(withText?.blocks ?? []),
+    turns: turns.length,
+    system: [...system, ...inSystem].map(textOf).join('\n'),
+    images: objectsIn(turn)
+      .filter((block) => typeOf(block) === 'image')
+      .map(describeImage),
+    documents: turn.filter((block) => /^(document|search_result)$/.test(typeOf(block))).map(describeDocument),
+    toolResults: toolResults(turn, messages),
+    openServerTools: openServerTools(messages),
+  };
+}

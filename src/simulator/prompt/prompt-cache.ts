@@ -1,0 +1,136 @@
+import { type Digest, digest, hex } from '../random/digest.ts';
+import { invalid } from '../request/errors.ts';
+import type { CacheLifetime } from '../request/message-request.ts';
+import type { PromptBlock } from './prompt-blocks.ts';
+
+/** How the tokens of a prompt fall: they add up to what `count_tokens` answers. */
+export interface CacheUsage {
+  /** Neither read from the cache nor written to it. */
+  uncached: number;
+  read: number;
+  written5m: number;
+  written1h: number;
+}
+
+/** What the cache does for one request. */
+export interface CachePlan {
+  usage: CacheUsage;
+  /** Makes what the request writes readable, and renews what it reads: to be called when the answer's first byte starts. */
+  commit(): void;
+}
+
+interface Entry {
+  lifetime: CacheLifetime;
+  /** Milliseconds since the epoch. */
+  expiresAt: number;
+}
+
+const milliseconds: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
+const maximumBreakpoints = 4;
+/** A breakpoint finds what was cached at itself or at one of the nineteen blocks before it. */
+const lookback = 20;
+
+/**
+ * Puts the breakpoint of automatic caching behind the last block that can have one, and checks all of them.
+ * @throws ApiError 400 for more than four, and for one of 1h that comes after one of 5m.
+ */
+export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime | undefined): void {
+  const found = blocks.reduce((sum, block) => sum + block.breakpoints, automatic === undefined ? 0 : 1);
+  if (found > maximumBreakpoints) {
+    throw invalid(`A maximum of ${maximumBreakpoints} blocks with cache_control may be provided. Found ${found}.`);
+  }
+  const last = blocks.findLast((block) => block.cacheable);
+  if (last !== undefined && automatic !== undefined) last.breakpoint ??= automatic;
+  let short = false;
+  for (const { breakpoint, path } of blocks) {
+    if (breakpoint === '1h' && short) {
+      throw invalid(
+        `${path}.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are processed in the following order: \`tools\`, \`system\`, \`messages\`.`,
+      );
+    }
+    short ||= breakpoint === '5m';
+  }
+}
+
+/** The prompts that were seen, by their prefixes. Kept in memory; when it is full the least recently used go first. */
+export class PromptCache {
+  readonly #entries = new Map<string, Entry>();
+  readonly #capacity: number;
+
+  /** @param capacity how many prefixes are remembered. */
+  constructor(capacity = 10_000) {
+    this.#capacity = capacity;
+  }
+
+  /**
+   * Tells what a request reads and writes.
+   * @param owner who the prefixes belong to: the account and the model.
+   * @param minimum the shortest prefix that is cached, in tokens.
+   * @param now when the request started, in milliseconds: lifetimes run from there.
+   */
+  plan(blocks: readonly PromptBlock[], owner: Digest, minimum: number, now: number): CachePlan {
+    const keys: string[] = [];
+    const tokens: number[] = [];
+    let prefix = owner;
+    let sum = 0;
+    for (const block of blocks) {
+      prefix = digest(block.bytes, prefix);
+      sum += block.tokens;
+      keys.push(hex(prefix));
+      tokens.push(sum);
+    }
+    const upTo = (index: number): number => tokens[index] ?? 0;
+
+    const breakpoints = blocks.flatMap(({ breakpoint }, index) =>
+      breakpoint === undefined || upTo(index) < minimum ? [] : [{ index, lifetime: breakpoint }],
+    );
+    let hit = -1;
+    for (const { index } of breakpoints) {
+      for (let at = index; at > Math.max(hit, index - lookback); at--) {
+        if (this.#find(keys[at], now) !== undefined) {
+          hit = at;
+          break;
+        }
+      }
+    }
+
+    const usage: CacheUsage = { uncached: 0, read: upTo(hit), written5m: 0, written1h: 0 };
+    let written = upTo(hit);
+    for (const { index, lifetime } of breakpoints) {
+      const fresh = Math.max(0, upTo(index) - written);
+      written += fresh;
+      if (lifetime === '1h') usage.written1h += fresh;
+      else usage.written5m += fresh;
+    }
+    usage.uncached = sum - written;
+
+    const commit = (): void => {
+      for (const { index, lifetime } of breakpoints) if (index > hit) this.#write(keys[index], lifetime, now);
+      for (const key of keys.slice(0, hit + 1)) this.#renew(key, now);
+    };
+    return { usage, commit };
+  }
+
+  #find(key: string | undefined, now: number): Entry | undefined {
+    const entry = key === undefined ? undefined : this.#entries.get(key);
+    return entry !== undefined && entry.expiresAt > now ? entry : undefined;
+  }
+
+  #renew(key: string, now: number): void {
+    const entry = this.#find(key, now);
+    if (entry !== undefined) this.#write(key, entry.lifetime, now);
+  }
+
+  #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
+    if (key === undefined) return;
+    const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
+    // Taken out first, so that the map's order is that of the last use.
+    this.#entries.delete(key);
+    this.#entries.set(key, { lifetime, expiresAt });
+    while (this.#entries.size > this.#capacity) {
+      const [oldest] = this.#entries.keys();
+      if (oldest === undefined) break;
+      this.#entries.delete(oldest);
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
+import { type Effort, referenced } from './schema-forms.ts';
+
+/** A schema that is deeper than this refers to itself. */
+const maximumDepth = 250;
+
+function isType(value: Json, type: string): boolean {
+  switch (type) {
+    case 'null':
+      return value === null;
+    case 'array':
+      return Array.isArray(value);
+    case 'object':
+      return isObject(value);
+    case 'integer':
+      return Number.isInteger(value);
+    default:
+      return typeof value === type;
+  }
+}
+
+function within(value: number, schema: JsonObject, least: string, most: string): boolean {
+  const from = member(schema, least);
+  const to = member(schema, most);
+  return (typeof from !== 'number' || value >= from) && (typeof to !== 'number' || value <= to);
+}
+
+function isNumberWithin(value: number, schema: JsonObject): boolean {
+  const above = member(schema, 'exclusiveMinimum');
+  const below = member(schema, 'exclusiveMaximum');
+  const step = member(schema, 'multipleOf');
+  if (typeof above === 'number' && value <= above) return false;
+  if (typeof below === 'number' && value >= below) return false;
+  if (typeof step === 'number' && step > 0) {
+    const times = value / step;
+    if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) return false;
+  }
+  return within(value, schema, 'minimum', 'maximum');
+}
+
+function isListWithin(value: Json[], schema: JsonObject, root: JsonObject, effort: Effort, depth: number): boolean {
+  if (!within(value.length, schema, 'minItems', 'maxItems')) return false;
+  if (
+    member(schema, 'uniqueItems') === true &&
+    new Set(value.map((entry) => JSON.stringify(entry))).size < value.length
+  ) {
+    return false;
+  }
+  const first = member(schema, 'prefixItems');
+  const prefix = Array.isArray(first) ? first : [];
+  const rest = member(schema, 'items');
+  return value.every((entry, index) => satisfies(entry, prefix[index] ?? rest ?? true, root, effort, depth));
+}
+
+function isObjectWithin(
+  value: JsonObject,
+  schema: JsonObject,
+  root: JsonObject,
+  effort: Effort,
+  depth: number,
+): boolean {
+  const names = Object.keys(value);
+  if (!within(names.length, schema, 'minProperties', 'maxProperties')) return false;
+  if (stringsIn(member(schema, 'required')).some((name) => !Object.hasOwn(value, name))) return false;
+  const properties = member(schema, 'properties');
+  const known = isObject(properties) ? properties : {};
+  const other = isObject(member(schema, 'patternProperties')) ? true : (member(schema, 'additionalProperties') ?? true);
+  return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, root, effort, depth));
+}
+
+/**
+ * Whether a value satisfies a schema, patterns and formats aside. It serves to choose between forms of a schema, above all
+ * where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, everything does.
+ */
+export function satisfies(value: Json, schema: Json, root: JsonObject, effort: Effort, depth = 0): boolean {
+  if (typeof schema === 'boolean') return schema;
+  if (!isObject(schema) || depth > maximumDepth || effort.left-- <= 0) return true;
+  const fits = (branch: Json): boolean => satisfies(value, branch, root, effort, depth + 1);
+  const { $ref, allOf, anyOf, oneOf, not, const: only, enum: choices, type } = schema;
+
+  if (type !== undefined && ![type].flat().some((name) => isType(value, String(name)))) return false;
+  if (only !== undefined && JSON.stringify(only) !== JSON.stringify(value)) return false;
+  if (Array.isArray(choices) && !choices.some((choice) => JSON.stringify(choice) === JSON.stringify(value)))
+    return false;
+  if (typeof $ref === 'string' && !fits(referenced($ref, root) ?? true)) return false;
+  if (Array.isArray(allOf) && !allOf.every(fits)) return false;
+  if (Array.isArray(anyOf) && !anyOf.some(fits)) return false;
+  if (Array.isArray(oneOf) && oneOf.filter(fits).length !== 1) return false;
+  if (not !== undefined && fits(not)) return false;
+
+  if (typeof value === 'string') return within([...value].length, schema, 'minLength', 'maxLength');
+  if (typeof value === 'number') return isNumberWithin(value, schema);
+  if (Array.isArray(value)) return isListWithin(value, schema, root, effort, depth + 1);
+  return !isObject(value) || isObjectWithin(value, schema, root, effort, depth + 1);
+}

@@ -1,0 +1,147 @@
+import { isObject, type Json, type JsonObject, member, objectsIn, stringsIn } from '../request/json.ts';
+
+// A JSON schema as the list of plain forms that a value of it can have: references followed, `allOf` merged, one branch of
+// each `anyOf` and `oneOf` taken. A plain form has none of these keywords.
+
+/** More forms than this are not tried: nested alternatives multiply. */
+const maximumForms = 16;
+
+/** The schema that a `$ref` within the same document points to; undefined where it points nowhere. */
+export function referenced(reference: string, root: JsonObject): Json | undefined {
+  if (!reference.startsWith('#')) return undefined;
+  let target: Json | undefined = root;
+  for (const part of reference.slice(1).split('/').slice(1)) {
+    const key = decodePointer(part);
+    if (Array.isArray(target)) target = target[Number(key)];
+    else target = isObject(target) ? member(target, key) : undefined;
+  }
+  return target;
+}
+
+function decodePointer(part: string): string {
+  let text = part;
+  try {
+    text = decodeURIComponent(part);
+  } catch {
+    // A stray percent sign stands for itself.
+  }
+  return text.replaceAll('~1', '/').replaceAll('~0', '~');
+}
+
+/** The types that a schema names, or all that its other keywords speak of; empty where any will do. */
+export function typesOf(schema: JsonObject): string[] {
+  const type = member(schema, 'type');
+  if (typeof type === 'string') return [type];
+  if (Array.isArray(type)) return stringsIn(type);
+  const has = (...keys: string[]): boolean => keys.some((key) => Object.hasOwn(schema, key));
+  if (has('properties', 'required', 'additionalProperties', 'patternProperties', 'minProperties')) return ['object'];
+  if (has('items', 'prefixItems', 'minItems', 'maxItems', 'contains', 'uniqueItems')) return ['array'];
+  if (has('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf')) return ['number'];
+  if (has('pattern', 'format', 'minLength', 'maxLength')) return ['string'];
+  return [];
+}
+
+function commonTypes(a: JsonObject, b: JsonObject): string[] | undefined {
+  if (member(a, 'type') === undefined || member(b, 'type') === undefined) return undefined;
+  const [first, second] = [typesOf(a), typesOf(b)];
+  const within = (type: string, types: string[]): boolean =>
+    types.includes(type) || (type === 'integer' && types.includes('number'));
+  return [
+    ...new Set([...first.filter((type) => within(type, second)), ...second.filter((type) => within(type, first))]),
+  ];
+}
+
+function sameJson(a: Json, b: Json): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+function commonMultiple(a: number, b: number): number {
+  for (let times = 1; times <= 1000; times++) {
+    const multiple = a * times;
+    if (Math.abs(multiple / b - Math.round(multiple / b)) < 1e-9) return multiple;
+  }
+  return a;
+}
+
+const lowerBounds = new Set(['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties', 'minContains']);
+const upperBounds = new Set(['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties', 'maxContains']);
+
+function mergedProperties(a: JsonObject, b: JsonObject): JsonObject {
+  const merged = new Map(Object.entries(a));
+  for (const [name, schema] of Object.entries(b)) {
+    const first = merged.get(name);
+    merged.set(name, first === undefined || sameJson(first, schema) ? schema : { allOf: [first, schema] });
+  }
+  return Object.fromEntries(merged);
+}
+
+function mergedValue(key: string, a: Json, b: Json): Json {
+  if (sameJson(a, b)) return a;
+  if (typeof a === 'number' && typeof b === 'number') {
+    if (lowerBounds.has(key)) return Math.max(a, b);
+    if (upperBounds.has(key)) return Math.min(a, b);
+    if (key === 'multipleOf' && a > 0 && b > 0) return commonMultiple(a, b);
+  }
+  if (key === 'required') return [...new Set([...stringsIn(a), ...stringsIn(b)])];
+  if (key === 'enum' && Array.isArray(a) && Array.isArray(b)) {
+    return a.filter((entry) => b.some((other) => sameJson(entry, other)));
+  }
+  if (isObject(a) && isObject(b)) {
+    if (key === 'properties' || key === 'patternProperties') return mergedProperties(a, b);
+    if (key === 'items' || key === 'additionalProperties' || key === 'contains') return { allOf: [a, b] };
+  }
+  if (key === 'additionalProperties' || key === 'items') return a === false || b === false ? false : a === true ? b : a;
+  if (key === 'uniqueItems') return true;
+  return b;
+}
+
+/** A schema whose values satisfy both of two plain ones. */
+function merge(a: JsonObject, b: JsonObject): JsonObject {
+  const merged = new Map(Object.entries(a));
+  for (const [key, value] of Object.entries(b)) {
+    const first = merged.get(key);
+    merged.set(key, first === undefined ? value : mergedValue(key, first, value));
+  }
+  const types = commonTypes(a, b);
+  if (types !== undefined) merged.set('type', types);
+  return Object.fromEntries(merged);
+}
+
+function mergedForms(first: JsonObject[], second: JsonObject[]): JsonObject[] {
+  const forms = first.flatMap((a) => second.map((b) => merge(a, b)));
+  return forms.slice(0, maximumForms);
+}
+
+/** What may still be done: references let a short schema ask for more work than there is time. */
+export interface Effort {
+  left: number;
+}
+
+/**
+ * The plain forms of a schema, the branches of alternatives in the order that `prefer` gives them; none for `false`, for
+ * circular references, and once the effort is used up.
+ */
+export function plainForms(
+  schema: Json,
+  root: JsonObject,
+  prefer: (branches: JsonObject[]) => JsonObject[],
+  effort: Effort,
+  depth = 0,
+): JsonObject[] {
+  if (schema === true) return [{}];
+  if (!isObject(schema) || depth > 32 || effort.left-- <= 0) return [];
+  const { $ref, allOf, anyOf, oneOf, if: condition, then, ...own } = schema;
+  const formsOf = (value: Json): JsonObject[] => plainForms(value, root, prefer, effort, depth + 1);
+  let forms: JsonObject[] = [own];
+  if (typeof $ref === 'string') forms = mergedForms(forms, formsOf(referenced($ref, root) ?? true));
+  for (const part of Array.isArray(allOf) ? allOf : []) forms = mergedForms(forms, formsOf(part));
+  for (const branches of [anyOf, oneOf]) {
+    if (!Array.isArray(branches)) continue;
+    const expanded = objectsIn(branches).flatMap(formsOf);
+    const open = branches.includes(true) ? [{}] : [];
+    forms = mergedForms(forms, [...prefer(expanded), ...open]);
+  }
+  // What satisfies the condition and its consequence satisfies the whole.
+  if (condition !== undefined) forms = mergedForms(mergedForms(forms, formsOf(condition)), formsOf(then ?? true));
+  return forms;
+}

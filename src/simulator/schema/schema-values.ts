@@ -1,0 +1,200 @@
+import type { Random } from '../random/digest.ts';
+import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
+import { rankLabels } from '../text/labels.ts';
+import { contentStems } from '../text/words.ts';
+import { satisfies } from './schema-check.ts';
+import { type Effort, plainForms, typesOf } from './schema-forms.ts';
+import { numberFor, stringFor } from './schema-scalars.ts';
+
+/** What a value is made from beside its schema. */
+export interface ValueSource {
+  /** The last thing that the user said. */
+  text: string;
+  /** What describes labels: the system prompt. */
+  descriptions: string;
+  /** Leaves out what the schema does not require. Default false: what the text speaks of is there as well. */
+  requiredOnly?: boolean;
+  random: Random;
+}
+
+/** Deeper than this lists stay empty and optional properties are left out, so that schemas that contain themselves end. */
+const comfortableDepth = 3;
+const maximumDepth = 40;
+const maximumItems = 1000;
+/** How many values are made for one schema, and how many steps are taken to find out what they may be. */
+const maximumValues = 5000;
+const maximumSteps = 100_000;
+
+class ValueMaker {
+  readonly #root: JsonObject;
+  readonly #source: ValueSource;
+  readonly #stems: Set<string>;
+  readonly #effort: Effort = { left: maximumSteps };
+  #made = 0;
+
+  constructor(root: JsonObject, source: ValueSource) {
+    this.#root = root;
+    this.#source = source;
+    this.#stems = contentStems(source.text);
+  }
+
+  value(schema: Json, name: string, depth: number, variant: number): Json {
+    if (this.#made > maximumValues) return null;
+    const forms = plainForms(schema, this.#root, (branches) => this.#ranked(branches, depth), this.#effort);
+    let first: Json | undefined;
+    for (const form of forms) {
+      const made = this.#plain(form, name, depth, variant);
+      first ??= made;
+      if (satisfies(made, schema, this.#root, this.#effort)) return made;
+    }
+    return first ?? null;
+  }
+
+  /** Branches by what they have in common with the text; null last, but first where going deeper must end. */
+  #ranked(branches: JsonObject[], depth: number): JsonObject[] {
+    const isNull = (branch: JsonObject): boolean =>
+      member(branch, 'type') === 'null' || member(branch, 'const') === null;
+    const nulls = branches.filter(isNull);
+    const labelled = new Map<string, JsonObject>();
+    for (const [index, branch] of branches.filter((entry) => !isNull(entry)).entries()) {
+      labelled.set(`${signs(branch)} ${index}`, branch);
+    }
+    const order = rankLabels([...labelled.keys()], { text: this.#source.text, descriptions: '' });
+    const rest = order.map((label) => labelled.get(label)).filter((branch) => branch !== undefined);
+    return depth > comfortableDepth ? [...nulls, ...rest] : [...rest, ...nulls];
+  }
+
+  #plain(form: JsonObject, name: string, depth: number, variant: number): Json {
+    this.#made++;
+    const only = member(form, 'const');
+    if (only !== undefined) return only;
+    const choices = member(form, 'enum');
+    if (Array.isArray(choices)) return this.#choice(choices, form, variant);
+    const { text, random } = this.#source;
+    const types = typesOf(form);
+    switch (types.find((type) => type !== 'null') ?? types[0] ?? 'string') {
+      case 'object':
+        return this.#object(form, depth, variant);
+      case 'array':
+        return this.#list(form, name, depth);
+      case 'integer':
+        return numberFor(form, text, variant, true);
+      case 'number':
+        return numberFor(form, text, variant, false);
+      case 'boolean':
+        return [...contentStems(name)].some((word) => this.#stems.has(word)) !== (variant % 2 === 1);
+      case 'null':
+        return null;
+      default: {
+        const made = stringFor(form, name, text, variant, random);
+        // Long texts count for more, so that many of them come to an end as well.
+        this.#made += Math.floor(made.length / 1000);
+        return made;
+      }
+    }
+  }
+
+  #choice(choices: Json[], form: JsonObject, variant: number): Json {
+    const { enum: _, ...rest } = form;
+    const allowed = choices.filter((choice) => satisfies(choice, rest, this.#root, this.#effort));
+    const labels = stringsIn(allowed);
+    const description = member(form, 'description');
+    const descriptions = `${this.#source.descriptions}\n${typeof description === 'string' ? description : ''}`;
+    const ranked = rankLabels(labels, { text: this.#source.text, descriptions });
+    const others = allowed.filter((choice) => typeof choice !== 'string' && choice !== null);
+    const inOrder: Json[] = [...ranked, ...others, ...allowed.filter((choice) => choice === null)];
+    return inOrder[variant % Math.max(1, inOrder.length)] ?? choices[0] ?? null;
+  }
+
+  #list(form: JsonObject, name: string, depth: number): Json[] {
+    const least = boundOf(form, 'minItems', 0);
+    const usual = depth > comfortableDepth ? 0 : 1;
+    const length = Math.min(Math.max(least, usual), boundOf(form, 'maxItems', maximumItems), maximumItems);
+    const first = member(form, 'prefixItems');
+    const prefix = Array.isArray(first) ? first : [];
+    const rest = member(form, 'items') ?? true;
+    const contained = member(form, 'contains');
+    const items: Json[] = [];
+    const seen = new Set<string>();
+    const isUnique = member(form, 'uniqueItems') === true;
+    for (let variant = 0; items.length < Math.max(length, Math.min(prefix.length, least)); variant++) {
+      if (depth > maximumDepth || this.#made > maximumValues || variant > 2 * maximumItems) break;
+      const own = prefix[items.length] ?? rest;
+      if (own === false) break;
+      const schema = contained !== undefined && items.length === 0 ? { allOf: [own, contained] } : own;
+      const item = this.value(schema, name.replace(/s$/, ''), depth + 1, variant);
+      const key = JSON.stringify(item);
+      if (isUnique && seen.has(key)) continue;
+      seen.add(key);
+      items.push(item);
+    }
+    return items;
+  }
+
+  #object(form: JsonObject, depth: number, variant: number): JsonObject {
+    const declared = member(form, 'properties');
+    const properties = isObject(declared) ? declared : {};
+    const wanted = this.#wantedNames(form, properties, depth);
+    const other = member(form, 'additionalProperties') ?? true;
+    const entries: [string, Json][] = [];
+    for (const name of wanted) {
+      const schema = member(properties, name) ?? (other === false ? true : other);
+      if (schema === false || depth > maximumDepth) continue;
+      entries.push([name, this.value(schema, name, depth + 1, variant)]);
+    }
+    return Object.fromEntries(entries);
+  }
+
+  /** The required properties, those that the text speaks of unless only required ones are wanted, and as many as the bounds ask for; in the schema's order. */
+  #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
+    const names = Object.keys(properties);
+    const wanted = new Set(stringsIn(member(form, 'required')));
+    const most = boundOf(form, 'maxProperties', Number.POSITIVE_INFINITY);
+    const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
+    const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
+    const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
+    if (depth < comfortableDepth && !this.#source.requiredOnly)
+      for (const name of chosen) if (wanted.size < most) wanted.add(name);
+    const dependent = member(form, 'dependentRequired');
+    if (isObject(dependent)) {
+      // A set grows while it is walked, so what an added property asks for is added as well.
+      for (const name of wanted) for (const needed of stringsIn(member(dependent, name))) wanted.add(needed);
+    }
+    const least = Math.min(boundOf(form, 'minProperties', 0), maximumItems);
+    for (const name of optional) if (wanted.size < least) wanted.add(name);
+    for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
+    const inOrder = names.filter((name) => wanted.has(name));
+    return [...inOrder, ...[...wanted].filter((name) => !Object.hasOwn(properties, name))];
+  }
+
+  #isSpokenOf(name: string, schema: Json): boolean {
+    const description = isObject(schema) ? member(schema, 'description') : undefined;
+    const stems = contentStems(`${name} ${typeof description === 'string' ? description : ''}`);
+    return [...stems].some((word) => this.#stems.has(word));
+  }
+}
+
+function boundOf(schema: JsonObject, key: string, otherwise: number): number {
+  const value = member(schema, key);
+  return typeof value === 'number' ? value : otherwise;
+}
+
+/** What tells one branch of an alternative from another: its title, its description, its constants. */
+function signs(branch: JsonObject): string {
+  const properties = member(branch, 'properties');
+  const inner = isObject(properties) ? Object.values(properties).filter(isObject) : [];
+  return [branch, ...inner]
+    .flatMap((schema) => ['title', 'description', 'const'].map((key) => member(schema, key)))
+    .filter((sign) => typeof sign === 'string')
+    .join(' ')
+    .slice(0, 500);
+}
+
+/**
+ * Makes a value that satisfies a JSON schema and is, where names and labels allow it, about what the user said. Without
+ * randomness of its own: the same schema and source give the same value. Where a schema cannot be satisfied (or asks for
+ * a thousand items and more), the value comes near.
+ */
+export function valueFor(schema: JsonObject, source: ValueSource): Json {
+  return new ValueMaker(schema, source).value(schema, '', 0, 0);
+}

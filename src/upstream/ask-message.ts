@@ -1,0 +1,142 @@
+/**
+ * Messages that this edge asks for by itself, and an account of how each ended.
+ *
+ * They are sent as everything else is. The SDK's client, which would retry as well, is a fifth of what may be deployed.
+ */
+import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
+import type { Sendable } from '../http/long-body.ts';
+import { parseObject } from '../json/object.ts';
+import type { Settings } from '../settings/settings.ts';
+import { isBeginning, noAnswer, readWhole } from './buffered.ts';
+import { callerLeft, cutError, endOf, redirected } from './failure.ts';
+import type { Outcome } from './relay.ts';
+import { type Course, mayHaveRun, type Payment, send } from './send.ts';
+import type { Upstream } from './upstream.ts';
+import { upstreamLimited } from './upstream-limit.ts';
+import { nothingSeen, reportOf } from './usage/usage-report.ts';
+
+/** The version of the API whose form the requests have. */
+export const API_VERSION = '2026-10-21';
+
+export interface MessageCall {
+  upstream: Upstream;
+  settings: Settings;
+  /** Aborted when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+  /** Faults that are asked of the simulator; anybody else never sees them. */
+  simulate?: string | undefined;
+  /** How tries are paid for that may have run. Without it such a try is the last. */
+  payment?: ((tried: () => Outcome) => Payment) | undefined;
+}
+
+/** What became of a request: a message, or why there is none; and how it is to be settled. */
+export interface Reply {
+  outcome: Outcome;
+  message: Record<string, unknown> | undefined;
+  error: ApiError | undefined;
+}
+
+/**
+ * Asks for a message and reads it whole. Never rejects: whatever happens is in the reply.
+ *
+ * @param body a Messages request that does not stream
+ */
+export async function askMessage(body: Sendable, call: MessageCall): Promise<Reply> {
+  const { upstream, settings, signal, simulate } = call;
+  const started = Date.now();
+  const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
+  const course: Course = { sentAt: undefined };
+  const ended = (end: Outcome['end'], report = reportOf(undefined, 0)): Outcome => ({
+    ...report,
+    // A whole answer tells by itself what it has cost.
+    ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
+    ...observed,
+    end,
+    sent: course.sentAt !== undefined,
+    ttft_ms: Date.now() - started,
+  });
+  if (signal?.aborted) return { outcome: ended('client_gone'), message: undefined, error: callerLeft() };
+  const controller = new AbortController();
+  const leave = () => controller.abort(callerLeft());
+  signal?.addEventListener('abort', leave, { once: true });
+  const headers = new Headers({
+    'content-type': 'application/json',
+    'anthropic-version': API_VERSION,
+    'x-api-key': upstream.apiKey,
+    'accept-encoding': 'identity',
+    ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
+  });
+  const payment = call.payment?.(() => ended('cut', { ...reportOf(undefined, 0), error_type: 'upstream_unreachable' }));
+  try {
+    const response = await send(
+      upstream,
+      { method: 'POST', path: '/v1/messages', headers, body },
+      {
+        maxRetries: settings.UPSTREAM_MAX_RETRIES,
+        timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
+        controller,
+        course,
+        payment,
+      },
+    );
+    observed.status = response.status;
+    observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
+    const bytes = await readWhole(response, settings.STREAM_IDLE_MS, controller);
+    const message = parseObject(bytes) as Record<string, unknown> | undefined;
+    const report = reportOf(message, bytes.length);
+    if (message && response.ok && report.completed) {
+      return { outcome: ended('complete', report), message, error: undefined };
+    }
+    if (response.ok && isBeginning(bytes)) throw cutError(false);
+    const isError = report.error_type !== undefined;
+    if (response.ok || !mayHaveRun(response, { isApiError: isError, elapsedMs: course.elapsedMs ?? 0 }))
+      course.sentAt = undefined;
+    const error = response.ok && !isError ? noAnswer() : refusalOf(response, message, report.error_type);
+    return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
+  } catch (thrown) {
+    const error = toApiError(thrown);
+    const refused = (observed.status ?? 0) >= 300;
+    const end = signal?.aborted ? 'client_gone' : refused ? 'error' : endOf(error);
+    return {
+      outcome: ended(end, { ...reportOf(undefined, 0), error_type: error.logged }),
+      message: undefined,
+      error,
+    };
+  } finally {
+    signal?.removeEventListener('abort', leave);
+  }
+}
+
+/** @returns the upstream's refusal as a caller may see it: what is theirs to mend in its own words. */
+function refusalOf(
+  { ok, status: said, headers }: Response,
+  body: Record<string, unknown> | undefined,
+  errorType: string | undefined,
+): ApiError {
+  // An error that calls itself a success is the error that it says.
+  const status = ok && errorType !== undefined ? statusOfType(errorType) : said;
+  if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
+  if (status >= 300 && status < 400) return redirected();
+  const words = (body?.error as { message?: unknown } | undefined)?.message;
+  const message = typeof words === 'string' ? words : `The upstream answered ${status} without an explanation.`;
+  const wait = headers.get('retry-after');
+  const after = wait ? { 'retry-after': wait } : {};
+  switch (status) {
+    case 400:
+      return new ApiError('invalid_request_error', message);
+    case 404:
+      return new ApiError('not_found_error', message);
+    case 413:
+      return new ApiError('request_too_large', message);
+    case 429:
+      return upstreamLimited(headers);
+    case 504:
+      return new ApiError('timeout_error', message, { headers: after });
+    case 529:
+      return new ApiError('overloaded_error', message, { headers: after });
+    default:
+      return new ApiError('api_error', message, { headers: after, logged: `upstream_${status}` });
+  }
+}

@@ -1,0 +1,93 @@
+/** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
+
+import { Watchdog } from '../async/idle-timeout.ts';
+import { joined } from '../http/bytes.ts';
+import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { parseObject } from '../json/object.ts';
+import { isAboutRequest } from './error-blame.ts';
+import { cutError, redirected, UpstreamFailure } from './failure.ts';
+import { headersDown } from './headers.ts';
+import { upstreamLimited } from './upstream-limit.ts';
+
+/** Bytes within which an answer begins, white space before it included. */
+const LOOKED_AT = 1_024;
+const decoder = new TextDecoder();
+
+/** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
+export async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
+  if (!response.body) return new Uint8Array(0);
+  const watchdog = new Watchdog(controller, idleMs, idleMs, () => cutError(true));
+  const pieces: Uint8Array[] = [];
+  try {
+    for await (const piece of response.body) {
+      watchdog.touch();
+      pieces.push(piece);
+    }
+  } catch (thrown) {
+    throw controller.signal.aborted ? controller.signal.reason : cutError(false, thrown);
+  } finally {
+    watchdog.stop();
+  }
+  const [only] = pieces;
+  if (only && pieces.length === 1) return only;
+  return joined(...pieces);
+}
+
+interface WholeOptions {
+  /** Whether it is a JSON object, or an error as the API writes it. */
+  isReadable: boolean;
+  /** Whether nothing but a message, or an error, is an answer. */
+  expected: 'message' | 'anything';
+  /** The type of the error that it is. */
+  errorType: string | undefined;
+  requestId: string;
+}
+
+/** @throws ApiError for what the caller must not see as it is, or what is no answer of the API */
+export function wholeAnswer(
+  response: Response,
+  body: Uint8Array,
+  { isReadable, expected, errorType, requestId }: WholeOptions,
+): Response {
+  const isMessage = expected === 'anything' || isMessageText(body);
+  if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? noAnswer() : cutError(false);
+  // An error that calls itself a success is the error that it says.
+  const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
+  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
+  if (status >= 300 && status < 400) throw redirected();
+  if (status < 300 && !isMessage) throw noAnswer();
+  if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);
+  const headers = headersDown(response.headers);
+  headers['content-type'] ??= 'application/json';
+  if (isReadable) return new Response(body, { status, headers });
+  // Not the API's words but those of something before it: the envelope is what clients can read.
+  headers['content-type'] = 'application/json';
+  const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
+  return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
+}
+
+/** @returns whether something that is no JSON object begins as one: it was cut, however cleanly it ended. */
+export function isBeginning(body: Uint8Array): boolean {
+  return decoder.decode(body.subarray(0, LOOKED_AT)).trimStart().startsWith('{') && parseObject(body) === undefined;
+}
+
+function isMessageText(body: Uint8Array): boolean {
+  return parseObject(body)?.type === 'message';
+}
+
+/** @returns the error for a success without a message: whatever answered, it was not the API. */
+export function noAnswer(): UpstreamFailure {
+  return new UpstreamFailure(
+    'api_error',
+    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
+    { sent: false, end: 'cut', logged: 'upstream_no_answer' },
+  );
+}
+
+function typeOfStatus(status: number): string {
+  if (status === 404) return 'not_found_error';
+  if (status === 413) return 'request_too_large';
+  if (status === 529) return 'overloaded_error';
+  if (status === 504) return 'timeout_error';
+  return status < 500 ? 'invalid_request_error' : 'api_error';
+}

@@ -1,0 +1,31 @@
+/** The form in which an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+
+export const EVENT_STREAM = 'text/event-stream';
+
+/** What the runtime undoes by itself, and what needs no undoing. */
+const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
+
+/** @returns whether a response is a stream of events; a media type is the same in large and small letters. */
+export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
+  const type = headers.get('content-type') ?? '';
+  return type.startsWith(EVENT_STREAM) || type.trim().slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
+}
+
+/**
+ * Refuses an answer in an encoding that was not asked for and that the runtime does not undo: passed on without its
+ * header it would be noise, and with it nobody here could have read what it cost. (Of an error the status is enough.)
+ *
+ * @throws ApiError for such an answer, whose body is then cancelled
+ */
+export function refuseEncoding(response: Response): void {
+  const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
+  if (!response.ok || READABLE.has(encoding)) return;
+  // Nobody waits for the rest of it, and that it breaks then is what was asked for.
+  response.body?.cancel().catch(() => undefined);
+  throw new ApiError(
+    'api_error',
+    'The upstream answered in an encoding that was not asked for. The operator of this edge finds it in the log.',
+    { headers: DO_NOT_RETRY, logged: `upstream_encoding: ${encoding.slice(0, 64)}` },
+  );
+}

@@ -1,0 +1,105 @@
+import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
+import type { Sendable } from '../http/long-body.ts';
+import type { Settings } from '../settings/settings.ts';
+import { late } from './failure.ts';
+import { headersUp, type PlainHeaders } from './headers.ts';
+import { send } from './send.ts';
+import type { Upstream } from './upstream.ts';
+
+export interface Counting {
+  upstream: Upstream;
+  settings: Settings;
+  /** The caller's, for the version and the betas in them. */
+  headers: Headers | PlainHeaders;
+  /** Aborted when nobody waits for the count any more. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What the upstream says to a prompt: how many tokens it has, or why it does not count it. */
+export type Count =
+  | { tokens: number }
+  | { tokens: null; status: number /** In the upstream's own words. */; message: string | undefined };
+
+/** For all tries together, to the end of the answer. */
+const COUNT_TIMEOUT_MS = 20_000;
+/** What the caller can mend is told in the upstream's own words. */
+const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
+  [400, 'invalid_request_error'],
+  [404, 'not_found_error'],
+  [413, 'request_too_large'],
+]);
+
+/**
+ * Asks the upstream how many tokens a prompt has.
+ *
+ * @param body JSON, with what counting takes and nothing else
+ * @throws ApiError while the upstream cannot be reached, or takes too long
+ * @throws the signal's reason when it is aborted
+ */
+export async function askCount(body: Sendable, { upstream, settings, headers, signal }: Counting): Promise<Count> {
+  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
+  up['content-type'] = 'application/json';
+  const controller = new AbortController();
+  const leave = () => controller.abort(signal?.reason);
+  if (signal?.aborted) leave();
+  signal?.addEventListener('abort', leave, { once: true });
+  const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
+  const timer = setTimeout(() => controller.abort(late()), timeoutMs);
+  try {
+    const response = await send(
+      upstream,
+      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, payment: 'free' },
+    );
+    const answer = readAnswer(await response.text());
+    const { status } = response;
+    if (!response.ok) return { tokens: null, status, message: answer.message };
+    return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };
+  } catch (thrown) {
+    throw controller.signal.aborted ? controller.signal.reason : thrown;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', leave);
+  }
+}
+
+/**
+ * Has the upstream count the tokens of a prompt.
+ *
+ * @param body JSON, with what counting takes and nothing else
+ * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
+ */
+export async function countTokens(body: Sendable, counting: Counting): Promise<number> {
+  const count = await askCount(body, counting);
+  if (count.tokens !== null) return count.tokens;
+  const { status, message } = count;
+  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
+  const type = CALLERS.get(status);
+  if (type !== undefined && message !== undefined) throw new ApiError(type, message);
+  throw uncounted(status);
+}
+
+/** @returns the error for an upstream that cannot count at the moment. */
+export function uncounted(status: number): ApiError {
+  return new ApiError('api_error', 'The upstream cannot count this prompt at the moment. Try again.', {
+    status: 503,
+    headers: { 'retry-after': '5' },
+    logged: `count_failed: ${status}`,
+  });
+}
+
+function readAnswer(text: string): { tokens?: number; message?: string } {
+  let json: { input_tokens?: unknown; error?: { message?: unknown } } | null;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // Something before the API has answered, in a language of its own: the status says all there is.
+    return {};
+  }
+  const tokens = json?.input_tokens;
+  const message = json?.error?.message;
+  return {
+    ...(typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens >= 0 && { tokens }),
+    ...(typeof message === 'string' && { message }),
+  };
+}

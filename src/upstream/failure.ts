@@ -1,0 +1,64 @@
+/** What keeps an answer from coming to its end, or at all. */
+import { ApiError, DO_NOT_RETRY, type ErrorType } from '../http/errors.ts';
+
+interface FailureOptions {
+  /** Whether the upstream may have begun to work on the request, and bills it. */
+  sent: boolean;
+  end: 'cut' | 'silent' | 'client_gone';
+  logged: string;
+  cause?: unknown;
+}
+
+/** A call of the upstream that came to no end of its own. What it costs is decided by its members, never by its words. */
+export class UpstreamFailure extends ApiError {
+  readonly sent: boolean;
+  readonly end: FailureOptions['end'];
+
+  constructor(type: ErrorType, message: string, { sent, end, logged, cause }: FailureOptions) {
+    super(type, message, { logged, cause });
+    this.sent = sent;
+    this.end = end;
+  }
+}
+
+/** @returns the error for an upstream that broke off, or fell silent, in the middle of its answer. */
+export function cutError(silent: boolean, cause?: unknown): UpstreamFailure {
+  const message = silent
+    ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
+    : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
+  const end = silent ? 'silent' : 'cut';
+  return new UpstreamFailure('api_error', message, { sent: true, end, logged: `upstream_${end}`, cause });
+}
+
+/** @returns the reason for which a call is ended whose caller has left. */
+export function callerLeft(): UpstreamFailure {
+  const message = 'The caller left before the answer ended.';
+  return new UpstreamFailure('api_error', message, { sent: true, end: 'client_gone', logged: 'client_gone' });
+}
+
+/** @returns the error for an upstream whose headers did not come in time. */
+export function late(): UpstreamFailure {
+  const message = 'The upstream did not answer in time. Try again, or stream the answer.';
+  return new UpstreamFailure('timeout_error', message, { sent: true, end: 'cut', logged: 'upstream_timeout' });
+}
+
+/** @returns the error for an upstream to which no connection held. */
+export function unreachable(sent: boolean, cause: unknown): UpstreamFailure {
+  const message = 'The upstream could not be reached. Try again in a moment.';
+  const logged = `upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`;
+  return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });
+}
+
+/** @returns how a call ended that threw this. */
+export function endOf(thrown: unknown): FailureOptions['end'] {
+  return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
+}
+
+/** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */
+export function redirected(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
+    { headers: DO_NOT_RETRY, logged: 'upstream_redirect' },
+  );
+}

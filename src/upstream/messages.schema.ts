@@ -1,0 +1,52 @@
+import { fieldError } from '../http/check.ts';
+import * as z from '../http/zod.ts';
+
+/** A message of a request, as far as this edge judges it. */
+export const messageParam = z.looseObject(
+  {
+    role: z.string({ error: fieldError('Input should be a valid string') }),
+    content: z.union([z.string(), z.array(z.unknown())], {
+      error: fieldError('Input should be a valid string or a list of blocks'),
+    }),
+  },
+  { error: 'Input should be an object with role and content' },
+);
+
+type Message = z.output<typeof messageParam>;
+
+/** A list of millions with a fault in each must not make millions of faults: the first one is told. */
+const messages = z.array(z.custom<Message>(), { error: fieldError('Input should be a valid list') }).check(
+  z.minLength(1, 'at least one message is required'),
+  z.superRefine((list, context) => {
+    for (const [index, item] of list.entries()) {
+      const [issue] = messageParam.safeParse(item).error?.issues ?? [];
+      if (issue === undefined) continue;
+      context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
+      return;
+    }
+  }),
+);
+
+const model = z
+  .string({ error: fieldError('Input should be a valid string') })
+  .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'));
+
+const maxTokens = z
+  .number({ error: fieldError('Input should be a valid integer') })
+  .check(
+    z.refine(Number.isInteger, 'Input should be a valid integer'),
+    z.gte(0, 'Input should be greater than or equal to 0'),
+  );
+
+const fields = {
+  model,
+  max_tokens: maxTokens,
+  messages,
+  stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
+};
+
+/** A Messages request, as far as this edge judges it: everything else is the upstream's. */
+export const messagesRequest = z.looseObject(fields);
+
+/** The same for the count routes, where `max_tokens` says nothing. */
+export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });

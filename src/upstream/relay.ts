@@ -1,0 +1,165 @@
+import { Watchdog } from '../async/idle-timeout.ts';
+import { toApiError } from '../http/errors.ts';
+import type { Sendable } from '../http/long-body.ts';
+import { parseObject } from '../json/object.ts';
+import type { Settings } from '../settings/settings.ts';
+import { isBeginning, readWhole, wholeAnswer } from './buffered.ts';
+import { isEventStream, refuseEncoding } from './content-type.ts';
+import { callerLeft, cutError, endOf, late } from './failure.ts';
+import { headersUp } from './headers.ts';
+import { type Course, mayHaveRun, type Payment, send } from './send.ts';
+import { type Ending, relayStream } from './stream.ts';
+import type { Upstream } from './upstream.ts';
+import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+
+export interface RelayRequest {
+  /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
+  caller: Request;
+  /** The path at the upstream, beginning with `/v1`. */
+  path: string;
+  /** The caller's bytes, or the text in which something had to change. */
+  body?: Sendable | undefined;
+  /** Whether nothing but a message, or an error, is an answer. */
+  expectsMessage?: boolean;
+  /** Whether other models may step in, which only the blocks of an answer may tell. */
+  hasFallbacks?: boolean;
+  /** The caller's `idempotency-key` as it goes up. */
+  idempotencyKey?: string | undefined;
+}
+
+/** How an answer ended, for the ledger and the log. */
+export interface Outcome extends Report {
+  /** The upstream's HTTP status; undefined if it sent none. */
+  status: number | undefined;
+  end: Ending;
+  upstream_request_id: string | undefined;
+  /** Whether the upstream may have worked on the request, and bills it. */
+  sent: boolean;
+  /** From the request to the first byte of a stream, or to the headers of another answer. */
+  ttft_ms: number;
+}
+
+export interface RelayOptions {
+  upstream: Upstream;
+  settings: Settings;
+  requestId: string;
+  waitUntil(work: Promise<unknown>): void;
+  /** How tries are paid for that may have run. Default: the request costs nothing. */
+  payment?: ((tried: () => Outcome) => Payment) | undefined;
+  /** Told once an answer has begun: the body is not needed any more. */
+  onHeaders?(): void;
+  /**
+   * Told once how the answer ended, also when the caller has left. It starts what must follow, and returns at once.
+   *
+   * @returns a remark to put behind a complete stream as a comment, without its colon
+   */
+  onEnd?(outcome: Outcome): string | undefined;
+}
+
+/**
+ * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
+ *
+ * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
+ * @throws ApiError when nothing can be relayed: no answer, the deployment's key refused, a body that was cut
+ */
+export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
+  const { upstream, settings } = options;
+  const { caller } = request;
+  const { signal } = caller;
+  const started = Date.now();
+  const controller = new AbortController();
+  const leave = () => controller.abort(callerLeft());
+  if (signal.aborted) leave();
+  signal.addEventListener('abort', leave, { once: true });
+  const headers = headersUp(caller.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
+  const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
+  if (simulate !== null) headers['sluice-simulate'] = simulate;
+
+  const observed: Pick<Outcome, 'status' | 'upstream_request_id'> = {
+    status: undefined,
+    upstream_request_id: undefined,
+  };
+  const course: Course = { sentAt: undefined };
+  /** How it ends before anything was seen of an answer. */
+  const unseen = (end: Outcome['end'], error_type: string | undefined): Outcome => ({
+    ...reportOf(undefined, 0),
+    ...observed,
+    error_type,
+    end,
+    sent: course.sentAt !== undefined,
+    seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
+    ttft_ms: Date.now() - started,
+  });
+  const finish = (report: Report, end: Outcome['end'], firstByte: number) => {
+    signal.removeEventListener('abort', leave);
+    const sent = course.sentAt !== undefined;
+    return options.onEnd?.({ ...report, ...observed, sent, end, ttft_ms: firstByte - started });
+  };
+
+  const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
+  const watchdog = new Watchdog(controller, Math.min(idleMs, timeoutMs), timeoutMs, late);
+  const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
+  let streams = false;
+  /** How it ends whatever is thrown, once that is known. */
+  let failed: 'error' | undefined;
+  try {
+    const response = await send(
+      upstream,
+      { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
+      {
+        maxRetries: settings.UPSTREAM_MAX_RETRIES,
+        timeoutMs,
+        controller,
+        isWatched: true,
+        caller: caller.headers,
+        course,
+        payment,
+      },
+    );
+    options.onHeaders?.();
+    observed.status = response.status;
+    observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    refuseEncoding(response);
+    if (response.ok && response.body && isEventStream(response)) {
+      streams = true;
+      watchdog.expect(idleMs, () => cutError(true));
+      const { hasFallbacks: readsBlocks = false } = request;
+      const reading = { sentAt: course.sentAt ?? started, readsBlocks };
+      return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
+    }
+    watchdog.stop();
+    const isBilled = (isApiError: boolean) =>
+      response.ok || mayHaveRun(response, { isApiError, elapsedMs: course.elapsedMs ?? 0 });
+    if (!isBilled(false)) course.sentAt = undefined;
+    if (!response.ok) failed = 'error';
+    const body = await readWhole(response, idleMs, controller);
+    const json = parseObject(body);
+    const report = reportOf(json, body.length);
+    const isError = report.error_type !== undefined;
+    if (response.ok && request.expectsMessage && !report.completed && !isBeginning(body)) failed = 'error';
+    // What is no answer of the API has not been worked on by it.
+    if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
+    const answer = wholeAnswer(response, body, {
+      isReadable: json !== undefined && (response.ok || isError),
+      expected: request.expectsMessage ? 'message' : 'anything',
+      errorType: report.error_type,
+      requestId: options.requestId,
+    });
+    finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
+    return answer;
+  } catch (thrown) {
+    const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
+    signal.removeEventListener('abort', leave);
+    options.onEnd?.(unseen(end, toApiError(thrown).logged));
+    throw thrown;
+  } finally {
+    if (!streams) watchdog.stop();
+  }
+}
+
+/** @returns the query of an address as it stands there, with its question mark; empty where there is none. */
+export function queryOf(url: string): string {
+  const at = url.indexOf('?');
+  return at < 0 ? '' : url.slice(at);
+}

@@ -1,0 +1,13 @@
+import type { JsonBody } from '../../http/json-body.ts';
+import { LongBody, type Sendable } from '../../http/long-body.ts';
+import { edit } from '../../json/edit.ts';
+
+/**
+ * @param changes by key: the JSON text of the new value, or undefined to take the member out
+ * @returns the caller's own bytes, unless something in them must change
+ */
+export function bodyUp(body: JsonBody, changes: Readonly<Record<string, string | undefined>>): Sendable {
+  const text = Object.keys(changes).length > 0 ? edit(body.text, changes) : body.text;
+  if (body instanceof LongBody) return body.sendable(text);
+  return text === body.text ? body.bytes : text;
+}

@@ -1,0 +1,81 @@
+/** The body of a turn as it goes up: what is new is text, and the history before it bytes that nobody reads again. */
+
+import type { JsonBody } from '../../http/json-body.ts';
+import { edit, placeOf } from '../../json/edit.ts';
+import type { Findings } from '../../pricing/prompt-features.ts';
+import type { SentHistory } from './sent-history.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+const COMMA = 44;
+
+export class Prompt implements JsonBody {
+  /** A conversation takes no body that repeats keys. */
+  readonly readings = null;
+  /** The body without the history: its other members, and the messages that are new. */
+  readonly own: Record<string, unknown>;
+  readonly #text: string;
+  readonly #history: SentHistory;
+  #bytes: Uint8Array | undefined;
+  #whole: Pick<JsonBody, 'text' | 'json'> | undefined;
+
+  /** @param text a Messages body that has `messages`, of which the history's are left out */
+  constructor(text: string, history: SentHistory) {
+    this.#text = text;
+    this.#history = history;
+    this.own = JSON.parse(text) as Record<string, unknown>;
+  }
+
+  /** What was found in the messages that `own` leaves out. */
+  get before(): Findings {
+    return this.#history.findings;
+  }
+
+  /** Whether messages of a history stand before those that are new. */
+  get hasHistory(): boolean {
+    return this.#history.bytes.length > 0;
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= written(this.#text, this.#history.bytes);
+    return this.#bytes;
+  }
+
+  get text(): string {
+    return this.#read().text;
+  }
+
+  get json(): Record<string, unknown> {
+    return this.#read().json;
+  }
+
+  #read(): Pick<JsonBody, 'text' | 'json'> {
+    if (!this.#whole) {
+      const text = decoder.decode(this.bytes);
+      this.#whole = { text, json: JSON.parse(text) as Record<string, unknown> };
+    }
+    return this.#whole;
+  }
+
+  /** @returns the same with other members, each as its JSON. */
+  with(changes: Readonly<Record<string, string>>): Prompt {
+    return new Prompt(edit(this.#text, changes), this.#history);
+  }
+}
+
+/** Writes a history into the list of messages of a body, before those that are there. */
+function written(text: string, history: Uint8Array): Uint8Array {
+  if (history.length === 0) return encoder.encode(text);
+  const place = placeOf(text, 'messages');
+  if (!place) throw new TypeError('A body without messages.');
+  const begins = place.start + 1;
+  const before = encoder.encode(text.slice(0, begins));
+  const after = encoder.encode(text.slice(begins));
+  const hasMore = text.slice(begins, place.end - 1).trim() !== '';
+  const whole = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
+  whole.set(before);
+  whole.set(history, before.length);
+  if (hasMore) whole[before.length + history.length] = COMMA;
+  whole.set(after, whole.length - after.length);
+  return whole;
+}

@@ -1,0 +1,171 @@
+import { parseOrUndefined } from '../../json/parse.ts';
+import { mostTokens, mostTokensOf } from '../../pricing/token-ceiling.ts';
+import { isDigit, startsWith } from '../../sse/bytes.ts';
+import { ADVISOR, isThinking, UnseenClock } from './hidden-output.ts';
+import { type Carried, fallbacksIn, field, type Seen, string } from './usage-report.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const utf8 = (text: string) => encoder.encode(text);
+
+const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
+const DELTA_TYPE = utf8(',"delta":{"type":"');
+const THINKING = utf8('thinking_delta');
+const SIGNATURE = utf8('signature_delta');
+const QUOTE = 34;
+const BACKSLASH = 92;
+/** Tools of the API's own that cost nothing beside the steps behind them. */
+const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
+/** Tokens that frame a block, and a call of a tool beside its name and input. */
+const PER_BLOCK = 4;
+const PER_CALL = 40;
+/** Deltas that are not said by the model: a signature, and the citations of a source that the prompt paid for. */
+const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
+
+/** Measures what was seen of an answer, block by block, so that it can be settled if it does not end by itself. */
+export class ObservedOutput {
+  /** The models that had a part in the answer, where one stepped in for another. */
+  fallbacks: readonly string[] | undefined;
+  readonly #clock: UnseenClock;
+  #said = 0;
+  #thinking = 0;
+  #results = 0;
+  #searches = 0;
+  #advised = 0;
+  #advisedTokens = 0;
+  #opaqueUses = 0;
+  #laterPrompts: Carried[] = [];
+  #handedOver: Carried | undefined;
+  /** Behind a use, or a result, of a tool of the API's own the next block is a new step. */
+  #isStepOver = false;
+
+  /** @param sentAt when the request was sent; milliseconds since 1970 */
+  constructor(sentAt: number) {
+    this.#clock = new UnseenClock(sentAt);
+  }
+
+  /**
+   * @param at when the answer was broken off; milliseconds since 1970
+   * @param unfinished bytes of a delta that was cut: it was written all the same
+   * @param final whether the final usage has come
+   * @returns what was seen until then, its deltas measured
+   */
+  seenAt(at: number, unfinished: Uint8Array | undefined, final: boolean): Seen {
+    return {
+      said: Math.ceil(this.#said + (unfinished ? mostTokens(unfinished) : 0)),
+      thinking: Math.ceil(this.#thinking),
+      unseen_ms: this.#clock.until(at),
+      silent_ms: this.#clock.silence(at),
+      searches: this.#searches,
+      advised: this.#advised,
+      advised_tokens: Math.ceil(this.#advisedTokens),
+      opaque_uses: this.#opaqueUses,
+      later_prompts: this.#isStepOver ? [...this.#laterPrompts, this.#carriedAt(at)] : [...this.#laterPrompts],
+      handed_over: this.#handedOver,
+      final,
+    };
+  }
+
+  /** Notes that something came that is not measured. */
+  touch(at: number): void {
+    this.#clock.touch(at);
+  }
+
+  /** Notes the end of a block. */
+  stopBlock(at: number): void {
+    this.#clock.stop(at);
+  }
+
+  /** What has come since the first prompt, in tokens. */
+  get #come(): number {
+    return this.#said + this.#thinking + this.#results;
+  }
+
+  #carriedAt(at: number): Carried {
+    return { tokens: Math.ceil(this.#come), unseen_ms: this.#clock.until(at) };
+  }
+
+  /** Notes the beginning of a block, as `content_block_start` has it. */
+  startBlock(block: unknown, at: number): void {
+    const type = string(field(block, 'type')) ?? '';
+    const isResult = type.endsWith('_tool_result');
+    if (this.#isStepOver && !isResult) {
+      this.#laterPrompts.push(this.#carriedAt(at));
+      this.#isStepOver = false;
+    }
+    const name = string(field(block, 'name')) ?? '';
+    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at);
+    if (isResult) {
+      this.#results += mostTokensOf(JSON.stringify(field(block, 'content') ?? ''));
+      this.#isStepOver = true;
+    } else if (type === 'fallback') {
+      this.#handedOver = this.#carriedAt(at);
+      this.fallbacks = [...(this.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
+    } else if (type.endsWith('tool_use')) {
+      const input = field(block, 'input');
+      this.#said += PER_CALL + mostTokensOf(name);
+      if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
+      if (type === 'tool_use') return;
+      this.#isStepOver = true;
+      if (type !== 'server_tool_use') this.#opaqueUses += 1;
+      else if (name === 'web_search') this.#searches += 1;
+      else if (name === 'advisor') {
+        this.#advised += 1;
+        this.#advisedTokens += this.#come;
+      } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
+    } else if (type === 'text' || type === 'thinking') {
+      const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
+      if (type === 'text') this.#said += tokens;
+      else this.#thinking += tokens;
+    } else if (!isThinking(type)) {
+      // Of a kind that nobody knows here: it comes whole, or by deltas.
+      this.#said += mostTokensOf(JSON.stringify(block ?? ''));
+    }
+  }
+
+  /**
+   * Measures the data of a `content_block_delta`.
+   *
+   * @returns false for what is no whole JSON
+   */
+  countDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
+    if (this.#countPlainDelta(bytes, start, end)) return true;
+    const event = parseOrUndefined(decoder.decode(bytes.subarray(start, end)));
+    if (event === undefined) return false;
+    const delta = field(event, 'delta');
+    if (typeof delta !== 'object' || delta === null) return true;
+    const type = string(field(delta, 'type')) ?? '';
+    if (NOT_OUTPUT.has(type)) return true;
+    const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
+    const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);
+    if (type === 'thinking_delta') this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
+  }
+
+  /**
+   * Measures a delta as the API writes it, one string without escapes, without decoding it.
+   *
+   * @returns false for any other form
+   */
+  #countPlainDelta(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!startsWith(bytes, start, end, DELTA_HEAD)) return false;
+    let at = start + DELTA_HEAD.length;
+    while (isDigit(bytes[at])) at += 1;
+    if (!startsWith(bytes, at, end, DELTA_TYPE)) return false;
+    const type = at + DELTA_TYPE.length;
+    const typeEnd = bytes.indexOf(QUOTE, type);
+    const key = bytes.indexOf(QUOTE, typeEnd + 1);
+    const keyEnd = bytes.indexOf(QUOTE, key + 1);
+    const open = bytes.indexOf(QUOTE, keyEnd + 1);
+    const close = bytes.indexOf(QUOTE, open + 1);
+    // `"}}` ends the line: one string, and no more fields. A string with a backslash may hold escaped quotes.
+    if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
+    if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
+    if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
+    const tokens = mostTokens(bytes, open + 1, close);
+    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
+  }
+}

@@ -1,0 +1,256 @@
+import { parseOrUndefined } from '../../json/parse.ts';
+import { isCount } from '../../pricing/cost.ts';
+import { skipSpace, startsWith } from '../../sse/bytes.ts';
+import type { StreamEnd } from '../../sse/endings.ts';
+import { LineReader } from '../../sse/lines.ts';
+import { ObservedOutput } from './observed-output.ts';
+import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const utf8 = (text: string) => encoder.encode(text);
+
+const EVENT = utf8('event:');
+const DATA = utf8('data:');
+const DELTA_NAME = 'content_block_delta';
+const DELTA = utf8(DELTA_NAME);
+/** The events at the two ends of a stream, as the API writes them. */
+const MESSAGE_START = utf8('event: message_start\ndata: ');
+const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
+const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
+const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
+/** A longer stream is read line by line as it comes, so that it does not lie in memory. */
+const UNREAD_BYTES = 262_144;
+/** The last events are looked for within these. */
+const TAIL_BYTES = 4_096;
+const LINE_FEED = 10;
+/** Stands for the data of a delta, whose text is not kept: only that it is whole matters to an ending. */
+const COUNTED = '{}';
+
+/** When a piece of a stream came: milliseconds since 1970. */
+interface Arrived {
+  piece: Uint8Array;
+  at: number;
+}
+
+export interface UsageReaderOptions {
+  /** When the request was sent; milliseconds since 1970. Default: now. */
+  sentAt?: number;
+  /** Whether blocks matter although the answer is whole: one may tell that another model has stepped in. */
+  readsBlocks?: boolean;
+}
+
+/**
+ * Reads what a stream of the Messages API costs from a copy of its bytes, split anywhere.
+ *
+ * Deltas are measured; what else matters is in a few events, and only those are parsed.
+ */
+export class UsageReader {
+  readonly #lines = new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+  readonly #report: Report = {
+    model: undefined,
+    usage: undefined,
+    stop_reason: null,
+    bytes: 0,
+    completed: false,
+    error_type: undefined,
+  };
+  readonly #readsBlocks: boolean;
+  readonly #observed: ObservedOutput;
+  /** When what is read now has come. */
+  #at: number;
+  #final = false;
+  /** Pieces of which no line has been read yet: most streams end well before they must be. */
+  #unread: Arrived[] = [];
+  #read = false;
+  #isWhole = false;
+  #atBoundary = true;
+  #isDelta = false;
+  #event = '';
+  #data: string | undefined;
+
+  constructor({ sentAt = Date.now(), readsBlocks = false }: UsageReaderOptions = {}) {
+    this.#readsBlocks = readsBlocks;
+    this.#observed = new ObservedOutput(sentAt);
+    this.#at = sentAt;
+  }
+
+  /**
+   * Takes the next piece; its buffer may be used again afterwards.
+   *
+   * @param isAll whether it is the whole stream: then it need not be kept, as a rule
+   * @param at when it came; milliseconds since 1970
+   */
+  push(piece: Uint8Array, isAll = false, at = Date.now()): void {
+    this.#report.bytes += piece.length;
+    if (this.#read) {
+      this.#readPiece(piece, at);
+      return;
+    }
+    if (isAll && this.#unread.length === 0 && this.#readEnds(piece, piece)) {
+      this.#isWhole = true;
+      return;
+    }
+    this.#unread.push({ piece: piece.slice(), at });
+    if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
+  }
+
+  /** Tells the reader that an event which lacked only its end has been completed. */
+  complete(completion: string): void {
+    this.#readAll();
+    this.#lines.push(utf8(completion));
+  }
+
+  /**
+   * Reads a stream that ended as the API ends it by its first and its last events alone: what lies between is most of
+   * the bytes, and tells nothing once the answer is whole.
+   *
+   * @returns undefined where every line must be read: a long, broken or unusual stream
+   */
+  get wholeReport(): Readonly<Report> | undefined {
+    const first = this.#unread[0]?.piece;
+    if (!this.#isWhole && !this.#read && first) {
+      this.#isWhole = this.#readEnds(first, lastBytes(this.#unread, TAIL_BYTES));
+    }
+    return this.#isWhole ? this.#report : undefined;
+  }
+
+  /** @returns whether the first and the last bytes are those of a stream that ended as the API ends it. */
+  #readEnds(first: Uint8Array, tail: Uint8Array): boolean {
+    if (this.#readsBlocks) return false;
+    const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
+    if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return false;
+    const deltaEnd = tail.length - MESSAGE_STOP.length;
+    if (deltaEnd < 1 || !startsWith(tail, deltaEnd, tail.length, MESSAGE_STOP)) return false;
+    const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
+    const deltaStart = dataStart - MESSAGE_DELTA.length;
+    if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
+    // Before it a block has ended: what only an earlier `message_delta` says would be lost.
+    const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
+    if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
+    this.#event = 'message_start';
+    this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
+    this.#dispatch();
+    this.#event = 'message_delta';
+    this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
+    this.#dispatch();
+    // What the end does not tell is to be found between the two.
+    if (!this.#final) return false;
+    this.#report.completed = true;
+    return true;
+  }
+
+  /** Everything that the stream tells until now. */
+  get report(): Readonly<Report> {
+    return this.reportAt(Date.now());
+  }
+
+  /** @returns everything that the stream tells, its deltas measured, if it was broken off then. */
+  reportAt(at: number): Readonly<Report> {
+    this.#readAll();
+    const unfinished = this.#isDelta ? this.#lines.rest : undefined;
+    this.#report.seen = this.#observed.seenAt(at, unfinished, this.#final);
+    const { fallbacks } = this.#observed;
+    if (fallbacks) this.#report.fallbacks = fallbacks;
+    return this.#report;
+  }
+
+  /** @returns whether the API itself ended the stream, well or with an `error` event. */
+  get ended(): boolean {
+    this.#readAll();
+    return this.#report.completed || this.#report.error_type !== undefined;
+  }
+
+  #readAll(): void {
+    if (this.#read || this.#isWhole) return;
+    this.#read = true;
+    for (const { piece, at } of this.#unread) this.#readPiece(piece, at);
+    this.#unread = [];
+  }
+
+  #readPiece(piece: Uint8Array, at: number): void {
+    this.#at = at;
+    this.#lines.push(piece);
+  }
+
+  /** @returns where the stream stands: what an ending has to reckon with. */
+  get end(): StreamEnd {
+    this.#readAll();
+    const rest = this.#lines.rest;
+    return {
+      atBoundary: this.#atBoundary && rest.length === 0,
+      unfinishedLine: decoder.decode(rest),
+      data: this.#data,
+    };
+  }
+
+  #line(bytes: Uint8Array, start: number, end: number): void {
+    if (start === end) {
+      this.#dispatch();
+      return;
+    }
+    this.#atBoundary = false;
+    if (startsWith(bytes, start, end, DATA)) {
+      const from = skipSpace(bytes, start + DATA.length);
+      if (this.#isDelta && this.#data === undefined && this.#observed.countDelta(bytes, from, end))
+        this.#data = COUNTED;
+      else {
+        const value = decoder.decode(bytes.subarray(from, end));
+        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+      }
+    } else if (startsWith(bytes, start, end, EVENT)) {
+      const from = skipSpace(bytes, start + EVENT.length);
+      this.#isDelta = end - from === DELTA.length && startsWith(bytes, from, end, DELTA);
+      this.#event = this.#isDelta ? DELTA_NAME : decoder.decode(bytes.subarray(from, end));
+    }
+  }
+
+  #dispatch(): void {
+    const event = this.#event;
+    const data = this.#data;
+    this.#atBoundary = true;
+    this.#isDelta = false;
+    this.#event = '';
+    this.#data = undefined;
+    if (event === '' || data === undefined) return;
+    if (event === DELTA_NAME) {
+      // Data of several lines, or before the event's name: never the API's own, but the format allows it.
+      this.#observed.touch(this.#at);
+      if (data !== COUNTED) this.#observed.countDelta(utf8(data), 0);
+    } else if (event === 'message_stop') this.#report.completed = true;
+    else if (event === 'content_block_start')
+      this.#observed.startBlock(field(parseOrUndefined(data), 'content_block'), this.#at);
+    else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
+    else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
+    else if (event === 'message_start') {
+      const message = field(parseOrUndefined(data), 'message');
+      this.#report.model = string(field(message, 'model'));
+      this.#merge(field(message, 'usage'));
+    } else if (event === 'message_delta') {
+      const value = parseOrUndefined(data);
+      const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
+      this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
+      this.#merge(field(value, 'usage'));
+      this.#final ||= stopReason !== undefined && isCount(field(field(value, 'usage'), 'output_tokens'));
+    }
+  }
+
+  /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
+  #merge(usage: unknown): void {
+    const checked = checkedUsage(usage);
+    if (!checked) return;
+    const told = Object.entries(checked).filter(([, value]) => value !== null);
+    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(told) };
+  }
+}
+
+/** @returns the last bytes of several pieces; fewer, if they are not in the last two. */
+function lastBytes(pieces: readonly Arrived[], length: number): Uint8Array {
+  const last = pieces.at(-1)?.piece ?? new Uint8Array(0);
+  const before = pieces.at(-2)?.piece;
+  if (last.length >= length || !before) return last.subarray(Math.max(0, last.length - length));
+  const joined = new Uint8Array(Math.min(length, before.length + last.length));
+  joined.set(before.subarray(Math.max(0, before.length + last.length - length)));
+  joined.set(last, joined.length - last.length);
+  return joined;
+}

@@ -1,0 +1,77 @@
+/** Where requests find what is stored in versions: in the isolate's memory, in KV, and in its owner's object. */
+
+import { callAccount } from '../durable/call-account.ts';
+import type { AccountBinding } from '../durable/stubs.ts';
+import type { ApiError } from '../http/errors.ts';
+import { DEPLOYMENT } from '../identity/identity.ts';
+import type { Settings } from '../settings/settings.ts';
+import { type Found, findVersion, VersionMemory } from './kv-copies.ts';
+import { parseRef, type VersionRef } from './versions.schema.ts';
+
+/** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */
+export interface StoredKind<T> {
+  kind: string;
+  read(bytes: Uint8Array): T;
+  /** @returns what a value takes up in memory, in bytes. */
+  held(value: T, bytes: number): number;
+  /** How much of it an isolate remembers. Default: that of `VersionMemory`. */
+  memoryBytes?: number;
+  /** @returns the 404 for a name or a version that there is not. */
+  unknown(ref: string): ApiError;
+}
+
+/** Who looks for something that is stored, and where. */
+export interface StoredReader {
+  account: string;
+  accounts: AccountBinding;
+  store: KVNamespace;
+  settings: Settings;
+}
+
+/** By kind, then by deployment; a kind is a constant, and its memory holds its values alone. */
+const memories = new WeakMap<object, WeakMap<Settings, unknown>>();
+
+/** @returns what this isolate remembers of a deployment's versions of a kind. */
+export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
+  let ofKind = memories.get(kind);
+  if (!ofKind) {
+    ofKind = new WeakMap();
+    memories.set(kind, ofKind);
+  }
+  let memory = ofKind.get(settings) as VersionMemory<T> | undefined;
+  if (!memory) {
+    memory = new VersionMemory(kind.memoryBytes);
+    ofKind.set(settings, memory);
+  }
+  return memory;
+}
+
+/**
+ * Finds what an account means by a name or a version: its own before the deployment's, and nobody else's.
+ *
+ * @throws ApiError 503 while neither KV nor the owner's object can be asked
+ */
+export async function findStored<T>(
+  kind: StoredKind<T>,
+  { account, accounts, store, settings }: StoredReader,
+  ref: string | VersionRef,
+  owners: readonly string[] = [account, DEPLOYMENT],
+): Promise<Found<T> | undefined> {
+  const parsed = typeof ref === 'string' ? parseRef(ref) : ref;
+  if (!parsed) return undefined;
+  return await findVersion(
+    {
+      kind: kind.kind,
+      store,
+      memory: memoryOf(kind, settings),
+      owners,
+      ask: ({ owner, name }, hash) =>
+        callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
+          object.readVersion({ kind: kind.kind, name, hash }),
+        ),
+      read: kind.read,
+      held: kind.held,
+    },
+    parsed,
+  );
+}

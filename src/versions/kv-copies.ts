@@ -1,0 +1,225 @@
+/**
+ * Things that are stored in versions: an immutable value for each version, found by what it holds, and for each name a
+ * pointer to the version that it means now. Prefixes are one kind of them.
+ *
+ * KV is where requests read. It may say for a minute that something is not there, or what was there before; the owner's
+ * object knows at once, and is asked for a version that KV does not have.
+ */
+import { ApiError } from '../http/errors.ts';
+
+/** A name of somebody's. */
+export interface Place {
+  kind: string;
+  /** The account, or what stands for the deployment. */
+  owner: string;
+  name: string;
+}
+
+/** A version that was found. */
+export interface Found<T> {
+  owner: string;
+  name: string;
+  hash: string;
+  value: T;
+}
+
+/** Where the versions of one kind come from. */
+export interface VersionSource<T> {
+  kind: string;
+  store: KVNamespace;
+  memory: VersionMemory<T>;
+  /** In the order in which a name is looked up. */
+  owners: readonly string[];
+  /** Asks the owner's object for the bytes of a version. */
+  ask(place: Place, hash: string): Promise<Uint8Array | undefined>;
+  read(bytes: Uint8Array): T;
+  /** @returns what a value takes up in memory, in bytes. */
+  held(value: T, bytes: number): number;
+}
+
+/** How long an isolate believes where a name points, or that it points nowhere. */
+const BELIEVED_MS = 60_000;
+const MOST_POINTERS = 10_000;
+/** Of an isolate's 128 MB: the largest value, and some. */
+const MOST_BYTES = 24 * 1024 * 1024;
+
+// A name has no colon, so the owner behind it may have any.
+function pointerKey({ kind, owner, name }: Place): string {
+  return `${kind}:${name}:${owner}`;
+}
+
+function valueKey({ kind, owner, name }: Place, hash: string): string {
+  return `${kind}@${hash}:${name}:${owner}`;
+}
+
+/** @returns the kind of the pointers that say who has used names of this kind: they point to nothing. */
+export function usesOf(kind: string): string {
+  return `${kind}-used`;
+}
+
+/** The accounts that have used a name, in order. */
+export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
+  const prefix = pointerKey({ kind: usesOf(kind), name, owner: '' });
+  let cursor: string | undefined;
+  do {
+    const page = await reaching(() => store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) }));
+    for (const key of page.keys) yield key.name.slice(prefix.length);
+    cursor = page.list_complete ? undefined : page.cursor;
+  } while (cursor !== undefined);
+}
+
+/** @returns what identifies a version among those of its name. */
+export async function hashOf(bytes: Uint8Array): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex().slice(0, 32);
+}
+
+/** @throws ApiError 503 while KV does not take it */
+export async function writeVersion(store: KVNamespace, place: Place, hash: string, bytes: Uint8Array): Promise<void> {
+  await reaching(() => store.put(valueKey(place, hash), bytes));
+}
+
+/** @throws ApiError 503 while KV does not take it */
+export async function deleteVersion(store: KVNamespace, place: Place, hash: string): Promise<void> {
+  await reaching(() => store.delete(valueKey(place, hash)));
+}
+
+/**
+ * Has a name point to a version, or nowhere. KV takes one write a second for each name.
+ *
+ * @throws ApiError 503 while KV does not take it
+ */
+export async function writePointer(store: KVNamespace, place: Place, hash: string | null): Promise<void> {
+  const key = pointerKey(place);
+  await reaching(() => (hash === null ? store.delete(key) : store.put(key, hash)));
+}
+
+/**
+ * Finds what a name means now, or one version of it, for ever the same. What this isolate remembers costs no read; what
+ * it does not, one for each owner's pointer and one for the value.
+ *
+ * @throws ApiError 503 while KV cannot be read
+ */
+export async function findVersion<T>(
+  source: VersionSource<T>,
+  { name, hash }: { name: string; hash?: string | undefined },
+): Promise<Found<T> | undefined> {
+  const places = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
+  if (hash !== undefined) return await findValue(source, places, hash);
+  const pointers = await Promise.all(places.map((place) => findPointer(source, place)));
+  const at = pointers.findIndex((pointer) => pointer !== null);
+  const [place, pointer] = [places[at], pointers[at]];
+  if (!place || !pointer) return undefined;
+  return await findValue(source, [place], pointer);
+}
+
+async function findPointer<T>({ store, memory }: VersionSource<T>, place: Place): Promise<string | null> {
+  const believed = memory.pointer(place);
+  if (believed !== undefined) return believed;
+  const hash = await reaching(() => store.get(pointerKey(place)));
+  memory.believe(place, hash);
+  return hash;
+}
+
+async function findValue<T>(
+  source: VersionSource<T>,
+  places: readonly Place[],
+  hash: string,
+): Promise<Found<T> | undefined> {
+  const { memory, store } = source;
+  for (const place of places) {
+    const value = memory.value(place, hash);
+    if (value !== undefined) return { owner: place.owner, name: place.name, hash, value };
+  }
+  const found = await Promise.all(
+    places.map((place) => reaching(() => store.get(valueKey(place, hash), 'arrayBuffer'))),
+  );
+  for (const [index, place] of places.entries()) {
+    const stored = found[index];
+    const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash);
+    if (bytes === undefined) continue;
+    // Who has read the same meanwhile has it in memory: once is enough.
+    const known = memory.value(place, hash);
+    if (known !== undefined) return { owner: place.owner, name: place.name, hash, value: known };
+    const value = source.read(bytes);
+    memory.remember(place, hash, value, source.held(value, bytes.length));
+    return { owner: place.owner, name: place.name, hash, value };
+  }
+  return undefined;
+}
+
+async function reaching<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw unavailable(cause);
+  }
+}
+
+/** @returns the error for a store that does not answer, or has been written to less than a second ago. */
+export function unavailable(cause?: unknown): ApiError {
+  return new ApiError('api_error', 'The store of this edge could not be reached. Try again in a second.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}
+
+/** What an isolate remembers: values up to a number of bytes, the least recently used go first; pointers for a minute. */
+export class VersionMemory<T> {
+  readonly #values = new Map<string, { value: T; bytes: number }>();
+  readonly #pointers = new Map<string, { hash: string | null; until: number }>();
+  readonly #most: number;
+  #bytes = 0;
+
+  constructor(mostBytes = MOST_BYTES) {
+    this.#most = mostBytes;
+  }
+
+  /** The clock; tests put their own in its place. */
+  now(): number {
+    return Date.now();
+  }
+
+  value(place: Place, hash: string): T | undefined {
+    const key = valueKey(place, hash);
+    const found = this.#values.get(key);
+    if (!found) return undefined;
+    this.#values.delete(key);
+    this.#values.set(key, found);
+    return found.value;
+  }
+
+  /** @param bytes what the value takes up */
+  remember(place: Place, hash: string, value: T, bytes: number): void {
+    const key = valueKey(place, hash);
+    if (bytes > this.#most || this.#values.has(key)) return;
+    this.#values.set(key, { value, bytes });
+    this.#bytes += bytes;
+    for (const [oldest, { bytes }] of this.#values) {
+      if (this.#bytes <= this.#most) return;
+      this.#values.delete(oldest);
+      this.#bytes -= bytes;
+    }
+  }
+
+  /** @returns where a name points as far as is known: null is nowhere, undefined is not known. */
+  pointer(place: Place): string | null | undefined {
+    const believed = this.#pointers.get(pointerKey(place));
+    return believed && believed.until > this.now() ? believed.hash : undefined;
+  }
+
+  believe(place: Place, hash: string | null): void {
+    const key = pointerKey(place);
+    // Taken out first, so that the map's order is that of the last look.
+    this.#pointers.delete(key);
+    this.#pointers.set(key, { hash, until: this.now() + BELIEVED_MS });
+    const [oldest] = this.#pointers.keys();
+    if (this.#pointers.size > MOST_POINTERS && oldest !== undefined) this.#pointers.delete(oldest);
+  }
+
+  /** To be called when this isolate has written the name. */
+  forget(place: Place): void {
+    this.#pointers.delete(pointerKey(place));
+  }
+}

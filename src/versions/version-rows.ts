@@ -1,0 +1,331 @@
+/**
+ * What an account, or the deployment, has stored in versions: the rows that KV is written from, and that know at once
+ * what KV knows a minute later.
+ *
+ * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
+ * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
+ */
+
+import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
+import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from './kv-copies.ts';
+import type { VersionRow } from './versions-answers.schema.ts';
+
+/** Below the platform's two megabytes for a row. */
+const PIECE_BYTES = 1_900_000;
+/** How many names one owner may have: a credential must not be able to fill an object. */
+const MOST_NAMES = 1_000;
+/** The row of a version, in a statement's conditions. */
+const THIS = 'kind = ? and name = ? and hash = ?';
+
+type Raw = Record<string, SqlStorageValue>;
+
+export class Versions {
+  readonly #tables: Tables;
+  readonly #store: KVNamespace;
+  readonly #owner: string;
+  /** What is told to KV of a name is told one after the other, or the older could stay. */
+  readonly #telling = new Map<string, Promise<void>>();
+  readonly #used = new Set<string>();
+  /** Until the next change. */
+  #bytes: number | undefined;
+
+  constructor(tables: Tables, store: KVNamespace, owner: string) {
+    this.#tables = tables;
+    this.#store = store;
+    this.#owner = owner;
+  }
+
+  /** What all versions take up. */
+  get bytes(): number {
+    this.#bytes ??= Number(
+      this.#tables.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
+    );
+    return this.#bytes;
+  }
+
+  /**
+   * Stores a version and has its name point to it.
+   *
+   * @param mostBytes what all versions may have together
+   */
+  put({ kind, name, hash, bytes, description }: NewVersion, now: number, mostBytes: number): 'stored' | 'full' {
+    const known = this.#state({ kind, name, hash });
+    if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
+    this.#bytes = undefined;
+    this.#tables.together(() => {
+      if (known === undefined) {
+        this.#tables.write(
+          "insert into versions (kind, name, hash, at, bytes, description, state) values (?, ?, ?, ?, ?, ?, 'new')",
+          kind,
+          name,
+          hash,
+          now,
+          bytes.length,
+          description,
+        );
+        for (let n = 0; n * PIECE_BYTES < bytes.length; n += 1) {
+          const piece = bytes.slice(n * PIECE_BYTES, (n + 1) * PIECE_BYTES).buffer;
+          this.#tables.write(
+            'insert into version_pieces (kind, name, hash, n, bytes) values (?, ?, ?, ?, ?)',
+            kind,
+            name,
+            hash,
+            n,
+            piece,
+          );
+        }
+      } else if (known === 'doomed') this.#setState({ kind, name, hash }, 'new');
+      this.#point({ kind, name, hash }, now);
+    });
+    return 'stored';
+  }
+
+  /** Has a name point to a version that there is: forward, or back. */
+  point(id: VersionId, now: number): 'stored' | 'unknown' {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return 'unknown';
+    this.#point(id, now);
+    return 'stored';
+  }
+
+  /** @returns the bytes of a version, or undefined. */
+  read(id: VersionId): Uint8Array | undefined {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return undefined;
+    const rows = this.#tables.read<Raw>(`select bytes from version_pieces where ${THIS} order by n`, ...keyOf(id));
+    const pieces = rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer));
+    const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
+  }
+
+  /** Notes that the account uses what somebody has stored by a name; KV lists who does. @returns whether it is new */
+  use(kind: string, name: string, now: number): boolean {
+    const used = usesOf(kind);
+    if (this.#used.has(used + name)) return false;
+    this.#used.add(used + name);
+    const [known] = this.#tables.read(
+      'select 1 from names where kind = ? and name = ? and hash is not null',
+      used,
+      name,
+    );
+    if (known) return false;
+    this.#point({ kind: used, name, hash: '' }, now);
+    return true;
+  }
+
+  /** @returns every version of a name that there is, as ledgers name it. */
+  versionsOf(kind: string, name: string): string[] {
+    const rows = this.#tables.read<Raw>('select hash from versions where kind = ? and name = ?', kind, name);
+    return rows.map(({ hash }) => `${name}@${hash}`);
+  }
+
+  /** @returns one name, or undefined. */
+  name(kind: string, name: string): NameRow | undefined {
+    return this.#names('n.kind = ? and n.name = ?', [kind, name], '')[0];
+  }
+
+  /** @returns names in their order; one more than the limit, if there are more. */
+  names(kind: string, { limit = 20, after_id, before_id }: PageOf): NameRow[] {
+    if (before_id === undefined) {
+      return this.#names('n.kind = ? and n.name > ?', [kind, after_id ?? ''], `order by n.name limit ${limit + 1}`);
+    }
+    const order = `order by n.name desc limit ${limit + 1}`;
+    return this.#names('n.kind = ? and n.name < ?', [kind, before_id], order).reverse();
+  }
+
+  /** @returns a page of the versions of a name, newest first; undefined where there is no such name. */
+  history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
+    const current = this.name(kind, name);
+    if (!current) return undefined;
+    const { limit = 20, after_id, before_id } = page;
+    const rows = this.#tables
+      .read<Raw>(
+        "select * from versions where kind = ? and name = ? and state != 'doomed' order by at desc, hash",
+        kind,
+        name,
+      )
+      .map(
+        (row): VersionRow => ({
+          type: `${kind}_version`,
+          version: `${name}@${row.hash}`,
+          current: row.hash === current.hash,
+          description: row.description === null ? null : String(row.description),
+          bytes: Number(row.bytes),
+          created_at: new Date(Number(row.at)).toISOString(),
+        }),
+      );
+    const placeOf = (version: string) => rows.findIndex((row) => row.version === version);
+    const before = before_id === undefined ? rows.length : Math.max(0, placeOf(before_id));
+    const from = before_id === undefined ? placeOf(after_id ?? '') + 1 : Math.max(0, before - limit);
+    const data = rows.slice(from, Math.min(before, from + limit));
+    const more = before_id === undefined ? from + data.length < rows.length : from > 0;
+    return { data, has_more: more, first_id: data[0]?.version ?? null, last_id: data.at(-1)?.version ?? null };
+  }
+
+  /** Takes a name away, and those of its versions that nobody holds. @returns whether there was one */
+  remove(kind: string, name: string, now: number): boolean {
+    const [known] = this.#tables.read('select 1 from names where kind = ? and name = ?', kind, name);
+    if (!known) return false;
+    this.#tables.together(() => {
+      this.#tables.write('update names set hash = null, at = ?, told = 0 where kind = ? and name = ?', now, kind, name);
+      this.#tables.write(
+        `update versions set state = 'doomed' where kind = ? and name = ? and not exists (
+           select 1 from version_holds h where h.kind = versions.kind and h.name = versions.name
+             and h.hash = versions.hash)`,
+        kind,
+        name,
+      );
+    });
+    return true;
+  }
+
+  /** Takes all names and versions away, held or not. */
+  removeAll(now: number): void {
+    this.#used.clear();
+    this.#tables.write('delete from version_holds');
+    this.#tables.write('update names set hash = null, at = ?, told = 0', now);
+    this.#tables.write("update versions set state = 'doomed'");
+  }
+
+  /**
+   * Keeps a version for somebody who needs it for longer than its name may last. May be repeated.
+   *
+   * @returns false where there is no such version
+   */
+  hold(id: VersionId, holder: string): boolean {
+    const state = this.#state(id);
+    if (state === undefined || state === 'doomed') return false;
+    this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...keyOf(id), holder);
+    return true;
+  }
+
+  /** Lets a version go, which goes itself if it has no name and nobody else holds it. */
+  release(id: VersionId, holder: string): void {
+    this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...keyOf(id), holder);
+    const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...keyOf(id));
+    if (!held && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
+  }
+
+  /** @returns whether there is anything that KV has not been told. */
+  get untold(): boolean {
+    return this.#untold().length > 0;
+  }
+
+  /**
+   * Tells KV what it does not know of a name.
+   *
+   * @throws ApiError 503 while KV does not take it
+   */
+  async tell(kind: string, name: string): Promise<void> {
+    const key = `${kind}:${name}`;
+    const before = this.#telling.get(key) ?? Promise.resolve();
+    const telling = before.catch(() => {}).then(() => this.#tell({ kind, owner: this.#owner, name }));
+    this.#telling.set(key, telling);
+    try {
+      await telling;
+    } finally {
+      if (this.#telling.get(key) === telling) this.#telling.delete(key);
+    }
+  }
+
+  /** Tells KV everything that it does not know. @returns whether it has taken all */
+  async tellAll(): Promise<boolean> {
+    const results = await Promise.allSettled(this.#untold().map(({ kind, name }) => this.tell(kind, name)));
+    return results.every(({ status }) => status === 'fulfilled');
+  }
+
+  async #tell(place: Place): Promise<void> {
+    const { kind, name } = place;
+    const of = (state: string) =>
+      this.#tables.read<Raw>('select hash from versions where kind = ? and name = ? and state = ?', kind, name, state);
+    // The value before the pointer to it.
+    for (const row of of('new')) {
+      const id = { kind, name, hash: String(row.hash) };
+      await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
+      if (this.#state(id) === 'new') this.#setState(id, 'told');
+    }
+    const [named] = this.#tables.read<Raw>('select * from names where kind = ? and name = ? and told = 0', kind, name);
+    if (named) {
+      const hash = named.hash === null ? null : String(named.hash);
+      await writePointer(this.#store, place, hash);
+      // Unless it has moved on meanwhile: then it is told again.
+      if (hash === null)
+        this.#tables.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
+      else this.#tables.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
+    }
+    for (const row of of('doomed')) {
+      const id = { kind, name, hash: String(row.hash) };
+      await deleteVersion(this.#store, place, id.hash);
+      if (this.#state(id) !== 'doomed') continue;
+      this.#tables.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
+      this.#tables.write(`delete from versions where ${THIS}`, ...keyOf(id));
+      this.#bytes = undefined;
+    }
+  }
+
+  #untold(): { kind: string; name: string }[] {
+    const rows = this.#tables.read<Raw>(
+      "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
+    );
+    return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
+  }
+
+  #point({ kind, name, hash }: VersionId, now: number): void {
+    // Told again only if it moves: KV takes one write a second for each name.
+    this.#tables.write(
+      `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
+       set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
+      kind,
+      name,
+      hash,
+      now,
+    );
+  }
+
+  #state(id: VersionId): string | undefined {
+    const [row] = this.#tables.read<Raw>(`select state from versions where ${THIS}`, ...keyOf(id));
+    return row && String(row.state);
+  }
+
+  #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
+    this.#tables.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
+  }
+
+  #isFull(kind: string, name: string): boolean {
+    const [others] = this.#tables.read<Raw>(
+      'select count(*) as names from names where kind = ? and name != ?',
+      kind,
+      name,
+    );
+    return Number(others?.names) >= MOST_NAMES;
+  }
+
+  #names(where: string, bindings: string[], rest: string): NameRow[] {
+    return this.#tables
+      .read<Raw>(
+        `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
+         from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
+         where ${where} ${rest}`,
+        ...bindings,
+      )
+      .map((row) => ({
+        name: String(row.name),
+        hash: String(row.hash),
+        description: row.description === null ? null : String(row.description),
+        bytes: Number(row.bytes),
+        created_at: new Date(Number(row.created)).toISOString(),
+        updated_at: new Date(Number(row.updated)).toISOString(),
+      }));
+  }
+}
+
+function keyOf({ kind, name, hash }: VersionId): [string, string, string] {
+  return [kind, name, hash];
+}

@@ -1,0 +1,28 @@
+import { time } from '../http/fields.ts';
+import * as z from '../http/zod.ts';
+
+/** A name in a list. */
+export const nameRow = z.object({
+  type: z.described(z.string(), 'What it names: `prefix`.'),
+  name: z.string(),
+  version: z.described(z.string(), 'name@version, to which the name points.'),
+  owner: z.enum(['account', 'deployment']),
+  description: z.nullable(z.string()),
+  bytes: z.int(),
+  created_at: z.described(time, 'When the version was first put.'),
+  updated_at: z.described(time, 'When the name was last pointed somewhere.'),
+});
+
+/** A version in the history of a name. */
+export const versionRow = z.object({
+  type: z.described(z.string(), '`prefix_version`.'),
+  version: z.string(),
+  current: z.boolean(),
+  description: z.nullable(z.string()),
+  bytes: z.int(),
+  created_at: time,
+});
+
+export type Owner = z.output<typeof nameRow>['owner'];
+export type NamedRow = z.output<typeof nameRow>;
+export type VersionRow = z.output<typeof versionRow>;

@@ -1,0 +1,34 @@
+import { within } from '../../async/timeout.ts';
+import type { Remote } from '../../durable/call-object.ts';
+import { callObject } from '../../durable/call-object.ts';
+import type { InboxObject } from '../../durable/contracts/inbox.ts';
+import { type InboxBinding, inboxStub } from '../../durable/stubs.ts';
+import { ApiError } from '../../http/errors.ts';
+
+const CALL_MS = 30_000;
+
+/**
+ * Calls the inbox of a source, a second time if the call was lost on the way: every call there may be repeated.
+ *
+ * @throws ApiError 503 while the object cannot be reached
+ */
+export async function callInbox<T>(
+  place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
+  call: (inbox: Remote<InboxObject>) => Promise<T>,
+): Promise<T> {
+  // A stub that has thrown stays broken: each call has its own.
+  const attempt = () => {
+    const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
+    return within(call(stub), CALL_MS);
+  };
+  return await callObject(attempt, unreachable);
+}
+
+function unreachable(cause: unknown): ApiError {
+  return new ApiError('api_error', 'The inbox of this source could not be reached. Send it again in a moment.', {
+    status: 503,
+    headers: { 'retry-after': '1' },
+    logged: `inbox_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    cause,
+  });
+}

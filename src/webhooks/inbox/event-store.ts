@@ -1,0 +1,286 @@
+/** The rows of an inbox: one for each event that a sender has told of. */
+
+import type { NewEvent } from '../../durable/contracts/inbox.ts';
+import type { Page, PageOf } from '../../durable/contracts/page.ts';
+import { type Migration, migrate } from '../../durable/migrations.ts';
+import { readFormat, writeFormat } from '../../durable/stored-format.ts';
+import type { EventState } from '../webhooks.schema.ts';
+import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
+
+export const EVENT_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    // Few events have something to do at a time: the index holds those alone.
+    sql: `
+      create table events (
+        seq integer primary key,
+        id text not null unique,
+        account text not null,
+        state text not null,
+        received_at integer not null,
+        due_at integer,
+        held integer not null default 0,
+        failures integer not null default 0,
+        runs integer not null default 0,
+        label text,
+        subject text,
+        digest text not null,
+        result text,
+        attempts text not null default '[]',
+        text text
+      ) strict;
+      create index due on events (due_at) where due_at is not null;
+    `,
+  },
+  {
+    version: 2,
+    // The digest once more, where it must be another one for each event: others have no entry in the index.
+    sql: `
+      alter table events add column only_body text;
+      create unique index bodies on events (only_body) where only_body is not null;
+    `,
+  },
+];
+
+/** Of the runs of an event so many are kept, the newest. */
+const ATTEMPTS_KEPT = 50;
+
+/** An event as it is stored. Times are milliseconds since 1970. */
+export interface StoredEvent extends NewEvent {
+  seq: number;
+  state: EventState;
+  receivedAt: number;
+  /** When it is enqueued again unless somebody has seen to it before; null where nothing is to be done. */
+  dueAt: number | null;
+  /** Nothing may be done before `dueAt`. */
+  held: boolean;
+  /** How often what it waits for has failed, one after the other. */
+  failures: number;
+  runs: number;
+  result: Classification | null;
+  attempts: Attempt[];
+}
+
+type Row = Record<string, SqlStorageValue>;
+
+const LISTED = 'seq, id, account, state, received_at, runs, label';
+
+export class Events {
+  readonly #storage: DurableObjectStorage;
+  readonly #source: string;
+
+  constructor(storage: DurableObjectStorage, source: string) {
+    this.#storage = storage;
+    this.#source = source;
+    migrate(storage, EVENT_MIGRATIONS);
+  }
+
+  meta(key: string): string | undefined {
+    const [row] = this.#read<{ value: string }>('select value from meta where key = ?', key);
+    return row?.value;
+  }
+
+  setMeta(key: string, value: string | undefined): void {
+    if (value === undefined) this.#write('delete from meta where key = ?', key);
+    else this.#write('insert or replace into meta (key, value) values (?, ?)', key, value);
+  }
+
+  /** @returns the keys that begin so and have this value, without their beginning. */
+  metaKeys(prefix: string, value: string): string[] {
+    const rows = this.#read<{ key: string }>(
+      'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
+      prefix,
+      value,
+    );
+    return rows.map(({ key }) => key.slice(prefix.length));
+  }
+
+  /** @returns the id that the event is there under already; undefined where it is new, and has been added */
+  add(
+    event: NewEvent,
+    now: number,
+    place: { state: EventState; dueAt: number | null; failure?: Attempt },
+  ): string | undefined {
+    const { id, account, text, subject, digest } = event;
+    const onlyBody = event.sameBodySameEvent ? digest : null;
+    const [known] = this.#read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    if (known) return known.id;
+    const { state, dueAt, failure } = place;
+    const runs = failure ? [failure] : [];
+    this.#write(
+      `insert into events (id, account, state, received_at, due_at, subject, digest, text, runs, attempts, only_body)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ...[id, account, state, now, dueAt, subject, digest, text, runs.length, JSON.stringify(runs), onlyBody],
+    );
+    return undefined;
+  }
+
+  find(id: string): StoredEvent | undefined {
+    const [row] = this.#read('select * from events where id = ?', id);
+    return row && storedOf(row);
+  }
+
+  /** Changes an event; what is absent stays. */
+  change(event: StoredEvent, change: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>): void {
+    const columns: Row = {};
+    if (change.state !== undefined) columns.state = change.state;
+    if (change.dueAt !== undefined) columns.due_at = change.dueAt;
+    if (change.held !== undefined) columns.held = change.held ? 1 : 0;
+    if (change.failures !== undefined) columns.failures = change.failures;
+    if (change.runs !== undefined) columns.runs = change.runs;
+    if (change.attempts !== undefined) columns.attempts = JSON.stringify(change.attempts.slice(-ATTEMPTS_KEPT));
+    if (change.result) {
+      columns.result = writeFormat('classification', change.result);
+      columns.label = JSON.stringify(change.result.label ?? change.result.labels ?? null);
+    }
+    const names = Object.keys(columns);
+    if (names.length === 0) return;
+    const set = names.map((name) => `${name} = ?`).join(', ');
+    this.#write(`update events set ${set} where seq = ?`, ...Object.values(columns), event.seq);
+  }
+
+  /** @returns ids of events that are due, the longest due first. */
+  due(now: number, limit: number): { seq: number; id: string }[] {
+    return this.#read<{ seq: number; id: string }>(
+      'select seq, id from events where due_at <= ? order by due_at, seq limit ?',
+      now,
+      limit,
+    );
+  }
+
+  /** @returns when something is due next. */
+  nextDue(): number | undefined {
+    const [row] = this.#read<{ at: number | null }>('select min(due_at) as at from events where due_at is not null');
+    return row?.at ?? undefined;
+  }
+
+  /** Notes that events are on the queue: if nobody sees to them by then, they are due again. */
+  enqueued(seqs: readonly number[], dueAt: number): void {
+    const list = JSON.stringify(seqs);
+    this.#write(
+      `update events set due_at = ?, held = 0 where seq in (select value from json_each(?)) and due_at is not null`,
+      dueAt,
+      list,
+    );
+  }
+
+  /** Has events that wait come to their turn, the oldest first; not those that are worked on. @returns how many */
+  release(now: number, limit: number): number {
+    return this.#write(
+      `update events set due_at = ?1 where seq in
+         (select seq from events where due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2)`,
+      now,
+      limit,
+    );
+  }
+
+  /** Lets go of what was received before and has nothing to do any more. @returns how many */
+  prune(before: number, limit: number): number {
+    return this.#write(
+      'delete from events where seq in (select seq from events where received_at < ? and due_at is null order by seq limit ?)',
+      before,
+      limit,
+    );
+  }
+
+  /** @returns when the oldest event was received that has nothing to do any more. */
+  oldestDone(): number | undefined {
+    const [row] = this.#read<{ at: number }>(
+      'select received_at as at from events where due_at is null order by seq limit 1',
+    );
+    return row?.at;
+  }
+
+  /** Erases what came for an account until then. @returns how many are left of it */
+  erase(account: string, until: number, limit: number): number {
+    const where = 'account = ? and received_at <= ?';
+    this.#write(
+      `delete from events where seq in (select seq from events where ${where} limit ?)`,
+      account,
+      until,
+      limit,
+    );
+    const [left] = this.#read<{ rows: number }>(`select count(*) as rows from events where ${where}`, account, until);
+    return left?.rows ?? 0;
+  }
+
+  /** @returns whether something came for an account that is still here. */
+  hasAny(account: string): boolean {
+    return this.#read('select 1 from events where account = ? limit 1', account).length > 0;
+  }
+
+  /** @returns a page of the events, newest first. */
+  page({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+    const backwards = before_id !== undefined;
+    const order = backwards ? 'asc' : 'desc';
+    const rows = this.#read(
+      `select ${LISTED} from events
+       where (?1 is null or seq ${backwards ? '>' : '<'} (select seq from events where id = ?1))
+         and (?2 is null or state = ?2)
+       order by seq ${order} limit ?3`,
+      after_id ?? before_id ?? null,
+      state ?? null,
+      limit + 1,
+    );
+    const data = rows.slice(0, limit).map((row) => this.#listed(row));
+    if (backwards) data.reverse();
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.event_id ?? null,
+      last_id: data.at(-1)?.event_id ?? null,
+    };
+  }
+
+  /** @returns an event by itself. */
+  report(id: string): EventReport | undefined {
+    const [row] = this.#read('select * from events where id = ?', id);
+    if (!row) return undefined;
+    const { attempts: _, ...listed } = this.#listed(row);
+    const { account, subject, digest, result, attempts, dueAt, held } = storedOf(row);
+    const next = held && dueAt !== null ? new Date(dueAt).toISOString() : null;
+    return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
+  }
+
+  #listed(row: Row): EventRow {
+    return {
+      type: 'webhook_event',
+      event_id: String(row.id),
+      source: this.#source,
+      state: row.state as EventState,
+      label: JSON.parse(String(row.label ?? 'null')) as EventRow['label'],
+      received_at: new Date(Number(row.received_at)).toISOString(),
+      attempts: Number(row.runs),
+    };
+  }
+
+  #read<T extends Row = Row>(query: string, ...values: SqlStorageValue[]): T[] {
+    return this.#storage.sql.exec<T>(query, ...values).toArray();
+  }
+
+  /** @returns how many rows of the table have changed. */
+  #write(query: string, ...values: SqlStorageValue[]): number {
+    this.#storage.sql.exec(query, ...values);
+    const [changed] = this.#read<{ rows: number }>('select changes() as rows');
+    return changed?.rows ?? 0;
+  }
+}
+
+function storedOf(row: Row): StoredEvent {
+  return {
+    seq: Number(row.seq),
+    id: String(row.id),
+    account: String(row.account),
+    state: row.state as EventState,
+    receivedAt: Number(row.received_at),
+    dueAt: row.due_at === null ? null : Number(row.due_at),
+    held: row.held === 1,
+    failures: Number(row.failures),
+    runs: Number(row.runs),
+    subject: row.subject as string | null,
+    digest: String(row.digest),
+    result: readFormat<Classification | null>('classification', String(row.result ?? 'null')),
+    attempts: JSON.parse(String(row.attempts)) as Attempt[],
+    text: row.text as string | null,
+  };
+}

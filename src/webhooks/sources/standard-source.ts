@@ -1,0 +1,13 @@
+import { verifyStandard } from '../../delivery/standard-webhooks.ts';
+import { defineWebhook } from './define.ts';
+import { MESSAGE_LABELS } from './message-labels.ts';
+
+/** Any sender that follows Standard Webhooks and says what it has to say in `text`, on top or in its `data`. */
+export const standard = defineWebhook<{ text?: unknown; data?: { text?: unknown } }>({
+  source: 'standard',
+  verify: verifyStandard,
+  id: ({ headers }) => headers.get('webhook-id') ?? undefined,
+  text: ({ body: { text, data } }) =>
+    [text, data?.text].find((value) => typeof value === 'string') as string | undefined,
+  labels: MESSAGE_LABELS,
+});

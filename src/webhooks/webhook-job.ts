@@ -1,0 +1,254 @@
+/** The consumer of the queue: classifies an event once, and delivers what came of it. */
+
+import { type Outcome, classify as toClassify } from '../classification/task/classify.ts';
+import { taskOf } from '../classification/task/task.ts';
+import { deliver, type Target, type Undelivered } from '../delivery/deliver.ts';
+import { leaseOf, pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import type { Remote } from '../durable/call-object.ts';
+import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
+import { toApiError } from '../http/errors.ts';
+import { logWork, type WorkLine } from '../http/log.ts';
+import { createRequestId } from '../http/request-id.ts';
+import { toUsd } from '../pricing/cost.ts';
+import { type Settings, settingsOf, sourceSettings } from '../settings/settings.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { callInbox } from './inbox/call-inbox.ts';
+import { sourceOf } from './receive.ts';
+import { bySource, type Webhook } from './sources/define.ts';
+import { shippedWebhooks } from './sources/shipped.ts';
+import { targetOf } from './target.ts';
+import type { Attempt, Classification } from './webhooks-answers.schema.ts';
+
+export interface ConsumerOptions {
+  /** The sources, as they are given to `createApp`. Default: those that are shipped. */
+  webhooks?: readonly Webhook[];
+  /** Takes the place of `fetch` for everything that goes to the Claude API. */
+  fetch?: Fetch;
+  /** Takes the place of `fetch` for what is delivered. */
+  deliveryFetch?: Fetch;
+}
+
+/** After the nth failure to work on a message at all the queue brings it again so many seconds later. */
+const MESSAGE_PAUSES = [10, 30, 120, 600];
+/** What is held back comes again a little later than it could, and not all at once. */
+const SPREAD_MS = 1_000;
+
+/**
+ * Makes the `queue` handler of a Worker: `export default { fetch: createApp(options).fetch, queue: createConsumer(options) }`.
+ *
+ * It never throws, since that would bring back every message of the batch, the finished ones too.
+ */
+export function createConsumer(options: ConsumerOptions = {}) {
+  const webhooks = bySource(options.webhooks ?? shippedWebhooks);
+  return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
+    const handled = batch.messages.map(async (message) => {
+      try {
+        if (typeof message.body === 'string') await new Run(message.body, webhooks, options, env, ctx).go();
+        message.ack();
+      } catch (thrown) {
+        logWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
+        message.retry({ delaySeconds: MESSAGE_PAUSES[message.attempts - 1] ?? MESSAGE_PAUSES.at(-1) ?? 0 });
+      }
+    });
+    await Promise.all(handled);
+  };
+}
+
+type Taken = Exclude<Work, { kind: 'none' }>;
+type Next = Conclusion['to'];
+type Failure = NonNullable<Attempt['error']>;
+
+/** One run of the work on one event. Whatever it leaves undone when it dies here, the inbox's alarm has done again. */
+class Run {
+  readonly #id: string;
+  readonly #source: string;
+  readonly #webhook: Webhook | undefined;
+  readonly #options: ConsumerOptions;
+  readonly #env: Bindings;
+  readonly #ctx: ExecutionContext;
+  readonly #settings: Settings;
+  readonly #began = Date.now();
+  readonly #line: WorkLine;
+
+  constructor(
+    id: string,
+    webhooks: ReadonlyMap<string, Webhook>,
+    options: ConsumerOptions,
+    env: Bindings,
+    ctx: ExecutionContext,
+  ) {
+    this.#id = id;
+    this.#source = sourceOf(id);
+    this.#webhook = webhooks.get(this.#source);
+    this.#options = options;
+    this.#env = env;
+    this.#ctx = ctx;
+    this.#settings = settingsOf(env);
+    this.#line = { event_id: id, source: this.#source };
+  }
+
+  /** @throws ApiError while the inbox cannot be reached */
+  async go(): Promise<void> {
+    if (this.#source === '') return;
+    const lease = leaseOf(this.#webhook?.schedule ?? SCHEDULE);
+    const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
+    if (work.kind === 'none') return;
+    this.#line.account = work.account;
+    try {
+      await this.#work(work);
+    } finally {
+      this.#line.ms = Date.now() - this.#began;
+      logWork(this.#line);
+    }
+  }
+
+  async #work(work: Taken): Promise<void> {
+    const webhook = this.#webhook;
+    if (!webhook) {
+      const message = `This deployment has no webhook ${this.#source} any more.`;
+      return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
+    }
+    const target = targetOf(webhook, sourceSettings(this.#env, this.#settings, this.#source), this.#settings);
+    let { classification, failures } = work;
+    if (classification === null) {
+      const made = await this.#classify(webhook, work);
+      if ('to' in made) return await this.#conclude(work, made.to, made.error);
+      const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
+      // Of two runs that have come to a result, the first one's counts, and is what is delivered.
+      classification = await this.#inbox((inbox) => inbox.record(this.#id, made.classification, last));
+      failures = 0;
+      this.#line.state = 'classified';
+      // Erased while it was classified.
+      if (classification === null || last) return;
+    }
+    if (target === undefined) return await this.#conclude(work, { state: 'classified' }, null);
+    await this.#deliver(webhook, target, { ...work, failures }, classification);
+  }
+
+  async #classify(
+    webhook: Webhook,
+    { text, account, failures }: Taken,
+  ): Promise<{ classification: Classification } | { to: Next; error: Failure }> {
+    const { asked, schedule } = webhook;
+    if (text === null) {
+      const message = 'The text is longer than what can be classified.';
+      return { to: { state: 'failed' }, error: { type: 'invalid_request_error', message } };
+    }
+    const place = {
+      identity: { account, scopes: [], token: undefined },
+      accounts: this.#env,
+      store: this.#env.STORE,
+      settings: this.#settings,
+    };
+    const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
+    let outcome: Outcome;
+    let version: string | undefined;
+    try {
+      const task = await taskOf(asked, place);
+      version = task.version;
+      const requestId = createRequestId();
+      this.#line.request_id = requestId;
+      outcome = await toClassify(task, text, {
+        ...place,
+        upstream: upstreamOf(this.#settings, this.#options.fetch),
+        requestId,
+        route: 'webhook',
+        signal: AbortSignal.timeout(schedule.classificationTimeout),
+        waitUntil: (work) => this.#ctx.waitUntil(work),
+      });
+    } catch (thrown) {
+      // No such classifier, no key: somebody has to act, and may have until the last attempt.
+      const { type, message } = toApiError(thrown);
+      return { to: again(null), error: { type, message } };
+    }
+    this.#line.model = outcome.model;
+    this.#line.cost_usd = toUsd(outcome.nanodollars);
+    if (outcome.outcome === 'classified') {
+      const { model: answered, usage, nanodollars, result } = outcome;
+      const facts = { model: answered, classifier: version ?? null, usage: { ...usage }, cost_usd: toUsd(nanodollars) };
+      return { classification: { ...result, ...facts, classified_at: new Date().toISOString() } };
+    }
+    const { reason, error, retryAt } = outcome;
+    return { to: nextOf(reason, error, retryAt, failures, again), error: { type: error.type, message: error.message } };
+  }
+
+  async #deliver(webhook: Webhook, target: Target, work: Taken, classification: Classification): Promise<void> {
+    const { schedule } = webhook;
+    const { subject, receivedAt, failures } = work;
+    const failure: Undelivered | undefined = await deliver(
+      {
+        type: 'webhook_event.classified',
+        event_id: this.#id,
+        source: this.#source,
+        subject,
+        received_at: new Date(receivedAt).toISOString(),
+        ...classification,
+      },
+      target,
+      {
+        env: this.#env,
+        settings: this.#settings,
+        fetch: this.#options.deliveryFetch ?? ((url, init) => fetch(url, init)),
+        now: Date.now(),
+        timeoutMs: schedule.deliveryTimeout,
+      },
+    );
+    if (!failure) return await this.#conclude(work, { state: 'delivered' }, null);
+    const { type, message, status, retryAfter, final } = failure;
+    const notBefore = retryAfter === undefined ? null : Date.now() + retryAfter;
+    const to: Next = final ? { state: 'parked' } : this.#again(schedule.delivery, failures, notBefore);
+    await this.#conclude(work, to, { type, message, ...(status === undefined ? {} : { status }) });
+  }
+
+  #again(pauses: readonly number[], failures: number, notBefore: number | null): Next {
+    const pause = pauseAfter(pauses, failures + 1);
+    if (pause === undefined) return { state: 'parked' };
+    return { state: 'again', pause, notBefore };
+  }
+
+  async #conclude({ lease }: Taken, to: Next, error: Failure | null): Promise<void> {
+    this.#line.state = to.state;
+    this.#line.error_type = error?.type;
+    await this.#inbox((inbox) => inbox.conclude(this.#id, { lease, to, attempt: this.#attempt(error) }));
+  }
+
+  #attempt(error: Failure | null): Attempt {
+    return { at: new Date(this.#began).toISOString(), ms: Date.now() - this.#began, error };
+  }
+
+  #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
+    return callInbox({ inboxes: this.#env, settings: this.#settings, source: this.#source }, call);
+  }
+}
+
+type Unclassified = Extract<Outcome, { outcome: 'unclassified' }>;
+
+/** What becomes of an event that could not be classified. */
+function nextOf(
+  reason: Unclassified['reason'],
+  error: Unclassified['error'],
+  retryAt: number | null,
+  failures: number,
+  again: (notBefore: number | null) => Next,
+): Next {
+  switch (reason) {
+    case 'budget':
+      return held(retryAt);
+    case 'limited':
+      // The account's own limits are no failure; the upstream's may be one.
+      return error.headers['sluice-limited-by'] === 'account' ? held(retryAt) : again(retryAt);
+    case 'input':
+      return { state: 'failed' };
+    case 'answer':
+      return failures === 0 ? again(null) : { state: 'failed' };
+    case 'unavailable':
+    case 'operator':
+    case 'cancelled':
+      return again(retryAt);
+  }
+}
+
+function held(retryAt: number | null): Next {
+  return { state: 'waiting', at: (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random()) };
+}

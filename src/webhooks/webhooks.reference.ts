@@ -1,0 +1,103 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Answer, Resource } from '../reference/resource.ts';
+import { eventsQuery } from './webhooks.schema.ts';
+import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
+
+const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
+const row = {
+  type: 'webhook_event',
+  event_id: id,
+  source: 'github',
+  state: 'delivered',
+  label: 'bug',
+  received_at: '2026-11-20T10:06:16.310Z',
+  attempts: 1,
+};
+const { attempts: _, ...listed } = row;
+const report = {
+  ...listed,
+  account: 'webhook-github',
+  subject: 'https://github.com/acme/tables/issues/42',
+  digest: 'sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
+  result: {
+    label: 'bug',
+    confidence: null,
+    fields: null,
+    cached: false,
+    model: 'claude-haiku-5-5',
+    classifier: null,
+    usage: { input_tokens: 186, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
+    cost_usd: 0.0000231,
+    classified_at: '2026-11-20T10:06:16.780Z',
+  },
+  attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
+  next_attempt_at: null,
+};
+const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
+const taken = (description: string, example: object): Answer => ({
+  description,
+  content: [{ schema: receivedSchema, example }],
+});
+const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
+const event = (description: string): Answer => ({
+  description,
+  content: [{ schema: eventSchema, example: report }],
+});
+
+export const webhooks: Resource = {
+  tag: 'Webhooks',
+  description: 'Signed events come in, are labelled once each, and their labels go out signed.',
+  parameters: {
+    source: {
+      description: '`github`, `stripe`, `slack`, `standard`, or one that is defined in code.',
+      example: 'github',
+    },
+    id: { description: 'The event, as it was answered when it came.', example: id },
+  },
+  routes: {
+    'POST /webhooks/:source': {
+      operation: 'receiveWebhook',
+      summary: 'Take an event',
+      description: 'Needs the signature of its sender alone. What is to be labelled is labelled afterwards.',
+      needs: 'signature',
+      answers: {
+        200: taken('It was there already, or there is nothing to label; or what the sender’s protocol wants to hear.', {
+          status: 'ignored',
+        }),
+        202: taken('It is kept, and will be labelled.', { event_id: id, status: 'accepted' }),
+      },
+      errors: [400, 413, 415, 503],
+    },
+    'GET /webhooks/:source/events': {
+      operation: 'listWebhookEvents',
+      summary: 'List the events of a source',
+      needs: 'admin',
+      query: z.extend(pageSchema, eventsQuery.shape),
+      answers: {
+        200: {
+          description: 'A page of them, newest first.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(eventRow), { id: 'WebhookEventList' }),
+              example: { data: [row], has_more: false, first_id: id, last_id: id },
+            },
+          ],
+        },
+      },
+    },
+    'GET /webhooks/:source/events/:id': {
+      operation: 'getWebhookEvent',
+      summary: 'See what became of an event',
+      needs: 'admin',
+      answers: { 200: event('Its result, and every attempt.') },
+    },
+    'POST /webhooks/:source/events/:id/replay': {
+      operation: 'replayWebhookEvent',
+      summary: 'Have an event worked on again',
+      description: 'It is labelled if it is not, and else delivered again under the same id.',
+      needs: 'admin',
+      answers: { 202: event('As it stands now.') },
+    },
+  },
+};

@@ -1,0 +1,86 @@
+import { type Context, Hono } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { Remote } from '../durable/call-object.ts';
+import type { InboxObject } from '../durable/contracts/inbox.ts';
+import { check } from '../http/check.ts';
+import { notFound } from '../http/errors.ts';
+import { readPage } from '../http/page.ts';
+import { sourcePrefix, sourceSettings } from '../settings/settings.ts';
+import { receive } from '../webhooks/receive.ts';
+import { callInbox } from './inbox/call-inbox.ts';
+import { bySource, type Webhook } from './sources/define.ts';
+import { shippedWebhooks } from './sources/shipped.ts';
+import { eventsQuery } from './webhooks.schema.ts';
+
+export interface WebhooksOptions {
+  /** The sources of webhooks, by `defineWebhook`. Default: those that are shipped. A source without its secret is closed. */
+  webhooks?: readonly Webhook[];
+}
+
+/** Webhooks: senders need their signature alone; what came of them is for admins. */
+export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
+  const sources = bySource(webhooks);
+  /** @throws ApiError 404 for a source that this deployment does not have */
+  const sourceOf = (c: Context<AppEnv>): Webhook => {
+    const webhook = sources.get(c.req.param('source') ?? '');
+    if (!webhook) throw notFound('There is no such source of webhooks.');
+    return webhook;
+  };
+  const receiving = new Hono<AppEnv>().post('/webhooks/:source', (c) => take(c, sourceOf(c)));
+  const events = new Hono<AppEnv>()
+    .use('/webhooks/:source/events/*', requireScope('admin'))
+    .get('/webhooks/:source/events', async (c) => {
+      const query = { ...readPage(c.req.query()), ...check(eventsQuery, c.req.query()) };
+      return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(query)));
+    })
+    .get('/webhooks/:source/events/:id', async (c) => {
+      const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.read(c.req.param('id')));
+      if (!report) throw unknownEvent();
+      return c.json(report);
+    })
+    .post('/webhooks/:source/events/:id/replay', async (c) => {
+      const id = c.req.param('id');
+      const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.replay(id));
+      if (!report) throw unknownEvent();
+      enqueue(c, id);
+      return c.json(report, 202);
+    });
+  return { receiving, events };
+}
+
+async function take(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
+  const { settings, entry } = c.var;
+  const { source } = webhook;
+  const { secrets } = sourceSettings(c.env, settings, source);
+  if (secrets.length === 0) {
+    throw notFound(`Webhooks of ${source} are not open here: their secret ${sourcePrefix(source)}_SECRET is not set.`);
+  }
+  entry.line.account = webhook.account;
+  const limits = { limitBytes: settings.MAX_BODY_BYTES, now: Date.now() };
+  const received = await receive(c.req.raw, webhook, secrets, limits);
+  if (received.kind === 'answer') return received.response;
+  if (received.kind === 'ignored') {
+    if (received.unreadable !== undefined) entry.line.error_type = `webhook_unreadable: ${received.unreadable}`;
+    return c.json({ status: 'ignored' });
+  }
+  const { event } = received;
+  entry.line.event_id = event.id;
+  const { status, queue, known = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
+  if (queue) enqueue(c, event.id);
+  return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
+}
+
+/** Nobody waits for the queue: what does not get there, the inbox puts there later. */
+function enqueue(c: Context<AppEnv>, id: string): void {
+  c.get('entry').during(c.env.QUEUE.send(id, { contentType: 'json' }));
+}
+
+function inboxOf(c: Context<AppEnv>, { source }: Webhook) {
+  const place = { inboxes: c.env, settings: c.get('settings'), source };
+  return <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => callInbox(place, call);
+}
+
+function unknownEvent() {
+  return notFound('This source has no such event. Those that it has are at GET /webhooks/:source/events.');
+}

@@ -1,0 +1,19 @@
+import type { Bound } from '../../src/pricing/hold-terms.ts';
+
+/** A bound as `boundOf` makes them, of easy numbers: an input that costs as given, and output at 10 nanodollars. */
+export function boundOf(more: Partial<Bound> = {}): Bound {
+  return {
+    inputTokens: 100,
+    inputCost: 1_000,
+    outputTokens: 1_000,
+    outputPrice: 10,
+    leastOutput: 1,
+    bounded: true,
+    countable: false,
+    known: true,
+    models: [['claude-opus-5-5']],
+    ...more,
+  };
+}
+
+export const NOON = Date.parse('2026-11-20T12:00:00Z');

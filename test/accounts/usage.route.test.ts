@@ -1,0 +1,228 @@
+import { reset, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { afterEach, describe, expect, test } from 'vitest';
+import * as z from 'zod/mini';
+import type { Account } from '../../src/accounts/account.ts';
+import { ledgerRequestSchema, usageReportSchema } from '../../src/accounts/usage-answers.schema.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { listAccount } from '../../src/kv/account-list.ts';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+const bindings = env as unknown as Bindings;
+const MESSAGE = {
+  type: 'message',
+  model: 'claude-haiku-5-5',
+  content: [],
+  usage: { input_tokens: 9, output_tokens: 9 },
+};
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+const nano = (usd: number) => Math.round(usd * 1e9);
+const NOON = Date.parse('2026-11-20T12:00:00Z');
+const DAY = 86_400_000;
+
+function app(): TestApp {
+  const edge = testApp(() => Response.json(MESSAGE), DEPLOYED);
+  apps.push(edge);
+  return edge;
+}
+
+const admin = async () => bearer(await tokenOf('root', ['admin']));
+
+async function report(query: string, headers?: Record<string, string>) {
+  const response = await app().fetch(`/usage${query}`, { headers: headers ?? (await admin()) });
+  expect(response.status, query).toBe(200);
+  return z.strictObject(usageReportSchema.shape).parse(await response.json());
+}
+
+interface Spent {
+  day: number;
+  model: string;
+  conversation: string | null;
+  cost: number;
+}
+
+let requests = 0;
+
+/** Puts an account on the list, with rows that no request has made. */
+async function spend(account: string, rows: readonly Spent[]): Promise<void> {
+  await listAccount(bindings.STORE, account);
+  await runInDurableObject(accountStub(bindings, {}, account), (ledger: Account) => {
+    // The alarm of a ledger this old would let go of its rows.
+    Object.assign(ledger, { now: () => NOON + 100 * DAY });
+    for (const { day, model, conversation, cost } of rows) {
+      requests += 1;
+      ledger.settle({
+        requestId: `req_${String(requests).padStart(8, '0')}`,
+        status: 'complete',
+        cost,
+        startedAt: NOON + day * DAY,
+        tokens: { input: cost % 1_000, output: 1 },
+        opening: { route: 'messages', model, conversation },
+      });
+    }
+  });
+}
+
+const row = fc.record({
+  day: fc.integer({ min: 0, max: 3 }),
+  model: fc.constantFrom('claude-haiku-5-5', 'claude-opus-5-5'),
+  conversation: fc.constantFrom(null, 'c1', 'c2'),
+  // Sums of dollars as floating point would lose the last digits of these.
+  cost: fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.integer({ min: 0, max: 1e13 })),
+});
+
+let apps: TestApp[] = [];
+
+afterEach(async () => {
+  // What is settled behind an answer would make a row in the next test's ledger.
+  for (const app of apps) await app.settled();
+  apps = [];
+  await reset();
+});
+
+describe('the sum of all accounts', () => {
+  test('is exactly the sum of each, to the nanodollar, however it is grouped and cut', async () => {
+    const ledgers = fc.array(fc.array(row, { maxLength: 6 }), { minLength: 1, maxLength: 25 });
+    const range = fc.constantFrom('', '&from=2026-11-21', '&to=2026-11-22', '&from=2026-11-21&to=2026-11-23');
+    await fc.assert(
+      fc.asyncProperty(ledgers, range, async (accounts, days) => {
+        await reset();
+        for (const [index, rows] of accounts.entries()) await spend(`account-${index}`, rows);
+        const from = days.includes('from') ? 1 : 0;
+        const to = /to=2026-11-(\d\d)/.exec(days)?.[1];
+        const end = to === undefined ? Number.POSITIVE_INFINITY : Number(to) - 20;
+        const spent = accounts.flat().filter(({ day }) => day >= from && day < end);
+        const expected = { cost: spent.reduce((sum, { cost }) => sum + cost, 0), requests: spent.length };
+        for (const group of ['day', 'model', 'conversation'] as const) {
+          const all = await report(`?group_by=${group}${days}`);
+          // The very number, not one that is near it: nine decimals at most.
+          expect(all.total).toMatchObject({ cost_usd: expected.cost / 1e9, requests: expected.requests });
+          const own = await Promise.all(
+            accounts.map((_, index) => report(`?account=account-${index}&group_by=${group}${days}`)),
+          );
+          expect(own.reduce((sum, { total }) => sum + nano(total.cost_usd), 0)).toBe(expected.cost);
+          const keys = new Set(own.flatMap(({ data }) => data.map(({ key }) => key)));
+          expect(new Set(all.data.map(({ key }) => key))).toEqual(keys);
+          for (const { key, cost_usd, usage } of all.data) {
+            const same = own.flatMap(({ data }) => data.filter((one) => one.key === key));
+            expect(cost_usd).toBe(same.reduce((sum, one) => sum + nano(one.cost_usd), 0) / 1e9);
+            expect(usage.input_tokens).toBe(same.reduce((sum, one) => sum + one.usage.input_tokens, 0));
+          }
+        }
+      }),
+      { numRuns: 8 },
+    );
+  });
+
+  test('is in the order of each: days as they went by, all else by what it cost', async () => {
+    await spend('alice', [
+      { day: 1, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 },
+      { day: 0, model: 'claude-opus-5-5', conversation: null, cost: 7 },
+    ]);
+    await spend('bob', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c2', cost: 9 }]);
+    const keys = async (query: string) => (await report(query)).data.map(({ key }) => key);
+    expect(await keys('')).toEqual(['2026-11-20', '2026-11-21']);
+    expect(await keys('?group_by=model')).toEqual(['claude-haiku-5-5', 'claude-opus-5-5']);
+    expect(await keys('?group_by=conversation')).toEqual(['c2', null, 'c1']);
+    expect(await keys('?group_by=prefix')).toEqual([null]);
+    expect(await keys('?group_by=conversation&account=alice')).toEqual([null, 'c1']);
+  });
+
+  test('is for an admin alone; everybody else sees their own', async () => {
+    await spend('alice', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 }]);
+    await spend('bob', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 9 }]);
+    const alice = bearer(await tokenOf('alice', []));
+    expect(nano((await report('', alice)).total.cost_usd)).toBe(5);
+    expect(nano((await report('?account=alice', alice)).total.cost_usd)).toBe(5);
+    expect(nano((await report('')).total.cost_usd)).toBe(14);
+    expect(nano((await report('?account=bob')).total.cost_usd)).toBe(9);
+  });
+});
+
+test('the total counts what is not listed as well, where there are more groups than are shown', async () => {
+  const rows = Array.from({ length: 1_200 }, (_, i) => ({
+    day: 0,
+    model: 'claude-haiku-5-5',
+    conversation: `c${i}`,
+    cost: 1_000 + i,
+  }));
+  await spend('alice', rows);
+  const { data, total } = await report('?account=alice&group_by=conversation');
+  expect(data).toHaveLength(1_000);
+  expect(data[0]?.key).toBe('c1199');
+  expect({ requests: total.requests, cost: nano(total.cost_usd) }).toEqual({
+    requests: 1_200,
+    cost: rows.reduce((sum, { cost }) => sum + cost, 0),
+  });
+});
+
+test('a question that is malformed is a 400 that says where', async () => {
+  for (const [query, place] of [
+    ['?from=yesterday', 'from'],
+    ['?from=2026-11-31', 'from'],
+    ['?to=2026-11-20T00:00:00Z', 'to'],
+    ['?from=', 'from'],
+    ['?group_by=account', 'group_by'],
+    ['?group_by=', 'group_by'],
+  ] as const) {
+    const response = await app().fetch(`/usage${query}`, { headers: await admin() });
+    const { type, message } = await errorOf(response);
+    expect({ query, status: response.status, type }).toEqual({ query, status: 400, type: 'invalid_request_error' });
+    expect(message).toMatch(new RegExp(`^${place}: `));
+  }
+});
+
+describe('one request', () => {
+  test('is found by the id that its answer had, by its own account and by an admin who says which', async () => {
+    const edge = app();
+    const alice = bearer(await tokenOf('alice'));
+    const asked = await edge.post('/messages', ASK, alice);
+    await edge.settled();
+    const id = asked.headers.get('sluice-request-id');
+    const find = async (query: string, headers: Record<string, string>) => {
+      const response = await edge.fetch(`/usage/requests/${id}${query}`, { headers });
+      return { status: response.status, body: (await response.json()) as unknown };
+    };
+    const own = await find('', alice);
+    expect(own.status).toBe(200);
+    expect(z.strictObject(ledgerRequestSchema.shape).parse(own.body)).toMatchObject({
+      request_id: id,
+      tries: [{ request_id: id }],
+      status: 'complete',
+      cost_usd: Number(asked.headers.get('sluice-cost-usd')),
+    });
+    expect(await find('?account=alice', await admin())).toEqual(own);
+    expect((await find('', await admin())).status).toBe(404);
+    expect((await find('', bearer(await tokenOf('bob')))).status).toBe(404);
+    const unknown = await edge.fetch('/usage/requests/req_unknown', { headers: alice });
+    expect({ status: unknown.status, ...(await errorOf(unknown)) }).toMatchObject({
+      status: 404,
+      type: 'not_found_error',
+    });
+  });
+
+  test('is on the list, newest first, which pages by id', async () => {
+    const edge = app();
+    const alice = bearer(await tokenOf('alice'));
+    const ids: (string | null)[] = [];
+    for (let i = 0; i < 5; i += 1) {
+      ids.unshift((await edge.post('/messages', ASK, alice)).headers.get('sluice-request-id'));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    await edge.settled();
+    const page = async (query: string) => {
+      const response = await edge.fetch(`/usage/requests${query}`, { headers: alice });
+      const { data, ...rest } = (await response.json()) as { data: { request_id: string }[] };
+      return { ids: data.map(({ request_id }) => request_id), ...rest };
+    };
+    const whole = { ids, has_more: false, first_id: ids[0], last_id: ids[4] };
+    expect(await page('')).toEqual(whole);
+    expect(await page('?limit=2')).toEqual({ ids: ids.slice(0, 2), has_more: true, first_id: ids[0], last_id: ids[1] });
+    expect(await page(`?limit=2&after_id=${ids[1]}`)).toMatchObject({ ids: ids.slice(2, 4), has_more: true });
+    expect(await page(`?limit=2&after_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(4), has_more: false });
+    expect(await page(`?limit=2&before_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(1, 3), has_more: true });
+  });
+});

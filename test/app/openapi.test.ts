@@ -1,0 +1,166 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { signGithub } from '../../scripts/sign-webhook.ts';
+import { createApp } from '../../src/app.ts';
+import { ApiError, type ErrorType } from '../../src/http/errors.ts';
+import { SCOPES } from '../../src/identity/identity.ts';
+import { createReference, RESOURCES } from '../../src/openapi.ts';
+import { ERRORS } from '../../src/reference/errors.ts';
+import type { Content, Resource, Route } from '../../src/reference/resource.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
+import { resetAll, simulate } from '../support/conversations.ts';
+import { settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
+import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
+
+interface Described {
+  key: string;
+  route: Route;
+  parameters: Resource['parameters'];
+}
+
+/** Senders are welcome, and nothing works on what is put on the queue. */
+const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
+
+const described = RESOURCES.flatMap<Described>(({ parameters, routes }) =>
+  Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
+);
+
+test('every route of the app is described, and nothing else', () => {
+  const routes = createApp().routes.filter(({ method }) => method !== 'ALL');
+  const keys = [...new Set(routes.map(({ method, path }) => `${method} ${path}`))];
+  expect(keys.length).toBeGreaterThan(30);
+  expect(described.map(({ key }) => key).sort(), 'src/reference/ describes the routes').toEqual(keys.sort());
+  const document = createReference();
+  const written = Object.entries(document.paths ?? {}).flatMap(([path, item]) =>
+    Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
+  );
+  expect(written.sort()).toEqual(keys);
+});
+
+test('no two routes have the same name', () => {
+  const names = described.map(({ route }) => route.operation);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+/** What a schema makes of a value, without what it does not know. */
+const held = ({ schema, example }: Content) => schema.parse(example);
+
+test('every example holds to its schema, which knows all of it', () => {
+  for (const { key, route } of described) {
+    const contents = Object.values(route.answers).flatMap(({ content = [] }) => content);
+    for (const content of contents) expect(held(content), key).toEqual(content.example);
+    // A default may join what was given.
+    if (route.body) expect(held(route.body), key).toMatchObject(route.body.example as object);
+  }
+});
+
+test('every error has its status, its envelope, and an example', () => {
+  // The type says more than the status, for these two.
+  const others: Readonly<Record<number, ErrorType>> = { 410: 'not_found_error', 415: 'invalid_request_error' };
+  for (const [status, { examples }] of Object.entries(ERRORS)) {
+    for (const type of Object.keys(examples) as ErrorType[]) {
+      if (others[Number(status)] === type || (status === '503' && type === 'api_error')) continue;
+      expect(new ApiError(type, '').status, type).toBe(Number(status));
+    }
+  }
+  const { responses } = createReference().components ?? {};
+  expect(Object.keys(responses ?? {})).toEqual(Object.keys(ERRORS).map((status) => `Error${status}`));
+});
+
+describe('the edge answers as it is described', () => {
+  beforeEach(() => {
+    simulate();
+  });
+  afterEach(async () => {
+    await settleEdges();
+    await resetAll();
+  });
+
+  /** @param names what earlier answers have told, for the path */
+  async function send(
+    app: TestApp,
+    { key, route, parameters }: Described,
+    headers: Record<string, string>,
+    names: Record<string, string> = {},
+    body: unknown = route.body?.example,
+  ) {
+    const [method = '', path = ''] = key.split(' ');
+    const url = path.replaceAll(/:(\w+)/g, (_, name: string) => names[name] ?? parameters?.[name]?.example ?? name);
+    const json = body === undefined ? {} : { 'content-type': 'application/json' };
+    const sent = body === undefined ? {} : { body: JSON.stringify(body) };
+    return await app.fetch(url, { method, headers: { ...headers, ...json }, ...sent });
+  }
+
+  async function expectDescribed({ key, route }: Described, response: Response): Promise<unknown> {
+    const text = new TextDecoder().decode(await response.arrayBuffer());
+    const answer = route.answers[response.status];
+    expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
+    expect(response.headers.get('sluice-request-id'), key).toMatch(/^req_/);
+    const type = response.headers.get('content-type')?.split(';')[0] ?? null;
+    const content = answer?.content?.find((one) => (one.type ?? 'application/json') === type);
+    expect(content === undefined ? null : type, `${key} answers ${type}`).toBe(type);
+    const body: unknown = type === 'application/json' ? JSON.parse(text) : text;
+    expect(content ? content.schema.parse(body) : '', key).toEqual(body);
+    return body;
+  }
+
+  /** What is made comes before what is read, and what is deleted after everything else. */
+  const makes = (key: string) => /^(PUT|POST \/(conversations|tokens)$)/.test(key);
+  const deletes = (key: string) => key.startsWith('DELETE');
+
+  test('to each route’s own example', async () => {
+    const app = simulatedEdge(SENDERS);
+    const admin = bearer(await tokenOf('alice', SCOPES));
+    await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
+    for (const one of described.filter(({ key }) => makes(key)))
+      await expectDescribed(one, await send(app, one, admin));
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
+    const turn = { ...ask, conversation: 'trip' };
+    const said = [await app.post('/v1/messages', turn, admin), await app.post('/v1/messages', turn, admin)];
+    for (const response of said) expect(response.status, await response.text()).toBe(200);
+    const prefixed = await app.post('/v1/messages', { ...ask, prefix: 'support' }, admin);
+    expect(prefixed.status, await prefixed.text()).toBe(200);
+    await app.settled();
+    const page = await app.fetch('/conversations/trip/messages', { headers: admin });
+    const { data } = (await page.json()) as { data: { id: string }[] };
+    const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '' };
+    for (const one of described.filter(({ key }) => !makes(key) && !deletes(key))) {
+      if (one.route.needs === 'signature') continue;
+      const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
+      await expectDescribed(one, await send(app, one, admin, names, body));
+    }
+    for (const one of described.filter(({ route }) => route.needs === 'signature')) {
+      for (const payload of [{ action: 'opened', issue: { title: 'A bug' } }, { zen: 'Keep it simple.' }]) {
+        const text = JSON.stringify(payload);
+        const signed = Object.fromEntries(await signGithub(text, WEBHOOK_SECRET, 'issues', 'one'));
+        await expectDescribed(one, await send(app, one, signed, {}, payload));
+      }
+    }
+    // Who erases an account, or revokes its tokens, is not heard any more.
+    const other = bearer(await tokenOf('root', SCOPES));
+    for (const one of described.filter(({ key }) => deletes(key))) {
+      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin));
+    }
+  });
+
+  test('and asks for the credential and the scope that it says', async () => {
+    const app = simulatedEdge(SENDERS);
+    for (const one of described) {
+      const { key, route } = one;
+      const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);
+      if (route.needs === 'nothing') {
+        await expectDescribed(one, bare);
+        continue;
+      }
+      expect(bare.status, key).toBe(401);
+      if (route.needs === 'credential' || route.needs === 'signature') continue;
+      const scopes = SCOPES.filter((scope) => scope !== route.needs && scope !== 'admin');
+      const without = await send(app, one, bearer(await tokenOf('bob', scopes)));
+      expect(without.status, key).toBe(403);
+      expect((await errorOf(without)).message).toContain(`\`${route.needs}\``);
+      const within = await send(app, one, bearer(await tokenOf('carol', [route.needs])));
+      expect([401, 403], key).not.toContain(within.status);
+      await within.body?.cancel();
+    }
+  });
+});

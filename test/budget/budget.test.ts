@@ -1,0 +1,519 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { capacity, level } from '../../src/budget/bucket.ts';
+import { admitCount, type Decision, decide } from '../../src/budget/budget.ts';
+import { type Rules, rulesOf } from '../../src/budget/rules.ts';
+import {
+  advance,
+  type Budget,
+  bucketsAfterAdmission,
+  bucketsAfterSettlement,
+  emptyBudget,
+  place,
+  settle,
+  takeCount,
+} from '../../src/budget/state.ts';
+import { PERIODS, spanAt } from '../../src/budget/windows.ts';
+import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { Limits } from '../../src/settings/limits.schema.ts';
+import { boundOf, NOON } from '../accounts/admission-requests.ts';
+import { runs } from '../support/runs.ts';
+
+let ids = 0;
+
+function admit(budget: Budget, rules: Rules, bound: Bound, now: number): Decision & { id: string } {
+  const decision = decide(budget, rules, bound, now);
+  const id = `req_${++ids}`;
+  if (decision.kind === 'admitted') {
+    const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
+    const at = budget.last;
+    const hold = { id, at, deadline: at + 900_000, nanodollars, inputTokens, outputTokens, maxTokens, stage: '' };
+    place(budget, hold, bucketsAfterAdmission(budget, rules));
+  }
+  return { ...decision, id };
+}
+
+function end(budget: Budget, rules: Rules, id: string, cost: number, inputTokens = 0, outputTokens = 0): void {
+  const hold = budget.holds.get(id);
+  if (!hold) throw new Error(`${id} has no hold`);
+  settle(budget, hold, cost, bucketsAfterSettlement(budget, rules, { inputTokens, outputTokens }));
+}
+
+const usd = (nanodollars: number) => nanodollars / 1e9;
+
+describe('spend', () => {
+  test('room for the holds of exactly so many', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, boundOf(), NOON).kind);
+    expect(answers.filter((kind) => kind === 'admitted')).toHaveLength(137);
+  });
+
+  test('what a request did not use comes back', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'refused', reason: 'held', never: false });
+    end(budget, rules, id, 0);
+    expect(admit(budget, rules, boundOf(), NOON).kind).toBe('admitted');
+  });
+
+  test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'held',
+      limit: 'usd_per_day',
+      retryAfter: 2,
+      resetsAt: NOON + 2_000,
+      needed: 11_000,
+      left: 9_000,
+    });
+    end(budget, rules, id, 9_001);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'spend',
+      limit: 'usd_per_day',
+      resetsAt: spanAt('day', NOON).end,
+      never: false,
+      left: 10_999,
+    });
+    // Both: it is the window that must end.
+    admit(budget, rules, boundOf({ outputTokens: 0 }), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
+  });
+
+  test('a refusal says when the window that is short for the longest ends', () => {
+    const rules = rulesOf({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
+    expect(decide(emptyBudget(NOON), rules, boundOf(), NOON)).toEqual({
+      kind: 'refused',
+      reason: 'spend',
+      limit: 'usd_per_month',
+      resetsAt: Date.parse('2026-12-01T00:00:00Z'),
+      retryAfter: 907_200,
+      needed: 3_560,
+      left: 5,
+      never: true,
+      advice: 'because of its length: send a shorter one, or use a cheaper model',
+    });
+  });
+
+  test('a request that never fits is told what would', () => {
+    const advice = (given: Limits, more: Partial<Bound>) => {
+      const decision = decide(emptyBudget(NOON), rulesOf(given), boundOf(more), NOON);
+      return decision.kind === 'refused' && decision.never ? decision.advice : decision;
+    };
+    // Two uses at 10,000 and their output beside a first prompt of 1,000; estimated at 2,000 each.
+    const served = {
+      tool: 'web_search',
+      single: true,
+      uses: 2,
+      inputTokens: 500,
+      inputCost: 5_000,
+      useCost: 10_000,
+      estimatedUseCost: 2_000,
+      useOutputPrice: 10,
+    };
+    const searching = { inputCost: 21_000, outputPrice: 30, served };
+    const exact = { usd_per_day: usd(28_679) };
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), boundOf(searching), NOON).kind).toBe(
+      'admitted',
+    );
+    expect(advice(exact, searching)).toBe(
+      'because of web_search: max_uses 1 would fit, or served_tools: estimate in the account’s limits',
+    );
+    const two = { ...searching, served: { ...served, single: false } };
+    expect(advice(exact, two)).toBe('because of web_search: served_tools: estimate in the account’s limits');
+    const estimating = { served_tools: 'estimate' } as const;
+    expect(decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), boundOf(searching), NOON)).toMatchObject({
+      kind: 'admitted',
+      inputTokens: 500,
+    });
+    expect(advice({ usd_per_day: usd(12_679), ...estimating }, searching)).toBe(
+      'because of web_search: max_uses 1 would fit',
+    );
+    expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
+      'because of web_search: leave it out, or have the limit raised',
+    );
+    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL' })).toBe(
+      'because of a document by URL, whose size is not known: send its content in the request',
+    );
+    expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
+  });
+
+  test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000) });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    end(budget, rules, id, 50_000);
+    expect(budget.windows.day.settled).toBe(50_000);
+    expect(admit(budget, rules, boundOf({ outputTokens: 0 }), NOON)).toMatchObject({ reason: 'spend', left: 0 });
+    expect(admit(budget, rules, boundOf(), NOON + 86_400_000).kind).toBe('admitted');
+  });
+
+  test('a hold belongs to the window that it was admitted in', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    const tomorrow = NOON + 86_400_000;
+    expect(admit(budget, rules, boundOf(), tomorrow).kind).toBe('admitted');
+    end(budget, rules, id, 11_000);
+    expect(budget.windows.day).toMatchObject({ settled: 0, held: 11_000 });
+    expect(budget.windows.month).toMatchObject({ settled: 11_000, held: 11_000 });
+  });
+
+  test('money without a limit stays exact', () => {
+    const budget = emptyBudget(NOON);
+    const dear = boundOf({ inputCost: 1e15, outputTokens: 0 });
+    const kinds = Array.from({ length: 12 }, () => admit(budget, rulesOf({}), dear, NOON).kind);
+    expect(kinds.filter((kind) => kind === 'admitted')).toHaveLength(9);
+  });
+});
+
+describe('clamp', () => {
+  const rules = rulesOf({ usd_per_day: usd(5_000) });
+
+  test('max_tokens is lowered to what half of what is free pays for, so that the next one finds room', () => {
+    const budget = emptyBudget(NOON);
+    const wider = rulesOf({ usd_per_day: usd(16_000) });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
+    // Half of what is free is less than it needs at the least.
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 256, nanodollars: 3_560 });
+    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ reason: 'held', left: 440 });
+  });
+
+  test('not below the least that is worth an answer', () => {
+    const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
+    expect(decide(emptyBudget(NOON), low, boundOf(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
+    expect(decide(emptyBudget(NOON), low, boundOf({ outputTokens: 255 }), NOON).kind).toBe('admitted');
+    const lower = rulesOf({ usd_per_day: usd(1_100), min_output_tokens: 10 });
+    expect(decide(emptyBudget(NOON), lower, boundOf(), NOON)).toMatchObject({ maxTokens: 10 });
+  });
+
+  test('not to the budget of thinking or below', () => {
+    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 401 }), NOON)).toMatchObject({
+      reason: 'spend',
+      never: true,
+    });
+    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 400 }), NOON)).toMatchObject({ maxTokens: 400 });
+  });
+
+  test('a dollar serves a client whose default is 128,000', () => {
+    const bound = boundOf({ inputTokens: 500, inputCost: 500 * 4_400, outputTokens: 128_000, outputPrice: 22_000 });
+    const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), bound, NOON);
+    expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
+  });
+
+  test('a cache is warmed with no output at all', () => {
+    expect(decide(emptyBudget(NOON), rules, boundOf({ outputTokens: 0 }), NOON)).toMatchObject({ maxTokens: 0 });
+  });
+
+  test('refuse does not clamp', () => {
+    const strict = rulesOf({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
+    expect(decide(emptyBudget(NOON), strict, boundOf(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
+  });
+});
+
+describe('a count is asked for', () => {
+  const countable = (more: Partial<Bound> = {}) => boundOf({ countable: true, ...more });
+
+  test('only if the bound does not fit', () => {
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(5_000) }), countable(), NOON).kind).toBe(
+      'count_needed',
+    );
+    const tokens = rulesOf({ input_tokens_per_minute: 99 });
+    expect(decide(emptyBudget(NOON), tokens, countable(), NOON).kind).toBe('count_needed');
+    expect(decide(emptyBudget(NOON), tokens, boundOf(), NOON)).toMatchObject({ reason: 'rate', never: true });
+  });
+
+  test('not if it could not help', () => {
+    const broke = rulesOf({ usd_per_day: usd(2_000) });
+    expect(decide(emptyBudget(NOON), broke, countable(), NOON)).toMatchObject({ reason: 'spend' });
+    const none = rulesOf({ concurrent_requests: 0, input_tokens_per_minute: 1 });
+    expect(decide(emptyBudget(NOON), none, countable(), NOON)).toMatchObject({ reason: 'concurrency' });
+  });
+
+  test('not for a clamp that leaves enough', () => {
+    const plenty = countable({ outputTokens: 128_000 });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(100_000) }), plenty, NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 4_900,
+    });
+    // Sixteen times the least, in half of what is free.
+    const dear = countable({ inputCost: 20_000, outputTokens: 128_000 });
+    const enough = 2 * (20_000 + 16 * 256 * 10);
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough) }), dear, NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 16 * 256,
+    });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough - 1) }), dear, NOON).kind).toBe('count_needed');
+  });
+
+  test('not for an input that is a small part of what is to be paid', () => {
+    const rules = rulesOf({ usd_per_day: usd(80_000) });
+    const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 3_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
+  });
+
+  test('by the bucket for counts, out of which it is taken where the request is refused', () => {
+    const counting = rulesOf({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
+    const budget = emptyBudget(NOON);
+    expect(decide(budget, counting, countable(), NOON).kind).toBe('count_needed');
+    takeCount(budget, counting);
+    expect(decide(budget, counting, countable(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'count_requests_per_minute',
+      retryAfter: 60,
+    });
+    expect(decide(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
+    expect(decide(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
+  });
+});
+
+describe('rates', () => {
+  test('requests', () => {
+    const rules = rulesOf({ requests_per_minute: 2 });
+    const budget = emptyBudget(NOON);
+    admit(budget, rules, boundOf(), NOON);
+    admit(budget, rules, boundOf(), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'requests_per_minute',
+      retryAfter: 30,
+    });
+    // Another try of a request is the same entry.
+    expect(decide(budget, rules, boundOf(), NOON, { repeats: true }).kind).toBe('admitted');
+    expect(bucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
+    expect(admit(budget, rules, boundOf(), NOON + 30_000).kind).toBe('admitted');
+  });
+
+  test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
+    const rules = rulesOf({ output_tokens_per_minute: 1_200 });
+    const budget = emptyBudget(NOON);
+    const running = [600, 300, 256].map((maxTokens) => {
+      const decision = admit(budget, rules, boundOf(), NOON);
+      expect(decision).toMatchObject({ kind: 'admitted', maxTokens });
+      return decision.id;
+    });
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'output_tokens_per_minute',
+      left: 44,
+    });
+    for (const id of running) end(budget, rules, id, 0, 0, 200);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+  });
+
+  test('output that is not to be lowered takes what it asks for', () => {
+    const rules = rulesOf({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
+  });
+
+  test('what nothing bounds takes the whole bucket, and is made up for', () => {
+    const rules = rulesOf({ input_tokens_per_minute: 1_000 });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf({ inputTokens: 1_000_000, bounded: false }), NOON);
+    expect(budget.heldInput).toBe(1_000);
+    end(budget, rules, id, 0, 3_000);
+    expect(admit(budget, rules, boundOf(), NOON + 119_000)).toMatchObject({ reason: 'rate' });
+    expect(admit(budget, rules, boundOf(), NOON + 126_000).kind).toBe('admitted');
+  });
+
+  test('counts have a bucket of their own', () => {
+    const rules = rulesOf({ count_requests_per_minute: 1, requests_per_minute: 0 });
+    const budget = emptyBudget(NOON);
+    expect(admitCount(budget, rules, NOON).kind).toBe('admitted');
+    expect(admitCount(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
+  });
+
+  test('concurrency', () => {
+    const rules = rulesOf({ concurrent_requests: 1 });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, boundOf(), NOON);
+    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
+    end(budget, rules, id, 0);
+    expect(admit(budget, rules, boundOf(), NOON).kind).toBe('admitted');
+  });
+});
+
+test('every model that may be billed must be allowed, by any of its names', () => {
+  const rules = rulesOf({ models: ['claude-haiku-4-5'] });
+  const names = ['claude-haiku-4-5-20251001', 'claude-haiku-4-5'];
+  expect(decide(emptyBudget(NOON), rules, boundOf({ models: [names] }), NOON).kind).toBe('admitted');
+  expect(decide(emptyBudget(NOON), rules, boundOf({ models: [names, ['default']] }), NOON)).toMatchObject({
+    reason: 'model',
+    model: 'default',
+  });
+});
+
+test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
+  const allowed = (models: string[], names: string[]) =>
+    decide(emptyBudget(NOON), rulesOf({ models }), boundOf({ models: [names] }), NOON).kind === 'admitted';
+  const snapshot = ['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5'];
+  expect(allowed(['claude-sonnet-5-5'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5-5-20261001'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5'], snapshot)).toBe(false);
+});
+
+test('a model without a price is refused where a limit in USD holds, and only there', () => {
+  const unknown = boundOf({ known: false, models: [['claude-next']] });
+  for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
+    expect(decide(emptyBudget(NOON), rulesOf(given), unknown, NOON)).toMatchObject({
+      reason: 'unpriced',
+      model: 'claude-next',
+      never: true,
+    });
+  }
+  expect(decide(emptyBudget(NOON), rulesOf({ requests_per_minute: 1 }), unknown, NOON).kind).toBe('admitted');
+});
+
+test('a clock that goes back stands still', () => {
+  const budget = emptyBudget(NOON);
+  expect(advance(budget, NOON - 1e9)).toBe(NOON);
+  expect(budget.windows.day).toMatchObject(spanAt('day', NOON));
+});
+
+type Step =
+  | { do: 'admit'; inputCost: number; inputTokens: number; outputTokens: number; bounded: boolean; countable: boolean }
+  | { do: 'settle'; which: number; share: number }
+  | { do: 'expire' }
+  | { do: 'wait'; ms: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('admit' as const),
+      inputCost: fc.integer({ min: 0, max: 20_000 }),
+      inputTokens: fc.integer({ min: 0, max: 500 }),
+      outputTokens: fc.integer({ min: 0, max: 2_000 }),
+      bounded: fc.constant(true),
+      countable: fc.boolean(),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('settle' as const),
+      which: fc.nat(),
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('expire' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('wait' as const),
+      ms: fc.oneof(fc.integer({ min: -100_000_000, max: 100_000_000 }), fc.integer({ min: 0, max: 90_000 })),
+    }),
+  },
+);
+
+const limits: fc.Arbitrary<Limits> = fc.record(
+  {
+    requests_per_minute: fc.integer({ min: 1, max: 100 }),
+    input_tokens_per_minute: fc.integer({ min: 0, max: 3_000 }),
+    output_tokens_per_minute: fc.integer({ min: 0, max: 5_000 }),
+    usd_per_day: fc.integer({ min: 0, max: 200_000 }).map(usd),
+    usd_per_week: fc.integer({ min: 0, max: 400_000 }).map(usd),
+    usd_per_month: fc.integer({ min: 0, max: 800_000 }).map(usd),
+    concurrent_requests: fc.integer({ min: 1, max: 20 }),
+    on_shortfall: fc.constantFrom('clamp' as const, 'refuse' as const),
+    min_output_tokens: fc.integer({ min: 1, max: 600 }),
+  },
+  { requiredKeys: [] },
+) as fc.Arbitrary<Limits>;
+
+test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
+  fc.assert(
+    fc.property(limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
+      const rules = rulesOf(given);
+      const budget = emptyBudget(NOON);
+      let clock = NOON;
+      // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
+      const all = new Map<string, { at: number; open: boolean; amount: number }>();
+      const uses: { at: number; input: number; output: number }[] = [];
+      const finish = (id: string, share: number) => {
+        const hold = budget.holds.get(id);
+        const known = all.get(id);
+        if (!hold || !known) throw new Error('lost');
+        const cost = Math.floor(hold.nanodollars * share);
+        const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
+        end(budget, rules, id, cost, input, output);
+        Object.assign(known, { open: false, amount: cost });
+        uses.push({ at: budget.last, input, output });
+      };
+      const check = () => {
+        for (const period of PERIODS) {
+          const sums = new Map<number, number>();
+          for (const { at, amount } of all.values()) {
+            const { start } = spanAt(period, at);
+            sums.set(start, (sums.get(start) ?? 0) + amount);
+          }
+          const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
+          for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
+          const { start, settled, held } = budget.windows[period];
+          expect(settled + held).toBe(sums.get(start) ?? 0);
+        }
+        const now = budget.last;
+        // Within what a float loses.
+        if (rules.input !== undefined)
+          expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
+        if (rules.output !== undefined)
+          expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
+        expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
+      };
+      for (const next of steps) {
+        if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
+        else if (next.do === 'admit') {
+          const { do: _, ...more } = next;
+          const decision = admit(budget, rules, boundOf(more), clock);
+          if (decision.kind === 'admitted') {
+            all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
+            expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
+            const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
+            // Nobody takes more than half of what is free, unless it needs that at the least.
+            for (const period of PERIODS) {
+              const { settled, held } = budget.windows[period];
+              const limit = rules.spend[period];
+              if (limit === undefined) continue;
+              const free = limit - settled - held + decision.nanodollars;
+              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
+            }
+          }
+        } else {
+          advance(budget, clock);
+          const open = [...budget.holds.values()];
+          if (next.do === 'settle') {
+            const hold = open[next.which % open.length];
+            if (hold) finish(hold.id, next.share);
+          } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
+        }
+        check();
+      }
+      for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+      check();
+      expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
+      for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
+      // Of any stretch of time: no more was used than a full bucket and what flowed in.
+      for (const kind of ['input', 'output'] as const) {
+        const limit = rules[kind];
+        if (limit === undefined) continue;
+        for (let from = 0; from < uses.length; from++) {
+          let sum = 0;
+          for (let to = from; to < uses.length; to++) {
+            sum += uses[to]?.[kind] ?? 0;
+            const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
+            expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
+          }
+        }
+      }
+    }),
+    { numRuns: runs(1_000) },
+  );
+});

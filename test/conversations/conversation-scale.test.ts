@@ -1,0 +1,276 @@
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { Account } from '../../src/accounts/account.ts';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { Upkeep } from '../../src/conversations/maintenance.ts';
+import type { Profile } from '../../src/conversations/storage/rows.ts';
+import { Transcript } from '../../src/conversations/storage/transcript.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { parseSettings } from '../../src/settings/settings.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
+import {
+  atRest,
+  bindings,
+  bodyOf,
+  countRows,
+  listen,
+  readOf,
+  resetAll,
+  rowsOf,
+  say,
+  simulate,
+  stubOf,
+} from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
+
+beforeEach(() => {
+  simulate();
+});
+afterEach(resetAll);
+
+const account = () => accountStub(bindings, {}, 'alice');
+const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+
+test('the 2,000th turn writes as many rows as the 10th', async () => {
+  await say(bodyOf('Hello'));
+  for (let i = 2; i < 9; i += 1) await say(question(`Question ${i}`));
+  await atRest();
+  await say(question('Question 9'));
+  await atRest();
+  const ten = [await countRows(stubOf()), await countRows(account())];
+  await say(question('Question 10'));
+  await atRest();
+  const tenth = ten.map((count) => count());
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    // What lies between is copied: to have 2,000 of them said takes longer than to show that they do not matter.
+    storage.transactionSync(() => {
+      // The account's word on a turn is written with the next one.
+      storage.sql.exec('update turns set settled = 1');
+      for (let turn = 11; turn < 1_999; turn += 1) {
+        const columns = [...storage.sql.exec('select name from pragma_table_info(?)', 'turns')].map(({ name }) => name);
+        const rest = columns.filter((name) => name !== 'seq').join(', ');
+        storage.sql.exec(`insert into turns (seq, ${rest}) select ?, ${rest} from turns where seq = 10`, turn);
+        for (const at of [19, 20]) {
+          storage.sql.exec(
+            `insert into messages (seq, turn, id, role, created_at, characters, text)
+             select ?, ?, id || '_' || ?, role, created_at, characters, text from messages where seq = ?`,
+            at + 2 * (turn - 10),
+            turn,
+            turn,
+            at,
+          );
+        }
+      }
+      const [row] = storage.sql.exec<{ value: string }>("select value from meta where key = 'profile'");
+      const profile = {
+        ...(JSON.parse(row?.value ?? '{}') as Profile),
+        turns: 1_998,
+        messages: 3_996,
+        nextMessage: 3_997,
+      };
+      storage.sql.exec("update meta set value = ? where key = 'profile'", JSON.stringify(profile));
+    });
+  });
+  const { abortAllDurableObjects } = await import('cloudflare:test');
+  await abortAllDurableObjects();
+  await say(question('Question 1999'));
+  await atRest();
+  const thousands = [await countRows(stubOf()), await countRows(account())];
+  const started = performance.now();
+  const { events } = await say(question('Question 2000'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  expect(performance.now() - started).toBeLessThan(2_000);
+  await atRest();
+  expect(thousands.map((count) => count())).toEqual(tenth);
+  expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });
+});
+
+test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
+  await say(bodyOf('word '.repeat(8_000), { max_tokens: 10 }));
+  await say(question('And?'));
+  await atRest();
+  const [second, first] = (await account().requests({})).data;
+  expect(first?.hold_usd).toBeGreaterThan(0.2);
+  expect(second?.hold_usd).toBeLessThan((first?.hold_usd ?? 0) / 3);
+  expect(second).toMatchObject({ over_hold: false });
+  // Another prompt is bounded anew.
+  await say({ ...question('And?'), system: 'Be brief.' });
+  await atRest();
+  expect((await account().requests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
+});
+
+test('events and messages above the row limit are kept without loss, and can be resumed at any of them', async () => {
+  const long = `“${'🌊 words '.repeat(150_000)}”`;
+  const result = {
+    type: 'web_search_tool_result',
+    tool_use_id: 's',
+    content: [{ type: 'web_search_result', page: long }],
+  };
+  const data: Record<string, unknown>[] = [
+    {
+      type: 'message_start',
+      message: {
+        id: 'msg_1',
+        role: 'assistant',
+        model: 'claude-opus-5-5',
+        content: [],
+        usage: { input_tokens: 1, output_tokens: 1 },
+      },
+    },
+    {
+      type: 'content_block_start',
+      index: 0,
+      content_block: { type: 'server_tool_use', id: 's', name: 'web_search', input: {} },
+    },
+    { type: 'content_block_stop', index: 0 },
+    { type: 'content_block_start', index: 1, content_block: result },
+    { type: 'content_block_stop', index: 1 },
+    { type: 'content_block_start', index: 2, content_block: { type: 'text', text: '' } },
+    { type: 'content_block_delta', index: 2, delta: { type: 'text_delta', text: long } },
+    { type: 'content_block_stop', index: 2 },
+    { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 9 } },
+    { type: 'message_stop' },
+  ];
+  const stream = data.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('');
+  const upstream: Upstream = {
+    baseURL: 'https://api.test',
+    apiKey: 'k',
+    simulated: false,
+    fetch: async () => new Response(new Blob([stream]).stream(), { headers: { 'content-type': 'text/event-stream' } }),
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  const { events, turn } = await say(bodyOf(long));
+  expect(events.map((event) => event.data.type)).toEqual(data.map(({ type }) => type));
+  const rows = await rowsOf();
+  expect(rows[0]?.content === long).toBe(true);
+  const [, kept, text] = (rows[1]?.content ?? []) as [unknown, { content: { page: string }[] }, { text: string }];
+  expect(kept.content[0]?.page === long && text.text === long).toBe(true);
+  for (let at = 0; at < events.length; at += 1) {
+    const resumed = await stubOf().resume(`${turn}-${at}`);
+    if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+    const { text: rest } = await listen(resumed.body as ReadableStream);
+    expect(rest.startsWith(`id: ${turn}-${at + 1}\n`)).toBe(true);
+    expect(rest.split(/^id: /m).length - 1).toBe(events.length - at);
+  }
+  await say(question('And?'));
+  expect(await rowsOf()).toHaveLength(4);
+});
+
+test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
+  // An account is put on the list of accounts once.
+  await say(bodyOf('Hello'));
+  await atRest();
+  const calls: string[] = [];
+  const restore = [Account, Conversation].flatMap(({ prototype }) =>
+    Object.getOwnPropertyNames(prototype)
+      .filter((name) => !['constructor', 'now', 'settings', 'upstream', 'alarm', 'admit', 'settle'].includes(name))
+      .map((name) => {
+        const object = prototype as unknown as Record<string, (...given: unknown[]) => unknown>;
+        const method = object[name];
+        return vi.spyOn(object, name).mockImplementation(function (this: unknown, ...given: unknown[]) {
+          calls.push(name);
+          return method?.apply(this, given);
+        });
+      }),
+  );
+  onTestFinished(() => {
+    for (const spy of restore) spy.mockRestore();
+  });
+  await say(question('Again'));
+  await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
+  for (const spy of restore) spy.mockRestore();
+  await atRest();
+  const counts = [await countRows(stubOf()), await countRows(account())];
+  const started = performance.now();
+  const words = encodeURIComponent('some words are said '.repeat(40));
+  await say({ ...question('Slowly'), max_tokens: 2_000 }, { simulate: `tps=100;flush;answer=${words}` });
+  const seconds = (performance.now() - started) / 1_000;
+  expect(seconds).toBeGreaterThan(1);
+  await atRest();
+  expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
+});
+
+test('a turn that cannot be stored whole leaves nothing of itself', async () => {
+  await say(bodyOf('Hello'));
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [before] = transcript.turns();
+    if (!before) throw new TypeError('no turn');
+    const row = { ...before, seq: 9, id: 'turn_9' };
+    const message = { seq: 9, turn: 9, id: 'msg_9', role: 'user', createdAt: 0, text: 'x'.repeat(700_000) };
+    const messages = (where: string) => transcript.read(`select seq from messages where ${where}`);
+    expect(() => transcript.beginTurn(row, [message, { ...message, id: 'msg_10' }])).toThrow(/UNIQUE/);
+    expect(() => transcript.beginTurn({ ...row, seq: before.seq }, [{ ...message, turn: before.seq }])).toThrow(
+      /UNIQUE/,
+    );
+    expect(messages('turn = 9')).toEqual([]);
+    expect(transcript.read('select owner from pieces where owner = 9')).toEqual([]);
+    expect(transcript.turns()).toEqual([before]);
+    expect(messages('1')).toHaveLength(2);
+  });
+});
+
+test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
+  const settle = vi.spyOn(Account.prototype, 'settleJson');
+  onTestFinished(() => settle.mockRestore());
+  await say(bodyOf('Hello'));
+  await atRest();
+  await abortAllDurableObjects();
+  await say(question('And then?'));
+  await atRest();
+  expect(settle).toHaveBeenCalledTimes(2);
+});
+
+test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const { total, once } = await runInDurableObject(stubOf(), async (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [row] = transcript.turns();
+    if (!row) throw new TypeError('no turn');
+    const upkeep = new Upkeep({
+      transcript,
+      storage,
+      accounts: bindings,
+      settings: () => parseSettings({}),
+      now: () => Date.now(),
+      waitUntil: () => {},
+      isBusy: () => true,
+      erase: async () => {},
+    });
+    const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
+    const before = transcript.profile?.cost ?? 0;
+    await Promise.all([upkeep.confirm(row, settled), upkeep.confirm(row, settled)]);
+    return { total: transcript.profile?.cost, once: before + 1_000 };
+  });
+  expect(total).toBe(once);
+});
+
+test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
+  await say(bodyOf('Hello'));
+  const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
+    throw new Error('the disk is full');
+  });
+  onTestFinished(() => save.mockRestore());
+  const answer = say(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
+  const { whole } = await answer.catch(() => ({ whole: false }));
+  expect(whole).toBe(false);
+  expect(save).toHaveBeenCalled();
+  await eventually(async () => expect(await rowsOf()).toHaveLength(4));
+  expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
+  await say(question('Go on'));
+  expect((await rowsOf()).map(({ role }) => role)).toEqual([
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+  ]);
+  await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
+  const totals = (await readOf()) as { turns: number; messages: number };
+  expect(totals).toMatchObject({ turns: 3, messages: 6 });
+});

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  beginning,
+  checkContinuation,
+  type Message,
+  pass,
+  resent,
+} from '../../../src/conversations/history/continuation.ts';
+import { brokenRule } from '../../support/api-rules.ts';
+import { runs } from '../../support/runs.ts';
+
+const user = (content: unknown): Message => ({ role: 'user', content });
+const assistant = (content: unknown): Message => ({ role: 'assistant', content });
+const call = (id: string) => ({ type: 'tool_use', id, name: 'a', input: {} });
+const result = (id: string, content: unknown = 'ok') => ({ type: 'tool_result', tool_use_id: id, content });
+const known = (messages: readonly Message[], cut = false) => messages.map((message) => ({ ...message, cut }));
+
+function refusal(history: readonly Message[], messages: readonly Message[]): string | undefined {
+  const at = beginning();
+  for (const message of history) pass(at, message);
+  try {
+    checkContinuation(at, messages, history.length === 0);
+    return undefined;
+  } catch (thrown) {
+    return (thrown as Error).message;
+  }
+}
+
+describe('what continues a history', () => {
+  const history = [user('Hi'), assistant([{ type: 'text', text: 'Hello' }, call('a'), call('b')])];
+
+  test.each<[string, Message[], Message[], RegExp | undefined]>([
+    ['a question', [], [user('Hi')], undefined],
+    ['an import', [], [user('A'), assistant('B'), user('C')], undefined],
+    ['an answer first', [], [assistant('B'), user('C')], /first message/],
+    ['two answers in a row', [], [user('A'), assistant('B'), assistant('B'), user('C')], /in a row/],
+    ['a prefill', [], [user('A'), assistant('B')], /last message/],
+    ['results for all calls', history, [user([result('a'), result('b')])], undefined],
+    ['in two messages', history, [user([result('a')]), user([result('b'), { type: 'text', text: 'x' }])], undefined],
+    ['one result is missing', history, [user([result('a')])], /needs its `tool_result` first: b/],
+    ['no result', history, [user('Never mind')], /tool_result/],
+    ['a result for nothing', history, [user([result('a'), result('b'), result('c')])], /answers nothing/],
+    ['two results for one call', history, [user([result('a'), result('a'), result('b')])], /single result/],
+    [
+      'an answer later',
+      [user('A'), assistant('B')],
+      [user('C'), assistant('D'), user('E')],
+      /only what is new|send only/,
+    ],
+  ])('%s', (_, before, messages, expected) => {
+    const refused = refusal(before, messages);
+    if (expected) expect(refused).toMatch(expected);
+    else expect(refused).toBeUndefined();
+  });
+
+  test('what passes breaks no rule of the API about calls', () => {
+    const ids = fc.constantFrom('a', 'b');
+    const message = fc.oneof(
+      fc
+        .array(
+          fc.oneof(
+            ids.map((id) => result(id)),
+            fc.constant({ type: 'text', text: 'x' }),
+          ),
+          { minLength: 1, maxLength: 3 },
+        )
+        .map(user),
+      fc.subarray(['a', 'b']).map((called) => assistant([{ type: 'text', text: 'y' }, ...called.map(call)])),
+    );
+    fc.assert(
+      fc.property(fc.array(message, { minLength: 1, maxLength: 6 }), (messages) => {
+        if (refusal([], messages) !== undefined) return;
+        expect(brokenRule(messages as never) ?? '').not.toMatch(/result|first/);
+      }),
+      { numRuns: runs(2_000) },
+    );
+  });
+});
+
+describe('a history that is sent again', () => {
+  const history = [
+    user('Hi'),
+    assistant([
+      { type: 'thinking', thinking: 'x', signature: 's' },
+      { type: 'text', text: 'Hello, ' },
+      { type: 'text', text: 'you' },
+      call('a'),
+    ]),
+    user([result('a', 'fine')]),
+    assistant([{ type: 'text', text: 'Good.' }]),
+  ];
+
+  test('is found, as clients write it', () => {
+    expect(resent(known(history), [...history, user('Next')])).toBe(4);
+    const rewritten = [
+      user([{ text: 'Hi', type: 'text', cache_control: { type: 'ephemeral' } }]),
+      assistant([{ type: 'text', text: 'Hello, you', citations: null }, call('a')]),
+      user([{ type: 'tool_result', content: [{ type: 'text', text: 'fine' }], tool_use_id: 'a', is_error: null }]),
+      assistant('Good.'),
+    ];
+    expect(resent(known(history), [...rewritten, user('Next')])).toBe(4);
+  });
+
+  test('is not what differs, is shorter, or has another role', () => {
+    expect(resent(known(history), [user('Ho'), ...history.slice(1), user('Next')])).toBe(0);
+    expect(resent(known(history), history.slice(0, 3))).toBe(0);
+    expect(resent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
+    const other = [history[0], assistant([{ type: 'text', text: 'Hello, you' }, call('b')]), ...history.slice(2)];
+    expect(resent(known(history), [...(other as Message[]), user('Next')])).toBe(0);
+  });
+
+  test('may lack an answer that was cut, or know more or less of it', () => {
+    const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
+    expect(resent(before, [user('Hi'), user('Next')])).toBe(1);
+    expect(resent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);
+    expect(resent(before, [user('Hi'), assistant('Once upon a time'), user('Next')])).toBe(2);
+    expect(resent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
+  });
+});

@@ -1,0 +1,39 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { firstToSend, type Sized } from '../../../src/conversations/history/truncate.ts';
+
+const turns = fc
+  .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 20,
+  })
+  .map((list): Sized[] =>
+    list.map((turn, index) => ({ ...turn, from: 1 + 2 * index, follows: index > 0 && turn.follows })),
+  );
+
+test('what is sent begins where a turn begins that does not follow another', () => {
+  fc.assert(
+    fc.property(turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
+      const start = firstToSend(history, 0, fresh, most);
+      const total = history.reduce((sum, { tokens }) => sum + tokens, fresh);
+      if (total <= most) expect(start).toBe(0);
+      else expect(history.find(({ from }) => from === start)?.follows ?? false).toBe(false);
+    }),
+  );
+});
+
+test('once room is made, some is left, so that the next turn begins at the same place', () => {
+  const history = Array.from({ length: 10 }, (_, index) => ({ from: index, tokens: 10, follows: false }));
+  const start = firstToSend(history, 0, 5, 100);
+  expect(start).toBe(3);
+  expect(firstToSend(history, start, 15, 100)).toBe(start);
+});
+
+test('the last turns stay together, however long they are', () => {
+  const history = [
+    { from: 0, tokens: 10, follows: false },
+    { from: 2, tokens: 500, follows: false },
+    { from: 4, tokens: 500, follows: true },
+  ];
+  expect(firstToSend(history, 0, 5, 100)).toBe(2);
+});

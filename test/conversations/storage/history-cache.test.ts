@@ -1,0 +1,117 @@
+import { evictDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../../src/conversations/conversation.ts';
+import { type Recollection, Recollections, tailOf } from '../../../src/conversations/storage/history-cache.ts';
+import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
+import { type Upstream, upstreamOf } from '../../../src/upstream/upstream.ts';
+import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../../support/conversations.ts';
+import { runs } from '../../support/runs.ts';
+
+afterEach(resetAll);
+
+const recollection = (bytes: number): Recollection => ({
+  from: 0,
+  history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
+  tail: [],
+  last: undefined,
+  frozen: { system: undefined, tools: undefined },
+});
+
+test('what is remembered stays within its bounds: what was used last stays', () => {
+  const kept = new Recollections();
+  const keys = Array.from({ length: 30 }, () => ({}));
+  for (const [at, key] of keys.entries()) {
+    kept.set(key, recollection(1_180_000));
+    expect(kept.get(keys[0] as object)).toBeDefined();
+    if (at > 0) expect(kept.get(key)).toBeDefined();
+  }
+  expect(keys.filter((key) => kept.get(key) !== undefined)).toHaveLength(20);
+  const tooLong = {};
+  kept.set(tooLong, recollection(4_000_000));
+  expect(kept.get(tooLong)).toBeUndefined();
+});
+
+test('the tail is the last answer and what came after it', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom('user', 'assistant')), (roles) => {
+      const messages = roles.map((role, at) => ({ role, text: String(at) }));
+      const tail: typeof messages = [];
+      for (const message of messages.toReversed()) {
+        if (tail.at(-1)?.role === 'assistant' && message.role !== 'assistant') break;
+        tail.push(message);
+      }
+      expect(tailOf(messages)).toEqual(tail.reverse());
+    }),
+  );
+});
+
+type Step =
+  | { kind: 'say'; text: string; simulate: string }
+  | { kind: 'rewind' }
+  | { kind: 'history'; max_tokens: number | null };
+
+test('whatever happens, a conversation that remembers sends what one sends that must read it all', async () => {
+  const settings = simulate();
+  const upstream = upstreamOf(settings);
+  const sent: string[] = [];
+  const listening: Upstream = {
+    ...upstream,
+    fetch: async (url, init) => {
+      if (String(url).includes('/v1/messages')) sent.push(new TextDecoder().decode(init?.body as Uint8Array));
+      return await upstream.fetch(url, init);
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(listening);
+  onTestFinished(() => spy.mockRestore());
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        kind: fc.constant('say' as const),
+        text: fc.string({ minLength: 1, maxLength: 40 }).filter((text) => text.trim() !== ''),
+        simulate: fc.constantFrom(
+          'answer=Fine',
+          'answer=',
+          'stop-reason=refusal',
+          'answer=one%20two%20three%20four;cut-events=5',
+          'status=529',
+        ),
+      }),
+    },
+    fc.constant<Step>({ kind: 'rewind' }),
+    fc.record({ kind: fc.constant('history' as const), max_tokens: fc.constantFrom(null, 30, 200) }),
+  );
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 10 }), async (steps) => {
+      run += 1;
+      const bodies: string[][] = [];
+      for (const remembers of [true, false]) {
+        const id = `c${run}-${remembers}`;
+        sent.length = 0;
+        await say(bodyOf('Hello', { system: 'Be brief.' }), { id });
+        for (const each of steps) {
+          if (!remembers) await evictDurableObject(stubOf(id));
+          if (each.kind === 'say') {
+            await say({ messages: [{ role: 'user', content: each.text }] }, { id, simulate: each.simulate }).catch(
+              () => {},
+            );
+          } else if (each.kind === 'rewind') {
+            const rows = await rowsOf(id);
+            if (rows.length > 2) await stubOf(id).rewind(rows.at(-1)?.id ?? '');
+          } else {
+            const { max_tokens } = each;
+            await stubOf(id).patch({ history: max_tokens === null ? null : { max_tokens, strategy: 'truncate' } });
+          }
+        }
+        bodies.push([...sent]);
+      }
+      expect(bodies[0]?.length).toBeGreaterThan(0);
+      expect(bodies[0]).toEqual(bodies[1]);
+    }),
+    { numRuns: runs(25) },
+  );
+});

@@ -1,0 +1,44 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { divide, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
+import { itemTexts, memberTexts, placeOf } from '../../../src/json/edit.ts';
+
+test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
+      const pieces = divide(text, most);
+      expect(pieces.join('')).toBe(text);
+      const decoder = new TextDecoder();
+      for (const piece of pieces) {
+        expect(piece.length).toBeLessThanOrEqual(most);
+        if (text.isWellFormed()) expect(decoder.decode(new TextEncoder().encode(piece))).toBe(piece);
+      }
+    }),
+  );
+});
+
+test('the texts of members and items are those of the source, whatever stands in them', () => {
+  fc.assert(
+    fc.property(fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
+      const array = JSON.stringify(items, null, indent);
+      expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+      const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
+      const messages = memberTexts(object).get('messages') ?? '';
+      expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+      expect(memberTexts(object).get('c')).toBe('1');
+      const place = placeOf(object, 'messages');
+      expect(object.slice(place?.start, place?.end)).toBe(messages);
+    }),
+  );
+});
+
+test('cache breakpoints are taken out where they can stand, and every other byte stays', () => {
+  const message = `{ "role":"user", "content":[ {"type":"text","text":"\\u00e9 \\"cache_control\\"", "cache_control" : {"type":"ephemeral"} },
+    {"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
+    {"type":"document","source":{"type":"content","content":[{"cache_control":null,"type":"text","text":"y"}]},"n":1.0}] }`;
+  expect(withoutBreakpoints(message)).toBe(
+    `{ "role":"user", "content":[{"type":"text","text":"\\u00e9 \\"cache_control\\"" },{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"}]},{"type":"document","source":{"type":"content","content":[{"type":"text","text":"y"}]},"n":1.0}] }`,
+  );
+  const input = '{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"n","input":{"cache_control":1}}]}';
+  expect(withoutBreakpoints(input)).toBe(input);
+});

@@ -1,0 +1,297 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../../src/conversations/conversation.ts';
+import { Turn } from '../../../src/conversations/turn/turn.ts';
+import { accountStub } from '../../../src/durable/stubs.ts';
+import type { Upstream } from '../../../src/upstream/upstream.ts';
+import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
+import { ask, bindings, bodyOf, listen, resetAll, simulate, stubOf } from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+import { runs } from '../../support/runs.ts';
+
+const encoder = new TextEncoder();
+/** A turn looks at what has come about as often. */
+const TOGETHER_MS = 20;
+const OPUS = { input: 4_000, output: 20_000 };
+const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const START = event('message_start', {
+  message: {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    content: [],
+    usage: { input_tokens: 100, output_tokens: 1 },
+  },
+});
+const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
+const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });
+const SAID =
+  START +
+  begin({ type: 'text', text: '' }) +
+  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
+
+/** Bytes that the turn which runs has taken. */
+let taken = 0;
+
+/** The clock of all conversations; 0 is the real one. */
+const time = { now: 0 };
+
+beforeEach(() => {
+  simulate();
+  time.now = Date.now();
+  const { take } = Turn.prototype;
+  const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now) {
+    const result = take.call(this, piece, now);
+    taken += piece.length;
+    return result;
+  });
+  onTestFinished(() => taking.mockRestore());
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
+    .mockImplementation(() => time.now || Date.now());
+  onTestFinished(() => spy.mockRestore());
+});
+afterEach(resetAll);
+
+/** Has every conversation answered by these pieces of a stream, each once its time has come, and by silence after them. */
+function answering(piecesOf: () => readonly { at?: number; text: string }[], isOpen = true): void {
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (_, { signal }) => {
+      const sentAt = time.now;
+      let sent = 0;
+      taken = 0;
+      const rest = [...piecesOf()];
+      const aborted = new Promise<never>((_, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      });
+      aborted.catch(() => {});
+      const body = new ReadableStream(
+        {
+          type: 'bytes',
+          async pull(controller) {
+            const next = rest.shift();
+            if (next) {
+              // What came before has been read at its own time.
+              while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+              if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
+              sent += encoder.encode(next.text).length;
+              controller.enqueue(encoder.encode(next.text));
+            } else if (isOpen) await aborted;
+            else {
+              await new Promise((resolve) => setTimeout(resolve, 60));
+              controller.error(new Error('connection reset'));
+            }
+          },
+        },
+        { highWaterMark: 0 },
+      );
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+}
+
+/** The ledger of alice, once nothing runs any more. */
+async function ledger() {
+  const account = accountStub(bindings, {}, 'alice');
+  await eventually(async () => {
+    expect((await account.standing()).running_requests).toBe(0);
+  });
+  return (await account.requests({ limit: 100 })).data;
+}
+
+async function begun(
+  id: string,
+  body: object = bodyOf('Hi', { max_tokens: 128_000 }),
+): Promise<ReadableStream<Uint8Array>> {
+  const answer = await ask(body, { id });
+  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
+  return answer.body;
+}
+
+/** Reads a stream until it has said this. */
+async function until(reader: ReadableStreamDefaultReader<Uint8Array>, said: string): Promise<string> {
+  let text = '';
+  while (!text.includes(said)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`it ended before ${said}: ${text}`);
+    text += new TextDecoder().decode(value);
+  }
+  return text;
+}
+
+describe('a turn that is stopped', () => {
+  test('while it thinks, unseen, it costs no more than the clock allows', async () => {
+    answering(() => [{ text: HIDDEN }]);
+    const stream = await begun('c1');
+    time.now += 10_000;
+    await stubOf('c1').stop();
+    await stream.cancel();
+    const [row] = await ledger();
+    expect(row).toMatchObject({ estimated: true });
+    // Ten seconds, and one more.
+    expect((row?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 11 * 500 * OPUS.output);
+  });
+
+  test('behind thinking that has ended, the time of the text does not count', async () => {
+    const stop = event('content_block_stop', { index: 0 });
+    const text =
+      event('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
+      event('content_block_delta', { index: 1, delta: { type: 'text_delta', text: 'Hello there. ' } });
+    answering(() => [
+      { at: 500, text: HIDDEN },
+      { at: 3_000, text: stop },
+      { at: 3_010, text },
+    ]);
+    const reader = (await begun('c1')).getReader();
+    await until(reader, 'Hello');
+    time.now += 60_000;
+    await stubOf('c1').stop();
+    const ending = await until(reader, 'message_stop');
+    const [row] = await ledger();
+    const most = 100 * OPUS.input + (4 * 500 + 80) * OPUS.output;
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
+    expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(100 * OPUS.input + 3 * 500 * OPUS.output);
+    // What the answer tells of itself is what is booked.
+    expect(ending).toContain(`"output_tokens":${row?.usage.output_tokens}}`);
+  });
+});
+
+describe('turns that run at a deploy', () => {
+  test.each([
+    // What was said, and a second and one more for what was not stored yet.
+    ['with text', SAID, 2 * 500 + 60],
+    // Until what was stored last covers, and one second more.
+    ['in hidden thinking', HIDDEN, 21 * 500],
+  ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {
+    answering(() => [{ text: pieces }]);
+    const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
+    for (const id of ids) {
+      await until((await begun(id)).getReader(), pieces === SAID ? 'Hello' : 'thinking');
+    }
+    await abortAllDurableObjects();
+    // An hour later somebody looks.
+    time.now += 3_600_000;
+    for (const id of ids) await stubOf(id).read();
+    const rows = await ledger();
+    expect(rows).toHaveLength(20);
+    for (const row of rows) {
+      expect(row.estimated).toBe(true);
+      expect(row.cost_usd * 1e9).toBeGreaterThan(100 * OPUS.input);
+      expect(row.cost_usd * 1e9).toBeLessThanOrEqual(100 * OPUS.input + most * OPUS.output);
+    }
+  });
+});
+
+describe('an answer of a conversation that is broken off anywhere', () => {
+  test('is booked at what was billed, or more', async () => {
+    let number = 0;
+    const one = fc.constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps')).chain(planOf);
+    await fc.assert(
+      fc.asyncProperty(one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
+        const answer: BilledAnswer = billedAnswer({
+          ...plan,
+          length: Math.min(plan.length, 150),
+          rounds: Math.min(plan.rounds, 2),
+          perDelta: 6,
+        });
+        const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
+        // What comes within a moment is read together, here as elsewhere.
+        const groups: { at: number; text: string }[] = [];
+        for (const { at, text } of events) {
+          const last = groups.at(-1);
+          if (last && at - last.at <= TOGETHER_MS) last.text += text;
+          else groups.push({ at, text });
+        }
+        answering(() => groups, false);
+        number += 1;
+        const id = `p${number}`;
+        const asked = await ask(answer.body, { id });
+        if (asked.kind === 'stream') await listen(asked.body);
+        const rows = await ledger();
+        const row = rows.find(({ conversation }) => conversation === id);
+        const billed = answer.billedAt(events.at(-1)?.at ?? 0);
+        expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
+      }),
+      { numRuns: runs(30) },
+    );
+  });
+});
+
+test('a turn whose connection broke after the send is sent again, and each try is paid for', async () => {
+  simulate({ UPSTREAM_MAX_RETRIES: '1' });
+  time.now = 0;
+  let tries = 0;
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async () => {
+      tries += 1;
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      if (tries === 1) throw new Error('Network connection lost.');
+      const ending =
+        event('content_block_stop', { index: 0 }) +
+        event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 5 } }) +
+        event('message_stop');
+      return new Response(SAID + ending, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  const { events } = await listen(await begun('c1'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  const [second, first, ...others] = await ledger();
+  expect(others).toEqual([]);
+  expect(first).toMatchObject({ status: 'retried', estimated: true });
+  expect(second).toMatchObject({ status: 'complete', estimated: false, request_id: `${first?.request_id}.2` });
+  expect((second?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 5 * OPUS.output);
+  expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(2 * 500 * OPUS.output);
+});
+
+test('a turn that is stopped while its second try is admitted leaves nothing set aside', async () => {
+  simulate({ UPSTREAM_MAX_RETRIES: '1' });
+  time.now = 0;
+  const asked = vi.fn();
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (url) => {
+      if (url.includes('count_tokens')) {
+        asked();
+        // The second count takes its time, as a busy API does.
+        if (asked.mock.calls.length > 1) await new Promise((resolve) => setTimeout(resolve, 1_500));
+        return Response.json({ input_tokens: 20_000 });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
+  const answering = ask(bodyOf('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
+  await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));
+  await stubOf('c1').stop();
+  await answering;
+  await eventually(async () => {
+    const { data } = await accountStub(bindings, {}, 'alice').requests({});
+    expect(data.map(({ status }) => status)).toHaveLength(2);
+  });
+  const [second, first] = await ledger();
+  expect(first).toMatchObject({ status: 'retried', estimated: true });
+  expect(second).toMatchObject({ cost_usd: 0 });
+});

@@ -1,0 +1,97 @@
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { afterEach, expect, test, vi } from 'vitest';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { boundOf } from '../accounts/admission-requests.ts';
+import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
+import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
+
+// What a later release may do to an object: this one has to go on with it after a rollback.
+
+const alice = () => accountStub(bindings, {}, 'alice');
+const ASK = { route: 'messages', model: 'claude-opus-5-5', bound: boundOf(), defaults: {} };
+
+afterEach(async () => {
+  await resetAll();
+  vi.restoreAllMocks();
+});
+
+/** Leaves an object as a later release could: a higher version, a column more in each table, members more in each JSON. */
+async function grow(stub: unknown): Promise<void> {
+  await runInDurableObject(stub as DurableObjectStub<undefined>, (_, { storage: { sql } }) => {
+    const tables = sql.exec("select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\'");
+    for (const { name } of tables.toArray()) {
+      sql.exec(`alter table ${name} add column later text default 'of before'`);
+      sql.exec(`update ${name} set later = 'of later'`);
+    }
+    sql.exec('create table later (id text primary key) strict, without rowid');
+    sql.exec("insert or replace into meta (key, value) values ('schema_version', '1000'), ('later', 'x')");
+    sql.exec("update meta set value = json_set(value, '$.later', 'x') where key in ('profile', 'limits', 'fold')");
+    for (const column of ['grant', 'outcome']) {
+      const [has] = sql.exec(`select 1 from pragma_table_info('turns') where name = '${column}'`).toArray();
+      if (has) sql.exec(`update turns set ${column} = json_set(${column}, '$.later', 'x') where ${column} is not null`);
+    }
+  });
+  await abortAllDurableObjects();
+}
+
+/** What stands in the column of a later release, in each row of a table. */
+async function laterOf(stub: unknown, table: string): Promise<unknown[]> {
+  return await runInDurableObject(stub as DurableObjectStub<undefined>, (_, { storage }) =>
+    storage.sql
+      .exec(`select later from ${table}`)
+      .toArray()
+      .map(({ later }) => later),
+  );
+}
+
+test('a conversation of a later release is read and continued, and loses nothing of what only that release knows', async () => {
+  simulate();
+  await say({
+    model: 'claude-opus-5-5',
+    max_tokens: 50,
+    system: 'Be brief.',
+    messages: [{ role: 'user', content: 'A' }],
+  });
+  await grow(stubOf());
+  expect(await rowsOf()).toHaveLength(2);
+  await say({ messages: [{ role: 'user', content: 'B' }] });
+  expect(await readOf()).toMatchObject({ turns: 2, messages: 4, system: 'Be brief.' });
+  expect(await laterOf(stubOf(), 'turns')).toEqual(['of later', 'of before']);
+  expect(await laterOf(stubOf(), 'messages')).toEqual(['of later', 'of later', 'of before', 'of before']);
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    const kept = storage.sql.exec("select value ->> '$.later' as later from meta where key = 'profile'").one();
+    expect(kept).toEqual({ later: 'x' });
+    const version = storage.sql.exec("select value from meta where key = 'schema_version'").one();
+    expect(version).toEqual({ value: '1000' });
+  });
+});
+
+test('an account of a later release decides, settles and stores', async () => {
+  await alice().setLimits({ usd_per_day: 1, requests_per_minute: 60 });
+  await alice().admit({ ...ASK, requestId: 'req_1' });
+  const version = { kind: 'prefix', name: 'p', bytes: new Uint8Array(3_000_000), description: null };
+  await alice().putVersion({ ...version, hash: 'a'.repeat(32) } as Parameters<
+    ReturnType<typeof alice>['putVersion']
+  >[0]);
+  await grow(alice());
+  await alice().settle({ requestId: 'req_1', status: 'complete', cost: 5_000, tokens: { input: 9, output: 9 } });
+  expect(await alice().admit({ ...ASK, requestId: 'req_2' })).toMatchObject({ outcome: 'admitted' });
+  await alice().settle({ requestId: 'req_2', status: 'complete', cost: 6_000, tokens: { input: 9, output: 9 } });
+  await alice().putVersion({ ...version, hash: 'b'.repeat(32) } as Parameters<
+    ReturnType<typeof alice>['putVersion']
+  >[0]);
+  expect(await alice().standing({})).toMatchObject({ own_limits: { usd_per_day: 1 }, day: { settled_usd: 0.000011 } });
+  const { data } = await alice().requests({});
+  expect(data.map(({ cost_usd }) => cost_usd)).toEqual([0.000006, 0.000005]);
+  expect((await laterOf(alice(), 'ledger')).toSorted()).toEqual(['of before', 'of later']);
+});
+
+test('an inbox of a later release takes events, and has those from before', async () => {
+  worksOf();
+  await inboxOf('github').accept(eventOf('github_1'));
+  await grow(inboxOf('github'));
+  expect(await inboxOf('github').accept(eventOf('github_1'))).toMatchObject({ status: 'duplicate' });
+  expect(await inboxOf('github').accept(eventOf('github_2'))).toMatchObject({ status: 'accepted' });
+  expect(await inboxOf('github').read('github_1')).toMatchObject({ event_id: 'github_1' });
+  expect(await laterOf(inboxOf('github'), 'events')).toEqual(['of later', 'of before']);
+});

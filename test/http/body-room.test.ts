@@ -1,0 +1,61 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Place, Room } from '../../src/http/body-room.ts';
+
+const MB = 1024 * 1024;
+
+test('whatever comes and goes, all room is given back, and there is never more taken than there is', () => {
+  const step = fc.record({
+    who: fc.nat(9),
+    does: fc.oneof(
+      fc.constant('leaves' as const),
+      fc.oneof(fc.nat(300_000), fc.nat(8 * MB), fc.nat(100 * MB)).map((bytes) => ({ bytes })),
+    ),
+  });
+  fc.assert(
+    fc.property(fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
+      const room = new Room();
+      const places = strange.map((isStrange) => new Place(room, isStrange));
+      for (const { who, does } of steps) {
+        const place = places[who];
+        if (does === 'leaves') place?.leave();
+        else {
+          const before = room.taken;
+          try {
+            place?.grow(does.bytes);
+          } catch (thrown) {
+            expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
+            expect(room.taken).toBe(before);
+          }
+        }
+        expect(room.taken).toBeLessThanOrEqual(48 * MB);
+        expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
+      }
+      for (const place of places) place.leave();
+      expect(room).toEqual({ taken: 0, strange: 0 });
+    }),
+  );
+});
+
+test('the largest body finds room beside short ones, and short ones beside it', () => {
+  const room = new Room();
+  for (let count = 0; count < 20; count += 1) new Place(room).grow(100_000);
+  new Place(room).grow(1_000 * MB);
+  expect(() => new Place(room).grow(8 * MB)).toThrow('Too many large requests');
+  expect(() => new Place(room).grow(200_000)).not.toThrow();
+});
+
+test('strangers leave room for callers', () => {
+  const room = new Room();
+  new Place(room, true).grow(25 * MB);
+  expect(() => new Place(room, true).grow(2 * MB)).toThrow('Too many large requests');
+  expect(() => new Place(room).grow(12 * MB)).not.toThrow();
+});
+
+test('the memory of what was kept is given back with the place', () => {
+  const place = new Place(new Room());
+  const bytes = new Uint8Array(1_000);
+  place.keep(bytes);
+  place.leave();
+  expect(bytes.length).toBe(0);
+});

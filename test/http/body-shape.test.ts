@@ -1,0 +1,48 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { shapeOf } from '../../src/http/body-shape.ts';
+
+const encode = (text: string) => new TextEncoder().encode(text);
+test('whatever a body of ordinary size says, it passes', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      expect(() => shapeOf(encode(`[${JSON.stringify(value)}]`))).not.toThrow();
+    }),
+  );
+});
+
+test('brackets, commas and quotes within strings are no values', () => {
+  const inside = JSON.stringify('[{,"\\'.repeat(800_000));
+  expect(() => shapeOf(encode(`[${inside}]`))).not.toThrow();
+});
+
+test.each([
+  ['lists', '[],'],
+  ['objects', '{},'],
+  ['numbers', '1,'],
+  ['messages', '{"role":"user","content":7},'],
+])('millions of %s are too many', (_, one) => {
+  const text = `[${one.repeat(1_600_000)}0]`;
+  expect(() => shapeOf(encode(text))).toThrow('has more than 1500000 values');
+});
+
+test('what the API itself takes at the most passes', () => {
+  const message = '{"role":"user","content":"Hi"}';
+  expect(() => shapeOf(encode(`{"messages":[${Array(100_000).fill(message).join(',')}]}`))).not.toThrow();
+});
+
+test('what nests deep is refused', () => {
+  const nested = (depth: number) => encode(`${'['.repeat(depth)}"[[["${']'.repeat(depth)}`);
+  expect(() => shapeOf(nested(500))).not.toThrow();
+  expect(() => shapeOf(nested(501))).toThrow('nests deeper than 500 levels');
+  expect(() => shapeOf(encode(`[${'[[]],'.repeat(1_000)}0]`))).not.toThrow();
+});
+
+test('long strings are found, and nothing else', () => {
+  const long = 'x\\"'.repeat(300);
+  const text = `{"${long}":["${long}","short",{"a":"${'y'.repeat(511)}","b":"${'y'.repeat(512)}"}]}`;
+  const { strings, values } = shapeOf(encode(text));
+  const found = Array.from({ length: strings.length / 2 }, (_, at) => text.slice(strings[at * 2], strings[at * 2 + 1]));
+  expect(found).toEqual([long, long, 'y'.repeat(512)]);
+  expect(values).toBe(7);
+});

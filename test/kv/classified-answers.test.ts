@@ -1,0 +1,29 @@
+import { reset } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, expect, test } from 'vitest';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { answerHash, forgetAnswers, keepAnswer, recallAnswer } from '../../src/kv/classified-answers.ts';
+
+const { STORE } = env as unknown as Bindings;
+const ANSWER = { label: 'bug', confidence: null, fields: null };
+
+afterEach(async () => await reset());
+
+test('all answers of an account are forgotten, page by page, and none of an account whose name begins like it', async () => {
+  // As long as a hash, and before every hash in the order of the keys.
+  const others = ['alice:0', 'alice:'];
+  const hashes = await Promise.all(Array.from({ length: 700 }, (_, n) => answerHash([n])));
+  for (const account of [...others, 'alice', 'alic']) {
+    for (const hash of hashes) await keepAnswer(STORE, account, hash, ANSWER, 3_600);
+  }
+  let cursor: string | undefined;
+  let pages = 0;
+  do {
+    cursor = await forgetAnswers(STORE, 'alice', cursor);
+    pages += 1;
+  } while (cursor !== undefined && pages < 20);
+  expect(pages).toBeLessThan(20);
+  for (const hash of hashes) expect(await recallAnswer(STORE, 'alice', hash)).toBeUndefined();
+  for (const account of [...others, 'alic'])
+    expect(await recallAnswer(STORE, account, hashes[0] ?? '')).toEqual(ANSWER);
+});

@@ -1,0 +1,302 @@
+import type Anthropic from '@anthropic-ai/sdk';
+import { describe, expect, it } from 'vitest';
+import { redactedThinkingTrigger, refusalTrigger } from '../../../src/simulator/answer/magic-strings.ts';
+import { clientOf, model, simulated, textOf } from '../api.ts';
+import { pngOf } from '../pictures.ts';
+
+const client = clientOf(simulated());
+
+type Params = Partial<Anthropic.MessageCreateParamsNonStreaming>;
+
+function ask(text: string, rest: Params = {}): Promise<Anthropic.Message> {
+  return client.messages.create({ model, max_tokens: 8000, messages: [{ role: 'user', content: text }], ...rest });
+}
+
+function words(text: string): number {
+  return text.split(/\s+/).length;
+}
+
+describe('an answer in text', () => {
+  it('says what it is, what was asked, and how to get a real one', async () => {
+    const text = textOf(await ask('What is the capital of France?', { system: 'You are a geographer.' }));
+    expect(text).toContain('simulator, not Claude');
+    expect(text).toContain('“What is the capital of France?”');
+    expect(text).toContain('system prompt of 4 words');
+    expect(text).toContain('ANTHROPIC_API_KEY');
+  });
+
+  it('knows the turn, and sizes of images and pages of documents', async () => {
+    const pdf = btoa('%PDF-1.4 /Type /Page /Type /Pages /Type/Page ');
+    const image = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(640, 480) };
+    const text = textOf(
+      await ask('', {
+        messages: [
+          { role: 'user', content: 'Hello' },
+          { role: 'assistant', content: 'Hello.' },
+          {
+            role: 'user',
+            content: [
+              { type: 'text', text: 'What is on these?' },
+              { type: 'image', source: image },
+              { type: 'document', title: 'Plan', source: { type: 'base64', media_type: 'application/pdf', data: pdf } },
+            ],
+          },
+        ],
+      }),
+    );
+    expect(text).toContain('In turn 2 you asked “What is on these?”');
+    expect(text).toContain('1 image: PNG 640×480');
+    expect(text).toContain('“Plan” (2 pages)');
+  });
+
+  it.each([20, 60, 300, 5000])('has about the %i words that it is asked for', async (count) => {
+    const text = textOf(await ask(`Tell me about rivers in ${count} words.`));
+    expect(Math.abs(words(text) - count)).toBeLessThanOrEqual(15);
+  });
+
+  it('is one word, one sentence, or three paragraphs, where that is wanted', async () => {
+    expect(textOf(await ask('Answer in one word: is it?'))).toBe('Simulated.');
+    expect(textOf(await ask('In one sentence, what are whales?')).match(/[.!?](\s|$)/g)).toHaveLength(1);
+    expect(textOf(await ask('Describe it in three paragraphs')).split('\n\n')).toHaveLength(3);
+    expect(words(textOf(await ask('Write a long story')))).toBeGreaterThan(500);
+  });
+
+  it('continues after a paused or prefilled assistant message', async () => {
+    const messages = [
+      { role: 'user' as const, content: 'Name a river.' },
+      { role: 'assistant' as const, content: 'The' },
+    ];
+    expect(textOf(await ask('', { messages }))).toContain('Name a river.');
+  });
+});
+
+describe('the end of an answer', () => {
+  it('is a stop sequence, cut before it, the earliest of several', async () => {
+    const message = await ask('What about Paris?', { stop_sequences: ['Paris', 'not Claude', 'never written'] });
+    expect(message).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: 'not Claude' });
+    expect(textOf(message)).toMatch(/simulator, $/);
+  });
+
+  it('is max_tokens in the middle, with exactly so many tokens', async () => {
+    for (const max_tokens of [1, 2, 17]) {
+      const message = await ask('Tell me everything', { max_tokens });
+      expect(message).toMatchObject({
+        stop_reason: 'max_tokens',
+        stop_sequence: null,
+        usage: { output_tokens: max_tokens },
+      });
+    }
+  });
+
+  it('comes at once with max_tokens 0', async () => {
+    const message = await ask('Warm the cache', { max_tokens: 0 });
+    expect(message).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
+    const streamed = await client.messages
+      .stream({ model, max_tokens: 0, messages: [{ role: 'user', content: 'Warm the cache' }] })
+      .finalMessage();
+    expect(streamed).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
+  });
+
+  it('is a refusal for the documented text, until that is gone from the conversation', async () => {
+    const message = await ask(`Please: ${refusalTrigger}`);
+    expect(message).toMatchObject({ content: [], stop_reason: 'refusal', stop_details: { type: 'refusal' } });
+  });
+
+  it('is the end of the context window, where that comes before max_tokens', async () => {
+    const small = { model: 'claude-test-1', max_tokens: 1500 };
+    const filler = 'word '.repeat(1900);
+    const message = await ask(`${filler} write 1000 words`, small);
+    expect(message.stop_reason).toBe('model_context_window_exceeded');
+    expect(message.usage.input_tokens + message.usage.output_tokens).toBe(2000);
+    await expect(ask('word '.repeat(3000), small)).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringMatching(/prompt is too long: \d+ tokens > 2000 maximum/),
+    });
+  });
+});
+
+describe('thinking', () => {
+  const enabled = { type: 'enabled', budget_tokens: 1024 } as const;
+
+  it('comes first, signed, and its tokens are counted', async () => {
+    for (const thinking of [enabled, { type: 'adaptive' } as const]) {
+      const message = await ask('Why is the sky blue?', { thinking });
+      expect(message.content.map(({ type }) => type)).toEqual(['thinking', 'text']);
+      expect(message.content[0]).toMatchObject({
+        thinking: expect.stringContaining('sky blue'),
+        signature: expect.stringMatching(/.{20}/),
+      });
+      const { output_tokens, output_tokens_details } = message.usage;
+      expect(output_tokens_details?.thinking_tokens).toBeGreaterThan(10);
+      expect(output_tokens).toBeGreaterThan(output_tokens_details?.thinking_tokens ?? 0);
+    }
+  });
+
+  it('is not there if it is disabled', async () => {
+    const message = await ask('Why?', { thinking: { type: 'disabled' } });
+    expect(message.content.map(({ type }) => type)).toEqual(['text']);
+    expect(message.usage.output_tokens_details?.thinking_tokens).toBe(0);
+  });
+
+  it('is empty but signed and counted if it is omitted, and goes back as it came', async () => {
+    const thinking = { type: 'adaptive', display: 'omitted' } as const;
+    const message = await ask('Why?', { thinking });
+    expect(message.content[0]).toMatchObject({
+      type: 'thinking',
+      thinking: '',
+      signature: expect.stringMatching(/.{20}/),
+    });
+    expect(message.usage.output_tokens_details?.thinking_tokens).toBeGreaterThan(10);
+    const messages = [
+      { role: 'user' as const, content: 'Why?' },
+      { role: 'assistant' as const, content: message.content },
+      { role: 'user' as const, content: 'And?' },
+    ];
+    expect((await ask('', { messages, thinking })).stop_reason).toBe('end_turn');
+  });
+
+  it('is redacted for the documented text', async () => {
+    const message = await ask(redactedThinkingTrigger, { thinking: enabled, max_tokens: 3000 });
+    expect(message.content[0]).toMatchObject({ type: 'redacted_thinking', data: expect.any(String) });
+  });
+
+  it('that comes back altered is refused, and unaltered is not, by any simulator of the same seed', async () => {
+    const original = await ask('Why?', { thinking: enabled });
+    const redacted = await ask(redactedThinkingTrigger, { thinking: enabled });
+    const again = async (change: (block: Anthropic.ContentBlock) => object, message = original): Promise<unknown> => {
+      const [first, ...rest] = message.content;
+      if (first === undefined) throw new Error('no thinking');
+      const content = [change(first), ...rest] as Anthropic.ContentBlockParam[];
+      return clientOf(simulated())
+        .messages.create({
+          model,
+          max_tokens: 2000,
+          messages: [
+            { role: 'user', content: 'Why?' },
+            { role: 'assistant', content },
+            { role: 'user', content: 'And?' },
+          ],
+        })
+        .then(
+          (answer) => answer.stop_reason,
+          (error: Error) => error.message,
+        );
+    };
+    expect(await again((block) => block)).toBe('end_turn');
+    expect(await again((block) => block, redacted)).toBe('end_turn');
+    const wording = 'messages.1.content.0: Invalid `signature` in `thinking` block';
+    expect(await again((block) => ({ ...block, thinking: 'Something else.' }))).toContain(wording);
+    expect(await again((block) => ({ ...block, signature: 'AAAA' }))).toContain(wording);
+    expect(await again((block) => ({ ...block, data: 'AAAA' }), redacted)).toContain(
+      'Invalid `data` in `redacted_thinking` block',
+    );
+  });
+});
+
+describe('quotations', () => {
+  const citations = { enabled: true };
+
+  it('cite the passage that fits, and say where it stands', async () => {
+    const data = 'Grass is green. The sky is blue because of scattering. Snow is white.';
+    const message = await ask('', {
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'document', title: 'Colours', citations, source: { type: 'text', media_type: 'text/plain', data } },
+            {
+              type: 'document',
+              citations,
+              source: { type: 'content', content: [{ type: 'text', text: 'One block.' }] },
+            },
+            {
+              type: 'search_result',
+              title: 'Result',
+              source: 'https://a.test',
+              citations,
+              content: [{ type: 'text', text: 'A sky.' }],
+            },
+            { type: 'text', text: 'Why is the sky blue?' },
+          ],
+        },
+      ],
+    });
+    const cited = message.content.flatMap((block) => (block.type === 'text' && block.citations ? block.citations : []));
+    expect(cited.map(({ type }) => type)).toEqual([
+      'char_location',
+      'content_block_location',
+      'search_result_location',
+    ]);
+    const [first] = cited;
+    if (first?.type !== 'char_location') throw new Error('no char_location');
+    expect(first).toMatchObject({
+      document_index: 0,
+      document_title: 'Colours',
+      cited_text: 'The sky is blue because of scattering.',
+    });
+    expect(data.slice(first.start_char_index, first.end_char_index)).toBe(first.cited_text);
+  });
+
+  it('arrive in a stream as citations_delta, and are nowhere null', async () => {
+    const content: Anthropic.ContentBlockParam[] = [
+      { type: 'document', citations, source: { type: 'text', media_type: 'text/plain', data: 'The sky is blue.' } },
+      { type: 'text', text: 'Why is the sky blue?' },
+    ];
+    const body = { model, max_tokens: 900, messages: [{ role: 'user' as const, content }] };
+    const deltas: string[] = [];
+    for await (const event of await client.messages.create({ ...body, stream: true })) {
+      if (event.type === 'content_block_delta') deltas.push(event.delta.type);
+      expect(JSON.stringify(event)).not.toContain('"citations":null');
+    }
+    expect(deltas).toContain('citations_delta');
+    expect(JSON.stringify(await client.messages.create(body))).not.toContain('"citations":null');
+  });
+});
+
+describe('web search', () => {
+  const tools: Anthropic.ToolUnion[] = [{ type: 'web_search_20250305', name: 'web_search' }];
+
+  it('is used when the text asks to search', async () => {
+    const message = await ask('Search the web for tulips', { tools });
+    expect(message.content.map(({ type }) => type)).toEqual([
+      'text',
+      'server_tool_use',
+      'web_search_tool_result',
+      'text',
+      'text',
+    ]);
+    expect(message.usage.server_tool_use).toEqual({ web_search_requests: 1, web_fetch_requests: 0 });
+    expect(message.stop_reason).toBe('end_turn');
+    const next = await ask('', {
+      tools,
+      messages: [
+        { role: 'user', content: 'Search' },
+        { role: 'assistant', content: message.content },
+        { role: 'user', content: 'Thanks' },
+      ],
+    });
+    expect(next.usage.server_tool_use).toBeNull();
+  });
+
+  it('can be paused, and goes on when the paused turn is sent back', async () => {
+    const paused = await clientOf(simulated({ faults: true }), {
+      'sluice-simulate': 'stop-reason=pause_turn',
+    }).messages.create({
+      model,
+      max_tokens: 500,
+      tools,
+      messages: [{ role: 'user', content: 'Search the web for tulips' }],
+    });
+    expect(paused.stop_reason).toBe('pause_turn');
+    expect(paused.content.at(-1)?.type).toBe('server_tool_use');
+    const messages = [
+      { role: 'user' as const, content: 'Search the web for tulips' },
+      { role: 'assistant' as const, content: paused.content },
+    ];
+    const resumed = await ask('', { tools, messages });
+    expect(resumed.content[0]).toMatchObject({
+      type: 'web_search_tool_result',
+      tool_use_id: (paused.content.at(-1) as { id: string }).id,
+    });
+  });
+});

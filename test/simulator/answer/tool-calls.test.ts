@@ -1,0 +1,218 @@
+import type Anthropic from '@anthropic-ai/sdk';
+import { describe, expect, it } from 'vitest';
+import { clientOf, model, simulated, textOf } from '../api.ts';
+import { faultsOf } from '../json-schema.ts';
+
+const client = clientOf(simulated());
+
+function tool(name: string, description = '', properties: Record<string, object> = {}): Anthropic.Tool {
+  return { name, description, input_schema: { type: 'object', properties, required: Object.keys(properties) } };
+}
+
+const weather = tool('get_weather', 'Tells the forecast', {
+  city: { type: 'string' },
+  unit: { enum: ['celsius', 'kelvin'] },
+});
+const clock = tool('current_time', 'Tells what the clock shows in a city', { city: { type: 'string' } });
+
+function ask(text: string, rest: Partial<Anthropic.MessageCreateParamsNonStreaming>): Promise<Anthropic.Message> {
+  return client.messages.create({ model, max_tokens: 2000, messages: [{ role: 'user', content: text }], ...rest });
+}
+
+function called(message: Anthropic.Message): string[] {
+  return message.content.flatMap((block) => (block.type === 'tool_use' ? [block.name] : []));
+}
+
+describe('a tool call', () => {
+  it('happens when name or description share a word with what was said', async () => {
+    expect(called(await ask('How is the weather in Oslo?', { tools: [weather, clock] }))).toEqual(['get_weather']);
+    expect(called(await ask('Look at the clock', { tools: [weather, clock] }))).toEqual(['current_time']);
+    const message = await ask('Tell me what this is', { tools: [weather, clock] });
+    expect(called(message)).toEqual([]);
+    expect(message.stop_reason).toBe('end_turn');
+  });
+
+  it('has an input that satisfies the schema and is about what was said', async () => {
+    const message = await ask('How is the weather in Oslo, in kelvin?', { tools: [weather] });
+    expect(message.stop_reason).toBe('tool_use');
+    expect(message.content.at(-1)).toMatchObject({
+      input: { city: 'Oslo', unit: 'kelvin' },
+      id: expect.stringMatching(/^toolu_01\w{22}$/),
+    });
+    expect(faultsOf((message.content.at(-1) as Anthropic.ToolUseBlock).input, weather.input_schema)).toEqual([]);
+  });
+
+  it('is one of several when several are named, unless that is disabled, and else the one that fits best', async () => {
+    const tools = [weather, clock];
+    expect(called(await ask('What are the weather and the time in that city?', { tools }))).toHaveLength(1);
+    const text = 'Call get_weather and current_time for that city, not get_weather_2';
+    const message = await ask(text, { tools });
+    expect(called(message).toSorted()).toEqual(['current_time', 'get_weather']);
+    expect(new Set(message.content.flatMap((block) => (block.type === 'tool_use' ? [block.id] : []))).size).toBe(2);
+    expect(
+      called(await ask(text, { tools, tool_choice: { type: 'auto', disable_parallel_tool_use: true } })),
+    ).toHaveLength(1);
+  });
+
+  it('is chosen by the first sentence of a description, not by the pages behind it', async () => {
+    const manual = tool('assistant', 'Starts a helper. It may read the forecast, and work in a separate worktree.');
+    expect(called(await ask('What is the forecast?', { tools: [manual] }))).toEqual([]);
+    expect(called(await ask('I need a helper', { tools: [manual] }))).toEqual(['assistant']);
+  });
+
+  it('has the required fields alone, at every depth', async () => {
+    const address = { type: 'object', properties: { street: { type: 'string' }, floor: {} }, required: ['street'] };
+    const parcel: Anthropic.Tool = {
+      name: 'send_parcel',
+      input_schema: {
+        type: 'object',
+        properties: { address, insurance: { type: 'boolean' }, isolation: { enum: ['worktree'] } },
+        required: ['address'],
+      },
+    };
+    const message = await ask('Send a parcel with insurance to that street, third floor', { tools: [parcel] });
+    expect(message.content.at(-1)).toMatchObject({ input: { address: { street: expect.any(String) } } });
+    const { input } = message.content.at(-1) as Anthropic.ToolUseBlock;
+    expect(Object.keys(input as object)).toEqual(['address']);
+    expect(Object.keys((input as { address: object }).address)).toEqual(['street']);
+  });
+
+  it('is not chosen by what an agent reminds of', async () => {
+    const reminder = '<system-reminder>\nThe weather is in the context.\n</system-reminder>';
+    const content = [reminder, `${reminder}Tell me a joke${reminder}`].map((text) => ({ type: 'text' as const, text }));
+    const joke = await ask('', { tools: [weather], messages: [{ role: 'user', content }] });
+    expect(called(joke)).toEqual([]);
+    expect(textOf(joke)).toContain('“Tell me a joke”');
+    const asked = [...content, { type: 'text' as const, text: 'And the weather, <system-reminder> aside?' }];
+    expect(called(await ask('', { tools: [weather], messages: [{ role: 'user', content: asked }] }))).toEqual([
+      'get_weather',
+    ]);
+  });
+
+  it('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
+    const tools = [weather, clock];
+    const forced = await ask('Hello', { tools, tool_choice: { type: 'any' } });
+    expect(forced.content.map(({ type }) => type)).toEqual(['tool_use']);
+    expect(called(await ask('Hello', { tools, tool_choice: { type: 'tool', name: 'current_time' } }))).toEqual([
+      'current_time',
+    ]);
+    expect(called(await ask('The weather', { tools, tool_choice: { type: 'none' } }))).toEqual([]);
+  });
+
+  it('knows the tools that the API defines', async () => {
+    const message = await ask('Run `ls -l` in bash', { tools: [{ type: 'bash_20250124', name: 'bash' }] });
+    expect(message.content.at(-1)).toMatchObject({ name: 'bash', input: { command: 'ls -l' } });
+  });
+
+  it('is followed by an answer that says what the tool said, never by the same call', async () => {
+    const tools = [weather];
+    const question = { role: 'user' as const, content: 'How is the weather in Oslo?' };
+    const call = await ask('', { tools, messages: [question], thinking: { type: 'enabled', budget_tokens: 1024 } });
+    const use = call.content.find((block) => block.type === 'tool_use');
+    if (use === undefined) throw new Error('no call');
+    const answerTo = (content: string, is_error: boolean): Promise<Anthropic.Message> =>
+      ask('', {
+        tools,
+        thinking: { type: 'enabled', budget_tokens: 1024 },
+        messages: [
+          question,
+          { role: 'assistant', content: call.content },
+          { role: 'user', content: [{ type: 'tool_result', tool_use_id: use.id, content, is_error }] },
+        ],
+      });
+    const answer = await answerTo('12 degrees, rain', false);
+    expect(called(answer)).toEqual([]);
+    expect(textOf(answer)).toContain('get_weather answered “12 degrees, rain”');
+    expect(textOf(await answerTo('no such city', true))).toContain('get_weather failed with “no such city”');
+  });
+
+  it('streams its input in pieces, first an empty one, that together are the input', async () => {
+    const body = {
+      model,
+      max_tokens: 900,
+      tools: [weather],
+      messages: [{ role: 'user' as const, content: 'The weather in Oslo' }],
+    };
+    const pieces: string[] = [];
+    for await (const event of await client.messages.create({ ...body, stream: true })) {
+      if (event.type === 'content_block_start' && event.content_block.type === 'tool_use')
+        expect(event.content_block.input).toEqual({});
+      if (event.type === 'content_block_delta' && event.delta.type === 'input_json_delta')
+        pieces.push(event.delta.partial_json);
+    }
+    expect(pieces[0]).toBe('');
+    expect(pieces.length).toBeGreaterThan(3);
+    expect(JSON.parse(pieces.join(''))).toMatchObject({ city: 'Oslo' });
+  });
+
+  it('that max_tokens cuts has no input in JSON, and half of one in a stream', async () => {
+    const body = {
+      model,
+      max_tokens: 6,
+      tools: [weather],
+      tool_choice: { type: 'any' as const },
+      messages: [{ role: 'user' as const, content: 'Oslo' }],
+    };
+    const message = await client.messages.create(body);
+    expect(message).toMatchObject({
+      stop_reason: 'max_tokens',
+      content: [{ type: 'tool_use', input: {} }],
+      usage: { output_tokens: 6 },
+    });
+  });
+
+  it('is run by the toolkit of the SDK until the end', async () => {
+    const runs: unknown[] = [];
+    const final = await client.beta.messages.toolRunner({
+      model,
+      max_tokens: 900,
+      messages: [{ role: 'user', content: 'How is the weather in Oslo?' }],
+      tools: [
+        {
+          ...weather,
+          run: (input: unknown) => {
+            runs.push(input);
+            return 'sunny';
+          },
+          parse: (input: unknown) => input,
+        },
+      ],
+    });
+    expect(runs).toEqual([{ city: 'Oslo', unit: 'celsius' }]);
+    expect(textOf(final)).toContain('sunny');
+  });
+});
+
+describe('structured output', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      label: { type: 'string', enum: ['billing', 'technical', 'other'] },
+      score: { type: 'number', minimum: 0, maximum: 1 },
+    },
+    required: ['label', 'score'],
+    additionalProperties: false,
+  };
+  const output_config = { format: { type: 'json_schema' as const, schema } };
+
+  it('is one block of JSON that satisfies the schema, and classifies sensibly', async () => {
+    const system = 'Labels:\n- billing: money, invoices\n- technical: crashes\n- other: the rest';
+    for (const [text, label] of [
+      ['Where is my money?', 'billing'],
+      ['It crashed again', 'technical'],
+      ['Hm.', 'other'],
+    ] as const) {
+      const message = await ask(text, { system, output_config });
+      expect(message.content).toHaveLength(1);
+      const value = JSON.parse(textOf(message));
+      expect(faultsOf(value, schema)).toEqual([]);
+      expect(value.label).toBe(label);
+    }
+  });
+
+  it('can be cut by max_tokens like any text', async () => {
+    const message = await ask('money', { output_config, max_tokens: 4 });
+    expect(message.stop_reason).toBe('max_tokens');
+    expect(() => JSON.parse(textOf(message))).toThrow();
+  });
+});

@@ -1,0 +1,226 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { digest, randomFrom } from '../../../src/simulator/random/digest.ts';
+import type { JsonObject } from '../../../src/simulator/request/json.ts';
+import { valueFor } from '../../../src/simulator/schema/schema-values.ts';
+import { runs } from '../../support/runs.ts';
+import { faultsOf } from '../json-schema.ts';
+
+function make(schema: object, text = 'Book a flight to Lisbon for 2 people', descriptions = ''): unknown {
+  return valueFor(schema as JsonObject, { text, descriptions, random: randomFrom(digest('test')) });
+}
+
+const name = fc.constantFrom(
+  'city',
+  'user_id',
+  'email',
+  'notes',
+  'startDate',
+  'amount',
+  'constructor',
+  '__proto__',
+  'tags',
+  'a b',
+);
+const label = fc.constantFrom('flight', 'hotel', 'other', 'billing_issue', 'people');
+const pattern = fc.constantFrom(
+  '^[A-Z]{2,3}\\d+$',
+  '^(foo|bar)-[0-9a-f]{4}$',
+  '\\w+@\\w+',
+  '^[^a-z]*$',
+  '^\\d{4}-\\d{2}$',
+  '^#?[a-fA-F\\d]{6}$',
+  '^$|^x+$',
+);
+const small = fc.integer({ min: 0, max: 6 });
+
+/** Schemas that can be satisfied, of every keyword that the simulator promises to heed. */
+const { schema: schemas } = fc.letrec<{ schema: object; leaf: object }>((tie) => ({
+  leaf: fc.oneof(
+    fc.constant({ type: 'boolean' }),
+    fc.constant({ type: 'null' }),
+    fc.constant({}),
+    fc.constant({ type: ['string', 'null'] }),
+    fc.record({
+      enum: fc.uniqueArray(fc.oneof(label, fc.integer(), fc.constant(null)), { minLength: 1, maxLength: 4 }),
+    }),
+    fc.record({ const: fc.oneof(label, fc.boolean(), fc.constant(null), fc.constant({ a: [1] })) }),
+    fc.tuple(small, small).map(([a, b]) => ({ type: 'string', minLength: a, maxLength: a + b })),
+    pattern.map((text) => ({ type: 'string', pattern: text })),
+    fc.constantFrom('date', 'date-time', 'time', 'email', 'uri', 'uuid').map((format) => ({ type: 'string', format })),
+    fc
+      .tuple(fc.integer({ min: -1000, max: 1000 }), fc.integer({ min: 1, max: 100 }))
+      .map(([a, b]) => ({ type: 'integer', minimum: a, maximum: a + b })),
+    fc
+      .tuple(fc.integer({ min: -50, max: 50 }), fc.integer({ min: 2, max: 9 }))
+      .map(([a, b]) => ({ type: 'integer', exclusiveMinimum: a, exclusiveMaximum: a + b })),
+    fc.double({ min: -1e6, max: 1e6, noNaN: true }).map((a) => ({ type: 'number', exclusiveMinimum: a })),
+    fc.double({ min: -1e6, max: 1e6, noNaN: true }).map((a) => ({ type: 'number', maximum: a })),
+    fc
+      .tuple(fc.integer({ min: -500, max: 500 }), fc.constantFrom(0.1, 0.25, 1, 5, 7))
+      .map(([a, step]) => ({ type: 'number', minimum: a, multipleOf: step })),
+  ),
+  schema: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    tie('leaf'),
+    fc
+      .tuple(
+        fc.uniqueArray(fc.tuple(name, tie('schema')), { selector: ([key]) => key, maxLength: 4 }),
+        fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
+        fc.boolean(),
+      )
+      .map(([entries, flags, isOpen]) => ({
+        type: 'object',
+        properties: Object.fromEntries(entries),
+        required: entries.filter((_, index) => flags[index]).map(([key]) => key),
+        additionalProperties: isOpen,
+      })),
+    fc
+      .tuple(tie('schema'), small, small)
+      .map(([items, a, b]) => ({ type: 'array', items, minItems: a, maxItems: a + b })),
+    fc
+      .tuple(
+        fc.constantFrom(
+          { type: 'string' },
+          { type: 'integer', minimum: 3 },
+          { type: 'object', properties: { id: { type: 'string' } }, required: ['id'] },
+        ),
+        small,
+      )
+      .map(([items, a]) => ({ type: 'array', items, minItems: a, uniqueItems: true })),
+    fc
+      .tuple(tie('schema'), tie('schema'))
+      .map((prefixItems) => ({ type: 'array', prefixItems, items: false, minItems: 2 })),
+    fc.array(tie('schema'), { minLength: 1, maxLength: 3 }).map((anyOf) => ({ anyOf })),
+    fc.tuple(fc.uniqueArray(label, { minLength: 1, maxLength: 3 }), tie('schema')).map(([kinds, value]) => ({
+      oneOf: kinds.map((kind) => ({
+        type: 'object',
+        properties: { kind: { const: kind }, value },
+        required: ['kind', 'value'],
+      })),
+    })),
+    tie('schema').map((value) => ({
+      allOf: [
+        { type: 'object', properties: { first: value }, required: ['first'] },
+        { type: 'object', properties: { second: { type: 'string' } }, required: ['second'] },
+      ],
+    })),
+  ),
+}));
+
+describe('a value for a schema', () => {
+  it('satisfies it, whatever it is', () => {
+    fc.assert(
+      fc.property(schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {
+        const value = JSON.parse(JSON.stringify(make(schema, text)));
+        expect(faultsOf(value, schema)).toEqual([]);
+      }),
+      { numRuns: runs(1500) },
+    );
+  });
+
+  it('satisfies references, also those to itself, and ends', () => {
+    const tree = {
+      $defs: {
+        node: {
+          type: 'object',
+          properties: {
+            name: { type: 'string' },
+            children: { type: 'array', items: { $ref: '#/$defs/node' } },
+            next: { anyOf: [{ $ref: '#/$defs/node' }, { type: 'null' }] },
+          },
+          required: ['name', 'children', 'next'],
+        },
+      },
+      $ref: '#/$defs/node',
+    };
+    expect(faultsOf(make(tree), tree)).toEqual([]);
+    const pointed = {
+      definitions: { 'a/b': { enum: ['x'] } },
+      type: 'object',
+      properties: { v: { $ref: '#/definitions/a~1b' } },
+      required: ['v'],
+    };
+    expect(make(pointed)).toEqual({ v: 'x' });
+  });
+
+  it('satisfies exactly one branch where only one may fit, and none that it must not', () => {
+    const schema = {
+      type: 'object',
+      properties: {
+        v: { type: 'object', oneOf: [{ required: ['a'] }, { required: ['a', 'b'] }] },
+        w: { enum: ['a', 'b'], not: { const: 'a' } },
+      },
+      required: ['v', 'w'],
+    };
+    expect(faultsOf(make(schema), schema)).toEqual([]);
+  });
+
+  it.each<[string, object]>([
+    ['refers to itself and nothing else', { $ref: '#' }],
+    [
+      'requires itself for ever',
+      { type: 'object', properties: { a: { $ref: '#' }, b: { $ref: '#' } }, required: ['a', 'b'] },
+    ],
+    ['contradicts itself', { type: 'integer', minimum: 5, maximum: 1, enum: [] }],
+    [
+      'asks for more than there is room for',
+      { type: 'array', minItems: 1e9, items: { type: 'string', minLength: 1e9, pattern: '((a{1000}){1000}){1000}' } },
+    ],
+    ['has a pattern that takes for ever to run', { type: 'string', pattern: '^(([a-z])+.)+[A-Z]([a-z])+$' }],
+    [
+      'nests alternatives',
+      { anyOf: Array(20).fill({ anyOf: Array(20).fill({ anyOf: Array(20).fill({ type: 'string' }) }) }) },
+    ],
+    ['is none', { type: 7, properties: [], required: {}, enum: 'x', items: 4, anyOf: {}, $ref: 5, pattern: '[' }],
+  ])('comes quickly, and is JSON, even for a schema that %s', (_, schema) => {
+    const before = performance.now();
+    expect(JSON.stringify(make(schema)).length).toBeLessThan(20_000_000);
+    expect(performance.now() - before).toBeLessThan(5000);
+  });
+
+  it('is never a crash, for any JSON as a schema', () => {
+    fc.assert(
+      fc.property(
+        fc.object({
+          key: fc.constantFrom(
+            'type',
+            'items',
+            'enum',
+            'anyOf',
+            'allOf',
+            '$ref',
+            'required',
+            'properties',
+            'minimum',
+            'pattern',
+            'not',
+            'const',
+          ),
+        }),
+        (schema) => {
+          expect(() => JSON.stringify(make(JSON.parse(JSON.stringify(schema))))).not.toThrow();
+        },
+      ),
+    );
+  });
+
+  it('is about what was said, where names tell what is wanted', () => {
+    const properties = Object.fromEntries(
+      ['city', 'query', 'email', 'url', 'path', 'count', 'date'].map((key) => [
+        key,
+        { type: key === 'count' ? 'integer' : 'string' },
+      ]),
+    );
+    const text = 'What about Lisbon on 2026-12-24 for 7 people? See src/app.ts at https://x.test/a or ask bo@x.test';
+    expect(make({ type: 'object', properties, required: Object.keys(properties) }, text)).toEqual({
+      city: 'Lisbon',
+      query: text,
+      email: 'bo@x.test',
+      url: 'https://x.test/a',
+      path: 'src/app.ts',
+      count: 7,
+      date: '2026-12-24',
+    });
+  });
+});

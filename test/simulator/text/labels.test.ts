@@ -1,0 +1,49 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { rankLabels } from '../../../src/simulator/text/labels.ts';
+
+const descriptions = `Classify the message.
+- billing: invoices, charges, refunds and payments
+- technical: crashes, errors, something does not work
+- sales: prices, offers, new customers
+- other: anything else`;
+const labels = ['billing', 'technical', 'sales', 'other'];
+const best = (text: string, among = labels, described = descriptions): string | undefined =>
+  rankLabels(among, { text, descriptions: described })[0];
+
+describe('the choice of a label', () => {
+  it.each([
+    ['I was charged twice and want a refund', 'billing'],
+    ['The app crashes with an error when I open it', 'technical'],
+    ['What does the offer cost for new customers?', 'sales'],
+    ['My billing address changed', 'billing'],
+    ['Good morning!', 'other'],
+  ])('goes by the words that label and description share with the text: %s', (text, label) => {
+    expect(best(text)).toBe(label);
+  });
+
+  it('weighs the label itself more than its description', () => {
+    expect(best('a sales error')).toBe('sales');
+  });
+
+  it('understands snake_case and camelCase, and is not fooled by a label within a word', () => {
+    expect(best('please delete my account', ['create_user', 'deleteAccount'], '')).toBe('deleteAccount');
+    expect(best('a fine day', ['bill', 'day'], 'billing: fine')).toBe('day');
+  });
+
+  it('ranks every label once, the same way each time, the first among equals first', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.string(), { maxLength: 12 }),
+        fc.string(),
+        fc.string(),
+        (among, text, described) => {
+          const ranked = rankLabels(among, { text, descriptions: described });
+          expect(ranked.toSorted()).toEqual(among.toSorted());
+          expect(rankLabels(among, { text, descriptions: described })).toEqual(ranked);
+        },
+      ),
+    );
+    expect(best('nothing of it', ['b', 'a'], '')).toBe('b');
+  });
+});

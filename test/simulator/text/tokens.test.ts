@@ -1,0 +1,84 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { countTokens, splitTokens } from '../../../src/simulator/text/tokens.ts';
+import { clientOf, model, simulated } from '../api.ts';
+import { pngOf } from '../pictures.ts';
+
+const mixture = fc.array(fc.constantFrom('a', 'Z', '7', ' ', '\n', '.', 'é', 'ж', '語', '😀', '\ud83d'), {
+  maxLength: 40,
+});
+const anyText = fc.oneof(
+  mixture.map((characters) => characters.join('')),
+  fc.string({ unit: 'binary', maxLength: 300 }),
+  fc.lorem({ maxCount: 40 }),
+);
+
+describe('tokens', () => {
+  it('are never more than a text has UTF-8 bytes, and make up the text', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const tokens = splitTokens(text);
+        expect(tokens.join('')).toBe(text);
+        expect(tokens).toHaveLength(countTokens(text));
+        expect(tokens.length).toBeLessThanOrEqual(new TextEncoder().encode(text).byteLength);
+        if (text.isWellFormed()) expect(tokens.every((token) => token.isWellFormed())).toBe(true);
+      }),
+    );
+  });
+
+  it('are about three quarters of a word in English', () => {
+    const text = 'The quick brown fox jumps over the lazy dog, and nobody at all was surprised by it. '.repeat(20);
+    expect(countTokens(text) / text.split(' ').length).toBeGreaterThan(1);
+    expect(countTokens(text) / text.split(' ').length).toBeLessThan(1.5);
+  });
+});
+
+describe('the count of a request', () => {
+  const client = clientOf(simulated());
+  const bytes = (value: unknown): number =>
+    new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)).byteLength;
+  const visible = anyText.filter((text) => text.trim() !== '');
+
+  it('is what a message is charged for, and stays under the bound that budgets rely on', async () => {
+    const tool = fc.record({ name: fc.stringMatching(/^[a-z_]{1,20}$/), description: fc.string({ maxLength: 80 }) });
+    await fc.assert(
+      fc.asyncProperty(
+        visible,
+        fc.array(visible, { maxLength: 4 }),
+        fc.uniqueArray(tool, { maxLength: 3, selector: ({ name }) => name }),
+        fc.boolean(),
+        async (system, texts, definitions, hasImage) => {
+          const tools = definitions.map((definition) => ({ ...definition, input_schema: { type: 'object' as const } }));
+          const image = {
+            type: 'image' as const,
+            source: { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(1000, 900) },
+          };
+          const messages = ['question', ...texts].map((text, index) => ({
+            role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),
+            content: index === 0 && hasImage ? [image, { type: 'text' as const, text }] : text.trimEnd(),
+          }));
+          const prompt = { model, system, messages, ...(tools.length > 0 ? { tools } : {}) };
+          const { input_tokens } = await client.messages.countTokens(prompt);
+          const { usage } = await client.messages.create({ ...prompt, max_tokens: 1 });
+          expect(usage.input_tokens).toBe(input_tokens);
+          const text = bytes(system) + ['question', ...texts].reduce((sum, entry) => sum + bytes(entry), 0);
+          const ofTools = tools.reduce((sum, entry) => sum + bytes(entry) + 1024, 0);
+          expect(input_tokens).toBeLessThanOrEqual(text + 16 * messages.length + 256 + ofTools + (hasImage ? 4800 : 0));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('grows with an image by its size, up to the largest', async () => {
+    const count = async (width: number, height: number): Promise<number> => {
+      const source = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(width, height) };
+      return (
+        await client.messages.countTokens({ model, messages: [{ role: 'user', content: [{ type: 'image', source }] }] })
+      ).input_tokens;
+    };
+    const base = (await count(1, 1)) - 1;
+    expect((await count(300, 250)) - base).toBe(100);
+    expect((await count(8000, 8000)) - base).toBe(1600);
+  });
+});

@@ -1,0 +1,335 @@
+// In workerd: requests, answers and aborts are the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { UpstreamFailure } from '../../src/upstream/failure.ts';
+import { type Course, type Payment, send, waitBeforeRetry } from '../../src/upstream/send.ts';
+import type { Fetch } from '../../src/upstream/upstream.ts';
+
+const LONGEST_WAIT_MS = 10_000;
+
+interface Circumstances {
+  maxRetries?: number;
+  timeoutMs?: number;
+  controller?: AbortController;
+  payment?: Payment | 'free' | undefined;
+}
+
+/** Sends to a `fetch` that gives one answer after the other; a function is called, the last answer is repeated. */
+async function sendTo(
+  answers: readonly (Response | (() => Promise<Response>))[],
+  { maxRetries = 2, timeoutMs = 5_000, controller = new AbortController(), payment }: Circumstances = {},
+) {
+  const course: Course = { sentAt: undefined };
+  const calls: { url: string; init: RequestInit }[] = [];
+  const fetch: Fetch = async (url, init) => {
+    const answer = answers[Math.min(calls.length, answers.length - 1)];
+    calls.push({ url, init });
+    if (answer === undefined) throw new Error('no answer');
+    return typeof answer === 'function' ? answer() : answer.clone();
+  };
+  const started = Date.now();
+  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, simulated: false };
+  const request = { method: 'POST', path: '/v1/messages?beta=true', headers: new Headers({ 'x-a': 'b' }), body: '{}' };
+  let response: Response | undefined;
+  let error: unknown;
+  try {
+    response = await send(upstream, request, { maxRetries, timeoutMs, controller, course, payment });
+  } catch (thrown) {
+    error = thrown;
+  }
+  return { response, error, calls, course, ms: Date.now() - started };
+}
+
+const failing = () => Promise.reject(new TypeError('connection refused'));
+/** Answers later than anything answers that has not worked on a request. */
+const answeringLate = (answer: Response) => async () => {
+  await scheduler.wait(80);
+  return answer.clone();
+};
+/** Fails later than a connection is refused. */
+const failingLate = (words: string) => async () => {
+  await scheduler.wait(80);
+  throw new TypeError(words);
+};
+const hanging = (signal: AbortSignal) => () =>
+  new Promise<Response>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+
+const soon = { 'retry-after-ms': '1' };
+
+const answer = (status: number, headers: Record<string, string> = {}) => ({ status, headers: new Headers(headers) });
+
+test('the backoff doubles from half a second to eight, less at most a quarter by chance', () => {
+  fc.assert(
+    fc.property(fc.nat(20), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
+      const most = Math.min(0.5 * 2 ** attempt, 8) * 1_000;
+      for (const failed of [undefined, answer(500), answer(529), answer(408), answer(409)]) {
+        const wait = waitBeforeRetry(failed, attempt, () => random);
+        expect(wait).toBeCloseTo(most * (1 - random / 4), 6);
+      }
+    }),
+  );
+});
+
+test('408, 409 and 5xx are tried again, other statuses are not, and 429 only when told when', () => {
+  for (let status = 200; status < 600; status += 1) {
+    const retried = waitBeforeRetry(answer(status), 0) !== undefined;
+    expect(retried, String(status)).toBe(status === 408 || status === 409 || status >= 500);
+  }
+  expect(waitBeforeRetry(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
+});
+
+test('x-should-retry has the last word on any failure, and none on an answer', () => {
+  for (const status of [400, 404, 408, 429, 500, 529]) {
+    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
+    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
+    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true', 'retry-after': '11' }), 0)).toBeUndefined();
+  }
+  for (const status of [200, 204, 301]) {
+    expect(waitBeforeRetry(answer(status, { 'x-should-retry': 'true' }), 0)).toBeUndefined();
+  }
+});
+
+test('retry-after is read as milliseconds, seconds or a date, and a long one is left to the caller', () => {
+  fc.assert(
+    fc.property(fc.nat(20_000), (ms) => {
+      const seconds = Math.round(ms / 1_000);
+      const expected = (asked: number) => (asked > LONGEST_WAIT_MS ? undefined : asked);
+      expect(waitBeforeRetry(answer(529, { 'retry-after-ms': String(ms) }), 0)).toBe(expected(ms));
+      expect(waitBeforeRetry(answer(529, { 'retry-after': String(seconds) }), 0)).toBe(expected(seconds * 1_000));
+      // The finer of the two counts.
+      const both = { 'retry-after-ms': String(ms), 'retry-after': '3' };
+      expect(waitBeforeRetry(answer(429, both), 0)).toBe(expected(ms));
+    }),
+  );
+  const date = (ms: number) => ({ 'retry-after': new Date(Date.now() + ms).toUTCString() });
+  const wait = waitBeforeRetry(answer(429, date(5_000)), 0) ?? 0;
+  expect(wait).toBeGreaterThan(3_000);
+  expect(wait).toBeLessThanOrEqual(5_000);
+  expect(waitBeforeRetry(answer(429, date(60_000)), 0)).toBeUndefined();
+  expect(waitBeforeRetry(answer(429, date(-60_000)), 0)).toBe(0);
+});
+
+test('a retry-after that says nothing is as good as none', () => {
+  for (const value of ['', ' ', 'soon', '-5', 'NaN']) {
+    expect(waitBeforeRetry(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
+    expect(
+      waitBeforeRetry(answer(503, { 'retry-after': value }), 0, () => 0),
+      value,
+    ).toBe(500);
+    expect(waitBeforeRetry(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);
+  }
+});
+
+test.each([408, 409, 429, 500, 502, 503, 504, 529])(
+  'a %i that passes is invisible, and the request is the same',
+  async (status) => {
+    const busy = new Response('busy', { status, headers: soon });
+    const { response, calls } = await sendTo([busy, new Response('done')], { payment: 'free' });
+    expect(await response?.text()).toBe('done');
+    expect(calls).toHaveLength(2);
+    expect(calls[1]?.url).toBe('https://upstream.test/v1/messages?beta=true');
+    expect({ ...calls[1]?.init }).toEqual({ ...calls[0]?.init });
+    expect(calls[1]?.init).toMatchObject({ method: 'POST', body: '{}', redirect: 'manual' });
+  },
+);
+
+test('the number of tries is bounded, and the last answer is the caller’s', async () => {
+  for (const maxRetries of [0, 1, 3]) {
+    const busy = new Response('busy', { status: 529, headers: soon });
+    const { response, calls } = await sendTo([busy], { maxRetries, payment: 'free' });
+    expect(calls).toHaveLength(maxRetries + 1);
+    expect(response?.status).toBe(529);
+    expect(await response?.text()).toBe('busy');
+  }
+});
+
+test('a network failure is tried again, and in the end told without its details', async () => {
+  const passing = await sendTo([failing, new Response('done')]);
+  expect(await passing.response?.text()).toBe('done');
+  const { error, calls } = await sendTo([failing], { maxRetries: 1 });
+  expect(calls).toHaveLength(2);
+  expect(error).toBeInstanceOf(UpstreamFailure);
+  expect(error).toMatchObject({
+    type: 'api_error',
+    status: 500,
+    logged: 'upstream_unreachable: connection refused',
+    sent: false,
+    end: 'cut',
+  });
+  expect(String(error)).not.toContain('refused');
+});
+
+const envelope = () => Response.json({ type: 'error', error: { type: 'api_error', message: 'busy' } }, busyInit(500));
+const busyInit = (status: number, headers: Record<string, string> = {}) => ({
+  status,
+  headers: { ...soon, ...headers },
+});
+
+test.each<[string, Response | (() => Promise<Response>)]>([
+  ['the API’s own error', envelope()],
+  ['an error with an id of the API’s', new Response('busy', busyInit(502, { 'request-id': 'req_1' }))],
+  ['408', new Response('late', busyInit(408))],
+  ['429', new Response('limit', busyInit(429))],
+  ['521', new Response('down', busyInit(521))],
+  ['525', new Response('no TLS', busyInit(525))],
+  ['526', new Response('bad certificate', busyInit(526))],
+  ['530', new Response('no origin', busyInit(530))],
+  ['a connection that was refused at once', failing],
+  ['a name that is not known', failingLate('DNS lookup failed')],
+  ['a certificate that is not trusted', failingLate('TLS peer certificate is not trusted')],
+])('what cannot have run is sent again without being paid for: %s', async (_, first) => {
+  const { response, calls } = await sendTo([first, new Response('done')]);
+  expect(await response?.text()).toBe('done');
+  expect(calls).toHaveLength(2);
+});
+
+test('what is answered at once has not been worked on, whoever answers', async () => {
+  const { response, calls } = await sendTo([new Response('<html>', busyInit(502)), new Response('done')]);
+  expect(await response?.text()).toBe('done');
+  expect(calls).toHaveLength(2);
+});
+
+test.each([408, 500, 502, 503, 504, 520, 522, 524, 529])(
+  'a %i in the words of what stands before an upstream may have run: without a payment it is the answer',
+  async (status) => {
+    for (const body of ['<html>', '', '{"type":"message"}', 'null']) {
+      const { response, calls, course } = await sendTo([
+        answeringLate(new Response(body, busyInit(status))),
+        new Response('done'),
+      ]);
+      expect(calls).toHaveLength(1);
+      expect(response?.status).toBe(status);
+      expect(await response?.text()).toBe(body);
+      expect(course.sentAt).toBeTypeOf('number');
+    }
+  },
+);
+
+test('a connection that breaks later than it is made may have run: without a payment it is the last', async () => {
+  const { error, calls, course } = await sendTo([failingLate('Network connection lost.'), new Response('done')]);
+  expect(calls).toHaveLength(1);
+  expect(error).toBeInstanceOf(UpstreamFailure);
+  expect(error).toMatchObject({ sent: true, end: 'cut', logged: 'upstream_unreachable: Network connection lost.' });
+  expect(course.sentAt).toBeTypeOf('number');
+});
+
+test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
+  const done: string[] = [];
+  const payment: Payment = {
+    settle: async () => void done.push('settled'),
+    admit: async () => {
+      done.push('admitted');
+      return `{"try":${done.length}}`;
+    },
+  };
+  const gateway = async () => {
+    done.push('sent');
+    return await answeringLate(new Response('<html>', busyInit(504)))();
+  };
+  const refused = async () => {
+    done.push('sent');
+    return envelope();
+  };
+  const { response, calls } = await sendTo([gateway, refused, gateway, new Response('done')], {
+    maxRetries: 3,
+    payment,
+  });
+  expect(await response?.text()).toBe('done');
+  // What the API itself has refused is not booked.
+  expect(done).toEqual(['sent', 'settled', 'admitted', 'sent', 'sent', 'settled', 'admitted']);
+  expect(calls.map(({ init }) => init.body)).toEqual(['{}', '{"try":3}', '{"try":3}', '{"try":7}']);
+});
+
+test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
+  const payment: Payment = {
+    settle: async () => {},
+    admit: () => Promise.reject(new Error('nothing left')),
+  };
+  const page = await sendTo([answeringLate(new Response('<html>', busyInit(504)))], { payment });
+  expect(page.calls).toHaveLength(1);
+  expect([page.response?.status, await page.response?.text()]).toEqual([504, '<html>']);
+  const broken = await sendTo([failingLate('Network connection lost.')], { payment });
+  expect(broken.calls).toHaveLength(1);
+  expect(broken.error).toMatchObject({ logged: 'upstream_unreachable: Network connection lost.' });
+  // It is booked: nothing is running any more.
+  expect([page.course.sentAt, broken.course.sentAt]).toEqual([undefined, undefined]);
+});
+
+test('an answer that is not to be retried is given at once', async () => {
+  for (const answer of [
+    new Response('bad', { status: 400 }),
+    new Response('limit', { status: 429 }),
+    new Response('limit', { status: 429, headers: { 'retry-after': '60' } }),
+    new Response('no', { status: 500, headers: { 'x-should-retry': 'false' } }),
+    new Response(null, { status: 302, headers: { location: 'https://elsewhere.test' } }),
+  ]) {
+    const { response, calls } = await sendTo([answer]);
+    expect(calls).toHaveLength(1);
+    expect(response?.status).toBe(answer.status);
+  }
+});
+
+test('no wait goes beyond the time limit: the failure at hand is the answer', async () => {
+  const busy = new Response('busy', { status: 503, headers: { 'retry-after': '2' } });
+  const { response, calls, ms } = await sendTo([busy], { timeoutMs: 200, maxRetries: 50 });
+  expect(calls).toHaveLength(1);
+  expect(response?.status).toBe(503);
+  expect(ms).toBeLessThan(200);
+  const unreachable = await sendTo([failing], { timeoutMs: 200, maxRetries: 50 });
+  expect(unreachable.error).toMatchObject({ type: 'api_error' });
+  expect(unreachable.ms).toBeLessThan(200);
+});
+
+test('all tries together have one time limit, and it is a 504', async () => {
+  const controller = new AbortController();
+  const { error, calls, ms } = await sendTo(
+    [new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } }), hanging(controller.signal)],
+    { timeoutMs: 1_500, controller, payment: 'free' },
+  );
+  expect(error).toMatchObject({ type: 'timeout_error', status: 504, sent: true, end: 'cut' });
+  expect(calls).toHaveLength(2);
+  expect(ms).toBeGreaterThanOrEqual(1_490);
+  expect(ms).toBeLessThan(5_000);
+});
+
+test('who leaves during a try or a wait ends it at once, and nothing more goes up', async () => {
+  const reason = new Error('left');
+  const waiting = new Response('busy', { status: 503, headers: { 'retry-after': '3' } });
+  for (const first of [() => waiting, (signal: AbortSignal) => hanging(signal)]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 50);
+    const { error, calls, ms } = await sendTo([first(controller.signal)], { controller, payment: 'free' });
+    expect(error).toBe(reason);
+    expect(calls).toHaveLength(1);
+    expect(ms).toBeLessThan(1_000);
+  }
+});
+
+test('the time limit ends with the headers: a slow body is not cut', async () => {
+  const controller = new AbortController();
+  const { response } = await sendTo([new Response('body')], { timeoutMs: 30, controller });
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  expect(controller.signal.aborted).toBe(false);
+  expect(await response?.text()).toBe('body');
+});
+
+test('the answer that is thrown away for another try is let go, however long it is', async () => {
+  let cancelled = 0;
+  const busy = (
+    headers: Record<string, string>,
+    pull: (controller: ReadableStreamDefaultController) => void = () => {},
+  ) => {
+    const cancel = () => {
+      cancelled += 1;
+    };
+    return async () =>
+      new Response(new ReadableStream({ pull, cancel }), { status: 529, headers: { ...soon, ...headers } });
+  };
+  const silent = busy({ 'request-id': 'req_1' });
+  const endless = busy({}, (controller) => controller.enqueue(new Uint8Array(4_096)));
+  const { response } = await sendTo([silent, endless, new Response('done')], { payment: 'free' });
+  expect(await response?.text()).toBe('done');
+  expect(cancelled).toBe(2);
+});

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../async/durations.ts';
 import { admitCount, admitFree, decide } from '../budget/budget.ts';
-import { reportStanding, standingOf } from '../budget/quota-status.ts';
+import { quotaStatusOf, reportQuotaStatus } from '../budget/quota-status.ts';
 import { type Rules, rulesOf } from '../budget/rules.ts';
 import {
   advance,
@@ -31,7 +31,13 @@ import type {
   UsageQuery,
   VersionId,
 } from '../durable/contracts/account.ts';
-import type { Answer, Ask, Refusal, Standing, Token } from '../durable/contracts/admission.ts';
+import type {
+  AdmissionDecision,
+  AdmissionRequest,
+  CredentialUse,
+  QuotaStatus,
+  Refusal,
+} from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { migrate } from '../durable/migrations.ts';
@@ -125,7 +131,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
    *
    * @throws TypeError if the bound is no bound; nothing has changed then
    */
-  admit(ask: Ask): Answer {
+  admit(ask: AdmissionRequest): AdmissionDecision {
     const { requestId, bound, token } = ask;
     if (bound) checkBound(bound);
     this.#noteDefaults(ask.defaults);
@@ -186,7 +192,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** `admit` by text: what crosses to an object as a text costs half of what it costs member by member. */
   admitJson(ask: string): string {
-    return JSON.stringify(this.admit(JSON.parse(ask) as Ask));
+    return JSON.stringify(this.admit(JSON.parse(ask) as AdmissionRequest));
   }
 
   /**
@@ -195,10 +201,13 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
    * @returns null where they may
    */
   mayAskJson(text: string): string {
-    const { asking, token, defaults } = JSON.parse(text) as Pick<Ask, 'token' | 'defaults'> & { asking: Asking };
+    const { asking, token, defaults } = JSON.parse(text) as Pick<AdmissionRequest, 'token' | 'defaults'> & {
+      asking: Asking;
+    };
     this.#noteDefaults(defaults);
     const now = advance(this.#budget, this.now());
-    if (token && this.#credentials.isRevoked(token)) return JSON.stringify({ outcome: 'revoked' } satisfies Answer);
+    if (token && this.#credentials.isRevoked(token))
+      return JSON.stringify({ outcome: 'revoked' } satisfies AdmissionDecision);
     const refusal = refusalOfAll(asking, this.#budget, this.#rules, now);
     return JSON.stringify(refusal ? this.#refuse(refusal, now) : null);
   }
@@ -280,7 +289,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   standing(defaults?: Limits): StandingReport {
     this.#noteDefaults(defaults);
     const limits = { inForce: this.#limits, own: this.#own };
-    const standing = reportStanding(this.#budget, this.#rules, limits, this.now());
+    const standing = reportQuotaStatus(this.#budget, this.#rules, limits, this.now());
     return { ...standing, ...this.#stored.report(this.#limits, this.#budget.last) };
   }
 
@@ -341,7 +350,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** For routes that admit nothing: whether the credential is revoked. One that is not has been seen now. */
-  isRevoked(token: Token): boolean {
+  isRevoked(token: CredentialUse): boolean {
     if (this.#credentials.isRevoked(token)) return true;
     this.#credentials.see(token, advance(this.#budget, this.now()));
     return false;
@@ -486,18 +495,18 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
   }
 
-  #admitted(hold: Hold, bound: Bound, now: number): Answer {
+  #admitted(hold: Hold, bound: Bound, now: number): AdmissionDecision {
     const lowered = hold.maxTokens < bound.outputTokens ? { maxTokens: hold.maxTokens } : {};
     const standing = this.#standing(now);
     return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !this.#listed };
   }
 
-  #refuse(refusal: Refusal, now: number): Answer {
+  #refuse(refusal: Refusal, now: number): AdmissionDecision {
     return { outcome: 'refused', refusal, standing: this.#standing(now) };
   }
 
-  #standing(now: number): Standing {
-    return standingOf(this.#budget, this.#rules, now);
+  #standing(now: number): QuotaStatus {
+    return quotaStatusOf(this.#budget, this.#rules, now);
   }
 
   /** @param spent what leaves the buckets, where the tokens of the row do not tell */

@@ -2,7 +2,7 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import type { MintedToken } from '../durable/contracts/account.ts';
-import type { Token } from '../durable/contracts/admission.ts';
+import type { CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
@@ -44,7 +44,7 @@ export class Credentials {
   }
 
   /** @returns whether the token is refused: by its own id, or since all until then were revoked. */
-  isRevoked(token: Token): boolean {
+  isRevoked(token: CredentialUse): boolean {
     const known = token.jti === undefined ? undefined : this.#known.get(token.jti);
     if (known?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
@@ -54,7 +54,7 @@ export class Credentials {
   }
 
   /** Notes the first use of a token, so that it can be listed; one row, once for each token. */
-  see(token: Token, now: number): void {
+  see(token: CredentialUse, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
     // What is not listed can be revoked all the same.

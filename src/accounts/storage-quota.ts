@@ -1,6 +1,6 @@
 /** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
 
-import type { Full, Storing } from '../durable/contracts/admission.ts';
+import type { StorageRefusal, StorageRequest } from '../durable/contracts/admission.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import type { Versions } from '../versions/version-rows.ts';
 import type { ConversationList } from './conversation-list.ts';
@@ -24,7 +24,7 @@ export class StoredAmounts {
   }
 
   /** @returns which limit a request would exceed, or undefined where there is room. */
-  full({ conversation, bytes, copyOf }: Storing, limits: Limits, now: number): Full | undefined {
+  full({ conversation, bytes, copyOf }: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes: used } = this.#used();
@@ -36,7 +36,7 @@ export class StoredAmounts {
   }
 
   /** Counts what was admitted until it says itself how large it is. */
-  expect({ conversation, bytes, copyOf }: Storing, now: number): void {
+  expect({ conversation, bytes, copyOf }: StorageRequest, now: number): void {
     if (conversation === undefined) return;
     this.#coming.set(conversation, { bytes: bytes + this.#copied(copyOf), until: now + COMING_MS });
   }

@@ -1,7 +1,7 @@
 /** Where an account stands: for response headers, and for people. */
 
 import type { StandingReport } from '../accounts/usage-answers.schema.ts';
-import type { Meter, Spend, Standing } from '../durable/contracts/admission.ts';
+import type { QuotaStatus, RateStatus, SpendStatus } from '../durable/contracts/admission.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import { level } from './bucket.ts';
@@ -10,28 +10,28 @@ import { advance, type Buckets, type Budget } from './state.ts';
 import { type Period, spanId } from './windows.ts';
 
 /** @returns the standing in what is limited, holds included. */
-export function standingOf(budget: Budget, rules: Rules, now: number): Standing {
+export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
   advance(budget, now);
-  const standing: Standing = {};
+  const standing: QuotaStatus = {};
   const { requests, input, output, counts, spend } = rules;
-  if (requests !== undefined) standing.requests = meter(budget, 'requests', requests, 0);
-  if (input !== undefined) standing.inputTokens = meter(budget, 'input', input, budget.heldInput);
-  if (output !== undefined) standing.outputTokens = meter(budget, 'output', output, budget.heldOutput);
-  if (counts !== undefined) standing.countRequests = meter(budget, 'counts', counts, 0);
-  if (spend.day !== undefined) standing.day = spendOf(budget, 'day', spend.day);
-  if (spend.week !== undefined) standing.week = spendOf(budget, 'week', spend.week);
-  if (spend.month !== undefined) standing.month = spendOf(budget, 'month', spend.month);
+  if (requests !== undefined) standing.requests = rateStatusOf(budget, 'requests', requests, 0);
+  if (input !== undefined) standing.inputTokens = rateStatusOf(budget, 'input', input, budget.heldInput);
+  if (output !== undefined) standing.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
+  if (counts !== undefined) standing.countRequests = rateStatusOf(budget, 'counts', counts, 0);
+  if (spend.day !== undefined) standing.day = spendStatusOf(budget, 'day', spend.day);
+  if (spend.week !== undefined) standing.week = spendStatusOf(budget, 'week', spend.week);
+  if (spend.month !== undefined) standing.month = spendStatusOf(budget, 'month', spend.month);
   return standing;
 }
 
 /** @returns the standing in every window and bucket as it goes over the wire. */
-export function reportStanding(
+export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
   limits: { inForce: Limits; own: Limits | null },
   now: number,
 ): Omit<StandingReport, 'conversations' | 'stored_bytes'> {
-  const standing = standingOf(budget, rules, now);
+  const standing = quotaStatusOf(budget, rules, now);
   const spend = (period: Period): StandingReport['day'] => {
     const { start, end, settled, held } = budget.windows[period];
     const limit = rules.spend[period];
@@ -49,26 +49,26 @@ export function reportStanding(
     day: spend('day'),
     week: spend('week'),
     month: spend('month'),
-    requests: reportMeter(standing.requests),
-    input_tokens: reportMeter(standing.inputTokens),
-    output_tokens: reportMeter(standing.outputTokens),
-    count_requests: reportMeter(standing.countRequests),
+    requests: reportRate(standing.requests),
+    input_tokens: reportRate(standing.inputTokens),
+    output_tokens: reportRate(standing.outputTokens),
+    count_requests: reportRate(standing.countRequests),
     running_requests: budget.holds.size,
   };
 }
 
-function meter(budget: Budget, bucket: keyof Buckets, limit: number, held: number): Meter {
+function rateStatusOf(budget: Budget, bucket: keyof Buckets, limit: number, held: number): RateStatus {
   const fullAt = budget.fullAt[bucket];
   const remaining = Math.max(0, level(fullAt, limit, budget.last) - held);
   return { limit, remaining, resetsAt: Math.max(fullAt, budget.last) };
 }
 
-function spendOf(budget: Budget, period: Period, limit: Nanodollars): Spend {
+function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): SpendStatus {
   const { settled, held, end } = budget.windows[period];
   return { limit, settled, held, resetsAt: end };
 }
 
-function reportMeter(value: Meter | undefined): StandingReport['requests'] {
+function reportRate(value: RateStatus | undefined): StandingReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
   // A debt at a tiny limit can lie beyond what a date can say.

@@ -9,7 +9,7 @@ import {
   tokenRowSchema,
   usageReportSchema,
 } from '../../src/accounts/usage-answers.schema.ts';
-import type { Answer, Ask } from '../../src/durable/contracts/admission.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../../src/durable/contracts/admission.ts';
 import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Bound } from '../../src/pricing/hold-terms.ts';
@@ -53,7 +53,7 @@ async function wake(): Promise<void> {
 const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-function askOf(more: Partial<Ask> & { id?: string; size?: Partial<Bound> } = {}): Ask {
+function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<Bound> } = {}): AdmissionRequest {
   const { id = nextId(), size, ...rest } = more;
   return { requestId: id, route: 'messages', model: 'claude-opus-5-5', bound: boundOf(size), defaults: {}, ...rest };
 }
@@ -652,7 +652,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
           await inAccount((account) => {
             if (next.do === 'admit') {
               const ask = askOf({ size: next.size, defaults: limits });
-              const answer: Answer = account.admit(ask);
+              const answer: AdmissionDecision = account.admit(ask);
               if (answer.outcome === 'admitted') ids.push(ask.requestId);
             } else {
               const id = ids[next.which % ids.length];

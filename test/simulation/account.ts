@@ -1,10 +1,10 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import { askAccount } from '../../src/accounts/admission/admission.ts';
+import { askForAdmission } from '../../src/accounts/admission/admission.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
-import type { Ask } from '../../src/durable/contracts/admission.ts';
+import type { AdmissionRequest } from '../../src/durable/contracts/admission.ts';
 import type { Bound } from '../../src/pricing/hold-terms.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
@@ -140,8 +140,14 @@ export class Users {
 
   async #admit(conversation: string | undefined): Promise<{ id: string; hold: number | undefined }> {
     const id = this.#newId();
-    const ask: Ask = { requestId: id, route: 'messages', model: 'claude-opus-5-5', bound: BOUND, conversation };
-    const answer = await askAccount({ ...this.#request }, { ...ask, defaults: DEFAULTS });
+    const ask: AdmissionRequest = {
+      requestId: id,
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      bound: BOUND,
+      conversation,
+    };
+    const answer = await askForAdmission({ ...this.#request }, { ...ask, defaults: DEFAULTS });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
   }
 

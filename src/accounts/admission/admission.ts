@@ -1,7 +1,7 @@
 import { pause } from '../../async/pause.ts';
 import { type AccountRequest, AccountUnreachable, callAccount } from '../../durable/call-account.ts';
 import { isOverloaded } from '../../durable/call-object.ts';
-import type { Answer, Ask } from '../../durable/contracts/admission.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
@@ -21,7 +21,7 @@ import { Prompt } from '../../upstream/request/request-body.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { countInput } from './count-input.ts';
 import { defaultLimits } from './default-limits.ts';
-import { fullError, refusalError, standingHeaders } from './limit-headers.ts';
+import { quotaHeaders, refusalError, storageError } from './limit-headers.ts';
 import { bookingOf, type Grant } from './settle.ts';
 
 export interface MeterRequest {
@@ -146,16 +146,16 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
   const ask = {
-    ...askOf(request),
+    ...admissionRequestOf(request),
     model: (known ? row.id : model).slice(0, LONGEST_NAME),
     repeats: number > 1,
     adds: request.adds,
   };
   let { bound, terms } = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
-  let answer = await askPatiently(request, { ...ask, bound });
+  let answer = await askAgainWhileHeld(request, { ...ask, bound });
   if (answer.outcome === 'count_needed') {
     ({ bound, terms } = boundOf(goesUp, { ...options, count: await countInput(request) }));
-    answer = await askPatiently(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
+    answer = await askAgainWhileHeld(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
   }
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
@@ -170,7 +170,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
     grant,
     maxTokens: lowered,
     headers: {
-      ...standingHeaders(admitted.standing),
+      ...quotaHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
     },
     release: () => {
@@ -187,7 +187,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
 function grantOf(
   bound: Bound,
   terms: Terms,
-  { hold, maxTokens }: Extract<Answer, { outcome: 'admitted' }>,
+  { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,
 ): Grant {
   const isOne = terms.steps === 'one' && bound.models.length === 1;
@@ -222,12 +222,12 @@ export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'set
 const ASK_AGAIN_MS = [500, 1_000];
 
 /** Asks once more, and once again, where only what others have set aside keeps a request out: that is soon settled. */
-async function askPatiently(request: MeterRequest, ask: Ask): Promise<Answer> {
-  let answer = await askAccount(request, ask);
+async function askAgainWhileHeld(request: MeterRequest, ask: AdmissionRequest): Promise<AdmissionDecision> {
+  let answer = await askForAdmission(request, ask);
   for (const wait of ASK_AGAIN_MS) {
     if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
     await pause(wait * (0.75 + Math.random() / 2));
-    answer = await askAccount(request, ask);
+    answer = await askForAdmission(request, ask);
   }
   return answer;
 }
@@ -241,17 +241,17 @@ async function askPatiently(request: MeterRequest, ask: Ask): Promise<Answer> {
 export async function admitCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
-  const answer = await askAccount(request, askOf(request));
+  const answer = await askForAdmission(request, admissionRequestOf(request));
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
-  return standingHeaders(admitted.standing);
+  return quotaHeaders(admitted.standing);
 }
 
 /**
  * @returns the admission that an account has answered with
  * @throws ApiError for every other answer
  */
-export function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted' }> {
+export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision, { outcome: 'admitted' }> {
   switch (answer.outcome) {
     case 'admitted':
       return answer;
@@ -260,7 +260,7 @@ export function grantedBy(answer: Answer): Extract<Answer, { outcome: 'admitted'
     case 'refused':
       throw refusalError(answer.refusal, answer.standing);
     case 'full':
-      throw fullError(answer);
+      throw storageError(answer);
     case 'count_needed':
       throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
         headers: DO_NOT_RETRY,
@@ -276,9 +276,9 @@ export function revoked(): ApiError {
 }
 
 /** @returns what every request tells its account. */
-export function askOf(
+export function admissionRequestOf(
   request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
-): Ask {
+): AdmissionRequest {
   const { requestId, route, model, conversation, prefix, identity, settings } = request;
   const { token } = identity;
   return {
@@ -303,9 +303,9 @@ function betasOf(headers: Headers | PlainHeaders): string[] {
 }
 
 /** @returns what an account answers. */
-export async function askAccount(request: AccountRequest, ask: Ask): Promise<Answer> {
+export async function askForAdmission(request: AccountRequest, ask: AdmissionRequest): Promise<AdmissionDecision> {
   const text = JSON.stringify(ask);
-  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as Answer;
+  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
 }
 
 /** What is not settled in the end, the account's alarm settles at the hold. */

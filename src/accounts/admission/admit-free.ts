@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import type { Storing } from '../../durable/contracts/admission.ts';
+import type { StorageRequest } from '../../durable/contracts/admission.ts';
 import { DEPLOYMENT } from '../../identity/identity.ts';
 import { admitFree } from './free-requests.ts';
 
@@ -11,7 +11,7 @@ import { admitFree } from './free-requests.ts';
  * @returns headers for the response
  * @throws ApiError 429 for a limit that is reached, 400 where there is no room
  */
-export async function admitted(c: Context<AppEnv>, storing?: Storing): Promise<Record<string, string>> {
+export async function admitted(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
   const { identity, settings, entry } = c.var;
   const { STORE: store } = c.env;
   const waitUntil = (work: Promise<unknown>) => entry.during(work);

@@ -1,8 +1,8 @@
 /** Requests that cost nothing upstream: they are requests all the same, and what they store must have room. */
 
-import type { Storing } from '../../durable/contracts/admission.ts';
-import { askAccount, askOf, grantedBy, type MeterRequest, putOnList } from './admission.ts';
-import { standingHeaders } from './limit-headers.ts';
+import type { StorageRequest } from '../../durable/contracts/admission.ts';
+import { admissionRequestOf, askForAdmission, grantedBy, type MeterRequest, putOnList } from './admission.ts';
+import { quotaHeaders } from './limit-headers.ts';
 
 export type FreeRequest = Pick<MeterRequest, 'identity' | 'accounts' | 'store' | 'settings' | 'waitUntil'>;
 
@@ -13,10 +13,10 @@ export type FreeRequest = Pick<MeterRequest, 'identity' | 'accounts' | 'store' |
  * @returns headers for the response
  * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 where there is no room
  */
-export async function admitFree(request: FreeRequest, storing?: Storing): Promise<Record<string, string>> {
-  const ask = askOf({ ...request, requestId: '', route: '', model: '' });
+export async function admitFree(request: FreeRequest, storing?: StorageRequest): Promise<Record<string, string>> {
+  const ask = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   // An object of the version before, beside this one during a deploy, counts it as a token count.
-  const admitted = grantedBy(await askAccount(request, { ...ask, free: { storing } }));
+  const admitted = grantedBy(await askForAdmission(request, { ...ask, free: { storing } }));
   if (admitted.unlisted) request.waitUntil(putOnList(request));
-  return standingHeaders(admitted.standing);
+  return quotaHeaders(admitted.standing);
 }

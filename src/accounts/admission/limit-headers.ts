@@ -1,4 +1,4 @@
-import type { Full, Refusal, Standing } from '../../durable/contracts/admission.ts';
+import type { QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
@@ -11,12 +11,12 @@ const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
-export function standingHeaders(standing: Standing): Record<string, string> {
+export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
   return { ...bucketHeaders(standing), ...spendHeaders(standing) };
 }
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
-export function refusalError(refusal: Refusal, standing: Standing): ApiError {
+export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
   const headers: Record<string, string> = { 'sluice-limited-by': 'account' };
   const cause = refusal;
   switch (refusal.reason) {
@@ -39,20 +39,20 @@ export function refusalError(refusal: Refusal, standing: Standing): ApiError {
       return new ApiError(
         'rate_limit_error',
         `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
-        { headers: { ...headers, ...standingHeaders(standing) }, cause },
+        { headers: { ...headers, ...quotaHeaders(standing) }, cause },
       );
     case 'concurrency':
       headers['retry-after'] = String(refusal.retryAfter);
       return new ApiError(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
-        { headers: { ...headers, ...standingHeaders(standing) }, cause },
+        { headers: { ...headers, ...quotaHeaders(standing) }, cause },
       );
     case 'rate':
       headers['retry-after'] = String(refusal.retryAfter);
       if (refusal.never) Object.assign(headers, DO_NOT_RETRY);
       return new ApiError('rate_limit_error', rateSentence(refusal), {
-        headers: { ...headers, ...standingHeaders(standing) },
+        headers: { ...headers, ...quotaHeaders(standing) },
         cause,
       });
   }
@@ -98,7 +98,7 @@ function spendError(refusal: Refusal, headers: Record<string, string>): ApiError
   });
 }
 
-function bucketHeaders({ requests, inputTokens, outputTokens }: Standing): Record<string, string> {
+function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [name, bucket] of [
     ['requests', requests],
@@ -122,7 +122,7 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: Standing): Recor
 }
 
 /** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
-function spendHeaders(standing: Standing): Record<string, string> {
+function spendHeaders(standing: QuotaStatus): Record<string, string> {
   const windows = (['day', 'week', 'month'] as const).flatMap((period) => standing[period] ?? []);
   const shares = windows.map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
@@ -159,7 +159,7 @@ function rfc3339(milliseconds: number): string {
 }
 
 /** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
-export function fullError({ limit, most }: Full): ApiError {
+export function storageError({ limit, most }: StorageRefusal): ApiError {
   const message =
     limit === 'conversations'
       ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`

@@ -4,9 +4,9 @@ import { admitCount, admitFree, decide } from '../../budget/budget.ts';
 import type { Rules } from '../../budget/rules.ts';
 import type { Budget } from '../../budget/state.ts';
 import { callAccount } from '../../durable/call-account.ts';
-import type { Answer, Refusal } from '../../durable/contracts/admission.ts';
+import type { AdmissionDecision, Refusal } from '../../durable/contracts/admission.ts';
 import type { Bound } from '../../pricing/hold-terms.ts';
-import { askOf, grantedBy, type MeterRequest } from './admission.ts';
+import { admissionRequestOf, grantedBy, type MeterRequest } from './admission.ts';
 
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
 export type Asking = 'price' | 'count' | 'free' | 'nothing';
@@ -46,11 +46,11 @@ export async function mayAsk(
   request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
   asking: Asking,
 ): Promise<void> {
-  const { token, defaults } = askOf({ ...request, requestId: '', route: '', model: '' });
+  const { token, defaults } = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   const text = JSON.stringify({ asking, token, defaults });
-  let answer: Answer | null;
+  let answer: AdmissionDecision | null;
   try {
-    answer = JSON.parse(await callAccount(request, (account) => account.mayAskJson(text))) as Answer | null;
+    answer = JSON.parse(await callAccount(request, (account) => account.mayAskJson(text))) as AdmissionDecision | null;
   } catch (thrown) {
     // An object of the version before, beside this one during a deploy, cannot say: it decides when the body is read.
     if (thrown instanceof Error && thrown.cause instanceof TypeError) return;

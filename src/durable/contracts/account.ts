@@ -10,13 +10,13 @@ import type { ConversationRow } from '../../conversations/conversations-answers.
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
-import type { Answer, Ask, Token } from './admission.ts';
+import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admit(ask: Ask): Answer;
+  admit(ask: AdmissionRequest): AdmissionDecision;
   admitJson(ask: string): string;
   mayAskJson(text: string): string;
   settle(settlement: Settlement): Settled;
@@ -44,7 +44,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   rememberToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
   revokeAll(): void;
-  isRevoked(token: Token): boolean;
+  isRevoked(token: CredentialUse): boolean;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: VersionId): Promise<PutAnswer>;
@@ -65,7 +65,7 @@ export interface Erasure {
 }
 
 /** A credential that was just minted. */
-export interface MintedToken extends Token {
+export interface MintedToken extends CredentialUse {
   jti: string;
   scopes: string[];
   label?: string | undefined;

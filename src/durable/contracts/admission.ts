@@ -5,7 +5,7 @@ import type { Bound } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 
 /** What a request wants of its account. */
-export interface Ask {
+export interface AdmissionRequest {
   /** Sorts by time, and is used once. */
   requestId: string;
   /** The route's name in the ledger: messages, classify, … */
@@ -16,7 +16,7 @@ export interface Ask {
   conversation?: string | undefined;
   prefix?: string | undefined;
   /** The credential that asks; absent in development without one. */
-  token?: Token | undefined;
+  token?: CredentialUse | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
   /** A try of the same request was admitted, and settled, before. */
@@ -26,21 +26,21 @@ export interface Ask {
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
   /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
-  free?: { storing?: Storing | undefined } | undefined;
+  free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
 /** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
-export type Answer =
+export type AdmissionDecision =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
-  | { outcome: 'refused'; refusal: Refusal; standing: Standing }
-  | ({ outcome: 'full' } & Full)
+  | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus }
+  | ({ outcome: 'full' } & StorageRefusal)
   | {
       outcome: 'admitted';
       hold: Nanodollars;
       /** What `max_tokens` has to be lowered to; absent where it may stay. */
       maxTokens?: number;
-      standing: Standing;
+      standing: QuotaStatus;
       /** Nobody has put this account on the list of accounts yet; say `listed()` when it is done. */
       unlisted: boolean;
     };
@@ -68,24 +68,24 @@ export interface Refusal {
 }
 
 /** What is limited, and only that. */
-export interface Standing {
-  requests?: Meter;
-  inputTokens?: Meter;
-  outputTokens?: Meter;
-  countRequests?: Meter;
-  day?: Spend;
-  week?: Spend;
-  month?: Spend;
+export interface QuotaStatus {
+  requests?: RateStatus;
+  inputTokens?: RateStatus;
+  outputTokens?: RateStatus;
+  countRequests?: RateStatus;
+  day?: SpendStatus;
+  week?: SpendStatus;
+  month?: SpendStatus;
 }
 
-export interface Meter {
+export interface RateStatus {
   limit: number;
   remaining: number;
   /** When the bucket is full again; milliseconds since 1970. */
   resetsAt: number;
 }
 
-export interface Spend {
+export interface SpendStatus {
   limit: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;
@@ -93,7 +93,7 @@ export interface Spend {
 }
 
 /** What a request is going to store. */
-export interface Storing {
+export interface StorageRequest {
   /** A conversation that it adds to, or makes. */
   conversation?: string | undefined;
   bytes: number;
@@ -102,13 +102,13 @@ export interface Storing {
 }
 
 /** A limit that leaves no room for it. */
-export interface Full {
+export interface StorageRefusal {
   limit: 'conversations' | 'stored_bytes';
   most: number;
 }
 
 /** What a verified credential says about itself; times are a JWT's, in seconds. */
-export interface Token {
+export interface CredentialUse {
   jti?: string | undefined;
   iat?: number | undefined;
   exp?: number | undefined;

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatUsd, refusalError, standingHeaders } from '../../../src/accounts/admission/limit-headers.ts';
+import { formatUsd, quotaHeaders, refusalError } from '../../../src/accounts/admission/limit-headers.ts';
 import { decide } from '../../../src/budget/budget.ts';
-import { standingOf } from '../../../src/budget/quota-status.ts';
+import { quotaStatusOf } from '../../../src/budget/quota-status.ts';
 import { rulesOf } from '../../../src/budget/rules.ts';
 import { emptyBudget } from '../../../src/budget/state.ts';
-import type { Refusal, Standing } from '../../../src/durable/contracts/admission.ts';
+import type { QuotaStatus, Refusal } from '../../../src/durable/contracts/admission.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { boundOf, NOON } from '../admission-requests.ts';
 
@@ -34,12 +34,12 @@ function refused(limits: Limits, more: Parameters<typeof boundOf>[0] = {}, { set
   for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
   const decision = decide(budget, rules, boundOf(more), NOON);
   if (decision.kind !== 'refused') throw new Error(decision.kind);
-  return refusalError(decision, standingOf(budget, rules, NOON));
+  return refusalError(decision, quotaStatusOf(budget, rules, NOON));
 }
 
 describe('an admitted request', () => {
   test('of an account without limits has no such headers', () => {
-    expect(standingHeaders({})).toEqual({});
+    expect(quotaHeaders({})).toEqual({});
   });
 
   test.each([
@@ -54,19 +54,19 @@ describe('an admitted request', () => {
     [999, 0, 'allowed_warning', '0.99', '0.95'],
     [1_200, 0, 'allowed_warning', '0.99', '0.95'],
   ] as const)('with %d settled and %d held of 1,000 is %s at %s', (settled, held, status, utilization, threshold) => {
-    expect(standingHeaders({ day: spend(1_000, settled, held) })).toEqual(
+    expect(quotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
       allowed(status, utilization, DAY_END, threshold),
     );
   });
 
   test('hears of the window that is used up most', () => {
-    const standing: Standing = {
+    const standing: QuotaStatus = {
       day: spend(1_000, 100),
       week: spend(2_000, 1_600, 0, WEEK_END),
       month: spend(100_000, 1_700, 0, MONTH_END),
     };
-    expect(standingHeaders(standing)).toEqual(allowed('allowed_warning', '0.80', WEEK_END, '0.75'));
-    expect(standingHeaders({ ...standing, day: spend(100, 99) })).toEqual(
+    expect(quotaHeaders(standing)).toEqual(allowed('allowed_warning', '0.80', WEEK_END, '0.75'));
+    expect(quotaHeaders({ ...standing, day: spend(100, 99) })).toEqual(
       allowed('allowed_warning', '0.99', DAY_END, '0.95'),
     );
   });
@@ -75,7 +75,7 @@ describe('an admitted request', () => {
     const amount = fc.integer({ min: 0, max: 1e15 });
     fc.assert(
       fc.property(amount, amount, amount, (limit, settled, held) => {
-        const headers = standingHeaders({ month: spend(limit, settled, held, MONTH_END) });
+        const headers = quotaHeaders({ month: spend(limit, settled, held, MONTH_END) });
         const told = headers['anthropic-ratelimit-unified-overage-utilization'] ?? '';
         expect(told).toMatch(/^0\.\d\d$/);
         const share = limit === 0 ? 1 : settled / limit;
@@ -88,13 +88,13 @@ describe('an admitted request', () => {
 
   test('hears of each bucket that limits it, of tokens together if both kinds are limited, and of no other', () => {
     const bucket = (limit: number, remaining: number, after: number) => ({ limit, remaining, resetsAt: NOON + after });
-    expect(standingHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
+    expect(quotaHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
       'anthropic-ratelimit-requests-limit': '50',
       'anthropic-ratelimit-requests-remaining': '49',
       'anthropic-ratelimit-requests-reset': '2026-11-20T12:00:01.200Z',
     });
     expect(
-      standingHeaders({
+      quotaHeaders({
         inputTokens: bucket(1_000, 10, 0),
         outputTokens: bucket(500, 0, 30_000),
         countRequests: bucket(1, 1, 0),
@@ -110,7 +110,7 @@ describe('an admitted request', () => {
       'anthropic-ratelimit-tokens-remaining': '10',
       'anthropic-ratelimit-tokens-reset': '2026-11-20T12:00:30.000Z',
     });
-    expect(standingHeaders({ requests: bucket(0.001, 0, 1e300) })['anthropic-ratelimit-requests-reset']).toMatch(/Z$/);
+    expect(quotaHeaders({ requests: bucket(0.001, 0, 1e300) })['anthropic-ratelimit-requests-reset']).toMatch(/Z$/);
   });
 });
 
@@ -187,7 +187,7 @@ describe('a refused request', () => {
     const budget = emptyBudget(NOON);
     budget.fullAt.requests = NOON + 60_000;
     const decision = decide(budget, rules, boundOf(), NOON);
-    const error = refusalError(decision as Refusal, standingOf(budget, rules, NOON));
+    const error = refusalError(decision as Refusal, quotaStatusOf(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({
       'sluice-limited-by': 'account',

@@ -44,7 +44,7 @@ import { migrate } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { conversationStub, inboxStub } from '../durable/stubs.ts';
 import { forgetAnswers } from '../kv/classified-answers.ts';
-import type { Bound } from '../pricing/hold-terms.ts';
+import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
@@ -133,7 +133,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
    */
   admit(ask: AdmissionRequest): AdmissionDecision {
     const { requestId, bound, token } = ask;
-    if (bound) checkBound(bound);
+    if (bound) checkWorstCase(bound);
     this.#noteDefaults(ask.defaults);
     const now = advance(this.#budget, this.now());
     if (token) {
@@ -495,7 +495,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
   }
 
-  #admitted(hold: Hold, bound: Bound, now: number): AdmissionDecision {
+  #admitted(hold: Hold, bound: WorstCase, now: number): AdmissionDecision {
     const lowered = hold.maxTokens < bound.outputTokens ? { maxTokens: hold.maxTokens } : {};
     const standing = this.#standing(now);
     return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !this.#listed };
@@ -694,7 +694,7 @@ function recall(ledger: Ledger): Budget {
   return budget;
 }
 
-function checkBound(bound: Bound): void {
+function checkWorstCase(bound: WorstCase): void {
   const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput } = bound;
   for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput]) {
     if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('A bound must be whole numbers, none negative.');

@@ -8,7 +8,7 @@
 
 import type { Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
-import type { Bound, ServedBound } from '../pricing/hold-terms.ts';
+import type { ServedWorstCase, WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
 import { capacity, level, take } from './bucket.ts';
 import { freeIn, rateRefusal, refusal, shortOfMoney } from './refusals.ts';
@@ -72,7 +72,7 @@ export interface Circumstances {
 export function decide(
   budget: Budget,
   rules: Rules,
-  exact: Bound,
+  exact: WorstCase,
   now: number,
   { repeats = false, counted = false }: Circumstances = {},
 ): Decision {
@@ -141,7 +141,7 @@ export function decide(
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
 }
 
-function costsOf({ inputTokens, inputCost }: ServedBound): Pick<Bound, 'inputTokens' | 'inputCost'> {
+function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, 'inputTokens' | 'inputCost'> {
   return { inputTokens, inputCost };
 }
 
@@ -151,7 +151,7 @@ function isAllowed(names: readonly string[], allowed: readonly string[]): boolea
 }
 
 /** @returns what helps a request that is larger than the whole of the tightest limit. */
-function adviceFor(bound: Bound, rules: Rules, least: number): string {
+function adviceFor(bound: WorstCase, rules: Rules, least: number): string {
   const { served, because } = bound;
   const limits = PERIODS.flatMap((period) => rules.spend[period] ?? []);
   const limit = Math.min(...limits);
@@ -173,7 +173,7 @@ function adviceFor(bound: Bound, rules: Rules, least: number): string {
 }
 
 /** @returns the `max_tokens` that a share of what is free pays for; negative if not even the input. */
-function affordableOutput(share: Nanodollars, bound: Bound): number {
+function affordableOutput(share: Nanodollars, bound: WorstCase): number {
   const left = share - bound.inputCost;
   if (left < 0) return -1;
   return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;

@@ -1,12 +1,12 @@
 import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
 import type { Model, ModelTable, TokenPrices } from './models.ts';
-import type { Findings } from './prompt-features.ts';
+import type { PromptFeatures } from './prompt-features.ts';
 
 /** The longest name of a model that limits can have. */
-const LONGEST_NAME = 256;
+const LONGEST_MODEL_NAME = 256;
 
 /** @returns the rows that a model may be billed by: its own, or every row for one that is not in the table. */
-export function rowsOf(models: ModelTable, name: unknown): readonly Model[] {
+export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
   const row = rowOf(models, name);
   return row ? [row] : models.rows;
 }
@@ -24,7 +24,7 @@ export function namesOf(models: ModelTable, name: unknown, asked?: string): stri
   const row = rowOf(models, name);
   const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
   // No limit can name a longer one, so that cutting it allows nothing.
-  return [...new Set(names.map((one) => one.slice(0, LONGEST_NAME + 1)))];
+  return [...new Set(names.map((one) => one.slice(0, LONGEST_MODEL_NAME + 1)))];
 }
 
 /** @returns the most tokens that one of these models can write. */
@@ -37,7 +37,7 @@ export function dearest(
   rows: readonly Model[],
   promptTokens: number,
   fast: boolean,
-  cache: Findings['cache'],
+  cache: PromptFeatures['cache'],
   geography: number,
 ): { input: Nanodollars; output: Nanodollars } {
   let input = 0;

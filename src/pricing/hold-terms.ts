@@ -2,7 +2,7 @@
 import type { Nanodollars } from './cost.ts';
 
 /** The dearest that a request can be; plain numbers, so that it can cross to another object. */
-export interface Bound {
+export interface WorstCase {
   /** Input tokens of all steps and attempts together. */
   inputTokens: number;
   /** What does not depend on `max_tokens`: input at its dearest, searches, sub-requests to other models. */
@@ -22,13 +22,13 @@ export interface Bound {
   /** Every model that may be billed, each by all of its names; the API's own choice of fallbacks is `default`. */
   models: string[][];
   /** Where the API itself calls tools: what its steps can cost. */
-  served?: ServedBound;
+  served?: ServedWorstCase;
   /** Why the input is not bounded by the body, in words for the caller. */
   because?: string;
 }
 
 /** What a loop of the API's own tools can cost: for limits that estimate it, and for who asks what would fit. */
-export interface ServedBound {
+export interface ServedWorstCase {
   /** The tool that is named in a refusal. */
   tool: string;
   /** Whether lowering its `max_uses` makes the request cheaper: it is the only one. */

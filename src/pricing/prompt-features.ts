@@ -22,7 +22,7 @@ export const PER_IMAGE = 5_000;
 /** Steps of the API's own tool loop where no `max_uses` limits it, and searches in each of them. */
 export const UNLIMITED_USES = 10;
 /** Content nests four deep at most in anything the API accepts. */
-const DEEPEST = 32;
+const DEEPEST_CONTENT = 32;
 /** What frames the content of a page that was fetched: its address, title and time. */
 const PER_PAGE = 1_000;
 
@@ -70,7 +70,7 @@ const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
 /** What a walk over a body finds. */
-export interface Findings {
+export interface PromptFeatures {
   /** Tokens beyond bytes, less the bytes that are no text (base64 of images). */
   extra: number;
   /** By what the input is bounded: its bytes, a count of its tokens, the context window alone. */
@@ -113,7 +113,7 @@ const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, gro
 export const MOST_ADVISORS = 64;
 
 /** Of no messages at all. */
-export const NOTHING_FOUND: Findings = {
+export const NO_FEATURES: PromptFeatures = {
   extra: 0,
   by: 'bytes',
   cache: 'none',
@@ -126,7 +126,7 @@ export const NOTHING_FOUND: Findings = {
 };
 
 /** @returns what bounds messages beside their bytes, together with what was found in those before them. */
-export function findingsOf(messages: readonly unknown[], before: Findings = NOTHING_FOUND): Findings {
+export function featuresOf(messages: readonly unknown[], before: PromptFeatures = NO_FEATURES): PromptFeatures {
   const found = { ...before };
   readMessages(messages, found);
   return found;
@@ -136,7 +136,7 @@ export function findingsOf(messages: readonly unknown[], before: Findings = NOTH
  * @param lengthOf tells how long a string is, where those of the body may stand for longer ones
  * @returns the findings of a whole body, together with what was found in messages before its own
  */
-export function findingsOfBody(body: Json, before: Findings = NOTHING_FOUND, lengthOf?: LengthOf): Findings {
+export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES, lengthOf?: LengthOf): PromptFeatures {
   const found = { ...before };
   readBody(body, found, lengthOf);
   return found;
@@ -147,7 +147,7 @@ type LengthOf = (value: string) => number;
 
 const ownLength: LengthOf = (value) => value.length;
 
-function readBody(body: Json, found: Findings, lengthOf?: LengthOf): void {
+function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void {
   noteCache(body.cache_control, found);
   readBlocks(body.system, found, lengthOf);
   if (Array.isArray(body.messages)) readMessages(body.messages, found, lengthOf);
@@ -168,7 +168,7 @@ function readBody(body: Json, found: Findings, lengthOf?: LengthOf): void {
   if (body.thread) byWindow('thread', found);
 }
 
-function readMessages(messages: readonly unknown[], found: Findings, lengthOf?: LengthOf): void {
+function readMessages(messages: readonly unknown[], found: PromptFeatures, lengthOf?: LengthOf): void {
   found.extra += messages.length * PER_MESSAGE;
   for (const message of messages) {
     const content = isObject(message) ? message.content : undefined;
@@ -177,11 +177,11 @@ function readMessages(messages: readonly unknown[], found: Findings, lengthOf?: 
 }
 
 /** Walks with a stack of its own: a body may nest as deep as it is long. */
-function readBlocks(content: unknown, found: Findings, lengthOf: LengthOf = ownLength): void {
+function readBlocks(content: unknown, found: PromptFeatures, lengthOf: LengthOf = ownLength): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > DEEPEST) {
+    if (depth > DEEPEST_CONTENT) {
       byWindow('content that is nested too deep', found);
       return;
     }
@@ -194,7 +194,7 @@ function readBlocks(content: unknown, found: Findings, lengthOf: LengthOf = ownL
   }
 }
 
-function readNode(node: unknown, found: Findings, next: unknown[], lengthOf: LengthOf): void {
+function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthOf: LengthOf): void {
   if (Array.isArray(node)) {
     next.push(node);
     return;
@@ -217,7 +217,7 @@ function readNode(node: unknown, found: Findings, next: unknown[], lengthOf: Len
 function readSource(
   type: 'image' | 'document',
   source: unknown,
-  found: Findings,
+  found: PromptFeatures,
   next: unknown[],
   lengthOf: LengthOf,
 ): void {
@@ -243,7 +243,7 @@ function readSource(
   }
 }
 
-function readTool(tool: Json, found: Findings): void {
+function readTool(tool: Json, found: PromptFeatures): void {
   noteCache(tool.cache_control, found);
   const type = typeof tool.type === 'string' ? tool.type : 'custom';
   noteModels(usesOfModels(tool, type), found);
@@ -273,13 +273,13 @@ function servedTool(type: string, tool: Json): ServedTool {
 }
 
 /** Notes models that a request may use beside its own: each as a tool that asks for one. */
-export function noteModels(advisors: readonly Json[], found: Findings): void {
+export function noteModels(advisors: readonly Json[], found: PromptFeatures): void {
   // One more than are looked at says that there are too many.
   if (found.advisors.length <= MOST_ADVISORS)
     found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
 }
 
-function serve(tool: ServedTool, found: Findings): void {
+function serve(tool: ServedTool, found: PromptFeatures): void {
   const { tools, name, uses, unlimited, growth, hidden } = found.served;
   found.served = {
     tools: tools + 1,
@@ -291,17 +291,17 @@ function serve(tool: ServedTool, found: Findings): void {
   };
 }
 
-function byWindow(because: string, found: Findings): void {
+function byWindow(because: string, found: PromptFeatures): void {
   found.by = 'window';
   found.because ??= because;
 }
 
-function byCount(found: Findings): void {
+function byCount(found: PromptFeatures): void {
   if (found.by === 'bytes') found.by = 'count';
 }
 
 /** Notes the cache lifetime that something asks for, if it is the longest. */
-export function noteCache(control: unknown, found: Findings): void {
+export function noteCache(control: unknown, found: PromptFeatures): void {
   if (control === undefined || control === null) return;
   const ttl = isObject(control) ? control.ttl : undefined;
   if (ttl !== undefined && ttl !== null && ttl !== '5m') found.cache = '1h';

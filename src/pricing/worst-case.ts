@@ -8,24 +8,24 @@
 
 import { isObject, type Json } from '../json/object.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
-import { dearest, longestOutput, namesOf, rowOf, rowsOf } from './dearest-price.ts';
+import { dearest, longestOutput, modelsOf, namesOf, rowOf } from './dearest-price.ts';
 import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
-import type { Bound, ServedBound, Terms } from './hold-terms.ts';
+import type { ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
 import type { Model, ModelTable } from './models.ts';
 import {
-  type Findings,
-  findingsOfBody,
+  featuresOfBody,
   MOST_ADVISORS,
-  NOTHING_FOUND,
+  NO_FEATURES,
   noteCache,
   noteModels,
   PER_IMAGE,
+  type PromptFeatures,
   type Served,
   UNLIMITED_USES,
   wholeNumber,
 } from './prompt-features.ts';
 
-export interface BoundOptions {
+export interface WorstCaseOptions {
   /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
   bytes: number;
   models: ModelTable;
@@ -40,7 +40,7 @@ export interface BoundOptions {
   /** What count_tokens, or the turn before, tells of the prompt; null if it was refused. Absent: nobody was asked. */
   count?: number | null;
   /** What was found in messages that stand before those of the body. */
-  before?: Findings;
+  before?: PromptFeatures;
   /** The setting SERVED_STEP_TOKENS. Default 50,000. */
   servedStepTokens?: number;
 }
@@ -58,19 +58,19 @@ const SERVED_STEP_TOKENS = 50_000;
  * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
  *   nothing else about it is assumed
  */
-export function boundOf(body: Json, options: BoundOptions): { bound: Bound; terms: Terms } {
+export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: WorstCase; terms: Terms } {
   const { readings } = options;
-  const found = findingsOfBody(body, options.before, options.lengthOf);
+  const found = featuresOfBody(body, options.before, options.lengthOf);
   found.extra += PER_REQUEST;
   if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
-  const uses = usesOf(found.served);
+  const uses = servedUses(found.served);
   const steps = Math.min(MOST_STEPS, uses + 1);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const asked = wholeNumber(body.max_tokens);
   const { servedStepTokens = SERVED_STEP_TOKENS } = options;
 
-  const bound: Bound = {
+  const bound: WorstCase = {
     inputTokens: 0,
     inputCost: 0,
     outputTokens: 0,
@@ -81,7 +81,7 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     known: true,
     models: [],
   };
-  const served: ServedBound = {
+  const served: ServedWorstCase = {
     tool: found.served.name,
     single: found.served.tools === 1 && !found.served.unlimited,
     uses,
@@ -103,9 +103,9 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
     streams: body.stream === true,
   };
   for (const attempt of attemptsOf(body)) {
-    const rows = rowsOf(options.models, attempt.model);
+    const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const told = promptTokens(found, window, options);
+    const told = promptTokensIn(found, window, options);
     const { hidden, growth } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : told;
     const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
@@ -159,10 +159,10 @@ export function boundOf(body: Json, options: BoundOptions): { bound: Bound; term
 }
 
 /** @returns the first prompt, before any tool of the API's own has brought anything into it. */
-function promptTokens(
-  found: Findings,
+function promptTokensIn(
+  found: PromptFeatures,
   window: number,
-  { bytes, count }: BoundOptions,
+  { bytes, count }: WorstCaseOptions,
 ): { tokens: number; bounded: boolean } {
   const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
   if (count === undefined || count === null || found.changes) {
@@ -174,7 +174,7 @@ function promptTokens(
 }
 
 /** @returns how often the API may call tools of its own. */
-function usesOf({ uses, unlimited }: Served): number {
+function servedUses({ uses, unlimited }: Served): number {
   return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
@@ -182,7 +182,7 @@ function usesOf({ uses, unlimited }: Served): number {
 function noteTerms(
   terms: Terms,
   rows: readonly Model[],
-  { fast }: Attempt,
+  { fast }: ModelAttempt,
   promptTokens: number,
   geography: { held: number; asked: number },
 ): void {
@@ -199,7 +199,7 @@ function noteTerms(
 }
 
 /** One pass over the messages by one model: the asked one, and each that may step in for it. */
-interface Attempt {
+interface ModelAttempt {
   model: unknown;
   fast: boolean;
   /** Its own `max_tokens`, which lowering the request's does not lower. */
@@ -207,7 +207,7 @@ interface Attempt {
   thinkingBudget: number;
 }
 
-function attemptsOf(body: Json): Attempt[] {
+function attemptsOf(body: Json): ModelAttempt[] {
   const first = {
     model: body.model,
     fast: isFast(body.speed),
@@ -232,14 +232,14 @@ function attemptsOf(body: Json): Attempt[] {
 
 /** Each use of an advisor is a request of its own, to the model that the tool names. */
 function addAdvisor(
-  { bound, served, terms }: { bound: Bound; served: ServedBound; terms: Terms },
+  { bound, served, terms }: { bound: WorstCase; served: ServedWorstCase; terms: Terms },
   tool: Json,
-  { models, servedStepTokens = SERVED_STEP_TOKENS }: BoundOptions,
+  { models, servedStepTokens = SERVED_STEP_TOKENS }: WorstCaseOptions,
   geography: number,
 ): void {
-  const rows = rowsOf(models, tool.model);
+  const rows = modelsOf(models, tool.model);
   const window = Math.max(...rows.map((row) => row.max_input_tokens));
-  const caching: Findings = { ...NOTHING_FOUND };
+  const caching: PromptFeatures = { ...NO_FEATURES };
   noteCache(tool.caching, caching);
   const price = dearest(rows, window, false, caching.cache, geography);
   const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;

@@ -6,7 +6,7 @@ import { decide } from '../../src/budget/budget.ts';
 import { rulesOf } from '../../src/budget/rules.ts';
 import { emptyBudget } from '../../src/budget/state.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
-import { boundOf } from '../../src/pricing/worst-case.ts';
+import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import type { Outcome } from '../../src/upstream/relay.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
@@ -19,7 +19,7 @@ const encoder = new TextEncoder();
 function grantOf({ body, count }: BilledAnswer): Grant {
   const text = JSON.stringify(body);
   const bytes = encoder.encode(text).length;
-  const { bound, terms } = boundOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
+  const { bound, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
   const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_month: 100_000 }), { ...bound, countable: false }, NOON);
   if (decision.kind !== 'admitted') throw new Error(`not admitted: ${JSON.stringify(decision)}`);
   return {

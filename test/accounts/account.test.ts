@@ -12,7 +12,7 @@ import {
 import type { AdmissionDecision, AdmissionRequest } from '../../src/durable/contracts/admission.ts';
 import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { runs } from '../support/runs.ts';
 import { boundOf, NOON } from './admission-requests.ts';
@@ -53,7 +53,7 @@ async function wake(): Promise<void> {
 const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<Bound> } = {}): AdmissionRequest {
+function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<WorstCase> } = {}): AdmissionRequest {
   const { id = nextId(), size, ...rest } = more;
   return { requestId: id, route: 'messages', model: 'claude-opus-5-5', bound: boundOf(size), defaults: {}, ...rest };
 }
@@ -595,7 +595,7 @@ test('a jurisdiction is part of the object’s place', () => {
 });
 
 type Step =
-  | { do: 'admit'; size: Partial<Bound> }
+  | { do: 'admit'; size: Partial<WorstCase> }
   | { do: 'settle'; which: number; share: number; twice: boolean }
   | { do: 'crash' }
   | { do: 'alarm' }

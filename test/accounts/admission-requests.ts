@@ -1,7 +1,7 @@
-import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 
 /** A bound as `boundOf` makes them, of easy numbers: an input that costs as given, and output at 10 nanodollars. */
-export function boundOf(more: Partial<Bound> = {}): Bound {
+export function boundOf(more: Partial<WorstCase> = {}): WorstCase {
   return {
     inputTokens: 100,
     inputCost: 1_000,

@@ -14,14 +14,14 @@ import {
   takeCount,
 } from '../../src/budget/state.ts';
 import { PERIODS, spanAt } from '../../src/budget/windows.ts';
-import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { boundOf, NOON } from '../accounts/admission-requests.ts';
 import { runs } from '../support/runs.ts';
 
 let ids = 0;
 
-function admit(budget: Budget, rules: Rules, bound: Bound, now: number): Decision & { id: string } {
+function admit(budget: Budget, rules: Rules, bound: WorstCase, now: number): Decision & { id: string } {
   const decision = decide(budget, rules, bound, now);
   const id = `req_${++ids}`;
   if (decision.kind === 'admitted') {
@@ -99,7 +99,7 @@ describe('spend', () => {
   });
 
   test('a request that never fits is told what would', () => {
-    const advice = (given: Limits, more: Partial<Bound>) => {
+    const advice = (given: Limits, more: Partial<WorstCase>) => {
       const decision = decide(emptyBudget(NOON), rulesOf(given), boundOf(more), NOON);
       return decision.kind === 'refused' && decision.never ? decision.advice : decision;
     };
@@ -216,7 +216,7 @@ describe('clamp', () => {
 });
 
 describe('a count is asked for', () => {
-  const countable = (more: Partial<Bound> = {}) => boundOf({ countable: true, ...more });
+  const countable = (more: Partial<WorstCase> = {}) => boundOf({ countable: true, ...more });
 
   test('only if the bound does not fit', () => {
     expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');

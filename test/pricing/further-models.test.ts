@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
-import { boundOf } from '../../src/pricing/worst-case.ts';
+import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, resetAll } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -16,7 +16,7 @@ const ASK = { model: OWN, max_tokens: 10, messages: [{ role: 'user', content: 'H
 
 /** Names that are counted as used, of a body as it is read here and as it goes up. */
 function used(body: Record<string, unknown>, text = JSON.stringify(body)): string[] {
-  const { bound } = boundOf(body, { bytes: text.length, readings: { text, json: body }, models });
+  const { bound } = worstCaseOf(body, { bytes: text.length, readings: { text, json: body }, models });
   return bound.models.flat();
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { cost, type Usage } from '../../src/pricing/cost.ts';
-import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
-import { boundOf } from '../../src/pricing/worst-case.ts';
+import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();
@@ -13,8 +13,8 @@ function bytesOf(body: Body): number {
   return encoder.encode(JSON.stringify(body)).length;
 }
 
-function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): Bound {
-  return boundOf(body, { bytes: bytesOf(body), models, ...more }).bound;
+function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): WorstCase {
+  return worstCaseOf(body, { bytes: bytesOf(body), models, ...more }).bound;
 }
 
 function ask(more: Body = {}): Body {
@@ -25,7 +25,7 @@ function blocks(...content: unknown[]): Body {
   return { messages: [{ role: 'user', content }] };
 }
 
-const hold = ({ inputCost, outputTokens, outputPrice }: Bound) => inputCost + outputTokens * outputPrice;
+const hold = ({ inputCost, outputTokens, outputPrice }: WorstCase) => inputCost + outputTokens * outputPrice;
 const price = (usage: Usage, model: string) =>
   cost(usage, models.price(model).row, { priceOf: (name) => models.price(name).row });
 
@@ -299,7 +299,7 @@ describe('a bound is as tight as what is known', () => {
       bounded: false,
       served: { tool: 'web_search', single: true, uses: 3, inputTokens: first + 3 * (first + 50_000) },
     });
-    const few = boundOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).bound;
+    const few = worstCaseOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).bound;
     expect(few.served?.inputTokens).toBe(first + 3 * (first + 1_000));
   });
 
@@ -415,10 +415,13 @@ describe('any body is bounded, at once', () => {
     let content: unknown = [{ type: 'text', text: 'x' }];
     for (let i = 0; i < 100_000; i++) content = [{ type: 'tool_result', content }];
     const body = ask({ messages: [{ role: 'user', content }] });
-    expect(boundOf(body, { bytes: 5 * MILLION, models }).bound).toMatchObject({ bounded: false, inputTokens: MILLION });
+    expect(worstCaseOf(body, { bytes: 5 * MILLION, models }).bound).toMatchObject({
+      bounded: false,
+      inputTokens: MILLION,
+    });
     let lists: unknown = [];
     for (let i = 0; i < 100_000; i++) lists = [lists];
-    expect(boundOf(ask({ system: lists }), { bytes: 2e5, models }).bound.bounded).toBe(false);
+    expect(worstCaseOf(ask({ system: lists }), { bytes: 2e5, models }).bound.bounded).toBe(false);
   });
 
   test.each<[string, Body]>([
@@ -450,7 +453,7 @@ test.each([
 ])('a hundred thousand %s are bounded in a moment, and so is what is said of them', (_, tool) => {
   const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(100_000).fill(tool) };
   const started = performance.now();
-  const { bound } = boundOf(body, { bytes: 3_000_000, models: new ModelTable() });
+  const { bound } = worstCaseOf(body, { bytes: 3_000_000, models: new ModelTable() });
   expect(performance.now() - started).toBeLessThan(3_000);
   expect(JSON.stringify(bound).length).toBeLessThan(20_000);
   expect(bound.inputCost).toBeGreaterThan(1e9);

@@ -5,7 +5,7 @@ import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { AdmissionRequest } from '../../src/durable/contracts/admission.ts';
-import type { Bound } from '../../src/pricing/hold-terms.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
@@ -30,7 +30,7 @@ interface Scenario extends Mishaps {
 export const ACCOUNT = 'alice';
 const STEPS = 400;
 const REST_MS = 60 * 60_000;
-const BOUND: Bound = {
+const BOUND: WorstCase = {
   inputTokens: 100,
   inputCost: 1_000,
   outputTokens: 800,

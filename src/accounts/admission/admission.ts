@@ -11,9 +11,9 @@ import { sizeOf } from '../../http/read-json.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { listAccount } from '../../kv/account-list.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import type { Bound, Terms } from '../../pricing/hold-terms.ts';
-import { NOTHING_FOUND } from '../../pricing/prompt-features.ts';
-import { boundOf } from '../../pricing/worst-case.ts';
+import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
+import { NO_FEATURES } from '../../pricing/prompt-features.ts';
+import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { Outcome } from '../../upstream/relay.ts';
@@ -129,7 +129,7 @@ export async function admission(request: MeterRequest): Promise<Admission> {
 
 async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
   const { settings, body, model } = request;
-  const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NOTHING_FOUND };
+  const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NO_FEATURES };
   const asked = typeof own.model === 'string' ? own.model : model;
   const { readings = body } = body;
   const options = {
@@ -151,10 +151,13 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
     repeats: number > 1,
     adds: request.adds,
   };
-  let { bound, terms } = boundOf(goesUp, request.count === undefined ? options : { ...options, count: request.count });
+  let { bound, terms } = worstCaseOf(
+    goesUp,
+    request.count === undefined ? options : { ...options, count: request.count },
+  );
   let answer = await askAgainWhileHeld(request, { ...ask, bound });
   if (answer.outcome === 'count_needed') {
-    ({ bound, terms } = boundOf(goesUp, { ...options, count: await countInput(request) }));
+    ({ bound, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
     answer = await askAgainWhileHeld(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
   }
   const admitted = grantedBy(answer);
@@ -185,7 +188,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
 }
 
 function grantOf(
-  bound: Bound,
+  bound: WorstCase,
   terms: Terms,
   { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,

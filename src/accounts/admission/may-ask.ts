@@ -5,14 +5,14 @@ import type { Rules } from '../../budget/rules.ts';
 import type { Budget } from '../../budget/state.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import type { AdmissionDecision, Refusal } from '../../durable/contracts/admission.ts';
-import type { Bound } from '../../pricing/hold-terms.ts';
+import type { WorstCase } from '../../pricing/hold-terms.ts';
 import { admissionRequestOf, grantedBy, type MeterRequest } from './admission.ts';
 
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
 export type Asking = 'price' | 'count' | 'free' | 'nothing';
 
 /** The cheapest request that there is: who cannot pay it can pay none. */
-const CHEAPEST: Bound = {
+const CHEAPEST: WorstCase = {
   inputTokens: 0,
   inputCost: 0,
   outputTokens: 1,

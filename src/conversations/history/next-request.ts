@@ -4,7 +4,7 @@ import { invalidRequest } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
-import { boundOf } from '../../pricing/worst-case.ts';
+import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { Prompt } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
@@ -289,7 +289,7 @@ interface Counting {
 function countOf({ last, frame, sentFrom, fresh, news, settings, model }: Counting): number | undefined {
   if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
   const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
-  const { bound } = boundOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
+  const { bound } = worstCaseOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
   return bound.bounded ? last.tokens + bound.inputTokens : undefined;
 }
 

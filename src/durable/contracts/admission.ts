@@ -1,7 +1,7 @@
 /** What a request asks of its account, and what it is told. */
 
 import type { Nanodollars } from '../../pricing/cost.ts';
-import type { Bound } from '../../pricing/hold-terms.ts';
+import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 
 /** What a request wants of its account. */
@@ -12,7 +12,7 @@ export interface AdmissionRequest {
   route: string;
   model: string;
   /** What the request can cost; absent for what costs nothing, such as a token count. */
-  bound?: Bound | undefined;
+  bound?: WorstCase | undefined;
   conversation?: string | undefined;
   prefix?: string | undefined;
   /** The credential that asks; absent in development without one. */

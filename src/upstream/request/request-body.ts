@@ -2,7 +2,7 @@
 
 import type { JsonBody } from '../../http/json-body.ts';
 import { edit, placeOf } from '../../json/edit.ts';
-import type { Findings } from '../../pricing/prompt-features.ts';
+import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
 const encoder = new TextEncoder();
@@ -27,7 +27,7 @@ export class Prompt implements JsonBody {
   }
 
   /** What was found in the messages that `own` leaves out. */
-  get before(): Findings {
+  get before(): PromptFeatures {
     return this.#history.findings;
   }
 

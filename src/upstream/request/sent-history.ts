@@ -2,7 +2,7 @@
  * The part of a history that is sent with each turn, as it is sent. It lies outside of the heap that is walked for
  * garbage, and grows at its end: neither it nor what bounds it is made anew with each turn.
  */
-import { type Findings, findingsOf, NOTHING_FOUND } from '../../pricing/prompt-features.ts';
+import { featuresOf, NO_FEATURES, type PromptFeatures } from '../../pricing/prompt-features.ts';
 
 /** Bytes that several histories have in common, of which each one is longer than the one before. */
 interface Shared {
@@ -16,14 +16,14 @@ const ROOM = 1.25;
 const encoder = new TextEncoder();
 
 export class SentHistory {
-  static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NOTHING_FOUND);
+  static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NO_FEATURES);
 
   readonly #shared: Shared;
   readonly #length: number;
   /** What bounds the messages beside their bytes. */
-  readonly findings: Findings;
+  readonly findings: PromptFeatures;
 
-  private constructor(shared: Shared, length: number, findings: Findings) {
+  private constructor(shared: Shared, length: number, findings: PromptFeatures) {
     this.#shared = shared;
     this.#length = length;
     this.findings = findings;
@@ -56,6 +56,6 @@ export class SentHistory {
     shared.bytes.set(added, this.#length);
     shared.used = length;
     const messages = texts.map((text) => JSON.parse(text) as unknown);
-    return new SentHistory(shared, length, findingsOf(messages, this.findings));
+    return new SentHistory(shared, length, featuresOf(messages, this.findings));
   }
 }

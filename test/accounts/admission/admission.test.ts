@@ -7,7 +7,7 @@ import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { ModelTable } from '../../../src/pricing/models.ts';
 import { mostTokensOf } from '../../../src/pricing/token-ceiling.ts';
-import { boundOf } from '../../../src/pricing/worst-case.ts';
+import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
@@ -105,7 +105,7 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
 }
 
 function boundsOf(body: object) {
-  return boundOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+  return worstCaseOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
 }
 
 /** What a request sets aside: the bound of its body. */

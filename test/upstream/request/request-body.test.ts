@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { boundOf } from '../../../src/pricing/worst-case.ts';
+import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { Prompt } from '../../../src/upstream/request/request-body.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
@@ -39,7 +39,7 @@ test('a prompt is the body with the history before what is new, in bytes, in tex
       expect(prompt.own.messages).toEqual(news);
       expect(prompt.with({ max_tokens: '7' }).json).toEqual({ ...whole, max_tokens: 7 });
       const options = { bytes: prompt.bytes.length, models };
-      expect(boundOf(prompt.own, { ...options, before: prompt.before })).toEqual(boundOf(whole, options));
+      expect(worstCaseOf(prompt.own, { ...options, before: prompt.before })).toEqual(worstCaseOf(whole, options));
     }),
   );
 });

@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../async/durations.ts';
-import { admitCount, admitFree, decide } from '../budget/budget.ts';
+import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { quotaStatusOf, reportQuotaStatus } from '../budget/quota-status.ts';
 import { type Rules, rulesOf } from '../budget/rules.ts';
 import {
@@ -56,9 +56,9 @@ import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { InboxList } from './inbox-list.ts';
 import { Ledger } from './ledger/ledger.ts';
-import { exportOf, requestOf, requestsOf, usageOf } from './ledger/queries.ts';
+import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
-import { amount, closingOf, openingOf, spentOf } from './ledger/settlement.ts';
+import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { StoredAmounts } from './storage-quota.ts';
 import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from './usage-answers.schema.ts';
@@ -141,7 +141,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
       this.#credentials.see(token, now);
     }
     if (!bound) {
-      const decision = (ask.free ? admitFree : admitCount)(this.#budget, this.#rules, now);
+      const decision = (ask.free ? takeFreeRequest : takeCountRequest)(this.#budget, this.#rules, now);
       if (decision.kind === 'refused') return this.#refuse(decision, now);
       // No row of the ledger tells it when the object wakes.
       if (ask.free && this.#rules.requests !== undefined) {
@@ -317,12 +317,12 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** @returns one row of the ledger, or undefined. */
   request(id: string): LedgerRequest | undefined {
-    return requestOf(this.#ledger, id);
+    return ledgerRequestOf(this.#ledger, id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
   exportRows(cursor = '', limit = 500): { rows: LedgerRow[]; next: string | null } {
-    return exportOf(this.#ledger, cursor, limit);
+    return ledgerPageOf(this.#ledger, cursor, limit);
   }
 
   /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
@@ -526,8 +526,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   #closeUnheld(settlement: Settlement, now: number): Settled {
-    const began = settlement.startedAt ?? now - amount(settlement.ms ?? 0, 0);
-    const at = Math.min(now, amount(began, now));
+    const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);
+    const at = Math.min(now, safeAmount(began, now));
     const closing = closingOf(settlement, 0, now, false);
     if (at <= this.#erasedAt || at <= this.#erasing) return { outcome: 'erased', cost: closing.cost, overHold: false };
     const hold: Hold = {

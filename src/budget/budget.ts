@@ -11,13 +11,13 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import type { ServedWorstCase, WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, rateRefusal, refusal, shortOfMoney } from './refusals.ts';
+import { freeIn, rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
 import { PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
-interface Grant {
+interface Admitted {
   kind: 'admitted';
   nanodollars: Nanodollars;
   inputTokens: number;
@@ -25,7 +25,7 @@ interface Grant {
   maxTokens: number;
 }
 
-export type Decision = Grant | Refusal | { kind: 'count_needed' };
+export type Decision = Admitted | Refusal | { kind: 'count_needed' };
 
 /** A clamp that leaves less than this many times the least is worth counting the input for. */
 const COMFORT = 16;
@@ -33,12 +33,12 @@ const COMFORT = 16;
 const WORTH_COUNTING = 4;
 
 /** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
-export function admitCount(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+export function takeCountRequest(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
   return admitFrom('counts', budget, rules, now);
 }
 
 /** Decides on another request that costs nothing, and takes it from the bucket of all requests if there is one. */
-export function admitFree(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+export function takeFreeRequest(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
   return admitFrom('requests', budget, rules, now);
 }
 
@@ -82,10 +82,10 @@ export function decide(
   const barred = rules.models && bound.models.find((names) => !isAllowed(names, rules.models ?? []));
   if (barred) {
     const model = barred[0] ?? '';
-    return { ...refusal('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
+    return { ...refusalBy('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
   }
   if (!bound.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
-    return { ...refusal('unpriced', 'models', time, time, 1, 0, true), model: bound.models[0]?.[0] ?? '' };
+    return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: bound.models[0]?.[0] ?? '' };
   }
 
   const asked = bound.outputTokens;
@@ -96,7 +96,7 @@ export function decide(
   if (broke) return broke.never ? { ...broke, advice: adviceFor(bound, rules, least) } : broke;
   if (budget.holds.size >= rules.concurrent) {
     const running = budget.holds.size;
-    return refusal('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
+    return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
   }
   if (rules.requests !== undefined && !repeats && level(fullAt.requests, rules.requests, time) < 1) {
     return rateRefusal('requests_per_minute', fullAt.requests, rules.requests, time, 1, 0);

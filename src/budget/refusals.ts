@@ -36,7 +36,7 @@ export function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, 
   if (first === undefined) return undefined;
   if (spent.length === 0) {
     const left = Math.max(0, leftIn(budget, rules, first));
-    return refusal('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
+    return refusalBy('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
   }
   const end = (period: Period) => budget.windows[period].end;
   const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
@@ -47,7 +47,7 @@ export function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, 
 export function spendRefusal(budget: Budget, rules: Rules, period: Period, needed: Nanodollars, now: number): Refusal {
   const left = Math.max(0, leftIn(budget, rules, period));
   const never = needed > limitOf(rules, period);
-  return refusal('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
+  return refusalBy('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
 }
 
 /** @returns the refusal by a bucket. */
@@ -61,11 +61,11 @@ export function rateRefusal(
 ): Refusal {
   const left = Math.max(0, level(fullAt, limit, now) - held);
   const wait = waitFor(fullAt, limit, now, units + held);
-  return refusal('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
+  return refusalBy('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
 }
 
 /** @returns a refusal; times in milliseconds since 1970. */
-export function refusal(
+export function refusalBy(
   reason: Refusal['reason'],
   limit: string,
   now: number,

@@ -1,6 +1,6 @@
 /** What a conversation owes after a change: settlements, reports to its account, and letting go in time. */
 
-import { type Meter, type MeteredRequest, meterOf } from '../accounts/admission/admission.ts';
+import { type MeteredRequest, type RequestMeter, requestMeterOf } from '../accounts/admission/admission.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -49,7 +49,7 @@ export class Upkeep {
   }
 
   /** @returns what settles a turn, also one that another process has begun. */
-  meterOf(row: TurnRow): Pick<Meter, 'settle'> {
+  meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
     const request = {
       requestId: row.grant?.requestId ?? row.requestId,
       model: row.model,
@@ -57,7 +57,7 @@ export class Upkeep {
       accounts: this.#kept.accounts,
       settings: this.#kept.settings(),
     };
-    return meterOf(request, row.grant ?? UNKNOWN_GRANT);
+    return requestMeterOf(request, row.grant ?? UNKNOWN_GRANT);
   }
 
   /**

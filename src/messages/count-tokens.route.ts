@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
-import { admitCount } from '../accounts/admission/admission.ts';
+import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -41,7 +41,7 @@ async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Respon
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
-  const standing = await admitCount({
+  const standing = await admitTokenCount({
     requestId,
     route: 'count-tokens',
     identity: c.get('identity'),

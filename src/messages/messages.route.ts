@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { Hono } from 'hono';
-import { admit, type Meter, type MeterRequest } from '../accounts/admission/admission.ts';
+import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
@@ -37,7 +37,7 @@ export interface MessagesOptions {
    *
    * @internal for measurements: conversations are metered all the same
    */
-  admit?: (request: MeterRequest) => Promise<Meter | undefined>;
+  admit?: (request: MeterRequest) => Promise<RequestMeter | undefined>;
 }
 
 async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: MessagesOptions): Promise<Response> {
@@ -79,7 +79,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   if (streams && request.stream === undefined) changes.stream = 'true';
   // What waits for the end of the answer keeps all that is named in it: a long prompt must not lie there with it.
   const up = { body };
-  const granted = (by: Meter | undefined) =>
+  const granted = (by: RequestMeter | undefined) =>
     bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
   const paid = meter && payments(meter, granted);
   const log = logOutcome(c);

@@ -1,8 +1,8 @@
 import { type Context, Hono } from 'hono';
-import { admitCount } from '../accounts/admission/admission.ts';
+import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { admittedFor } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
-import { addUp, totalOf } from '../accounts/ledger/savings.ts';
+import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
 import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
@@ -96,7 +96,7 @@ async function told(
   const settings = c.get('settings');
   const upstream = upstreamOf(settings, fetchUpstream);
   const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
-  await admitCount({
+  await admitTokenCount({
     requestId: c.get('requestId'),
     route: 'prefixes',
     identity: c.get('identity'),
@@ -156,7 +156,7 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
       rows.push(...(await Promise.all(reports)).flat());
     }
     const data = addUp(rows);
-    return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalOf(data) };
+    return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalSavings(data) };
   }
   throw unknownPrefix(name);
 }

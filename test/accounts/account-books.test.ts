@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bookingOf, type Grant } from '../../src/accounts/admission/settle.ts';
+import { type StoredGrant, settlementOf } from '../../src/accounts/admission/settle.ts';
 import { closingOf } from '../../src/accounts/ledger/settlement.ts';
 import { decide } from '../../src/budget/budget.ts';
 import { rulesOf } from '../../src/budget/rules.ts';
@@ -16,7 +16,7 @@ const models = new ModelTable();
 const encoder = new TextEncoder();
 
 /** @returns the grant of a request that has a large budget. */
-function grantOf({ body, count }: BilledAnswer): Grant {
+function grantOf({ body, count }: BilledAnswer): StoredGrant {
   const text = JSON.stringify(body);
   const bytes = encoder.encode(text).length;
   const { bound, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
@@ -63,7 +63,7 @@ function booked(
     ttft_ms: 0,
   };
   const grant = grantOf(answer);
-  const settlement = bookingOf({ requestId: 'req_1', model: answer.model, models }, outcome, grant);
+  const settlement = settlementOf({ requestId: 'req_1', model: answer.model, models }, outcome, grant);
   const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
   return { booked: cost, billed: answer.billedAt(at), hold: grant.hold, overHold };
 }

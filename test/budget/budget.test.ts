@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { capacity, level } from '../../src/budget/bucket.ts';
-import { admitCount, type Decision, decide } from '../../src/budget/budget.ts';
+import { type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
 import { type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
   advance,
@@ -327,8 +327,8 @@ describe('rates', () => {
   test('counts have a bucket of their own', () => {
     const rules = rulesOf({ count_requests_per_minute: 1, requests_per_minute: 0 });
     const budget = emptyBudget(NOON);
-    expect(admitCount(budget, rules, NOON).kind).toBe('admitted');
-    expect(admitCount(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
+    expect(takeCountRequest(budget, rules, NOON).kind).toBe('admitted');
+    expect(takeCountRequest(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
   });
 
   test('concurrency', () => {

@@ -22,7 +22,7 @@ import type { Upstream } from '../../upstream/upstream.ts';
 import { countInput } from './count-input.ts';
 import { defaultLimits } from './default-limits.ts';
 import { quotaHeaders, refusalError, storageError } from './limit-headers.ts';
-import { bookingOf, type Grant } from './settle.ts';
+import { type StoredGrant, settlementOf } from './settle.ts';
 
 export interface MeterRequest {
   requestId: string;
@@ -58,7 +58,7 @@ export interface MeterRequest {
 export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | 'model'>;
 
 /** An admitted request: what it may do, and how it is settled. */
-export interface Meter {
+export interface RequestMeter {
   /** What `max_tokens` must be lowered to; undefined where it may stay. */
   maxTokens: number | undefined;
   /** For the response: where the account stands. */
@@ -88,14 +88,14 @@ export interface Booking {
 }
 
 /** An admission with what must be stored of it. */
-export interface Admission extends Meter {
+export interface Admission extends RequestMeter {
   /** The ledger's name of this try. */
   requestId: string;
-  grant: Grant;
+  grant: StoredGrant;
 }
 
 /** Of a model's name: whatever is longer is none, and would not fit into a row. */
-const LONGEST_NAME = 256;
+const LONGEST_MODEL_NAME = 256;
 const SETTLE_TRIES = 4;
 const FIRST_PAUSE_MS = 100;
 
@@ -106,7 +106,7 @@ const FIRST_PAUSE_MS = 100;
  * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached,
  * 503 while the account's object cannot be reached
  */
-export async function admit(request: MeterRequest): Promise<Meter> {
+export async function admit(request: MeterRequest): Promise<RequestMeter> {
   try {
     return await admission(request);
   } catch (thrown) {
@@ -147,7 +147,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const { row, known } = settings.models.price(model);
   const ask = {
     ...admissionRequestOf(request),
-    model: (known ? row.id : model).slice(0, LONGEST_NAME),
+    model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
     repeats: number > 1,
     adds: request.adds,
   };
@@ -168,7 +168,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   };
   const lowered = admitted.maxTokens;
   return {
-    ...meterOf(request, grant),
+    ...requestMeterOf(request, grant),
     requestId: request.requestId,
     grant,
     maxTokens: lowered,
@@ -192,7 +192,7 @@ function grantOf(
   terms: Terms,
   { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,
-): Grant {
+): StoredGrant {
   const isOne = terms.steps === 'one' && bound.models.length === 1;
   return {
     hold,
@@ -205,11 +205,11 @@ function grantOf(
 }
 
 /** @returns what settles an admitted request, also in another process than the one that was admitted. */
-export function meterOf(request: MeteredRequest, grant: Grant): Pick<Meter, 'settle' | 'renew'> {
+export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
   const { requestId, model, settings } = request;
   return {
     settle: (outcome, extra) => {
-      const settlement = { ...bookingOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
+      const settlement = { ...settlementOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
       const { cost, tokens } = settlement;
       return {
         nanodollars: cost + (grant.earlier ?? 0),
@@ -241,7 +241,7 @@ async function askAgainWhileHeld(request: MeterRequest, ask: AdmissionRequest): 
  * @returns headers for the response
  * @throws ApiError as `admit`
  */
-export async function admitCount(
+export async function admitTokenCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
   const answer = await askForAdmission(request, admissionRequestOf(request));
@@ -327,7 +327,7 @@ async function settleSurely(request: MeteredRequest, settlement: Settlement): Pr
 
 /** @returns how a request ends that was never sent up. */
 function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
-  const name = model.slice(0, LONGEST_NAME);
+  const name = model.slice(0, LONGEST_MODEL_NAME);
   const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
 }

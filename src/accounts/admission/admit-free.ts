@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { StorageRequest } from '../../durable/contracts/admission.ts';
 import { DEPLOYMENT } from '../../identity/identity.ts';
-import { admitFree } from './free-requests.ts';
+import { admitFreeRequest } from './free-requests.ts';
 
 /**
  * Has the caller's account admit a request that costs nothing upstream.
@@ -15,7 +15,7 @@ export async function admitted(c: Context<AppEnv>, storing?: StorageRequest): Pr
   const { identity, settings, entry } = c.var;
   const { STORE: store } = c.env;
   const waitUntil = (work: Promise<unknown>) => entry.during(work);
-  return await admitFree({ identity, accounts: c.env, store, settings, waitUntil }, storing);
+  return await admitFreeRequest({ identity, accounts: c.env, store, settings, waitUntil }, storing);
 }
 
 /**

@@ -11,7 +11,7 @@ interface CountableRequest extends Counting {
 }
 
 /** What counts tokens takes of a Messages request; it refuses the rest. */
-const COUNTED: ReadonlySet<string> = new Set([
+const COUNTED_FIELDS: ReadonlySet<string> = new Set([
   'messages',
   'model',
   'system',
@@ -29,7 +29,7 @@ const COUNTED: ReadonlySet<string> = new Set([
 /** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
 export async function countInput(request: CountableRequest): Promise<number | null> {
   const { body, model } = request;
-  const rest = Object.keys(body.json).filter((key) => !COUNTED.has(key));
+  const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
   const count = await askCount(bodyUp(body, changes), request);

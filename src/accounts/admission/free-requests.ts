@@ -13,7 +13,10 @@ export type FreeRequest = Pick<MeterRequest, 'identity' | 'accounts' | 'store' |
  * @returns headers for the response
  * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 where there is no room
  */
-export async function admitFree(request: FreeRequest, storing?: StorageRequest): Promise<Record<string, string>> {
+export async function admitFreeRequest(
+  request: FreeRequest,
+  storing?: StorageRequest,
+): Promise<Record<string, string>> {
   const ask = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   // An object of the version before, beside this one during a deploy, counts it as a token count.
   const admitted = grantedBy(await askForAdmission(request, { ...ask, free: { storing } }));

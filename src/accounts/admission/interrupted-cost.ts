@@ -14,7 +14,7 @@ import type { Model } from '../../pricing/models.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
 /** An answer as far as it came. */
-export interface Unfinished {
+export interface Interrupted {
   usage: Usage | undefined;
   seen: Seen;
   /** Models that were stepped in for, or that stepped in, as far as they are known. */
@@ -23,7 +23,7 @@ export interface Unfinished {
   row: Model;
 }
 
-export interface Grant {
+export interface GrantedAtMost {
   hold: Nanodollars;
   /** The most output tokens that were granted, where one step of one model writes them all. */
   mostOutput: number | undefined;
@@ -55,9 +55,9 @@ function byClock(milliseconds: number, tokensPerSecond: number): number {
  * What was seen is bounded by its characters, and what was not by the time in which it can have been written. Neither
  * counts for more than the hold; only what the upstream itself has reported may be beyond it.
  */
-export function costOfUnfinished(
-  { usage, seen, fallbacks, row }: Unfinished,
-  { hold, mostOutput, terms, cancelStops }: Grant,
+export function interruptedCost(
+  { usage, seen, fallbacks, row }: Interrupted,
+  { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
 ): Estimate {
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
   const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);

@@ -1,6 +1,6 @@
 /** Whether a caller may ask at all: asked before a long body is read, which would be read for nothing. */
 
-import { admitCount, admitFree, decide } from '../../budget/budget.ts';
+import { decide, takeCountRequest, takeFreeRequest } from '../../budget/budget.ts';
 import type { Rules } from '../../budget/rules.ts';
 import type { Budget } from '../../budget/state.ts';
 import { callAccount } from '../../durable/call-account.ts';
@@ -31,7 +31,7 @@ export function refusalOfAll(asking: Asking, budget: Budget, rules: Rules, now: 
   const decision =
     asking === 'price'
       ? decide(budget, rules, CHEAPEST, now)
-      : (asking === 'count' ? admitCount : admitFree)({ ...budget }, rules, now);
+      : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
   // What others hold is soon free, and until then the body is read.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }

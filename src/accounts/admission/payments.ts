@@ -3,7 +3,7 @@
 import type { Sendable } from '../../http/long-body.ts';
 import type { Outcome } from '../../upstream/relay.ts';
 import type { Payment } from '../../upstream/send.ts';
-import type { Admission, Meter } from './admission.ts';
+import type { Admission, RequestMeter } from './admission.ts';
 
 /**
  * @param meter that of the first try
@@ -12,11 +12,11 @@ import type { Admission, Meter } from './admission.ts';
  * @returns how `send` pays for further tries, and what settles the last of them
  */
 export function payments(
-  meter: Meter,
-  bodyOf: (granted: Meter) => Sendable,
+  meter: RequestMeter,
+  bodyOf: (granted: RequestMeter) => Sendable,
   onAdmitted: (granted: Admission) => void = () => {},
-): { payment: (tried: () => Outcome) => Payment; settle: Meter['settle'] } {
-  let last: Meter = meter;
+): { payment: (tried: () => Outcome) => Payment; settle: RequestMeter['settle'] } {
+  let last: RequestMeter = meter;
   let earlier = 0;
   return {
     settle: (outcome, extra) => last.settle(outcome, extra),

@@ -5,10 +5,10 @@ import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../.
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { Outcome } from '../../upstream/relay.ts';
-import { costOfUnfinished } from './interrupted-cost.ts';
+import { interruptedCost } from './interrupted-cost.ts';
 
 /** What settling a request needs of its admission: plain, so that it can be stored. */
-export interface Grant {
+export interface StoredGrant {
   /** The ledger's name of the try; absent where it is that of the request. */
   requestId?: string | undefined;
   /** What the tries before have cost. */
@@ -38,7 +38,7 @@ export interface Booked {
  * Prices an outcome: by what the upstream has reported to its end; otherwise from above, by what was seen and by the
  * clock. What the upstream never worked on costs nothing.
  */
-export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome, grant: Grant): Settlement {
+export function settlementOf({ requestId, model, models }: Booked, outcome: Outcome, grant: StoredGrant): Settlement {
   const answeredBy = models.price(outcome.model ?? model);
   const asked = models.price(model).row;
   // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
@@ -61,14 +61,14 @@ export function bookingOf({ requestId, model, models }: Booked, outcome: Outcome
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
-    return { ...settlement, cost: dearest, tokens: tokensOf(usage, cacheTtl) };
+    return { ...settlement, cost: dearest, tokens: tokenCountsOf(usage, cacheTtl) };
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
-  const estimate = costOfUnfinished(
+  const estimate = interruptedCost(
     { usage, seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
-  return { ...settlement, cost: estimate.cost, tokens: tokensOf(estimate.usage, cacheTtl), estimated: true };
+  return { ...settlement, cost: estimate.cost, tokens: tokenCountsOf(estimate.usage, cacheTtl), estimated: true };
 }
 
 /** The final usage may come, and the end of the stream not. */
@@ -82,7 +82,7 @@ function statusOf({ end, status, sent }: Outcome): string {
 }
 
 /** Kinds that were not used are left out: every member that crosses to the object costs. */
-function tokensOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+function tokenCountsOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
   const { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour } = usage.cache_creation ?? {};
   const written = usage.cache_creation_input_tokens ?? 0;
   const untold = Math.max(0, written - (five ?? 0) - (hour ?? 0));

@@ -39,13 +39,13 @@ type Row = Record<string, SqlStorageValue> &
 const MOST_GROUPS = 1_000;
 
 /** @returns one request's row, with those of all its tries, or undefined. */
-export function requestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
+export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
   // The tries of a request have its id, and a number behind it.
   const rows = ledger.read<Row>(
     "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
     id,
   );
-  const tries = rows.map(reportRow);
+  const tries = rows.map(ledgerRow);
   const row = tries.find(({ request_id }) => request_id === id);
   return row && { ...row, tries };
 }
@@ -63,7 +63,7 @@ export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: 
       limit + 1,
     );
   }
-  const data = rows.slice(0, limit).map(reportRow);
+  const data = rows.slice(0, limit).map(ledgerRow);
   if (after_id === undefined && before_id !== undefined) data.reverse();
   return {
     data,
@@ -74,10 +74,14 @@ export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: 
 }
 
 /** @returns rows for an export, oldest first, and the cursor of the next page or null. */
-export function exportOf(ledger: Ledger, cursor: string, limit: number): { rows: LedgerRow[]; next: string | null } {
+export function ledgerPageOf(
+  ledger: Ledger,
+  cursor: string,
+  limit: number,
+): { rows: LedgerRow[]; next: string | null } {
   const rows = ledger.read<Row>('select * from ledger where id > ? order by id limit ?', cursor, limit + 1);
   const page = rows.slice(0, limit);
-  return { rows: page.map(reportRow), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
+  return { rows: page.map(ledgerRow), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
 }
 
 /**
@@ -112,14 +116,14 @@ export function usageOf(ledger: Ledger, { from, to, group_by }: UsageQuery): Usa
       );
   const data = groups.map((group) => ({
     key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
-    ...total(group.requests, group),
+    ...usageTotal(group.requests, group),
   }));
   const all = groups.length < MOST_GROUPS || rollups ? groups : totals();
   const sum = Object.fromEntries(
     SUMS.map((column) => [column, all.reduce((before, group) => before + group[column], 0)]),
   ) as Sums;
   const requests = all.reduce((before, group) => before + group.requests, 0);
-  return { from: from ?? null, to: to ?? null, group_by, data, total: total(requests, sum) };
+  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(requests, sum) };
 
   /** Of all groups, where more than the dearest were not listed. */
   function totals(): Group[] {
@@ -132,7 +136,7 @@ export function usageOf(ledger: Ledger, { from, to, group_by }: UsageQuery): Usa
   }
 }
 
-function total(requests: number, sums: Sums): UsageReport['total'] {
+function usageTotal(requests: number, sums: Sums): UsageReport['total'] {
   return { requests, cost_usd: toUsd(sums.cost), usage: counts(sums) };
 }
 
@@ -148,7 +152,7 @@ function counts(sums: Sums): TokenCountsReport {
   };
 }
 
-function reportRow(row: Row): LedgerRow {
+function ledgerRow(row: Row): LedgerRow {
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),

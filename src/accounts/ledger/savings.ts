@@ -81,17 +81,17 @@ export function addUp(rows: readonly SavingsRow[]): SavingsRow[] {
   for (const { day, version, ...more } of rows) {
     const key = `${day} ${version}`;
     const sum = sums.get(key);
-    sums.set(key, { day, version, ...(sum ? add(sum, more) : more) });
+    sums.set(key, { day, version, ...(sum ? addSavings(sum, more) : more) });
   }
   return [...sums.keys()].sort().flatMap((key) => sums.get(key) ?? []);
 }
 
 /** @returns the sum of all rows. */
-export function totalOf(rows: readonly Savings[]): Savings {
-  return rows.reduce(add, NOTHING);
+export function totalSavings(rows: readonly Savings[]): Savings {
+  return rows.reduce(addSavings, NO_SAVINGS);
 }
 
-const NOTHING: Savings = {
+const NO_SAVINGS: Savings = {
   requests: 0,
   answered: 0,
   cache_writes: 0,
@@ -105,7 +105,7 @@ const NOTHING: Savings = {
   saved_usd: 0,
 };
 
-function add(left: Savings, right: Savings): Savings {
+function addSavings(left: Savings, right: Savings): Savings {
   const answered = left.answered + right.answered;
   const cache_reads = left.cache_reads + right.cache_reads;
   return {

@@ -30,12 +30,12 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
 
 /** @returns the end of a row; a cost that is no number is taken to be the whole hold. */
 export function closingOf(settlement: Settlement, hold: Nanodollars, now: number, late: boolean): Closing {
-  const cost = Math.ceil(amount(settlement.cost, hold));
+  const cost = Math.ceil(safeAmount(settlement.cost, hold));
   return {
     status: settlement.status === 'held' ? 'complete' : settlement.status,
     stage: settlement.stage ?? null,
     cost,
-    tokens: tokensOf(settlement.tokens),
+    tokens: wholeTokens(settlement.tokens),
     estimated: settlement.estimated === true || !Number.isFinite(settlement.cost),
     overHold: cost > hold,
     late,
@@ -49,9 +49,10 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
   };
 }
 
-function tokensOf(given: Partial<Tokens> = {}): Tokens {
+function wholeTokens(given: Partial<Tokens> = {}): Tokens {
   const tokens = { ...NO_TOKENS };
-  for (const kind of Object.keys(tokens) as (keyof Tokens)[]) tokens[kind] = Math.round(amount(given[kind] ?? 0, 0));
+  for (const kind of Object.keys(tokens) as (keyof Tokens)[])
+    tokens[kind] = Math.round(safeAmount(given[kind] ?? 0, 0));
   return tokens;
 }
 
@@ -62,7 +63,7 @@ export function spentOf({ tokens }: Closing): Spent {
 }
 
 /** @returns a number that sums stay exact with: not negative, not beyond what any request can cost. */
-export function amount(value: number, otherwise: number): number {
+export function safeAmount(value: number, otherwise: number): number {
   return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
 }
 

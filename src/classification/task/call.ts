@@ -1,6 +1,6 @@
 /** One call that labels a text: admitted, made, settled, and once corrected. */
 
-import { admit, type Meter } from '../../accounts/admission/admission.ts';
+import { admit, type RequestMeter } from '../../accounts/admission/admission.ts';
 import { payments } from '../../accounts/admission/payments.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
@@ -97,7 +97,7 @@ async function call(
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
   const body = await withUserId(requestOf(prompt, input, correction), settings, identity.account);
-  let meter: Meter;
+  let meter: RequestMeter;
   try {
     meter = await admit({
       requestId,

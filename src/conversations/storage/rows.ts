@@ -1,6 +1,6 @@
 /** What a conversation stores, as its objects have it in memory. */
 
-import type { Grant } from '../../accounts/admission/settle.ts';
+import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Outcome } from '../../upstream/relay.ts';
 
 /** How a turn stands. `failed` never was one: it is kept until it is settled and its log has been read. */
@@ -61,7 +61,7 @@ export interface TurnRow {
   model: string;
   beganAt: number;
   endedAt: number | null;
-  grant: Grant | null;
+  grant: StoredGrant | null;
   /** When the try that is granted went up. */
   sentAt: number | null;
   /** Until when what is stored tells what a turn can have cost that has died. */

@@ -1,6 +1,6 @@
 /** The tables of a conversation, and how a row of its turns is read. */
 
-import type { Grant } from '../../accounts/admission/settle.ts';
+import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Migration } from '../../durable/migrations.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { Outcome } from '../../upstream/relay.ts';
@@ -103,7 +103,7 @@ export function turnOf(row: Raw): TurnRow {
     model: String(row.model),
     beganAt: Number(row.began_at),
     endedAt: row.ended_at === null ? null : Number(row.ended_at),
-    grant: json<Grant>('grant', row.grant),
+    grant: json<StoredGrant>('grant', row.grant),
     sentAt: row.sent_at === null ? null : Number(row.sent_at),
     coversUntil: row.covers_until === null ? null : Number(row.covers_until),
     outcome: json<Outcome>('outcome', row.outcome),

@@ -3,12 +3,12 @@
 import {
   type Admission,
   admission,
-  type Meter,
   type MeterRequest,
-  meterOf,
+  type RequestMeter,
+  requestMeterOf,
 } from '../../accounts/admission/admission.ts';
 import { payments } from '../../accounts/admission/payments.ts';
-import type { Grant } from '../../accounts/admission/settle.ts';
+import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, DO_NOT_RETRY, toApiError } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
@@ -74,7 +74,7 @@ const DRAIN_MS = 5_000;
 const NOT_KEPT = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
 /** What is settled at the account's own figure: the hold, where it has one. */
-export const UNKNOWN_GRANT: Grant = { hold: Number.NaN, lowered: undefined };
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
 export class Run {
   readonly turn: Turn;
@@ -89,7 +89,7 @@ export class Run {
   #finished: () => void = () => {};
   /** Has the caller be told of an answer whose headers have come; once is enough. */
   #begin: () => void = () => {};
-  #meter: Pick<Meter, 'settle' | 'renew'> | undefined;
+  #meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
   #renewedAt: number;
   #stopping = false;
   #ended = false;
@@ -158,7 +158,7 @@ export class Run {
     const { settings, upstream, headers, query, prefix } = this.#context;
     if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
-    const bodyOf = ({ maxTokens }: Pick<Meter, 'maxTokens'>) =>
+    const bodyOf = ({ maxTokens }: Pick<RequestMeter, 'maxTokens'>) =>
       maxTokens === undefined ? bodyUp(plan.body, {}) : lowered(plan.body, maxTokens);
     const paid = payments(granted, bodyOf, (again) => this.#take(again));
     const body = bodyOf(granted);
@@ -243,7 +243,7 @@ export class Run {
       waitUntil,
     };
     // Until the account has refused, it may have set something aside.
-    this.#meter = meterOf(request, UNKNOWN_GRANT);
+    this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
     this.#expect(ADMIT_MS, unanswered);
     try {
       const granted = await this.#orAborted(admission(request));

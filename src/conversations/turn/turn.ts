@@ -1,6 +1,6 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is cut, or has died. */
 
-import type { Admission, Meter } from '../../accounts/admission/admission.ts';
+import type { Admission, RequestMeter } from '../../accounts/admission/admission.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
@@ -168,7 +168,7 @@ export class Turn {
    */
   end(
     how: How,
-    meter: Pick<Meter, 'settle'> | undefined,
+    meter: Pick<RequestMeter, 'settle'> | undefined,
     now: number,
     requestId = this.row.requestId,
   ): Promise<Settled> | undefined {

@@ -5,15 +5,15 @@ import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type {
   ConversationObject,
+  ConversationPlace,
   CrossingText,
   PackedAnswer,
-  Place,
   PromptRequest,
   Result,
   Resumed,
-  Trailer,
   TurnAnswer,
   TurnRequest,
+  TurnSummary,
 } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { ApiError, invalidRequest, toApiError } from '../http/errors.ts';
@@ -36,14 +36,14 @@ import {
 } from './history/held-prefix.ts';
 import { newProfile, type Plan, plan, planCount } from './history/next-request.ts';
 import { describe, exportOf, pageOfMessages } from './history/views.ts';
-import { GRACE_MS, RETRY_MS, Upkeep } from './maintenance.ts';
+import { CONFIRM_AGAIN_MS, GRACE_MS, Maintenance } from './maintenance.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { RECENT } from './storage/tables.ts';
 import { Transcript } from './storage/transcript.ts';
-import { TurnLog } from './turn/event-log.ts';
+import { EventLog } from './turn/event-log.ts';
 import { Turn } from './turn/turn.ts';
 import { recallTurn, recoverTurn } from './turn/turn-recovery.ts';
-import { Run, type Started } from './turn/turn-runner.ts';
+import { type Started, TurnRunner } from './turn/turn-runner.ts';
 import {
   conflict,
   crossing,
@@ -77,15 +77,15 @@ const STOP_MS = 10_000;
  */
 export class Conversation extends DurableObject<Bindings> implements ConversationObject {
   readonly #transcript: Transcript;
-  readonly #upkeep: Upkeep;
-  #run: Run | undefined;
+  readonly #upkeep: Maintenance;
+  #run: TurnRunner | undefined;
   #recovered = false;
   #adopting = false;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
     this.#transcript = new Transcript(ctx.storage);
-    this.#upkeep = new Upkeep({
+    this.#upkeep = new Maintenance({
       transcript: this.#transcript,
       storage: ctx.storage,
       accounts: env,
@@ -230,7 +230,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
 
   /** Creates it, empty, with what its turns shall have in common. */
   async create(
-    place: Place,
+    place: ConversationPlace,
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>> {
@@ -298,7 +298,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /** Takes another conversation's history as its own beginning: all of it, or nothing. */
-  async adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
+  async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return taken(place.id);
     this.#adopting = true;
@@ -352,7 +352,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
         metadata: null,
       });
     });
-    this.#upkeep.wakeFor(this.now() + RETRY_MS);
+    this.#upkeep.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     await this.#upkeep.clear();
     return existed;
   }
@@ -415,7 +415,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /** Takes the lock: from here on no other turn begins. */
-  #begin(request: TurnRequest, planned: Plan, taken: TakenPrefix | undefined): Run {
+  #begin(request: TurnRequest, planned: Plan, taken: TakenPrefix | undefined): TurnRunner {
     const { place, requestId } = request;
     // A deployment that has no upstream must find out before there is a turn.
     const upstream = this.upstream();
@@ -444,7 +444,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (known) transcript.recollect({ ...known, fresh: { turn: row.seq, messages: planned.messages } });
     this.#upkeep.wakeFor(now + WATCH_MS);
     const turn = new Turn(transcript, row, planned.maxTokens, { asked: planned.messages.length });
-    const run = new Run(turn, {
+    const run = new TurnRunner(turn, {
       requestId,
       identity: request.identity,
       accounts: this.env,
@@ -499,7 +499,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     };
   }
 
-  async #answer(run: Run, stream: boolean): Promise<TurnAnswer> {
+  async #answer(run: TurnRunner, stream: boolean): Promise<TurnAnswer> {
     const { row, log } = run.turn;
     const started: Started = await run.started;
     if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
@@ -541,19 +541,19 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /** @returns what can be read of an ended turn's log, while it is kept. */
-  #logOf(row: TurnRow): TurnLog | undefined {
+  #logOf(row: TurnRow): EventLog | undefined {
     const [kept] = this.#transcript.read('select count(*) as rows from log where turn = ?', row.seq);
     const rows = Number(kept?.rows ?? 0);
     if (rows === 0 || row.outcome === null) return undefined;
-    const trailer: Trailer = { outcome: row.outcome, nanodollars: row.cost };
-    return new TurnLog(this.#transcript, row, { events: row.events, rows }, JSON.stringify(trailer));
+    const trailer: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
+    return new EventLog(this.#transcript, row, { events: row.events, rows }, JSON.stringify(trailer));
   }
 
   #reader(account: string): PrefixReader {
     return { account, accounts: this.env, store: this.env.STORE, settings: this.settings() };
   }
 
-  async #take({ account, id }: Place, ref: string): Promise<TakenPrefix> {
+  async #take({ account, id }: ConversationPlace, ref: string): Promise<TakenPrefix> {
     return await takePrefix(this.#reader(account), ref, id);
   }
 
@@ -596,7 +596,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     // A copy that died in its middle must not be what a first turn goes on with.
     if (profile && !profile.exists && !profile.deleted) this.#transcript.dropUnborn();
     if (open.length === 0 && !profile?.unreported) return;
-    this.#upkeep.wakeFor(this.now() + RETRY_MS);
+    this.#upkeep.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     this.ctx.waitUntil(this.#upkeep.settlePending());
   }
 
@@ -626,7 +626,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
   }
 
-  #begun(place: Place, now: number): Profile {
+  #begun(place: ConversationPlace, now: number): Profile {
     return newProfile(place, now, Math.max((this.#transcript.profile?.version ?? 0) + 1, now));
   }
 }

@@ -10,17 +10,17 @@ import { releasePrefix } from './history/held-prefix.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { RECENT } from './storage/tables.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { reportOf } from './turn/turn-ending.ts';
+import { conversationReportOf } from './turn/turn-ending.ts';
 import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
 
 /** How long an ended turn can be resumed and attached to. */
 export const GRACE_MS = 10 * 60_000;
 /** What was not confirmed is repeated after so long. */
-export const RETRY_MS = 15_000;
+export const CONFIRM_AGAIN_MS = 15_000;
 const CONFIRM_MS = 60_000;
 
 /** The object that is kept. */
-export interface Kept {
+export interface Maintained {
   transcript: Transcript;
   storage: DurableObjectStorage;
   accounts: MeteredRequest['accounts'];
@@ -33,13 +33,13 @@ export interface Kept {
 }
 
 /** Nothing here is lost by a crash: what is not confirmed stands in the rows, and an alarm repeats it. */
-export class Upkeep {
-  readonly #kept: Kept;
+export class Maintenance {
+  readonly #kept: Maintained;
   #alarmAt: number | null = null;
   /** Turns whose settlement is on its way, and since when. */
   readonly #settling = new Map<number, number>();
 
-  constructor(kept: Kept) {
+  constructor(kept: Maintained) {
     this.#kept = kept;
   }
 
@@ -77,7 +77,7 @@ export class Upkeep {
       const { profile } = this.#kept.transcript;
       if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#kept.erase();
     } catch {
-      this.wakeFor(this.#kept.now() + RETRY_MS);
+      this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS);
     } finally {
       if (this.#settling.get(seq) === since) this.#settling.delete(seq);
     }
@@ -111,8 +111,12 @@ export class Upkeep {
       if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;
       const named = row.status === 'stopped' || row.status === 'interrupted' ? { status: row.status } : {};
       const ms = (row.endedAt ?? row.beganAt) - row.beganAt;
-      const { done } = this.meterOf(row).settle(row.outcome, { ...named, ms, conversation: reportOf(profile) });
-      await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.wakeFor(this.#kept.now() + RETRY_MS));
+      const { done } = this.meterOf(row).settle(row.outcome, {
+        ...named,
+        ms,
+        conversation: conversationReportOf(profile),
+      });
+      await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS));
     }
     await this.#report();
   }
@@ -125,14 +129,14 @@ export class Upkeep {
     try {
       const request = { identity: { account }, accounts: this.#kept.accounts, settings: this.#kept.settings() };
       const { erased } = await within(
-        callAccount(request, (object) => object.noteConversation(reportOf(profile))),
+        callAccount(request, (object) => object.noteConversation(conversationReportOf(profile))),
         CONFIRM_MS,
       );
       const now = this.#kept.transcript.profile;
       if (now?.version === profile.version) this.#kept.transcript.save({ ...now, unreported: false });
       if (erased && !profile.deleted) await this.#kept.erase();
     } catch {
-      this.wakeFor(this.#kept.now() + RETRY_MS);
+      this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS);
     }
   }
 
@@ -147,7 +151,7 @@ export class Upkeep {
       profile.unreported ||
       this.#kept.transcript.turns('1').some(({ settled, status }) => !settled || status === 'running')
     ) {
-      this.wakeFor(this.#kept.now() + RETRY_MS);
+      this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS);
       return;
     }
     if (!profile.deleted && this.#kept.transcript.turns("status = 'failed'").length > 0) {
@@ -156,7 +160,7 @@ export class Upkeep {
       return;
     }
     if (profile.prefix && !(await this.#release(profile.prefix))) {
-      this.wakeFor(this.#kept.now() + RETRY_MS);
+      this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS);
       return;
     }
     if (this.#kept.isBusy() || this.#kept.transcript.profile?.exists) return;
@@ -205,7 +209,7 @@ export class Upkeep {
     const { profile } = this.#kept.transcript;
     if (!profile) return;
     const [pending] = this.#kept.transcript.turns(`settled = 0 and ${RECENT}`);
-    if (pending || profile.unreported) this.wakeFor(this.#kept.now() + RETRY_MS);
+    if (pending || profile.unreported) this.wakeFor(this.#kept.now() + CONFIRM_AGAIN_MS);
     const [kept] = this.#kept.transcript.read(
       "select min(ended_at) as at from turns where status = 'failed' or seq in (select turn from log)",
     );
@@ -227,7 +231,7 @@ export class Upkeep {
     const now = this.#kept.now();
     const version = Math.max(profile.version + 1, now);
     this.#kept.transcript.save({ ...profile, ...change, version, updatedAt: now, unreported: true });
-    this.wakeFor(now + RETRY_MS);
+    this.wakeFor(now + CONFIRM_AGAIN_MS);
     this.#kept.waitUntil(this.#report());
   }
 }

@@ -1,7 +1,7 @@
 /** A conversation's stream on its way from the object to the caller. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
-import type { Trailer } from '../durable/contracts/conversation.ts';
+import type { TurnSummary } from '../durable/contracts/conversation.ts';
 import { joined } from '../http/bytes.ts';
 import { ApiError, errorEvent } from '../http/errors.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
@@ -42,7 +42,7 @@ export function streamed(
     const end = (trailer: string | undefined) => {
       if (!open) return;
       open = false;
-      const told = trailer ? (JSON.parse(trailer) as Trailer) : undefined;
+      const told = trailer ? (JSON.parse(trailer) as TurnSummary) : undefined;
       if (told) log(told.outcome, told.nanodollars);
       else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
       // The result of a call to an object is to be given back.

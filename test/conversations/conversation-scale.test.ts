@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
-import { Upkeep } from '../../src/conversations/maintenance.ts';
+import { Maintenance } from '../../src/conversations/maintenance.ts';
 import type { Profile } from '../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -231,7 +231,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
     const transcript = new Transcript(storage);
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
-    const upkeep = new Upkeep({
+    const upkeep = new Maintenance({
       transcript,
       storage,
       accounts: bindings,

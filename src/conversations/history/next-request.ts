@@ -8,7 +8,7 @@ import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { Prompt } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
-import type { Said } from '../storage/history-cache.ts';
+import type { CachedTurn } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -167,7 +167,7 @@ function newMessages(
   incoming: readonly Message[],
   transcript: Transcript,
   last: TurnRow | undefined,
-  tail: readonly Said[],
+  tail: readonly CachedTurn[],
 ): { fresh: readonly Message[]; at: Standpoint } {
   const known =
     incoming.length < 2
@@ -199,13 +199,13 @@ function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
 }
 
 /** @returns a stored message, parsed. */
-export function messageOf({ role, text }: Said): Message {
+export function messageOf({ role, text }: CachedTurn): Message {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }
 
 /** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
-function tailIn(transcript: Transcript): readonly Said[] {
-  const tail: Said[] = [];
+function tailIn(transcript: Transcript): readonly CachedTurn[] {
+  const tail: CachedTurn[] = [];
   for (const { role, text } of transcript.said({ sent: true, backwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
@@ -213,7 +213,7 @@ function tailIn(transcript: Transcript): readonly Said[] {
   return tail.reverse();
 }
 
-function standpoint(tail: readonly Said[]): { at: Standpoint; answers: Message[] } {
+function standpoint(tail: readonly CachedTurn[]): { at: Standpoint; answers: Message[] } {
   const messages = tail.map(messageOf);
   const at = beginning();
   for (const message of messages) pass(at, message);

@@ -3,36 +3,36 @@
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { TurnRow } from './rows.ts';
 
-export interface Said {
+export interface CachedTurn {
   role: string;
   /** The message as JSON. */
   text: string;
 }
 
-export interface Recollection {
+export interface CachedHistory {
   /** The first message that `history` has. */
   from: number;
   history: SentHistory;
   /** The last answer and what came after it, oldest first. */
-  tail: readonly Said[];
+  tail: readonly CachedTurn[];
   /** The last turn whose messages are sent. */
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined };
   /** What the turn that runs has added, and will be part of the history if it ends well. */
-  fresh?: { turn: number; messages: readonly Said[] };
+  fresh?: { turn: number; messages: readonly CachedTurn[] };
 }
 
 /** Of all conversations in this isolate together, of the 128 MB that it has; a character is counted as two bytes. */
-const MOST_BYTES = 24_000_000;
+const MOST_CACHED_BYTES = 24_000_000;
 /** A longer history is read from its rows each time: it must not drive all others out. */
 const LONGEST = 4_000_000;
 
 /** Keeps what was used last, within a bounded size. */
-export class Recollections {
-  readonly #kept = new Map<object, Recollection>();
+export class HistoryCache {
+  readonly #kept = new Map<object, CachedHistory>();
   #bytes = 0;
 
-  get(key: object): Recollection | undefined {
+  get(key: object): CachedHistory | undefined {
     const kept = this.#kept.get(key);
     if (kept) {
       this.#kept.delete(key);
@@ -41,14 +41,14 @@ export class Recollections {
     return kept;
   }
 
-  set(key: object, recollection: Recollection): void {
+  set(key: object, recollection: CachedHistory): void {
     this.drop(key);
-    const size = sizeOf(recollection);
+    const size = cachedSizeOf(recollection);
     if (size > LONGEST) return;
     this.#kept.set(key, recollection);
     this.#bytes += size;
     for (const oldest of this.#kept.keys()) {
-      if (this.#bytes <= MOST_BYTES) break;
+      if (this.#bytes <= MOST_CACHED_BYTES) break;
       this.drop(oldest);
     }
   }
@@ -57,13 +57,13 @@ export class Recollections {
     const kept = this.#kept.get(key);
     if (!kept) return;
     this.#kept.delete(key);
-    this.#bytes -= sizeOf(kept);
+    this.#bytes -= cachedSizeOf(kept);
   }
 }
 
-export const recollections = new Recollections();
+export const historyCache = new HistoryCache();
 
-function sizeOf({ history, tail, frozen, fresh }: Recollection): number {
+function cachedSizeOf({ history, tail, frozen, fresh }: CachedHistory): number {
   const texts = [...tail, ...(fresh?.messages ?? [])].map(({ text }) => text);
   const characters = [...texts, frozen.system ?? '', frozen.tools ?? ''].reduce((sum, text) => sum + text.length, 0);
   return history.size + 2 * characters;
@@ -73,14 +73,14 @@ function sizeOf({ history, tail, frozen, fresh }: Recollection): number {
  * @param messages oldest first
  * @returns the last answer, of one or more messages, and what came after it
  */
-export function tailOf(messages: readonly Said[]): readonly Said[] {
+export function tailOf(messages: readonly CachedTurn[]): readonly CachedTurn[] {
   let start = messages.length;
   while (start > 0 && !(messages[start]?.role === 'assistant' && messages[start - 1]?.role !== 'assistant')) start -= 1;
   return start === 0 ? messages : messages.slice(start);
 }
 
 /** @returns what is known once the running turn has become part of the history, with the answer's text if it has one. */
-export function grown(known: Recollection, last: TurnRow, answer: string | undefined): Recollection {
+export function grown(known: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = known;
   const added = [...(fresh?.messages ?? [])];
   if (answer !== undefined) added.push({ role: 'assistant', text: answer });

@@ -1,7 +1,7 @@
 import { shown } from './log-text.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
-import type { Raw } from './tables.ts';
+import type { RawRow } from './tables.ts';
 
 /** The rows of turns' logs: the events that were shown, as few rows as they fit into. */
 export class LogRows {
@@ -106,7 +106,7 @@ export class LogRows {
     this.#storage.sql.exec(statement, ...bindings);
   }
 
-  #read(query: string, ...bindings: SqlStorageValue[]): Raw[] {
-    return this.#storage.sql.exec<Raw>(query, ...bindings).toArray();
+  #read(query: string, ...bindings: SqlStorageValue[]): RawRow[] {
+    return this.#storage.sql.exec<RawRow>(query, ...bindings).toArray();
   }
 }

@@ -87,9 +87,9 @@ export interface Range {
 export const RECENT = 'seq > (select max(seq) - 200 from turns)';
 
 /** A row as SQLite gives it. */
-export type Raw = Record<string, SqlStorageValue>;
+export type RawRow = Record<string, SqlStorageValue>;
 /** @returns a turn as its row has it. */
-export function turnOf(row: Raw): TurnRow {
+export function turnOf(row: RawRow): TurnRow {
   const json = <T>(name: FormatName, value: SqlStorageValue | undefined) =>
     typeof value === 'string' ? readFormat<T | null>(name, value) : null;
   return {
@@ -118,7 +118,7 @@ export function turnOf(row: Raw): TurnRow {
 }
 
 /** @returns a message as its row has it; a divided text is asked for by the message's number. */
-export function messageOf(row: Raw, divided: (seq: number) => string): MessageRow {
+export function messageOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const seq = Number(row.seq);
   return {
     seq,

@@ -7,7 +7,7 @@
 
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
-import { type Recollection, recollections, type Said } from './history-cache.ts';
+import { type CachedHistory, type CachedTurn, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { MessageRow, Profile, TurnRow, TurnStatus } from './rows.ts';
@@ -17,15 +17,15 @@ import {
   messageOf,
   type NewMessage,
   type Range,
-  type Raw,
+  type RawRow,
   SHOWN,
   turnOf,
 } from './tables.ts';
 
 const encoder = new TextEncoder();
 
-type Owner = 'system' | 'tools';
-const OWNERS: Record<Owner, number> = { system: -1, tools: -2 };
+type FrozenOwner = 'system' | 'tools';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2 };
 
 /** `?` for a history of any length. */
 const TO_THE_END = Number.MAX_SAFE_INTEGER;
@@ -51,13 +51,13 @@ export class Transcript {
   }
 
   /** What is remembered of the history as it stands; undefined where it must be read. */
-  get recollection(): Recollection | undefined {
-    return recollections.get(this.#key);
+  get recollection(): CachedHistory | undefined {
+    return historyCache.get(this.#key);
   }
 
   /** Remembers the history until it changes. */
-  recollect(recollection: Recollection): void {
-    recollections.set(this.#key, recollection);
+  recollect(recollection: CachedHistory): void {
+    historyCache.set(this.#key, recollection);
   }
 
   /** The number of the newest turn, of whatever status; 0 where there is none. */
@@ -67,7 +67,7 @@ export class Transcript {
   }
 
   #forgetHistory(): void {
-    recollections.drop(this.#key);
+    historyCache.drop(this.#key);
     this.#newest = undefined;
   }
 
@@ -86,7 +86,7 @@ export class Transcript {
 
   save(profile: Profile): void {
     // What this very row adds is not in the size of what is stored yet.
-    const grown = Math.max(0, sizeOf(profile) - (this.#profile ? sizeOf(this.#profile) : 0));
+    const grown = Math.max(0, profileSizeOf(profile) - (this.#profile ? profileSizeOf(this.#profile) : 0));
     const saved = { ...profile, bytes: this.bytes + grown };
     this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', saved));
     this.#profile = saved;
@@ -103,7 +103,7 @@ export class Transcript {
   }
 
   /** The JSON texts of what is frozen. */
-  get frozen(): Record<Owner, string | undefined> {
+  get frozen(): Record<FrozenOwner, string | undefined> {
     const texts = { system: '', tools: '' };
     if (this.#profile) {
       const rows = this.read('select owner, text from pieces where owner < 0 order by owner, n');
@@ -112,7 +112,7 @@ export class Transcript {
     return { system: texts.system || undefined, tools: texts.tools || undefined };
   }
 
-  freeze(owner: Owner, text: string | undefined): void {
+  freeze(owner: FrozenOwner, text: string | undefined): void {
     this.#forgetHistory();
     this.write('delete from pieces where owner = ?', OWNERS[owner]);
     if (text !== undefined) this.#writePieces(OWNERS[owner], text);
@@ -170,7 +170,7 @@ export class Transcript {
 
   /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
   endTurn(turn: TurnRow): void {
-    recollections.drop(this.#key);
+    historyCache.drop(this.#key);
     this.write(
       `update turns set status = ?, ended_at = ?, grant = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
          model = ? where seq = ?`,
@@ -241,7 +241,7 @@ export class Transcript {
   }
 
   /** The same by what was said alone: of a long history each further column costs. */
-  *said(range: Range = {}): Generator<Said & { status: TurnStatus }> {
+  *said(range: Range = {}): Generator<CachedTurn & { status: TurnStatus }> {
     for (const [seq, role, text, status] of this.#select('m.seq, m.role, m.text, t.status', range)?.raw() ?? []) {
       yield {
         role: String(role),
@@ -251,10 +251,10 @@ export class Transcript {
     }
   }
 
-  #select(columns: string, range: Range): SqlStorageCursor<Raw> | undefined {
+  #select(columns: string, range: Range): SqlStorageCursor<RawRow> | undefined {
     if (!this.#profile) return undefined;
     const { from = 0, to = TO_THE_END, sent = false, backwards = false, pending = false } = range;
-    return this.#storage.sql.exec<Raw>(
+    return this.#storage.sql.exec<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
              ${sent ? "and t.status != 'refused'" : ''}
@@ -307,8 +307,8 @@ export class Transcript {
     this.#storage.sql.exec(statement, ...bindings);
   }
 
-  read(query: string, ...bindings: SqlStorageValue[]): Raw[] {
-    return this.#storage.sql.exec<Raw>(query, ...bindings).toArray();
+  read(query: string, ...bindings: SqlStorageValue[]): RawRow[] {
+    return this.#storage.sql.exec<RawRow>(query, ...bindings).toArray();
   }
 
   #open(meta: Map<string, string>): void {
@@ -332,6 +332,6 @@ export class Transcript {
 }
 
 /** @returns the bytes of what a caller decides the length of. */
-function sizeOf({ title, metadata }: Profile): number {
+function profileSizeOf({ title, metadata }: Profile): number {
   return encoder.encode(JSON.stringify([title, metadata])).length;
 }

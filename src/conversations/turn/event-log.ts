@@ -25,7 +25,7 @@ const MOST_KEPT = 262_144;
 const encoder = new TextEncoder();
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
-export class TurnLog {
+export class EventLog {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #seq: number;

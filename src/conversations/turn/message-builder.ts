@@ -10,7 +10,7 @@ import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 
 /** Deltas that say one string: what stands before it, and where it goes. */
-interface Run {
+interface LikeDeltas {
   head: string;
   block: Block;
   /** The block's field; undefined for the JSON of a tool's input. */
@@ -18,7 +18,7 @@ interface Run {
 }
 
 /** A message as far as it has come. */
-export class Assembly {
+export class MessageBuilder {
   /** What `message_start` said, with what `message_delta` changed. */
   message: Json | undefined;
   readonly blocks: Block[] = [];
@@ -26,7 +26,7 @@ export class Assembly {
   stopped = false;
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
-  #run: Run | undefined;
+  #run: LikeDeltas | undefined;
 
   /**
    * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: nothing but the
@@ -43,9 +43,9 @@ export class Assembly {
     const end = stringEnd(text, from, to);
     if (end < start) return undefined;
     const written = text.slice(start, end);
-    const added = isPlain(text, start, end) ? written : stringOf(written);
+    const added = isUnescaped(text, start, end) ? written : stringOf(written);
     if (added === undefined) return undefined;
-    add(run, added, this.#inputs);
+    addDelta(run, added, this.#inputs);
     return written;
   }
 
@@ -59,14 +59,14 @@ export class Assembly {
     const run = this.#run;
     if (!run) return 0;
     const all = said.join('');
-    if (isPlain(all, 0, all.length)) {
-      add(run, all, this.#inputs);
+    if (isUnescaped(all, 0, all.length)) {
+      addDelta(run, all, this.#inputs);
       return said.length;
     }
     for (const [index, written] of said.entries()) {
-      const added = isPlain(written, 0, written.length) ? written : stringOf(written);
+      const added = isUnescaped(written, 0, written.length) ? written : stringOf(written);
       if (added === undefined) return index;
-      add(run, added, this.#inputs);
+      addDelta(run, added, this.#inputs);
     }
     return said.length;
   }
@@ -148,7 +148,7 @@ export class Assembly {
   }
 
   /** @returns how a delta was said, if one string was all that it said. */
-  #runOf({ index, delta }: Json, data: string): Run | undefined {
+  #runOf({ index, delta }: Json, data: string): LikeDeltas | undefined {
     const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
@@ -188,7 +188,7 @@ export class Assembly {
   }
 }
 
-function add({ block, name }: Run, said: string, inputs: Map<Block, string>): void {
+function addDelta({ block, name }: LikeDeltas, said: string, inputs: Map<Block, string>): void {
   if (name === undefined) inputs.set(block, (inputs.get(block) ?? '') + said);
   else block.value[name] += said;
 }
@@ -208,7 +208,7 @@ function stringEnd(text: string, from: number, to: number): number {
 }
 
 /** @returns whether what stands there in a JSON string is what it says. Deltas are short: no pattern is as quick. */
-function isPlain(data: string, start: number, end: number): boolean {
+function isUnescaped(data: string, start: number, end: number): boolean {
   for (let at = start; at < end; at += 1) {
     const code = data.charCodeAt(at);
     if (code < SPACE || code === QUOTE || code === BACKSLASH) return false;

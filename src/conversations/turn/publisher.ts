@@ -1,4 +1,4 @@
-import type { Taken, Turn } from './turn.ts';
+import type { TakenPiece, Turn } from './turn.ts';
 
 const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
@@ -7,7 +7,7 @@ const STORE_CHARACTERS = 16_384;
  * Shows what comes of a turn, and stores it: what frames the answer, and the first that it says, before it is shown; what
  * is said after that, soon after.
  */
-export class Showing {
+export class Publisher {
   readonly #turn: Turn;
   readonly #now: () => number;
   #said = false;
@@ -33,7 +33,7 @@ export class Showing {
   }
 
   /** A piece of the stream has been taken. */
-  pass({ structural, said }: Taken): void {
+  pass({ structural, said }: TakenPiece): void {
     this.#framing ||= structural || (said && !this.#said);
     this.#said ||= said;
     const { log } = this.#turn;

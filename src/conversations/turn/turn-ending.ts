@@ -1,7 +1,7 @@
 /** How a turn ends: what it becomes, what its last events say, what the conversation is afterwards. */
 
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
-import type { Trailer } from '../../durable/contracts/conversation.ts';
+import type { TurnSummary } from '../../durable/contracts/conversation.ts';
 import type { ConversationReport } from '../../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../../http/errors.ts';
 import { isObject, type Json } from '../../json/object.ts';
@@ -11,12 +11,12 @@ import type { Frame } from '../../sse/frames.ts';
 import { withoutOwed } from '../history/replayable-blocks.ts';
 import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { TurnLog } from './event-log.ts';
+import type { EventLog } from './event-log.ts';
 
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 
 /** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */
-export type How =
+export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
   | { kind: 'error'; frame: Frame }
@@ -25,7 +25,7 @@ export type How =
 /** What a turn has come to. */
 export interface Ended {
   status: TurnStatus;
-  trailer: Trailer;
+  trailer: TurnSummary;
   /** The message for a caller who does not stream; undefined if there is none to be had. */
   message: Json | undefined;
   /** What such a caller is told instead. */
@@ -34,7 +34,7 @@ export interface Ended {
 
 /** @returns what a turn has become, of whose answer so many blocks are kept. */
 export function statusOf(
-  how: How,
+  how: TurnEnd,
   { kept, stopReason, maxTokens }: { kept: number; stopReason: string | null; maxTokens: number },
 ): TurnStatus {
   if (how.kind !== 'complete') {
@@ -54,8 +54,8 @@ export function statusOf(
  * @returns the error that they tell, if they do
  */
 export function addEnd(
-  log: TurnLog,
-  how: How,
+  log: EventLog,
+  how: TurnEnd,
   open: Iterable<number>,
   { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },
 ): Ended['error'] {
@@ -65,7 +65,7 @@ export function addEnd(
     return undefined;
   }
   if (how.kind === 'error') {
-    const error = errorOf(how.frame.data);
+    const error = errorIn(how.frame.data);
     log.write('error', eventData(how.frame.data) ? how.frame.data : JSON.stringify(errorBody(error, requestId)));
     return error;
   }
@@ -113,7 +113,7 @@ export function mend(
 }
 
 /** @returns what is to be told to the account about a conversation. */
-export function reportOf(profile: Profile): ConversationReport {
+export function conversationReportOf(profile: Profile): ConversationReport {
   const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
   return { id, version, createdAt, updatedAt, title, turns, messages, bytes, gone: deleted || !exists };
 }
@@ -140,7 +140,7 @@ export function nextProfile(
 }
 
 /** @returns the error that the data of an `error` event tells. */
-export function errorOf(data: string): { type: string; message: string } {
+export function errorIn(data: string): { type: string; message: string } {
   const error = eventData(data)?.error;
   const { type, message } = isObject(error) ? error : {};
   return {

@@ -2,13 +2,13 @@
 import type { Outcome } from '../../upstream/relay.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
 import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '../../upstream/usage/usage-report.ts';
-import type { Assembly } from './message-builder.ts';
-import type { How } from './turn-ending.ts';
+import type { MessageBuilder } from './message-builder.ts';
+import type { TurnEnd } from './turn-ending.ts';
 
 const encoder = new TextEncoder();
 
 /** @returns what a whole answer tells, which is in its message. */
-export function wholeReport({ message, usage, blocks, stopReason }: Assembly, bytes: number): Report {
+export function wholeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
   const { model } = message ?? {};
   return {
     ...reportOf(undefined, bytes),
@@ -33,7 +33,7 @@ export interface Part {
 }
 
 /** @returns what is known of an answer that is not whole: what was said is measured by its events. */
-export function partReport(how: How, { shown, rest, bytes, unseen_ms, silent_ms }: Part): Report {
+export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: Part): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // An event that was cut in its middle was written all the same.

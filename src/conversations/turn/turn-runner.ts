@@ -29,13 +29,13 @@ import { reportOf } from '../../upstream/usage/usage-report.ts';
 import type { Plan } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { eventsOf } from './message-events.ts';
-import { Showing } from './publisher.ts';
+import { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
-import type { How } from './turn-ending.ts';
+import type { TurnEnd } from './turn-ending.ts';
 import { unansweredOutcome } from './turn-report.ts';
 
 /** What a run needs of the request that began it, and of the object that it runs in. */
-export interface RunContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
+export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
   conversation: string;
   /** Bytes of what is asked. */
   adds: number;
@@ -76,14 +76,14 @@ const NOT_KEPT = ['date', 'content-type', 'cache-control', 'vary', 'server', 'vi
 /** What is settled at the account's own figure: the hold, where it has one. */
 export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
-export class Run {
+export class TurnRunner {
   readonly turn: Turn;
   /** Settles when the upstream has answered, or will not. Never rejects. */
   readonly started: Promise<Started>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
-  readonly #context: RunContext;
-  readonly #showing: Showing;
+  readonly #context: TurnContext;
+  readonly #showing: Publisher;
   readonly #controller = new AbortController();
   #resolve: (started: Started) => void = () => {};
   #finished: () => void = () => {};
@@ -105,11 +105,11 @@ export class Run {
   readonly #aborted: Promise<never>;
   #rejectAborted: (reason: unknown) => void = () => {};
 
-  constructor(turn: Turn, context: RunContext) {
+  constructor(turn: Turn, context: TurnContext) {
     this.turn = turn;
     this.#context = context;
     this.#renewedAt = context.now();
-    this.#showing = new Showing(turn, context.now);
+    this.#showing = new Publisher(turn, context.now);
     this.#wait = { ms: ADMIT_MS, since: this.#showing.at, reason: unanswered };
     this.#aborted = new Promise((_, reject) => {
       this.#rejectAborted = reject;
@@ -275,7 +275,7 @@ export class Run {
     if (response.ok || !mayHaveRun(response, { isApiError: known, elapsedMs: course.elapsedMs ?? 0 }))
       course.sentAt = undefined;
     const told = { type: report.error_type ?? 'api_error', logged: report.error_type ?? `upstream_${response.status}` };
-    const how = (message: string): How => ({
+    const how = (message: string): TurnEnd => ({
       kind: 'cut',
       error: { ...told, type: told.type as ApiError['type'], message },
       end: 'error',
@@ -307,9 +307,9 @@ export class Run {
     this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers), ...standing } });
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<How> {
+  async #read(body: ReadableStream<Uint8Array>): Promise<TurnEnd> {
     const { turn } = this;
-    let how: How | undefined;
+    let how: TurnEnd | undefined;
     /** @returns whether the turn has ended by it */
     const take = (piece: Uint8Array): boolean => {
       // A turn that is given up has its readers cancelled, which ends every wait: to race each read costs as much as it.
@@ -413,7 +413,7 @@ export class Run {
     this.#tickIn(next);
   }
 
-  #end(how: How): void {
+  #end(how: TurnEnd): void {
     if (this.#ended) return;
     this.#ended = true;
     if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);

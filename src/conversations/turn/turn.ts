@@ -13,16 +13,25 @@ import { isOwing, keptOf } from '../history/replayable-blocks.ts';
 import { grown } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { TurnLog } from './event-log.ts';
-import { Assembly } from './message-builder.ts';
-import { addEnd, type Ended, eventData, type How, mend, nextProfile, reportOf, statusOf } from './turn-ending.ts';
+import { EventLog } from './event-log.ts';
+import { MessageBuilder } from './message-builder.ts';
+import {
+  addEnd,
+  conversationReportOf,
+  type Ended,
+  eventData,
+  mend,
+  nextProfile,
+  statusOf,
+  type TurnEnd,
+} from './turn-ending.ts';
 import { inputTokens, partReport, wholeReport } from './turn-report.ts';
 
 /** What a piece of a stream came to. */
-export interface Taken {
+export interface TakenPiece {
   structural: boolean;
   said: boolean;
-  how?: How;
+  how?: TurnEnd;
 }
 
 /**
@@ -37,8 +46,8 @@ export interface TurnOptions {
   asked?: number;
   /** Of a turn that died: what its log tells. */
   found?: {
-    log: TurnLog;
-    assembly: Assembly;
+    log: EventLog;
+    assembly: MessageBuilder;
     frames: FrameReader;
     /** Bytes of what is stored. */
     bytes: number;
@@ -48,8 +57,8 @@ export interface TurnOptions {
 }
 
 export class Turn {
-  readonly log: TurnLog;
-  readonly assembly: Assembly;
+  readonly log: EventLog;
+  readonly assembly: MessageBuilder;
   /** Bytes of the upstream's stream. */
   #bytes: number;
   status: number | undefined;
@@ -79,8 +88,8 @@ export class Turn {
     this.#asked = asked;
     this.row = row;
     this.maxTokens = maxTokens;
-    this.log = found?.log ?? new TurnLog(transcript, row);
-    this.assembly = found?.assembly ?? new Assembly();
+    this.log = found?.log ?? new EventLog(transcript, row);
+    this.assembly = found?.assembly ?? new MessageBuilder();
     this.#frames = found?.frames ?? new FrameReader();
     this.#bytes = found?.bytes ?? 0;
     this.#lostMs = found?.unseenMs;
@@ -92,10 +101,10 @@ export class Turn {
    * @param now when it came; milliseconds since 1970
    * @returns what was in it: events that frame the answer, or what it says; or how the turn ends by it
    */
-  take(piece: Uint8Array, now: number): Taken {
+  take(piece: Uint8Array, now: number): TakenPiece {
     this.#bytes += piece.length;
     this.#now = now;
-    const all: Taken = { structural: false, said: false };
+    const all: TakenPiece = { structural: false, said: false };
     this.#frames.scan(piece, (text, start, end) => {
       const next = this.#takeLike(text, start, end);
       if (next !== undefined) {
@@ -137,12 +146,12 @@ export class Turn {
   }
 
   /** The stream has ended: an event that lacks only its empty line is one. */
-  takeRest(): How | undefined {
+  takeRest(): TurnEnd | undefined {
     const { last } = this.#frames;
     return last && eventData(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
-  #takeFrame(frame: Frame): Taken {
+  #takeFrame(frame: Frame): TakenPiece {
     const framing = { structural: true, said: false };
     const data = eventData(frame.data);
     if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };
@@ -167,7 +176,7 @@ export class Turn {
    * @returns the settlement's confirmation
    */
   end(
-    how: How,
+    how: TurnEnd,
     meter: Pick<RequestMeter, 'settle'> | undefined,
     now: number,
     requestId = this.row.requestId,
@@ -183,7 +192,7 @@ export class Turn {
     const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
     const mended = this.#goesOn(kept) && !(complete && isOwing(stopReason)) ? mend(this.#transcript, kept) : [];
     next.messages -= mended.filter(({ content }) => content.length === 0).length;
-    const report = reportOf({ ...next, bytes: this.#transcript.bytes });
+    const report = conversationReportOf({ ...next, bytes: this.#transcript.bytes });
     const booking = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
@@ -282,7 +291,7 @@ export class Turn {
     return this.#lostMs ?? this.#clock?.until(at) ?? at - (this.course.sentAt ?? at);
   }
 
-  #outcome(how: How, now: number): Outcome {
+  #outcome(how: TurnEnd, now: number): Outcome {
     const isTold = how.kind === 'complete' && this.#isPriced;
     const report = isTold
       ? wholeReport(this.assembly, this.#bytes)
@@ -306,7 +315,7 @@ export class Turn {
     };
   }
 
-  #message(how: How, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {
+  #message(how: TurnEnd, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {
     const { message, blocks } = this.assembly;
     if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
     if (status !== 'stopped') return undefined;

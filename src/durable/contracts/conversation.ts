@@ -20,26 +20,26 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(): Result<ReadableStream<Uint8Array>>;
   create(
-    place: Place,
+    place: ConversationPlace,
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>>;
   patch(patch: ConversationPatch): Result<CrossingText>;
   rewind(before: string): Result<CrossingText>;
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
-  adopt(place: Place, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
+  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(): Promise<boolean>;
 }
 
 /** Which conversation is meant, and by whom. */
-export interface Place {
+export interface ConversationPlace {
   account: string;
   id: string;
 }
 
 /** What the edge hands to a conversation. */
 export interface TurnRequest {
-  place: Place;
+  place: ConversationPlace;
   requestId: string;
   route: string;
   identity: Identity;
@@ -76,8 +76,15 @@ export interface WireError {
 export type TurnAnswer =
   /** `first` is what has been shown already: it is told with the answer, without a way back for it. */
   | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
-  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: Trailer }
-  | { kind: 'whole'; turn: string; status: number; headers: Record<string, string>; body: string; trailer?: Trailer }
+  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
+  | {
+      kind: 'whole';
+      turn: string;
+      status: number;
+      headers: Record<string, string>;
+      body: string;
+      trailer?: TurnSummary;
+    }
   | { kind: 'error'; error: WireError };
 
 /** A turn's answer on its way to the edge: what costs most to carry, one that is whole, as a text. */
@@ -96,7 +103,7 @@ export type CrossingText = string | ReadableStream<Uint8Array>;
 export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
 
 /** What the edge writes into its log line and headers; it follows the end of a stream. */
-export interface Trailer {
+export interface TurnSummary {
   outcome: Outcome;
   nanodollars: Nanodollars;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { keptOf } from '../../../src/conversations/history/replayable-blocks.ts';
-import { Assembly } from '../../../src/conversations/turn/message-builder.ts';
+import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
 import { runs } from '../../support/runs.ts';
@@ -22,8 +22,8 @@ function eventsOf(blocks: readonly { start: Json; deltas: Json[] }[], stopReason
   ];
 }
 
-function assembled(events: readonly Event[]): Assembly {
-  const assembly = new Assembly();
+function assembled(events: readonly Event[]): MessageBuilder {
+  const assembly = new MessageBuilder();
   for (const event of events) assembly.take(event);
   return assembly;
 }

@@ -2,7 +2,7 @@ import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
-import { type Recollection, Recollections, tailOf } from '../../../src/conversations/storage/history-cache.ts';
+import { type CachedHistory, HistoryCache, tailOf } from '../../../src/conversations/storage/history-cache.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../src/upstream/upstream.ts';
 import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../../support/conversations.ts';
@@ -10,7 +10,7 @@ import { runs } from '../../support/runs.ts';
 
 afterEach(resetAll);
 
-const recollection = (bytes: number): Recollection => ({
+const recollection = (bytes: number): CachedHistory => ({
   from: 0,
   history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
@@ -19,7 +19,7 @@ const recollection = (bytes: number): Recollection => ({
 });
 
 test('what is remembered stays within its bounds: what was used last stays', () => {
-  const kept = new Recollections();
+  const kept = new HistoryCache();
   const keys = Array.from({ length: 30 }, () => ({}));
   for (const [at, key] of keys.entries()) {
     kept.set(key, recollection(1_180_000));

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { shown } from '../../../src/conversations/storage/log-text.ts';
 import type { TurnRow } from '../../../src/conversations/storage/rows.ts';
 import type { Transcript } from '../../../src/conversations/storage/transcript.ts';
-import { Assembly } from '../../../src/conversations/turn/message-builder.ts';
+import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { Turn } from '../../../src/conversations/turn/turn.ts';
 import type { Json } from '../../../src/json/object.ts';
@@ -90,11 +90,11 @@ test('deltas that are read by their strings alone come to the same as those that
         .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
       fc.array(fc.nat(4_000), { maxLength: 20 }),
       (events, places) => {
-        const slow = new Assembly();
+        const slow = new MessageBuilder();
         for (const { text } of events) slow.take(parsed(text));
         const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));
         const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
-        const fast = new Assembly();
+        const fast = new MessageBuilder();
         const reader = new FrameReader();
         const { turn, stored } = aTurn();
         let text = '';
@@ -145,7 +145,7 @@ test('a message that came whole is the same when it is told as events', () => {
   });
   fc.assert(
     fc.property(message, (whole) => {
-      const assembly = new Assembly();
+      const assembly = new MessageBuilder();
       const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
       for (const { data } of frames) assembly.take(JSON.parse(data) as Json);
       expect(assembly.stopped).toBe(true);

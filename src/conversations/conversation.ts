@@ -34,8 +34,8 @@ import {
   type TakenPrefix,
   takePrefix,
 } from './history/held-prefix.ts';
-import { newProfile, type Plan, plan, planCount } from './history/next-request.ts';
-import { describe, exportOf, pageOfMessages } from './history/views.ts';
+import { type NextRequest, newProfile, nextCountRequest, nextRequest } from './history/next-request.ts';
+import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, GRACE_MS, Maintenance } from './maintenance.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { RECENT } from './storage/tables.ts';
@@ -45,20 +45,20 @@ import { Turn } from './turn/turn.ts';
 import { recallTurn, recoverTurn } from './turn/turn-recovery.ts';
 import { type Started, TurnRunner } from './turn/turn-runner.ts';
 import {
+  bufferedAnswer,
   conflict,
   crossing,
   died,
   ended,
+  idTaken,
   inTransit,
+  interruptedCall,
   keptHeaders,
-  lost,
   noMessage,
   otherBody,
   pack,
-  taken,
-  textOf,
-  unknown,
-  wholeAnswer,
+  receivedText,
+  unknownConversation,
   wireError,
 } from './turn-answer.ts';
 
@@ -124,7 +124,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
 
   async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
     try {
-      const read: ReadRequest = Object.assign(request, { body: await textOf(request.body) });
+      const read: ReadRequest = Object.assign(request, { body: await receivedText(request.body) });
       const { prefix } = request;
       this.#recover();
       // What a conversation holds is found before its first turn: once that may begin, nothing is waited for.
@@ -147,11 +147,11 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#recover();
     const { place, prefix, identity } = request;
     try {
-      const text = await textOf(request.body);
+      const text = await receivedText(request.body);
       const profile = this.#present();
       if (!profile?.exists) return undefined;
       if (prefix !== undefined) checkHeld(profile.prefix, prefix);
-      const asked = planCount(text, this.#transcript, this.settings());
+      const asked = nextCountRequest(text, this.#transcript, this.settings());
       const held = profile.prefix;
       const { bytes } = held ? await layHeld(this.#reader(place.account), held, asked) : asked;
       return { ok: true, value: new Blob([bytes]).stream() };
@@ -209,14 +209,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   read(): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
-    if (!profile) return unknown();
+    if (!profile) return unknownConversation();
     return { ok: true, value: crossing(describe(profile, this.#transcript, this.#run?.turn.row.id)) };
   }
 
   /** @returns a page of messages as JSON text. */
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>> {
     this.#recover();
-    if (!this.#present()) return unknown();
+    if (!this.#present()) return unknownConversation();
     const value = pageOfMessages(this.#transcript, page);
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
@@ -225,7 +225,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   export(): Result<ReadableStream<Uint8Array>> {
     this.#recover();
     const profile = this.#present();
-    return profile ? { ok: true, value: exportOf(profile, this.#transcript) } : unknown();
+    return profile ? { ok: true, value: exportLines(profile, this.#transcript) } : unknownConversation();
   }
 
   /** Creates it, empty, with what its turns shall have in common. */
@@ -234,10 +234,10 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const system = texts.system === undefined ? undefined : await textOf(texts.system);
-    const tools = texts.tools === undefined ? undefined : await textOf(texts.tools);
+    const system = texts.system === undefined ? undefined : await receivedText(texts.system);
+    const tools = texts.tools === undefined ? undefined : await receivedText(texts.tools);
     this.#recover();
-    if (!this.#isFree()) return taken(place.id);
+    if (!this.#isFree()) return idTaken(place.id);
     let prefix: TakenPrefix | undefined;
     try {
       if (fields.prefix !== undefined) prefix = await this.#take(place, fields.prefix);
@@ -246,7 +246,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     }
     if (!this.#isFree()) {
       if (prefix) this.#releaseUnless(prefix);
-      return taken(place.id);
+      return idTaken(place.id);
     }
     const now = this.now();
     const transcript = this.#transcript;
@@ -267,7 +267,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   /** Changes what is not frozen. */
   patch(patch: ConversationPatch): Result<CrossingText> {
     this.#recover();
-    if (!this.#present()) return unknown();
+    if (!this.#present()) return unknownConversation();
     this.#upkeep.change(changesOf(patch));
     return this.read();
   }
@@ -276,7 +276,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   rewind(before: string): Result<CrossingText> {
     this.#recover();
     const profile = this.#present();
-    if (!profile) return unknown();
+    if (!profile) return unknownConversation();
     if (this.#run) return { ok: false, error: wireError(conflict(profile.id, this.#run.turn.row.id)) };
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
@@ -288,7 +288,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
     this.#recover();
     const profile = this.#present();
-    if (!profile) return unknown();
+    if (!profile) return unknownConversation();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
@@ -300,7 +300,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   /** Takes another conversation's history as its own beginning: all of it, or nothing. */
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
-    if (!this.#isFree()) return taken(place.id);
+    if (!this.#isFree()) return idTaken(place.id);
     this.#adopting = true;
     const transcript = this.#transcript;
     let held: HeldPrefix | undefined;
@@ -394,14 +394,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);
       if (this.#isInTransit) throw inTransit();
       // Its prefix was not taken, since a turn ran that would have told which one is held.
-      if (request.prefix !== undefined && prefix === undefined && !this.#present()) throw lost();
+      if (request.prefix !== undefined && prefix === undefined && !this.#present()) throw interruptedCall();
     }
-    let planned: Plan;
+    let planned: NextRequest;
     try {
       const present = this.#present();
       if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
       const betas = request.headers['anthropic-beta'];
-      planned = plan(request.body, this.#transcript, this.settings(), { prefix, betas });
+      planned = nextRequest(request.body, this.#transcript, this.settings(), { prefix, betas });
     } catch (thrown) {
       await this.#refuseRevoked(request.identity);
       throw thrown;
@@ -415,7 +415,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /** Takes the lock: from here on no other turn begins. */
-  #begin(request: TurnRequest, planned: Plan, taken: TakenPrefix | undefined): TurnRunner {
+  #begin(request: TurnRequest, planned: NextRequest, taken: TakenPrefix | undefined): TurnRunner {
     const { place, requestId } = request;
     // A deployment that has no upstream must find out before there is a turn.
     const upstream = this.upstream();
@@ -473,7 +473,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return run;
   }
 
-  #newTurn(request: TurnRequest, planned: Plan, now: number): TurnRow {
+  #newTurn(request: TurnRequest, planned: NextRequest, now: number): TurnRow {
     return {
       seq: Math.max(this.#transcript.profile?.nextTurn ?? 1, this.#transcript.newestTurn + 1),
       id: `turn_${request.requestId.slice(-12)}`,
@@ -512,7 +512,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       return { ...started, turn: row.id, first: text, body: log.follow(after) };
     }
     await run.done;
-    return wholeAnswer(run.turn, started.headers);
+    return bufferedAnswer(run.turn, started.headers);
   }
 
   async #attach(row: TurnRow, request: TurnRequest): Promise<TurnAnswer> {
@@ -522,7 +522,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (!stored || stored.status === 'failed' || !log) throw ended(this.#transcript.profile?.id ?? '', row.id);
     const headers = keptHeaders(stored);
     if (request.stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
-    return wholeAnswer(recallTurn(this.#transcript, stored), headers);
+    return bufferedAnswer(recallTurn(this.#transcript, stored), headers);
   }
 
   /** The turn that the same request began before, running or ended not long ago. */
@@ -531,7 +531,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (again) {
       const begun = transcript.turns("request_id = ? and status != 'failed'", requestId).at(-1);
       if (begun) return begun;
-      throw lost();
+      throw interruptedCall();
     }
     if (key !== undefined) return transcript.turns("key = ? and status != 'failed'", key).at(-1);
     if (!retried) return undefined;

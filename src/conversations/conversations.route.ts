@@ -20,10 +20,10 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { endedWell } from './export-stream.ts';
+import { endingInError } from './export-stream.ts';
 import { crossing } from './turn-answer.ts';
-import { errorOf, mounted, stubOf, unreachable, withOneReading } from './turn-proxy.ts';
-import { streamed } from './turn-stream.ts';
+import { conversationUnreachable, mounted, stubOf, thrownFrom, withOneReading } from './turn-proxy.ts';
+import { streamedTurn } from './turn-stream.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -48,12 +48,14 @@ export function conversationsRoutes() {
         const text = texts.get(name);
         return text === undefined ? {} : { [name]: crossing(text) };
       };
-      const creating = call<CrossingText>(c, id, (object) =>
+      const creating = callConversation<CrossingText>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
       return json(await storing(c, id, creating), 201, standing);
     })
-    .get('/conversations/:id', async (c) => json(await call<CrossingText>(c, idOf(c), (object) => object.read())))
+    .get('/conversations/:id', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.read())),
+    )
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
       const patch = check(patchConversation, body.json);
@@ -63,7 +65,7 @@ export function conversationsRoutes() {
       const patched = await storing(
         c,
         id,
-        call<CrossingText>(c, id, (object) => object.patch(patch)),
+        callConversation<CrossingText>(c, id, (object) => object.patch(patch)),
       );
       return json(patched, 200, standing);
     })
@@ -72,30 +74,30 @@ export function conversationsRoutes() {
       const existed = await stubOf(c, id)
         .erase()
         .catch((thrown: unknown) => {
-          throw unreachable(thrown);
+          throw conversationUnreachable(thrown);
         });
-      if (!existed) throw unknown();
+      if (!existed) throw unknownOr404();
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
       const pending = check(historyQuery, c.req.query()).pending === 'true';
       const page = { ...readPage(c.req.query()), pending };
-      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
+      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
     .get('/conversations/:id/export', async (c) => {
-      const body = await call<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
-      const lines = endedWell(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
+      const lines = endingInError(body, c.get('requestId'), (work) => c.get('entry').during(work));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => {
       const only = check(stopQuery, c.req.query());
-      return json(await call<CrossingText>(c, idOf(c), (object) => object.stop(only)));
+      return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.stop(only)));
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = check(rewindRequest, (await bodyOf(c)).json);
-      return json(await call<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
+      return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
       const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
@@ -106,7 +108,7 @@ export function conversationsRoutes() {
       const forked = await storing(
         c,
         id,
-        call<CrossingText>(c, from, (object) => object.fork(id, at)),
+        callConversation<CrossingText>(c, from, (object) => object.fork(id, at)),
       );
       return json(forked, 201, standing);
     });
@@ -119,14 +121,14 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
   try {
     resumed = (await stubOf(c, id).resume(after === '' ? undefined : after)) as Resumed;
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw conversationUnreachable(thrown);
   }
   switch (resumed.kind) {
     case 'stream': {
       const entry = c.get('entry');
       entry.begin();
       // What the turn cost stands in the line of the request that began it.
-      return streamed(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
+      return streamedTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
     }
     case 'none':
       return c.body(null, 204);
@@ -137,9 +139,9 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
         { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
-      throw unknown();
+      throw unknownOr404();
     case 'error':
-      throw errorOf(c, resumed.error);
+      throw thrownFrom(c, resumed.error);
   }
 }
 
@@ -150,15 +152,19 @@ type Stub = ReturnType<typeof stubOf>;
  *
  * @throws ApiError as the object says; 404 for what is not there, 503 while the object cannot be reached
  */
-async function call<T>(c: Context<AppEnv>, id: string, method: (object: Stub) => PromiseLike<unknown>): Promise<T> {
+async function callConversation<T>(
+  c: Context<AppEnv>,
+  id: string,
+  method: (object: Stub) => PromiseLike<unknown>,
+): Promise<T> {
   c.get('entry').line.conversation = id;
   let result: Result<T>;
   try {
     result = (await method(stubOf(c, id))) as Result<T>;
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw conversationUnreachable(thrown);
   }
-  if (!result.ok) throw errorOf(c, result.error);
+  if (!result.ok) throw thrownFrom(c, result.error);
   return result.value;
 }
 
@@ -177,11 +183,11 @@ async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Pro
 /** @throws ApiError 404 for what cannot be an id, as for one that is not there */
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
-  if (!isConversationId(id)) throw unknown();
+  if (!isConversationId(id)) throw unknownOr404();
   return id;
 }
 
-function unknown(): ApiError {
+function unknownOr404(): ApiError {
   return notFound('There is no such conversation.');
 }
 

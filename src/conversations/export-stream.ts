@@ -2,24 +2,28 @@
 import { ApiError, errorBody } from '../http/errors.ts';
 
 /** The last line of an export that is whole. */
-const END = /^\{"type":"end","messages":\d+\}\n$/;
+const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 const LINE_FEED = 10;
 
 /**
  * @param waitUntil keeps the request alive while lines come
  * @returns the same lines, and behind those of an object that died an `error` as the last one
  */
-export function endedWell(
+export function endingInError(
   lines: ReadableStream<Uint8Array>,
   requestId: string,
   waitUntil: (work: Promise<unknown>) => void,
 ): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(carry(lines, writable, requestId).catch(() => {}));
+  waitUntil(carryLines(lines, writable, requestId).catch(() => {}));
   return readable;
 }
 
-async function carry(lines: ReadableStream<Uint8Array>, writable: WritableStream, requestId: string): Promise<void> {
+async function carryLines(
+  lines: ReadableStream<Uint8Array>,
+  writable: WritableStream,
+  requestId: string,
+): Promise<void> {
   const reader = lines.getReader();
   const writer = writable.getWriter();
   let last = '';
@@ -30,7 +34,7 @@ async function carry(lines: ReadableStream<Uint8Array>, writable: WritableStream
       last = lastLine(last, value);
       await writer.write(value);
     }
-    if (!END.test(last)) {
+    if (!EXPORT_END.test(last)) {
       const error = new ApiError('api_error', 'The export broke off here. Ask for it again.');
       const cut = last === '' || last.endsWith('\n') ? '' : '\n';
       await writer.write(encoder.encode(`${cut}${JSON.stringify(errorBody(error, requestId))}\n`));

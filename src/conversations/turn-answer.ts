@@ -28,7 +28,7 @@ export function crossing(text: string): CrossingText {
 }
 
 /** @returns a text that has crossed. */
-export async function textOf(crossed: CrossingText): Promise<string> {
+export async function receivedText(crossed: CrossingText): Promise<string> {
   return typeof crossed === 'string' ? crossed : decoder.decode(await new Response(crossed).arrayBuffer());
 }
 
@@ -36,7 +36,7 @@ export async function textOf(crossed: CrossingText): Promise<string> {
 const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 /** @returns what a caller gets who does not stream. */
-export function wholeAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {
+export function bufferedAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {
   const { ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
   if (ended.message) {
@@ -97,7 +97,7 @@ export function ended(id: string, turn: string): ApiError {
 }
 
 /** @returns the 503 for a call that was lost before it came to anything. */
-export function lost(): ApiError {
+export function interruptedCall(): ApiError {
   return new ApiError('api_error', 'The conversation was interrupted before this turn began. Try again.', {
     status: 503,
     headers: { 'retry-after': '1' },
@@ -118,7 +118,7 @@ export function wireError({ type, message, status, headers, logged }: ApiError):
 }
 
 /** @returns the 404 for what is not there, and for what is somebody else's. */
-export function unknown(): { ok: false; error: WireError } {
+export function unknownConversation(): { ok: false; error: WireError } {
   return { ok: false, error: wireError(new ApiError('not_found_error', 'There is no such conversation.')) };
 }
 
@@ -129,7 +129,7 @@ export function noMessage(id: string | undefined): { ok: false; error: WireError
 }
 
 /** @returns the 409 for an id that is in use. */
-export function taken(id: string): { ok: false; error: WireError } {
+export function idTaken(id: string): { ok: false; error: WireError } {
   const error = new ApiError('conflict_error', `There is a conversation ${id} already. Choose another id.`, {
     headers: DO_NOT_RETRY,
   });

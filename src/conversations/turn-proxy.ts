@@ -18,7 +18,7 @@ import { queryOf } from '../upstream/relay.ts';
 import { keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { conversationRequest, namedConversation } from './conversations.schema.ts';
 import { unpack } from './turn-answer.ts';
-import { eventStream, type Log, streamed } from './turn-stream.ts';
+import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
 export interface ConverseOptions {
   streamByDefault: boolean;
@@ -52,7 +52,7 @@ export function conversationOf(headers: Headers, body: Readonly<Record<string, u
  *
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
-export async function converse(
+export async function proxyTurn(
   c: Context<AppEnv>,
   body: JsonBody,
   id: string,
@@ -70,8 +70,8 @@ export async function converse(
     requestId: c.get('requestId'),
     route: 'messages',
     identity,
-    hash: await hashOf(body.bytes),
-    key: keyOf(caller),
+    hash: await bodyHashOf(body.bytes),
+    key: idempotencyKeyOf(caller),
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
     prefix: prefixNamed(caller, body.json),
@@ -80,13 +80,13 @@ export async function converse(
   };
   const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, taken);
-  if (answer.kind === 'error') throw errorOf(c, answer.error);
+  if (answer.kind === 'error') throw thrownFrom(c, answer.error);
   entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
-  if (answer.kind === 'stream') return streamed(c, answer, headers, log());
+  if (answer.kind === 'stream') return streamedTurn(c, answer, headers, log());
   if (answer.kind === 'ended') {
     log()(answer.trailer.outcome, answer.trailer.nanodollars);
-    return new Response(answer.events, { headers: eventStream(headers) });
+    return new Response(answer.events, { headers: eventStreamHeaders(headers) });
   }
   if (answer.trailer) {
     const { outcome, nanodollars } = answer.trailer;
@@ -121,12 +121,12 @@ async function callTurn(
   try {
     return await ask(false);
   } catch (thrown) {
-    if ((thrown as { overloaded?: unknown }).overloaded === true) throw unreachable(thrown);
+    if ((thrown as { overloaded?: unknown }).overloaded === true) throw conversationUnreachable(thrown);
   }
   try {
     return await ask(true);
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw conversationUnreachable(thrown);
   }
 }
 
@@ -135,7 +135,7 @@ async function callTurn(
  * does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
-export async function promptOf(c: Context<AppEnv>, asked: JsonBody, id: string): Promise<JsonBody | undefined> {
+export async function countedPromptOf(c: Context<AppEnv>, asked: JsonBody, id: string): Promise<JsonBody | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   const prefix = prefixNamed(c.req.raw.headers, asked.json);
@@ -145,10 +145,10 @@ export async function promptOf(c: Context<AppEnv>, asked: JsonBody, id: string):
     const request = { place, identity, prefix, body: bodyFor(asked) };
     prompt = (await stubOf(c, id).prompt(request)) as typeof prompt;
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw conversationUnreachable(thrown);
   }
   if (!prompt) return undefined;
-  if (!prompt.ok) throw errorOf(c, prompt.error);
+  if (!prompt.ok) throw thrownFrom(c, prompt.error);
   const whole = new Uint8Array(await new Response(prompt.value).arrayBuffer());
   const text = decoder.decode(whole);
   return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };
@@ -162,7 +162,7 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 }
 
 /** @returns an object's error as the app throws it. */
-export function errorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
+export function thrownFrom(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
   // An object does not know by which path its app is reached.
@@ -177,7 +177,7 @@ export function mounted(c: Context<AppEnv>, path: string): string {
 }
 
 /** @returns the error for an object that does not answer. */
-export function unreachable(cause: unknown): ApiError {
+export function conversationUnreachable(cause: unknown): ApiError {
   return new ApiError('api_error', 'The conversation could not be reached. Try again in a moment.', {
     status: 503,
     headers: { 'retry-after': '1' },
@@ -186,7 +186,7 @@ export function unreachable(cause: unknown): ApiError {
   });
 }
 
-function keyOf(caller: Headers): string | undefined {
+function idempotencyKeyOf(caller: Headers): string | undefined {
   const key = caller.get('idempotency-key')?.trim() || undefined;
   if (key !== undefined && key.length > MOST_KEY) {
     throw invalidRequest(`idempotency-key: must have at most ${MOST_KEY} characters.`);
@@ -206,6 +206,6 @@ async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
   return headers;
 }
 
-async function hashOf(bytes: Uint8Array): Promise<string> {
+async function bodyHashOf(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 }

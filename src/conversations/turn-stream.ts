@@ -28,7 +28,7 @@ export type Log = (outcome: Outcome, nanodollars?: Nanodollars) => void;
  * An object that dies looks like one that has ended, so an object says when it has: without that, the caller is told of
  * a cut. A caller who leaves stops nothing.
  */
-export function streamed(
+export function streamedTurn(
   c: Context<AppEnv>,
   answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
@@ -61,11 +61,11 @@ export function streamed(
     }
   });
   c.executionCtx.waitUntil(carried);
-  return new Response(readable, { headers: eventStream(headers) });
+  return new Response(readable, { headers: eventStreamHeaders(headers) });
 }
 
 /** @returns the headers of a stream of events. */
-export function eventStream(headers: Record<string, string>): Record<string, string> {
+export function eventStreamHeaders(headers: Record<string, string>): Record<string, string> {
   return {
     ...headers,
     'content-type': `${EVENT_STREAM}; charset=utf-8`,

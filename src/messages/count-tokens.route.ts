@@ -6,7 +6,7 @@ import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
-import { conversationOf, promptOf } from '../conversations/turn-proxy.ts';
+import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
@@ -75,7 +75,7 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   const id = conversationOf(c.req.raw.headers, sent.json);
   if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
   check(conversationRequest, sent.json);
-  const prompt = await promptOf(c, sent, id);
+  const prompt = await countedPromptOf(c, sent, id);
   if (prompt) return prompt;
   // A conversation that is not there yet begins with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;

@@ -7,7 +7,7 @@ import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
-import { conversationOf, converse } from '../conversations/turn-proxy.ts';
+import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
 import { type JsonBody, RELEASED } from '../http/json-body.ts';
 import { withText } from '../http/read-json.ts';
@@ -47,7 +47,7 @@ async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: Mes
   const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
-    return await converse(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
+    return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;

@@ -4,7 +4,7 @@ import { expect, onTestFinished, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
-import { textOf as crossedText, unpack } from '../../src/conversations/turn-answer.ts';
+import { receivedText as crossedText, unpack } from '../../src/conversations/turn-answer.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { CrossingText, PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';

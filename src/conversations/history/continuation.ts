@@ -4,13 +4,13 @@ import { isObject, type Json } from '../../json/object.ts';
 import { answeredTools, calledTools } from './replayable-blocks.ts';
 
 /** A message as it is sent and stored. */
-export interface Message {
+export interface SentMessage {
   role: string;
   content: unknown;
 }
 
 /** Where a history stands: whose word was last, and which calls are not answered yet. */
-export interface Standpoint {
+export interface HistoryState {
   role: 'user' | 'assistant' | undefined;
   /** Calls of the last answer. */
   called: Set<string>;
@@ -19,12 +19,12 @@ export interface Standpoint {
 }
 
 /** @returns the standpoint of a history that is empty. */
-export function beginning(): Standpoint {
+export function beginning(): HistoryState {
   return { role: undefined, called: new Set(), answered: new Set() };
 }
 
 /** Moves on over a message that is part of the history already. */
-export function pass(at: Standpoint, { role, content }: Message): void {
+export function pass(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
     if (at.role !== 'assistant') at.called.clear();
     at.answered.clear();
@@ -42,7 +42,7 @@ export function pass(at: Standpoint, { role, content }: Message): void {
  * @param first whether nothing came before: only then the user's messages may be mixed with answers (an import)
  * @throws ApiError 400 that says what to send instead
  */
-export function checkContinuation(at: Standpoint, messages: readonly Message[], first: boolean): void {
+export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
   for (const [index, message] of messages.entries()) {
     const path = `messages.${index}`;
     if (message.role === 'assistant') {
@@ -66,7 +66,7 @@ export function checkContinuation(at: Standpoint, messages: readonly Message[], 
   checkAnswered(at, 'messages');
 }
 
-function checkResults(at: Standpoint, content: unknown, path: string): void {
+function checkResults(at: HistoryState, content: unknown, path: string): void {
   const seen = new Set(at.role === 'user' ? at.answered : []);
   for (const id of answeredTools(content)) {
     if (!at.called.has(id)) {
@@ -80,7 +80,7 @@ function checkResults(at: Standpoint, content: unknown, path: string): void {
   }
 }
 
-function checkAnswered(at: Standpoint, path: string): void {
+function checkAnswered(at: HistoryState, path: string): void {
   const missing = [...at.called].filter((id) => !at.answered.has(id));
   if (missing.length === 0) return;
   throw invalidRequest(
@@ -89,7 +89,7 @@ function checkAnswered(at: Standpoint, path: string): void {
 }
 
 /** A message of the history, as far as recognizing it again needs. */
-export interface Known extends Message {
+export interface Known extends SentMessage {
   /** Whether the answer was cut: who was not there at the end may know less, or a little more, of it. */
   cut: boolean;
 }
@@ -102,26 +102,26 @@ export interface Known extends Message {
  *
  * @returns how many of the messages the history has already; 0 if it does not begin them
  */
-export function resent(history: Iterable<Known>, messages: readonly Message[]): number {
+export function resent(history: Iterable<Known>, messages: readonly SentMessage[]): number {
   let at = 0;
   for (const known of history) {
     const message = messages[at];
     if (known.role === 'assistant' && known.cut && message?.role !== 'assistant') continue;
-    if (!message || message.role !== known.role || !isSame(known, message)) return 0;
+    if (!message || message.role !== known.role || !isSameMessage(known, message)) return 0;
     at += 1;
   }
   return at;
 }
 
-function isSame(known: Known, message: Message): boolean {
+function isSameMessage(known: Known, message: SentMessage): boolean {
   if (known.role !== 'assistant') return canonical(known.content) === canonical(message.content);
-  const [before, now] = [textOf(known.content), textOf(message.content)];
+  const [before, now] = [shownText(known.content), shownText(message.content)];
   if (known.cut && (before.startsWith(now) || now.startsWith(before))) return true;
   return before === now && calledTools(known.content).join() === calledTools(message.content).join();
 }
 
 /** What was said, without the spaces between its blocks: clients join and trim them. */
-function textOf(content: unknown): string {
+function shownText(content: unknown): string {
   if (typeof content === 'string') return content.replace(/\s+/g, '');
   if (!Array.isArray(content)) return '';
   return content

@@ -15,11 +15,11 @@ import type { Transcript } from '../storage/transcript.ts';
 import {
   beginning,
   checkContinuation,
+  type HistoryState,
   type Known,
-  type Message,
   pass,
   resent,
-  type Standpoint,
+  type SentMessage,
 } from './continuation.ts';
 import type { TakenPrefix } from './held-prefix.ts';
 import { outgrown } from './outgrown.ts';
@@ -27,7 +27,7 @@ import { answeredTools } from './replayable-blocks.ts';
 import { roomFor } from './truncate.ts';
 
 /** What a turn is going to be. */
-export interface Plan {
+export interface NextRequest {
   /** The texts of the new messages as they are stored. */
   messages: { role: string; text: string }[];
   /** The body that goes up. */
@@ -70,29 +70,29 @@ const PAUSED = 'pause_turn';
  * @param betas the header `anthropic-beta`: it decides what of a prompt the API reads
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
-export function plan(
+export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
   { prefix, betas }: { prefix?: TakenModel | undefined; betas?: string | undefined } = {},
-): Plan {
-  return planned(text, transcript, settings, { prefix, betas, counts: false });
+): NextRequest {
+  return withHistory(text, transcript, settings, { prefix, betas, counts: false });
 }
 
 /**
  * @returns the prompt of a turn, as it would go up: what is said about the answer is left out
- * @throws ApiError as `plan`
+ * @throws ApiError as `nextRequest`
  */
-export function planCount(text: string, transcript: Transcript, settings: Settings): JsonBody {
-  return planned(text, transcript, settings, { counts: true }).body;
+export function nextCountRequest(text: string, transcript: Transcript, settings: Settings): JsonBody {
+  return withHistory(text, transcript, settings, { counts: true }).body;
 }
 
-function planned(
+function withHistory(
   text: string,
   transcript: Transcript,
   settings: Settings,
   { prefix, betas, counts }: { prefix?: TakenModel | undefined; betas?: string | undefined; counts: boolean },
-): Plan {
+): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
   const members = memberTexts(text);
@@ -105,7 +105,7 @@ function planned(
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
   const model = settings.models.resolve(name);
-  const incoming = json.messages as Message[];
+  const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const known = transcript.recollection;
   const last = known ? known.last : lastTurn(transcript);
@@ -164,11 +164,11 @@ function lastTurn(transcript: Transcript, statuses: readonly TurnRow['status'][]
 
 /** Takes off what the history has already, and finds where the rest begins. */
 function newMessages(
-  incoming: readonly Message[],
+  incoming: readonly SentMessage[],
   transcript: Transcript,
   last: TurnRow | undefined,
   tail: readonly CachedTurn[],
-): { fresh: readonly Message[]; at: Standpoint } {
+): { fresh: readonly SentMessage[]; at: HistoryState } {
   const known =
     incoming.length < 2
       ? 0
@@ -199,7 +199,7 @@ function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
 }
 
 /** @returns a stored message, parsed. */
-export function messageOf({ role, text }: CachedTurn): Message {
+export function messageOf({ role, text }: CachedTurn): SentMessage {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }
 
@@ -213,27 +213,27 @@ function tailIn(transcript: Transcript): readonly CachedTurn[] {
   return tail.reverse();
 }
 
-function standpoint(tail: readonly CachedTurn[]): { at: Standpoint; answers: Message[] } {
+function standpoint(tail: readonly CachedTurn[]): { at: HistoryState; answers: SentMessage[] } {
   const messages = tail.map(messageOf);
   const at = beginning();
   for (const message of messages) pass(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
-function isAgain(fresh: readonly Message[], answers: readonly Message[]): boolean {
+function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {
   const [only] = fresh;
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
   return resent([{ ...last, cut: false }], fresh) === 1;
 }
 
-function owesResults(answers: readonly Message[]): boolean {
+function owesResults(answers: readonly SentMessage[]): boolean {
   const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
   const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
   return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
 }
 
-function answersCalls(fresh: readonly Message[]): boolean {
+function answersCalls(fresh: readonly SentMessage[]): boolean {
   return answeredTools(fresh[0]?.content).length > 0;
 }
 
@@ -275,18 +275,18 @@ function frameOf(
   return frame.length <= LONGEST_FRAME ? frame : null;
 }
 
-interface Counting {
+interface CountedPrompt {
   last: TurnRow | undefined;
   frame: string;
   sentFrom: number;
-  fresh: readonly Message[];
+  fresh: readonly SentMessage[];
   news: readonly string[];
   settings: Settings;
   model: string;
 }
 
 /** The last turn's prompt and answer are the beginning of this prompt: only what is new is to be bounded. */
-function countOf({ last, frame, sentFrom, fresh, news, settings, model }: Counting): number | undefined {
+function countOf({ last, frame, sentFrom, fresh, news, settings, model }: CountedPrompt): number | undefined {
   if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
   const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
   const { bound } = worstCaseOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });

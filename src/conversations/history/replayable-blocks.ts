@@ -12,7 +12,7 @@ export interface Block {
 }
 
 /** How an answer ended: as the API ends it, or in the middle. */
-export type Ending = { complete: true; stopReason: string | null } | { complete: false };
+export type AnswerEnd = { complete: true; stopReason: string | null } | { complete: false };
 
 /** Ends at which a tool that the API runs may still owe its result: it comes with the next answer. */
 const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use']);
@@ -24,8 +24,8 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
  * that was cut. Of an answer that did not end by itself also what promises more than was said: client tool calls,
  * thinking without its signature, server tools without their results, unfinished blocks that are not text.
  */
-export function keptOf(blocks: readonly Block[], ending: Ending): Json[] {
-  const owing = ending.complete && isOwing(ending.stopReason);
+export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
+  const owing = ending.complete && isPending(ending.stopReason);
   const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => String(value.tool_use_id)));
   const kept = blocks.filter((block) => {
     const { value, open, broken } = block;
@@ -39,19 +39,19 @@ export function keptOf(blocks: readonly Block[], ending: Ending): Json[] {
     return true;
   });
   const values = kept.map(({ value, open }) => (open ? wellEnded(value) : value));
-  while (isThinking(values.at(-1)?.type)) values.pop();
+  while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
 /** @returns whether an answer that ends so may still be owed results of the API's own tools. */
-export function isOwing(stopReason: string | null): boolean {
+export function isPending(stopReason: string | null): boolean {
   return RESULTS_TO_COME.has(stopReason ?? '');
 }
 
 /** @returns a kept answer without the API's own tool calls whose results have not come, and will not any more. */
-export function withoutOwed(content: readonly Json[], results: ReadonlySet<string>): Json[] {
+export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
   const values = content.filter(({ type, id }) => !isServed(type) || results.has(String(id)));
-  while (isThinking(values.at(-1)?.type)) values.pop();
+  while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
@@ -79,7 +79,7 @@ function isServed(type: unknown): boolean {
   return type === 'server_tool_use' || type === 'mcp_tool_use';
 }
 
-function isThinking(type: unknown): boolean {
+function isThinkingBlock(type: unknown): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }
 

@@ -18,8 +18,8 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
-    created_at: time(profile.createdAt),
-    updated_at: time(profile.updatedAt),
+    created_at: isoTime(profile.createdAt),
+    updated_at: isoTime(profile.updatedAt),
     state: turn === undefined ? '"idle"' : '"running"',
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.model),
@@ -70,7 +70,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
  * The conversation as lines of JSON: itself, its messages, and a last line that says that nothing is missing (a stream
  * that was cut looks like one that has ended).
  */
-export function exportOf(profile: Profile, transcript: Transcript): ReadableStream<Uint8Array> {
+export function exportLines(profile: Profile, transcript: Transcript): ReadableStream<Uint8Array> {
   const own = describe(profile, transcript, undefined);
   function* lines(): Generator<string> {
     yield `${own}\n`;
@@ -104,7 +104,7 @@ function messageText({ id, role, text, createdAt, status, cost, outcome }: Messa
     content: memberTexts(text).get('content') ?? '[]',
     usage: answered ? JSON.stringify(outcome.usage ?? null) : 'null',
     cost_usd: answered ? String(toUsd(cost)) : 'null',
-    created_at: time(createdAt),
+    created_at: isoTime(createdAt),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
   });
 }
@@ -134,6 +134,6 @@ function object(fields: Record<string, string>): string {
   return `{${members.join(',')}}`;
 }
 
-function time(milliseconds: number): string {
+function isoTime(milliseconds: number): string {
   return JSON.stringify(new Date(milliseconds).toISOString());
 }

@@ -8,7 +8,7 @@ import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Frame } from '../../sse/frames.ts';
-import { withoutOwed } from '../history/replayable-blocks.ts';
+import { withoutPending } from '../history/replayable-blocks.ts';
 import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { EventLog } from './event-log.ts';
@@ -107,7 +107,7 @@ export function mend(
   const said = [...earlier.flatMap(({ content }) => content), ...kept];
   const results = new Set(said.map(({ tool_use_id }) => String(tool_use_id)));
   return earlier.flatMap(({ text: _, ...row }) => {
-    const content = withoutOwed(row.content, results);
+    const content = withoutPending(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });
 }

@@ -2,7 +2,7 @@
 
 import { FrameReader } from '../../sse/frames.ts';
 import { isThinking } from '../../upstream/usage/hidden-output.ts';
-import { keptOf } from '../history/replayable-blocks.ts';
+import { replayableBlocks } from '../history/replayable-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
@@ -46,7 +46,8 @@ export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
     else turn.assembly.take(eventData(data) ?? {});
   }
   const { message, blocks } = turn.assembly;
-  const content = row.status === 'stopped' ? keptOf(blocks, { complete: false }) : blocks.map(({ value }) => value);
+  const content =
+    row.status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
   const { outcome } = row;
   if (!outcome) throw new TypeError('A turn that has not ended.');
   turn.ended = {

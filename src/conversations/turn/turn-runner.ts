@@ -26,7 +26,7 @@ import { mayHaveRun, send } from '../../upstream/send.ts';
 import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../../upstream/tee-reader.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
-import type { Plan } from '../history/next-request.ts';
+import type { NextRequest } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { eventsOf } from './message-events.ts';
 import { Publisher } from './publisher.ts';
@@ -124,7 +124,7 @@ export class TurnRunner {
   }
 
   /** Runs the turn to its end. Never rejects. */
-  async go(plan: Plan): Promise<void> {
+  async go(plan: NextRequest): Promise<void> {
     const { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS } = this.#context.settings;
     this.#tickIn(Math.min(PING_MS, STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS));
     try {
@@ -154,7 +154,7 @@ export class TurnRunner {
     await this.#meter.renew('streaming');
   }
 
-  async #go(plan: Plan): Promise<void> {
+  async #go(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, query, prefix } = this.#context;
     if (prefix) plan.body = await this.#orAborted(prefix.lay(plan.body));
     const granted = await this.#admit(plan);
@@ -221,7 +221,7 @@ export class TurnRunner {
     }, GRANT_MS);
   }
 
-  async #admit(plan: Plan): Promise<Admission> {
+  async #admit(plan: NextRequest): Promise<Admission> {
     const { requestId, identity, accounts, store, settings, upstream, headers, waitUntil, conversation } =
       this.#context;
     const request: MeterRequest = {

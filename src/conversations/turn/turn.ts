@@ -9,7 +9,7 @@ import { cutError } from '../../upstream/failure.ts';
 import type { Outcome } from '../../upstream/relay.ts';
 import type { Course } from '../../upstream/send.ts';
 import { ADVISOR, UnseenClock } from '../../upstream/usage/hidden-output.ts';
-import { isOwing, keptOf } from '../history/replayable-blocks.ts';
+import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { grown } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -186,11 +186,11 @@ export class Turn {
     const outcome = this.#outcome(how, now);
     const complete = how.kind === 'complete';
     const stopReason = this.assembly.stopReason;
-    const kept = keptOf(this.assembly.blocks, complete ? { complete, stopReason } : { complete });
+    const kept = replayableBlocks(this.assembly.blocks, complete ? { complete, stopReason } : { complete });
     const status = statusOf(how, { kept: kept.length, stopReason, maxTokens: this.maxTokens });
     const committed = status !== 'failed';
     const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
-    const mended = this.#goesOn(kept) && !(complete && isOwing(stopReason)) ? mend(this.#transcript, kept) : [];
+    const mended = this.#goesOn(kept) && !(complete && isPending(stopReason)) ? mend(this.#transcript, kept) : [];
     next.messages -= mended.filter(({ content }) => content.length === 0).length;
     const report = conversationReportOf({ ...next, bytes: this.#transcript.bytes });
     const booking = meter?.settle(outcome, {

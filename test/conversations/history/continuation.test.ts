@@ -3,20 +3,20 @@ import { describe, expect, test } from 'vitest';
 import {
   beginning,
   checkContinuation,
-  type Message,
   pass,
   resent,
+  type SentMessage,
 } from '../../../src/conversations/history/continuation.ts';
 import { brokenRule } from '../../support/api-rules.ts';
 import { runs } from '../../support/runs.ts';
 
-const user = (content: unknown): Message => ({ role: 'user', content });
-const assistant = (content: unknown): Message => ({ role: 'assistant', content });
+const user = (content: unknown): SentMessage => ({ role: 'user', content });
+const assistant = (content: unknown): SentMessage => ({ role: 'assistant', content });
 const call = (id: string) => ({ type: 'tool_use', id, name: 'a', input: {} });
 const result = (id: string, content: unknown = 'ok') => ({ type: 'tool_result', tool_use_id: id, content });
-const known = (messages: readonly Message[], cut = false) => messages.map((message) => ({ ...message, cut }));
+const known = (messages: readonly SentMessage[], cut = false) => messages.map((message) => ({ ...message, cut }));
 
-function refusal(history: readonly Message[], messages: readonly Message[]): string | undefined {
+function refusal(history: readonly SentMessage[], messages: readonly SentMessage[]): string | undefined {
   const at = beginning();
   for (const message of history) pass(at, message);
   try {
@@ -30,7 +30,7 @@ function refusal(history: readonly Message[], messages: readonly Message[]): str
 describe('what continues a history', () => {
   const history = [user('Hi'), assistant([{ type: 'text', text: 'Hello' }, call('a'), call('b')])];
 
-  test.each<[string, Message[], Message[], RegExp | undefined]>([
+  test.each<[string, SentMessage[], SentMessage[], RegExp | undefined]>([
     ['a question', [], [user('Hi')], undefined],
     ['an import', [], [user('A'), assistant('B'), user('C')], undefined],
     ['an answer first', [], [assistant('B'), user('C')], /first message/],
@@ -107,7 +107,7 @@ describe('a history that is sent again', () => {
     expect(resent(known(history), history.slice(0, 3))).toBe(0);
     expect(resent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
     const other = [history[0], assistant([{ type: 'text', text: 'Hello, you' }, call('b')]), ...history.slice(2)];
-    expect(resent(known(history), [...(other as Message[]), user('Next')])).toBe(0);
+    expect(resent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
   });
 
   test('may lack an answer that was cut, or know more or less of it', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { keptOf } from '../../../src/conversations/history/replayable-blocks.ts';
+import { replayableBlocks } from '../../../src/conversations/history/replayable-blocks.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
@@ -123,7 +123,7 @@ describe('assembling', () => {
     fc.assert(
       fc.property(fc.array(event), fc.boolean(), (events, complete) => {
         const assembly = assembled(events as Event[]);
-        keptOf(assembly.blocks, complete ? { complete, stopReason: assembly.stopReason } : { complete });
+        replayableBlocks(assembly.blocks, complete ? { complete, stopReason: assembly.stopReason } : { complete });
       }),
     );
   });
@@ -131,9 +131,9 @@ describe('assembling', () => {
 
 describe('what is kept', () => {
   const whole = (blocks: Parameters<typeof eventsOf>[0], stopReason = 'end_turn') =>
-    keptOf(assembled(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
+    replayableBlocks(assembled(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
   const cut = (blocks: Parameters<typeof eventsOf>[0], events: number) =>
-    keptOf(assembled(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
+    replayableBlocks(assembled(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
 
   test('of a whole answer all but what the API does not take back', () => {
     expect(

@@ -2,7 +2,7 @@
  * Aborts when nothing has happened for too long. One timer serves both the wait for an answer and its silences: it is
  * looked at when it runs out, not set anew with each byte.
  */
-export class Watchdog {
+export class IdleTimeout {
   readonly #controller: AbortController;
   readonly #tickMs: number;
   #last = Date.now();

@@ -7,7 +7,7 @@ import { ApiError, errorEvent } from '../http/errors.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';
 import { EVENT_STREAM } from '../upstream/content-type.ts';
-import type { Outcome } from '../upstream/relay.ts';
+import type { RequestOutcome } from '../upstream/relay.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 
@@ -20,7 +20,7 @@ const LINE_FEED = 10;
 const CUT_REMARK = ': sluice-cut\n';
 
 /** Says how a turn has ended, for the log line. */
-export type Log = (outcome: Outcome, nanodollars?: Nanodollars) => void;
+export type Log = (outcome: RequestOutcome, nanodollars?: Nanodollars) => void;
 
 /**
  * Carries a conversation's stream to the caller.
@@ -114,7 +114,7 @@ async function carry(
   return trailer;
 }
 
-const NOTHING_KNOWN: Omit<Outcome, 'end'> = {
+const NOTHING_KNOWN: Omit<RequestOutcome, 'end'> = {
   ...reportOf(undefined, 0),
   status: undefined,
   upstream_request_id: undefined,

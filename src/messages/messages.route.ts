@@ -17,7 +17,7 @@ import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
-import { type Outcome, relay } from '../upstream/relay.ts';
+import { type RequestOutcome, relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import { keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -131,7 +131,7 @@ export function withoutRepetition(body: JsonBody): JsonBody {
 }
 
 /** @returns what fills the log line with what the answer told, once it has ended, and lets it be written. */
-export function logOutcome(c: Context<AppEnv>): (outcome: Outcome, nanodollars?: Nanodollars) => undefined {
+export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined {
   const entry = c.get('entry');
   entry.begin();
   return ({ usage, model, end, error_type, upstream_request_id, ttft_ms }, nanodollars) => {

@@ -7,10 +7,10 @@ import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/
 import type { Sendable } from '../http/long-body.ts';
 import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { isBeginning, noAnswer, readWhole } from './buffered.ts';
-import { callerLeft, cutError, endOf, redirected } from './failure.ts';
-import type { Outcome } from './relay.ts';
-import { type Course, mayHaveRun, type Payment, send } from './send.ts';
+import { isBeginning, notTheApi, readBuffered } from './buffered.ts';
+import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
+import type { RequestOutcome } from './relay.ts';
+import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
@@ -26,12 +26,12 @@ export interface MessageCall {
   /** Faults that are asked of the simulator; anybody else never sees them. */
   simulate?: string | undefined;
   /** How tries are paid for that may have run. Without it such a try is the last. */
-  payment?: ((tried: () => Outcome) => Payment) | undefined;
+  payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
 }
 
 /** What became of a request: a message, or why there is none; and how it is to be settled. */
 export interface Reply {
-  outcome: Outcome;
+  outcome: RequestOutcome;
   message: Record<string, unknown> | undefined;
   error: ApiError | undefined;
 }
@@ -45,8 +45,8 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
   const { upstream, settings, signal, simulate } = call;
   const started = Date.now();
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
-  const course: Course = { sentAt: undefined };
-  const ended = (end: Outcome['end'], report = reportOf(undefined, 0)): Outcome => ({
+  const course: SendProgress = { sentAt: undefined };
+  const ended = (end: RequestOutcome['end'], report = reportOf(undefined, 0)): RequestOutcome => ({
     ...report,
     // A whole answer tells by itself what it has cost.
     ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
@@ -83,17 +83,17 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
     if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
       course.sentAt = undefined;
-    const bytes = await readWhole(response, settings.STREAM_IDLE_MS, controller);
+    const bytes = await readBuffered(response, settings.STREAM_IDLE_MS, controller);
     const message = parseObject(bytes) as Record<string, unknown> | undefined;
     const report = reportOf(message, bytes.length);
     if (message && response.ok && report.completed) {
       return { outcome: ended('complete', report), message, error: undefined };
     }
-    if (response.ok && isBeginning(bytes)) throw cutError(false);
+    if (response.ok && isBeginning(bytes)) throw interrupted(false);
     const isError = report.error_type !== undefined;
     if (response.ok || !mayHaveRun(response, { isApiError: isError, elapsedMs: course.elapsedMs ?? 0 }))
       course.sentAt = undefined;
-    const error = response.ok && !isError ? noAnswer() : refusalOf(response, message, report.error_type);
+    const error = response.ok && !isError ? notTheApi() : refusalOf(response, message, report.error_type);
     return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {
     const error = toApiError(thrown);

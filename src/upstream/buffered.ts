@@ -1,11 +1,11 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
 
-import { Watchdog } from '../async/idle-timeout.ts';
+import { IdleTimeout } from '../async/idle-timeout.ts';
 import { joined } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
-import { cutError, redirected, UpstreamFailure } from './failure.ts';
+import { interrupted, redirected, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 
@@ -14,9 +14,13 @@ const LOOKED_AT = 1_024;
 const decoder = new TextDecoder();
 
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
-export async function readWhole(response: Response, idleMs: number, controller: AbortController): Promise<Uint8Array> {
+export async function readBuffered(
+  response: Response,
+  idleMs: number,
+  controller: AbortController,
+): Promise<Uint8Array> {
   if (!response.body) return new Uint8Array(0);
-  const watchdog = new Watchdog(controller, idleMs, idleMs, () => cutError(true));
+  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
   const pieces: Uint8Array[] = [];
   try {
     for await (const piece of response.body) {
@@ -24,7 +28,7 @@ export async function readWhole(response: Response, idleMs: number, controller: 
       pieces.push(piece);
     }
   } catch (thrown) {
-    throw controller.signal.aborted ? controller.signal.reason : cutError(false, thrown);
+    throw controller.signal.aborted ? controller.signal.reason : interrupted(false, thrown);
   } finally {
     watchdog.stop();
   }
@@ -44,18 +48,18 @@ interface WholeOptions {
 }
 
 /** @throws ApiError for what the caller must not see as it is, or what is no answer of the API */
-export function wholeAnswer(
+export function bufferedResponse(
   response: Response,
   body: Uint8Array,
   { isReadable, expected, errorType, requestId }: WholeOptions,
 ): Response {
   const isMessage = expected === 'anything' || isMessageText(body);
-  if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? noAnswer() : cutError(false);
+  if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);
   // An error that calls itself a success is the error that it says.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
-  if (status < 300 && !isMessage) throw noAnswer();
+  if (status < 300 && !isMessage) throw notTheApi();
   if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);
   const headers = headersDown(response.headers);
   headers['content-type'] ??= 'application/json';
@@ -76,7 +80,7 @@ function isMessageText(body: Uint8Array): boolean {
 }
 
 /** @returns the error for a success without a message: whatever answered, it was not the API. */
-export function noAnswer(): UpstreamFailure {
+export function notTheApi(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',
     'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',

@@ -1,12 +1,12 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
 import type { Settings } from '../settings/settings.ts';
-import { late } from './failure.ts';
+import { timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import { send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
-export interface Counting {
+export interface CountOptions {
   upstream: Upstream;
   settings: Settings;
   /** The caller's, for the version and the betas in them. */
@@ -36,7 +36,7 @@ const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
  * @throws ApiError while the upstream cannot be reached, or takes too long
  * @throws the signal's reason when it is aborted
  */
-export async function askCount(body: Sendable, { upstream, settings, headers, signal }: Counting): Promise<Count> {
+export async function askCount(body: Sendable, { upstream, settings, headers, signal }: CountOptions): Promise<Count> {
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const controller = new AbortController();
@@ -44,14 +44,14 @@ export async function askCount(body: Sendable, { upstream, settings, headers, si
   if (signal?.aborted) leave();
   signal?.addEventListener('abort', leave, { once: true });
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
-  const timer = setTimeout(() => controller.abort(late()), timeoutMs);
+  const timer = setTimeout(() => controller.abort(timedOut()), timeoutMs);
   try {
     const response = await send(
       upstream,
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
       { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, payment: 'free' },
     );
-    const answer = readAnswer(await response.text());
+    const answer = readCount(await response.text());
     const { status } = response;
     if (!response.ok) return { tokens: null, status, message: answer.message };
     return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };
@@ -69,7 +69,7 @@ export async function askCount(body: Sendable, { upstream, settings, headers, si
  * @param body JSON, with what counting takes and nothing else
  * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
  */
-export async function countTokens(body: Sendable, counting: Counting): Promise<number> {
+export async function countTokens(body: Sendable, counting: CountOptions): Promise<number> {
   const count = await askCount(body, counting);
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;
@@ -88,7 +88,7 @@ export function uncounted(status: number): ApiError {
   });
 }
 
-function readAnswer(text: string): { tokens?: number; message?: string } {
+function readCount(text: string): { tokens?: number; message?: string } {
   let json: { input_tokens?: unknown; error?: { message?: unknown } } | null;
   try {
     json = JSON.parse(text);

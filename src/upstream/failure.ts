@@ -22,7 +22,7 @@ export class UpstreamFailure extends ApiError {
 }
 
 /** @returns the error for an upstream that broke off, or fell silent, in the middle of its answer. */
-export function cutError(silent: boolean, cause?: unknown): UpstreamFailure {
+export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
@@ -37,13 +37,13 @@ export function callerLeft(): UpstreamFailure {
 }
 
 /** @returns the error for an upstream whose headers did not come in time. */
-export function late(): UpstreamFailure {
+export function timedOut(): UpstreamFailure {
   const message = 'The upstream did not answer in time. Try again, or stream the answer.';
   return new UpstreamFailure('timeout_error', message, { sent: true, end: 'cut', logged: 'upstream_timeout' });
 }
 
 /** @returns the error for an upstream to which no connection held. */
-export function unreachable(sent: boolean, cause: unknown): UpstreamFailure {
+export function upstreamUnreachable(sent: boolean, cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
   const logged = `upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`;
   return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });

@@ -1,14 +1,14 @@
-import { Watchdog } from '../async/idle-timeout.ts';
+import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
 import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { isBeginning, readWhole, wholeAnswer } from './buffered.ts';
+import { bufferedResponse, isBeginning, readBuffered } from './buffered.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
-import { callerLeft, cutError, endOf, late } from './failure.ts';
+import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp } from './headers.ts';
-import { type Course, mayHaveRun, type Payment, send } from './send.ts';
-import { type Ending, relayStream } from './stream.ts';
+import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
+import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
 
@@ -28,10 +28,10 @@ export interface RelayRequest {
 }
 
 /** How an answer ended, for the ledger and the log. */
-export interface Outcome extends Report {
+export interface RequestOutcome extends Report {
   /** The upstream's HTTP status; undefined if it sent none. */
   status: number | undefined;
-  end: Ending;
+  end: StreamEnding;
   upstream_request_id: string | undefined;
   /** Whether the upstream may have worked on the request, and bills it. */
   sent: boolean;
@@ -45,7 +45,7 @@ export interface RelayOptions {
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
   /** How tries are paid for that may have run. Default: the request costs nothing. */
-  payment?: ((tried: () => Outcome) => Payment) | undefined;
+  payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
   /** Told once an answer has begun: the body is not needed any more. */
   onHeaders?(): void;
   /**
@@ -53,7 +53,7 @@ export interface RelayOptions {
    *
    * @returns a remark to put behind a complete stream as a comment, without its colon
    */
-  onEnd?(outcome: Outcome): string | undefined;
+  onEnd?(outcome: RequestOutcome): string | undefined;
 }
 
 /**
@@ -76,13 +76,13 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers['sluice-simulate'] = simulate;
 
-  const observed: Pick<Outcome, 'status' | 'upstream_request_id'> = {
+  const observed: Pick<RequestOutcome, 'status' | 'upstream_request_id'> = {
     status: undefined,
     upstream_request_id: undefined,
   };
-  const course: Course = { sentAt: undefined };
+  const course: SendProgress = { sentAt: undefined };
   /** How it ends before anything was seen of an answer. */
-  const unseen = (end: Outcome['end'], error_type: string | undefined): Outcome => ({
+  const unseen = (end: RequestOutcome['end'], error_type: string | undefined): RequestOutcome => ({
     ...reportOf(undefined, 0),
     ...observed,
     error_type,
@@ -91,14 +91,14 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ttft_ms: Date.now() - started,
   });
-  const finish = (report: Report, end: Outcome['end'], firstByte: number) => {
+  const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
     signal.removeEventListener('abort', leave);
     const sent = course.sentAt !== undefined;
     return options.onEnd?.({ ...report, ...observed, sent, end, ttft_ms: firstByte - started });
   };
 
   const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
-  const watchdog = new Watchdog(controller, Math.min(idleMs, timeoutMs), timeoutMs, late);
+  const watchdog = new IdleTimeout(controller, Math.min(idleMs, timeoutMs), timeoutMs, timedOut);
   const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
   let streams = false;
   /** How it ends whatever is thrown, once that is known. */
@@ -123,7 +123,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     refuseEncoding(response);
     if (response.ok && response.body && isEventStream(response)) {
       streams = true;
-      watchdog.expect(idleMs, () => cutError(true));
+      watchdog.expect(idleMs, () => interrupted(true));
       const { hasFallbacks: readsBlocks = false } = request;
       const reading = { sentAt: course.sentAt ?? started, readsBlocks };
       return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
@@ -133,14 +133,14 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       response.ok || mayHaveRun(response, { isApiError, elapsedMs: course.elapsedMs ?? 0 });
     if (!isBilled(false)) course.sentAt = undefined;
     if (!response.ok) failed = 'error';
-    const body = await readWhole(response, idleMs, controller);
+    const body = await readBuffered(response, idleMs, controller);
     const json = parseObject(body);
     const report = reportOf(json, body.length);
     const isError = report.error_type !== undefined;
     if (response.ok && request.expectsMessage && !report.completed && !isBeginning(body)) failed = 'error';
     // What is no answer of the API has not been worked on by it.
     if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
-    const answer = wholeAnswer(response, body, {
+    const answer = bufferedResponse(response, body, {
       isReadable: json !== undefined && (response.ok || isError),
       expected: request.expectsMessage ? 'message' : 'anything',
       errorType: report.error_type,

@@ -1,6 +1,6 @@
 import type { Sendable } from '../http/long-body.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
-import { late, unreachable } from './failure.ts';
+import { timedOut, upstreamUnreachable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
 /** A wait that the upstream asks for and that is longer than this is the caller's to make. */
@@ -28,13 +28,13 @@ export interface SendOptions {
   /** The caller's own headers, where this is its own request: one that tries again by itself is not helped twice. */
   caller?: Headers | Readonly<Record<string, string>>;
   /** Kept up to date. */
-  course?: Course;
+  course?: SendProgress;
   /** Pays for tries that may have run. Without it such a try is the last; `free` is for what costs nothing. */
   payment?: Payment | 'free' | undefined;
 }
 
 /** What has gone up. */
-export interface Course {
+export interface SendProgress {
   /** When the try was sent that may be running now; milliseconds since 1970. Undefined: none can be. */
   sentAt: number | undefined;
   /** From there to its headers. */
@@ -71,7 +71,7 @@ const MOST_ERROR_BYTES = 65_536;
  */
 export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
   const { controller, timeoutMs, isWatched } = options;
-  const timer = isWatched ? undefined : setTimeout(() => controller.abort(late()), timeoutMs);
+  const timer = isWatched ? undefined : setTimeout(() => controller.abort(timedOut()), timeoutMs);
   try {
     return await sendUntil(upstream, request, options, Date.now() + timeoutMs);
   } catch (thrown) {
@@ -115,7 +115,7 @@ async function sendUntil(
     /** What there is to say where no other try is made. */
     const give = () => {
       if (refusal) return refusal.response;
-      throw unreachable(sent, failure);
+      throw upstreamUnreachable(sent, failure);
     };
     if (!again || (sent && !(payment && isHelped('may_have_run')))) return give();
     if (!sent || payment === undefined || payment === 'free') {

@@ -1,19 +1,19 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
-import type { Watchdog } from '../async/idle-timeout.ts';
+import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joined } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
-import { callerLeft, cutError, endOf } from './failure.ts';
+import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { keepBuffer, type Piece, readLate, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
 const encoder = new TextEncoder();
-const NOTHING = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);
 /** For what should not come at all. */
-const SMALL_BYTES = 1_024;
+const SMALL_STREAM_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
 const LAZY_WAIT_MS = 25;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
@@ -23,20 +23,20 @@ const BREAK_MS = 30;
 /** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
 const COPY_GRACE_MS = 1_000;
 
-export type Ending = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
+export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
 
 /**
  * Told once how a stream ended, and when its first byte came.
  *
  * @returns a remark to put behind a complete stream as a comment, without its colon
  */
-type Finish = (report: Report, end: Ending, firstByte: number) => string | undefined;
+type Finish = (report: Report, end: StreamEnding, firstByte: number) => string | undefined;
 
 /** What can end a stream before its end. */
-interface Course {
+interface PipeState {
   signal: AbortSignal;
   controller: AbortController;
-  watchdog: Watchdog;
+  watchdog: IdleTimeout;
   reading: UsageReaderOptions;
 }
 
@@ -48,7 +48,7 @@ interface Course {
 export async function relayStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  course: Course,
+  course: PipeState,
   { requestId, waitUntil }: { requestId: string; waitUntil(work: Promise<unknown>): void },
   finish: Finish,
 ): Promise<Response> {
@@ -76,7 +76,7 @@ function streamDown({ status, headers }: Response, body: ReadableStream | Uint8A
 }
 
 /** What had come of a stream before anything went down. */
-interface Opening {
+interface StreamOpening {
   /** In a spare buffer. */
   bytes: Uint8Array;
   /** When the first of them came. */
@@ -87,9 +87,13 @@ interface Opening {
   rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
 }
 
-async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader, watchdog: Watchdog): Promise<Opening> {
+async function readOpening(
+  body: ReadableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
-  const opening: Opening = { bytes: NOTHING, firstByte: Date.now(), isAll: false, rest: undefined };
+  const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
     const { value, done }: Piece = await reader.read(new Uint8Array(takeBuffer()));
     opening.firstByte = Date.now();
@@ -100,8 +104,8 @@ async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader,
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;
     // Nothing follows what ends as the API ends an answer; an upstream that goes on all the same does so at once.
-    opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_BYTES)));
-    opening.isAll = (await within(opening.rest.next, MOMENT_MS))?.done === true;
+    opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
+    opening.isAll = (await withinMoment(opening.rest.next, MOMENT_MS))?.done === true;
   } catch {
     // The break is told by what the usage reader has not seen: an end.
     opening.rest = undefined;
@@ -111,10 +115,10 @@ async function readOpening(body: ReadableStream<Uint8Array>, usage: UsageReader,
 
 /** Carries a stream down to its end, and says what remains to be said. */
 async function pour(
-  { bytes, firstByte, rest }: Opening,
+  { bytes, firstByte, rest }: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
-  { signal, controller, watchdog }: Course,
+  { signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
@@ -173,7 +177,7 @@ async function pour(
         finish(usage.report, 'client_gone', firstByte);
       } else {
         const silent = endOf(controller.signal.reason) === 'silent';
-        words += cutEnding(usage.end, errorEvent(cutError(silent), requestId));
+        words += cutEnding(usage.end, errorEvent(interrupted(silent), requestId));
         finish(usage.report, silent ? 'silent' : 'cut', firstByte);
       }
     }
@@ -194,7 +198,7 @@ async function readCopy(
   onPiece: (at: number) => void,
 ): Promise<boolean> {
   try {
-    await readLate(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece) => {
+    await readTee(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece) => {
       onPiece(Date.now());
       usage.push(piece);
       return false;
@@ -206,7 +210,7 @@ async function readCopy(
 }
 
 /** @returns what a promise comes to, or undefined if that takes longer. */
-function within<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const waiting = setTimeout(resolve, milliseconds, undefined);
     coming.then(

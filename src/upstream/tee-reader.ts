@@ -6,19 +6,19 @@
 /** At the end too the runtime gives the buffer back, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
-const PIECE_BYTES = 65_536;
+const TEE_PIECE_BYTES = 65_536;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
 
-/** @returns a buffer of `PIECE_BYTES`. */
+/** @returns a buffer of `TEE_PIECE_BYTES`. */
 export function takeBuffer(): ArrayBuffer {
-  return spareBuffers.pop() ?? new ArrayBuffer(PIECE_BYTES);
+  return spareBuffers.pop() ?? new ArrayBuffer(TEE_PIECE_BYTES);
 }
 
 /** Gives back the buffer of what was read. */
 export function keepBuffer({ buffer }: Uint8Array): void {
-  if (buffer.byteLength === PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
+  if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
@@ -29,7 +29,7 @@ export function keepBuffer({ buffer }: Uint8Array): void {
  * @param take gets each piece, whose buffer is used again; true ends the reading
  * @throws what the copy broke with, after all that came before
  */
-export async function readLate(
+export async function readTee(
   reader: ReadableStreamBYOBReader,
   carried: Promise<boolean>,
   pauseMs: number,
@@ -56,11 +56,11 @@ export async function readLate(
     const view = new Uint8Array(buffer);
     // Behind a whole stream nothing more will come but what lies here already: it is read in one.
     const isRest = end === 'whole';
-    const { value, done }: Piece = await (isRest ? reader.readAtLeast(PIECE_BYTES, view) : reader.read(view));
+    const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
     if (value) buffer = value.buffer as ArrayBuffer;
     if (value && length > 0 && take(value)) break;
-    if (done || (isRest && length < PIECE_BYTES)) break;
+    if (done || (isRest && length < TEE_PIECE_BYTES)) break;
   }
   keepBuffer(new Uint8Array(buffer));
 }
@@ -97,9 +97,9 @@ export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> 
   let buffer = takeBuffer();
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.readAtLeast(PIECE_BYTES, new Uint8Array(buffer));
+      const { value, done }: Piece = await reader.readAtLeast(TEE_PIECE_BYTES, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
-      if (done || !value || value.length < PIECE_BYTES) break;
+      if (done || !value || value.length < TEE_PIECE_BYTES) break;
     }
     keepBuffer(new Uint8Array(buffer));
     return true;

@@ -24,11 +24,11 @@ declare const SLUICE_SIMULATOR: boolean | undefined;
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
 /** What the apps of this Worker call in the place of `fetch`. */
-const shared = new Set<Fetch>();
+const sharedFetches = new Set<Fetch>();
 
 /** Has the Worker's objects go upstream as its app does: they wake without any app. */
 export function shareFetch(fetchUpstream: Fetch): void {
-  shared.add(fetchUpstream);
+  sharedFetches.add(fetchUpstream);
 }
 
 /**
@@ -80,12 +80,12 @@ function likeFetch(own: Fetch): Fetch {
 }
 
 function sharedFetch(): Fetch | undefined {
-  if (shared.size > 1) {
+  if (sharedFetches.size > 1) {
     throw misconfigured(
       'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
     );
   }
-  const [only] = shared;
+  const [only] = sharedFetches;
   return only;
 }
 

@@ -7,7 +7,7 @@ import { rulesOf } from '../../src/budget/rules.ts';
 import { emptyBudget } from '../../src/budget/state.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
-import type { Outcome } from '../../src/upstream/relay.ts';
+import type { RequestOutcome } from '../../src/upstream/relay.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
 import { NOON } from './admission-requests.ts';
@@ -36,7 +36,7 @@ function grantOf({ body, count }: BilledAnswer): StoredGrant {
 interface Break {
   events: number;
   bytes: number;
-  end: Outcome['end'];
+  end: RequestOutcome['end'];
 }
 
 /** @returns what an answer is booked at that is broken off there, and what it was billed. */
@@ -54,7 +54,7 @@ function booked(
   const first = answer.events[0]?.at ?? 0;
   const at = part && next ? next.at : (whole.at(-1)?.at ?? first / 2);
   const report = reader.reportAt(at);
-  const outcome: Outcome = {
+  const outcome: RequestOutcome = {
     ...report,
     end: report.completed ? 'complete' : end,
     status: events > 0 || part ? 200 : undefined,

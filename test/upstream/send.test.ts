@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import { type Course, type Payment, send, waitBeforeRetry } from '../../src/upstream/send.ts';
+import { type Payment, type SendProgress, send, waitBeforeRetry } from '../../src/upstream/send.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 
 const LONGEST_WAIT_MS = 10_000;
@@ -21,7 +21,7 @@ async function sendTo(
   answers: readonly (Response | (() => Promise<Response>))[],
   { maxRetries = 2, timeoutMs = 5_000, controller = new AbortController(), payment }: Circumstances = {},
 ) {
-  const course: Course = { sentAt: undefined };
+  const course: SendProgress = { sentAt: undefined };
   const calls: { url: string; init: RequestInit }[] = [];
   const fetch: Fetch = async (url, init) => {
     const answer = answers[Math.min(calls.length, answers.length - 1)];

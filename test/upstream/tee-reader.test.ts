@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { drain, drive, readLate } from '../../src/upstream/tee-reader.ts';
+import { drain, drive, readTee } from '../../src/upstream/tee-reader.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 
@@ -35,7 +35,7 @@ test('a copy that is read late has all that came, in its order', async () => {
       const [stream, copy] = streamOf(parts).tee();
       const { whole } = drive(stream);
       const taken: number[] = [];
-      await readLate(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
+      await readTee(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
         taken.push(...piece);
         return false;
       });
@@ -51,7 +51,7 @@ test('who has enough reads no more, and the stream still comes to its end', asyn
   const { whole } = drive(stream);
   const reader = copy.getReader({ mode: 'byob' });
   let pieces = 0;
-  await readLate(reader, whole, 0, () => {
+  await readTee(reader, whole, 0, () => {
     pieces += 1;
     return true;
   });

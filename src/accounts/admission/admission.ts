@@ -16,8 +16,8 @@ import { NO_FEATURES } from '../../pricing/prompt-features.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import type { Outcome } from '../../upstream/relay.ts';
-import { Prompt } from '../../upstream/request/request-body.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { countInput } from './count-input.ts';
 import { defaultLimits } from './default-limits.ts';
@@ -64,7 +64,7 @@ export interface RequestMeter {
   /** For the response: where the account stands. */
   headers: Record<string, string>;
   /** Replaces the hold by what the request cost. Safe to be called again. */
-  settle(outcome: Outcome, extra?: Partial<Settlement>): Booking;
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
   /** Says that the request still runs, at which stage. */
   renew(stage?: string): Promise<boolean>;
   /** Lets go of the body: no further try will be admitted. */
@@ -129,7 +129,7 @@ export async function admission(request: MeterRequest): Promise<Admission> {
 
 async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
   const { settings, body, model } = request;
-  const { own, before } = body instanceof Prompt ? body : { own: body.json, before: NO_FEATURES };
+  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const asked = typeof own.model === 'string' ? own.model : model;
   const { readings = body } = body;
   const options = {

@@ -1,9 +1,9 @@
 import type { JsonBody } from '../../http/json-body.ts';
-import { askCount, type Counting, uncounted } from '../../upstream/count-tokens.ts';
+import { askCount, type CountOptions, uncounted } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 
 /** A request whose input can be counted. */
-interface CountableRequest extends Counting {
+interface CountableRequest extends CountOptions {
   /** The body as it will go up. */
   body: JsonBody;
   /** The model's id as the upstream knows it. */

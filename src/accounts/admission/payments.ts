@@ -1,7 +1,7 @@
 /** A request that may be sent several times, each time paid for by itself. */
 
 import type { Sendable } from '../../http/long-body.ts';
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { Payment } from '../../upstream/send.ts';
 import type { Admission, RequestMeter } from './admission.ts';
 
@@ -15,7 +15,7 @@ export function payments(
   meter: RequestMeter,
   bodyOf: (granted: RequestMeter) => Sendable,
   onAdmitted: (granted: Admission) => void = () => {},
-): { payment: (tried: () => Outcome) => Payment; settle: RequestMeter['settle'] } {
+): { payment: (tried: () => RequestOutcome) => Payment; settle: RequestMeter['settle'] } {
   let last: RequestMeter = meter;
   let earlier = 0;
   return {

@@ -4,7 +4,7 @@ import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
 import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
 /** What settling a request needs of its admission: plain, so that it can be stored. */
@@ -38,7 +38,11 @@ export interface Booked {
  * Prices an outcome: by what the upstream has reported to its end; otherwise from above, by what was seen and by the
  * clock. What the upstream never worked on costs nothing.
  */
-export function settlementOf({ requestId, model, models }: Booked, outcome: Outcome, grant: StoredGrant): Settlement {
+export function settlementOf(
+  { requestId, model, models }: Booked,
+  outcome: RequestOutcome,
+  grant: StoredGrant,
+): Settlement {
   const answeredBy = models.price(outcome.model ?? model);
   const asked = models.price(model).row;
   // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
@@ -72,11 +76,11 @@ export function settlementOf({ requestId, model, models }: Booked, outcome: Outc
 }
 
 /** The final usage may come, and the end of the stream not. */
-function isFinal({ completed, seen }: Outcome, { input_tokens, output_tokens }: Usage): boolean {
+function isFinal({ completed, seen }: RequestOutcome, { input_tokens, output_tokens }: Usage): boolean {
   return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
 }
 
-function statusOf({ end, status, sent }: Outcome): string {
+function statusOf({ end, status, sent }: RequestOutcome): string {
   if (end === 'error' && ((status !== undefined && status >= 300) || !sent)) return 'refused_upstream';
   return end === 'cut' && !sent ? 'unreachable' : end;
 }

@@ -6,7 +6,7 @@ import type { JsonBody } from '../../http/json-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
 import { findPrefix, PREFIX, type PrefixReader, unknownPrefix } from '../../prefixes/find-prefix.ts';
 import { expand } from '../../prefixes/prefix.ts';
-import { Prompt } from '../../upstream/request/request-body.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import { parseRef } from '../../versions/versions.schema.ts';
 import type { HeldPrefix } from '../storage/rows.ts';
 import { outgrown } from './outgrown.ts';
@@ -91,7 +91,7 @@ export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: Json
   }
   const expanded = expand(body, found.value);
   const { MAX_BODY_BYTES } = reader.settings;
-  const hasHistory = body instanceof Prompt && body.hasHistory;
+  const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
   return expanded;
 }

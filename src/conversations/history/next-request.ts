@@ -6,7 +6,7 @@ import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { Prompt } from '../../upstream/request/request-body.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { CachedTurn } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
@@ -134,7 +134,7 @@ function withHistory(
   const history = known?.from === sentFrom ? known.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
   if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${news.join(',')}]`;
-  const prompt = new Prompt(edit(text, changes), history);
+  const prompt = new RequestBody(edit(text, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw outgrown(settings.MAX_BODY_BYTES, prompt.hasHistory);
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),

@@ -1,7 +1,7 @@
 /** What a conversation stores, as its objects have it in memory. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 
 /** How a turn stands. `failed` never was one: it is kept until it is settled and its log has been read. */
 export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
@@ -66,7 +66,7 @@ export interface TurnRow {
   sentAt: number | null;
   /** Until when what is stored tells what a turn can have cost that has died. */
   coversUntil: number | null;
-  outcome: Outcome | null;
+  outcome: RequestOutcome | null;
   settled: boolean;
   cost: number;
   /** Input and output tokens that the upstream reported for it. */
@@ -88,5 +88,5 @@ export interface MessageRow {
   text: string;
   status: TurnStatus;
   cost: number;
-  outcome: Outcome | null;
+  outcome: RequestOutcome | null;
 }

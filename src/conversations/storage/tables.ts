@@ -3,7 +3,7 @@
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Migration } from '../../durable/migrations.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { MessageRow, TurnRow, TurnStatus } from './rows.ts';
 
 export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
@@ -106,7 +106,7 @@ export function turnOf(row: RawRow): TurnRow {
     grant: json<StoredGrant>('grant', row.grant),
     sentAt: row.sent_at === null ? null : Number(row.sent_at),
     coversUntil: row.covers_until === null ? null : Number(row.covers_until),
-    outcome: json<Outcome>('outcome', row.outcome),
+    outcome: json<RequestOutcome>('outcome', row.outcome),
     settled: row.settled === 1,
     cost: Number(row.cost),
     tokens: row.tokens === null ? null : Number(row.tokens),
@@ -129,6 +129,6 @@ export function messageOf(row: RawRow, divided: (seq: number) => string): Messag
     text: typeof row.text === 'string' ? row.text : divided(seq),
     status: String(row.status) as TurnStatus,
     cost: Number(row.cost),
-    outcome: row.outcome === null ? null : readFormat<Outcome | null>('outcome', String(row.outcome)),
+    outcome: row.outcome === null ? null : readFormat<RequestOutcome | null>('outcome', String(row.outcome)),
   };
 }

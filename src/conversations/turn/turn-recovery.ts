@@ -1,7 +1,7 @@
 /** Turns of which only their rows are there: of a process that died, and of one that is asked for again. */
 
 import { FrameReader } from '../../sse/frames.ts';
-import { isThinking } from '../../upstream/usage/hidden-output.ts';
+import { isThinkingType } from '../../upstream/usage/hidden-output.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -65,7 +65,7 @@ function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndi
   const { at = sentAt, unseenMs = 0 } = transcript.log.last(row.seq) ?? {};
   const last = blocks.at(-1);
   // The input of a call may come in large pieces.
-  const isHidden = isThinking(last?.value.type) || last?.value.type === 'tool_use';
+  const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
   if (!isUnseen) return unseenMs + LONGEST_SILENCE_MS;
   return unseenMs + Math.max(0, Math.max(row.coversUntil ?? 0, at + COVER_MS) - at);

@@ -1,5 +1,5 @@
 /** What a turn's answer tells about itself, whole or not: what it is settled by. */
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
 import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
@@ -47,7 +47,7 @@ export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent
 }
 
 /** @returns how a try ends that got no answer; times in milliseconds since 1970. */
-export function unansweredOutcome(sentAt: number | undefined, now: number): Outcome {
+export function unansweredOutcome(sentAt: number | undefined, now: number): RequestOutcome {
   return {
     ...reportOf(undefined, 0),
     error_type: 'upstream_unreachable',

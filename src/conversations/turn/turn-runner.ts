@@ -16,14 +16,14 @@ import type { Sendable } from '../../http/long-body.ts';
 import { isObject, parseObject } from '../../json/object.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { isBeginning, readWhole, wholeAnswer } from '../../upstream/buffered.ts';
+import { bufferedResponse, isBeginning, readBuffered } from '../../upstream/buffered.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
-import { cutError, endOf, late } from '../../upstream/failure.ts';
+import { endOf, interrupted, timedOut } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
-import { Prompt } from '../../upstream/request/request-body.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import { mayHaveRun, send } from '../../upstream/send.ts';
-import { drain, drive, keepBuffer, type Piece, readLate, takeBuffer } from '../../upstream/tee-reader.ts';
+import { drain, drive, keepBuffer, type Piece, readTee, takeBuffer } from '../../upstream/tee-reader.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
 import type { NextRequest } from '../history/next-request.ts';
@@ -165,7 +165,7 @@ export class TurnRunner {
     // The edge has taken out what does not go up, but for this.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
-    this.#expect(settings.UPSTREAM_TIMEOUT_MS, late);
+    this.#expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { course } = this.turn;
     const payment = paid.payment(() => unansweredOutcome(this.turn.course.sentAt, this.#context.now()));
     const answering = send(
@@ -258,18 +258,18 @@ export class TurnRunner {
   /** An answer that is no stream: the upstream's own refusal is the caller's to read, word for word. */
   async #readWhole(response: Response, standing: Record<string, string>): Promise<void> {
     // It is watched there.
-    this.#expect(Number.POSITIVE_INFINITY, late);
+    this.#expect(Number.POSITIVE_INFINITY, timedOut);
     const { course } = this.turn;
     if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
       course.sentAt = undefined;
-    const body = await readWhole(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
+    const body = await readBuffered(response, this.#context.settings.STREAM_IDLE_MS, this.#controller);
     const json = parseObject(body);
     const report = reportOf(json, body.length);
     if (response.ok && report.completed) {
       this.#takeWhole(json, response, standing);
       return;
     }
-    if (response.ok && isBeginning(body)) throw cutError(false);
+    if (response.ok && isBeginning(body)) throw interrupted(false);
     const known = report.error_type !== undefined;
     // What is no answer of the API has not been worked on by it.
     if (response.ok || !mayHaveRun(response, { isApiError: known, elapsedMs: course.elapsedMs ?? 0 }))
@@ -281,7 +281,7 @@ export class TurnRunner {
       end: 'error',
     });
     try {
-      const answer = wholeAnswer(response, body, {
+      const answer = bufferedResponse(response, body, {
         isReadable: known,
         expected: 'message',
         errorType: report.error_type,
@@ -300,10 +300,10 @@ export class TurnRunner {
 
   /** What is before the API may answer with a message where a stream was asked for: it is a turn like any other. */
   #takeWhole(json: object | undefined, response: Response, standing: Record<string, string>): void {
-    if (!isObject(json) || json.type !== 'message') throw cutError(false);
+    if (!isObject(json) || json.type !== 'message') throw interrupted(false);
     this.turn.firstByteAt = this.#context.now();
     const { how } = this.turn.take(new TextEncoder().encode(eventsOf(json)), this.#context.now());
-    this.#end(how ?? { kind: 'cut', error: cutError(false), end: 'cut' });
+    this.#end(how ?? { kind: 'cut', error: interrupted(false), end: 'cut' });
     this.#resolve({ kind: 'stream', headers: { ...headersKept(response.headers), ...standing } });
   }
 
@@ -324,7 +324,7 @@ export class TurnRunner {
       if (turn.log.events > 0) this.#begin();
       return false;
     };
-    this.#expect(this.#context.settings.STREAM_IDLE_MS, () => cutError(true));
+    this.#expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
     let coming: Promise<boolean> | undefined;
     try {
       const reader = await this.#readFirst(body, take);
@@ -337,15 +337,15 @@ export class TurnRunner {
         const driven = drive(stream);
         this.#readers = [driven.reader, late];
         coming = driven.whole;
-        await readLate(late, coming, SHOW_MS, take);
+        await readTee(late, coming, SHOW_MS, take);
         late.cancel().catch(() => {});
       }
       if (this.#givenUp) throw this.#givenUp;
-      how ??= turn.takeRest() ?? { kind: 'cut', error: cutError(false), end: 'cut' };
+      how ??= turn.takeRest() ?? { kind: 'cut', error: interrupted(false), end: 'cut' };
     } catch (thrown) {
       const reason = this.#givenUp ?? thrown;
       const end = cutOr(reason);
-      how = this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error: cutError(end === 'silent', reason), end };
+      how = this.#stopping ? { kind: 'stopped' } : { kind: 'cut', error: interrupted(end === 'silent', reason), end };
     }
     if (coming !== undefined && how.kind === 'complete') {
       this.#draining = true;
@@ -451,7 +451,7 @@ function headersKept(headers: Headers): PlainHeaders {
 
 function lowered(body: JsonBody, maxTokens: number): Sendable {
   const changes = { max_tokens: String(maxTokens) };
-  return body instanceof Prompt ? body.with(changes).bytes : bodyUp(body, changes);
+  return body instanceof RequestBody ? body.with(changes).bytes : bodyUp(body, changes);
 }
 
 function stopped(): ApiError {

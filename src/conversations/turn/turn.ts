@@ -5,10 +5,10 @@ import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
-import { cutError } from '../../upstream/failure.ts';
-import type { Outcome } from '../../upstream/relay.ts';
-import type { Course } from '../../upstream/send.ts';
-import { ADVISOR, UnseenClock } from '../../upstream/usage/hidden-output.ts';
+import { interrupted } from '../../upstream/failure.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { SendProgress } from '../../upstream/send.ts';
+import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { grown } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
@@ -64,8 +64,8 @@ export class Turn {
   status: number | undefined;
   upstreamRequestId: string | undefined;
   /** What has gone up, and may be running. */
-  readonly course: Course = { sentAt: undefined };
-  #clock: UnseenClock | undefined;
+  readonly course: SendProgress = { sentAt: undefined };
+  #clock: HiddenOutputClock | undefined;
   firstByteAt: number | undefined;
   #isGrantStored = true;
   /** Whether its final usage has come. */
@@ -156,7 +156,7 @@ export class Turn {
     const data = eventData(frame.data);
     if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };
     // What no client can read is where the stream broke.
-    if (data === undefined) return { ...framing, how: { kind: 'cut', error: cutError(false), end: 'cut' } };
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
     this.assembly.take(data, frame.data);
     if (data.type === 'message_delta') this.#isPriced ||= isObject(data.usage) && isCount(data.usage.output_tokens);
     else if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
@@ -276,7 +276,7 @@ export class Turn {
 
   /** The upstream has answered the try that went up last. */
   begin(now: number): void {
-    this.#clock = new UnseenClock(this.course.sentAt ?? now);
+    this.#clock = new HiddenOutputClock(this.course.sentAt ?? now);
     this.#now = now;
   }
 
@@ -291,7 +291,7 @@ export class Turn {
     return this.#lostMs ?? this.#clock?.until(at) ?? at - (this.course.sentAt ?? at);
   }
 
-  #outcome(how: TurnEnd, now: number): Outcome {
+  #outcome(how: TurnEnd, now: number): RequestOutcome {
     const isTold = how.kind === 'complete' && this.#isPriced;
     const report = isTold
       ? wholeReport(this.assembly, this.#bytes)
@@ -302,7 +302,7 @@ export class Turn {
           unseen_ms: this.unseenUntil(now),
           silent_ms: this.#clock?.silence(now) ?? 0,
         });
-    const end: Outcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
+    const end: RequestOutcome['end'] = how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind;
     return {
       ...report,
       completed: how.kind === 'complete',

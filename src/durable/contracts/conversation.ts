@@ -8,7 +8,7 @@ import type { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import type { Outcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 
 /** A conversation's object, as others call it; what each method does stands at the object. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
@@ -104,6 +104,6 @@ export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError }
 
 /** What the edge writes into its log line and headers; it follows the end of a stream. */
 export interface TurnSummary {
-  outcome: Outcome;
+  outcome: RequestOutcome;
   nanodollars: Nanodollars;
 }

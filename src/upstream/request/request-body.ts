@@ -9,7 +9,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 const COMMA = 44;
 
-export class Prompt implements JsonBody {
+export class RequestBody implements JsonBody {
   /** A conversation takes no body that repeats keys. */
   readonly readings = null;
   /** The body without the history: its other members, and the messages that are new. */
@@ -58,8 +58,8 @@ export class Prompt implements JsonBody {
   }
 
   /** @returns the same with other members, each as its JSON. */
-  with(changes: Readonly<Record<string, string>>): Prompt {
-    return new Prompt(edit(this.#text, changes), this.#history);
+  with(changes: Readonly<Record<string, string>>): RequestBody {
+    return new RequestBody(edit(this.#text, changes), this.#history);
   }
 }
 

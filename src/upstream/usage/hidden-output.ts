@@ -1,5 +1,5 @@
 /** Thinking is billed whole, and shown in part or not at all. */
-export function isThinking(blockType: unknown): boolean {
+export function isThinkingType(blockType: unknown): boolean {
   return typeof blockType === 'string' && blockType.endsWith('thinking');
 }
 
@@ -13,7 +13,7 @@ export const ADVISOR = 'advisor';
  *
  * Times are milliseconds since 1970, none earlier than the one before.
  */
-export class UnseenClock {
+export class HiddenOutputClock {
   /** Of what is over. */
   #ms = 0;
   /** When the last block ended; at first, when the request was sent. */
@@ -39,7 +39,7 @@ export class UnseenClock {
     if (this.#state === 'advising' || blockType === 'fallback') this.#ms += Math.max(0, at - this.#boundary);
     if (this.#state === 'advising') this.#boundary = at;
     if (blockType === ADVISOR) this.#state = 'advising';
-    else if (isThinking(blockType) || blockType === 'compaction') this.#state = 'thinking';
+    else if (isThinkingType(blockType) || blockType === 'compaction') this.#state = 'thinking';
     else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
     else this.#state = blockType === 'tool_use' ? 'calling' : 'asking';
   }

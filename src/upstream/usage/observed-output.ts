@@ -1,8 +1,8 @@
 import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/token-ceiling.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
-import { ADVISOR, isThinking, UnseenClock } from './hidden-output.ts';
-import { type Carried, fallbacksIn, field, type Seen, string } from './usage-report.ts';
+import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
+import { fallbacksIn, field, type Seen, string, type Timing } from './usage-report.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -26,7 +26,7 @@ const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_d
 export class ObservedOutput {
   /** The models that had a part in the answer, where one stepped in for another. */
   fallbacks: readonly string[] | undefined;
-  readonly #clock: UnseenClock;
+  readonly #clock: HiddenOutputClock;
   #said = 0;
   #thinking = 0;
   #results = 0;
@@ -34,14 +34,14 @@ export class ObservedOutput {
   #advised = 0;
   #advisedTokens = 0;
   #opaqueUses = 0;
-  #laterPrompts: Carried[] = [];
-  #handedOver: Carried | undefined;
+  #laterPrompts: Timing[] = [];
+  #handedOver: Timing | undefined;
   /** Behind a use, or a result, of a tool of the API's own the next block is a new step. */
   #isStepOver = false;
 
   /** @param sentAt when the request was sent; milliseconds since 1970 */
   constructor(sentAt: number) {
-    this.#clock = new UnseenClock(sentAt);
+    this.#clock = new HiddenOutputClock(sentAt);
   }
 
   /**
@@ -81,7 +81,7 @@ export class ObservedOutput {
     return this.#said + this.#thinking + this.#results;
   }
 
-  #carriedAt(at: number): Carried {
+  #carriedAt(at: number): Timing {
     return { tokens: Math.ceil(this.#come), unseen_ms: this.#clock.until(at) };
   }
 
@@ -117,7 +117,7 @@ export class ObservedOutput {
       const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
       if (type === 'text') this.#said += tokens;
       else this.#thinking += tokens;
-    } else if (!isThinking(type)) {
+    } else if (!isThinkingType(type)) {
       // Of a kind that nobody knows here: it comes whole, or by deltas.
       this.#said += mostTokensOf(JSON.stringify(block ?? ''));
     }

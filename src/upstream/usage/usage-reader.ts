@@ -25,7 +25,7 @@ const UNREAD_BYTES = 262_144;
 const TAIL_BYTES = 4_096;
 const LINE_FEED = 10;
 /** Stands for the data of a delta, whose text is not kept: only that it is whole matters to an ending. */
-const COUNTED = '{}';
+const COUNTED_DELTAS = '{}';
 
 /** When a piece of a stream came: milliseconds since 1970. */
 interface Arrived {
@@ -193,7 +193,7 @@ export class UsageReader {
     if (startsWith(bytes, start, end, DATA)) {
       const from = skipSpace(bytes, start + DATA.length);
       if (this.#isDelta && this.#data === undefined && this.#observed.countDelta(bytes, from, end))
-        this.#data = COUNTED;
+        this.#data = COUNTED_DELTAS;
       else {
         const value = decoder.decode(bytes.subarray(from, end));
         this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
@@ -216,7 +216,7 @@ export class UsageReader {
     if (event === DELTA_NAME) {
       // Data of several lines, or before the event's name: never the API's own, but the format allows it.
       this.#observed.touch(this.#at);
-      if (data !== COUNTED) this.#observed.countDelta(utf8(data), 0);
+      if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
     else if (event === 'content_block_start')
       this.#observed.startBlock(field(parseOrUndefined(data), 'content_block'), this.#at);

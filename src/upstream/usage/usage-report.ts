@@ -1,7 +1,7 @@
 import { isCount, type Usage } from '../../pricing/cost.ts';
 
 /** What has come since the first prompt. */
-export interface Carried {
+export interface Timing {
   tokens: number;
   /** Milliseconds in which something may have been written that was not seen. */
   unseen_ms: number;
@@ -25,9 +25,9 @@ export interface Seen {
   /** Uses of tools whose cost cannot be told from a stream: they run code, or call the API again. */
   opaque_uses: number;
   /** The prompts that the API read behind results of its own tools: what each had beyond the first one. */
-  later_prompts: readonly Carried[];
+  later_prompts: readonly Timing[];
   /** What had come when another model stepped in, for the last time. */
-  handed_over?: Carried | undefined;
+  handed_over?: Timing | undefined;
   /** Whether the final usage has come: `message_delta` with its stop reason. */
   final: boolean;
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
-import { Prompt } from '../../../src/upstream/request/request-body.ts';
+import { RequestBody } from '../../../src/upstream/request/request-body.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'x'.repeat(9_000) } };
@@ -32,7 +32,7 @@ test('a prompt is the body with the history before what is new, in bytes, in tex
         SentHistory.EMPTY,
       );
       const rest = { model: 'claude-haiku-5-5', max_tokens: 100, system: 'é "messages":[]' };
-      const prompt = new Prompt(JSON.stringify({ ...rest, messages: news, stream: true }, null, indent), history);
+      const prompt = new RequestBody(JSON.stringify({ ...rest, messages: news, stream: true }, null, indent), history);
       const whole = { ...rest, messages: [...turns.flat(), ...news], stream: true };
       expect(prompt.json).toEqual(whole);
       expect(new TextEncoder().encode(prompt.text)).toEqual(prompt.bytes);

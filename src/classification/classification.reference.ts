@@ -36,12 +36,12 @@ const usage = {
   cache_read_input_tokens: 0,
   cache_creation_input_tokens: 0,
 };
-const answer = { label: 'billing', confidence: null, fields: null, cached: false };
+const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
 const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
 
 const lines = [
-  { type: 'result', id: 'a', ...answer, error: null },
+  { type: 'result', id: 'a', ...askOnce, error: null },
   { type: 'summary', ...spent },
 ];
 const jsonLines: Content = {
@@ -81,7 +81,7 @@ const whole: Content = {
     z.withMeta(classifyResults, { id: 'Classifications' }),
     z.withMeta(classifyAnswer, { id: 'Classification' }),
   ]),
-  example: { ...answer, ...spent },
+  example: { ...askOnce, ...spent },
 };
 
 const classifier = z.withMeta(classifierContent, { id: 'Classifier' });

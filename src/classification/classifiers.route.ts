@@ -20,8 +20,8 @@ import {
   versionOf,
 } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { answered, classifyingIn, noteCost, streamed } from './classify.route.ts';
-import { type Example, evaluate, examplesOf } from './evaluation/evaluate.ts';
+import { answerInLog, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
+import { type EvaluationExample, evaluate, examplesOf } from './evaluation/evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
 import type { CandidateReport } from './evaluation-answers.schema.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
@@ -37,7 +37,7 @@ const { kind } = CLASSIFIERS;
 export function classifiersRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .get('/classifiers', requireScope('classify'), async (c) => c.json(await listNames(c, kind)))
-    .put('/classifiers/:name', requireScope('prefixes'), put)
+    .put('/classifiers/:name', requireScope('prefixes'), putClassifierNamed)
     .get('/classifiers/:name/versions', requireScope('classify'), async (c) =>
       c.json(await historyOf(c, CLASSIFIERS, c.req.param('name'))),
     )
@@ -53,7 +53,7 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
     .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluated(c, fetchUpstream));
 }
 
-async function put(c: Context<AppEnv>): Promise<Response> {
+async function putClassifierNamed(c: Context<AppEnv>): Promise<Response> {
   const place = placeNamed(c, CLASSIFIERS, c.req.param('name') ?? '');
   const { name } = place;
   const { json } = await readJson(c, 'free');
@@ -95,12 +95,12 @@ async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Res
     }
   }
   const format = formatAsked(c, stream);
-  if (format) return streamed(c, format, told(c, name, candidates, by), by);
+  if (format) return streamedResults(c, format, classifierAnswer(c, name, candidates, by), by);
   const reports: CandidateReport[] = [];
-  for await (const { type, ...rest } of told(c, name, candidates, by)) {
+  for await (const { type, ...rest } of classifierAnswer(c, name, candidates, by)) {
     if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
     if (type === 'summary') {
-      return answered({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
+      return answerInLog({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
     }
   }
   throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
@@ -108,11 +108,11 @@ async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Res
 
 interface Candidate {
   task: ReturnType<typeof prepare>;
-  examples: Example[];
+  examples: EvaluationExample[];
 }
 
 /** Progress, the report of each candidate, and at the end their sum. */
-async function* told(
+async function* classifierAnswer(
   c: Context<AppEnv>,
   name: string,
   candidates: readonly Candidate[],

@@ -13,7 +13,7 @@ import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
 import type { Classifying } from './task/call.ts';
-import { classify, type Outcome } from './task/classify.ts';
+import { type ClassificationResult, classify } from './task/classify.ts';
 import { classifyAll, Total } from './task/classify-all.ts';
 import { type Task, taskOf } from './task/task.ts';
 
@@ -27,12 +27,12 @@ export function classifyRoutes(fetchUpstream?: Fetch) {
     c.get('entry').line.model = task.model.slice(0, 128);
     const format = formatAsked(c, stream);
     const items = inputs ?? [{ id: undefined, input }];
-    if (format) return streamed(c, format, batch(c, task, items, by), by);
+    if (format) return streamedResults(c, format, batch(c, task, items, by), by);
     if (!inputs) return await single(c, task, input, by);
     const results: ClassifyResult[] = [];
     for await (const { type, ...rest } of batch(c, task, inputs, by)) {
       if (type === 'result') results.push(rest as unknown as ClassifyResult);
-      else return answered({ results, ...rest }, Number(rest.cost_usd), by);
+      else return answerInLog({ results, ...rest }, Number(rest.cost_usd), by);
     }
     throw new ApiError('api_error', 'The results ended without their sum. Try again.');
   });
@@ -61,7 +61,7 @@ async function single(c: Context<AppEnv>, task: Task, input: unknown, by: Classi
   const cost_usd = toUsd(outcome.nanodollars);
   if (outcome.outcome === 'classified') {
     const { result, usage, model, headers } = outcome;
-    return answered({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
+    return answerInLog({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
   }
   const { error } = outcome;
   const headers = {
@@ -97,7 +97,7 @@ async function* batch(
 }
 
 /** @returns what one of several inputs came to, as it goes over the wire. */
-export function resultOf({ classifier: { multi } }: Task, outcome: Outcome): Omit<ClassifyResult, 'id'> {
+export function resultOf({ classifier: { multi } }: Task, outcome: ClassificationResult): Omit<ClassifyResult, 'id'> {
   if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
   const { type, message } = outcome.error;
   const none = multi ? { labels: null } : { label: null };
@@ -105,7 +105,7 @@ export function resultOf({ classifier: { multi } }: Task, outcome: Outcome): Omi
 }
 
 /** Streams results; the log line is written when the last one is out. */
-export function streamed(
+export function streamedResults(
   c: Context<AppEnv>,
   format: NonNullable<ReturnType<typeof formatAsked>>,
   results: AsyncGenerator<StreamedResult, void, undefined>,
@@ -119,7 +119,7 @@ export function streamed(
 }
 
 /** @returns an answer as JSON, with what it cost in a header. */
-export function answered(
+export function answerInLog(
   body: object,
   costUsd: number,
   by: Classifying,
@@ -135,7 +135,10 @@ function madeBy({ upstream }: Classifying): Record<string, string> {
 }
 
 /** Writes into the log line what a request has cost. */
-export function noteCost(c: Context<AppEnv>, { nanodollars, usage }: Pick<Outcome, 'nanodollars' | 'usage'>): void {
+export function noteCost(
+  c: Context<AppEnv>,
+  { nanodollars, usage }: Pick<ClassificationResult, 'nanodollars' | 'usage'>,
+): void {
   const { line } = c.get('entry');
   line.cost_usd = toUsd(nanodollars);
   line.tokens = {

@@ -8,7 +8,7 @@ export type StreamedResult = { type: string } & Record<string, unknown>;
 
 export type StreamFormat = 'sse' | 'jsonl';
 
-const TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
+const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
 /** Between two events no more time passes in silence: what lies between would close the connection. */
 const SILENCE_MS = 15_000;
 
@@ -76,7 +76,7 @@ export function streamResults(
   signal.addEventListener('abort', () => c.get('entry').during(drain().finally(end)), { once: true });
   return new Response(body, {
     headers: {
-      'content-type': TYPES[format],
+      'content-type': MEDIA_TYPES[format],
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
     },

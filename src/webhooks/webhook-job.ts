@@ -1,6 +1,6 @@
 /** The consumer of the queue: classifies an event once, and delivers what came of it. */
 
-import { type Outcome, classify as toClassify } from '../classification/task/classify.ts';
+import { type ClassificationResult, classify as toClassify } from '../classification/task/classify.ts';
 import { taskOf } from '../classification/task/task.ts';
 import { deliver, type Target, type Undelivered } from '../delivery/deliver.ts';
 import { leaseOf, pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
@@ -142,7 +142,7 @@ class Run {
       settings: this.#settings,
     };
     const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
-    let outcome: Outcome;
+    let outcome: ClassificationResult;
     let version: string | undefined;
     try {
       const task = await taskOf(asked, place);
@@ -222,7 +222,7 @@ class Run {
   }
 }
 
-type Unclassified = Extract<Outcome, { outcome: 'unclassified' }>;
+type Unclassified = Extract<ClassificationResult, { outcome: 'unclassified' }>;
 
 /** What becomes of an event that could not be classified. */
 function nextOf(

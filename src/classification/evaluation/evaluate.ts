@@ -6,14 +6,14 @@ import { toUsd } from '../../pricing/cost.ts';
 import type { EvaluateRequest } from '../evaluation.schema.ts';
 import type { CandidateReport } from '../evaluation-answers.schema.ts';
 import type { Classifying } from '../task/call.ts';
-import type { Outcome } from '../task/classify.ts';
+import type { ClassificationResult } from '../task/classify.ts';
 import { classifyAll, Total } from '../task/classify-all.ts';
 import type { Reason } from '../task/failure.ts';
 import type { Task } from '../task/task.ts';
 import { type Judged, metricsOf } from './metrics.ts';
 
 /** An example, its labels as a list. */
-export interface Example {
+export interface EvaluationExample {
   id: string;
   input: string;
   expected: readonly string[];
@@ -35,7 +35,7 @@ const NOT_JUDGED: ReadonlySet<Reason> = new Set(['budget', 'limited', 'unavailab
 export function examplesOf(
   given: EvaluateRequest['examples'],
   { classifier: { labels, multi, allow_none }, version = '' }: Task,
-): Example[] {
+): EvaluationExample[] {
   const known = new Set(labels.map(({ name }) => name));
   const examples = given.map(({ id, input, label, labels: several }, index) => {
     const path = `examples.${index}`;
@@ -62,12 +62,12 @@ export function examplesOf(
 
 /** Tries candidates one after the other, each on all examples; nothing is served from the cache. */
 export async function* evaluate(
-  candidates: readonly { task: Task; examples: readonly Example[] }[],
+  candidates: readonly { task: Task; examples: readonly EvaluationExample[] }[],
   by: Classifying,
 ): AsyncGenerator<Evaluated, void, undefined> {
   for (const [index, { task, examples }] of candidates.entries()) {
     const { version = '', model } = task;
-    const outcomes: Outcome[] = [];
+    const outcomes: ClassificationResult[] = [];
     const fresh = { ...task, cacheSeconds: 0 };
     const asking = index === 0 ? by : { ...by, requestId: createRequestId() };
     const inputs = examples.map(({ input }) => input);
@@ -75,12 +75,16 @@ export async function* evaluate(
       outcomes.push(outcome);
       yield { type: 'progress', version, model, done: outcomes.length, of: examples.length };
     }
-    yield { type: 'candidate', ...reportOf(task, examples, outcomes) };
+    yield { type: 'candidate', ...evaluationReport(task, examples, outcomes) };
   }
 }
 
 /** @returns what the outcomes of examples, in their order, say of the classifier. */
-export function reportOf(task: Task, examples: readonly Example[], outcomes: readonly Outcome[]): CandidateReport {
+export function evaluationReport(
+  task: Task,
+  examples: readonly EvaluationExample[],
+  outcomes: readonly ClassificationResult[],
+): CandidateReport {
   const { classifier, version = '', model } = task;
   const total = new Total();
   const judged: Judged[] = [];
@@ -115,7 +119,7 @@ export function reportOf(task: Task, examples: readonly Example[], outcomes: rea
   };
 }
 
-function answerIn(outcome: Outcome): { given: readonly string[] | null; confidence: number | null } {
+function answerIn(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
   if (outcome.outcome !== 'classified') return { given: null, confidence: null };
   const { label, labels, confidence } = outcome.result;
   return { given: labels ?? (label === null || label === undefined ? [] : [label]), confidence };

@@ -48,7 +48,7 @@ export interface Metrics {
  */
 export function metricsOf(judged: readonly Judged[], labels: readonly string[], multi: boolean): Metrics {
   const perLabel = labels.map((label) => labelMetrics(label, judged));
-  const right = judged.filter(({ expected, given }) => given !== null && isSame(expected, given)).length;
+  const right = judged.filter(({ expected, given }) => given !== null && isSameLabel(expected, given)).length;
   return {
     examples: judged.length,
     accuracy: ratio(right, judged.length),
@@ -94,7 +94,7 @@ function confusionOf(judged: readonly Judged[], labels: readonly string[]): Conf
   });
 }
 
-function isSame(left: readonly string[], right: readonly string[]): boolean {
+function isSameLabel(left: readonly string[], right: readonly string[]): boolean {
   return left.length === right.length && left.every((label) => right.includes(label));
 }
 

@@ -13,9 +13,9 @@ import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
-import type { Gate } from './concurrency-limiter.ts';
-import { cancelled, type Failure, failureOf, noAnswer, refusalIn } from './failure.ts';
-import { type Choice, type Fault, readAnswer, requestOf } from './prompt.ts';
+import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
+import { cancelled, type FailedCall, failureOf, refusalIn, unlabelled } from './failure.ts';
+import { type AnswerFault, type Choice, classificationRequest, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
 /** Who has something classified, and by what means. */
@@ -35,7 +35,7 @@ export interface Classifying {
   /** Faults that are asked of the simulator. */
   simulate?: string | undefined;
   /** What limits the calls of several inputs together. */
-  gate?: Gate | undefined;
+  gate?: ConcurrencyLimiter | undefined;
   /** Keeps work alive that nobody waits for. */
   waitUntil(work: Promise<unknown>): void;
 }
@@ -50,7 +50,7 @@ export interface Call {
 
 interface Answered {
   choice?: Choice;
-  failure?: Failure;
+  failure?: FailedCall;
   calls: Call[];
 }
 
@@ -58,13 +58,13 @@ interface Answered {
 export async function vote(
   task: Task,
   input: string,
-  by: Classifying & { gate: Gate },
+  by: Classifying & { gate: ConcurrencyLimiter },
   requestId: string | undefined,
 ): Promise<Answered> {
   const calls: Call[] = [];
-  let fault: Fault | undefined;
+  let fault: AnswerFault | undefined;
   for (const id of [requestId, undefined]) {
-    const attempt = () => call(task, input, by, id ?? createRequestId(), fault);
+    const attempt = () => callModel(task, input, by, id ?? createRequestId(), fault);
     const { choice, fault: found, failure, call: made } = await by.gate.run(attempt, isCrowded);
     if (made) calls.push(made);
     if (choice) return { choice, calls };
@@ -75,28 +75,28 @@ export async function vote(
       return { failure: { reason: 'input', error, retryAt: null }, calls };
     }
   }
-  return { failure: { reason: 'answer', error: noAnswer(fault?.fault ?? ''), retryAt: null }, calls };
+  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? ''), retryAt: null }, calls };
 }
 
 interface Called {
   choice?: Choice;
-  fault?: Fault;
-  failure?: Failure;
+  fault?: AnswerFault;
+  failure?: FailedCall;
   call?: Call;
 }
 
 /** One call: admitted, made, settled. */
-async function call(
+async function callModel(
   task: Task,
   input: string,
   by: Classifying,
   requestId: string,
-  correction: Fault | undefined,
+  correction: AnswerFault | undefined,
 ): Promise<Called> {
   const { identity, accounts, store, settings, upstream, signal, simulate } = by;
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
-  const body = await withUserId(requestOf(prompt, input, correction), settings, identity.account);
+  const body = await withUserId(classificationRequest(prompt, input, correction), settings, identity.account);
   let meter: RequestMeter;
   try {
     meter = await admit({
@@ -141,9 +141,9 @@ async function call(
   };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: failureOf(error ?? noAnswer('there was none'), reason), call: made };
+    return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };
   }
-  const read = readAnswer(message, prompt);
+  const read = readChoice(message, prompt);
   return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
 }
 

@@ -4,7 +4,7 @@ import { createRequestId } from '../../http/request-id.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
 import type { Classifying } from './call.ts';
-import { classify, createGate, type Outcome } from './classify.ts';
+import { type ClassificationResult, classify, createLimiter } from './classify.ts';
 import type { Task } from './task.ts';
 
 /** Inputs that are begun before those ahead of them have ended; what they ask for goes through one gate. */
@@ -20,7 +20,7 @@ export class Total {
     cache_creation_input_tokens: 0,
   };
 
-  add({ nanodollars, usage }: Pick<Outcome, 'nanodollars' | 'usage'>): void {
+  add({ nanodollars, usage }: Pick<ClassificationResult, 'nanodollars' | 'usage'>): void {
     this.nanodollars += nanodollars;
     for (const kind of Object.keys(this.usage) as (keyof ClassifyUsage)[]) this.usage[kind] += usage[kind];
   }
@@ -36,13 +36,13 @@ export async function* classifyAll(
   task: Task,
   inputs: readonly unknown[],
   by: Classifying,
-): AsyncGenerator<Outcome, void, undefined> {
-  const gate = by.gate ?? createGate();
-  const firsts = new Map<unknown, Promise<Outcome>>();
-  const begin = async (input: unknown, index: number): Promise<Outcome> => {
+): AsyncGenerator<ClassificationResult, void, undefined> {
+  const gate = by.gate ?? createLimiter();
+  const firsts = new Map<unknown, Promise<ClassificationResult>>();
+  const begin = async (input: unknown, index: number): Promise<ClassificationResult> => {
     const one = () => classify(task, input, { ...by, gate, requestId: index === 0 ? by.requestId : createRequestId() });
     const first = firsts.get(input);
-    if (first !== undefined) return shared(await first) ?? (await one());
+    if (first !== undefined) return sharedResult(await first) ?? (await one());
     const asked = one();
     if (task.cacheSeconds > 0) firsts.set(input, asked);
     return await asked;
@@ -51,7 +51,7 @@ export async function* classifyAll(
 }
 
 /** @returns an outcome as whoever asks again gets it: for nothing; undefined where there is no label to share */
-function shared(first: Outcome): Outcome | undefined {
+function sharedResult(first: ClassificationResult): ClassificationResult | undefined {
   if (first.outcome !== 'classified') return undefined;
   return { ...first, ...new Total(), headers: first.headers, result: { ...first.result, cached: true } };
 }

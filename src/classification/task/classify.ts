@@ -9,8 +9,8 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { MAX_INPUT_BYTES } from '../classify.schema.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
 import { type Call, type Classifying, vote } from './call.ts';
-import { Gate } from './concurrency-limiter.ts';
-import { type Failure, noAnswer, type Unclassified } from './failure.ts';
+import { ConcurrencyLimiter } from './concurrency-limiter.ts';
+import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
 import type { Task } from './task.ts';
 
@@ -20,7 +20,7 @@ interface Classified {
 }
 
 /** What became of one input, and what it cost, all calls together. */
-export type Outcome = (Classified | Unclassified) & {
+export type ClassificationResult = (Classified | NotClassified) & {
   model: string;
   usage: ClassifyUsage;
   nanodollars: Nanodollars;
@@ -31,11 +31,11 @@ export type Outcome = (Classified | Unclassified) & {
 };
 
 /** A Worker has six connections at once. */
-const AT_ONCE = 6;
+const CALLS_AT_ONCE = 6;
 
 /** @returns what limits the calls of a request */
-export function createGate(): Gate {
-  return new Gate(AT_ONCE);
+export function createLimiter(): ConcurrencyLimiter {
+  return new ConcurrencyLimiter(CALLS_AT_ONCE);
 }
 
 /**
@@ -44,16 +44,16 @@ export function createGate(): Gate {
  *
  * @param input anything: what is no text is an error of its own
  */
-export async function classify(task: Task, input: unknown, by: Classifying): Promise<Outcome> {
+export async function classify(task: Task, input: unknown, by: Classifying): Promise<ClassificationResult> {
   const { votes, cacheSeconds } = task;
   const { account } = by.identity;
-  const wrong = faultOf(input);
+  const wrong = faultInInput(input);
   if (wrong || typeof input !== 'string')
     return failed(task, { reason: 'input', error: wrong ?? notText(), retryAt: null }, []);
-  const hash = cacheSeconds === 0 ? undefined : await hashOf(task, input);
+  const hash = cacheSeconds === 0 ? undefined : await taskHash(task, input);
   const known = hash === undefined ? undefined : await recallAnswer(by.store, account, hash);
   if (known) return done(task, { ...known, cached: true }, []);
-  const gate = by.gate ?? createGate();
+  const gate = by.gate ?? createLimiter();
   const answers = await Promise.all(
     Array.from({ length: votes }, (_, nth) => vote(task, input, { ...by, gate }, nth === 0 ? by.requestId : undefined)),
   );
@@ -61,7 +61,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const choices = answers.flatMap(({ choice }) => choice ?? []);
   if (choices.length === 0) {
     const failure = answers.flatMap((one) => one.failure ?? [])[0];
-    return failed(task, failure ?? { reason: 'answer', error: noAnswer('there was none'), retryAt: null }, calls);
+    return failed(task, failure ?? { reason: 'answer', error: unlabelled('there was none'), retryAt: null }, calls);
   }
   const result = elected(task, choices);
   // What some of the votes did not come to say is not for ever so.
@@ -71,12 +71,12 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   return done(task, { ...result, cached: false }, calls);
 }
 
-function hashOf({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
+function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
   const { description: _, cache_seconds: __, model: ___, votes: ____, ...deciding } = classifier;
   return answerHash([deciding, model, prefix ?? null, votes, input]);
 }
 
-function faultOf(input: unknown): ApiError | undefined {
+function faultInInput(input: unknown): ApiError | undefined {
   if (typeof input !== 'string') return notText();
   if (input.trim() === '') return invalidRequest('input: it is empty. Send the text that is to be labelled.');
   // A character has at most three bytes for each of its units: most inputs need not be encoded to be measured.
@@ -105,15 +105,15 @@ function elected({ classifier: { multi }, votes }: Task, choices: readonly Choic
   };
 }
 
-function done(task: Task, result: Classified['result'], calls: readonly Call[]): Outcome {
-  return { outcome: 'classified', result, ...totalOf(task, calls) };
+function done(task: Task, result: Classified['result'], calls: readonly Call[]): ClassificationResult {
+  return { outcome: 'classified', result, ...totalCost(task, calls) };
 }
 
-function failed(task: Task, failure: Failure, calls: readonly Call[]): Outcome {
-  return { outcome: 'unclassified', ...failure, ...totalOf(task, calls) };
+function failed(task: Task, failure: FailedCall, calls: readonly Call[]): ClassificationResult {
+  return { outcome: 'unclassified', ...failure, ...totalCost(task, calls) };
 }
 
-function totalOf({ model }: Task, calls: readonly Call[]) {
+function totalCost({ model }: Task, calls: readonly Call[]) {
   const sum = (kind: keyof ClassifyUsage) => calls.reduce((total, { usage }) => total + Number(usage?.[kind] ?? 0), 0);
   return {
     model,

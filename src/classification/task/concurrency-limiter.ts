@@ -4,7 +4,7 @@
  * The account may let fewer run than the gate: a call that it refuses for that reason waits for another of this gate to
  * end, and is tried again, as long as there is one.
  */
-export class Gate {
+export class ConcurrencyLimiter {
   readonly #most: number;
   #running = 0;
   #ended = 0;

@@ -6,7 +6,7 @@ import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
 
 /** An input without a label. */
-export interface Unclassified {
+export interface NotClassified {
   outcome: 'unclassified';
   reason: Reason;
   /** As a caller may see it. */
@@ -15,12 +15,12 @@ export interface Unclassified {
   retryAt: number | null;
 }
 
-export type Failure = Omit<Unclassified, 'outcome'>;
+export type FailedCall = Omit<NotClassified, 'outcome'>;
 
-const RETRY_MS = 1_000;
+const CROWDED_RETRY_MS = 1_000;
 
 /** @returns the error for a model that answered twice without a usable label. */
-export function noAnswer(fault: string): ApiError {
+export function unlabelled(fault: string): ApiError {
   return new ApiError(
     'api_error',
     `The model gave no usable answer, not even when it was corrected: ${fault}. Try another model, or describe the labels better.`,
@@ -40,16 +40,16 @@ export function refusalIn(error: ApiError | undefined): Refusal | undefined {
 }
 
 /** @returns what an error means for the input. */
-export function failureOf(error: ApiError, known?: Reason): Failure {
+export function failureOf(error: ApiError, known?: Reason): FailedCall {
   const refusal = refusalIn(error);
   const seconds = Number(error.headers['retry-after'] ?? Number.NaN);
-  const after = Number.isFinite(seconds) ? Date.now() + seconds * RETRY_MS : null;
+  const after = Number.isFinite(seconds) ? Date.now() + seconds * CROWDED_RETRY_MS : null;
   const retryAt = refusal ? refusal.resetsAt : after;
-  const reason = known ?? reasonOf(error, refusal);
+  const reason = known ?? failureReason(error, refusal);
   return { reason, error, retryAt: reason === 'input' || reason === 'operator' ? null : retryAt };
 }
 
-function reasonOf({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
+function failureReason({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
   switch (refusal?.reason) {
     case 'model':
     case 'unpriced':

@@ -9,7 +9,7 @@ import { expand, type Prefix } from '../../prefixes/prefix.ts';
 import type { Classifier } from './classifier.ts';
 
 /** What every input of a request shares. */
-export interface Prompt {
+export interface ClassificationPrompt {
   classifier: Classifier;
   /** The model's id as the upstream knows it. */
   model: string;
@@ -32,7 +32,7 @@ export interface Choice {
 }
 
 /** An answer that is none: what is wrong with it, in words for the caller, and whether a correction may help. */
-export interface Fault {
+export interface AnswerFault {
   fault: string;
   kind: 'refused' | 'too_long' | 'truncated' | 'invalid';
 }
@@ -44,24 +44,24 @@ const FIELDS_TOKENS = 1_024;
 const THINKING_TOKENS = 4_096;
 const DELIMITER_BYTES = 16;
 /** About: what turns out shorter than the API caches is not cached, and costs nothing more. */
-const CHARACTERS_PER_TOKEN = 4;
+const INPUT_CHARACTERS_PER_TOKEN = 4;
 
 /**
  * @param minimumCacheable tokens from which on the model caches a prompt
  * @returns what every input shares, written once
  */
-export function promptOf(
+export function classificationPrompt(
   classifier: Classifier,
   {
     minimumCacheable,
     ...given
-  }: Pick<Prompt, 'model' | 'structured' | 'thinks' | 'prefix'> & { minimumCacheable: number },
-): Prompt {
-  const system = systemOf(classifier);
+  }: Pick<ClassificationPrompt, 'model' | 'structured' | 'thinks' | 'prefix'> & { minimumCacheable: number },
+): ClassificationPrompt {
+  const system = systemTextOf(classifier);
   const { prefix } = given;
   // Behind a prefix always: without one of its own the request would cache each input, which nobody reads again. The
   // lifetime is the prefix's, since the API wants the longer ones first.
-  const isCached = prefix !== undefined || system.length >= minimumCacheable * CHARACTERS_PER_TOKEN;
+  const isCached = prefix !== undefined || system.length >= minimumCacheable * INPUT_CHARACTERS_PER_TOKEN;
   const ttl = prefix?.content.cache_ttl === '1h' ? { ttl: '1h' } : {};
   const cacheControl = isCached ? { type: 'ephemeral', ...ttl } : undefined;
   return { ...given, classifier, system, cacheControl, schema: answerSchema(classifier) };
@@ -73,7 +73,7 @@ export function promptOf(
  *
  * @param correction what was wrong with the answer before this one
  */
-export function requestOf(prompt: Prompt, input: string, correction?: Fault): JsonBody {
+export function classificationRequest(prompt: ClassificationPrompt, input: string, correction?: AnswerFault): JsonBody {
   const { classifier, model, structured, prefix, system, cacheControl, schema } = prompt;
   const delimiter = delimiterFor(input);
   const content = [{ type: 'text', text: `<${delimiter}>\n${input.toWellFormed()}\n</${delimiter}>` }];
@@ -105,13 +105,13 @@ function delimiterFor(input: string): string {
 }
 
 /** What an answer may take: the longest that it can be, since no token stands for less than a byte. */
-function answerTokens({ classifier: { labels, multi, fields }, thinks }: Prompt): number {
+function answerTokens({ classifier: { labels, multi, fields }, thinks }: ClassificationPrompt): number {
   const bytes = labels.map(({ name }) => new TextEncoder().encode(JSON.stringify(name)).length + 2);
   const names = multi ? bytes.reduce((sum, length) => sum + length, 0) : Math.max(...bytes);
   return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + (thinks ? THINKING_TOKENS : 0);
 }
 
-function systemOf({ labels, multi, allow_none, instructions, examples, fields }: Classifier): string {
+function systemTextOf({ labels, multi, allow_none, instructions, examples, fields }: Classifier): string {
   const task = multi
     ? `Give the text every label that fits it${allow_none ? ', or none if none does' : ', at least one'}.`
     : `Give the text the one label that fits it best${allow_none ? ', or null if none does' : ''}.`;
@@ -138,7 +138,7 @@ function oneLine(text: string): string {
   return text.replace(/\s+/g, ' ').trim();
 }
 
-function correctionOf({ fault, kind }: Fault, { multi }: Classifier): string {
+function correctionOf({ fault, kind }: AnswerFault, { multi }: Classifier): string {
   const shorter = kind === 'truncated' ? ' Answer shorter.' : '';
   return `An answer to this text was of no use: ${fault}.${shorter} Answer again in the given form, with ${multi ? 'labels that are' : 'a label that is'} in the list.`;
 }
@@ -175,7 +175,7 @@ function judgeOf(classifier: Classifier) {
  *
  * @param message the upstream's whole answer, parsed; nothing about it is assumed
  */
-export function readAnswer(message: Json, { classifier, structured }: Prompt): Choice | Fault {
+export function readChoice(message: Json, { classifier, structured }: ClassificationPrompt): Choice | AnswerFault {
   const { stop_reason, content } = message;
   if (stop_reason === 'refusal') return { kind: 'refused', fault: 'the model refuses to label this text' };
   if (stop_reason === 'model_context_window_exceeded') {
@@ -183,7 +183,7 @@ export function readAnswer(message: Json, { classifier, structured }: Prompt): C
   }
   if (stop_reason === 'max_tokens') return { kind: 'truncated', fault: 'it was cut at its greatest length' };
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
-  const value = structured ? parseOrUndefined(textOf(blocks)) : toolInput(blocks);
+  const value = structured ? parseOrUndefined(saidText(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
   const labelled = judgeOf(classifier).safeParse(value);
   if (!labelled.success) return invalid('its label was none of those given');
@@ -196,11 +196,11 @@ export function readAnswer(message: Json, { classifier, structured }: Prompt): C
   return { labels, fields };
 }
 
-function invalid(fault: string): Fault {
+function invalid(fault: string): AnswerFault {
   return { kind: 'invalid', fault };
 }
 
-function textOf(blocks: readonly Json[]): string {
+function saidText(blocks: readonly Json[]): string {
   return blocks.map(({ type, text }) => (type === 'text' && typeof text === 'string' ? text : '')).join('');
 }
 

@@ -9,12 +9,12 @@ import type { Settings } from '../../settings/settings.ts';
 import type { TaskAsked } from '../classify.schema.ts';
 import { type Classifier, classifierOf } from './classifier.ts';
 import { findClassifier, unknownClassifier } from './find-classifier.ts';
-import { type Prompt, promptOf } from './prompt.ts';
+import { type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
 /** What is to be done with each input of a request: found, checked and written once. */
 export interface Task {
   classifier: Classifier;
-  prompt: Prompt;
+  prompt: ClassificationPrompt;
   /** The model's id as the upstream knows it. */
   model: string;
   /** Its name as it was asked for, by which limits may allow it. */
@@ -87,7 +87,7 @@ export function prepare(
   if (modelAsked === undefined) throw misconfigured('No model is named, and the model table has no Haiku.');
   const model = models.resolve(modelAsked);
   const row = models.find(model);
-  const prompt = promptOf(classifier, {
+  const prompt = classificationPrompt(classifier, {
     model,
     // Every model of the API's own table takes a format; of others nothing is known.
     structured: row !== undefined && MODELS.some(({ id }) => id === row.id),

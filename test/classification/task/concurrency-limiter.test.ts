@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Gate } from '../../../src/classification/task/concurrency-limiter.ts';
+import { ConcurrencyLimiter } from '../../../src/classification/task/concurrency-limiter.ts';
 import { runs } from '../../support/runs.ts';
 
 test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
@@ -9,7 +9,7 @@ test('never more than so many run, each gets its turn, and a failure gives its p
       fc.integer({ min: 1, max: 4 }),
       fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 20 }),
       async (most, calls) => {
-        const gate = new Gate(most);
+        const gate = new ConcurrencyLimiter(most);
         let running = 0;
         const outcomes = await Promise.allSettled(
           calls.map(([turns, fails]) =>
@@ -40,7 +40,7 @@ test('what is crowded out waits for its own to end, and gives up only when none 
       fc.integer({ min: 0, max: 3 }),
       fc.array(fc.nat(5), { minLength: 1, maxLength: 20 }),
       async (allowed, calls) => {
-        const gate = new Gate(6);
+        const gate = new ConcurrencyLimiter(6);
         let running = 0;
         const results = await Promise.all(
           calls.map((turns) =>

@@ -4,7 +4,12 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { classifierOf } from '../../../src/classification/task/classifier.ts';
-import { type Prompt, promptOf, readAnswer, requestOf } from '../../../src/classification/task/prompt.ts';
+import {
+  type ClassificationPrompt,
+  classificationPrompt,
+  classificationRequest,
+  readChoice,
+} from '../../../src/classification/task/prompt.ts';
 import { canonicalText, readPrefix } from '../../../src/prefixes/prefix.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -16,8 +21,10 @@ const common = {
   prefix: undefined,
   minimumCacheable: 4_096,
 };
-const prompt = (more: object = {}, given: Partial<Pick<Prompt, 'structured' | 'prefix'>> = {}): Prompt =>
-  promptOf(classifierOf({ labels: LABELS, ...more }), { ...common, ...given });
+const prompt = (
+  more: object = {},
+  given: Partial<Pick<ClassificationPrompt, 'structured' | 'prefix'>> = {},
+): ClassificationPrompt => classificationPrompt(classifierOf({ labels: LABELS, ...more }), { ...common, ...given });
 
 interface Body {
   system: { type: string; text: string; cache_control?: object }[];
@@ -26,8 +33,8 @@ interface Body {
   output_config?: unknown;
   tools?: unknown;
 }
-const bodyOf = (p: Prompt, input: string, ...rest: [Parameters<typeof requestOf>[2]?]) =>
-  JSON.parse(new TextDecoder().decode(requestOf(p, input, ...rest).bytes)) as Body;
+const bodyOf = (p: ClassificationPrompt, input: string, ...rest: [Parameters<typeof classificationRequest>[2]?]) =>
+  JSON.parse(new TextDecoder().decode(classificationRequest(p, input, ...rest).bytes)) as Body;
 
 const hex = fc.stringMatching(/^[0-9a-f]{32}$/);
 const nasty = fc
@@ -131,7 +138,7 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
       content,
       fc.constantFrom<unknown>('end_turn', 'max_tokens', 'refusal', 'pause_turn', null),
       (p, given, stop_reason) => {
-        const read = readAnswer({ content: given, stop_reason }, p);
+        const read = readChoice({ content: given, stop_reason }, p);
         if ('fault' in read) {
           expect(read.fault).not.toBe('');
           return;

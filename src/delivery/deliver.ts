@@ -53,17 +53,17 @@ export async function deliver(
   const signal = AbortSignal.timeout(options.timeoutMs);
   try {
     return target.kind === 'function'
-      ? await call(result, target.deliver, options, signal)
+      ? await callFunction(result, target.deliver, options, signal)
       : await post(result, target, options, signal);
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
     // A network's words may have the address in them, and with it a secret.
-    const message = target.kind === 'url' ? 'The receiver could not be reached.' : wordsOf(thrown);
+    const message = target.kind === 'url' ? 'The receiver could not be reached.' : thrownMessage(thrown);
     return { type: 'api_error', message };
   }
 }
 
-async function call(
+async function callFunction(
   result: Delivered,
   take: Deliver,
   { env, timeoutMs }: DeliveryOptions,
@@ -83,7 +83,7 @@ async function post(
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,
 ): Promise<Undelivered | undefined> {
-  const fault = faultOf(url, hosts, settings);
+  const fault = faultInTarget(url, hosts, settings);
   if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
   const secret = settings.DELIVERY_SIGNING_SECRET;
   if (secret === undefined) {
@@ -108,12 +108,12 @@ async function post(
   };
 }
 
-function faultOf(url: string, hosts: ReadonlySet<string>, { development }: Settings): string | undefined {
+function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: Settings): string | undefined {
   const fault = deliverFault(url, development);
   if (fault !== undefined) return fault;
   return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';
 }
 
-function wordsOf(thrown: unknown): string {
+function thrownMessage(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
 }

@@ -37,7 +37,7 @@ export interface SignatureScheme {
 
 /** What the headers of a signed request say. */
 export interface Claim {
-  /** Those of the right length, at most `MOST_CANDIDATES`. */
+  /** Those of the right length, at most `MOST_SIGNATURES`. */
   signatures: readonly Bytes[];
   /** What was signed in front of the body. */
   before: string;
@@ -51,7 +51,7 @@ export type HashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
 export const TOLERANCE_SECONDS = 300;
 
 /** Signatures of one request that are compared. A sender puts on one for each of its secrets. */
-export const MOST_CANDIDATES = 10;
+export const MOST_SIGNATURES = 10;
 
 const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
 
@@ -84,7 +84,7 @@ export function schemeOf(
     verify: async ({ headers, bytes, now }, secrets) => {
       const judged = judge(headers, now);
       if (typeof judged === 'string') return judged;
-      const content = joined(judged.before, bytes);
+      const content = signedContent(judged.before, bytes);
       for (const secret of secrets) {
         // One HMAC, however many signatures a request has: each is as dear as the body is long.
         const own = await hmacOf(content, keyOf(secret), hash);
@@ -110,7 +110,7 @@ export function candidates(
   for (const value of values) {
     const signature = value.length === characters ? (encoding === 'hex' ? fromHex : fromBase64)(value) : undefined;
     if (signature?.length === bytes) found.push(signature);
-    if (found.length === MOST_CANDIDATES) break;
+    if (found.length === MOST_SIGNATURES) break;
   }
   return found;
 }
@@ -123,7 +123,7 @@ export async function sign(
   hash: HashName = 'SHA-256',
 ): Promise<Bytes> {
   const bytes = typeof body === 'string' ? encode(body) : body;
-  return await hmacOf(joined(before, bytes), typeof secret === 'string' ? encode(secret) : secret, hash);
+  return await hmacOf(signedContent(before, bytes), typeof secret === 'string' ? encode(secret) : secret, hash);
 }
 
 /** @returns the seconds that a timestamp in a header says; undefined for anything but a plain number. */
@@ -177,7 +177,7 @@ async function hmacOf(content: Bytes, secret: Bytes, hash: HashName): Promise<By
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, content));
 }
 
-function joined(before: string, bytes: Uint8Array): Bytes {
+function signedContent(before: string, bytes: Uint8Array): Bytes {
   // The longest bodies are signed alone: they are not copied.
   if (before === '') return bytes as Bytes;
   const start = encode(before);

@@ -2,16 +2,20 @@ import { misconfigured } from '../http/errors.ts';
 import { candidates, schemeOf, secondsOf, sign, toBase64 } from './signature.ts';
 
 /** The headers of the specification; the timestamp is seconds since 1970. */
-const ID = 'webhook-id';
-const TIMESTAMP = 'webhook-timestamp';
-const SIGNATURE = 'webhook-signature';
+const ID_HEADER = 'webhook-id';
+const TIMESTAMP_HEADER = 'webhook-timestamp';
+const SIGNATURE_HEADER = 'webhook-signature';
 
-const PREFIX = 'whsec_';
+const SECRET_PREFIX = 'whsec_';
 
 /** Senders that follow https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
 export const verifyStandard = schemeOf(
   (headers) => {
-    const [id, timestamp, given] = [headers.get(ID), headers.get(TIMESTAMP), headers.get(SIGNATURE)];
+    const [id, timestamp, given] = [
+      headers.get(ID_HEADER),
+      headers.get(TIMESTAMP_HEADER),
+      headers.get(SIGNATURE_HEADER),
+    ];
     const seconds = secondsOf(timestamp);
     if (!id || seconds === undefined || !given) return undefined;
     const values = given.split(' ').filter((value) => value.startsWith('v1,'));
@@ -21,7 +25,7 @@ export const verifyStandard = schemeOf(
     );
     return { signatures, before: `${id}.${timestamp}.`, seconds };
   },
-  { covers: 'id', keyOf },
+  { covers: 'id', keyOf: signingKey },
 );
 
 /**
@@ -36,14 +40,18 @@ export async function signStandard(
   now: number,
 ): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
-  const signature = await sign(`${id}.${timestamp}.`, body, keyOf(secret));
-  return new Headers({ [ID]: id, [TIMESTAMP]: timestamp, [SIGNATURE]: `v1,${toBase64(signature)}` });
+  const signature = await sign(`${id}.${timestamp}.`, body, signingKey(secret));
+  return new Headers({
+    [ID_HEADER]: id,
+    [TIMESTAMP_HEADER]: timestamp,
+    [SIGNATURE_HEADER]: `v1,${toBase64(signature)}`,
+  });
 }
 
 /** @throws ApiError 500 for a secret that is none */
-function keyOf(secret: string): Uint8Array<ArrayBuffer> {
+function signingKey(secret: string): Uint8Array<ArrayBuffer> {
   try {
-    const binary = atob(secret.startsWith(PREFIX) ? secret.slice(PREFIX.length) : secret);
+    const binary = atob(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
     return Uint8Array.from(binary, (character) => character.charCodeAt(0));
   } catch {
     throw misconfigured(

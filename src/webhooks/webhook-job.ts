@@ -44,7 +44,7 @@ export function createConsumer(options: ConsumerOptions = {}) {
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
-        if (typeof message.body === 'string') await new Run(message.body, webhooks, options, env, ctx).go();
+        if (typeof message.body === 'string') await new WebhookJob(message.body, webhooks, options, env, ctx).go();
         message.ack();
       } catch (thrown) {
         logWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
@@ -55,12 +55,12 @@ export function createConsumer(options: ConsumerOptions = {}) {
   };
 }
 
-type Taken = Exclude<Work, { kind: 'none' }>;
+type TakenWork = Exclude<Work, { kind: 'none' }>;
 type Next = Conclusion['to'];
-type Failure = NonNullable<Attempt['error']>;
+type AttemptError = NonNullable<Attempt['error']>;
 
 /** One run of the work on one event. Whatever it leaves undone when it dies here, the inbox's alarm has done again. */
-class Run {
+class WebhookJob {
   readonly #id: string;
   readonly #source: string;
   readonly #webhook: Webhook | undefined;
@@ -103,7 +103,7 @@ class Run {
     }
   }
 
-  async #work(work: Taken): Promise<void> {
+  async #work(work: TakenWork): Promise<void> {
     const webhook = this.#webhook;
     if (!webhook) {
       const message = `This deployment has no webhook ${this.#source} any more.`;
@@ -128,8 +128,8 @@ class Run {
 
   async #classify(
     webhook: Webhook,
-    { text, account, failures }: Taken,
-  ): Promise<{ classification: Classification } | { to: Next; error: Failure }> {
+    { text, account, failures }: TakenWork,
+  ): Promise<{ classification: Classification } | { to: Next; error: AttemptError }> {
     const { asked, schedule } = webhook;
     if (text === null) {
       const message = 'The text is longer than what can be classified.';
@@ -173,7 +173,7 @@ class Run {
     return { to: nextOf(reason, error, retryAt, failures, again), error: { type: error.type, message: error.message } };
   }
 
-  async #deliver(webhook: Webhook, target: Target, work: Taken, classification: Classification): Promise<void> {
+  async #deliver(webhook: Webhook, target: Target, work: TakenWork, classification: Classification): Promise<void> {
     const { schedule } = webhook;
     const { subject, receivedAt, failures } = work;
     const failure: Undelivered | undefined = await deliver(
@@ -207,13 +207,13 @@ class Run {
     return { state: 'again', pause, notBefore };
   }
 
-  async #conclude({ lease }: Taken, to: Next, error: Failure | null): Promise<void> {
+  async #conclude({ lease }: TakenWork, to: Next, error: AttemptError | null): Promise<void> {
     this.#line.state = to.state;
     this.#line.error_type = error?.type;
     await this.#inbox((inbox) => inbox.conclude(this.#id, { lease, to, attempt: this.#attempt(error) }));
   }
 
-  #attempt(error: Failure | null): Attempt {
+  #attempt(error: AttemptError | null): Attempt {
     return { at: new Date(this.#began).toISOString(), ms: Date.now() - this.#began, error };
   }
 
@@ -222,12 +222,12 @@ class Run {
   }
 }
 
-type Unclassified = Extract<ClassificationResult, { outcome: 'unclassified' }>;
+type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;
 
 /** What becomes of an event that could not be classified. */
 function nextOf(
-  reason: Unclassified['reason'],
-  error: Unclassified['error'],
+  reason: NotClassifiable['reason'],
+  error: NotClassifiable['error'],
   retryAt: number | null,
   failures: number,
   again: (notBefore: number | null) => Next,

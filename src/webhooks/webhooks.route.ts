@@ -27,7 +27,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
     if (!webhook) throw notFound('There is no such source of webhooks.');
     return webhook;
   };
-  const receiving = new Hono<AppEnv>().post('/webhooks/:source', (c) => take(c, sourceOf(c)));
+  const receiving = new Hono<AppEnv>().post('/webhooks/:source', (c) => receiveEvent(c, sourceOf(c)));
   const events = new Hono<AppEnv>()
     .use('/webhooks/:source/events/*', requireScope('admin'))
     .get('/webhooks/:source/events', async (c) => {
@@ -49,7 +49,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
   return { receiving, events };
 }
 
-async function take(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
+async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
   const { secrets } = sourceSettings(c.env, settings, source);

@@ -5,7 +5,7 @@ import type { InboxObject } from '../../durable/contracts/inbox.ts';
 import { type InboxBinding, inboxStub } from '../../durable/stubs.ts';
 import { ApiError } from '../../http/errors.ts';
 
-const CALL_MS = 30_000;
+const INBOX_CALL_MS = 30_000;
 
 /**
  * Calls the inbox of a source, a second time if the call was lost on the way: every call there may be repeated.
@@ -19,12 +19,12 @@ export async function callInbox<T>(
   // A stub that has thrown stays broken: each call has its own.
   const attempt = () => {
     const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
-    return within(call(stub), CALL_MS);
+    return within(call(stub), INBOX_CALL_MS);
   };
-  return await callObject(attempt, unreachable);
+  return await callObject(attempt, inboxUnreachable);
 }
 
-function unreachable(cause: unknown): ApiError {
+function inboxUnreachable(cause: unknown): ApiError {
   return new ApiError('api_error', 'The inbox of this source could not be reached. Send it again in a moment.', {
     status: 503,
     headers: { 'retry-after': '1' },

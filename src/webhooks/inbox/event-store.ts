@@ -61,11 +61,11 @@ export interface StoredEvent extends NewEvent {
   attempts: Attempt[];
 }
 
-type Row = Record<string, SqlStorageValue>;
+type EventTableRow = Record<string, SqlStorageValue>;
 
 const LISTED = 'seq, id, account, state, received_at, runs, label';
 
-export class Events {
+export class EventStore {
   readonly #storage: DurableObjectStorage;
   readonly #source: string;
 
@@ -122,7 +122,7 @@ export class Events {
 
   /** Changes an event; what is absent stays. */
   change(event: StoredEvent, change: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>): void {
-    const columns: Row = {};
+    const columns: EventTableRow = {};
     if (change.state !== undefined) columns.state = change.state;
     if (change.dueAt !== undefined) columns.due_at = change.dueAt;
     if (change.held !== undefined) columns.held = change.held ? 1 : 0;
@@ -242,7 +242,7 @@ export class Events {
     return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
   }
 
-  #listed(row: Row): EventRow {
+  #listed(row: EventTableRow): EventRow {
     return {
       type: 'webhook_event',
       event_id: String(row.id),
@@ -254,7 +254,7 @@ export class Events {
     };
   }
 
-  #read<T extends Row = Row>(query: string, ...values: SqlStorageValue[]): T[] {
+  #read<T extends EventTableRow = EventTableRow>(query: string, ...values: SqlStorageValue[]): T[] {
     return this.#storage.sql.exec<T>(query, ...values).toArray();
   }
 
@@ -266,7 +266,7 @@ export class Events {
   }
 }
 
-function storedOf(row: Row): StoredEvent {
+function storedOf(row: EventTableRow): StoredEvent {
   return {
     seq: Number(row.seq),
     id: String(row.id),

@@ -10,19 +10,19 @@ import { retentionOf } from '../../settings/retention.ts';
 import { settingsOf } from '../../settings/settings.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
-import { Events, type StoredEvent } from './event-store.ts';
+import { EventStore, type StoredEvent } from './event-store.ts';
 
 /** After so long what is on the queue is taken for lost. It is longer than any run, so that it also guards those. */
-const LOST_MS = 4 * 60_000;
-const RETRY_MS = 15_000;
+const LOST_ON_QUEUE_MS = 4 * 60_000;
+const REPEAT_MS = 15_000;
 const CALL_MS = 30_000;
-const ALARM_GRAIN_MS = 1_000;
+const WAKE_GRAIN_MS = 1_000;
 /** Events that an alarm puts on the queue, and how many a call of the queue takes. */
 const ENQUEUED_AT_ONCE = 1_000;
 const BATCH = 100;
 /** Events that are tried before their window opens when another one shows that there is room again. */
 const RELEASED_AT_ONCE = 10;
-const PAGE = 5_000;
+const ERASED_AT_ONCE_ROWS = 5_000;
 /** Behind it stands an account, and whether it has confirmed that it knows of this inbox. */
 const ANNOUNCED = 'announced:';
 
@@ -34,7 +34,7 @@ const ANNOUNCED = 'announced:';
  * a message that comes twice is not worked on twice; of two results the first is kept.
  */
 export class Inbox extends DurableObject<Bindings> implements InboxObject {
-  readonly #events: Events;
+  readonly #events: EventStore;
   /** Until when events are being worked on. Not stored: `due_at`, which is, lies behind each. */
   readonly #leases = new Map<string, number>();
   /** Accounts that know of this inbox, to have it erased with them. */
@@ -44,7 +44,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#events = new Events(ctx.storage, ctx.id.name ?? '');
+    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarmAt = await ctx.storage.getAlarm();
     });
@@ -62,7 +62,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
 
   /** Milliseconds after which what is on the queue is taken for lost. */
   protected patience(): number {
-    return LOST_MS;
+    return LOST_ON_QUEUE_MS;
   }
 
   /**
@@ -184,11 +184,11 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   erase(account: string, until: number): { remaining: number } {
     this.#erasures += 1;
     this.#announced.delete(account);
-    const remaining = this.#events.erase(account, until, PAGE);
+    const remaining = this.#events.erase(account, until, ERASED_AT_ONCE_ROWS);
     // What came after the erasure began belongs to the account as it is now, which has to hear of this inbox anew.
     const anew = remaining === 0 && this.#events.hasAny(account);
     this.#events.setMeta(ANNOUNCED + account, anew ? 'pending' : undefined);
-    if (anew) this.#wakeFor(this.now() + RETRY_MS);
+    if (anew) this.#wakeFor(this.now() + REPEAT_MS);
     return { remaining };
   }
 
@@ -200,11 +200,11 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     const isEnqueued = await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
     const retention = retentionOf(() => settingsOf(this.env));
-    if (retention !== undefined && this.#events.prune(now - retention, PAGE) === PAGE) {
-      this.#wakeFor(now + ALARM_GRAIN_MS);
+    if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
+      this.#wakeFor(now + WAKE_GRAIN_MS);
     }
     // A queue that takes nothing is left alone for a while.
-    this.#wakeNext(isEnqueued ? 0 : this.now() + RETRY_MS);
+    this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
   /** @returns whether the queue has taken what is due */
@@ -229,20 +229,20 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
-    this.#wakeFor(this.now() + RETRY_MS);
+    this.#wakeFor(this.now() + REPEAT_MS);
     try {
       const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
       const source = this.ctx.id.name ?? '';
       const told = callAccount(request, (object) => object.noteInbox(source));
       const { erasedUntil } = await within(told, CALL_MS);
-      while (this.#events.erase(account, erasedUntil, PAGE) > 0);
+      while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       // Erased meanwhile: the account has forgotten what it was told.
       if (erasures !== this.#erasures) return;
       this.#events.setMeta(ANNOUNCED + account, 'done');
       this.#announced.add(account);
     } catch {
       // It stays pending, and the alarm repeats it.
-      this.#wakeFor(this.now() + RETRY_MS);
+      this.#wakeFor(this.now() + REPEAT_MS);
     }
   }
 
@@ -272,7 +272,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
 
   /** Has the alarm come by then; an alarm that comes earlier finds out for itself what is next. */
   #wakeFor(time: number): void {
-    const at = Math.ceil(time / ALARM_GRAIN_MS) * ALARM_GRAIN_MS;
+    const at = Math.ceil(time / WAKE_GRAIN_MS) * WAKE_GRAIN_MS;
     if (this.#alarmAt !== null && this.#alarmAt <= at) return;
     this.#alarmAt = at;
     void this.ctx.storage.setAlarm(at);

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Conclusion, Work } from '../../../src/durable/contracts/inbox.ts';
 import { accountStub, inboxStub } from '../../../src/durable/stubs.ts';
-import { Events } from '../../../src/webhooks/inbox/event-store.ts';
+import { EventStore } from '../../../src/webhooks/inbox/event-store.ts';
 import { Inbox } from '../../../src/webhooks/inbox/inbox.ts';
 import { countRows, resetAll } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -131,7 +131,7 @@ describe('an event', () => {
     await eventually(async () =>
       expect(
         await runInDurableObject(stub, (_, { storage }) =>
-          new Events(storage, 'github').metaKeys('announced:', 'done'),
+          new EventStore(storage, 'github').metaKeys('announced:', 'done'),
         ),
       ).toHaveLength(1),
     );

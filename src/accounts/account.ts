@@ -48,7 +48,7 @@ import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
-import { usesOf } from '../versions/kv-copies.ts';
+import { usesKind } from '../versions/kv-copies.ts';
 import { Versions } from '../versions/version-rows.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { type Asking, refusalOfAll } from './admission/may-ask.ts';
@@ -60,7 +60,7 @@ import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/que
 import { savingsOf } from './ledger/savings.ts';
 import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
-import { StoredAmounts } from './storage-quota.ts';
+import { StorageQuota } from './storage-quota.ts';
 import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from './usage-answers.schema.ts';
 
 const HOLD_MS = 15 * 60_000;
@@ -69,7 +69,7 @@ const ALARM_GRAIN_MS = 60_000;
 const SOON_MS = 1_000;
 /** What KV is told has reached it by then, or is told again. */
 const TOLD_MS = 60_000;
-const PAGE = 5_000;
+const PRUNED_AT_ONCE = 5_000;
 /** Of what KV keeps for an account: where forgetting it begins. */
 const FIRST_PAGE = '1';
 /** Conversations that are erased at the same time: an object has six connections. */
@@ -87,7 +87,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   readonly #conversations: ConversationList;
   readonly #inboxes: InboxList;
   readonly #versions: Versions;
-  readonly #stored: StoredAmounts;
+  readonly #stored: StorageQuota;
   readonly #budget: Budget;
   #own: Limits | null;
   #defaults: string;
@@ -108,7 +108,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#conversations = new ConversationList(ledger);
     this.#inboxes = new InboxList(ledger);
     this.#versions = new Versions(ledger, env.STORE, ctx.id.name ?? '');
-    this.#stored = new StoredAmounts(this.#conversations, this.#versions);
+    this.#stored = new StorageQuota(this.#conversations, this.#versions);
     this.#budget = recall(ledger);
     this.#own = readFormat<Limits | null>('limits', ledger.meta('limits') ?? 'null');
     this.#defaults = ledger.meta('defaults') ?? '{}';
@@ -583,15 +583,15 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     }
     this.#ledger.fold(true);
     const pruned = this.#ledger.write(
-      `delete from ledger where id in (select id from ledger order by id limit ${PAGE}) and at < ? and status != 'held'`,
+      `delete from ledger where id in (select id from ledger order by id limit ${PRUNED_AT_ONCE}) and at < ? and status != 'held'`,
       now - retention,
     );
-    this.#wakeFor(now + (pruned < PAGE ? HOUR_MS : SOON_MS));
+    this.#wakeFor(now + (pruned < PRUNED_AT_ONCE ? HOUR_MS : SOON_MS));
   }
 
   /** The first time that the account uses something of this name, KV is told, so that its ledger can be asked. */
   #use(kind: string, name: string, now: number): void {
-    if (this.#versions.use(kind, name, now)) this.ctx.waitUntil(this.#tell(usesOf(kind), name));
+    if (this.#versions.use(kind, name, now)) this.ctx.waitUntil(this.#tell(usesKind(kind), name));
   }
 
   /** @returns false where KV has not taken it; the alarm tells it again */
@@ -669,7 +669,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
       this.#erasing,
     );
     const erased = this.#ledger.write(
-      `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${PAGE})`,
+      `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${PRUNED_AT_ONCE})`,
       this.#erasing,
     );
     const remaining = Math.max(0, (left?.rows ?? 0) - erased);
@@ -679,7 +679,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
       this.#erasedAt = this.#erasing;
       this.#erasing = 0;
     }
-    return { remaining, more: erased >= PAGE };
+    return { remaining, more: erased >= PRUNED_AT_ONCE };
   }
 }
 

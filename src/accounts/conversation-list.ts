@@ -6,7 +6,7 @@ import type { ConversationReport } from '../durable/contracts/settlement.ts';
 import type { Tables } from '../durable/tables.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 
-type Row = Record<string, SqlStorageValue> & {
+type ConversationTableRow = Record<string, SqlStorageValue> & {
   id: string;
   created_at: number;
   updated_at: number;
@@ -109,14 +109,14 @@ export class ConversationList {
     const backwards = before_id !== undefined;
     const edge = after_id ?? before_id;
     const order = backwards ? 'asc' : 'desc';
-    const rows = this.#tables.read<Row>(
+    const rows = this.#tables.read<ConversationTableRow>(
       `select * from conversations
        where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
        order by created_at ${order}, id ${order} limit ?2`,
       edge ?? null,
       limit + 1,
     );
-    const data = rows.slice(0, limit).map((row) => reportRow(row, running));
+    const data = rows.slice(0, limit).map((row) => conversationRowOf(row, running));
     if (backwards) data.reverse();
     return {
       data,
@@ -161,7 +161,7 @@ export class ConversationList {
   }
 }
 
-function reportRow(row: Row, running: ReadonlySet<string>): ConversationRow {
+function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {
   return {
     type: 'conversation',
     id: row.id,

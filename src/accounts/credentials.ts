@@ -7,7 +7,7 @@ import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
-type Row = Record<string, SqlStorageValue> & {
+type CredentialRow = Record<string, SqlStorageValue> & {
   jti: string;
   label: string | null;
   scopes: string | null;
@@ -17,7 +17,7 @@ type Row = Record<string, SqlStorageValue> & {
   revoked_at: number | null;
 };
 
-const MOST_JTI = 256;
+const LONGEST_STORED_JTI = 256;
 /** Of the tokens that an operator mints for one account, those that are valid. */
 export const MOST_MINTED = 1_000;
 /** Of those that are seen in use, a provider's too, so many are listed. */
@@ -31,7 +31,7 @@ export class Credentials {
   constructor(tables: Tables) {
     this.#tables = tables;
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
-    const rows = tables.read<Pick<Row, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
+    const rows = tables.read<Pick<CredentialRow, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
       'select jti, minted_at, first_seen_at, revoked_at from tokens',
     );
     for (const row of rows) {
@@ -56,7 +56,7 @@ export class Credentials {
   /** Notes the first use of a token, so that it can be listed; one row, once for each token. */
   see(token: CredentialUse, now: number): void {
     const { jti } = token;
-    if (jti === undefined || jti.length > MOST_JTI || this.#known.get(jti)?.seen) return;
+    if (jti === undefined || jti.length > LONGEST_STORED_JTI || this.#known.get(jti)?.seen) return;
     // What is not listed can be revoked all the same.
     if (this.#known.size >= MOST_LISTED) return;
     this.#tables.write(
@@ -138,7 +138,7 @@ export class Credentials {
 
   /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
   list({ limit = 20, after_id, before_id }: PageOf): Page<TokenRow> {
-    const all = this.#tables.read<Row>(
+    const all = this.#tables.read<CredentialRow>(
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
     );
     const edge = all.findIndex(({ jti }) => jti === (after_id ?? before_id));
@@ -146,7 +146,7 @@ export class Credentials {
     if (after_id !== undefined) rows = edge < 0 ? [] : all.slice(edge + 1);
     else if (before_id !== undefined) rows = all.slice(0, Math.max(0, edge));
     const page = after_id === undefined && before_id !== undefined ? rows.slice(-limit) : rows.slice(0, limit);
-    const data = page.map(report);
+    const data = page.map(tokenRowOf);
     return {
       data,
       has_more: rows.length > limit,
@@ -156,19 +156,19 @@ export class Credentials {
   }
 }
 
-function report(row: Row): TokenRow {
+function tokenRowOf(row: CredentialRow): TokenRow {
   return {
     jti: row.jti,
     label: row.label,
     scopes: row.scopes === null ? null : row.scopes.split(' ').filter((scope) => scope !== ''),
-    minted_at: time(row.minted_at),
-    first_seen_at: time(row.first_seen_at),
-    expires_at: time(row.expires_at),
-    revoked_at: time(row.revoked_at),
+    minted_at: isoTimeOrNull(row.minted_at),
+    first_seen_at: isoTimeOrNull(row.first_seen_at),
+    expires_at: isoTimeOrNull(row.expires_at),
+    revoked_at: isoTimeOrNull(row.revoked_at),
   };
 }
 
-function time(milliseconds: number | null): string | null {
+function isoTimeOrNull(milliseconds: number | null): string | null {
   return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }
 

@@ -8,11 +8,11 @@ import type { StandingReport } from './usage-answers.schema.ts';
 
 /** What an account may store whose limits say nothing about it. */
 const MOST_CONVERSATIONS = 10_000;
-const MOST_BYTES = 1_000_000_000;
+const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** What was admitted and has not said by then that it is there did not come to be. */
 const COMING_MS = 30_000;
 
-export class StoredAmounts {
+export class StorageQuota {
   readonly #conversations: ConversationList;
   readonly #versions: Versions;
   /** What was admitted and is not in the list yet. In memory: an object that sleeps in between counts it a little later. */
@@ -82,6 +82,6 @@ export class StoredAmounts {
   }
 }
 
-function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = MOST_BYTES }: Limits) {
+function limitsOf({ conversations = MOST_CONVERSATIONS, stored_bytes = DEFAULT_STORED_BYTES }: Limits) {
   return { conversations, stored_bytes };
 }

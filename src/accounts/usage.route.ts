@@ -12,7 +12,7 @@ import { usageQuery } from './usage.schema.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
-const AT_ONCE = 20;
+const ACCOUNTS_AT_ONCE = 20;
 
 /** What was spent: one's own; an admin's is that of any account, or the sum of all. */
 export function usageRoutes() {
@@ -47,13 +47,13 @@ async function usageOfAll(
   for await (const name of names(c.env.STORE)) accounts.push(name);
   const sums = new Map<string | null, UsageReport['total']>();
   let total = emptyTotal();
-  for (let at = 0; at < accounts.length; at += AT_ONCE) {
+  for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
     const reports = await Promise.all(
-      accounts.slice(at, at + AT_ONCE).map((name) => accountOf(c, name)((object) => object.usage(query))),
+      accounts.slice(at, at + ACCOUNTS_AT_ONCE).map((name) => accountOf(c, name)((object) => object.usage(query))),
     );
     for (const report of reports) {
-      total = add(total, report.total);
-      for (const { key, ...group } of report.data) sums.set(key, add(sums.get(key) ?? emptyTotal(), group));
+      total = addTotals(total, report.total);
+      for (const { key, ...group } of report.data) sums.set(key, addTotals(sums.get(key) ?? emptyTotal(), group));
     }
   }
   const data = [...sums].map(([key, group]) => ({ key, ...group }));
@@ -82,7 +82,7 @@ function emptyTotal(): UsageReport['total'] {
   };
 }
 
-function add(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {
+function addTotals(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {
   const kinds = Object.keys(left.usage) as (keyof typeof left.usage)[];
   const usage = { ...left.usage };
   for (const kind of kinds) usage[kind] += right.usage[kind];

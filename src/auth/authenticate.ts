@@ -32,7 +32,7 @@ export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | un
  */
 export function authenticate(own?: Authenticate) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    const identity = (own && (await identifyBy(own, c))) ?? (await identify(c, own !== undefined));
+    const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
     c.set('identity', identity);
     c.get('entry').line.account = identity.account;
     await next();
@@ -58,7 +58,7 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
   return { account, scopes, token: { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' } };
 }
 
-async function identify(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {
+async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {
   const { settings } = c.var;
   const credentials = credentialsOf(c.req.raw.headers);
   const token = credentials.find(isJwt);

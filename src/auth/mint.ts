@@ -9,7 +9,7 @@ export interface MintOptions {
   label?: string | undefined;
 }
 
-export interface MintedToken {
+export interface MintedCredential {
   token: string;
   jti: string;
   account: string;
@@ -28,7 +28,7 @@ export const TOKEN_ALGORITHM = 'HS256';
  *
  * @param secret the setting SIGNING_SECRET
  */
-export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedToken> {
+export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const jti = crypto.randomUUID();
   const issuedAt = Math.floor(now / 1_000);
   const expiresAt = options.expiresIn === undefined ? undefined : issuedAt + options.expiresIn;

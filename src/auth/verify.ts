@@ -16,9 +16,9 @@ import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 /** A provider's tokens are signed by a private key; a shared secret of theirs is never ours to hold. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
-const MOST_REMEMBERED = 5_000;
+const MOST_VERIFIED = 5_000;
 /** The longest id of a token that an account keeps. */
-const MOST_JTI = 256;
+const LONGEST_JTI = 256;
 
 /** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
 interface Verifier {
@@ -41,7 +41,7 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
     verifier.remembered.delete(token);
   }
   const identity = await verify(token, settings, verifier, now);
-  if (verifier.remembered.size >= MOST_REMEMBERED) {
+  if (verifier.remembered.size >= MOST_VERIFIED) {
     const [oldest] = verifier.remembered.keys();
     if (oldest !== undefined) verifier.remembered.delete(oldest);
   }
@@ -161,7 +161,7 @@ async function identityOf(
 
 /** @returns whether a claim can be the id that a token is listed and revoked by: a provider's may be anything. */
 function isTokenId(claim: unknown): claim is string {
-  return typeof claim === 'string' && claim.length >= 1 && claim.length <= MOST_JTI && claim.isWellFormed();
+  return typeof claim === 'string' && claim.length >= 1 && claim.length <= LONGEST_JTI && claim.isWellFormed();
 }
 
 /**

@@ -7,7 +7,7 @@ import { check } from '../http/check.ts';
 import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import type { Fetch } from '../upstream/upstream.ts';
-import { hashOf } from '../versions/kv-copies.ts';
+import { versionHashOf } from '../versions/kv-copies.ts';
 import {
   findAsked,
   historyOf,
@@ -66,7 +66,7 @@ async function putClassifierNamed(c: Context<AppEnv>): Promise<Response> {
   const classifier = classifierOf(check(putClassifier.fields, json));
   const bytes = new TextEncoder().encode(JSON.stringify(classifier));
   if (bytes.length > MAX_CLASSIFIER_BYTES) throw tooLarge(MAX_CLASSIFIER_BYTES);
-  const hash = await hashOf(bytes);
+  const hash = await versionHashOf(bytes);
   await admittedFor(c, place.owner);
   await putVersion(c, CLASSIFIERS, place, { hash, bytes, description: classifier.description });
   return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...classifier });

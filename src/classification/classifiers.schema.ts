@@ -31,7 +31,7 @@ export const label = z.strictObject({
 const jsonSchema = z.record(z.string(), z.unknown(), { error: 'Input should be a JSON schema: an object' });
 
 /** An example of the whole task: a text and its answer. */
-const example = z.strictObject({
+const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
   label: z.described(z.optional(z.nullable(name)), 'null: none of them.'),
   labels: z.described(z.optional(z.array(name)), 'In place of `label`, with `multi`.'),
@@ -57,7 +57,7 @@ export const classifierParts = {
   multi: z.described(z.optional(z.boolean()), 'Any number of labels in place of one.'),
   allow_none: z.described(z.optional(z.boolean()), 'Whether none of the labels is an answer.'),
   instructions: z.optional(text.check(z.maxLength(20_000))),
-  examples: z.optional(z.array(example).check(z.maxLength(100))),
+  examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
   fields: z.described(z.optional(jsonSchema), 'A JSON schema of an object: what to extract beside the label.'),
   model: z.described(
     z.optional(messagesRequest.shape.model.check(z.maxLength(256))),
@@ -86,11 +86,11 @@ const classifierFields = z.strictObject({
 });
 
 /** Points the name at a version that there is already: forward or back. */
-const pointer = z.strictObject({ version: classifierRef });
+const classifierPointer = z.strictObject({ version: classifierRef });
 
 /** What `PUT /classifiers/:name` takes. */
-export const putClassifier = { fields: classifierFields, pointer };
+export const putClassifier = { fields: classifierFields, pointer: classifierPointer };
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;
-export type Example = z.output<typeof example>;
+export type Example = z.output<typeof classifierExample>;

@@ -8,7 +8,7 @@ export const classifyUsage = z.object({
   cache_creation_input_tokens: count,
 });
 
-const answered = {
+const classifiedFields = {
   label: z.described(
     z.optional(z.nullable(z.string())),
     'One of those given; null is none of them, where that is allowed.',
@@ -21,14 +21,14 @@ const answered = {
 const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
 
 /** The answer to one input. */
-export const classifyAnswer = z.object({ ...answered, ...spent });
+export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
 
 const failure = z.object({ type: z.string(), message: z.string() });
 
 /** The answer to one of several inputs: a label, or an error of its own. */
 export const classifyResult = z.object({
   id: z.string(),
-  ...answered,
+  ...classifiedFields,
   labels: z.described(
     z.optional(z.nullable(z.array(z.string()))),
     'In place of `label`, with `multi`; null in an error.',

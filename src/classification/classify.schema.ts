@@ -7,13 +7,13 @@ export const MOST_INPUTS = 256;
 export const MAX_INPUT_BYTES = 1_048_576;
 
 /** What labels: a stored classifier, or the parts of one. */
-const asked = {
+const taskFields = {
   classifier: z.described(z.optional(classifierRef), 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
   prefix: z.described(z.optional(prefixRef), 'A stored beginning of the prompt, in front of the labels.'),
 };
 
-export const taskAsked = z.strictObject(asked);
+export const taskAsked = z.strictObject(taskFields);
 
 /** An input is judged by itself: what is wrong with one is its own error, not that of the others. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
@@ -21,7 +21,7 @@ const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(2
 /** What `POST /classify` takes. */
 export const classifyRequest = z
   .strictObject({
-    ...asked,
+    ...taskFields,
     input: z.optional(z.string({ error: 'Input should be a valid string' })),
     inputs: z.optional(
       z

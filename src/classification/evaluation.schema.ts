@@ -7,9 +7,9 @@ export const MOST_EXAMPLES = 256;
 export const MOST_CANDIDATES = 6;
 
 const version = z.string({ error: 'Input should be a string' }).check(z.minLength(1), z.maxLength(256));
-const model = messagesRequest.shape.model.check(z.maxLength(256));
+const candidateModel = messagesRequest.shape.model.check(z.maxLength(256));
 
-const example = z.strictObject({
+const evaluationExample = z.strictObject({
   id: z.described(
     z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
     'Default: its place in the list, from 0.',
@@ -22,13 +22,13 @@ const example = z.strictObject({
 /** What `POST /classifiers/:name/evaluate` takes. */
 export const evaluateRequest = z.strictObject({
   examples: z
-    .array(example, { error: 'Input should be a valid list' })
+    .array(evaluationExample, { error: 'Input should be a valid list' })
     .check(
       z.minLength(1, 'Input should have at least one example'),
       z.maxLength(MOST_EXAMPLES, `Input should have at most ${MOST_EXAMPLES} examples`),
     ),
   models: z.described(
-    z.optional(z.array(model).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
+    z.optional(z.array(candidateModel).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
     'Side by side. Default: the classifier’s.',
   ),
   versions: z.described(

@@ -44,10 +44,10 @@ const metadata = z.nullable(
     )
     .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
 );
-const model = z
+const defaultModelField = z
   .string()
   .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256));
-const maxTokens = z.int().check(z.gte(0));
+const defaultMaxTokens = z.int().check(z.gte(0));
 const retentionSeconds = z.described(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
@@ -64,18 +64,18 @@ export const createConversation = z.strictObject({
   system: z.optional(system),
   tools: z.optional(tools),
   prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
-  model: z.optional(model),
-  max_tokens: z.optional(maxTokens),
+  model: z.optional(defaultModelField),
+  max_tokens: z.optional(defaultMaxTokens),
   metadata: z.optional(metadata),
   retention_seconds: z.optional(retentionSeconds),
   history: z.optional(history),
 });
 
-/** What can be changed; `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
+/** What can be changed; `system`, `tools` and `defaultModelField` are frozen, so that the upstream's cache keeps hitting. */
 export const patchConversation = z.strictObject({
   title: z.optional(title),
   metadata: z.optional(metadata),
-  max_tokens: z.optional(z.nullable(maxTokens)),
+  max_tokens: z.optional(z.nullable(defaultMaxTokens)),
   retention_seconds: z.optional(retentionSeconds),
   history: z.optional(history),
 });

@@ -29,11 +29,11 @@ export function crossing(text: string): CrossingText {
 
 /** @returns a text that has crossed. */
 export async function receivedText(crossed: CrossingText): Promise<string> {
-  return typeof crossed === 'string' ? crossed : decoder.decode(await new Response(crossed).arrayBuffer());
+  return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 
 // What crosses has been looked at: as text it is what it was as bytes.
-const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 /** @returns what a caller gets who does not stream. */
 export function bufferedAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {

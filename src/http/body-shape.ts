@@ -37,7 +37,7 @@ export function shapeOf(bytes: Uint8Array): Shape {
   for (let at = 0; at < bytes.length; at += 1) {
     const byte = bytes[at];
     if (byte === QUOTE) {
-      const end = endOfString(bytes, at + 1);
+      const end = endOfQuoted(bytes, at + 1);
       if (end - at > LONG_STRING && end < bytes.length) strings.push(at + 1, end);
       at = end;
     } else if (byte === COMMA) values += 1;
@@ -64,7 +64,7 @@ function isClosing(bytes: Uint8Array, from: number): boolean {
 }
 
 /** @returns where the quote stands that ends a string, or the end of the text. */
-function endOfString(bytes: Uint8Array, from: number): number {
+function endOfQuoted(bytes: Uint8Array, from: number): number {
   for (let at = bytes.indexOf(QUOTE, from); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
     let escapes = 0;
     while (bytes[at - 1 - escapes] === BACKSLASH) escapes += 1;

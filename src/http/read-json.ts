@@ -72,7 +72,7 @@ function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
   try {
     body = parse();
   } catch (thrown) {
-    const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${reasonOf(thrown)})` : '';
+    const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${syntaxFault(thrown)})` : '';
     throw invalidRequest(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);
   }
   const json: unknown = body.json;
@@ -83,7 +83,7 @@ function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
 }
 
 /** The engine quotes the body in its message; only where it failed is the caller's to know. */
-function reasonOf(error: SyntaxError): string {
+function syntaxFault(error: SyntaxError): string {
   return /position \d+/.exec(error.message)?.[0] ?? 'unexpected end or character';
 }
 

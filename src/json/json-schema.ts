@@ -4,7 +4,15 @@
  */
 import { isObject, type Json } from '../json/object.ts';
 
-const TYPES: ReadonlySet<unknown> = new Set(['string', 'number', 'integer', 'boolean', 'null', 'array', 'object']);
+const SCHEMA_TYPES: ReadonlySet<unknown> = new Set([
+  'string',
+  'number',
+  'integer',
+  'boolean',
+  'null',
+  'array',
+  'object',
+]);
 const KEYWORDS: ReadonlySet<string> = new Set([
   'type',
   'enum',
@@ -46,7 +54,7 @@ const BOUNDS = [
   'exclusiveMaximum',
   'multipleOf',
 ] as const;
-const DEEPEST = 16;
+const DEEPEST_SCHEMA = 16;
 /** Of a sum of tenths: what is a multiple in decimals is one here. */
 const TOLERANCE = 1e-9;
 
@@ -54,14 +62,14 @@ const TOLERANCE = 1e-9;
 export function faultInSchema(schema: unknown, path = '', depth = 0): string | undefined {
   const at = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
-  if (depth > DEEPEST) return `${here} is nested too deep: ${DEEPEST} levels at the most`;
+  if (depth > DEEPEST_SCHEMA) return `${here} is nested too deep: ${DEEPEST_SCHEMA} levels at the most`;
   if (!isObject(schema)) return `${here} should be an object`;
   const unknown = Object.keys(schema).find((key) => !KEYWORDS.has(key));
   if (unknown !== undefined) return `${at(unknown)} is not supported. Write the schema without it`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
-  if (type !== undefined && (types.length === 0 || !types.every((name) => TYPES.has(name)))) {
-    return `${at('type')} should be one of ${[...TYPES].join(', ')}`;
+  if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.has(name)))) {
+    return `${at('type')} should be one of ${[...SCHEMA_TYPES].join(', ')}`;
   }
   if (choices !== undefined && !(Array.isArray(choices) && choices.length > 0 && choices.every(isPrimitive))) {
     return `${at('enum')} should be a list of strings, numbers, booleans or null that is not empty`;

@@ -1,17 +1,17 @@
 /** The list of accounts: one key each, written once. Only names are here; all else lies in the accounts' objects. */
 
-const PREFIX = 'account:';
+const ACCOUNT_PREFIX = 'account:';
 /** KV gives at most so many keys at once. */
-const PAGE = 1_000;
+const KEYS_AT_ONCE = 1_000;
 
 /** Puts an account on the list. */
 export async function listAccount(store: KVNamespace, account: string): Promise<void> {
-  await store.put(PREFIX + account, '');
+  await store.put(ACCOUNT_PREFIX + account, '');
 }
 
 /** Takes an account off the list. */
 export async function unlistAccount(store: KVNamespace, account: string): Promise<void> {
-  await store.delete(PREFIX + account);
+  await store.delete(ACCOUNT_PREFIX + account);
 }
 
 export interface AccountPage {
@@ -45,8 +45,12 @@ export async function readAccounts(
 export async function* names(store: KVNamespace): AsyncGenerator<string> {
   let cursor: string | undefined;
   do {
-    const page = await store.list({ prefix: PREFIX, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
-    for (const { name } of page.keys) yield name.slice(PREFIX.length);
+    const page = await store.list({
+      prefix: ACCOUNT_PREFIX,
+      limit: KEYS_AT_ONCE,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    for (const { name } of page.keys) yield name.slice(ACCOUNT_PREFIX.length);
     cursor = page.list_complete ? undefined : page.cursor;
   } while (cursor !== undefined);
 }

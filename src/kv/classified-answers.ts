@@ -6,14 +6,14 @@ import { ApiError } from '../http/errors.ts';
 /** What is kept of an answer: not what it cost, since to give it again costs nothing. */
 export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
 
-const PREFIX = 'classified:';
+const ANSWER_PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
 /** A request may ask KV for a thousand things, and each key that is forgotten is one. */
-const PAGE = 500;
+const ANSWERS_AT_ONCE = 500;
 
 // The hash has no colon and a fixed length, so the account before it may have any.
-function keyOf(account: string, hash: string): string {
-  return `${PREFIX}${account}:${hash}`;
+function answerKey(account: string, hash: string): string {
+  return `${ANSWER_PREFIX}${account}:${hash}`;
 }
 
 /** @returns what identifies an answer within its account: all that decides it. */
@@ -25,7 +25,7 @@ export async function answerHash(parts: readonly unknown[]): Promise<string> {
 /** @returns an answer that was given before, or undefined; a store that does not answer has none. */
 export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
   try {
-    return (await store.get<KeptAnswer>(keyOf(account, hash), 'json')) ?? undefined;
+    return (await store.get<KeptAnswer>(answerKey(account, hash), 'json')) ?? undefined;
   } catch {
     // It can be had again from the upstream, which is what an empty cache means.
     return undefined;
@@ -41,7 +41,7 @@ export async function keepAnswer(
   seconds: number,
 ): Promise<void> {
   try {
-    await store.put(keyOf(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
+    await store.put(answerKey(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
   } catch (cause) {
     throw new ApiError('api_error', 'The answer could not be kept.', { status: 503, logged: 'kv_unavailable', cause });
   }
@@ -59,8 +59,8 @@ export async function forgetAnswers(
   account: string,
   cursor?: string | undefined,
 ): Promise<string | undefined> {
-  const prefix = keyOf(account, '');
-  const page = await store.list({ prefix, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
+  const prefix = answerKey(account, '');
+  const page = await store.list({ prefix, limit: ANSWERS_AT_ONCE, ...(cursor === undefined ? {} : { cursor }) });
   // What is longer is of an account whose name begins like this one.
   const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
   await Promise.all(own.map(({ name }) => store.delete(name)));

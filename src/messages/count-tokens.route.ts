@@ -25,13 +25,13 @@ import { logOutcome, withoutRepetition } from './messages.route.ts';
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, fetchUpstream))
+    .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerCount(c, fetchUpstream))
     .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) =>
-      answer(c, fetchUpstream),
+      answerCount(c, fetchUpstream),
     );
 }
 
-async function answer(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, fetchUpstream);

@@ -25,8 +25,8 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
 export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
-    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, true, options))
-    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answer(c, false, options));
+    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, true, options))
+    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, false, options));
 }
 
 export interface MessagesOptions {
@@ -40,7 +40,11 @@ export interface MessagesOptions {
   admit?: (request: MeterRequest) => Promise<RequestMeter | undefined>;
 }
 
-async function answer(c: Context<AppEnv>, streamByDefault: boolean, options: MessagesOptions): Promise<Response> {
+async function answerMessage(
+  c: Context<AppEnv>,
+  streamByDefault: boolean,
+  options: MessagesOptions,
+): Promise<Response> {
   const settings = c.get('settings');
   const requestId = c.get('requestId');
   const upstream = upstreamOf(settings, options.fetch);

@@ -19,11 +19,11 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
   const may = requireScope('messages');
   const list = async (c: Context<AppEnv>) => {
     const allowed = await allowedModels(c);
-    if (!allowed) return await answer(c, '/v1/models', fetchUpstream);
+    if (!allowed) return await answerModels(c, '/v1/models', fetchUpstream);
     const { models } = c.get('settings');
     const page = readPage(c.req.query());
     // A page of the upstream's may have none of these: it is asked for all, and what is left is paged here.
-    const all = await answer(c, '/v1/models', fetchUpstream, allOf(c.req.raw));
+    const all = await answerModels(c, '/v1/models', fetchUpstream, allOf(c.req.raw));
     if (!all.ok) return all;
     const { data } = (await all.json()) as { data?: unknown };
     const rows = Array.isArray(data) ? data.filter(isRow) : [];
@@ -38,7 +38,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     if (allowed && !mayUse(name, allowed, models)) {
       throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
     }
-    return await answer(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
+    return await answerModels(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
   };
   return new Hono<AppEnv>()
     .get('/v1/models', may, list)
@@ -63,7 +63,7 @@ function allOf(caller: Request): Request {
   return new Request(`${caller.url.split('?', 1)[0]}?${query}`, caller);
 }
 
-async function answer(
+async function answerModels(
   c: Context<AppEnv>,
   path: string,
   fetchUpstream?: Fetch,

@@ -6,9 +6,9 @@ import type { Found } from '../versions/kv-copies.ts';
 import type { VersionRef } from '../versions/versions.schema.ts';
 import { type Prefix, readPrefix } from './prefix.ts';
 
-export const PREFIX = 'prefix';
+export const PREFIX_KIND = 'prefix';
 export const PREFIXES: StoredKind<Prefix> = {
-  kind: PREFIX,
+  kind: PREFIX_KIND,
   read: readPrefix,
   held: ({ held }) => held,
   unknown: unknownPrefix,

@@ -51,7 +51,7 @@ interface Breakpoint {
 const PARTS: readonly Part[] = ['tools', 'system', 'messages'];
 const MOST_BREAKPOINTS = 4;
 /** Content nests four deep at most in anything the API accepts. */
-const DEEPEST = 8;
+const DEEPEST_PREFIX = 8;
 /** What JSON takes once it is parsed, at most as a rule: times its length as text. */
 const PARSED_TIMES = 4;
 const AUTOMATIC = '{"type":"ephemeral"}';
@@ -161,9 +161,9 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     json[name] = value;
   }
   const own = {
-    tools: listOf(body.json, 'tools'),
-    system: systemOf(body.json),
-    messages: listOf(body.json, 'messages'),
+    tools: listIn(body.json, 'tools'),
+    system: systemBlocksOf(body.json),
+    messages: listIn(body.json, 'messages'),
   };
   if (needsAutomatic(prefix, own, body.json.cache_control)) {
     changes.cache_control = AUTOMATIC;
@@ -212,16 +212,16 @@ function itemsText(text: string | undefined, items: readonly unknown[]): string 
   return text.startsWith('"') ? `{"type":"text","text":${text}}` : text.slice(1, -1).trim();
 }
 
-function listOf(json: Json, name: string): unknown[] {
+function listIn(json: Json, name: string): unknown[] {
   const list = json[name];
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list)) throw invalidRequest(`${name}: Input should be a valid list`);
   return list;
 }
 
-function systemOf(json: Json): unknown[] {
+function systemBlocksOf(json: Json): unknown[] {
   const { system } = json;
-  if (typeof system !== 'string') return listOf(json, 'system');
+  if (typeof system !== 'string') return listIn(json, 'system');
   return system === '' ? [] : [{ type: 'text', text: system }];
 }
 
@@ -274,7 +274,7 @@ function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
   }
 
   function look(node: unknown, path: string, depth: number): void {
-    if (depth > DEEPEST || typeof node !== 'object' || node === null) return;
+    if (depth > DEEPEST_PREFIX || typeof node !== 'object' || node === null) return;
     if (Array.isArray(node)) {
       for (const [index, item] of node.entries()) look(item, `${path}.${index}`, depth + 1);
       return;

@@ -14,7 +14,7 @@ import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { hashOf, usersOf } from '../versions/kv-copies.ts';
+import { usersOf, versionHashOf } from '../versions/kv-copies.ts';
 import {
   findAsked,
   historyOf,
@@ -29,13 +29,13 @@ import {
   versionOf,
 } from '../versions/named-routes.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
-import { PREFIX, PREFIXES, unknownPrefix } from './find-prefix.ts';
+import { PREFIX_KIND, PREFIXES, unknownPrefix } from './find-prefix.ts';
 import { canonicalText, countBodies, type Prefix, readPrefix } from './prefix.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
-const AT_ONCE = 20;
+const OBJECTS_AT_ONCE = 20;
 
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
@@ -43,8 +43,8 @@ const TOOLS_NOTE =
 /** Prefixes: an admin stores the deployment's, everybody else their account's. */
 export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/prefixes', requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX)))
-    .put('/prefixes/:name', requireScope('prefixes'), (c) => put(c, fetchUpstream))
+    .get('/prefixes', requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX_KIND)))
+    .put('/prefixes/:name', requireScope('prefixes'), (c) => putPrefixNamed(c, fetchUpstream))
     .get('/prefixes/:name/versions', requireScope('messages'), async (c) =>
       c.json(await historyOf(c, PREFIXES, c.req.param('name'))),
     )
@@ -62,13 +62,13 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
     });
 }
 
-async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+async function putPrefixNamed(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
   const place = placeNamed(c, PREFIXES, name);
   const { json } = await readJson(c, 'count');
   if (Object.hasOwn(json, 'version')) {
     const { hash, value } = await versionOf(c, PREFIXES, place, check(putPrefix.pointer, json).version);
-    const answer = await told(c, name, hash, value, fetchUpstream);
+    const answer = await prefixAnswerOf(c, name, hash, value, fetchUpstream);
     await admittedFor(c, place.owner);
     await pointName(c, PREFIXES, place, hash);
     return c.json(answer);
@@ -77,16 +77,16 @@ async function put(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response>
   const text = canonicalText(fields);
   const bytes = new TextEncoder().encode(text);
   if (bytes.length > MAX_PREFIX_BYTES) throw tooLarge(MAX_PREFIX_BYTES);
-  const hash = await hashOf(bytes);
+  const hash = await versionHashOf(bytes);
   // Counted first: what the upstream would not take is not stored.
-  const answer = await told(c, name, hash, readPrefix(bytes), fetchUpstream);
+  const answer = await prefixAnswerOf(c, name, hash, readPrefix(bytes), fetchUpstream);
   await admittedFor(c, place.owner);
   await putVersion(c, PREFIXES, place, { hash, bytes, description: fields.description });
   return c.json(answer);
 }
 
 /** What a version comes to: the upstream counts it, and the price table says the rest. */
-async function told(
+async function prefixAnswerOf(
   c: Context<AppEnv>,
   name: string,
   hash: string,
@@ -146,13 +146,15 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
   const name = c.req.param('name') ?? '';
   const { account } = c.get('identity');
   for (const owner of ownersSeen(c)) {
-    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIX, name));
+    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIX_KIND, name));
     if (versions.length === 0) continue;
     const query = { versions, from, to };
     const asked = owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin') ? await usersIn(c, name) : [account];
     const rows: SavingsRow[] = [];
-    for (let at = 0; at < asked.length; at += AT_ONCE) {
-      const reports = asked.slice(at, at + AT_ONCE).map((user) => objectOf(c, user)((object) => object.savings(query)));
+    for (let at = 0; at < asked.length; at += OBJECTS_AT_ONCE) {
+      const reports = asked
+        .slice(at, at + OBJECTS_AT_ONCE)
+        .map((user) => objectOf(c, user)((object) => object.savings(query)));
       rows.push(...(await Promise.all(reports)).flat());
     }
     const data = addUp(rows);
@@ -163,6 +165,6 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
 
 async function usersIn(c: Context<AppEnv>, name: string): Promise<string[]> {
   const users: string[] = [];
-  for await (const user of usersOf(c.env.STORE, PREFIX, name)) users.push(user);
+  for await (const user of usersOf(c.env.STORE, PREFIX_KIND, name)) users.push(user);
   return users;
 }

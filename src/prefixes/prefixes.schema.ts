@@ -39,10 +39,10 @@ export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
 /** Points the name at a version that there is already: forward or back. */
-const pointer = z.strictObject({ version: prefixRef });
+const prefixPointer = z.strictObject({ version: prefixRef });
 
 /** What `PUT /prefixes/:name` takes. */
-export const putPrefix = { fields: prefixFields, pointer };
+export const putPrefix = { fields: prefixFields, pointer: prefixPointer };
 
 /** A request that may leave to a prefix what that prefix gives. */
 export const prefixedRequest = z.extend(messagesRequest, {

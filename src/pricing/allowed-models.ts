@@ -3,7 +3,7 @@ import type { PageQuery } from '../http/page.ts';
 import { listOf } from '../http/page.ts';
 import type { ModelTable } from './models.ts';
 
-interface Row {
+interface AllowedModel {
   id: string;
 }
 
@@ -21,7 +21,11 @@ export function mayUse(name: string, allowed: readonly string[], models: ModelTa
  * @param allowed the account's limit `models`
  * @returns the models that may be used; one that may be used only by an alias of this deployment stands there by that
  */
-export function usableModels<T extends Row>(rows: readonly T[], allowed: readonly string[], models: ModelTable): T[] {
+export function usableModels<T extends AllowedModel>(
+  rows: readonly T[],
+  allowed: readonly string[],
+  models: ModelTable,
+): T[] {
   return rows.flatMap((row) => {
     if (mayUse(row.id, allowed, models)) return [row];
     const aliases = allowed.filter((name) => models.resolve(name) === row.id);
@@ -30,7 +34,7 @@ export function usableModels<T extends Row>(rows: readonly T[], allowed: readonl
 }
 
 /** @returns a page of a list that is whole here, as the API pages its own; an unknown cursor begins at the beginning. */
-export function pageOfModels<T extends Row>(rows: readonly T[], { limit, after_id, before_id }: PageQuery) {
+export function pageOfModels<T extends AllowedModel>(rows: readonly T[], { limit, after_id, before_id }: PageQuery) {
   const at = (id: string) => rows.findIndex((row) => row.id === id);
   if (before_id !== undefined) {
     const end = Math.max(0, at(before_id));

@@ -74,7 +74,7 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
   // Integers until the last step: eleven tenths and one half are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch || usage.service_tier === 'batch' ? 20 : 10;
-  const searches = count(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
+  const searches = wholeCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
@@ -101,7 +101,7 @@ function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
 
 /** @returns every token of the prompt, cached or not: what decides the price tier. */
 export function promptTokens(usage: TokenCounts): number {
-  return count(usage.input_tokens) + count(usage.cache_read_input_tokens) + cacheWrites(usage).total;
+  return wholeCount(usage.input_tokens) + wholeCount(usage.cache_read_input_tokens) + cacheWrites(usage).total;
 }
 
 /** @returns the dollars a price table row means for one token, in nanodollars (exact for three decimals). */
@@ -136,7 +136,7 @@ function iterationsOf({ iterations }: { iterations?: unknown }, types: ReadonlyS
 }
 
 function outputTokens(usage: TokenCounts): number {
-  return count(usage.output_tokens);
+  return wholeCount(usage.output_tokens);
 }
 
 function pricesFor(usage: TokenCounts, { prices }: Model, speed: string | null | undefined): TokenPrices {
@@ -148,9 +148,9 @@ function pricesFor(usage: TokenCounts, { prices }: Model, speed: string | null |
 function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'): Nanodollars {
   const writes = cacheWrites(usage, cacheTtl);
   return (
-    count(usage.input_tokens) * nanodollarsPerToken(price.input) +
-    count(usage.output_tokens) * nanodollarsPerToken(price.output) +
-    count(usage.cache_read_input_tokens) * nanodollarsPerToken(price.cache_read) +
+    wholeCount(usage.input_tokens) * nanodollarsPerToken(price.input) +
+    wholeCount(usage.output_tokens) * nanodollarsPerToken(price.output) +
+    wholeCount(usage.cache_read_input_tokens) * nanodollarsPerToken(price.cache_read) +
     writes.fiveMinutes * nanodollarsPerToken(price.cache_write_5m) +
     writes.oneHour * nanodollarsPerToken(price.cache_write_1h)
   );
@@ -164,9 +164,9 @@ function cacheWrites(
   usage: TokenCounts,
   cacheTtl: '5m' | '1h' = '5m',
 ): { fiveMinutes: number; oneHour: number; total: number } {
-  const fiveMinutes = count(usage.cache_creation?.ephemeral_5m_input_tokens);
-  const oneHour = count(usage.cache_creation?.ephemeral_1h_input_tokens);
-  const total = Math.max(count(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
+  const fiveMinutes = wholeCount(usage.cache_creation?.ephemeral_5m_input_tokens);
+  const oneHour = wholeCount(usage.cache_creation?.ephemeral_1h_input_tokens);
+  const total = Math.max(wholeCount(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
   const untold = total - fiveMinutes - oneHour;
   return cacheTtl === '1h'
     ? { fiveMinutes, oneHour: oneHour + untold, total }
@@ -182,6 +182,6 @@ export function isCount(value: unknown): value is number {
 }
 
 /** The upstream's word decides about money: what is no count is 0. */
-function count(value: unknown): number {
+function wholeCount(value: unknown): number {
   return isCount(value) ? value : 0;
 }

@@ -56,7 +56,7 @@ function prices(
 
 const MILLION = 1_000_000;
 
-function model(
+function modelRow(
   id: string,
   display_name: string,
   minimum_cacheable_tokens: number,
@@ -90,32 +90,35 @@ const SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  model('claude-fable-5-2', 'Claude Fable 5.2', 512, FABLE_5_2),
-  model('claude-mythos-5-2', 'Claude Mythos 5.2', 512, prices(8, 40, 10, 16, 0.2)),
-  model('claude-fable-5-1', 'Claude Fable 5.1', 512, FABLE_5_1),
-  model('claude-mythos-5-1', 'Claude Mythos 5.1', 512, FABLE_5_1),
-  model('claude-fable-5', 'Claude Fable 5', 512, FABLE_5),
-  model('claude-mythos-5', 'Claude Mythos 5', 512, FABLE_5),
-  model('claude-opus-5-5', 'Claude Opus 5.5', 512, { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) }),
-  model('claude-opus-5', 'Claude Opus 5', 512, { ...OPUS, fast: OPUS_FAST }),
-  model('claude-opus-4-8', 'Claude Opus 4.8', 1_024, { ...OPUS, fast: OPUS_FAST }),
-  model('claude-opus-4-7', 'Claude Opus 4.7', 2_048, { ...OPUS, fast: OPUS_FAST_OLD }),
-  model('claude-opus-4-6', 'Claude Opus 4.6', 4_096, { ...OPUS, fast: OPUS_FAST_OLD }),
-  model('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, { ...SMALLER, aliases: ['claude-opus-4-5'] }),
-  model('claude-sonnet-5-5', 'Claude Sonnet 5.5', 1_024, prices(2, 10, 2.5, 4, 0.1)),
-  model('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2)),
-  model('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, SONNET_4),
-  model('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, SONNET_4, {
+  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, FABLE_5_2),
+  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, prices(8, 40, 10, 16, 0.2)),
+  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, FABLE_5_1),
+  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, FABLE_5_1),
+  modelRow('claude-fable-5', 'Claude Fable 5', 512, FABLE_5),
+  modelRow('claude-mythos-5', 'Claude Mythos 5', 512, FABLE_5),
+  modelRow('claude-opus-5-5', 'Claude Opus 5.5', 512, {
+    ...prices(4, 20, 5, 8, 0.2),
+    fast: prices(8, 40, 10, 16, 0.4),
+  }),
+  modelRow('claude-opus-5', 'Claude Opus 5', 512, { ...OPUS, fast: OPUS_FAST }),
+  modelRow('claude-opus-4-8', 'Claude Opus 4.8', 1_024, { ...OPUS, fast: OPUS_FAST }),
+  modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, { ...OPUS, fast: OPUS_FAST_OLD }),
+  modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, { ...OPUS, fast: OPUS_FAST_OLD }),
+  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, { ...SMALLER, aliases: ['claude-opus-4-5'] }),
+  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 1_024, prices(2, 10, 2.5, 4, 0.1)),
+  modelRow('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2)),
+  modelRow('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, SONNET_4),
+  modelRow('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, SONNET_4, {
     ...SMALLER,
     aliases: ['claude-sonnet-4-5'],
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  model('claude-haiku-5-5', 'Claude Haiku 5.5', 4_096, {
+  modelRow('claude-haiku-5-5', 'Claude Haiku 5.5', 4_096, {
     ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
     long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
   }),
-  model('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
+  modelRow('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
     ...SMALLER,
     aliases: ['claude-haiku-4-5'],
   }),
@@ -146,7 +149,12 @@ export class ModelTable {
     const rows = new Map(MODELS.map((row) => [row.id, row]));
     for (const [name, override] of Object.entries(overrides)) {
       const id = MODELS.find((row) => row.aliases.includes(name))?.id ?? name;
-      const base = rows.get(id) ?? { ...(rows.get(undated(id)) ?? dearest(MODELS)), id, display_name: id, aliases: [] };
+      const base = rows.get(id) ?? {
+        ...(rows.get(undated(id)) ?? dearestPrices(MODELS)),
+        id,
+        display_name: id,
+        aliases: [],
+      };
       rows.set(id, { ...base, ...override, prices: { ...base.prices, ...override.prices } });
     }
     this.rows = [...rows.values()];
@@ -177,7 +185,7 @@ export class ModelTable {
    */
   price(name: string): { row: Model; known: boolean } {
     const row = this.#row(name);
-    return row ? { row, known: true } : { row: dearest(this.rows), known: false };
+    return row ? { row, known: true } : { row: dearestPrices(this.rows), known: false };
   }
 }
 
@@ -190,10 +198,10 @@ export function retiresSoon(model: Model | undefined, now = Date.now()): string 
 }
 
 /** A row that is nowhere cheaper than any other: by it a model is priced of which nothing is known. */
-function dearest(rows: readonly Model[]): Model {
+function dearestPrices(rows: readonly Model[]): Model {
   const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
   const fast = rows.flatMap(({ prices }) => prices.fast ?? []);
-  return model('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
+  return modelRow('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
 }
 
 function highest(rows: readonly TokenPrices[]): TokenPrices {

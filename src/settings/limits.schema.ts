@@ -4,10 +4,10 @@ import * as z from '../http/zod.ts';
 export const MOST_USD = 9_000_000;
 
 const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
-const amount = (most: number) =>
+const limitAmount = (most: number) =>
   z.number().check(z.gte(0), z.lte(most), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
-const perMinute = z.optional(amount(MOST_USD));
-const usd = z.optional(amount(MOST_USD));
+const perMinute = z.optional(limitAmount(MOST_USD));
+const usdLimit = z.optional(limitAmount(MOST_USD));
 
 /** The limits of an account, and of `DEFAULT_LIMITS`. What is absent is not limited, or takes the deployment's default. */
 export const limitsSchema = z.strictObject({
@@ -15,9 +15,9 @@ export const limitsSchema = z.strictObject({
   input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),
   output_tokens_per_minute: z.described(perMinute, 'Output tokens a minute.'),
   count_requests_per_minute: z.described(perMinute, 'Token counts a minute; they have no other limit.'),
-  usd_per_day: z.described(usd, 'US dollars a day (UTC).'),
-  usd_per_week: z.described(usd, 'US dollars a week, from Monday (UTC).'),
-  usd_per_month: z.described(usd, 'US dollars a calendar month (UTC).'),
+  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
   concurrent_requests: z.described(z.optional(z.int().check(z.gte(0))), 'Requests that may run at the same time.'),
   conversations: z.described(z.optional(z.int().check(z.gte(0))), 'Conversations that may be kept. Default 10,000.'),
   stored_bytes: z.described(

@@ -5,7 +5,7 @@ import * as z from '../http/zod.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema } from './limits.schema.ts';
 
-const count = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
+const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
   z._default(
     z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(least), z.lte(most)),
     fallback,
@@ -24,15 +24,15 @@ const parsedText = z.pipe(
     }
   }),
 );
-const json = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
+const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
 
-const usdPerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
-const tokenPrices = z.strictObject({
-  input: usdPerMillion,
-  output: usdPerMillion,
-  cache_write_5m: usdPerMillion,
-  cache_write_1h: usdPerMillion,
-  cache_read: usdPerMillion,
+const nanodollarsPerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
+const priceOverrides = z.strictObject({
+  input: nanodollarsPerMillion,
+  output: nanodollarsPerMillion,
+  cache_write_5m: nanodollarsPerMillion,
+  cache_write_1h: nanodollarsPerMillion,
+  cache_read: nanodollarsPerMillion,
 });
 const modelOverride = z.strictObject({
   display_name: z.optional(z.string()),
@@ -45,9 +45,9 @@ const modelOverride = z.strictObject({
   retires_at: z.optional(z.nullable(z.iso.datetime())),
   replacement: z.optional(z.nullable(z.string())),
   prices: z.optional(
-    z.extend(z.partial(tokenPrices), {
-      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int().check(z.gte(0)) })),
-      fast: z.optional(tokenPrices),
+    z.extend(z.partial(priceOverrides), {
+      long_prompt: z.optional(z.extend(priceOverrides, { above_tokens: z.int().check(z.gte(0)) })),
+      fast: z.optional(priceOverrides),
     }),
   ),
 });
@@ -119,7 +119,7 @@ export const settingsSchema = z.object({
     '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
   ),
   ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
-  MAX_BODY_BYTES: z.described(count(32 * 1024 * 1024, 1), 'Largest request body.'),
+  MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body.'),
   FORWARD_HEADERS: z.described(
     z._default(
       z.pipe(
@@ -138,22 +138,25 @@ export const settingsSchema = z.object({
     z.optional(z.enum(['account'])),
     '`account` puts a hash of the account into `metadata.user_id` of all that goes up.',
   ),
-  UPSTREAM_MAX_RETRIES: z.described(count(2), 'Retries before the first byte.'),
-  UPSTREAM_TIMEOUT_MS: z.described(count(600_000, 1), 'From the request to the upstream’s headers, retries included.'),
-  STREAM_IDLE_MS: z.described(count(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
+  UPSTREAM_MAX_RETRIES: z.described(countSetting(2), 'Retries before the first byte.'),
+  UPSTREAM_TIMEOUT_MS: z.described(
+    countSetting(600_000, 1),
+    'From the request to the upstream’s headers, retries included.',
+  ),
+  STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
   CANCEL_STOPS: z.described(
     z._default(z.enum(['streams', 'always', 'never']), 'streams'),
     'Which answers the upstream stops to write, and to bill, when their connection is closed.',
   ),
   SERVED_STEP_TOKENS: z.described(
-    count(50_000, 1),
+    countSetting(50_000, 1),
     'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(
-    z._default(json(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
+    z._default(jsonSetting(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
   ),
-  PRICES: z.described(z._default(json(priceTable), {}), 'JSON: rows that override or extend the model table.'),
+  PRICES: z.described(z._default(jsonSetting(priceTable), {}), 'JSON: rows that override or extend the model table.'),
   SIGNING_SECRET: z.described(z.optional(secret), 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
   SIGNING_SECRET_PREVIOUS: z.described(z.optional(secret), 'Secret. The one before, valid as well during a rotation.'),
   JWKS_URL: z.described(
@@ -166,9 +169,12 @@ export const settingsSchema = z.object({
     z._default(z.enum(['true', 'false']), 'false'),
     '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
   ),
-  DEFAULT_LIMITS: z.described(z._default(json(limitsSchema), {}), 'JSON: the limits of accounts without their own.'),
+  DEFAULT_LIMITS: z.described(
+    z._default(jsonSetting(limitsSchema), {}),
+    'JSON: the limits of accounts without their own.',
+  ),
   RETENTION_DAYS: z.described(
-    count(30, 1, MOST_DAYS),
+    countSetting(30, 1, MOST_DAYS),
     'How long requests stay in the ledger, and conversations without their own say.',
   ),
   JURISDICTION: z.described(
@@ -209,8 +215,8 @@ export const settingsSchema = z.object({
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
   ),
-  SIMULATOR_TTFT_MS: z.described(count(300), 'The simulator’s time to the first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: z.described(count(80), 'The simulator’s pace; 0 is unpaced.'),
+  SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),
 });
 
 /** The settings of a deployment, parsed. */
@@ -219,10 +225,10 @@ export interface Settings extends z.output<typeof settingsSchema> {
   models: ModelTable;
 }
 
-let parsed = new WeakMap<object, Settings>();
+let parsedSettings = new WeakMap<object, Settings>();
 
 /** The prices that stand in the Worker's own code, which its objects need as well: they wake without any app. */
-let shared: Prices | undefined;
+let sharedPrices: Prices | undefined;
 
 /**
  * Lays prices of the Worker's own under its setting PRICES, whose rows win.
@@ -232,11 +238,11 @@ let shared: Prices | undefined;
 export function sharePrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
   if (error) throw new Error(`prices: ${z.prettifyError(error)}`);
-  if (shared && JSON.stringify(shared) !== JSON.stringify(data)) {
+  if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
     throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
   }
-  shared = data;
-  parsed = new WeakMap();
+  sharedPrices = data;
+  parsedSettings = new WeakMap();
 }
 
 /**
@@ -245,10 +251,10 @@ export function sharePrices(prices: Prices): void {
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function settingsOf(env: Record<string, unknown>): Settings {
-  const known = parsed.get(env);
+  const known = parsedSettings.get(env);
   if (known) return known;
   const settings = parseSettings(env);
-  parsed.set(env, settings);
+  parsedSettings.set(env, settings);
   return settings;
 }
 
@@ -289,7 +295,10 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     // The local runtime has one place only, and throws when it is asked for another.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,
-    models: new ModelTable({ ...shared, ...settings.PRICES } as Record<string, ModelOverride>, settings.MODEL_ALIASES),
+    models: new ModelTable(
+      { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
+      settings.MODEL_ALIASES,
+    ),
   };
 }
 

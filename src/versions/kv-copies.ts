@@ -8,7 +8,7 @@
 import { ApiError } from '../http/errors.ts';
 
 /** A name of somebody's. */
-export interface Place {
+export interface VersionPlace {
   kind: string;
   /** The account, or what stands for the deployment. */
   owner: string;
@@ -31,7 +31,7 @@ export interface VersionSource<T> {
   /** In the order in which a name is looked up. */
   owners: readonly string[];
   /** Asks the owner's object for the bytes of a version. */
-  ask(place: Place, hash: string): Promise<Uint8Array | undefined>;
+  ask(place: VersionPlace, hash: string): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T;
   /** @returns what a value takes up in memory, in bytes. */
   held(value: T, bytes: number): number;
@@ -41,25 +41,25 @@ export interface VersionSource<T> {
 const BELIEVED_MS = 60_000;
 const MOST_POINTERS = 10_000;
 /** Of an isolate's 128 MB: the largest value, and some. */
-const MOST_BYTES = 24 * 1024 * 1024;
+const MOST_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
 // A name has no colon, so the owner behind it may have any.
-function pointerKey({ kind, owner, name }: Place): string {
+function pointerKey({ kind, owner, name }: VersionPlace): string {
   return `${kind}:${name}:${owner}`;
 }
 
-function valueKey({ kind, owner, name }: Place, hash: string): string {
+function valueKey({ kind, owner, name }: VersionPlace, hash: string): string {
   return `${kind}@${hash}:${name}:${owner}`;
 }
 
 /** @returns the kind of the pointers that say who has used names of this kind: they point to nothing. */
-export function usesOf(kind: string): string {
+export function usesKind(kind: string): string {
   return `${kind}-used`;
 }
 
 /** The accounts that have used a name, in order. */
 export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
-  const prefix = pointerKey({ kind: usesOf(kind), name, owner: '' });
+  const prefix = pointerKey({ kind: usesKind(kind), name, owner: '' });
   let cursor: string | undefined;
   do {
     const page = await reaching(() => store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) }));
@@ -69,17 +69,22 @@ export async function* usersOf(store: KVNamespace, kind: string, name: string): 
 }
 
 /** @returns what identifies a version among those of its name. */
-export async function hashOf(bytes: Uint8Array): Promise<string> {
+export async function versionHashOf(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex().slice(0, 32);
 }
 
 /** @throws ApiError 503 while KV does not take it */
-export async function writeVersion(store: KVNamespace, place: Place, hash: string, bytes: Uint8Array): Promise<void> {
+export async function writeVersion(
+  store: KVNamespace,
+  place: VersionPlace,
+  hash: string,
+  bytes: Uint8Array,
+): Promise<void> {
   await reaching(() => store.put(valueKey(place, hash), bytes));
 }
 
 /** @throws ApiError 503 while KV does not take it */
-export async function deleteVersion(store: KVNamespace, place: Place, hash: string): Promise<void> {
+export async function deleteVersion(store: KVNamespace, place: VersionPlace, hash: string): Promise<void> {
   await reaching(() => store.delete(valueKey(place, hash)));
 }
 
@@ -88,7 +93,7 @@ export async function deleteVersion(store: KVNamespace, place: Place, hash: stri
  *
  * @throws ApiError 503 while KV does not take it
  */
-export async function writePointer(store: KVNamespace, place: Place, hash: string | null): Promise<void> {
+export async function writePointer(store: KVNamespace, place: VersionPlace, hash: string | null): Promise<void> {
   const key = pointerKey(place);
   await reaching(() => (hash === null ? store.delete(key) : store.put(key, hash)));
 }
@@ -112,7 +117,7 @@ export async function findVersion<T>(
   return await findValue(source, [place], pointer);
 }
 
-async function findPointer<T>({ store, memory }: VersionSource<T>, place: Place): Promise<string | null> {
+async function findPointer<T>({ store, memory }: VersionSource<T>, place: VersionPlace): Promise<string | null> {
   const believed = memory.pointer(place);
   if (believed !== undefined) return believed;
   const hash = await reaching(() => store.get(pointerKey(place)));
@@ -122,7 +127,7 @@ async function findPointer<T>({ store, memory }: VersionSource<T>, place: Place)
 
 async function findValue<T>(
   source: VersionSource<T>,
-  places: readonly Place[],
+  places: readonly VersionPlace[],
   hash: string,
 ): Promise<Found<T> | undefined> {
   const { memory, store } = source;
@@ -172,7 +177,7 @@ export class VersionMemory<T> {
   readonly #most: number;
   #bytes = 0;
 
-  constructor(mostBytes = MOST_BYTES) {
+  constructor(mostBytes = MOST_REMEMBERED_BYTES) {
     this.#most = mostBytes;
   }
 
@@ -181,7 +186,7 @@ export class VersionMemory<T> {
     return Date.now();
   }
 
-  value(place: Place, hash: string): T | undefined {
+  value(place: VersionPlace, hash: string): T | undefined {
     const key = valueKey(place, hash);
     const found = this.#values.get(key);
     if (!found) return undefined;
@@ -191,7 +196,7 @@ export class VersionMemory<T> {
   }
 
   /** @param bytes what the value takes up */
-  remember(place: Place, hash: string, value: T, bytes: number): void {
+  remember(place: VersionPlace, hash: string, value: T, bytes: number): void {
     const key = valueKey(place, hash);
     if (bytes > this.#most || this.#values.has(key)) return;
     this.#values.set(key, { value, bytes });
@@ -204,12 +209,12 @@ export class VersionMemory<T> {
   }
 
   /** @returns where a name points as far as is known: null is nowhere, undefined is not known. */
-  pointer(place: Place): string | null | undefined {
+  pointer(place: VersionPlace): string | null | undefined {
     const believed = this.#pointers.get(pointerKey(place));
     return believed && believed.until > this.now() ? believed.hash : undefined;
   }
 
-  believe(place: Place, hash: string | null): void {
+  believe(place: VersionPlace, hash: string | null): void {
     const key = pointerKey(place);
     // Taken out first, so that the map's order is that of the last look.
     this.#pointers.delete(key);
@@ -219,7 +224,7 @@ export class VersionMemory<T> {
   }
 
   /** To be called when this isolate has written the name. */
-  forget(place: Place): void {
+  forget(place: VersionPlace): void {
     this.#pointers.delete(pointerKey(place));
   }
 }

@@ -10,7 +10,7 @@ import { invalidRequest } from '../http/errors.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
-import { type Found, type Place, unavailable, type VersionMemory } from './kv-copies.ts';
+import { type Found, unavailable, type VersionMemory, type VersionPlace } from './kv-copies.ts';
 import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
@@ -110,7 +110,7 @@ export function readerOf(c: Context<AppEnv>): StoredReader {
  * @returns where the caller is to store something
  * @throws ApiError 400 for what cannot be a name
  */
-export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): Place {
+export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): VersionPlace {
   if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
   return { kind, owner: ownerOf(c), name };
 }
@@ -123,7 +123,7 @@ export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name:
 export async function versionOf<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
-  { owner, name }: Place,
+  { owner, name }: VersionPlace,
   version: string,
 ): Promise<Found<T>> {
   const ref = parseRef(version);
@@ -139,7 +139,7 @@ export async function versionOf<T>(
 export async function pointName<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
-  place: Place,
+  place: VersionPlace,
   hash: string,
 ): Promise<void> {
   const { kind, name } = place;
@@ -152,7 +152,7 @@ export async function pointName<T>(
 export async function putVersion<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
-  place: Place,
+  place: VersionPlace,
   version: { hash: string; bytes: Uint8Array; description: string | undefined },
 ): Promise<void> {
   const { kind, name } = place;
@@ -171,7 +171,7 @@ export async function putVersion<T>(
 async function publish(
   c: Context<AppEnv>,
   memory: VersionMemory<unknown>,
-  place: Place,
+  place: VersionPlace,
   hash: string,
   store: (object: Remote<AccountObject>) => Promise<PutAnswer>,
 ): Promise<boolean> {

@@ -9,17 +9,17 @@
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
-import { deleteVersion, type Place, usesOf, writePointer, writeVersion } from './kv-copies.ts';
+import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 
 /** Below the platform's two megabytes for a row. */
-const PIECE_BYTES = 1_900_000;
+const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have: a credential must not be able to fill an object. */
 const MOST_NAMES = 1_000;
 /** The row of a version, in a statement's conditions. */
 const THIS = 'kind = ? and name = ? and hash = ?';
 
-type Raw = Record<string, SqlStorageValue>;
+type VersionTableRow = Record<string, SqlStorageValue>;
 
 export class Versions {
   readonly #tables: Tables;
@@ -40,7 +40,7 @@ export class Versions {
   /** What all versions take up. */
   get bytes(): number {
     this.#bytes ??= Number(
-      this.#tables.read<Raw>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
+      this.#tables.read<VersionTableRow>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
     );
     return this.#bytes;
   }
@@ -65,8 +65,8 @@ export class Versions {
           bytes.length,
           description,
         );
-        for (let n = 0; n * PIECE_BYTES < bytes.length; n += 1) {
-          const piece = bytes.slice(n * PIECE_BYTES, (n + 1) * PIECE_BYTES).buffer;
+        for (let n = 0; n * VERSION_PIECE_BYTES < bytes.length; n += 1) {
+          const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
           this.#tables.write(
             'insert into version_pieces (kind, name, hash, n, bytes) values (?, ?, ?, ?, ?)',
             kind,
@@ -94,7 +94,10 @@ export class Versions {
   read(id: VersionId): Uint8Array | undefined {
     const state = this.#state(id);
     if (state === undefined || state === 'doomed') return undefined;
-    const rows = this.#tables.read<Raw>(`select bytes from version_pieces where ${THIS} order by n`, ...keyOf(id));
+    const rows = this.#tables.read<VersionTableRow>(
+      `select bytes from version_pieces where ${THIS} order by n`,
+      ...versionKey(id),
+    );
     const pieces = rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer));
     const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
     let at = 0;
@@ -107,7 +110,7 @@ export class Versions {
 
   /** Notes that the account uses what somebody has stored by a name; KV lists who does. @returns whether it is new */
   use(kind: string, name: string, now: number): boolean {
-    const used = usesOf(kind);
+    const used = usesKind(kind);
     if (this.#used.has(used + name)) return false;
     this.#used.add(used + name);
     const [known] = this.#tables.read(
@@ -122,7 +125,11 @@ export class Versions {
 
   /** @returns every version of a name that there is, as ledgers name it. */
   versionsOf(kind: string, name: string): string[] {
-    const rows = this.#tables.read<Raw>('select hash from versions where kind = ? and name = ?', kind, name);
+    const rows = this.#tables.read<VersionTableRow>(
+      'select hash from versions where kind = ? and name = ?',
+      kind,
+      name,
+    );
     return rows.map(({ hash }) => `${name}@${hash}`);
   }
 
@@ -146,7 +153,7 @@ export class Versions {
     if (!current) return undefined;
     const { limit = 20, after_id, before_id } = page;
     const rows = this.#tables
-      .read<Raw>(
+      .read<VersionTableRow>(
         "select * from versions where kind = ? and name = ? and state != 'doomed' order by at desc, hash",
         kind,
         name,
@@ -202,14 +209,14 @@ export class Versions {
   hold(id: VersionId, holder: string): boolean {
     const state = this.#state(id);
     if (state === undefined || state === 'doomed') return false;
-    this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...keyOf(id), holder);
+    this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...versionKey(id), holder);
     return true;
   }
 
   /** Lets a version go, which goes itself if it has no name and nobody else holds it. */
   release(id: VersionId, holder: string): void {
-    this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...keyOf(id), holder);
-    const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...keyOf(id));
+    this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
+    const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...versionKey(id));
     if (!held && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
@@ -241,17 +248,26 @@ export class Versions {
     return results.every(({ status }) => status === 'fulfilled');
   }
 
-  async #tell(place: Place): Promise<void> {
+  async #tell(place: VersionPlace): Promise<void> {
     const { kind, name } = place;
     const of = (state: string) =>
-      this.#tables.read<Raw>('select hash from versions where kind = ? and name = ? and state = ?', kind, name, state);
+      this.#tables.read<VersionTableRow>(
+        'select hash from versions where kind = ? and name = ? and state = ?',
+        kind,
+        name,
+        state,
+      );
     // The value before the pointer to it.
     for (const row of of('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
       if (this.#state(id) === 'new') this.#setState(id, 'told');
     }
-    const [named] = this.#tables.read<Raw>('select * from names where kind = ? and name = ? and told = 0', kind, name);
+    const [named] = this.#tables.read<VersionTableRow>(
+      'select * from names where kind = ? and name = ? and told = 0',
+      kind,
+      name,
+    );
     if (named) {
       const hash = named.hash === null ? null : String(named.hash);
       await writePointer(this.#store, place, hash);
@@ -264,14 +280,14 @@ export class Versions {
       const id = { kind, name, hash: String(row.hash) };
       await deleteVersion(this.#store, place, id.hash);
       if (this.#state(id) !== 'doomed') continue;
-      this.#tables.write(`delete from version_pieces where ${THIS}`, ...keyOf(id));
-      this.#tables.write(`delete from versions where ${THIS}`, ...keyOf(id));
+      this.#tables.write(`delete from version_pieces where ${THIS}`, ...versionKey(id));
+      this.#tables.write(`delete from versions where ${THIS}`, ...versionKey(id));
       this.#bytes = undefined;
     }
   }
 
   #untold(): { kind: string; name: string }[] {
-    const rows = this.#tables.read<Raw>(
+    const rows = this.#tables.read<VersionTableRow>(
       "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
     );
     return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
@@ -290,16 +306,16 @@ export class Versions {
   }
 
   #state(id: VersionId): string | undefined {
-    const [row] = this.#tables.read<Raw>(`select state from versions where ${THIS}`, ...keyOf(id));
+    const [row] = this.#tables.read<VersionTableRow>(`select state from versions where ${THIS}`, ...versionKey(id));
     return row && String(row.state);
   }
 
   #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
-    this.#tables.write(`update versions set state = ? where ${THIS}`, state, ...keyOf(id));
+    this.#tables.write(`update versions set state = ? where ${THIS}`, state, ...versionKey(id));
   }
 
   #isFull(kind: string, name: string): boolean {
-    const [others] = this.#tables.read<Raw>(
+    const [others] = this.#tables.read<VersionTableRow>(
       'select count(*) as names from names where kind = ? and name != ?',
       kind,
       name,
@@ -309,7 +325,7 @@ export class Versions {
 
   #names(where: string, bindings: string[], rest: string): NameRow[] {
     return this.#tables
-      .read<Raw>(
+      .read<VersionTableRow>(
         `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
          from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
          where ${where} ${rest}`,
@@ -326,6 +342,6 @@ export class Versions {
   }
 }
 
-function keyOf({ kind, name, hash }: VersionId): [string, string, string] {
+function versionKey({ kind, name, hash }: VersionId): [string, string, string] {
   return [kind, name, hash];
 }

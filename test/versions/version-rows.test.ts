@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { DEPLOYMENT, isAccount } from '../../src/identity/identity.ts';
-import { hashOf } from '../../src/versions/kv-copies.ts';
+import { versionHashOf } from '../../src/versions/kv-copies.ts';
 import { countRows } from '../support/conversations.ts';
 import { bindings } from '../support/prefixes.ts';
 
@@ -44,9 +44,9 @@ describe('what is put', () => {
     for (let at = 0; at < large.length; at += bytes.length) large.set(bytes.subarray(0, large.length - at), at);
     expect(await stub().putVersion({ ...version('h1'), bytes: large })).toEqual({ outcome: 'stored', published: true });
     const stored = await bindings.STORE.get('prefix@h1:support:alice', 'arrayBuffer');
-    const same = await hashOf(large);
-    expect(await hashOf(new Uint8Array(stored ?? new ArrayBuffer(0)))).toBe(same);
-    expect(await hashOf((await stub().readVersion(id('h1'))) ?? new Uint8Array(0))).toBe(same);
+    const same = await versionHashOf(large);
+    expect(await versionHashOf(new Uint8Array(stored ?? new ArrayBuffer(0)))).toBe(same);
+    expect(await versionHashOf((await stub().readVersion(id('h1'))) ?? new Uint8Array(0))).toBe(same);
     expect(await pointer()).toBe('h1');
     expect(await stub().readVersion(id('h2'))).toBeUndefined();
   });

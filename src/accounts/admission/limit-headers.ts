@@ -3,9 +3,9 @@ import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
 
-type Period = 'day' | 'week' | 'month';
+type SpendPeriod = 'day' | 'week' | 'month';
 
-const PERIOD_NAMES: Record<Period, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
+const PERIOD_NAMES: Record<SpendPeriod, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
 /** From these shares of a spend limit on, clients warn. */
 const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
@@ -64,8 +64,8 @@ function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): stri
     : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
-function periodOf({ limit }: Refusal): Period {
-  return limit.replace('usd_per_', '') as Period;
+function periodOf({ limit }: Refusal): SpendPeriod {
+  return limit.replace('usd_per_', '') as SpendPeriod;
 }
 
 /** No time lets such a request through: it says nothing of one. */

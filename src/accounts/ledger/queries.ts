@@ -10,7 +10,7 @@ import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL, SUMS } from './tables.ts';
 
 type Sums = Record<(typeof SUMS)[number], number>;
-type Row = Record<string, SqlStorageValue> &
+type LedgerTableRow = Record<string, SqlStorageValue> &
   Sums & {
     id: string;
     at: number;
@@ -41,7 +41,7 @@ const MOST_GROUPS = 1_000;
 /** @returns one request's row, with those of all its tries, or undefined. */
 export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
   // The tries of a request have its id, and a number behind it.
-  const rows = ledger.read<Row>(
+  const rows = ledger.read<LedgerTableRow>(
     "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
     id,
   );
@@ -52,11 +52,11 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
 
 /** @returns a page of the requests, newest first. */
 export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: PageOf): Page<LedgerRow> {
-  let rows: Row[];
+  let rows: LedgerTableRow[];
   if (after_id === undefined && before_id !== undefined) {
-    rows = ledger.read<Row>('select * from ledger where id > ? order by id limit ?', before_id, limit + 1);
+    rows = ledger.read<LedgerTableRow>('select * from ledger where id > ? order by id limit ?', before_id, limit + 1);
   } else {
-    rows = ledger.read<Row>(
+    rows = ledger.read<LedgerTableRow>(
       'select * from ledger where (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id desc limit ?3',
       after_id ?? null,
       before_id ?? null,
@@ -79,7 +79,7 @@ export function ledgerPageOf(
   cursor: string,
   limit: number,
 ): { rows: LedgerRow[]; next: string | null } {
-  const rows = ledger.read<Row>('select * from ledger where id > ? order by id limit ?', cursor, limit + 1);
+  const rows = ledger.read<LedgerTableRow>('select * from ledger where id > ? order by id limit ?', cursor, limit + 1);
   const page = rows.slice(0, limit);
   return { rows: page.map(ledgerRow), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
 }
@@ -152,7 +152,7 @@ function counts(sums: Sums): TokenCountsReport {
   };
 }
 
-function ledgerRow(row: Row): LedgerRow {
+function ledgerRow(row: LedgerTableRow): LedgerRow {
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),

@@ -4,7 +4,7 @@ import { callAccount } from '../../durable/call-account.ts';
 import { ApiError, invalidRequest } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
-import { findPrefix, PREFIX, type PrefixReader, unknownPrefix } from '../../prefixes/find-prefix.ts';
+import { findPrefix, PREFIX_KIND, type PrefixReader, unknownPrefix } from '../../prefixes/find-prefix.ts';
 import { expand } from '../../prefixes/prefix.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { parseRef } from '../../versions/versions.schema.ts';
@@ -47,7 +47,7 @@ export async function holdPrefix(
 ): Promise<HeldPrefix> {
   const holder = JSON.stringify([account, conversation, crypto.randomUUID()]);
   const kept = await callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-    object.holdVersion({ kind: PREFIX, name, hash }, holder),
+    object.holdVersion({ kind: PREFIX_KIND, name, hash }, holder),
   );
   if (!kept) throw unknownPrefix(`${name}@${hash}`);
   return { owner, name, hash, holder };
@@ -59,7 +59,7 @@ export async function releasePrefix(
   { owner, name, hash, holder }: HeldPrefix,
 ): Promise<void> {
   await callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-    object.releaseVersion({ kind: PREFIX, name, hash }, holder),
+    object.releaseVersion({ kind: PREFIX_KIND, name, hash }, holder),
   );
 }
 

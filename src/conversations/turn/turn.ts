@@ -39,7 +39,7 @@ export interface TakenPiece {
  * fifteen seconds that it does.
  */
 export const COVER_MS = 20_000;
-const DELTA = 'content_block_delta';
+const DELTA_EVENT = 'content_block_delta';
 
 export interface TurnOptions {
   /** How many messages the turn has asked with; absent where that must be looked up. */
@@ -163,7 +163,7 @@ export class Turn {
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     if (this.assembly.stopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
-    const said = frame.event === DELTA;
+    const said = frame.event === DELTA_EVENT;
     return { structural: !said && frame.event !== 'ping', said };
   }
 

@@ -6,7 +6,7 @@ import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 const COMMA = 44;
 
 export class RequestBody implements JsonBody {
@@ -51,7 +51,7 @@ export class RequestBody implements JsonBody {
 
   #read(): Pick<JsonBody, 'text' | 'json'> {
     if (!this.#whole) {
-      const text = decoder.decode(this.bytes);
+      const text = exactDecoder.decode(this.bytes);
       this.#whole = { text, json: JSON.parse(text) as Record<string, unknown> };
     }
     return this.#whole;

@@ -6,7 +6,7 @@ import { edit, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 
-const MOST_REMEMBERED = 1_000;
+const MOST_USER_IDS = 1_000;
 const CHARACTERS = 32;
 const remembered = new Map<string, string>();
 
@@ -16,7 +16,7 @@ export async function nameUp(account: string): Promise<string> {
   if (known !== undefined) return known;
   const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`sluice account ${account}`));
   const name = new Uint8Array(hash).toHex().slice(0, CHARACTERS);
-  if (remembered.size >= MOST_REMEMBERED) remembered.clear();
+  if (remembered.size >= MOST_USER_IDS) remembered.clear();
   remembered.set(account, name);
   return name;
 }

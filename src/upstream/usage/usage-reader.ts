@@ -13,7 +13,7 @@ const utf8 = (text: string) => encoder.encode(text);
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
 const DELTA_NAME = 'content_block_delta';
-const DELTA = utf8(DELTA_NAME);
+const DELTA_BYTES = utf8(DELTA_NAME);
 /** The events at the two ends of a stream, as the API writes them. */
 const MESSAGE_START = utf8('event: message_start\ndata: ');
 const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
@@ -200,7 +200,7 @@ export class UsageReader {
       }
     } else if (startsWith(bytes, start, end, EVENT)) {
       const from = skipSpace(bytes, start + EVENT.length);
-      this.#isDelta = end - from === DELTA.length && startsWith(bytes, from, end, DELTA);
+      this.#isDelta = end - from === DELTA_BYTES.length && startsWith(bytes, from, end, DELTA_BYTES);
       this.#event = this.#isDelta ? DELTA_NAME : decoder.decode(bytes.subarray(from, end));
     }
   }

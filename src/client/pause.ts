@@ -1,10 +1,10 @@
 const FIRST_MS = 250;
 const MOST_MS = 8_000;
 
-interface Page {
+interface VisiblePage {
   addEventListener?(type: string, listener: () => void): void;
   removeEventListener?(type: string, listener: () => void): void;
-  document?: Page & { visibilityState: string };
+  document?: VisiblePage & { visibilityState: string };
 }
 
 /**
@@ -13,7 +13,7 @@ interface Page {
  * @returns what ends it
  */
 export function onReturn(call: (why: 'online' | 'visible') => void): () => void {
-  const page = globalThis as Page;
+  const page = globalThis as VisiblePage;
   const { document } = page;
   if (!document) return () => {};
   const online = () => call('online');

@@ -138,7 +138,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
       const said: MessageParam = { role: 'assistant', content: message.content };
       if (message.stop_reason === 'tool_use') {
         const calls = message.content.filter((block) => block.type === 'tool_use');
-        step.results = await Promise.all(calls.map((call) => resultOf(tools, call)));
+        step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
       } else if (message.stop_reason !== 'pause_turn') return;
       this.#owed = step.results;
       if (turn >= max_turns) return;
@@ -150,7 +150,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
   }
 }
 
-async function resultOf(tools: readonly RunnableTool[], call: ToolUseBlock): Promise<ToolResultBlockParam> {
+async function toolResult(tools: readonly RunnableTool[], call: ToolUseBlock): Promise<ToolResultBlockParam> {
   const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
   const tool = tools.find(({ name }) => name === call.name);
   try {

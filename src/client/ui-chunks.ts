@@ -6,7 +6,7 @@ import type { MessageStream } from './stream.ts';
 import { type SluiceMetadata, sumOf } from './ui-messages.ts';
 
 type Chunk = UIMessageChunk<SluiceMetadata>;
-type Block = Record<string, unknown> & { type: string };
+type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH: Readonly<Record<string, FinishReason>> = {
   end_turn: 'stop',
@@ -53,23 +53,23 @@ export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata):
 
 /** The blocks that are open, by their index. */
 class Blocks {
-  readonly #open = new Map<number, { id: string; block: Block; json: string; signature: string }>();
+  readonly #open = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
   #blocks = 0;
 
   *take(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
     switch (event.type) {
       case 'content_block_start':
-        yield* this.#start(event.index, event.content_block as unknown as Block);
+        yield* this.#start(event.index, event.content_block as unknown as StreamedBlock);
         break;
       case 'content_block_delta':
-        yield* this.#grow(event.index, event.delta as unknown as Block);
+        yield* this.#grow(event.index, event.delta as unknown as StreamedBlock);
         break;
       case 'content_block_stop':
         yield* this.#stop(event.index);
     }
   }
 
-  *#start(index: number, block: Block): Generator<Chunk, void, void> {
+  *#start(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
     const toolCallId = String(block.id);
     this.#blocks += 1;
     const id = block.type.endsWith('tool_use') ? toolCallId : String(this.#blocks);
@@ -80,10 +80,10 @@ class Blocks {
     } else if (block.type === 'thinking') yield { type: 'reasoning-start', id };
     else if (block.type.endsWith('tool_use')) {
       yield { type: 'tool-input-start', toolCallId, toolName: String(block.name), ...executed(block) };
-    } else if (block.tool_use_id !== undefined) yield resultOf(block);
+    } else if (block.tool_use_id !== undefined) yield resultChunks(block);
   }
 
-  *#grow(index: number, delta: Block): Generator<Chunk, void, void> {
+  *#grow(index: number, delta: StreamedBlock): Generator<Chunk, void, void> {
     const open = this.#open.get(index);
     if (!open) return;
     const { id } = open;
@@ -119,11 +119,11 @@ class Blocks {
 }
 
 /** What the API runs by itself, nobody here has to. */
-function executed({ type }: Block): { providerExecuted?: true } {
+function executed({ type }: StreamedBlock): { providerExecuted?: true } {
   return type === 'tool_use' ? {} : { providerExecuted: true };
 }
 
-function resultOf(block: Block): Chunk {
+function resultChunks(block: StreamedBlock): Chunk {
   const toolCallId = String(block.tool_use_id);
   const { error_code: code } = (block.content ?? {}) as { error_code?: string };
   const settled = { toolCallId, providerExecuted: true };

@@ -16,7 +16,7 @@ export interface SluiceMetadata {
 }
 
 type ToolPart = ToolUIPart | DynamicToolUIPart;
-type Block = Record<string, unknown> & { type: string };
+type StoredBlock = Record<string, unknown> & { type: string };
 
 /**
  * @returns the content of the next message of a conversation: what the last message says, and what tools have given
@@ -38,7 +38,7 @@ function resultsOf({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
   return step.filter(isToolPart).flatMap((part) => {
     if (part.providerExecuted) return [];
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: part.toolCallId };
-    if (part.state === 'output-available') return { ...result, content: textOf(part.output) };
+    if (part.state === 'output-available') return { ...result, content: plainTextOf(part.output) };
     const reason = part.state === 'output-error' ? part.errorText : 'This tool was not run.';
     return { ...result, content: reason, is_error: true };
   });
@@ -48,7 +48,7 @@ function isToolPart(part: { type: string }): part is ToolPart {
   return part.type === 'dynamic-tool' || part.type.startsWith('tool-');
 }
 
-function textOf(output: unknown): string {
+function plainTextOf(output: unknown): string {
   return typeof output === 'string' ? output : (JSON.stringify(output) ?? '');
 }
 
@@ -90,7 +90,7 @@ function bytesOf(base64: string): Uint8Array {
 export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<SluiceMetadata>[] {
   const messages: UIMessage<SluiceMetadata>[] = [];
   for (const { id, role, content, cost_usd, status } of rows) {
-    const blocks: Block[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+    const blocks: StoredBlock[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
     const last = messages.at(-1);
     if (role !== 'assistant') {
       for (const block of blocks) if (block.type === 'tool_result') settle(messages, block);
@@ -117,7 +117,7 @@ export function sumOf(before: number | undefined, added: number): number {
   return (Math.round((before ?? 0) * 1e9) + Math.round(added * 1e9)) / 1e9;
 }
 
-function userParts(block: Block): UIMessage['parts'] {
+function userParts(block: StoredBlock): UIMessage['parts'] {
   if (block.type === 'text') return [{ type: 'text', text: String(block.text) }];
   if (block.type !== 'image' && block.type !== 'document') return [];
   const { type, media_type, data, url } = block.source as Record<string, string | undefined>;
@@ -127,7 +127,7 @@ function userParts(block: Block): UIMessage['parts'] {
   return [{ type: 'file', mediaType, url: url ?? `data:${mediaType};base64,${data ?? ''}` }];
 }
 
-function answerParts(block: Block): UIMessage['parts'] {
+function answerParts(block: StoredBlock): UIMessage['parts'] {
   if (block.type === 'text') return [{ type: 'text', text: String(block.text), state: 'done' }];
   if (block.type === 'thinking') return [{ type: 'reasoning', text: String(block.thinking), state: 'done' }];
   if (!block.type.endsWith('tool_use')) return [];
@@ -142,15 +142,15 @@ function answerParts(block: Block): UIMessage['parts'] {
   ];
 }
 
-function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error }: Block): void {
+function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error }: StoredBlock): void {
   for (const { parts } of messages) {
     for (const part of parts) {
       if (!isToolPart(part) || part.toolCallId !== tool_use_id) continue;
-      const text = Array.isArray(content) ? plainText(content as Block[]) : content;
+      const text = Array.isArray(content) ? plainText(content as StoredBlock[]) : content;
       Object.assign(
         part,
         is_error === true
-          ? { state: 'output-error', errorText: textOf(text) }
+          ? { state: 'output-error', errorText: plainTextOf(text) }
           : { state: 'output-available', output: text ?? '' },
       );
     }
@@ -158,6 +158,6 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
 }
 
 /** Results that are text alone are what a tool has given as a string. */
-function plainText(content: Block[]): unknown {
+function plainText(content: StoredBlock[]): unknown {
   return content.every(({ type }) => type === 'text') ? content.map(({ text }) => text).join('') : content;
 }

@@ -14,11 +14,11 @@ import { TokenGate } from './token-gate.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { Fault } from './ui/fault.tsx';
 import { IconButton } from './ui/icon-button.tsx';
-import { PARTS, type Part, part } from './ui/route.ts';
+import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
-const VIEWS: Record<Part, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };
-const NAMES: Record<Part, string> = { chat: 'Chat', classify: 'Classify', budget: 'Budget', wire: 'Wire' };
+const VIEWS: Record<PagePart, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };
+const NAMES: Record<PagePart, string> = { chat: 'Chat', classify: 'Classify', budget: 'Budget', wire: 'Wire' };
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {

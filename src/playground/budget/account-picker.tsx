@@ -3,21 +3,21 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
-import { account, fault } from './report.ts';
+import { account, reportFault } from './report.ts';
 
-const MOST = 1_000;
+const MOST_ACCOUNTS = 1_000;
 
 /** Whose budget an admin looks at. Accounts are known from their first request on; a name can be typed all the same. */
 export function AccountPicker() {
   const names = useSignal<string[]>([]);
   useEffect(() => {
     edge()
-      .fetch('/accounts', { query: { limit: MOST } })
+      .fetch('/accounts', { query: { limit: MOST_ACCOUNTS } })
       .then(async (response) => {
         names.value = ((await response.json()) as Page<{ id: string }>).data.map(({ id }) => id);
       })
       .catch((thrown: unknown) => {
-        fault.value = sentenceOf(thrown);
+        reportFault.value = sentenceOf(thrown);
       });
   }, [names]);
   return (

@@ -4,7 +4,7 @@ import { Fault } from '../ui/fault.tsx';
 import { AccountPicker } from './account-picker.tsx';
 import { Admin } from './admin.tsx';
 import { Gauges } from './gauges.tsx';
-import { account, fault, keepReporting } from './report.ts';
+import { account, keepReporting, reportFault } from './report.ts';
 import { RequestsTable } from './requests-table.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
@@ -19,7 +19,7 @@ export function Budget() {
         <h1>Budget</h1>
         {admin ? <AccountPicker /> : <span class="tag">{account.value}</span>}
       </header>
-      {fault.value && <Fault text={fault.value} />}
+      {reportFault.value && <Fault text={reportFault.value} />}
       <Gauges />
       <div class="budget-columns">
         <SpendChart />

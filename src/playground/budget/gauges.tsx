@@ -1,6 +1,6 @@
 import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
 import { Gauge } from './gauge.tsx';
-import { standing } from './report.ts';
+import { reportedStanding } from './report.ts';
 
 const WINDOWS = [
   ['day', 'Today'],
@@ -16,7 +16,7 @@ const BUCKETS = [
 
 /** Each window of money, and each rate that is limited. */
 export function Gauges() {
-  const stands = standing.value;
+  const stands = reportedStanding.value;
   const buckets = BUCKETS.flatMap(([key, title]) => {
     const meter = stands?.[key];
     return meter ? [{ key, title, meter }] : [];

@@ -4,7 +4,7 @@ import type { Standing } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { account, standing } from './report.ts';
+import { account, reportedStanding } from './report.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 
@@ -24,7 +24,7 @@ const FIELDS: readonly [NumberLimit, string][] = [
 /** An account's own limits; an empty field takes the deployment's default. */
 export function LimitsForm() {
   const fault = useSignal<string | undefined>(undefined);
-  const stands = standing.value;
+  const stands = reportedStanding.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
   const save = async (form: FormData) => {
@@ -41,7 +41,7 @@ export function LimitsForm() {
     };
     try {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      standing.value = (await (await edge().fetch(path, { method: 'PUT', body: limits })).json()) as Standing;
+      reportedStanding.value = (await (await edge().fetch(path, { method: 'PUT', body: limits })).json()) as Standing;
       announce('Saved.');
     } catch (thrown) {
       fault.value = sentenceOf(thrown);

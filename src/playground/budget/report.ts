@@ -9,14 +9,14 @@ import { type DaySpend, spendPerDay } from './spend.ts';
 
 /** The account that is looked at. */
 export const account = signal(identity.peek().account);
-export const standing = signal<Standing | undefined>(undefined);
+export const reportedStanding = signal<Standing | undefined>(undefined);
 export const requests = signal<LedgerRow[]>([]);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
 export const savings = signal<Saving[]>([]);
-export const fault = signal<string | undefined>(undefined);
+export const reportFault = signal<string | undefined>(undefined);
 
-const EVERY_MS = 2_000;
+const REPORT_EVERY_MS = 2_000;
 const REQUESTS = 20;
 
 identity.subscribe(({ account: own }) => {
@@ -37,7 +37,7 @@ export function keepReporting(): () => void {
           edge().requests({ limit: REQUESTS, account: name }),
         ]);
         if (stopped || asked !== round) return;
-        standing.value = stands;
+        reportedStanding.value = stands;
         requests.value = page.data;
         if (name === identity.value.account) ownStanding.value = stands;
         // The sums change when something has been settled, and only then.
@@ -53,13 +53,13 @@ export function keepReporting(): () => void {
           byModel.value = models;
           savings.value = saved;
         }
-        fault.value = undefined;
+        reportFault.value = undefined;
       }
     } catch (thrown) {
       if (stopped || asked !== round) return;
-      fault.value = sentenceOf(thrown);
+      reportFault.value = sentenceOf(thrown);
     }
-    if (!stopped && asked === round) timer = setTimeout(() => void ask(asked, name), EVERY_MS);
+    if (!stopped && asked === round) timer = setTimeout(() => void ask(asked, name), REPORT_EVERY_MS);
   };
   const dispose = effect(() => {
     const name = account.value;

@@ -10,7 +10,7 @@ import { formatMoment } from '../ui/format.ts';
 import { MintForm } from './mint-form.tsx';
 import { account } from './report.ts';
 
-const MOST = 100;
+const MOST_CREDENTIALS = 100;
 
 export function Tokens() {
   const rows = useSignal<TokenRow[]>([]);
@@ -22,7 +22,9 @@ export function Tokens() {
       fault.value = undefined;
       try {
         await work();
-        const page = (await (await edge().fetch(path, { query: { limit: MOST } })).json()) as Page<TokenRow>;
+        const page = (await (
+          await edge().fetch(path, { query: { limit: MOST_CREDENTIALS } })
+        ).json()) as Page<TokenRow>;
         rows.value = page.data;
       } catch (thrown) {
         fault.value = sentenceOf(thrown);

@@ -9,8 +9,8 @@ import { formatMoment } from '../ui/format.ts';
 /** Those that are shipped; a deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
 const ENDED = ['parked', 'failed'];
-const MOST = 50;
-const EVERY_MS = 2_000;
+const MOST_EVENTS = 50;
+const EVENTS_EVERY_MS = 2_000;
 
 /** What came in by webhooks, and what became of it. */
 export function Webhooks() {
@@ -23,7 +23,9 @@ export function Webhooks() {
       fault.value = undefined;
       try {
         await work();
-        rows.value = ((await (await edge().fetch(path, { query: { limit: MOST } })).json()) as Page<EventRow>).data;
+        rows.value = (
+          (await (await edge().fetch(path, { query: { limit: MOST_EVENTS } })).json()) as Page<EventRow>
+        ).data;
       } catch (thrown) {
         rows.value = undefined;
         fault.value = sentenceOf(thrown);
@@ -36,7 +38,7 @@ export function Webhooks() {
     const timer = setInterval(() => {
       // What cannot be asked for is not asked for again until somebody does.
       if (document.visibilityState === 'visible' && fault.peek() === undefined) void attempt(async () => {});
-    }, EVERY_MS);
+    }, EVENTS_EVERY_MS);
     return () => clearInterval(timer);
   }, [attempt, fault]);
   return (

@@ -1,4 +1,4 @@
-import { allowNone, busy, classifiers, labels, multi, run, store, stored, text } from './form.ts';
+import { allowNone, busy, classifiers, formText, labels, multi, run, store, stored } from './form.ts';
 import { StoreForm } from './store-form.tsx';
 
 export function ClassifyForm() {
@@ -19,8 +19,8 @@ export function ClassifyForm() {
             rows={4}
             required
             placeholder="What is to be sorted"
-            value={text.value}
-            onInput={(event) => (text.value = event.currentTarget.value)}
+            value={formText.value}
+            onInput={(event) => (formText.value = event.currentTarget.value)}
           />
         </label>
         <label class="labelled">

@@ -2,14 +2,14 @@ import { useEffect } from 'preact/hooks';
 import { sentenceOf } from '../edge/client.ts';
 import { ClassifyForm } from './classify-form.tsx';
 import { Evaluate } from './evaluate.tsx';
-import { fault, fill, refreshClassifiers, run } from './form.ts';
+import { fill, formFault, refreshClassifiers, run } from './form.ts';
 import { Result } from './result.tsx';
 import { SAMPLES } from './samples.ts';
 
 export function Classify() {
   useEffect(() => {
     refreshClassifiers().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
+      formFault.value = sentenceOf(thrown);
     });
   }, []);
   return (

@@ -6,7 +6,7 @@ import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
 
-export const text = signal('');
+export const formText = signal('');
 /** A label a line, with what it means behind a colon. */
 export const labels = signal('');
 export const multi = signal(false);
@@ -15,7 +15,7 @@ export const allowNone = signal(false);
 export const stored = signal('');
 export const classifiers = signal<NamedRow[]>([]);
 export const answer = signal<ClassifyAnswer | undefined>(undefined);
-export const fault = signal<string | undefined>(undefined);
+export const formFault = signal<string | undefined>(undefined);
 export const busy = signal(false);
 
 export async function refreshClassifiers(): Promise<void> {
@@ -23,7 +23,7 @@ export async function refreshClassifiers(): Promise<void> {
 }
 
 export function fill(sample: Sample): void {
-  text.value = sample.text;
+  formText.value = sample.text;
   labels.value = sample.labels.join('\n');
   multi.value = sample.multi ?? false;
   allowNone.value = sample.allowNone ?? false;
@@ -35,7 +35,7 @@ export async function run(): Promise<void> {
   await attempt(async () => {
     answer.value = undefined;
     const by = stored.value === '' ? parts() : { classifier: stored.value };
-    answer.value = await edge().classify({ ...by, input: text.value });
+    answer.value = await edge().classify({ ...by, input: formText.value });
     announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of them'}.`);
     await refreshStanding();
   });
@@ -73,12 +73,12 @@ function labelOf(line: string) {
 
 async function attempt(work: () => Promise<void>): Promise<boolean> {
   busy.value = true;
-  fault.value = undefined;
+  formFault.value = undefined;
   try {
     await work();
     return true;
   } catch (thrown) {
-    fault.value = sentenceOf(thrown);
+    formFault.value = sentenceOf(thrown);
     return false;
   } finally {
     busy.value = false;

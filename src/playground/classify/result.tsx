@@ -1,13 +1,13 @@
 import { nameOf } from '../edge/models.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
-import { answer, busy, fault, labelsOf } from './form.ts';
+import { answer, busy, formFault, labelsOf } from './form.ts';
 
 export function Result() {
   const found = answer.value;
   return (
     <section class="result" aria-label="Result" aria-busy={busy.value}>
-      {fault.value && <Fault text={fault.value} />}
+      {formFault.value && <Fault text={formFault.value} />}
       {found ? (
         <>
           <p class="result-labels">
@@ -46,7 +46,9 @@ export function Result() {
           </p>
         </>
       ) : (
-        !fault.value && <p class="quiet result-empty">{busy.value ? 'Classifying…' : 'The label will stand here.'}</p>
+        !formFault.value && (
+          <p class="quiet result-empty">{busy.value ? 'Classifying…' : 'The label will stand here.'}</p>
+        )
       )}
     </section>
   );

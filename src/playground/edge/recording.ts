@@ -38,7 +38,7 @@ export const recordings = signal<Recording[]>([]);
 /** Counts what has come, so that who shows a recording knows that it has grown. */
 export const recorded = signal(0);
 
-const MOST = 12;
+const MOST_RECORDED = 12;
 const WORTH_SHOWING: readonly [string, RegExp][] = [
   ['POST', /^\/messages$/],
   ['GET', /^\/conversations\/[^/]+\/stream$/],
@@ -72,7 +72,7 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
     text: '',
     fault: undefined,
   };
-  recordings.value = [recording, ...recordings.value].slice(0, MOST);
+  recordings.value = [recording, ...recordings.value].slice(0, MOST_RECORDED);
   const now = () => performance.now() - sentAt;
   try {
     const response = await fetch(url, init);

@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals';
 
 export const PARTS = ['chat', 'classify', 'budget', 'wire'] as const;
-export type Part = (typeof PARTS)[number];
+export type PagePart = (typeof PARTS)[number];
 
 const hash = signal(location.hash);
 addEventListener('hashchange', () => {
@@ -20,13 +20,13 @@ function decoded(step: string): string {
   }
 }
 
-export const part = computed<Part>(() => PARTS.find((name) => name === steps.value[0]) ?? 'chat');
+export const part = computed<PagePart>(() => PARTS.find((name) => name === steps.value[0]) ?? 'chat');
 
 /** The conversation that the address names; undefined for a new one. */
 export const conversationId = computed(() => (part.value === 'chat' ? steps.value[1] || undefined : undefined));
 
 /** @param replace whether going back leads to before what is shown now */
-export function go(to: Part, id?: string, replace = false): void {
+export function go(to: PagePart, id?: string, replace = false): void {
   const next = `#/${to}${id === undefined ? '' : `/${encodeURIComponent(id)}`}`;
   if (replace) {
     history.replaceState(null, '', next);

@@ -17,7 +17,11 @@ const TOLD = ['sluice-simulate', 'last-event-id'];
  * @param withToken whether the call needs a credential; it is never written out
  */
 export function snippetsOf(recording: Recording, origin: string, withToken: boolean): Snippet[] {
-  return [curl(recording, origin, withToken), sdk(recording, origin, withToken), client(recording, origin, withToken)];
+  return [
+    curl(recording, origin, withToken),
+    sdk(recording, origin, withToken),
+    clientSnippet(recording, origin, withToken),
+  ];
 }
 
 function curl({ method, path, headers, body }: Recording, origin: string, withToken: boolean): Snippet {
@@ -32,11 +36,11 @@ function curl({ method, path, headers, body }: Recording, origin: string, withTo
 
 function sdk({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
   const key = withToken ? 'process.env.SLUICE_TOKEN' : "'none needed in development'";
-  const head = `import Anthropic from '@anthropic-ai/sdk';\n\nconst anthropic = new Anthropic({ baseURL: ${text(origin)}, apiKey: ${key} });\n`;
+  const head = `import Anthropic from '@anthropic-ai/sdk';\n\nconst anthropic = new Anthropic({ baseURL: ${textField(origin)}, apiKey: ${key} });\n`;
   const fields = parse(body);
   if (path !== '/messages' || !fields) {
     const options = fields ? `, { body: ${literal(fields)} }` : '';
-    const call = `anthropic.${method.toLowerCase()}(${text(path)}${options})`;
+    const call = `anthropic.${method.toLowerCase()}(${textField(path)}${options})`;
     return { name: 'Anthropic SDK', language: 'typescript', code: `${head}const answer = await ${call};` };
   }
   const { conversation, prefix, ...params } = fields;
@@ -50,9 +54,9 @@ function sdk({ method, path, body }: Recording, origin: string, withToken: boole
   return { name: 'Anthropic SDK', language: 'typescript', code };
 }
 
-function client({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
+function clientSnippet({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
   const token = withToken ? ', token: () => process.env.SLUICE_TOKEN' : '';
-  const head = `import { createClient } from 'sluice/client';\n\nconst sluice = createClient({ baseURL: ${text(origin)}${token} });\n`;
+  const head = `import { createClient } from 'sluice/client';\n\nconst sluice = createClient({ baseURL: ${textField(origin)}${token} });\n`;
   const snippet = (code: string) => ({ name: 'Sluice client', language: 'typescript', code: head + code });
   const fields = parse(body);
   const [, room = '', name = ''] = path.split('?')[0]?.split('/').map(decodeURIComponent) ?? [];
@@ -63,16 +67,16 @@ function client({ method, path, body }: Recording, origin: string, withToken: bo
   }
   if (room === 'conversations') {
     return snippet(
-      `const stream = await sluice.conversations.resume(${text(name)});\nfor await (const event of stream ?? []) console.log(event);`,
+      `const stream = await sluice.conversations.resume(${textField(name)});\nfor await (const event of stream ?? []) console.log(event);`,
     );
   }
   if (room === 'classify' && fields) return snippet(`const answer = await sluice.classify(${literal(fields)});`);
   if ((room === 'prefixes' || room === 'classifiers') && fields) {
     const verb = method === 'PUT' ? 'put' : 'evaluate';
-    return snippet(`const answer = await sluice.${room}.${verb}(${text(name)}, ${literal(fields)});`);
+    return snippet(`const answer = await sluice.${room}.${verb}(${textField(name)}, ${literal(fields)});`);
   }
-  const options = [`method: ${text(method)}`, ...(fields ? [`body: ${literal(fields)}`] : [])].join(', ');
-  return snippet(`const response = await sluice.fetch(${text(path)}, { ${options} });`);
+  const options = [`method: ${textField(method)}`, ...(fields ? [`body: ${literal(fields)}`] : [])].join(', ');
+  return snippet(`const response = await sluice.fetch(${textField(path)}, { ${options} });`);
 }
 
 /** Quotes for a POSIX shell. */
@@ -80,7 +84,7 @@ function quote(value: string): string {
   return `'${value.replaceAll("'", "'\\''")}'`;
 }
 
-function text(value: string): string {
+function textField(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 

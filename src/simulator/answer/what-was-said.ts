@@ -32,7 +32,7 @@ export interface ToolResult {
   isError: boolean;
 }
 
-function typeOf(block: JsonObject): string {
+function blockTypeOf(block: JsonObject): string {
   return String(member(block, 'type'));
 }
 
@@ -80,10 +80,10 @@ function describeDocument(block: JsonObject): string {
 function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
-    if (typeOf(block) === 'tool_use') names.set(String(member(block, 'id')), String(member(block, 'name')));
+    if (blockTypeOf(block) === 'tool_use') names.set(String(member(block, 'id')), String(member(block, 'name')));
   }
   return turn
-    .filter((block) => typeOf(block) === 'tool_result')
+    .filter((block) => blockTypeOf(block) === 'tool_result')
     .map((block) => ({
       tool: names.get(String(member(block, 'tool_use_id'))) ?? 'a tool',
       text: textOf(block),
@@ -96,7 +96,7 @@ function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
   if (last?.role !== 'assistant') return [];
   const answered = new Set(last.blocks.map((block) => member(block, 'tool_use_id')));
   return last.blocks.filter(
-    (block) => typeOf(block) === 'server_tool_use' && !answered.has(member(block, 'id') ?? null),
+    (block) => blockTypeOf(block) === 'server_tool_use' && !answered.has(member(block, 'id') ?? null),
   );
 }
 
@@ -106,11 +106,11 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const ofUser = messages.filter(({ role }) => role === 'user');
   const textIn = (blocks: JsonObject[]): string =>
     blocks
-      .filter((block) => typeOf(block) === 'text')
+      .filter((block) => blockTypeOf(block) === 'text')
       .map((block) => withoutReminders(textOf(block)))
       .filter((text) => text.trim() !== '')
       .join('\n');
-  const turns = ofUser.filter(({ blocks }) => blocks.some((block) => typeOf(block) !== 'tool_result'));
+  const turns = ofUser.filter(({ blocks }) => blocks.some((block) => blockTypeOf(block) !== 'tool_result'));
   const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);
   const withText = ofUser.findLast(({ blocks }) => textIn(blocks) !== '');
   return {
@@ -118,9 +118,9 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
     turns: turns.length,
     system: [...system, ...inSystem].map(textOf).join('\n'),
     images: objectsIn(turn)
-      .filter((block) => typeOf(block) === 'image')
+      .filter((block) => blockTypeOf(block) === 'image')
       .map(describeImage),
-    documents: turn.filter((block) => /^(document|search_result)$/.test(typeOf(block))).map(describeDocument),
+    documents: turn.filter((block) => /^(document|search_result)$/.test(blockTypeOf(block))).map(describeDocument),
     toolResults: toolResults(turn, messages),
     openServerTools: openServerTools(messages),
   };

@@ -5,7 +5,7 @@ import { isNestedWithin, isObject, type Json, type JsonObject } from './json.ts'
 const maximumBytes = 32 * 1024 * 1024;
 
 /** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
-const maximumDepth = 200;
+const deepestBody = 200;
 
 const tooLarge = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
@@ -53,8 +53,8 @@ export async function readJsonObject(request: Request): Promise<JsonObject> {
     throw invalid(`The request body is not valid JSON: ${detail}`);
   }
   if (!isObject(body)) throw invalid('Input should be a valid dictionary or object to extract fields from');
-  if (!isNestedWithin(body, maximumDepth)) {
-    throw invalid(`The request body is nested too deeply: at most ${maximumDepth} levels are allowed`);
+  if (!isNestedWithin(body, deepestBody)) {
+    throw invalid(`The request body is nested too deeply: at most ${deepestBody} levels are allowed`);
   }
   return body;
 }

@@ -2,7 +2,7 @@ import { isObject, type Json, type JsonObject, member, stringsIn } from '../requ
 import { type Effort, referenced } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
-const maximumDepth = 250;
+const deepestCheck = 250;
 
 function isType(value: Json, type: string): boolean {
   switch (type) {
@@ -74,7 +74,7 @@ function isObjectWithin(
  */
 export function satisfies(value: Json, schema: Json, root: JsonObject, effort: Effort, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;
-  if (!isObject(schema) || depth > maximumDepth || effort.left-- <= 0) return true;
+  if (!isObject(schema) || depth > deepestCheck || effort.left-- <= 0) return true;
   const fits = (branch: Json): boolean => satisfies(value, branch, root, effort, depth + 1);
   const { $ref, allOf, anyOf, oneOf, not, const: only, enum: choices, type } = schema;
 

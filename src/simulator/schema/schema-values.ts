@@ -19,7 +19,7 @@ export interface ValueSource {
 
 /** Deeper than this lists stay empty and optional properties are left out, so that schemas that contain themselves end. */
 const comfortableDepth = 3;
-const maximumDepth = 40;
+const deepestValue = 40;
 const maximumItems = 1000;
 /** How many values are made for one schema, and how many steps are taken to find out what they may be. */
 const maximumValues = 5000;
@@ -118,7 +118,7 @@ class ValueMaker {
     const seen = new Set<string>();
     const isUnique = member(form, 'uniqueItems') === true;
     for (let variant = 0; items.length < Math.max(length, Math.min(prefix.length, least)); variant++) {
-      if (depth > maximumDepth || this.#made > maximumValues || variant > 2 * maximumItems) break;
+      if (depth > deepestValue || this.#made > maximumValues || variant > 2 * maximumItems) break;
       const own = prefix[items.length] ?? rest;
       if (own === false) break;
       const schema = contained !== undefined && items.length === 0 ? { allOf: [own, contained] } : own;
@@ -139,7 +139,7 @@ class ValueMaker {
     const entries: [string, Json][] = [];
     for (const name of wanted) {
       const schema = member(properties, name) ?? (other === false ? true : other);
-      if (schema === false || depth > maximumDepth) continue;
+      if (schema === false || depth > deepestValue) continue;
       entries.push([name, this.value(schema, name, depth + 1, variant)]);
     }
     return Object.fromEntries(entries);

@@ -6,7 +6,7 @@ import { Icon } from '../../ui/icon.tsx';
 import { IconButton } from '../../ui/icon-button.tsx';
 import { send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
-import { clearDraft, draftContent, editing, isEmpty, pictures, text } from './draft.ts';
+import { clearDraft, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
 import { DraftCount } from './draft-count.tsx';
 import { ACCEPTED, readPicture } from './images.ts';
 
@@ -29,14 +29,14 @@ export function Composer() {
     if (!ready) return;
     const content = draftContent();
     const before = editing.value;
-    const kept = { text: text.value, pictures: pictures.value };
+    const kept = { text: draftText.value, pictures: pictures.value };
     clearDraft();
     fault.value = undefined;
     const asked = before !== undefined && current ? current.ask(before, content) : send(content);
     asked.catch((thrown: unknown) => {
       fault.value = sentenceOf(thrown);
       announce(fault.value);
-      text.value = kept.text;
+      draftText.value = kept.text;
       pictures.value = kept.pictures;
     });
   };
@@ -110,8 +110,8 @@ export function Composer() {
             aria-label="Message"
             placeholder="Ask something"
             rows={1}
-            value={text.value}
-            onInput={(event) => (text.value = event.currentTarget.value)}
+            value={draftText.value}
+            onInput={(event) => (draftText.value = event.currentTarget.value)}
             onKeyDown={onKeyDown}
             onPaste={onPaste}
           />

@@ -10,7 +10,7 @@ import { prefix, thinking, tools } from '../session/options.ts';
 import { toolDefinitions } from '../session/tools.ts';
 import type { Picture } from './images.ts';
 
-export const text = signal('');
+export const draftText = signal('');
 export const pictures = signal<Picture[]>([]);
 /** The message that is asked anew; without one the draft goes to the end. */
 export const editing = signal<string | undefined>(undefined);
@@ -18,18 +18,18 @@ export const counted = signal<CountAnswer | undefined>(undefined);
 
 const QUIET_MS = 400;
 
-export const isEmpty = computed(() => text.value.trim() === '' && pictures.value.length === 0);
+export const isEmpty = computed(() => draftText.value.trim() === '' && pictures.value.length === 0);
 
 /** @returns the draft as it is sent */
 export function draftContent(): Content {
   const blocks = pictures.value.map(({ block }) => block);
-  const said = text.value.trim();
+  const said = draftText.value.trim();
   if (blocks.length === 0) return said;
   return said === '' ? blocks : [...blocks, { type: 'text', text: said }];
 }
 
 export function clearDraft(): void {
-  text.value = '';
+  draftText.value = '';
   pictures.value = [];
   editing.value = undefined;
 }

@@ -1,7 +1,7 @@
 import type { ConversationMessage } from '../../../client/index.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon-button.tsx';
-import { text as draft, editing, pictures } from '../composer/draft.ts';
+import { draftText as draft, editing, pictures } from '../composer/draft.ts';
 import type { ImageBlock } from '../composer/images.ts';
 import { partsOf, textOf } from '../session/content.ts';
 import { fork } from '../session/conversations.ts';

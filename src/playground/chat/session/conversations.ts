@@ -13,7 +13,7 @@ export const hasMore = signal(false);
 /** The one that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
 
-const PAGE = 50;
+const CONVERSATIONS_A_PAGE = 50;
 const TITLE_CHARACTERS = 60;
 
 // Another account has other conversations.
@@ -24,14 +24,16 @@ token.subscribe(() => {
 });
 
 export async function refreshConversations(): Promise<void> {
-  const page = await edge().conversations.list({ limit: Math.min(1_000, Math.max(PAGE, conversations.value.length)) });
+  const page = await edge().conversations.list({
+    limit: Math.min(1_000, Math.max(CONVERSATIONS_A_PAGE, conversations.value.length)),
+  });
   conversations.value = page.data;
   hasMore.value = page.has_more;
 }
 
 export async function loadMore(): Promise<void> {
   const last = conversations.value.at(-1);
-  const page = await edge().conversations.list({ limit: PAGE, ...(last ? { after_id: last.id } : {}) });
+  const page = await edge().conversations.list({ limit: CONVERSATIONS_A_PAGE, ...(last ? { after_id: last.id } : {}) });
   conversations.value = [...conversations.value, ...page.data];
   hasMore.value = page.has_more;
 }

@@ -22,7 +22,7 @@ export interface Failure {
   error: SluiceError;
 }
 
-const PAGE = 1_000;
+const MESSAGES_A_PAGE = 1_000;
 
 /** One conversation while it is shown. */
 export class Session {
@@ -175,7 +175,7 @@ export class Session {
     for (let more = true; more && !this.#left; ) {
       const after = rows.at(-1)?.id;
       const page = await edge().conversations.messages(this.id, {
-        limit: PAGE,
+        limit: MESSAGES_A_PAGE,
         pending: true,
         ...(after === undefined ? {} : { after_id: after }),
       });

@@ -1,10 +1,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import { encoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import { isLoopback, START_SECRET_HEADER } from '../http/hosts.ts';
 import type { AppEnv } from './context.ts';
-
-const encoder = new TextEncoder();
 
 /**
  * Keeps a development server to its own machine: without this, any web page (by its `Origin`) or any name that is

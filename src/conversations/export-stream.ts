@@ -1,9 +1,11 @@
 /** An export on its way to the caller: one that breaks off says so, since a broken body looks like one that has ended. */
+
+import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorBody } from '../http/errors.ts';
+import { LINE_FEED } from '../json/characters.ts';
 
 /** The last line of an export that is whole. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
-const LINE_FEED = 10;
 
 /**
  * @param waitUntil keeps the request alive while lines come
@@ -46,8 +48,6 @@ async function carryLines(
   }
 }
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const LONGEST_END = 100;
 
 /** @returns the end of what has come: the last line, ended or not, as far as telling an end from others needs it. */

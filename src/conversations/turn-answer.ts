@@ -1,6 +1,7 @@
 /** What crosses between the edge and a conversation's object: an error loses its class on the way, and is plain here. */
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
+import { exactDecoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Turn } from './turn/turn.ts';
@@ -33,7 +34,6 @@ export async function receivedText(crossed: CrossingText): Promise<string> {
 }
 
 // What crosses has been looked at: as text it is what it was as bytes.
-const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
 /** @returns what a caller gets who does not stream. */
 export function bufferedAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {

@@ -5,6 +5,7 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
+import { decoder } from '../http/bytes.ts';
 import { check, inOneReading } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
@@ -28,7 +29,6 @@ export interface ConverseOptions {
 
 /** A call to an object carries 32 MB; a longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
-const decoder = new TextDecoder();
 const MOST_KEY = 256;
 
 /**

@@ -2,8 +2,9 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { TurnSummary } from '../durable/contracts/conversation.ts';
-import { joined } from '../http/bytes.ts';
+import { decoder, encoder, joined } from '../http/bytes.ts';
 import { ApiError, errorEvent } from '../http/errors.ts';
+import { LINE_FEED } from '../json/characters.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';
 import { EVENT_STREAM } from '../upstream/content-type.ts';
@@ -11,11 +12,8 @@ import type { RequestOutcome } from '../upstream/relay.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 /** What ends a stream of an object that was not cut; what follows is for the log. */
 const END = 0;
-const LINE_FEED = 10;
 /** Tells a broken connection from a turn's own error: told inside another event, it seems to have that one's id. */
 const CUT_REMARK = ': sluice-cut\n';
 

@@ -1,5 +1,7 @@
 /** What the senders' signature schemes have in common: an HMAC over the raw bytes, compared in constant time. */
 
+import { encoder } from '../http/bytes.ts';
+
 /** Bytes in a buffer of their own, as Web Crypto takes them. */
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -54,8 +56,6 @@ export const TOLERANCE_SECONDS = 300;
 export const MOST_SIGNATURES = 10;
 
 const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
-
-const encoder = new TextEncoder();
 
 /**
  * Makes a scheme of how its headers are read.

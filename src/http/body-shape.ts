@@ -1,4 +1,6 @@
 /** A look at JSON before it is parsed: a list of millions of nothings takes many times its bytes as objects. */
+
+import { BACKSLASH, COMMA, QUOTE, SPACE } from '../json/characters.ts';
 import { ApiError } from './errors.ts';
 
 /** A body that is longer than this is long: its account is asked first, and its shape is looked at. In bytes. */
@@ -10,11 +12,7 @@ const DEEPEST = 500;
 /** From here on a string stays in its bytes: the longest name that anything is compared with is half as long. */
 const LONG_STRING = 512;
 
-const SPACE = 32;
-const QUOTE = 34;
-const COMMA = 44;
 const OPEN_LIST = 91;
-const BACKSLASH = 92;
 const CLOSE_LIST = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;

@@ -1,9 +1,9 @@
+import { BACKSLASH } from '../json/characters.ts';
 import type { Shape } from './body-shape.ts';
 import { newId, type Source, standInForString } from './pieces.ts';
 
 /** Of a long string so many bytes are judged at a time. */
 const PIECE_BYTES = 65_536;
-const BACKSLASH = 92;
 const LETTER_U = 117;
 /** The longest escape, `\u0000`. */
 const ESCAPE_BYTES = 6;

@@ -4,6 +4,7 @@
  * can have written: each is made of a random number that is drawn after the body has come.
  */
 
+import { encoder } from './bytes.ts';
 import { use } from './released.ts';
 
 /** What stand-ins stand for. */
@@ -16,7 +17,6 @@ export interface Source {
 }
 
 const STAND_IN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
-const encoder = new TextEncoder();
 
 /** @returns what makes the stand-ins of one source differ from all others. */
 export function newId(): string {

@@ -1,4 +1,5 @@
 import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
+import { encoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import type { JsonBody } from './json-body.ts';
 import { LongBody } from './long-body.ts';
@@ -11,7 +12,6 @@ const DISCARD_BYTES = 65_536;
 
 // A byte order mark is not JSON, and dropping it would change the caller's bytes.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const encoder = new TextEncoder();
 
 /** @throws ApiError 415 for another content type than JSON */
 export function requireJson(request: Request): void {

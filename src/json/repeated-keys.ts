@@ -1,10 +1,10 @@
+import { BACKSLASH, QUOTE } from './characters.ts';
+
 /**
  * Keys that an object in a body repeats, which one reader takes for the first value and another for the last. The
  * outermost object's are taken out (edit.ts); those further inside go up as they came, or the caller's bytes would change.
  */
 const COLON = 58;
-const QUOTE = 34;
-const BACKSLASH = 92;
 /** Space, tab, line feed, carriage return. */
 const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
 

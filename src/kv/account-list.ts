@@ -1,5 +1,7 @@
 /** The list of accounts: one key each, written once. Only names are here; all else lies in the accounts' objects. */
 
+import { encoder } from '../http/bytes.ts';
+
 const ACCOUNT_PREFIX = 'account:';
 /** KV gives at most so many keys at once. */
 const KEYS_AT_ONCE = 1_000;
@@ -54,8 +56,6 @@ export async function* names(store: KVNamespace): AsyncGenerator<string> {
     cursor = page.list_complete ? undefined : page.cursor;
   } while (cursor !== undefined);
 }
-
-const encoder = new TextEncoder();
 
 function compareBytes(left: string, right: string): number {
   const [a, b] = [encoder.encode(left), encoder.encode(right)];

@@ -5,6 +5,8 @@
  * that only joined: the expanded body begins with `tools`, `system` and `messages`, in the order in which the API reads
  * them, and up to a breakpoint it is the same for every request whose own parts before that breakpoint are the same.
  */
+
+import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody, type Sendable } from '../http/long-body.ts';
@@ -191,7 +193,6 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   return new LongBody({ text, json, readings }, sources);
 }
 
-const encoder = new TextEncoder();
 const FILLER = { role: 'user', content: '.' };
 
 /**

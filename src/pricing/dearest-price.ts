@@ -1,9 +1,9 @@
 import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
 import type { Model, ModelTable, TokenPrices } from './models.ts';
+import { LONGEST_MODEL_NAME } from './models.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
 /** The longest name of a model that limits can have. */
-const LONGEST_MODEL_NAME = 256;
 
 /** @returns the rows that a model may be billed by: its own, or every row for one that is not in the table. */
 export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {

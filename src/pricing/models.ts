@@ -1,3 +1,5 @@
+export const LONGEST_MODEL_NAME = 256;
+
 /**
  * The models this edge knows: limits and prices.
  *

@@ -6,6 +6,9 @@
  * allocated: an answer that was interrupted may be megabytes long.
  */
 
+import { encoder } from '../http/bytes.ts';
+import { SPACE } from '../json/characters.ts';
+
 /** A token, in the unit of the weights. */
 const TOKEN = 20;
 const LETTER_IN_WORD = 12;
@@ -16,7 +19,6 @@ const LETTER_IN_LONG_WORD = 16;
 const NEXT_SPACE = 1;
 const REPEATED_SIGN = 10;
 
-const SPACE = 32;
 const LOWER = 1;
 const UPPER = 2;
 const DIGIT = 3;
@@ -90,8 +92,6 @@ export function mostTokens(bytes: Uint8Array, start = 0, end = bytes.length): nu
   }
   return weight / TOKEN;
 }
-
-const encoder = new TextEncoder();
 
 /** @returns the same for a string. */
 export function mostTokensOf(text: string): number {

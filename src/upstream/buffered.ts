@@ -1,7 +1,7 @@
 /** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
-import { joined } from '../http/bytes.ts';
+import { decoder, joined } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
@@ -11,7 +11,6 @@ import { upstreamLimited } from './upstream-limit.ts';
 
 /** Bytes within which an answer begins, white space before it included. */
 const LOOKED_AT = 1_024;
-const decoder = new TextDecoder();
 
 /** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
 export async function readBuffered(

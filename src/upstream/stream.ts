@@ -1,7 +1,7 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
-import { joined } from '../http/bytes.ts';
+import { encoder, joined } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
@@ -10,7 +10,6 @@ import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
-const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;

@@ -12,6 +12,7 @@ import type { Identity } from '../../identity/caller.ts';
 import { listAccount } from '../../kv/account-list.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
+import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { NO_FEATURES } from '../../pricing/prompt-features.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -95,7 +96,6 @@ export interface Admission extends RequestMeter {
 }
 
 /** Of a model's name: whatever is longer is none, and would not fit into a row. */
-const LONGEST_MODEL_NAME = 256;
 const SETTLE_TRIES = 4;
 const FIRST_PAUSE_MS = 100;
 

@@ -1,5 +1,6 @@
 /** A conversation as it goes over the wire. Stored JSON is put in as it is, never parsed and written again. */
 
+import { encoder } from '../../http/bytes.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery } from '../conversations.schema.ts';
@@ -9,7 +10,6 @@ import { refOf } from './held-prefix.ts';
 
 /** A page of texts is read when it is wanted, and not held while nobody takes it. */
 const ROWS_AT_ONCE = 50;
-const encoder = new TextEncoder();
 
 /** @returns the JSON text of a conversation by itself. */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {

@@ -7,6 +7,7 @@
 
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
+import { encoder } from '../../http/bytes.ts';
 import { type CachedHistory, type CachedTurn, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { divide, PIECE_CHARACTERS } from './message-text.ts';
@@ -21,8 +22,6 @@ import {
   SHOWN,
   turnOf,
 } from './tables.ts';
-
-const encoder = new TextEncoder();
 
 type FrozenOwner = 'system' | 'tools';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2 };

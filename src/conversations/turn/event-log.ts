@@ -4,6 +4,8 @@
  * A listener is a place in the log, not a queue: what it has not taken yet is read from the rows when it takes more. So
  * nobody who is slow, or gone, costs memory or holds anything up.
  */
+
+import { encoder } from '../../http/bytes.ts';
 import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -22,7 +24,6 @@ interface Listener {
 
 /** Characters of a row that are kept in memory while the turn runs. */
 const MOST_KEPT = 262_144;
-const encoder = new TextEncoder();
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 export class EventLog {

@@ -4,6 +4,7 @@
  * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
  */
 
+import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import type { Usage } from '../../pricing/cost.ts';
@@ -193,9 +194,6 @@ function addDelta({ block, name }: LikeDeltas, said: string, inputs: Map<Block, 
   else block.value[name] += said;
 }
 
-const SPACE = 32;
-const QUOTE = 34;
-const BACKSLASH = 92;
 const CLOSING_BRACE = 125;
 
 /** @returns where the last string of a delta ends, which two braces follow (the API pads them); -1 for another form. */

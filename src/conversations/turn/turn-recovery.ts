@@ -1,5 +1,6 @@
 /** Turns of which only their rows are there: of a process that died, and of one that is asked for again. */
 
+import { encoder } from '../../http/bytes.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { isThinkingType } from '../../upstream/usage/hidden-output.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
@@ -14,7 +15,6 @@ import { type Ended, errorIn, eventData } from './turn-ending.ts';
 const LONGEST_SILENCE_MS = 1_000;
 /** More events than can have been shown and not stored. */
 const MOST_LOST = 100_000;
-const encoder = new TextEncoder();
 
 /** @returns the turn of a process that died, as far as its log tells. */
 export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {

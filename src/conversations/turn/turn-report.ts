@@ -1,11 +1,11 @@
 /** What a turn's answer tells about itself, whole or not: what it is settled by. */
+
+import { encoder } from '../../http/bytes.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
 import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
-
-const encoder = new TextEncoder();
 
 /** @returns what a whole answer tells, which is in its message. */
 export function wholeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {

@@ -1,13 +1,11 @@
 /** The body of a turn as it goes up: what is new is text, and the history before it bytes that nobody reads again. */
 
+import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
+import { COMMA } from '../../json/characters.ts';
 import { edit, placeOf } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
-
-const encoder = new TextEncoder();
-const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
-const COMMA = 44;
 
 export class RequestBody implements JsonBody {
   /** A conversation takes no body that repeats keys. */

@@ -2,6 +2,8 @@
  * The part of a history that is sent with each turn, as it is sent. It lies outside of the heap that is walked for
  * garbage, and grows at its end: neither it nor what bounds it is made anew with each turn.
  */
+
+import { encoder } from '../../http/bytes.ts';
 import { featuresOf, NO_FEATURES, type PromptFeatures } from '../../pricing/prompt-features.ts';
 
 /** Bytes that several histories have in common, of which each one is longer than the one before. */
@@ -13,7 +15,6 @@ interface Shared {
 
 /** Room for what comes next: a history is copied a few times in its life, not once a turn. */
 const ROOM = 1.25;
-const encoder = new TextEncoder();
 
 export class SentHistory {
   static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NO_FEATURES);

@@ -1,19 +1,17 @@
+import { decoder, encoder } from '../../http/bytes.ts';
+import { BACKSLASH, QUOTE } from '../../json/characters.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/token-ceiling.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
 import { fallbacksIn, field, type Seen, string, type Timing } from './usage-report.ts';
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const utf8 = (text: string) => encoder.encode(text);
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
-const QUOTE = 34;
-const BACKSLASH = 92;
 /** Tools of the API's own that cost nothing beside the steps behind them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tokens that frame a block, and a call of a tool beside its name and input. */

@@ -1,3 +1,5 @@
+import { decoder, encoder } from '../../http/bytes.ts';
+import { LINE_FEED } from '../../json/characters.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { skipSpace, startsWith } from '../../sse/bytes.ts';
@@ -6,8 +8,6 @@ import { LineReader } from '../../sse/lines.ts';
 import { ObservedOutput } from './observed-output.ts';
 import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const utf8 = (text: string) => encoder.encode(text);
 
 const EVENT = utf8('event:');
@@ -23,7 +23,6 @@ const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\
 const UNREAD_BYTES = 262_144;
 /** The last events are looked for within these. */
 const TAIL_BYTES = 4_096;
-const LINE_FEED = 10;
 /** Stands for the data of a delta, whose text is not kept: only that it is whole matters to an ending. */
 const COUNTED_DELTAS = '{}';
 

@@ -73,7 +73,7 @@ export function createReference() {
       security: [{ bearer: [] }, { apiKey: [] }],
       paths,
       components: {
-        responses: Object.fromEntries(statuses().map((status) => [`Error${status}`, errorResponse(status)])),
+        responses: Object.fromEntries(statuses().map((status) => [`Error${status}`, errorAnswer(status)])),
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
@@ -157,7 +157,7 @@ function mediaType({ type = 'application/json', schema, example }: Content) {
   return { [type]: { schema, example } };
 }
 
-function errorResponse(status: ErrorStatus): ZodOpenApiResponseObject {
+function errorAnswer(status: ErrorStatus): ZodOpenApiResponseObject {
   return {
     description: ERRORS[status].description,
     content: { 'application/json': { schema: errorSchema, examples: errorExamples(status) } },

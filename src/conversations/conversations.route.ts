@@ -40,7 +40,7 @@ export function conversationsRoutes() {
       // As objects they would cross a second time, and not at all where they nest deep.
       const { system: _, tools: __, ...fields } = check(createConversation, body.json);
       const texts = memberTexts(body.text);
-      const id = fields.id ?? newId();
+      const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
       const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
@@ -100,7 +100,7 @@ export function conversationsRoutes() {
       return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
-      const { at, id = newId() } = check(forkRequest, (await bodyOf(c)).json);
+      const { at, id = newConversationId() } = check(forkRequest, (await bodyOf(c)).json);
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
@@ -206,6 +206,6 @@ function json(text: CrossingText, status = 200, headers: Record<string, string> 
   return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 
-function newId(): string {
+function newConversationId(): string {
   return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
 }

@@ -10,7 +10,7 @@ import { check, inOneReading } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
-import { streamOf } from '../http/pieces.ts';
+import { streamOfPieces } from '../http/pieces.ts';
 import { withText } from '../http/read-json.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
@@ -157,7 +157,7 @@ export async function countedPromptOf(c: Context<AppEnv>, asked: JsonBody, id: s
 /** @returns a body as it crosses to an object: a text costs less than bytes, and need not be read again there */
 function bodyFor(body: JsonBody): TurnRequest['body'] {
   const { bytes } = body;
-  if (bytes.length > MOST_IN_A_CALL) return streamOf([bytes]);
+  if (bytes.length > MOST_IN_A_CALL) return streamOfPieces([bytes]);
   return body instanceof LongBody ? decoder.decode(bytes) : body.text;
 }
 

@@ -1,4 +1,8 @@
+/** Decodes what is text for certain, and keeps a byte order mark: dropping it would change the bytes. */
 export const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+
+/** The same, which throws for what is no UTF-8. */
+export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export const decoder = new TextDecoder();
 
@@ -13,4 +17,9 @@ export function joined(...pieces: Uint8Array[]): Uint8Array {
     at += piece.length;
   }
   return whole;
+}
+
+/** @returns the bytes of a text. */
+export function utf8(text: string): Uint8Array {
+  return encoder.encode(text);
 }

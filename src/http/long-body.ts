@@ -1,5 +1,5 @@
 import type { JsonBody } from './json-body.ts';
-import { joined, lengthOf, piecesOf, type Source, streamOf } from './pieces.ts';
+import { joinedPieces, lengthOf, piecesOf, type Source, streamOfPieces } from './pieces.ts';
 
 /** From here on a body that has changed goes up as a stream, since it would take its bytes a second time. */
 const STREAMED_BYTES = 1_048_576;
@@ -31,7 +31,7 @@ export class LongBody implements JsonBody {
 
   /** Made anew each time, unless they lie in one. */
   get bytes(): Uint8Array {
-    return this.#whole ?? joined(piecesOf(this.text, this.sources));
+    return this.#whole ?? joinedPieces(piecesOf(this.text, this.sources));
   }
 
   get size(): number {
@@ -57,6 +57,6 @@ export class LongBody implements JsonBody {
   sendable(text: string): Sendable {
     if (this.#whole && text === this.text) return this.#whole;
     const pieces = piecesOf(text, this.sources);
-    return lengthOf(pieces) < STREAMED_BYTES ? joined(pieces) : () => streamOf(pieces);
+    return lengthOf(pieces) < STREAMED_BYTES ? joinedPieces(pieces) : () => streamOfPieces(pieces);
   }
 }

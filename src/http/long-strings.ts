@@ -1,5 +1,6 @@
 import { BACKSLASH } from '../json/characters.ts';
 import type { Shape } from './body-shape.ts';
+import { strictDecoder } from './bytes.ts';
 import { newId, type Source, standInForString } from './pieces.ts';
 
 /** Of a long string so many bytes are judged at a time. */
@@ -7,9 +8,6 @@ const PIECE_BYTES = 65_536;
 const LETTER_U = 117;
 /** The longest escape, `\u0000`. */
 const ESCAPE_BYTES = 6;
-
-// A byte order mark is not JSON, and dropping it would change the caller's bytes.
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The long strings of a JSON text, which stay in its bytes. */
 export class LongStrings implements Source {
@@ -32,10 +30,10 @@ export class LongStrings implements Source {
     for (let index = 0; index < this.#strings.length / 2; index += 1) {
       const [start, end] = this.#place(index);
       checkString(this.#bytes, start, end);
-      parts.push(decoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
+      parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
       at = end;
     }
-    parts.push(decoder.decode(this.#bytes.subarray(at)));
+    parts.push(strictDecoder.decode(this.#bytes.subarray(at)));
     return parts.join('');
   }
 
@@ -59,7 +57,7 @@ export class LongStrings implements Source {
 function checkString(bytes: Uint8Array, start: number, end: number): void {
   for (let at = start; at < end; ) {
     const stop = end - at <= PIECE_BYTES ? end : boundaryBefore(bytes, at, at + PIECE_BYTES);
-    JSON.parse(`"${decoder.decode(bytes.subarray(at, stop))}"`);
+    JSON.parse(`"${strictDecoder.decode(bytes.subarray(at, stop))}"`);
     at = stop;
   }
 }

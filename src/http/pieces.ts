@@ -54,7 +54,7 @@ export function lengthOf(pieces: readonly Uint8Array[]): number {
 }
 
 /** @returns pieces as one. */
-export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function joinedPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(lengthOf(pieces));
   let at = 0;
   for (const piece of pieces) {
@@ -65,13 +65,13 @@ export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 /** @returns pieces as a stream, so that they need not lie in memory a second time. */
-export function streamOf(pieces: readonly Uint8Array[]): ReadableStream {
+export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
   const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
-  pour(pieces, writable.getWriter()).catch(tellsReader);
+  pourPieces(pieces, writable.getWriter()).catch(tellsReader);
   return readable;
 }
 
-async function pour(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
+async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
   const poured = use(pieces);
   try {
     for (const piece of pieces) await writer.write(piece);

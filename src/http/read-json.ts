@@ -1,17 +1,14 @@
 import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
-import { encoder } from './bytes.ts';
+import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import type { JsonBody } from './json-body.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
-import { joined } from './pieces.ts';
+import { joinedPieces } from './pieces.ts';
 
 /** How long a refused body is listened to, and how much of it at a time. */
 const DISCARD_MS = 10_000;
 const DISCARD_BYTES = 65_536;
-
-// A byte order mark is not JSON, and dropping it would change the caller's bytes.
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** @throws ApiError 415 for another content type than JSON */
 export function requireJson(request: Request): void {
@@ -29,7 +26,7 @@ export function requireJson(request: Request): void {
 export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
   if (bytes.length > LONG_BODY) onShape(shapeOf(bytes));
   return parsed(() => {
-    const text = decoder.decode(bytes);
+    const text = strictDecoder.decode(bytes);
     return { bytes, text, json: JSON.parse(text) };
   });
 }
@@ -135,7 +132,7 @@ async function readPieces(
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body?.getReader();
-  if (!reader) return joined(pieces);
+  if (!reader) return joinedPieces(pieces);
   let isLate = false;
   const stop = () => reader.cancel().catch(ignoreBroken);
   const timer =
@@ -149,7 +146,7 @@ async function readPieces(
     for (;;) {
       const { value, done } = await reader.read();
       if (isLate) throw new Error('The body takes too long.');
-      if (done) return joined(pieces);
+      if (done) return joinedPieces(pieces);
       length += value.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
       await onLength(length);

@@ -4,7 +4,7 @@ const RANDOM_CHARACTERS = 16;
 
 /** Random bytes are fetched from the runtime for many ids at once. */
 const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
-let used = pool.length;
+let usedBytes = pool.length;
 
 /**
  * Makes an id that sorts by time: the ledger finds and pages requests by it without an index.
@@ -12,15 +12,16 @@ let used = pool.length;
  * @returns `req_`, 50 bits of milliseconds and 80 random bits, in Crockford's base 32
  */
 export function createRequestId(now = Date.now()): string {
-  if (used === pool.length) {
+  if (usedBytes === pool.length) {
     crypto.getRandomValues(pool);
-    used = 0;
+    usedBytes = 0;
   }
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {
     time = ALPHABET.charAt(rest % 32) + time;
   }
   let random = '';
-  for (const end = used + RANDOM_CHARACTERS; used < end; used += 1) random += ALPHABET.charAt((pool[used] ?? 0) % 32);
+  for (const end = usedBytes + RANDOM_CHARACTERS; usedBytes < end; usedBytes += 1)
+    random += ALPHABET.charAt((pool[usedBytes] ?? 0) % 32);
   return `req_${time}${random}`;
 }

@@ -9,7 +9,7 @@ import type { AppEnv } from '../auth/context.ts';
 import type { SavingsRow } from '../durable/contracts/account.ts';
 import { check } from '../http/check.ts';
 import { tooLarge } from '../http/errors.ts';
-import { piecesOf, streamOf } from '../http/pieces.ts';
+import { piecesOf, streamOfPieces } from '../http/pieces.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
@@ -52,7 +52,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
     .get('/prefixes/:name', requireScope('messages'), async (c) => {
       const { name, hash, owner, value } = await findAsked(c, PREFIXES, c.req.param('name'));
       const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content };
-      const body = streamOf(piecesOf(JSON.stringify(told), value.sources));
+      const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
     .delete('/prefixes/:name', requireScope('prefixes'), async (c) => {

@@ -60,7 +60,7 @@ export function usesOfModels(tool: Json, type: string): Json[] {
 export function modelsOfOtherReadings(text: string, body: Json): Json[] {
   if (!repeatsKeys(text, body)) return [];
   const models = [...new Set(valuesNamed(text, NAMING)), undefined];
-  return models.slice(-MOST).map((model) => ({ model }));
+  return models.slice(-MOST_FURTHER).map((model) => ({ model }));
 }
 
 const NONE: ReadonlySet<string> = new Set();
@@ -87,8 +87,8 @@ function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): v
 }
 
 /** More than this many cost more than any limit allows. */
-const MOST = 1_000;
+const MOST_FURTHER = 1_000;
 
 function note(model: unknown, found: unknown[]): void {
-  if (found.length < MOST) found.push(typeof model === 'string' ? model : undefined);
+  if (found.length < MOST_FURTHER) found.push(typeof model === 'string' ? model : undefined);
 }

@@ -1,4 +1,4 @@
-const SPACE = 32;
+const SPACE_BYTE = 32;
 
 /** @returns whether the bytes from `start` to `end` begin with a prefix. */
 export function startsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
@@ -8,8 +8,8 @@ export function startsWith(bytes: Uint8Array, start: number, end: number, prefix
 }
 
 /** @returns the place behind one space, if there is one. */
-export function skipSpace(bytes: Uint8Array, at: number): number {
-  return bytes[at] === SPACE ? at + 1 : at;
+export function skipOneSpace(bytes: Uint8Array, at: number): number {
+  return bytes[at] === SPACE_BYTE ? at + 1 : at;
 }
 
 /** @returns whether a byte is one of 0 to 9. */

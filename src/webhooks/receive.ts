@@ -37,13 +37,13 @@ export async function receive(
   const { headers } = request;
   const { signature, maxBodyBytes } = webhook;
   const lacking = signature.precheck?.(headers, now);
-  if (lacking) throw refused(lacking);
+  if (lacking) throw refusedError(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
   const place = new Place(room, true);
   try {
     const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
-    if (verdict !== 'valid') throw refused(verdict);
+    if (verdict !== 'valid') throw refusedError(verdict);
     const { json } = parseJson(bytes);
     const digest = await digestOf(bytes);
     try {
@@ -95,7 +95,7 @@ async function digestOf(bytes: Uint8Array): Promise<string> {
   return `sha256:${toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))}`;
 }
 
-function refused(verdict: Exclude<Verdict, 'valid'>): ApiError {
+function refusedError(verdict: Exclude<Verdict, 'valid'>): ApiError {
   const options: ErrorOptions = { headers: DO_NOT_RETRY, logged: `webhook_signature_${verdict}` };
   switch (verdict) {
     case 'missing':

@@ -1,8 +1,11 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { JsonBody } from '../../src/http/json-body.ts';
 import { LongBody } from '../../src/http/long-body.ts';
-import { joined, piecesOf } from '../../src/http/pieces.ts';
+import { joinedPieces, piecesOf } from '../../src/http/pieces.ts';
 import { parseJson, parseLong, sizeOf, withText } from '../../src/http/read-json.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -13,7 +16,7 @@ const FILLER = 'The gate keeper wrote it down. '.repeat(10_000);
 /** A body with its long strings put back. */
 function whole(body: JsonBody): unknown {
   const { sources } = body as LongBody;
-  return JSON.parse(decode(joined(piecesOf(JSON.stringify(body.json), sources))));
+  return JSON.parse(decode(joinedPieces(piecesOf(JSON.stringify(body.json), sources))));
 }
 
 const character = fc.oneof(
@@ -31,7 +34,7 @@ test('a long body is read as any other, and its text has the very bytes', () => 
       const text = JSON.stringify({ filler: FILLER, texts, value, last: 1 });
       const body = parseLong(encode(text));
       expect(body).toBeInstanceOf(LongBody);
-      expect(decode(joined(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
+      expect(decode(joinedPieces(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
       expect(whole(body)).toEqual(JSON.parse(text));
       expect(body.text.length).toBeLessThan(text.length / 2);
       expect(sizeOf(body)).toBe(encode(text).length);
@@ -53,7 +56,7 @@ test.each([
   ['half a character', [0xf0, 0x9f]],
 ])('%s in a long string is refused, wherever it stands', (_, fault) => {
   for (const before of [0, 1_000, 65_530, 65_533, 65_535, 65_536, 131_070]) {
-    const bytes = joined([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
+    const bytes = joinedPieces([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
     expect(() => parseLong(bytes)).toThrow('not valid JSON');
     expect(() => parseJson(bytes)).toThrow('not valid JSON');
   }
@@ -75,7 +78,7 @@ test('a caller who writes a stand-in means its letters', () => {
     part: '~part:0000000000000000:0~',
   });
   const body = parseLong(encode(text)) as LongBody;
-  expect(decode(joined(piecesOf(body.text, body.sources)))).toBe(text);
+  expect(decode(joinedPieces(piecesOf(body.text, body.sources)))).toBe(text);
   expect(body.lengthOf('~string:0000000000000000:0~')).toBe(27);
 });
 

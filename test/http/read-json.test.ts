@@ -1,3 +1,6 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
 import { expect, test } from 'vitest';
 import { readBytes } from '../../src/http/read-json.ts';
 

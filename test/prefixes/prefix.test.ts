@@ -1,3 +1,6 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '../../src/http/errors.ts';

@@ -118,7 +118,7 @@ export function turnOf(row: RawRow): TurnRow {
 }
 
 /** @returns a message as its row has it; a divided text is asked for by the message's number. */
-export function messageOf(row: RawRow, divided: (seq: number) => string): MessageRow {
+export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const seq = Number(row.seq);
   return {
     seq,

@@ -15,7 +15,7 @@ import type { MessageRow, Profile, TurnRow, TurnStatus } from './rows.ts';
 import {
   COMMITTED,
   CONVERSATION_MIGRATIONS,
-  messageOf,
+  messageRowOf,
   type NewMessage,
   type Range,
   type RawRow,
@@ -236,7 +236,7 @@ export class Transcript {
    */
   *history(range: Range = {}): Generator<MessageRow> {
     const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome';
-    for (const row of this.#select(columns, range) ?? []) yield messageOf(row, (seq) => this.#pieces(seq));
+    for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
   /** The same by what was said alone: of a long history each further column costs. */

@@ -33,7 +33,7 @@ export interface Ended {
 }
 
 /** @returns what a turn has become, of whose answer so many blocks are kept. */
-export function statusOf(
+export function turnStatusOf(
   how: TurnEnd,
   { kept, stopReason, maxTokens }: { kept: number; stopReason: string | null; maxTokens: number },
 ): TurnStatus {

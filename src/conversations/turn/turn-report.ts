@@ -21,7 +21,7 @@ export function wholeReport({ message, usage, blocks, stopReason }: MessageBuild
 }
 
 /** How far an answer came that did not end by itself. */
-export interface Part {
+export interface PartialAnswer {
   /** Its events as they were shown. */
   shown: string;
   /** What has come of an event that was cut. */
@@ -33,7 +33,7 @@ export interface Part {
 }
 
 /** @returns what is known of an answer that is not whole: what was said is measured by its events. */
-export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: Part): Report {
+export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // An event that was cut in its middle was written all the same.

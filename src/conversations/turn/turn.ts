@@ -22,8 +22,8 @@ import {
   eventData,
   mend,
   nextProfile,
-  statusOf,
   type TurnEnd,
+  turnStatusOf,
 } from './turn-ending.ts';
 import { inputTokens, partReport, wholeReport } from './turn-report.ts';
 
@@ -187,7 +187,7 @@ export class Turn {
     const complete = how.kind === 'complete';
     const stopReason = this.assembly.stopReason;
     const kept = replayableBlocks(this.assembly.blocks, complete ? { complete, stopReason } : { complete });
-    const status = statusOf(how, { kept: kept.length, stopReason, maxTokens: this.maxTokens });
+    const status = turnStatusOf(how, { kept: kept.length, stopReason, maxTokens: this.maxTokens });
     const committed = status !== 'failed';
     const next = nextProfile(profile, committed, kept.length > 0 ? 1 : 0, this.#newMessages(), now);
     const mended = this.#goesOn(kept) && !(complete && isPending(stopReason)) ? mend(this.#transcript, kept) : [];

@@ -1,12 +1,10 @@
-import { decoder, encoder } from '../../http/bytes.ts';
+import { decoder, utf8 } from '../../http/bytes.ts';
 import { BACKSLASH, QUOTE } from '../../json/characters.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/token-ceiling.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
 import { fallbacksIn, field, type Seen, string, type Timing } from './usage-report.ts';
-
-const utf8 = (text: string) => encoder.encode(text);
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');

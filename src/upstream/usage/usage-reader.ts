@@ -1,14 +1,12 @@
-import { decoder, encoder } from '../../http/bytes.ts';
+import { decoder, utf8 } from '../../http/bytes.ts';
 import { LINE_FEED } from '../../json/characters.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { isCount } from '../../pricing/cost.ts';
-import { skipSpace, startsWith } from '../../sse/bytes.ts';
+import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
 import { ObservedOutput } from './observed-output.ts';
 import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
-
-const utf8 = (text: string) => encoder.encode(text);
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -190,7 +188,7 @@ export class UsageReader {
     }
     this.#atBoundary = false;
     if (startsWith(bytes, start, end, DATA)) {
-      const from = skipSpace(bytes, start + DATA.length);
+      const from = skipOneSpace(bytes, start + DATA.length);
       if (this.#isDelta && this.#data === undefined && this.#observed.countDelta(bytes, from, end))
         this.#data = COUNTED_DELTAS;
       else {
@@ -198,7 +196,7 @@ export class UsageReader {
         this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
       }
     } else if (startsWith(bytes, start, end, EVENT)) {
-      const from = skipSpace(bytes, start + EVENT.length);
+      const from = skipOneSpace(bytes, start + EVENT.length);
       this.#isDelta = end - from === DELTA_BYTES.length && startsWith(bytes, from, end, DELTA_BYTES);
       this.#event = this.#isDelta ? DELTA_NAME : decoder.decode(bytes.subarray(from, end));
     }

@@ -1,0 +1,39 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Programs of their own, each with its own words. */
+const PROGRAMS = ['client', 'playground', 'simulator', 'toolkit'];
+
+/** Names that may stand in several files: they mean the same there. */
+const MEANT: ReadonlySet<string> = new Set(['LINE_FEED']);
+
+const DECLARATION =
+  /^(?:export )?(?:declare )?(?:default )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm;
+
+/** @returns which program a file belongs to; the worker's reference describes things by their plain names. */
+function programOf(path: string): string {
+  const [folder = ''] = path.split('/');
+  if (PROGRAMS.includes(folder)) return folder;
+  return path.endsWith('.reference.ts') ? path : 'worker';
+}
+
+test('no name at the top of a file stands for two things', async () => {
+  const entries = await readdir(join(root, 'src'), { recursive: true, withFileTypes: true });
+  const places = new Map<string, Set<string>>();
+  for (const entry of entries) {
+    if (!entry.isFile() || !/\.tsx?$/.test(entry.name)) continue;
+    const path = join(entry.parentPath, entry.name);
+    const file = relative(join(root, 'src'), path);
+    for (const [, name = ''] of (await readFile(path, 'utf8')).matchAll(DECLARATION)) {
+      const key = `${programOf(file)}: ${name}`;
+      places.set(key, (places.get(key) ?? new Set()).add(file));
+    }
+  }
+  expect(places.size).toBeGreaterThan(500);
+  const twice = [...places].filter(([key, files]) => files.size > 1 && !MEANT.has(key.replace(/^.*: /, '')));
+  expect(twice.map(([key, files]) => `${key} in ${[...files].join(', ')}`)).toEqual([]);
+});

@@ -7,6 +7,8 @@
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 const TEE_PIECE_BYTES = 65_536;
+/** What a slow answer brings between two looks fits into this: an open answer must not hold a large buffer all the time. */
+const SMALL_PIECE_BYTES = 4_096;
 /** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
@@ -50,19 +52,24 @@ export async function readTee(
         resolve();
       };
     });
-  let buffer = takeBuffer();
+  let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let needsLarge = false;
+  let hasMore = false;
   for (;;) {
-    if (end === 'open') await pause();
-    const view = new Uint8Array(buffer);
+    if (end === 'open' && !hasMore) await pause();
     // Behind a whole stream nothing more will come but what lies here already: it is read in one.
     const isRest = end === 'whole';
+    const isLarge: boolean = isRest || needsLarge;
+    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
-    if (value) buffer = value.buffer as ArrayBuffer;
-    if (value && length > 0 && take(value)) break;
-    if (done || (isRest && length < TEE_PIECE_BYTES)) break;
+    const isTaken = value !== undefined && length > 0 && take(value);
+    if (value && isLarge) keepBuffer(value);
+    else if (value) small = value.buffer as ArrayBuffer;
+    if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
+    needsLarge = length >= SMALL_PIECE_BYTES;
+    hasMore = !isLarge && needsLarge;
   }
-  keepBuffer(new Uint8Array(buffer));
 }
 
 /**

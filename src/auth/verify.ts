@@ -6,6 +6,7 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose';
+import { LruCache } from '../cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount } from '../identity/identity.ts';
@@ -22,7 +23,7 @@ const LONGEST_JTI = 256;
 
 /** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
 interface Verifier {
-  remembered: Map<string, Identity>;
+  remembered: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 
@@ -41,10 +42,6 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
     verifier.remembered.delete(token);
   }
   const identity = await verify(token, settings, verifier, now);
-  if (verifier.remembered.size >= MOST_VERIFIED) {
-    const [oldest] = verifier.remembered.keys();
-    if (oldest !== undefined) verifier.remembered.delete(oldest);
-  }
   verifier.remembered.set(token, identity);
   return identity;
 }
@@ -69,7 +66,8 @@ function verifierOf(settings: Settings): Verifier {
   let verifier = verifiers.get(settings);
   if (!verifier) {
     const { JWKS_URL: url } = settings;
-    verifier = { remembered: new Map(), provider: url === undefined ? undefined : providerKeys(new URL(url)) };
+    const provider = url === undefined ? undefined : providerKeys(new URL(url));
+    verifier = { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
     verifiers.set(settings, verifier);
   }
   return verifier;

@@ -7,6 +7,7 @@ import {
   jwtVerify,
 } from 'jose';
 import { LruCache } from '../cache/lru.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount } from '../identity/identity.ts';
@@ -119,7 +120,7 @@ async function verifyWithSecrets(token: string, secrets: readonly string[], curr
   let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
     try {
-      const key = new TextEncoder().encode(secret);
+      const key = utf8(secret);
       const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
       return payload;
     } catch (thrown) {
@@ -168,8 +169,7 @@ function isTokenId(claim: unknown): claim is string {
  */
 async function digest(token: string): Promise<string> {
   const signed = token.slice(0, token.lastIndexOf('.'));
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(signed));
-  return `sha256-${new Uint8Array(hash).toHex().slice(0, 32)}`;
+  return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
 }
 
 function asUnauthenticated(thrown: unknown): ApiError {

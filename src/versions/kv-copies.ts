@@ -6,6 +6,7 @@
  * object knows at once, and is asked for a version that KV does not have.
  */
 import { LruCache } from '../cache/lru.ts';
+import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
 /** A name of somebody's. */
@@ -71,7 +72,7 @@ export async function* usersOf(store: KVNamespace, kind: string, name: string): 
 
 /** @returns what identifies a version among those of its name. */
 export async function versionHashOf(bytes: Uint8Array): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex().slice(0, 32);
+  return (await sha256Hex(bytes)).slice(0, 32);
 }
 
 /** @throws ApiError 503 while KV does not take it */

@@ -1,6 +1,7 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
 
 import { LruCache } from '../../cache/lru.ts';
+import { sha256Hex, utf8 } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, memberTexts } from '../../json/edit.ts';
@@ -15,8 +16,7 @@ const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 export async function nameUp(account: string): Promise<string> {
   const known = userIds.get(account);
   if (known !== undefined) return known;
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`sluice account ${account}`));
-  const name = new Uint8Array(hash).toHex().slice(0, CHARACTERS);
+  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
   userIds.set(account, name);
   return name;
 }

@@ -5,12 +5,11 @@
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
-import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { isBeginning, notTheApi, readBuffered } from './buffered.ts';
+import { notTheApi, readAnswer } from './buffered.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
 import type { RequestOutcome } from './relay.ts';
-import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
+import { type Payment, type SendProgress, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
@@ -81,19 +80,11 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
-    if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
-      course.sentAt = undefined;
-    const bytes = await readBuffered(response, settings.STREAM_IDLE_MS, controller);
-    const message = parseObject(bytes) as Record<string, unknown> | undefined;
-    const report = reportOf(message, bytes.length);
-    if (message && response.ok && report.completed) {
-      return { outcome: ended('complete', report), message, error: undefined };
-    }
-    if (response.ok && isBeginning(bytes)) throw interrupted(false);
-    const isError = report.error_type !== undefined;
-    if (response.ok || !mayHaveRun(response, { isApiError: isError, elapsedMs: course.elapsedMs ?? 0 }))
-      course.sentAt = undefined;
-    const error = response.ok && !isError ? notTheApi() : refusalOf(response, message, report.error_type);
+    const { STREAM_IDLE_MS: idleMs } = settings;
+    const { kind, json, report } = await readAnswer(response, { idleMs, controller, course, expected: 'message' });
+    if (kind === 'answer') return { outcome: ended('complete', report), message: json, error: undefined };
+    if (kind === 'interrupted') throw interrupted(false);
+    const error = kind === 'nothing' ? notTheApi() : refusalOf(response, json, report.error_type);
     return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {
     const error = toApiError(thrown);

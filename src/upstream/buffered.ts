@@ -3,11 +3,13 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { decoder, joined } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
-import { parseObject } from '../json/object.ts';
+import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
+import { mayHaveRun, type SendProgress } from './send.ts';
 import { upstreamLimited } from './upstream-limit.ts';
+import { type Report, reportOf } from './usage/usage-report.ts';
 
 /** Bytes within which an answer begins, white space before it included. */
 const LOOKED_AT = 1_024;
@@ -36,7 +38,71 @@ export async function readBuffered(
   return joined(...pieces);
 }
 
-interface WholeOptions {
+/**
+ * What a buffered answer is: what was asked for; an error, in the API's form or with an error's status; the beginning of
+ * an answer whose rest has not come; or nothing that the API would say.
+ */
+export type BufferedKind = 'answer' | 'error' | 'interrupted' | 'nothing';
+
+/** A buffered answer, read to its end and judged. */
+export interface BufferedAnswer {
+  kind: BufferedKind;
+  body: Uint8Array;
+  /** The body as a JSON object; undefined if it is none. */
+  json: Json | undefined;
+  report: Report;
+}
+
+export interface ReadAnswerOptions {
+  /** Milliseconds of silence after which the answer counts as interrupted. */
+  idleMs: number;
+  /** Aborted by the silence; whoever aborts it ends the reading. */
+  controller: AbortController;
+  /** Its `sentAt` becomes undefined when the upstream cannot have worked on the request: then nothing is billed. */
+  course: SendProgress;
+  /** Whether only a message, or an error, is an answer. */
+  expected: 'message' | 'anything';
+}
+
+/**
+ * Reads a buffered answer, and decides what it is and whether the upstream bills it.
+ *
+ * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted
+ */
+export async function readAnswer(
+  response: Response,
+  { idleMs, controller, course, expected }: ReadAnswerOptions,
+): Promise<BufferedAnswer> {
+  const { elapsedMs = 0 } = course;
+  // This holds also if the body breaks: then nobody will know whether it was an error of the API.
+  if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs })) course.sentAt = undefined;
+  const body = await readBuffered(response, idleMs, controller);
+  const json = parseObject(body);
+  const report = reportOf(json, body.length);
+  const isApiError = report.error_type !== undefined;
+  const kind = response.ok ? successKind(body, json, report, expected) : 'error';
+  // The API has not worked on a request that something else answered, or that it answered with an error at once.
+  const isUnbilled = response.ok
+    ? kind === 'error' || kind === 'nothing'
+    : !mayHaveRun(response, { isApiError, elapsedMs });
+  if (isUnbilled) course.sentAt = undefined;
+  return { kind, body, json, report };
+}
+
+/** @returns what an answer is that has a success's status. */
+function successKind(
+  body: Uint8Array,
+  json: Json | undefined,
+  report: Report,
+  expected: ReadAnswerOptions['expected'],
+): BufferedKind {
+  if (expected === 'anything') return json === undefined ? 'interrupted' : 'answer';
+  if (report.completed) return 'answer';
+  if (isBeginning(body)) return 'interrupted';
+  return report.error_type === undefined ? 'nothing' : 'error';
+}
+
+interface BufferedOptions {
   /** Whether it is a JSON object, or an error as the API writes it. */
   isReadable: boolean;
   /** Whether nothing but a message, or an error, is an answer. */
@@ -50,7 +116,7 @@ interface WholeOptions {
 export function bufferedResponse(
   response: Response,
   body: Uint8Array,
-  { isReadable, expected, errorType, requestId }: WholeOptions,
+  { isReadable, expected, errorType, requestId }: BufferedOptions,
 ): Response {
   const isMessage = expected === 'anything' || isMessageText(body);
   if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);

@@ -1,13 +1,12 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
-import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { bufferedResponse, isBeginning, readBuffered } from './buffered.ts';
+import { bufferedResponse, readAnswer } from './buffered.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp } from './headers.ts';
-import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
+import { type Payment, type SendProgress, send } from './send.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
@@ -129,21 +128,15 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
     }
     watchdog.stop();
-    const isBilled = (isApiError: boolean) =>
-      response.ok || mayHaveRun(response, { isApiError, elapsedMs: course.elapsedMs ?? 0 });
-    if (!isBilled(false)) course.sentAt = undefined;
     if (!response.ok) failed = 'error';
-    const body = await readBuffered(response, idleMs, controller);
-    const json = parseObject(body);
-    const report = reportOf(json, body.length);
-    const isError = report.error_type !== undefined;
-    if (response.ok && request.expectsMessage && !report.completed && !isBeginning(body)) failed = 'error';
-    // What is no answer of the API has not been worked on by it.
-    if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
+    const expected = request.expectsMessage ? 'message' : 'anything';
+    const { kind, body, json, report } = await readAnswer(response, { idleMs, controller, course, expected });
+    if (kind === 'error' || kind === 'nothing') failed = 'error';
+    const errorType = report.error_type;
     const answer = bufferedResponse(response, body, {
-      isReadable: json !== undefined && (response.ok || isError),
-      expected: request.expectsMessage ? 'message' : 'anything',
-      errorType: report.error_type,
+      isReadable: json !== undefined && (response.ok || errorType !== undefined),
+      expected,
+      errorType,
       requestId: options.requestId,
     });
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());

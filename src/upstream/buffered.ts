@@ -1,4 +1,4 @@
-/** Answers that do not stream: read whole before anything is sent, since a cut JSON body would look complete. */
+/** Answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { decoder, joined } from '../http/bytes.ts';
@@ -11,10 +11,15 @@ import { mayHaveRun, type SendProgress } from './send.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
-/** Bytes within which an answer begins, white space before it included. */
-const LOOKED_AT = 1_024;
+/** An answer begins within so many bytes; white space may stand before it. */
+const START_BYTES = 1_024;
 
-/** @throws ApiError when the body breaks or stalls: a cut JSON body would look complete */
+/**
+ * Reads a body to its end.
+ *
+ * @param idleMs milliseconds of silence after which the controller is aborted
+ * @throws UpstreamFailure when the body breaks or falls silent; the controller's reason when it was aborted
+ */
 export async function readBuffered(
   response: Response,
   idleMs: number,
@@ -103,16 +108,20 @@ function successKind(
 }
 
 interface BufferedOptions {
-  /** Whether it is a JSON object, or an error as the API writes it. */
+  /** Whether clients can read the body: a JSON object if the status is a success's, else an error in the API's form. */
   isReadable: boolean;
-  /** Whether nothing but a message, or an error, is an answer. */
+  /** Whether only a message, or an error, is an answer. */
   expected: 'message' | 'anything';
-  /** The type of the error that it is. */
+  /** The type of the error in the body; undefined if the body is none of the API's errors. */
   errorType: string | undefined;
   requestId: string;
 }
 
-/** @throws ApiError for what the caller must not see as it is, or what is no answer of the API */
+/**
+ * Makes the response that the caller gets from an answer that was read.
+ *
+ * @throws ApiError for what the caller must not see as it is, and for what is no answer of the API
+ */
 export function bufferedResponse(
   response: Response,
   body: Uint8Array,
@@ -120,7 +129,7 @@ export function bufferedResponse(
 ): Response {
   const isMessage = expected === 'anything' || isMessageText(body);
   if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);
-  // An error that calls itself a success is the error that it says.
+  // An error in the API's form with a success's status: its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
   if (status >= 300 && status < 400) throw redirected();
@@ -129,22 +138,22 @@ export function bufferedResponse(
   const headers = headersDown(response.headers);
   headers['content-type'] ??= 'application/json';
   if (isReadable) return new Response(body, { status, headers });
-  // Not the API's words but those of something before it: the envelope is what clients can read.
+  // Something between here and the API has answered. Its words are replaced by an error that clients can read.
   headers['content-type'] = 'application/json';
   const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
 }
 
-/** @returns whether something that is no JSON object begins as one: it was cut, however cleanly it ended. */
+/** @returns whether a body begins as a JSON object and does not end as one: the rest has not come. */
 export function isBeginning(body: Uint8Array): boolean {
-  return decoder.decode(body.subarray(0, LOOKED_AT)).trimStart().startsWith('{') && parseObject(body) === undefined;
+  return decoder.decode(body.subarray(0, START_BYTES)).trimStart().startsWith('{') && parseObject(body) === undefined;
 }
 
 function isMessageText(body: Uint8Array): boolean {
   return parseObject(body)?.type === 'message';
 }
 
-/** @returns the error for a success without a message: whatever answered, it was not the API. */
+/** @returns the error for a success's status without a message: something else than the API has answered. */
 export function notTheApi(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',

@@ -1,5 +1,6 @@
 /** Signs events as their senders do: for trying webhooks, and for tests. */
-import { sign, toHex } from '../src/delivery/signature.ts';
+import { sign } from '../src/delivery/signature.ts';
+import { toHex } from '../src/http/bytes.ts';
 
 /** @returns the headers that GitHub sends with a body. */
 export async function signGithub(

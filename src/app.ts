@@ -23,7 +23,8 @@ import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
 import { modelsRoutes } from './models/models.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
-import { type Prices, settingsOf, sharePrices } from './settings/settings.ts';
+import type { Prices } from './settings/prices.ts';
+import { settingsOf, sharePrices } from './settings/settings.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 

@@ -1,4 +1,6 @@
+import type { Context } from 'hono';
 import type { Bindings } from '../durable/bindings.ts';
+import type { AccountBinding } from '../durable/stubs.ts';
 import type { Place } from '../http/body-room.ts';
 import type { LogEntry } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -19,4 +21,24 @@ export interface AppEnv {
     opened?: boolean;
     closed?: boolean;
   };
+}
+
+/** What the work on a request needs of it: who asks, where the account is, and what keeps the work alive. */
+export interface RequestContext {
+  requestId: string;
+  identity: Identity;
+  /** The binding by which accounts are reached. */
+  accounts: AccountBinding;
+  /** The KV namespace with prefixes, classifiers and the list of accounts. */
+  store: KVNamespace;
+  settings: Settings;
+  /** Keeps work alive that nobody waits for; if it fails, the log says so. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** @returns what the work on this request needs of it. */
+export function contextOf(c: Context<AppEnv>): RequestContext {
+  const { requestId, identity, settings, entry } = c.var;
+  const waitUntil = (work: Promise<unknown>) => entry.during(work);
+  return { requestId, identity, accounts: c.env, store: c.env.STORE, settings, waitUntil };
 }

@@ -1,4 +1,5 @@
 import { type JWTPayload, SignJWT } from 'jose';
+import { utf8 } from '../http/bytes.ts';
 import type { Scope } from '../identity/identity.ts';
 
 export interface MintOptions {
@@ -40,6 +41,6 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
     .setJti(jti)
     .setIssuedAt(issuedAt);
   if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
-  const token = await jwt.sign(new TextEncoder().encode(secret));
+  const token = await jwt.sign(utf8(secret));
   return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
 }

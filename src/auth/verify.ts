@@ -6,6 +6,8 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose';
+import { LruCache } from '../cache/lru.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount } from '../identity/identity.ts';
@@ -22,7 +24,7 @@ const LONGEST_JTI = 256;
 
 /** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
 interface Verifier {
-  remembered: Map<string, Identity>;
+  remembered: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 
@@ -41,10 +43,6 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
     verifier.remembered.delete(token);
   }
   const identity = await verify(token, settings, verifier, now);
-  if (verifier.remembered.size >= MOST_VERIFIED) {
-    const [oldest] = verifier.remembered.keys();
-    if (oldest !== undefined) verifier.remembered.delete(oldest);
-  }
   verifier.remembered.set(token, identity);
   return identity;
 }
@@ -69,7 +67,8 @@ function verifierOf(settings: Settings): Verifier {
   let verifier = verifiers.get(settings);
   if (!verifier) {
     const { JWKS_URL: url } = settings;
-    verifier = { remembered: new Map(), provider: url === undefined ? undefined : providerKeys(new URL(url)) };
+    const provider = url === undefined ? undefined : providerKeys(new URL(url));
+    verifier = { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
     verifiers.set(settings, verifier);
   }
   return verifier;
@@ -121,7 +120,7 @@ async function verifyWithSecrets(token: string, secrets: readonly string[], curr
   let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
     try {
-      const key = new TextEncoder().encode(secret);
+      const key = utf8(secret);
       const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
       return payload;
     } catch (thrown) {
@@ -170,8 +169,7 @@ function isTokenId(claim: unknown): claim is string {
  */
 async function digest(token: string): Promise<string> {
   const signed = token.slice(0, token.lastIndexOf('.'));
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(signed));
-  return `sha256-${new Uint8Array(hash).toHex().slice(0, 32)}`;
+  return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
 }
 
 function asUnauthenticated(thrown: unknown): ApiError {

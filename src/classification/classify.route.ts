@@ -3,7 +3,7 @@ import { Hono } from 'hono';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
@@ -40,17 +40,11 @@ export function classifyRoutes(fetchUpstream?: Fetch) {
 
 /** @returns who has something classified by a request. */
 export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classifying {
-  const settings = c.get('settings');
   return {
-    identity: c.get('identity'),
-    accounts: c.env,
-    store: c.env.STORE,
-    settings,
-    upstream: upstreamOf(settings, fetchUpstream),
-    requestId: c.get('requestId'),
+    ...contextOf(c),
+    upstream: upstreamOf(c.get('settings'), fetchUpstream),
     signal: c.req.raw.signal,
     simulate: c.req.header('sluice-simulate'),
-    waitUntil: (work) => c.get('entry').during(work),
   };
 }
 

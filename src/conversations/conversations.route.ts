@@ -3,7 +3,7 @@ import { accountOf } from '../accounts/accounts.route.ts';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { check } from '../http/check.ts';
@@ -173,9 +173,7 @@ async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Pro
   try {
     return await work;
   } catch (thrown) {
-    const { identity, settings } = c.var;
-    const request = { identity, accounts: c.env, settings };
-    c.get('entry').during(callAccount(request, (account) => account.storesNothing(id)));
+    c.get('entry').during(callAccount(contextOf(c), (account) => account.storesNothing(id)));
     throw thrown;
   }
 }

@@ -5,7 +5,7 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
-import { decoder } from '../http/bytes.ts';
+import { decoder, sha256Hex } from '../http/bytes.ts';
 import { check, inOneReading } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
@@ -70,7 +70,7 @@ export async function proxyTurn(
     requestId: c.get('requestId'),
     route: 'messages',
     identity,
-    hash: await bodyHashOf(body.bytes),
+    hash: await sha256Hex(body.bytes),
     key: idempotencyKeyOf(caller),
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
@@ -204,8 +204,4 @@ async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
   const simulated = caller.get('sluice-simulate');
   if (simulated !== null) headers['sluice-simulate'] = simulated;
   return headers;
-}
-
-async function bodyHashOf(bytes: Uint8Array): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 }

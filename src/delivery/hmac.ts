@@ -1,5 +1,6 @@
 /** Senders that sign the body alone, each with a header and an encoding of its own. */
-import { candidates, type HashName, type SignatureScheme, schemeOf, sign, toBase64, toHex } from './signature.ts';
+import { toHex } from '../http/bytes.ts';
+import { candidates, type HashName, type SignatureScheme, schemeOf, sign, toBase64 } from './signature.ts';
 
 export interface HmacOptions {
   /** The header that the signature comes in. */

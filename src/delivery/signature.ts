@@ -145,10 +145,6 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }
 
-export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
 /** @returns the bytes of a hexadecimal number; undefined for mixed case as for anything else that no sender writes. */
 function fromHex(text: string): Bytes | undefined {
   if (!/^(?:[0-9a-f]+|[0-9A-F]+)$/.test(text)) return undefined;

@@ -1,3 +1,4 @@
+import { LruCache } from '../cache/lru.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { ConversationObject } from '../durable/contracts/conversation.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
@@ -20,20 +21,22 @@ export function accountStub(
   const namespace = settings.JURISDICTION
     ? env.ACCOUNT.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.ACCOUNT;
-  const known = ids.get(env.ACCOUNT) ?? new Map<string, DurableObjectId>();
-  ids.set(env.ACCOUNT, known);
+  let known = ids.get(env.ACCOUNT);
+  if (!known) {
+    known = new LruCache({ most: MOST_IDS });
+    ids.set(env.ACCOUNT, known);
+  }
   const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
   let id = known.get(key);
   if (!id) {
     id = namespace.idFromName(accountId);
-    if (known.size >= MOST_IDS) known.clear();
     known.set(key, id);
   }
   return namespace.get(id);
 }
 
 /** Finding an id by a name is a hash, and most requests of an isolate are of few accounts. */
-const ids = new WeakMap<object, Map<string, DurableObjectId>>();
+const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MOST_IDS = 1_000;
 
 /** The binding that conversations' objects are reached by. */

@@ -1,6 +1,7 @@
 /** Answers that were given before: a key for each account, classifier version, model and input, gone after a time. */
 
 import type { ClassifyAnswer } from '../classification/classify-answers.schema.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
 /** What is kept of an answer: not what it cost, since to give it again costs nothing. */
@@ -18,8 +19,7 @@ function answerKey(account: string, hash: string): string {
 
 /** @returns what identifies an answer within its account: all that decides it. */
 export async function answerHash(parts: readonly unknown[]): Promise<string> {
-  const bytes = new TextEncoder().encode(JSON.stringify(parts));
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+  return await sha256Hex(utf8(JSON.stringify(parts)));
 }
 
 /** @returns an answer that was given before, or undefined; a store that does not answer has none. */

@@ -4,7 +4,7 @@ import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
@@ -32,25 +32,15 @@ export function countTokensRoutes(fetchUpstream?: Fetch) {
 }
 
 async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
-  const settings = c.get('settings');
-  const requestId = c.get('requestId');
+  const context = contextOf(c);
+  const { requestId, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, fetchUpstream);
   const sent = withoutRepetition(await readLong(c, 'count'));
   const body = await promptAsked(c, sent);
   const request = check(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
-  const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
-  const standing = await admitTokenCount({
-    requestId,
-    route: 'count-tokens',
-    identity: c.get('identity'),
-    accounts: c.env,
-    store: c.env.STORE,
-    settings,
-    model: name,
-    waitUntil,
-  });
+  const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const response = await relay(
     { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },

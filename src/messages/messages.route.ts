@@ -6,7 +6,7 @@ import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
 import { type JsonBody, RELEASED } from '../http/json-body.ts';
@@ -45,8 +45,8 @@ async function answerMessage(
   streamByDefault: boolean,
   options: MessagesOptions,
 ): Promise<Response> {
-  const settings = c.get('settings');
-  const requestId = c.get('requestId');
+  const context = contextOf(c);
+  const { requestId, identity, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, options.fetch);
   const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
   const conversation = conversationOf(c.req.raw.headers, sent.json);
@@ -55,20 +55,14 @@ async function answerMessage(
   }
   const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
-  const { account } = c.get('identity');
-  const body = await withUserId(prefixed.body, settings, account);
+  const body = await withUserId(prefixed.body, settings, identity.account);
   const request = check(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
-  const waitUntil = (work: Promise<unknown>) => c.get('entry').during(work);
   const streams = request.stream ?? streamByDefault;
   const meter = await (options.admit ?? admit)({
-    requestId,
+    ...context,
     route: 'messages',
-    identity: c.get('identity'),
-    accounts: c.env,
-    store: c.env.STORE,
-    settings,
     upstream,
     body,
     model,
@@ -76,7 +70,6 @@ async function answerMessage(
     streams,
     prefix,
     signal: c.req.raw.signal,
-    waitUntil,
   });
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
@@ -96,7 +89,7 @@ async function answerMessage(
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
-      idempotencyKey: await keyUp(c.req.raw.headers, account),
+      idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
     },
     {
       upstream,

@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { notFound } from '../http/errors.ts';
 import { readPage } from '../http/page.ts';
@@ -49,9 +49,8 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
 
 /** @returns the account's limit `models`; undefined where it may use any. */
 async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
-  const { settings, identity } = c.var;
-  const request = { identity, accounts: c.env, settings };
-  const { limits } = await callAccount(request, (account) => account.standing(settings.DEFAULT_LIMITS));
+  const { settings } = c.var;
+  const { limits } = await callAccount(contextOf(c), (account) => account.standing(settings.DEFAULT_LIMITS));
   return limits.models;
 }
 
@@ -69,19 +68,11 @@ async function answerModels(
   fetchUpstream?: Fetch,
   caller: Request = c.req.raw,
 ): Promise<Response> {
-  const { settings, requestId } = c.var;
+  const { settings, requestId, waitUntil } = contextOf(c);
   const standing = await admitted(c);
   const response = await relay(
-    {
-      path,
-      caller,
-    },
-    {
-      upstream: upstreamOf(settings, fetchUpstream),
-      settings,
-      requestId,
-      waitUntil: (work) => c.get('entry').during(work),
-    },
+    { path, caller },
+    { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
   );
   for (const [name, value] of Object.entries(standing)) response.headers.set(name, value);
   if (!response.ok) return response;

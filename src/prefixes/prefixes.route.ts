@@ -5,7 +5,7 @@ import { readJson } from '../accounts/admission/read-body.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
 import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { SavingsRow } from '../durable/contracts/account.ts';
 import { check } from '../http/check.ts';
 import { tooLarge } from '../http/errors.ts';
@@ -96,16 +96,7 @@ async function prefixAnswerOf(
   const settings = c.get('settings');
   const upstream = upstreamOf(settings, fetchUpstream);
   const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
-  await admitTokenCount({
-    requestId: c.get('requestId'),
-    route: 'prefixes',
-    identity: c.get('identity'),
-    accounts: c.env,
-    store: c.env.STORE,
-    settings,
-    model,
-    waitUntil: (work) => c.get('entry').during(work),
-  });
+  await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
   const counting = { upstream, settings, headers: c.req.raw.headers };
   const { whole, added } = countBodies(prefix, model);
   const [all, rest] = await Promise.all([

@@ -4,6 +4,7 @@ import { mayBeForwarded } from '../http/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema } from './limits.schema.ts';
+import { type Prices, priceTable } from './prices.ts';
 
 const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
   z._default(
@@ -25,37 +26,6 @@ const parsedText = z.pipe(
   }),
 );
 const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
-
-const nanodollarsPerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
-const priceOverrides = z.strictObject({
-  input: nanodollarsPerMillion,
-  output: nanodollarsPerMillion,
-  cache_write_5m: nanodollarsPerMillion,
-  cache_write_1h: nanodollarsPerMillion,
-  cache_read: nanodollarsPerMillion,
-});
-const modelOverride = z.strictObject({
-  display_name: z.optional(z.string()),
-  aliases: z.optional(z.array(z.string())),
-  max_input_tokens: z.optional(z.int().check(z.gte(1))),
-  max_tokens: z.optional(z.int().check(z.gte(1))),
-  minimum_cacheable_tokens: z.optional(z.int().check(z.gte(0))),
-  tokens_per_second: z.optional(z.int().check(z.gte(1))),
-  fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
-  retires_at: z.optional(z.nullable(z.iso.datetime())),
-  replacement: z.optional(z.nullable(z.string())),
-  prices: z.optional(
-    z.extend(z.partial(priceOverrides), {
-      long_prompt: z.optional(z.extend(priceOverrides, { above_tokens: z.int().check(z.gte(0)) })),
-      fast: z.optional(priceOverrides),
-    }),
-  ),
-});
-
-const priceTable = z.record(z.string(), modelOverride);
-
-/** Rows that override or extend the model table, by model id; US dollars per million tokens. */
-export type Prices = z.input<typeof priceTable>;
 
 const listed = z.pipe(
   z.string(),

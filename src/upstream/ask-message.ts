@@ -1,35 +1,36 @@
 /**
- * Messages that this edge asks for by itself, and an account of how each ended.
+ * Messages that this edge asks for by itself, such as a classification.
  *
- * They are sent as everything else is. The SDK's client, which would retry as well, is a fifth of what may be deployed.
+ * They go up by the same `send` as a caller's own. The SDK's client retries as well, but it would take a fifth of the
+ * size that the Worker may have.
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
-import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { isBeginning, notTheApi, readBuffered } from './buffered.ts';
+import { notTheApi, readAnswer } from './buffered.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
 import type { RequestOutcome } from './relay.ts';
-import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
+import { type Payment, type SendProgress, send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
 
-/** The version of the API whose form the requests have. */
+/** The `anthropic-version` by which the edge's own requests are written. */
 export const API_VERSION = '2026-10-21';
 
+/** How a message is asked for. */
 export interface MessageCall {
   upstream: Upstream;
   settings: Settings;
   /** Aborted when nobody waits for the answer any more. */
   signal?: AbortSignal | undefined;
-  /** Faults that are asked of the simulator; anybody else never sees them. */
+  /** Faults that the simulator shall make, as in `sluice-simulate`; a real upstream does not get them. */
   simulate?: string | undefined;
-  /** How tries are paid for that may have run. Without it such a try is the last. */
+  /** Pays for another try after one that may have run. Without it there is no other try. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
 }
 
-/** What became of a request: a message, or why there is none; and how it is to be settled. */
+/** The result of a request: either `message` or `error` is defined. `outcome` is what it is settled by. */
 export interface Reply {
   outcome: RequestOutcome;
   message: Record<string, unknown> | undefined;
@@ -37,7 +38,7 @@ export interface Reply {
 }
 
 /**
- * Asks for a message and reads it whole. Never rejects: whatever happens is in the reply.
+ * Asks for a message and reads it to its end. It never rejects: an error is part of the reply.
  *
  * @param body a Messages request that does not stream
  */
@@ -48,7 +49,7 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
   const course: SendProgress = { sentAt: undefined };
   const ended = (end: RequestOutcome['end'], report = reportOf(undefined, 0)): RequestOutcome => ({
     ...report,
-    // A whole answer tells by itself what it has cost.
+    // A complete answer has a usage. Any other is settled by how long it ran.
     ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
     ...observed,
     end,
@@ -81,19 +82,11 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
     );
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
-    if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs: course.elapsedMs ?? 0 }))
-      course.sentAt = undefined;
-    const bytes = await readBuffered(response, settings.STREAM_IDLE_MS, controller);
-    const message = parseObject(bytes) as Record<string, unknown> | undefined;
-    const report = reportOf(message, bytes.length);
-    if (message && response.ok && report.completed) {
-      return { outcome: ended('complete', report), message, error: undefined };
-    }
-    if (response.ok && isBeginning(bytes)) throw interrupted(false);
-    const isError = report.error_type !== undefined;
-    if (response.ok || !mayHaveRun(response, { isApiError: isError, elapsedMs: course.elapsedMs ?? 0 }))
-      course.sentAt = undefined;
-    const error = response.ok && !isError ? notTheApi() : refusalOf(response, message, report.error_type);
+    const { STREAM_IDLE_MS: idleMs } = settings;
+    const { kind, json, report } = await readAnswer(response, { idleMs, controller, course, expected: 'message' });
+    if (kind === 'answer') return { outcome: ended('complete', report), message: json, error: undefined };
+    if (kind === 'interrupted') throw interrupted(false);
+    const error = kind === 'nothing' ? notTheApi() : refusalOf(response, json, report.error_type);
     return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -109,14 +102,14 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
   }
 }
 
-/** @returns the upstream's refusal as a caller may see it: what is theirs to mend in its own words. */
+/** @returns the upstream's error as a caller may see it; what the caller can correct has the upstream's own words. */
 function refusalOf(
-  { ok, status: said, headers }: Response,
+  { ok, status: given, headers }: Response,
   body: Record<string, unknown> | undefined,
   errorType: string | undefined,
 ): ApiError {
-  // An error that calls itself a success is the error that it says.
-  const status = ok && errorType !== undefined ? statusOfType(errorType) : said;
+  // An error in the API's form with a success's status: its type says which status is right.
+  const status = ok && errorType !== undefined ? statusOfType(errorType) : given;
   if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
   if (status >= 300 && status < 400) return redirected();
   const words = (body?.error as { message?: unknown } | undefined)?.message;

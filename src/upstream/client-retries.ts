@@ -1,6 +1,9 @@
-/** Who tries again: where the client does, the edge does not as well, or an overload gets nine requests for one. */
+/**
+ * Who sends a request again after a failure. Where the client does, the edge does not: three tries of each would make
+ * nine requests of one, just when the upstream is overloaded.
+ */
 
-/** How a try failed: nothing of it went up, it may have run there, or the upstream itself answered with an error. */
+/** How a try failed: nothing of it was sent, it may have run at the upstream, or the upstream answered with an error. */
 export type FailedTry = 'not_sent' | 'may_have_run' | 'answered';
 
 /**
@@ -10,8 +13,8 @@ export type FailedTry = 'not_sent' | 'may_have_run' | 'answered';
 const RETRYING_AGENTS = /(^|\s)(ai|ai-sdk[/-][\w.-]+)\/\d/i;
 
 /**
- * @param headers the caller's, as objects of the runtime have them or by their names in small letters
- * @returns whether the client sends a request again that has failed; one that was told not to says nothing of it
+ * @param headers the caller's: a `Headers`, or a plain object by names in lower case
+ * @returns whether the client sends a failed request again; a client that was configured not to looks the same
  */
 export function retriesByItself(headers: Headers | Readonly<Record<string, string>>): boolean {
   const read = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name]) ?? '';
@@ -21,8 +24,8 @@ export function retriesByItself(headers: Headers | Readonly<Record<string, strin
 /**
  * Decides whether the edge itself may send a request again, as far as its client is concerned.
  *
- * @returns true for a client that does not try again, and for a connection that failed before anything was sent: that
- * costs the upstream nothing, and a client would wait for longer
+ * @returns true for a client that does not retry, and for a connection that failed before anything was sent: another try
+ * costs nothing then, and the client would wait longer before its own
  */
 export function mayRepeat(headers: Headers | Readonly<Record<string, string>>, failed: FailedTry): boolean {
   return failed === 'not_sent' || !retriesByItself(headers);

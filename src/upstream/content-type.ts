@@ -3,25 +3,26 @@ import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
 
-/** What the runtime undoes by itself, and what needs no undoing. */
+/** Values of `content-encoding` whose bodies can be read here: the runtime decodes gzip and br by itself. */
 const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
 
-/** @returns whether a response is a stream of events; a media type is the same in large and small letters. */
+/** @returns whether a response is a stream of events. The case of the letters does not matter in a media type. */
 export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
   const type = headers.get('content-type') ?? '';
   return type.startsWith(EVENT_STREAM) || type.trim().slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
 }
 
 /**
- * Refuses an answer in an encoding that was not asked for and that the runtime does not undo: passed on without its
- * header it would be noise, and with it nobody here could have read what it cost. (Of an error the status is enough.)
+ * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. Nobody here could read
+ * what it costs, and the caller could not read it either, since the header does not go down. (Errors pass: their status is
+ * enough.)
  *
  * @throws ApiError for such an answer, whose body is then cancelled
  */
 export function refuseEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
   if (!response.ok || READABLE.has(encoding)) return;
-  // Nobody waits for the rest of it, and that it breaks then is what was asked for.
+  // The body is not needed, and an error of the cancelled body is expected.
   response.body?.cancel().catch(() => undefined);
   throw new ApiError(
     'api_error',

@@ -6,23 +6,24 @@ import { headersUp, type PlainHeaders } from './headers.ts';
 import { send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
+/** How a count is asked for. */
 export interface CountOptions {
   upstream: Upstream;
   settings: Settings;
-  /** The caller's, for the version and the betas in them. */
+  /** The caller's; `anthropic-version` and `anthropic-beta` change what is counted. */
   headers: Headers | PlainHeaders;
   /** Aborted when nobody waits for the count any more. */
   signal?: AbortSignal | undefined;
 }
 
-/** What the upstream says to a prompt: how many tokens it has, or why it does not count it. */
+/** The upstream's answer: how many tokens a prompt has, or why it was not counted. */
 export type Count =
   | { tokens: number }
   | { tokens: null; status: number /** In the upstream's own words. */; message: string | undefined };
 
-/** For all tries together, to the end of the answer. */
+/** Milliseconds for all tries together, to the end of the answer. */
 const COUNT_TIMEOUT_MS = 20_000;
-/** What the caller can mend is told in the upstream's own words. */
+/** Errors that the caller can correct, by status: the upstream's own words are passed on. */
 const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
   [400, 'invalid_request_error'],
   [404, 'not_found_error'],
@@ -93,7 +94,7 @@ function readCount(text: string): { tokens?: number; message?: string } {
   try {
     json = JSON.parse(text);
   } catch {
-    // Something before the API has answered, in a language of its own: the status says all there is.
+    // Something else than the API has answered, not in JSON: only the status is known.
     return {};
   }
   const tokens = json?.input_tokens;

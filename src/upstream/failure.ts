@@ -1,4 +1,4 @@
-/** What keeps an answer from coming to its end, or at all. */
+/** The ways in which an answer fails to come, or to come to its end. */
 import { ApiError, DO_NOT_RETRY, type ErrorType } from '../http/errors.ts';
 
 interface FailureOptions {
@@ -9,7 +9,7 @@ interface FailureOptions {
   cause?: unknown;
 }
 
-/** A call of the upstream that came to no end of its own. What it costs is decided by its members, never by its words. */
+/** A call of the upstream that did not end as the API ends it. Its members, never its message, decide what it costs. */
 export class UpstreamFailure extends ApiError {
   readonly sent: boolean;
   readonly end: FailureOptions['end'];
@@ -21,7 +21,7 @@ export class UpstreamFailure extends ApiError {
   }
 }
 
-/** @returns the error for an upstream that broke off, or fell silent, in the middle of its answer. */
+/** @returns the error for an upstream whose answer broke off, or fell silent, before its end. */
 export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
@@ -30,7 +30,7 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { sent: true, end, logged: `upstream_${end}`, cause });
 }
 
-/** @returns the reason for which a call is ended whose caller has left. */
+/** @returns the reason by which a call is aborted when its caller has left. */
 export function callerLeft(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';
   return new UpstreamFailure('api_error', message, { sent: true, end: 'client_gone', logged: 'client_gone' });
@@ -49,7 +49,7 @@ export function upstreamUnreachable(sent: boolean, cause: unknown): UpstreamFail
   return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });
 }
 
-/** @returns how a call ended that threw this. */
+/** @returns how a call ended that threw this error. */
 export function endOf(thrown: unknown): FailureOptions['end'] {
   return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
 }

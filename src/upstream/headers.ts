@@ -1,8 +1,8 @@
 import { remembering, staysHere } from '../http/private-headers.ts';
 
 /**
- * Not sent up unless the operator says so: by them a caller would choose a provider, a key or a rule of a gateway that
- * stands before the upstream, or another workspace of the operator's.
+ * Not sent up unless FORWARD_HEADERS names them. By these headers a caller could choose a provider, a key or a rule of a
+ * gateway before the upstream, or another workspace of the operator's.
  */
 const WITHHELD: ReadonlySet<string> = new Set([
   'anthropic-workspace-id',
@@ -21,7 +21,7 @@ const WITHHELD_PREFIXES = [
   'x-envoy-',
 ];
 
-/** Never sent down: they are the connection's, or speak of an account and an origin that are not the caller's. */
+/** Never sent down: they belong to the connection, or are about the operator's account or the upstream's own origin. */
 const NOT_DOWN: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -39,7 +39,7 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'via',
   'server',
 ]);
-// What a gateway says of itself is the operator's to know.
+// What a gateway tells about itself is for the operator only.
 const NOT_DOWN_PREFIXES = [
   'anthropic-ratelimit-',
   'anthropic-priority-',
@@ -51,17 +51,17 @@ const NOT_DOWN_PREFIXES = [
 const isWithheld = remembering(WITHHELD, WITHHELD_PREFIXES);
 const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
 
-/** Requests without a version are answered as this one. */
+/** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
 
-/** Headers by their names, in small letters: objects of the runtime's are made and freed at many times their cost. */
+/** Headers by their names in lower case. A plain object costs a small part of what the runtime's `Headers` does. */
 export type PlainHeaders = Record<string, string>;
 
 /**
  * @param caller the caller's headers
  * @param apiKey the deployment's key, which takes the place of the caller's credential
- * @param forwarded names of those that go up since the operator says so, or their beginnings with a `*`
- * @returns the headers that go up: the caller's own, known or not, but for those that must not
+ * @param forwarded the setting FORWARD_HEADERS: names, or beginnings of names with a `*` at the end
+ * @returns the headers that go up: all of the caller's but those that must not
  */
 export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
   const up = copied(caller, (name) => staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded)));
@@ -85,16 +85,16 @@ function isForwarded(name: string, forwarded: readonly string[]): boolean {
   );
 }
 
-function copied(headers: Headers, stays: (name: string) => boolean): PlainHeaders {
-  // Without a prototype, whose members are names that a header can have.
+function copied(headers: Headers, isLeftOut: (name: string) => boolean): PlainHeaders {
+  // No prototype: a header may be called like one of its members, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
-  // An iterator of the runtime's would make objects for each header.
+  // `forEach` is faster: an iterator makes an array for each header.
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
-    else if (!stays(name)) copy[name] = value;
+    else if (!isLeftOut(name)) copy[name] = value;
   });
-  // What `connection` names is the connection's too.
+  // The headers that `connection` names belong to the connection as well.
   for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];
   return copy;
 }

@@ -1,17 +1,17 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Sendable } from '../http/long-body.ts';
-import { parseObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { bufferedResponse, isBeginning, readBuffered } from './buffered.ts';
+import { bufferedResponse, readAnswer } from './buffered.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp } from './headers.ts';
-import { mayHaveRun, type Payment, type SendProgress, send } from './send.ts';
+import { type Payment, type SendProgress, send } from './send.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
 
+/** What is relayed. */
 export interface RelayRequest {
   /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
   caller: Request;
@@ -19,9 +19,9 @@ export interface RelayRequest {
   path: string;
   /** The caller's bytes, or the text in which something had to change. */
   body?: Sendable | undefined;
-  /** Whether nothing but a message, or an error, is an answer. */
+  /** Whether only a message, or an error, is an answer. */
   expectsMessage?: boolean;
-  /** Whether other models may step in, which only the blocks of an answer may tell. */
+  /** Whether another model may take over in the middle of the answer: then its blocks are read, which tell so. */
   hasFallbacks?: boolean;
   /** The caller's `idempotency-key` as it goes up. */
   idempotencyKey?: string | undefined;
@@ -35,23 +35,24 @@ export interface RequestOutcome extends Report {
   upstream_request_id: string | undefined;
   /** Whether the upstream may have worked on the request, and bills it. */
   sent: boolean;
-  /** From the request to the first byte of a stream, or to the headers of another answer. */
+  /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
 }
 
+/** What a relay works with, and whom it tells. */
 export interface RelayOptions {
   upstream: Upstream;
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
-  /** How tries are paid for that may have run. Default: the request costs nothing. */
+  /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
-  /** Told once an answer has begun: the body is not needed any more. */
+  /** Called once when the upstream's headers are there: no other try will be made, so the request body is not needed. */
   onHeaders?(): void;
   /**
-   * Told once how the answer ended, also when the caller has left. It starts what must follow, and returns at once.
+   * Called once with how the answer ended, also when the caller has left. It must return at once; what must follow runs on.
    *
-   * @returns a remark to put behind a complete stream as a comment, without its colon
+   * @returns text for a comment behind a complete stream, without the colon
    */
   onEnd?(outcome: RequestOutcome): string | undefined;
 }
@@ -81,7 +82,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     upstream_request_id: undefined,
   };
   const course: SendProgress = { sentAt: undefined };
-  /** How it ends before anything was seen of an answer. */
+  /** @returns the outcome of a request of whose answer nothing was seen. */
   const unseen = (end: RequestOutcome['end'], error_type: string | undefined): RequestOutcome => ({
     ...reportOf(undefined, 0),
     ...observed,
@@ -101,7 +102,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const watchdog = new IdleTimeout(controller, Math.min(idleMs, timeoutMs), timeoutMs, timedOut);
   const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
   let streams = false;
-  /** How it ends whatever is thrown, once that is known. */
+  /** `error` as soon as it is known that the upstream has refused: whatever is thrown afterwards does not change it. */
   let failed: 'error' | undefined;
   try {
     const response = await send(
@@ -129,21 +130,15 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
     }
     watchdog.stop();
-    const isBilled = (isApiError: boolean) =>
-      response.ok || mayHaveRun(response, { isApiError, elapsedMs: course.elapsedMs ?? 0 });
-    if (!isBilled(false)) course.sentAt = undefined;
     if (!response.ok) failed = 'error';
-    const body = await readBuffered(response, idleMs, controller);
-    const json = parseObject(body);
-    const report = reportOf(json, body.length);
-    const isError = report.error_type !== undefined;
-    if (response.ok && request.expectsMessage && !report.completed && !isBeginning(body)) failed = 'error';
-    // What is no answer of the API has not been worked on by it.
-    if (failed && (response.ok || !isBilled(isError))) course.sentAt = undefined;
+    const expected = request.expectsMessage ? 'message' : 'anything';
+    const { kind, body, json, report } = await readAnswer(response, { idleMs, controller, course, expected });
+    if (kind === 'error' || kind === 'nothing') failed = 'error';
+    const errorType = report.error_type;
     const answer = bufferedResponse(response, body, {
-      isReadable: json !== undefined && (response.ok || isError),
-      expected: request.expectsMessage ? 'message' : 'anything',
-      errorType: report.error_type,
+      isReadable: json !== undefined && (response.ok || errorType !== undefined),
+      expected,
+      errorType,
       requestId: options.requestId,
     });
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
@@ -158,7 +153,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   }
 }
 
-/** @returns the query of an address as it stands there, with its question mark; empty where there is none. */
+/** @returns the query of a URL, unchanged and with its question mark; empty if it has none. */
 export function queryOf(url: string): string {
   const at = url.indexOf('?');
   return at < 0 ? '' : url.slice(at);

@@ -3,12 +3,13 @@ import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
-/** A wait that the upstream asks for and that is longer than this is the caller's to make. */
+/** If the upstream asks to wait longer than this, its answer goes to the caller, who can wait. */
 const LONGEST_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 const RETRYABLE: ReadonlySet<number> = new Set([408, 409]);
 
+/** A request as it goes up. */
 export interface SendRequest {
   method: string;
   /** Path and query, beginning with `/v1`. */
@@ -17,31 +18,32 @@ export interface SendRequest {
   body?: Sendable | undefined;
 }
 
+/** How a request is sent. */
 export interface SendOptions {
   maxRetries: number;
-  /** For all tries together, until the headers of the last one. */
+  /** Milliseconds for all tries together, until the headers of the last one. */
   timeoutMs: number;
-  /** The caller aborts the controller by itself when that time is up. */
+  /** Whether whoever calls `send` aborts the controller itself when that time is up. */
   isWatched?: boolean;
-  /** Aborted by the caller when nobody waits any more, and here when time is up; it cancels the body as well. */
+  /** Aborted from outside when nobody waits any more, and here when time is up. It ends the reading of the body as well. */
   controller: AbortController;
-  /** The caller's own headers, where this is its own request: one that tries again by itself is not helped twice. */
+  /** The caller's own headers, if this is its own request: if the client retries by itself, the edge does not. */
   caller?: Headers | Readonly<Record<string, string>>;
-  /** Kept up to date. */
+  /** Changed as the request goes up, for whoever must know what may have run. */
   course?: SendProgress;
-  /** Pays for tries that may have run. Without it such a try is the last; `free` is for what costs nothing. */
+  /** Pays for another try after one that may have run; without it there is none. `free` is for what costs nothing. */
   payment?: Payment | 'free' | undefined;
 }
 
-/** What has gone up. */
+/** How far a request has gone. */
 export interface SendProgress {
-  /** When the try was sent that may be running now; milliseconds since 1970. Undefined: none can be. */
+  /** When the try was sent that may run at the upstream now, in milliseconds since 1970. Undefined if none can. */
   sentAt: number | undefined;
-  /** From there to its headers. */
+  /** Milliseconds from sending the last try to its headers, or to its failure. */
   elapsedMs?: number;
 }
 
-/** How a request is paid for that is sent again although the try before it may have run. */
+/** How a request is paid for that is sent again after a try that may have run, and be billed. */
 export interface Payment {
   /** Books the try that has failed. */
   settle(): Promise<void>;
@@ -54,11 +56,11 @@ export interface Payment {
   admit(): Promise<Sendable>;
 }
 
-/** A failure that comes within this time came before the request had gone up. */
+/** Milliseconds. What fails sooner has failed before the request was sent: a connection takes about that long. */
 const CONNECT_MS = 50;
-/** What stands before an upstream says with these, by itself, that it has not reached it. */
+/** Statuses by which a proxy before the upstream says that it has not reached it. */
 const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
-/** What gives up waiting may say so by a status that blames the client. */
+/** Statuses by which a proxy says that it has stopped waiting: the upstream may still work on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const MOST_ERROR_BYTES = 65_536;
 
@@ -112,12 +114,12 @@ async function sendUntil(
     const refusal = response && (await readRefusal(response, elapsedMs));
     const sent = refusal ? refusal.mayHaveRun : wasSent(failure, elapsedMs);
     if (!sent) course.sentAt = undefined;
-    /** What there is to say where no other try is made. */
-    const give = () => {
+    /** Ends with this try: returns its answer, or throws its failure. */
+    const endHere = () => {
       if (refusal) return refusal.response;
       throw upstreamUnreachable(sent, failure);
     };
-    if (!again || (sent && !(payment && isHelped('may_have_run')))) return give();
+    if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
     if (!sent || payment === undefined || payment === 'free') {
       course.sentAt = undefined;
       await sleep(wait, signal);
@@ -129,15 +131,16 @@ async function sendUntil(
     try {
       sendable = await payment.admit();
     } catch {
-      // Its price is booked; there is nothing left for another.
-      return give();
+      // The try that failed has been paid for, and the budget does not allow another.
+      return endHere();
     }
   }
 }
 
 /**
- * Decides whether a request that got no answer can have reached the upstream. The runtime says the same of a connection
- * that was refused and of one that broke later; what it has words of its own for happened before anything was sent.
+ * Decides whether a request that got no answer can have reached the upstream. The runtime has the same error for a
+ * connection that was refused and for one that broke later, so the time decides. Only for DNS and TLS it has errors of their
+ * own, and those happen before anything is sent.
  */
 function wasSent(failure: unknown, elapsedMs: number): boolean {
   if (elapsedMs <= CONNECT_MS) return false;
@@ -145,10 +148,10 @@ function wasSent(failure: unknown, elapsedMs: number): boolean {
 }
 
 /**
- * Decides whether a request can have run, and be billed, that was answered by an error.
+ * Decides whether a request that was answered by an error can have run at the upstream, and be billed.
  *
  * @param isApiError whether the body is an error as the API writes it
- * @param elapsedMs from the send to the headers: what is answered at once was not worked on
+ * @param elapsedMs milliseconds from sending to the headers: what is answered at once was not worked on
  */
 export function mayHaveRun(
   { status, headers }: Pick<Response, 'status' | 'headers'>,
@@ -158,7 +161,7 @@ export function mayHaveRun(
   return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
 }
 
-/** Reads an error as far as it decides what the request has cost. */
+/** Decides whether a refused request may have run; if that depends on the body, reads as much of it as is needed. */
 async function readRefusal(
   response: Response,
   elapsedMs: number,
@@ -184,7 +187,7 @@ async function readStart({ body }: Response): Promise<string> {
       if (text.length >= MOST_ERROR_BYTES) break;
     }
   } catch {
-    // An error that broke off is one that cannot be read.
+    // What has come of it is judged.
   }
   return text;
 }
@@ -197,7 +200,7 @@ function isApiError(text: string): boolean {
   }
 }
 
-/** @returns the milliseconds to wait before the next try, or undefined if there must be none. */
+/** @returns milliseconds to wait before the next try; undefined if there must be no other try. */
 export function waitBeforeRetry(
   response: Pick<Response, 'status' | 'headers'> | undefined,
   attempt: number,
@@ -207,11 +210,11 @@ export function waitBeforeRetry(
   if (!response) return backoff;
   const { status, headers } = response;
   if (status < 400) return undefined;
-  const verdict = headers.get('x-should-retry');
-  if (verdict === 'false') return undefined;
+  const shouldRetry = headers.get('x-should-retry');
+  if (shouldRetry === 'false') return undefined;
   const asked = retryAfterMs(headers);
   if (asked !== undefined && asked > LONGEST_WAIT_MS) return undefined;
-  if (verdict === 'true' || RETRYABLE.has(status) || status >= 500) return asked ?? backoff;
+  if (shouldRetry === 'true' || RETRYABLE.has(status) || status >= 500) return asked ?? backoff;
   return status === 429 ? asked : undefined;
 }
 
@@ -220,7 +223,7 @@ function retryAfterMs(headers: Headers): number | undefined {
   if (milliseconds !== null && milliseconds.trim() !== '' && Number(milliseconds) >= 0) return Number(milliseconds);
   const value = headers.get('retry-after');
   if (value === null || value.trim() === '') return undefined;
-  // Asked first: to `Date.parse` even "-5" is a date.
+  // Numbers are handled before dates: for `Date.parse` even "-5" is a date.
   if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());

@@ -1,15 +1,15 @@
 import { ApiError } from '../http/errors.ts';
 
-/** What of the upstream's 429 is the caller's to know: when to try again, and by which id the operator finds it. */
-const TOLD = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
+/** The headers of the upstream's 429 that the caller gets: when to try again, and by which id the operator finds it. */
+const PASSED_ON = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
 /**
- * @returns the 429 of an upstream in words of this edge: its own speak of the operator's organization and limits, which
- * are none of the caller's business
+ * @returns the upstream's 429 in words of this edge: the upstream's own name the operator's organization and limits, which
+ * callers must not see
  */
 export function upstreamLimited(upstream: Headers): ApiError {
   const headers: Record<string, string> = { 'sluice-limited-by': 'upstream' };
-  for (const name of TOLD) {
+  for (const name of PASSED_ON) {
     const value = upstream.get(name);
     if (value !== null) headers[name] = value;
   }

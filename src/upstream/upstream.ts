@@ -16,27 +16,28 @@ export interface Upstream {
 }
 
 /**
- * Whether the simulator is part of this bundle. wrangler.toml says that it is not: what is deployed does not even have
- * it. Where no bundler says anything, it is.
+ * Whether the simulator is part of this bundle. wrangler.toml sets it to false: the deployed Worker does not contain the
+ * simulator. Where no bundler sets it, the simulator is there.
  */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
-/** What the apps of this Worker call in the place of `fetch`. */
+/** What the apps of this Worker call instead of `fetch`; more than one is an error. */
 const sharedFetches = new Set<Fetch>();
 
-/** Has the Worker's objects go upstream as its app does: they wake without any app. */
+/** Makes the Worker's Durable Objects call the upstream as its app does: they may start without an app. */
 export function shareFetch(fetchUpstream: Fetch): void {
   sharedFetches.add(fetchUpstream);
 }
 
 /**
- * @param fetchUpstream what takes the place of `fetch`; without it, what an app of this Worker shares. The simulator
- * ignores it
+ * Chooses the deployment's upstream.
+ *
+ * @param fetchUpstream called instead of `fetch`. Default: what an app of this Worker has shared. The simulator ignores it
  * @returns the deployment's upstream, the same for each request of an isolate
- * @throws ApiError 500 for the operator when there is no key outside development, no simulator in the bundle, or no telling
- * whose `fetch` it is
+ * @throws ApiError 500 for the operator: without a key outside development, without a simulator in the bundle, or when
+ * apps of this Worker have shared different functions
  */
 export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
   const known = upstreams.get(settings);
@@ -50,7 +51,7 @@ function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) {
-    // Written out, since the bundler drops only what it sees at this place to be dead.
+    // Tested right here: the bundler leaves the simulator out only where it sees that this branch is never taken.
     if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
     throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
   }
@@ -63,10 +64,10 @@ function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: own ? likeFetch(own) : callFetch, simulated };
 }
 
-/** A detached `fetch` would lose its `this`. */
+/** Calls the global `fetch`: stored as a member of an object it would lose its `this`. */
 const callFetch: Fetch = (url, init) => fetch(url, init);
 
-/** A function of the Worker's own may overlook that it was aborted, and answer with any body. */
+/** Makes a Worker's own function behave as `fetch`: it may ignore the signal, and answer with any kind of stream. */
 function likeFetch(own: Fetch): Fetch {
   return async (url, { signal, ...init }) => {
     signal?.throwIfAborted();
@@ -74,7 +75,7 @@ function likeFetch(own: Fetch): Fetch {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
     const response = await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]);
-    // Only what came by a request has an address; of any other stream nobody knows what it is made of.
+    // Only a response of the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
     return byteBody(response, response.url !== '' || !isEventStream(response));
   };
 }
@@ -104,19 +105,19 @@ function simulatorUpstream(settings: Settings): Upstream {
   };
 }
 
-/** How long a break waits behind the bytes before it: a copy is read late. */
+/** How many milliseconds an error waits behind the last bytes: the copy that is metered is read late. */
 const BREAK_DELAY_MS = 100;
 
 /**
- * Gives a body made by JavaScript the form of one that came by the network, so that both are relayed by the same code:
- * a stream of bytes that can be piped into a transform stream, and whose break comes after all that was sent before it.
- * (One of the runtime's own transform streams cannot be piped into another, and a stream made by JavaScript that errors
- * drops what its readers have not taken yet.)
+ * Gives a body made by JavaScript the form of one from the network, so that the same code relays both: a stream of bytes
+ * that can be piped into a transform stream, and whose error comes after all bytes before it. (One of the runtime's own
+ * transform streams cannot be piped into another, and a stream made by JavaScript that errors drops what nobody has read
+ * yet.)
  *
- * @param isKnown whether a body of bytes has that form already
+ * @param isNetworkLike whether a stream of bytes is known to have that form already
  */
-function byteBody(response: Response, isKnown: boolean): Response {
-  if (!response.body || (isKnown && isOfBytes(response.body))) return response;
+function byteBody(response: Response, isNetworkLike: boolean): Response {
+  if (!response.body || (isNetworkLike && isOfBytes(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(
     {

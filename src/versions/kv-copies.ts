@@ -5,6 +5,8 @@
  * KV is where requests read. It may say for a minute that something is not there, or what was there before; the owner's
  * object knows at once, and is asked for a version that KV does not have.
  */
+import { LruCache } from '../cache/lru.ts';
+import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
 /** A name of somebody's. */
@@ -70,7 +72,7 @@ export async function* usersOf(store: KVNamespace, kind: string, name: string): 
 
 /** @returns what identifies a version among those of its name. */
 export async function versionHashOf(bytes: Uint8Array): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex().slice(0, 32);
+  return (await sha256Hex(bytes)).slice(0, 32);
 }
 
 /** @throws ApiError 503 while KV does not take it */
@@ -172,13 +174,11 @@ export function unavailable(cause?: unknown): ApiError {
 
 /** What an isolate remembers: values up to a number of bytes, the least recently used go first; pointers for a minute. */
 export class VersionMemory<T> {
-  readonly #values = new Map<string, { value: T; bytes: number }>();
-  readonly #pointers = new Map<string, { hash: string | null; until: number }>();
-  readonly #most: number;
-  #bytes = 0;
+  readonly #values: LruCache<string, { value: T; bytes: number }>;
+  readonly #pointers = new LruCache<string, { hash: string | null; until: number }>({ most: MOST_POINTERS });
 
   constructor(mostBytes = MOST_REMEMBERED_BYTES) {
-    this.#most = mostBytes;
+    this.#values = new LruCache({ most: mostBytes, sizeOf: ({ bytes }) => bytes });
   }
 
   /** The clock; tests put their own in its place. */
@@ -187,25 +187,13 @@ export class VersionMemory<T> {
   }
 
   value(place: VersionPlace, hash: string): T | undefined {
-    const key = valueKey(place, hash);
-    const found = this.#values.get(key);
-    if (!found) return undefined;
-    this.#values.delete(key);
-    this.#values.set(key, found);
-    return found.value;
+    return this.#values.get(valueKey(place, hash))?.value;
   }
 
   /** @param bytes what the value takes up */
   remember(place: VersionPlace, hash: string, value: T, bytes: number): void {
     const key = valueKey(place, hash);
-    if (bytes > this.#most || this.#values.has(key)) return;
-    this.#values.set(key, { value, bytes });
-    this.#bytes += bytes;
-    for (const [oldest, { bytes }] of this.#values) {
-      if (this.#bytes <= this.#most) return;
-      this.#values.delete(oldest);
-      this.#bytes -= bytes;
-    }
+    if (!this.#values.has(key)) this.#values.set(key, { value, bytes });
   }
 
   /** @returns where a name points as far as is known: null is nowhere, undefined is not known. */
@@ -215,12 +203,7 @@ export class VersionMemory<T> {
   }
 
   believe(place: VersionPlace, hash: string | null): void {
-    const key = pointerKey(place);
-    // Taken out first, so that the map's order is that of the last look.
-    this.#pointers.delete(key);
-    this.#pointers.set(key, { hash, until: this.now() + BELIEVED_MS });
-    const [oldest] = this.#pointers.keys();
-    if (this.#pointers.size > MOST_POINTERS && oldest !== undefined) this.#pointers.delete(oldest);
+    this.#pointers.set(pointerKey(place), { hash, until: this.now() + BELIEVED_MS });
   }
 
   /** To be called when this isolate has written the name. */

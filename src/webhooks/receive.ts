@@ -1,8 +1,9 @@
 /** A webhook as it comes in: believed only once its signature holds. */
 
-import { toHex, type Verdict } from '../delivery/signature.ts';
+import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { Place, room } from '../http/body-room.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define.ts';
@@ -45,7 +46,7 @@ export async function receive(
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refusedError(verdict);
     const { json } = parseJson(bytes);
-    const digest = await digestOf(bytes);
+    const digest = `sha256:${await sha256Hex(bytes)}`;
     try {
       return await read(webhook, { headers, body: json }, digest);
     } catch (thrown) {
@@ -83,16 +84,12 @@ async function read(webhook: Webhook, event: IncomingEvent, digest: string): Pro
  */
 async function eventId(source: string, id: string): Promise<string> {
   const plain = PLAIN_ID.test(id) && !id.startsWith('sha256');
-  return `${source}_${plain ? id : (await digestOf(new TextEncoder().encode(id))).replace(':', '-')}`;
+  return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(utf8(id))}`;
 }
 
 /** @returns the source that an event's id begins with. */
 export function sourceOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
-}
-
-async function digestOf(bytes: Uint8Array): Promise<string> {
-  return `sha256:${toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))}`;
 }
 
 function refusedError(verdict: Exclude<Verdict, 'valid'>): ApiError {

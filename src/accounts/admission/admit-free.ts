@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import type { AppEnv } from '../../auth/context.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { StorageRequest } from '../../durable/contracts/admission.ts';
 import { DEPLOYMENT } from '../../identity/identity.ts';
 import { admitFreeRequest } from './free-requests.ts';
@@ -12,10 +12,7 @@ import { admitFreeRequest } from './free-requests.ts';
  * @throws ApiError 429 for a limit that is reached, 400 where there is no room
  */
 export async function admitted(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
-  const { identity, settings, entry } = c.var;
-  const { STORE: store } = c.env;
-  const waitUntil = (work: Promise<unknown>) => entry.during(work);
-  return await admitFreeRequest({ identity, accounts: c.env, store, settings, waitUntil }, storing);
+  return await admitFreeRequest(contextOf(c), storing);
 }
 
 /**

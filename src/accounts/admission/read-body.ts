@@ -1,6 +1,6 @@
 /** Bodies as they come in: a long one is read only once its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
-import type { AppEnv } from '../../auth/context.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { LONG_BODY } from '../../http/body-shape.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { parseJson, parseLong, readBytes, requireJson } from '../../http/read-json.ts';
@@ -36,8 +36,7 @@ async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> 
   const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, async (length) => {
     if (length > LONG_BODY && !isAsked && asking !== 'nothing') {
       isAsked = true;
-      const { identity, settings } = c.var;
-      await mayAsk({ identity, accounts: c.env, settings }, asking);
+      await mayAsk(contextOf(c), asking);
     }
     place.grow(length);
   });

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv } from '../../auth/context.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
@@ -30,6 +30,5 @@ async function checkRevoked(c: Context<AppEnv>): Promise<void> {
   if (!identity?.token) return;
   const { jti, issued_at, expires_at } = identity.token;
   const seen = { jti, iat: issued_at, exp: expires_at };
-  const request = { identity, accounts: c.env, settings: c.get('settings') };
-  if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
+  if (await callAccount(contextOf(c), (account) => account.isRevoked(seen))) throw revoked();
 }

@@ -1,5 +1,6 @@
 /** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
 
+import { LruCache } from '../../cache/lru.ts';
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { TurnRow } from './rows.ts';
 
@@ -27,41 +28,12 @@ const MOST_CACHED_BYTES = 24_000_000;
 /** A longer history is read from its rows each time: it must not drive all others out. */
 const LONGEST = 4_000_000;
 
-/** Keeps what was used last, within a bounded size. */
-export class HistoryCache {
-  readonly #kept = new Map<object, CachedHistory>();
-  #bytes = 0;
-
-  get(key: object): CachedHistory | undefined {
-    const kept = this.#kept.get(key);
-    if (kept) {
-      this.#kept.delete(key);
-      this.#kept.set(key, kept);
-    }
-    return kept;
-  }
-
-  set(key: object, recollection: CachedHistory): void {
-    this.drop(key);
-    const size = cachedSizeOf(recollection);
-    if (size > LONGEST) return;
-    this.#kept.set(key, recollection);
-    this.#bytes += size;
-    for (const oldest of this.#kept.keys()) {
-      if (this.#bytes <= MOST_CACHED_BYTES) break;
-      this.drop(oldest);
-    }
-  }
-
-  drop(key: object): void {
-    const kept = this.#kept.get(key);
-    if (!kept) return;
-    this.#kept.delete(key);
-    this.#bytes -= cachedSizeOf(kept);
-  }
-}
-
-export const historyCache = new HistoryCache();
+/** The histories that this isolate remembers, each by an object that stands for its conversation. */
+export const historyCache = new LruCache<object, CachedHistory>({
+  most: MOST_CACHED_BYTES,
+  largest: LONGEST,
+  sizeOf: cachedSizeOf,
+});
 
 function cachedSizeOf({ history, tail, frozen, fresh }: CachedHistory): number {
   const texts = [...tail, ...(fresh?.messages ?? [])].map(({ text }) => text);

@@ -66,7 +66,7 @@ export class Transcript {
   }
 
   #forgetHistory(): void {
-    historyCache.drop(this.#key);
+    historyCache.delete(this.#key);
     this.#newest = undefined;
   }
 
@@ -169,7 +169,7 @@ export class Transcript {
 
   /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
   endTurn(turn: TurnRow): void {
-    historyCache.drop(this.#key);
+    historyCache.delete(this.#key);
     this.write(
       `update turns set status = ?, ended_at = ?, grant = ?, outcome = ?, cost = ?, tokens = ?, frame = ?, events = ?, settled = ?,
          model = ? where seq = ?`,

@@ -1,5 +1,7 @@
 /** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
 
+import { LruCache } from '../../cache/lru.ts';
+import { sha256Hex, utf8 } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, memberTexts } from '../../json/edit.ts';
@@ -8,16 +10,14 @@ import type { Settings } from '../../settings/settings.ts';
 
 const MOST_USER_IDS = 1_000;
 const CHARACTERS = 32;
-const remembered = new Map<string, string>();
+const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
 /** @returns the name of an account at the upstream, the same for ever. */
 export async function nameUp(account: string): Promise<string> {
-  const known = remembered.get(account);
+  const known = userIds.get(account);
   if (known !== undefined) return known;
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`sluice account ${account}`));
-  const name = new Uint8Array(hash).toHex().slice(0, CHARACTERS);
-  if (remembered.size >= MOST_USER_IDS) remembered.clear();
-  remembered.set(account, name);
+  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
+  userIds.set(account, name);
   return name;
 }
 

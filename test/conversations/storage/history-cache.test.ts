@@ -2,7 +2,7 @@ import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
-import { type CachedHistory, HistoryCache, tailOf } from '../../../src/conversations/storage/history-cache.ts';
+import { type CachedHistory, historyCache, tailOf } from '../../../src/conversations/storage/history-cache.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../src/upstream/upstream.ts';
 import { bodyOf, resetAll, rowsOf, say, simulate, stubOf } from '../../support/conversations.ts';
@@ -19,17 +19,17 @@ const recollection = (bytes: number): CachedHistory => ({
 });
 
 test('what is remembered stays within its bounds: what was used last stays', () => {
-  const kept = new HistoryCache();
   const keys = Array.from({ length: 30 }, () => ({}));
   for (const [at, key] of keys.entries()) {
-    kept.set(key, recollection(1_180_000));
-    expect(kept.get(keys[0] as object)).toBeDefined();
-    if (at > 0) expect(kept.get(key)).toBeDefined();
+    historyCache.set(key, recollection(1_180_000));
+    expect(historyCache.get(keys[0] as object)).toBeDefined();
+    if (at > 0) expect(historyCache.get(key)).toBeDefined();
   }
-  expect(keys.filter((key) => kept.get(key) !== undefined)).toHaveLength(20);
+  expect(keys.filter((key) => historyCache.get(key) !== undefined)).toHaveLength(20);
   const tooLong = {};
-  kept.set(tooLong, recollection(4_000_000));
-  expect(kept.get(tooLong)).toBeUndefined();
+  historyCache.set(tooLong, recollection(4_000_000));
+  expect(historyCache.get(tooLong)).toBeUndefined();
+  for (const key of keys) historyCache.delete(key);
 });
 
 test('the tail is the last answer and what came after it', () => {

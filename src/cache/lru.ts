@@ -1,0 +1,55 @@
+export interface LruOptions<V> {
+  /** The sum of all sizes. Without `sizeOf` it is the number of entries. */
+  most: number;
+  /** The largest size of one entry; a larger value is not stored. Default: `most`. */
+  largest?: number;
+  /** Measures a value once, when it is stored. Default: 1. */
+  sizeOf?(value: V): number;
+}
+
+/** Keeps what was used last, up to a limit: when there is no room, the least recently used entries go first. */
+export class LruCache<K, V> {
+  /** A map keeps the order in which its keys were put in: the least recently used stands first. */
+  readonly #entries = new Map<K, { value: V; size: number }>();
+  readonly #options: Required<LruOptions<V>>;
+  #size = 0;
+
+  constructor({ most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
+    this.#options = { most, largest, sizeOf };
+  }
+
+  /** @returns the value of a key, which is now the most recently used one. */
+  get(key: K): V | undefined {
+    const entry = this.#entries.get(key);
+    if (!entry) return undefined;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    return entry.value;
+  }
+
+  /** @returns whether a key has a value; this does not count as a use. */
+  has(key: K): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** Stores a value in the place of the one before it. A value that is too large is not stored, and the old one is gone. */
+  set(key: K, value: V): void {
+    this.delete(key);
+    const { most, largest, sizeOf } = this.#options;
+    const size = sizeOf(value);
+    if (size > largest) return;
+    this.#entries.set(key, { value, size });
+    this.#size += size;
+    for (const oldest of this.#entries.keys()) {
+      if (this.#size <= most) return;
+      this.delete(oldest);
+    }
+  }
+
+  delete(key: K): void {
+    const entry = this.#entries.get(key);
+    if (!entry) return;
+    this.#entries.delete(key);
+    this.#size -= entry.size;
+  }
+}

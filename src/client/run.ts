@@ -1,15 +1,13 @@
 import type {
   Message,
   MessageParam,
-  RawMessageStreamEvent,
   Tool,
   ToolResultBlockParam,
   ToolUseBlock,
 } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
-import { Feed } from './feed.ts';
-import { textOf } from './message.ts';
 import type { MessageRequest } from './requests.ts';
+import { SdkReader } from './sdk-reader.ts';
 import type { MessageStream, StreamOptions } from './stream.ts';
 
 type Awaitable<T> = T | Promise<T>;
@@ -41,24 +39,24 @@ export interface Step {
 }
 
 /** The events of all turns of a run, one after the other, while its tools run in between. */
-export class Run implements AsyncIterable<RawMessageStreamEvent> {
+export class Run extends SdkReader {
   /** The turns that have ended. */
   readonly steps: Step[] = [];
-  readonly #feed = new Feed<RawMessageStreamEvent>();
   readonly #begin: (request: MessageRequest) => MessageStream;
   #stream: MessageStream | undefined;
   #over = false;
   #owed: ToolResultBlockParam[] = [];
 
   constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
+    super();
     this.#begin = begin;
     const close = () => this.close();
     if (options.signal?.aborted) close();
     options.signal?.addEventListener('abort', close);
     void this.#run(request)
       .then(
-        () => this.#feed.end(),
-        (error: unknown) => this.#feed.end(error),
+        () => this.feed.end(),
+        (error: unknown) => this.feed.end(error),
       )
       .finally(() => options.signal?.removeEventListener('abort', close));
   }
@@ -76,40 +74,14 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
     return this.#owed;
   }
 
-  /** The events; leaving the loop before the end closes the run. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
-    try {
-      yield* this.#feed.read();
-    } finally {
-      if (!this.#feed.ended) this.close();
-    }
-  }
-
-  /** The pieces of text, as they come, of all turns. */
-  async *textDeltas(): AsyncGenerator<string, void, void> {
-    for await (const event of this) {
-      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
-    }
-  }
-
-  /** @returns the text of the last answer, at the end */
-  async text(): Promise<string> {
-    return textOf(await this.finalMessage());
-  }
-
-  /**
-   * @returns the last answer, at the end
-   * @throws SluiceError what the run broke with
-   */
-  async finalMessage(): Promise<Message> {
-    for await (const _ of this.#feed.read());
+  protected override lastMessage(): Message {
     const last = this.steps.at(-1);
     if (!last) throw new SluiceError('closed', 'The run was closed before its first answer had ended.');
     return last.message;
   }
 
   /** Stops listening, and begins no further turn. */
-  close(): void {
+  override close(): void {
     this.#over = true;
     this.#stream?.close();
   }
@@ -129,7 +101,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
       this.#stream = stream;
       for await (const event of stream) {
         this.#owed = [];
-        this.#feed.push(event);
+        this.feed.push(event);
       }
       if (stream.message === undefined || stream.message.stop_reason === null) return;
       const message = await stream.finalMessage();

@@ -1,9 +1,9 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import { errorOf, isPassing, parse, SluiceError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
-import { Feed } from './feed.ts';
-import { MessageBuilder, textOf } from './message.ts';
+import { MessageBuilder } from './message.ts';
 import { onReturn, pause } from './pause.ts';
+import { SdkReader } from './sdk-reader.ts';
 import { lost, type Transport } from './transport.ts';
 
 export interface StreamOptions {
@@ -37,7 +37,7 @@ const MOST_ATTEMPTS_REACHED = 2;
  *
  * It is read as fast as it comes, whether anybody iterates or not, and can be iterated more than once.
  */
-export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
+export class MessageStream extends SdkReader {
   readonly conversation: string | undefined;
   /** The turn's id, once the answer has begun; only in a conversation. */
   turn: string | undefined;
@@ -50,7 +50,6 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   readonly #transport: Transport;
   readonly #begin: Beginning;
   readonly #options: StreamOptions;
-  readonly #feed = new Feed<RawMessageStreamEvent>();
   readonly #builder = new MessageBuilder();
   readonly #closed = new AbortController();
   /** One turn has one key: whatever is sent again with it attaches to that turn. */
@@ -72,6 +71,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   #failure: SluiceError | undefined;
 
   constructor(transport: Transport, begin: Beginning, options: StreamOptions = {}) {
+    super();
     this.#transport = transport;
     this.#begin = begin;
     this.#options = options;
@@ -89,7 +89,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       forget();
       signal?.removeEventListener('abort', close);
       this.#open(false);
-      this.#feed.end(error);
+      this.feed.end(error);
     });
   }
 
@@ -103,33 +103,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     return this.#opened;
   }
 
-  /** The events; leaving the loop before the end closes the stream. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
-    try {
-      yield* this.#feed.read();
-    } finally {
-      if (!this.#feed.ended) this.close();
-    }
-  }
-
-  /** The pieces of the answer's text, as they come. */
-  async *textDeltas(): AsyncGenerator<string, void, void> {
-    for await (const event of this) {
-      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
-    }
-  }
-
-  /** @returns the text of the whole answer, at its end */
-  async text(): Promise<string> {
-    return textOf(await this.finalMessage());
-  }
-
-  /**
-   * @returns the whole message, at its end
-   * @throws SluiceError what the answer broke with; `closed` if the stream was closed before its end
-   */
-  async finalMessage(): Promise<Message> {
-    for await (const _ of this.#feed.read());
+  protected override lastMessage(): Message {
     const { message } = this.#builder;
     if (!message || !this.#complete)
       throw new SluiceError('closed', 'The stream was closed before the answer had ended.');
@@ -137,7 +111,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   }
 
   /** Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere it ends with this. */
-  close(): void {
+  override close(): void {
     this.#closed.abort();
   }
 
@@ -314,7 +288,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (value.type === 'ping') return;
     this.#builder.take(value);
     if (value.type === 'message_stop') this.#complete = true;
-    this.#feed.push(value);
+    this.feed.push(value);
   }
 
   /**

@@ -11,7 +11,7 @@ import type { Fetch } from '../upstream/upstream.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { findAsked, namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { answerInLog, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
+import { answerWithCost, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
 import { type EvaluationExample, evaluate, examplesOf } from './evaluation/evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
 import type { CandidateReport } from './evaluation-answers.schema.ts';
@@ -22,7 +22,7 @@ import { Total } from './task/classify-all.ts';
 import { CLASSIFIERS } from './task/find-classifier.ts';
 import { prepare } from './task/task.ts';
 
-/** Classifiers: an admin stores the deployment's, everybody else their account's; and how good they are. */
+/** Makes the routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
 export function classifiersRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .route(
@@ -40,14 +40,14 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
         admit: admittedFor,
       }),
     )
-    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluated(c, fetchUpstream));
+    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluateClassifier(c, fetchUpstream));
 }
 
 function classifierAnswerOf({ name, hash, owner, value }: Found<Classifier>) {
   return { type: CLASSIFIERS.kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value };
 }
 
-async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
   const { json } = await readJson(c, 'price');
   const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
@@ -70,12 +70,12 @@ async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Res
     }
   }
   const format = formatAsked(c, stream);
-  if (format) return streamedResults(c, format, classifierAnswer(c, name, candidates, by), by);
+  if (format) return streamedResults(c, format, evaluationResults(c, name, candidates, by), by);
   const reports: CandidateReport[] = [];
-  for await (const { type, ...rest } of classifierAnswer(c, name, candidates, by)) {
+  for await (const { type, ...rest } of evaluationResults(c, name, candidates, by)) {
     if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
     if (type === 'summary') {
-      return answerInLog({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
+      return answerWithCost({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
     }
   }
   throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
@@ -86,8 +86,8 @@ interface Candidate {
   examples: EvaluationExample[];
 }
 
-/** Progress, the report of each candidate, and at the end their sum. */
-async function* classifierAnswer(
+/** Yields the progress, a report for each candidate, and at the end the summary. */
+async function* evaluationResults(
   c: Context<AppEnv>,
   name: string,
   candidates: readonly Candidate[],

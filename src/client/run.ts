@@ -15,30 +15,30 @@ type Awaitable<T> = T | Promise<T>;
 /** A tool that runs where the client runs. */
 export interface RunnableTool extends Tool {
   /**
-   * Does what the model asks for. What it throws is told to the model as the call's error, not to the caller.
+   * Does what the model asks for. If it throws, the model gets the message as the call's error; the caller does not.
    *
-   * @param input as the model gives it: of the shape of `input_schema`, if the model keeps to it
+   * @param input as the model gives it. It has the shape of `input_schema`, unless the model has made a mistake
    */
   run(input: unknown, call: ToolUseBlock): Awaitable<ToolResultBlockParam['content']>;
 }
 
 export interface RunRequest extends Omit<MessageRequest, 'tools'> {
   tools: RunnableTool[];
-  /** Requests at the most (10); in the last one no tool may be called, so that a run ends with an answer. */
+  /** The most requests (10). The last one forbids tool calls, so that a run ends with an answer. */
   max_turns?: number;
 }
 
-/** One request of a run, and what its tools gave. */
+/** One request of a run, and the results of its tools. */
 export interface Step {
   message: Message;
   results: ToolResultBlockParam[];
-  /** US dollars; undefined if the edge did not say. */
+  /** The cost in US dollars; undefined if the edge did not say. */
   costUsd: number | undefined;
   /** The turn's id, in a conversation. */
   turn: string | undefined;
 }
 
-/** The events of all turns of a run, one after the other, while its tools run in between. */
+/** Runs several turns with tools between them, and gives the events of all turns one after the other. */
 export class Run extends SdkReader {
   /** The turns that have ended. */
   readonly steps: Step[] = [];
@@ -61,14 +61,14 @@ export class Run extends SdkReader {
       .finally(() => options.signal?.removeEventListener('abort', close));
   }
 
-  /** What the turns that have ended cost together, in US dollars. */
+  /** The cost of all turns that have ended, in US dollars. */
   get costUsd(): number {
     return this.steps.reduce((sum, { costUsd = 0 }) => sum + Math.round(costUsd * 1e9), 0) / 1e9;
   }
 
   /**
-   * Results that were not sent any more, since the run was stopped or closed while its tools ran: a conversation takes
-   * nothing else before them, so they stand first in its next message.
+   * Results that were not sent, because the run was stopped or closed while its tools ran. They must be the first part of
+   * the conversation's next message, which is refused without them.
    */
   get owed(): ToolResultBlockParam[] {
     return this.#owed;
@@ -80,13 +80,13 @@ export class Run extends SdkReader {
     return last.message;
   }
 
-  /** Stops listening, and begins no further turn. */
+  /** Stops listening, and starts no further turn. */
   override close(): void {
     this.#over = true;
     this.#stream?.close();
   }
 
-  /** Stops the turn that runs, and begins no further one. What its tools have given stands in the last step. */
+  /** Stops the running turn, and starts no further one. The last step has the results of its tools. */
   async stop(): Promise<void> {
     this.#over = true;
     await this.#stream?.stop();
@@ -115,7 +115,7 @@ export class Run extends SdkReader {
       this.#owed = step.results;
       if (turn >= max_turns) return;
       const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
-      // A conversation knows what was said; of a paused answer it is told that it shall go on.
+      // A conversation has the history. To go on with a paused answer, that answer is sent again.
       if (rest.conversation === undefined) messages = [...messages, said, ...next];
       else messages = next.length > 0 ? next : [said];
     }

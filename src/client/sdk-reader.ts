@@ -2,7 +2,7 @@ import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources
 import { Feed } from './feed.ts';
 import { textOf } from './message.ts';
 
-/** Reads an answer in the ways that the official SDK's streams have: event by event, as text, or at its end. */
+/** Reads an answer in the ways of the official SDK's streams: event by event, as text, or complete at its end. */
 export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> {
   protected readonly feed = new Feed<RawMessageStreamEvent>();
 
@@ -12,7 +12,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /** @returns the message that stands at the end, once all events have been read */
   protected abstract lastMessage(): Message;
 
-  /** The events; leaving the loop before the end calls `close()`. */
+  /** Gives the events. Leaving the loop before the end calls `close()`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
     try {
       yield* this.feed.read();
@@ -21,7 +21,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
     }
   }
 
-  /** The pieces of text, as they come. */
+  /** Gives the pieces of text as they come. */
   async *textDeltas(): AsyncGenerator<string, void, void> {
     for await (const event of this) {
       if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
@@ -36,8 +36,8 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /**
    * Waits for the end.
    *
-   * @returns the whole answer; of a run, its last answer
-   * @throws SluiceError why there is no whole answer; `closed` if it was closed before its end
+   * @returns the complete answer; of a run, its last answer
+   * @throws SluiceError why the answer is incomplete; `closed` if it was closed before its end
    */
   async finalMessage(): Promise<Message> {
     for await (const _ of this.feed.read());

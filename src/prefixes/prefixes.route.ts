@@ -22,13 +22,13 @@ import { canonicalText, countBodies, type Prefix } from './prefix.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
 
-/** Accounts whose ledgers are asked at the same time. */
+/** How many accounts' ledgers are asked at a time. */
 const OBJECTS_AT_ONCE = 20;
 
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
-/** Prefixes: an admin stores the deployment's, everybody else their account's. */
+/** Makes the routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
 export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .route(
@@ -56,7 +56,7 @@ function showPrefix(_: Context<AppEnv>, { name, hash, owner, value }: Found<Pref
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
-/** What a version comes to: the upstream counts it, and the price table says the rest. */
+/** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
 async function prefixAnswerOf(
   c: Context<AppEnv>,
   { name, hash, value: prefix }: Found<Prefix>,
@@ -76,9 +76,9 @@ async function prefixAnswerOf(
     waitUntil: (work) => c.get('entry').during(work),
   });
   const counting = { upstream, settings, headers: c.req.raw.headers };
-  const { whole, added } = countBodies(prefix, model);
+  const { complete, added } = countBodies(prefix, model);
   const [all, rest] = await Promise.all([
-    countTokens(whole, counting),
+    countTokens(complete, counting),
     added === undefined ? 0 : countTokens(added, counting),
   ]);
   const input_tokens = Math.max(0, all - rest);

@@ -76,7 +76,7 @@ const never = {
   f1: null,
 };
 
-const whole: Content = {
+const evaluationContent: Content = {
   schema: z.union([
     z.withMeta(classifyResults, { id: 'Classifications' }),
     z.withMeta(classifyAnswer, { id: 'Classification' }),
@@ -103,7 +103,7 @@ export const classification: Resource = {
       answers: {
         200: {
           description: 'One answer for `input`; `results` and their sum for `inputs`.',
-          content: [whole, events, jsonLines],
+          content: [evaluationContent, events, jsonLines],
           headers,
         },
       },

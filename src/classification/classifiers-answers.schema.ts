@@ -2,7 +2,7 @@ import * as z from '../http/zod.ts';
 import { nameRow } from '../versions/versions-answers.schema.ts';
 import { classifierParts, label, putClassifier } from './classifiers.schema.ts';
 
-/** A version as it is stored: labels as objects, a schema as the labels and fields in it. */
+/** A version as it is stored: labels are objects, and a `schema` has become labels and fields. */
 export const classifierContent = z.object({
   type: z.literal('classifier'),
   name: z.string(),

@@ -3,76 +3,51 @@ import { admittedFor } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
+import { encoder } from '../http/bytes.ts';
 import { check } from '../http/check.ts';
-import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import type { Fetch } from '../upstream/upstream.ts';
-import { versionHashOf } from '../versions/kv-copies.ts';
-import {
-  findAsked,
-  historyOf,
-  listNames,
-  ownerName,
-  placeNamed,
-  pointName,
-  putVersion,
-  removeName,
-  versionOf,
-} from '../versions/named-routes.ts';
+import type { Found } from '../versions/kv-copies.ts';
+import { findAsked, namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { answerInLog, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
+import { answerWithCost, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
 import { type EvaluationExample, evaluate, examplesOf } from './evaluation/evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
 import type { CandidateReport } from './evaluation-answers.schema.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import type { Classifying } from './task/call.ts';
-import { classifierOf } from './task/classifier.ts';
+import { type Classifier, classifierOf } from './task/classifier.ts';
 import { Total } from './task/classify-all.ts';
 import { CLASSIFIERS } from './task/find-classifier.ts';
 import { prepare } from './task/task.ts';
 
-const { kind } = CLASSIFIERS;
-
-/** Classifiers: an admin stores the deployment's, everybody else their account's; and how good they are. */
+/** Makes the routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
 export function classifiersRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/classifiers', requireScope('classify'), async (c) => c.json(await listNames(c, kind)))
-    .put('/classifiers/:name', requireScope('prefixes'), putClassifierNamed)
-    .get('/classifiers/:name/versions', requireScope('classify'), async (c) =>
-      c.json(await historyOf(c, CLASSIFIERS, c.req.param('name'))),
+    .route(
+      '/',
+      namedRoutes({
+        stored: CLASSIFIERS,
+        path: '/classifiers',
+        scope: 'classify',
+        schemas: putClassifier,
+        maxBytes: MAX_CLASSIFIER_BYTES,
+        readBody: async (c) => (await readJson(c, 'free')).json,
+        write: (fields) => encoder.encode(JSON.stringify(classifierOf(fields))),
+        show: (c, found) => c.json(classifierAnswerOf(found)),
+        answerPut: (_, version) => classifierAnswerOf(version),
+        admit: admittedFor,
+      }),
     )
-    .get('/classifiers/:name', requireScope('classify'), async (c) => {
-      const { name, hash, owner, value } = await findAsked(c, CLASSIFIERS, c.req.param('name'));
-      return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value });
-    })
-    .delete('/classifiers/:name', requireScope('prefixes'), async (c) => {
-      const name = c.req.param('name');
-      await removeName(c, CLASSIFIERS, name);
-      return c.json({ type: 'classifier_deleted', name });
-    })
-    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluated(c, fetchUpstream));
+    .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluateClassifier(c, fetchUpstream));
 }
 
-async function putClassifierNamed(c: Context<AppEnv>): Promise<Response> {
-  const place = placeNamed(c, CLASSIFIERS, c.req.param('name') ?? '');
-  const { name } = place;
-  const { json } = await readJson(c, 'free');
-  if (Object.hasOwn(json, 'version')) {
-    const { hash, value } = await versionOf(c, CLASSIFIERS, place, check(putClassifier.pointer, json).version);
-    await admittedFor(c, place.owner);
-    await pointName(c, CLASSIFIERS, place, hash);
-    return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...value });
-  }
-  const classifier = classifierOf(check(putClassifier.fields, json));
-  const bytes = new TextEncoder().encode(JSON.stringify(classifier));
-  if (bytes.length > MAX_CLASSIFIER_BYTES) throw tooLarge(MAX_CLASSIFIER_BYTES);
-  const hash = await versionHashOf(bytes);
-  await admittedFor(c, place.owner);
-  await putVersion(c, CLASSIFIERS, place, { hash, bytes, description: classifier.description });
-  return c.json({ type: kind, name, version: `${name}@${hash}`, owner: ownerName(place.owner), ...classifier });
+function classifierAnswerOf({ name, hash, owner, value }: Found<Classifier>) {
+  return { type: CLASSIFIERS.kind, name, version: `${name}@${hash}`, owner: ownerName(owner), ...value };
 }
 
-async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
   const { json } = await readJson(c, 'price');
   const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
@@ -95,12 +70,12 @@ async function evaluated(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Res
     }
   }
   const format = formatAsked(c, stream);
-  if (format) return streamedResults(c, format, classifierAnswer(c, name, candidates, by), by);
+  if (format) return streamedResults(c, format, evaluationResults(c, name, candidates, by), by);
   const reports: CandidateReport[] = [];
-  for await (const { type, ...rest } of classifierAnswer(c, name, candidates, by)) {
+  for await (const { type, ...rest } of evaluationResults(c, name, candidates, by)) {
     if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
     if (type === 'summary') {
-      return answerInLog({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
+      return answerWithCost({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
     }
   }
   throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
@@ -111,8 +86,8 @@ interface Candidate {
   examples: EvaluationExample[];
 }
 
-/** Progress, the report of each candidate, and at the end their sum. */
-async function* classifierAnswer(
+/** Yields the progress, a report for each candidate, and at the end the summary. */
+async function* evaluationResults(
   c: Context<AppEnv>,
   name: string,
   candidates: readonly Candidate[],

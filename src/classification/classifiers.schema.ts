@@ -3,10 +3,10 @@ import * as z from '../http/zod.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { refSchema } from '../versions/versions.schema.ts';
 
-/** The largest version of a classifier, as it is stored. */
+/** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
 export const MOST_VOTES = 15;
-/** KV keeps nothing for less than a minute. */
+/** KV does not take a shorter lifetime. */
 const LEAST_CACHE_SECONDS = 60;
 const MOST_CACHE_SECONDS = 30 * 24 * 60 * 60;
 
@@ -47,7 +47,7 @@ const labels = z
     z.maxLength(500, 'Input should have at most 500 labels'),
   );
 
-/** What a classifier says, whether it is stored or stands in a request. One of `labels` and `schema`. */
+/** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
 export const classifierParts = {
   labels: z.optional(labels),
   schema: z.described(
@@ -85,10 +85,10 @@ const classifierFields = z.strictObject({
   description: z.optional(text.check(z.maxLength(1_000))),
 });
 
-/** Points the name at a version that there is already: forward or back. */
+/** Points the name to a version that is already stored, newer or older. */
 const classifierPointer = z.strictObject({ version: classifierRef });
 
-/** What `PUT /classifiers/:name` takes. */
+/** The two bodies of `PUT /classifiers/:name`. */
 export const putClassifier = { fields: classifierFields, pointer: classifierPointer };
 
 export type ClassifierFields = z.output<typeof classifierFields>;

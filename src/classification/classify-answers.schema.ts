@@ -25,7 +25,7 @@ export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
 
 const failure = z.object({ type: z.string(), message: z.string() });
 
-/** The answer to one of several inputs: a label, or an error of its own. */
+/** The answer to one of several inputs: a label, or its own error. */
 export const classifyResult = z.object({
   id: z.string(),
   ...classifiedFields,

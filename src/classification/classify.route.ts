@@ -17,7 +17,7 @@ import { type ClassificationResult, classify } from './task/classify.ts';
 import { classifyAll, Total } from './task/classify-all.ts';
 import { type Task, taskOf } from './task/task.ts';
 
-/** Labels one text or many, with labels, a schema or a stored classifier. */
+/** Makes the route `/classify`, which labels one text or many. */
 export function classifyRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
     const { json } = await readJson(c, 'price');
@@ -27,18 +27,18 @@ export function classifyRoutes(fetchUpstream?: Fetch) {
     c.get('entry').line.model = task.model.slice(0, 128);
     const format = formatAsked(c, stream);
     const items = inputs ?? [{ id: undefined, input }];
-    if (format) return streamedResults(c, format, batch(c, task, items, by), by);
-    if (!inputs) return await single(c, task, input, by);
+    if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
+    if (!inputs) return await classifyOne(c, task, input, by);
     const results: ClassifyResult[] = [];
-    for await (const { type, ...rest } of batch(c, task, inputs, by)) {
+    for await (const { type, ...rest } of classifyItems(c, task, inputs, by)) {
       if (type === 'result') results.push(rest as unknown as ClassifyResult);
-      else return answerInLog({ results, ...rest }, Number(rest.cost_usd), by);
+      else return answerWithCost({ results, ...rest }, Number(rest.cost_usd), by);
     }
     throw new ApiError('api_error', 'The results ended without their sum. Try again.');
   });
 }
 
-/** @returns who has something classified by a request. */
+/** @returns the context in which a request classifies: who pays, and how the upstream is reached */
 export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classifying {
   return {
     ...contextOf(c),
@@ -48,27 +48,27 @@ export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classi
   };
 }
 
-async function single(c: Context<AppEnv>, task: Task, input: unknown, by: Classifying): Promise<Response> {
+async function classifyOne(c: Context<AppEnv>, task: Task, input: unknown, by: Classifying): Promise<Response> {
   const outcome = await classify(task, input, by);
   noteCost(c, outcome);
   c.get('entry').line.upstream_request_id = outcome.upstreamRequestId;
   const cost_usd = toUsd(outcome.nanodollars);
   if (outcome.outcome === 'classified') {
     const { result, usage, model, headers } = outcome;
-    return answerInLog({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
+    return answerWithCost({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
   }
   const { error } = outcome;
   const headers = {
     ...outcome.headers,
     ...error.headers,
-    ...madeBy(by),
+    ...simulatorHeader(by),
     'sluice-cost-usd': formatUsd(outcome.nanodollars),
   };
   throw new ApiError(error.type, error.message, { status: error.status, headers, logged: error.logged, cause: error });
 }
 
-/** Labels inputs, and sums them up at the end. */
-async function* batch(
+/** Yields a result for each input, and the summary at the end. */
+async function* classifyItems(
   c: Context<AppEnv>,
   task: Task,
   items: readonly { id?: string | undefined; input?: unknown }[],
@@ -90,7 +90,7 @@ async function* batch(
   yield { type: 'summary', usage: total.usage, cost_usd: toUsd(total.nanodollars), model: task.model };
 }
 
-/** @returns what one of several inputs came to, as it goes over the wire. */
+/** @returns the result of one of several inputs, as it is sent */
 export function resultOf({ classifier: { multi } }: Task, outcome: ClassificationResult): Omit<ClassifyResult, 'id'> {
   if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
   const { type, message } = outcome.error;
@@ -98,7 +98,7 @@ export function resultOf({ classifier: { multi } }: Task, outcome: Classificatio
   return { ...none, confidence: null, fields: null, cached: false, error: { type, message } };
 }
 
-/** Streams results; the log line is written when the last one is out. */
+/** Streams results. The log line is written after the last one is sent. */
 export function streamedResults(
   c: Context<AppEnv>,
   format: NonNullable<ReturnType<typeof formatAsked>>,
@@ -108,27 +108,27 @@ export function streamedResults(
   const entry = c.get('entry');
   entry.begin();
   const response = streamResults(c, format, results, () => entry.end());
-  for (const [name, value] of Object.entries(madeBy(by))) response.headers.set(name, value);
+  for (const [name, value] of Object.entries(simulatorHeader(by))) response.headers.set(name, value);
   return response;
 }
 
-/** @returns an answer as JSON, with what it cost in a header. */
-export function answerInLog(
+/** @returns an answer as JSON, with its cost in a header */
+export function answerWithCost(
   body: object,
   costUsd: number,
   by: Classifying,
   headers: Record<string, string> = {},
 ): Response {
   const price = formatUsd(Math.round(costUsd * 1e9));
-  return Response.json(body, { headers: { ...headers, ...madeBy(by), 'sluice-cost-usd': price } });
+  return Response.json(body, { headers: { ...headers, ...simulatorHeader(by), 'sluice-cost-usd': price } });
 }
 
-/** A simulated answer never passes for one of Claude. */
-function madeBy({ upstream }: Classifying): Record<string, string> {
+/** @returns the header that marks a simulated answer, so that nobody takes it for one of Claude's */
+function simulatorHeader({ upstream }: Classifying): Record<string, string> {
   return upstream.simulated ? { 'sluice-upstream': 'simulator' } : {};
 }
 
-/** Writes into the log line what a request has cost. */
+/** Writes the cost and the tokens of a request into its log line. */
 export function noteCost(
   c: Context<AppEnv>,
   { nanodollars, usage }: Pick<ClassificationResult, 'nanodollars' | 'usage'>,

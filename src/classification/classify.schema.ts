@@ -6,7 +6,7 @@ export const MOST_INPUTS = 256;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;
 
-/** What labels: a stored classifier, or the parts of one. */
+/** How to label: a stored classifier, or the parts of one. */
 const taskFields = {
   classifier: z.described(z.optional(classifierRef), 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
@@ -15,10 +15,10 @@ const taskFields = {
 
 export const taskAsked = z.strictObject(taskFields);
 
-/** An input is judged by itself: what is wrong with one is its own error, not that of the others. */
+/** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
 
-/** What `POST /classify` takes. */
+/** The body of `POST /classify`. */
 export const classifyRequest = z
   .strictObject({
     ...taskFields,

@@ -12,7 +12,7 @@ const mistake = z.object({
   confidence: z.nullable(z.number()),
 });
 
-/** What one version did with one model. */
+/** The report on one version with one model. */
 export const candidateReport = z.object({
   version: z.string(),
   model: z.string(),

@@ -3,7 +3,7 @@ import { messagesRequest } from '../upstream/messages.schema.ts';
 import { MOST_VOTES } from './classifiers.schema.ts';
 
 export const MOST_EXAMPLES = 256;
-/** Versions times models of one evaluation. */
+/** The most candidates of one evaluation: each version with each model is one. */
 export const MOST_CANDIDATES = 6;
 
 const version = z.string({ error: 'Input should be a string' }).check(z.minLength(1), z.maxLength(256));
@@ -19,7 +19,7 @@ const evaluationExample = z.strictObject({
   labels: z.described(z.optional(z.array(z.string())), 'In place of `label`, for a classifier with `multi`.'),
 });
 
-/** What `POST /classifiers/:name/evaluate` takes. */
+/** The body of `POST /classifiers/:name/evaluate`. */
 export const evaluateRequest = z.strictObject({
   examples: z
     .array(evaluationExample, { error: 'Input should be a valid list' })

@@ -1,18 +1,18 @@
-/** Results that are sent one by one, as server-sent events or as JSON lines, while the next are worked on. */
+/** Sends results one by one, as server-sent events or as JSON lines, while the next ones are made. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import { errorBody, toApiError } from '../http/errors.ts';
 
-/** One line or event: `type` names it. The last one is the `summary`; without it the stream was cut. */
+/** One line or event, named by `type`. The last one is the `summary`: without it the stream was interrupted. */
 export type StreamedResult = { type: string } & Record<string, unknown>;
 
 export type StreamFormat = 'sse' | 'jsonl';
 
 const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
-/** Between two events no more time passes in silence: what lies between would close the connection. */
+/** After so many milliseconds without an event a comment is sent: a proxy on the way would close an idle connection. */
 const SILENCE_MS = 15_000;
 
-/** @returns in which form results are to be streamed, if at all: `stream` asks for events, `accept` for lines. */
+/** @returns the format to stream in, if any: the field `stream` asks for events, the header `accept` for lines */
 export function formatAsked(c: Context<AppEnv>, stream: boolean | undefined): StreamFormat | undefined {
   if (stream) return 'sse';
   const accept = c.req.header('accept') ?? '';
@@ -20,10 +20,10 @@ export function formatAsked(c: Context<AppEnv>, stream: boolean | undefined): St
 }
 
 /**
- * Sends results as they come, each when the one before it was taken: a slow reader slows the work down.
+ * Sends results as they come. The next one is asked for when the reader is ready, so a slow reader slows down the work.
  *
- * @param results ends with the summary; gone on with to its end when the caller leaves, so that all is accounted for
- * @param onEnd told once that nothing more comes
+ * @param results ends with the summary; it is read to its end even if the caller leaves, so that every call is settled
+ * @param onEnd called once, at the end
  */
 export function streamResults(
   c: Context<AppEnv>,
@@ -72,7 +72,7 @@ export function streamResults(
   const drain = async () => {
     for (let taken = await results.next(); !taken.done; taken = await results.next());
   };
-  // Nobody pulls any more.
+  // When the caller has left, `pull` is no longer called.
   signal.addEventListener('abort', () => c.get('entry').during(drain().finally(end)), { once: true });
   return new Response(body, {
     headers: {

@@ -9,42 +9,45 @@ import { contentOf, type SluiceMetadata, toUIMessages } from './ui-messages.ts';
 
 export { type SluiceMetadata, toUIMessages } from './ui-messages.ts';
 
+/** Options of a chat transport. */
 export interface SluiceChatOptions {
-  /** What `createClient` of `sluice/client` has made. */
+  /** A client, made by `createClient` of `sluice/client`. */
   client: Client;
-  /** Fields of every request: `model`, `max_tokens`, `system`, `tools`, `prefix`, … A call's own `body` comes on top. */
+  /** Fields of every request: `model`, `max_tokens`, `system`, `tools`, `prefix`, … The `body` of a call overrides them. */
   request?: Omit<Partial<MessageRequest>, 'messages' | 'conversation'>;
-  /** The conversation of a chat; by default the chat's id is its id. */
+  /** Gives the id of a chat's conversation. Default: the chat's id. */
   conversation?: (chatId: string) => string;
   /**
-   * Whether what `stop()` aborts is stopped at the edge too (default), so that nothing more is paid for. A page that is
-   * closed or reloaded aborts nothing; but `useChat` itself calls `stop()` when its component goes: a component that
-   * shall come back to a running answer is given a `Chat` that lives longer than it does.
+   * Whether `stop()` also stops the turn at the edge, so that nothing more is paid for. Default true. Closing or reloading
+   * the page stops nothing. But `useChat` calls `stop()` when its component is removed: if the answer shall go on then,
+   * give the component a `Chat` that lives longer than it does.
    */
   stopOnAbort?: boolean;
-  /** Told when the edge could not be asked to stop: the turn may go on. By default it is a rejection that nobody handles. */
+  /** Called if the edge could not be asked to stop, so that the turn may go on. Default: an unhandled rejection. */
   onStopFailed?: (error: unknown) => void;
 }
 
 type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
 type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
 
-/** What has been asked for in a chat. */
-interface Asked {
-  /** Sent messages whose answers are read now, and how many have been read. */
+/** The state of a chat. */
+interface ChatState {
+  /** How many sent messages have an answer that is being read. */
   open: number;
+  /** How many answers have been read. */
   read: number;
-  /** Settles when none of those is read any more. */
+  /** Settles when no answer is being read any more. */
   reading: Promise<unknown>;
+  /** How often a resume was asked for. */
   resumes: number;
-  /** Settles when whatever was stopped has ended. */
+  /** Settles when all turns that were stopped have ended. */
   stopping: Promise<unknown>;
 }
 
 type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 
 /**
- * A chat transport: the edge keeps the history, so only what is new is sent; lost connections are resumed by the client,
+ * Makes a chat transport. The edge keeps the history, so only new messages are sent. The client resumes lost connections,
  * and a reload finds the running answer (`useChat({ id, messages: await loadMessages(client, id), resume: true })`).
  *
  * @example
@@ -54,17 +57,21 @@ type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
   const { client, request, stopOnAbort = true } = options;
   const conversationOf = options.conversation ?? ((chatId: string) => chatId);
-  const chats = new Map<string, Asked>();
+  const chats = new Map<string, ChatState>();
 
-  function askedIn(chatId: string): Asked {
+  function stateOf(chatId: string): ChatState {
     const settled = Promise.resolve();
-    const asked = chats.get(chatId) ?? { open: 0, read: 0, reading: settled, resumes: 0, stopping: settled };
-    chats.set(chatId, asked);
-    return asked;
+    const state = chats.get(chatId) ?? { open: 0, read: 0, reading: settled, resumes: 0, stopping: settled };
+    chats.set(chatId, state);
+    return state;
   }
 
-  /** Has a stream end with the signal: the turn is stopped too, unless the reading is only replaced by another. */
-  function heed(asked: Asked, signal: AbortSignal | undefined, opening: Promise<MessageStream | null | undefined>) {
+  /** Ends a stream when the signal is aborted, and stops its turn, unless a resume is about to replace the stream. */
+  function endOnAbort(
+    state: ChatState,
+    signal: AbortSignal | undefined,
+    opening: Promise<MessageStream | null | undefined>,
+  ) {
     let isOpen = false;
     const opened = opening
       .catch(() => undefined)
@@ -73,10 +80,10 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         return stream;
       });
     const onAbort = () => {
-      const { resumes } = asked;
+      const { resumes } = state;
       const stopping = new Promise((resolve) => setTimeout(resolve)).then(async () => {
-        // A resume that takes a reading's place is asked for at once; otherwise somebody has stopped it.
-        const isStopped = stopOnAbort && asked.resumes === resumes;
+        // A resume that replaces the stream follows at once. If there is none by now, the user has stopped the answer.
+        const isStopped = stopOnAbort && state.resumes === resumes;
         const stream = await opened;
         try {
           if (isStopped) await stream?.stop();
@@ -84,8 +91,8 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           stream?.close();
         }
       });
-      // A resume that is not answered yet keeps nobody waiting: perhaps nothing runs.
-      if (isOpen) asked.stopping = Promise.allSettled([asked.stopping, stopping]);
+      // A resume that is not answered yet is not waited for: perhaps no turn runs.
+      if (isOpen) state.stopping = Promise.allSettled([state.stopping, stopping]);
       void stopping.catch(options.onStopFailed);
     };
     if (signal?.aborted) onAbort();
@@ -93,18 +100,18 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   }
 
   return {
-    // A running answer is told again from its first event.
+    // A resumed answer is sent again from its first event.
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: Sending) {
-      const asked = askedIn(chatId);
-      const end = beginReading(asked);
+      const state = stateOf(chatId);
+      const end = beginReading(state);
       try {
         const conversation = conversationOf(chatId);
         const last = messages.at(-1);
         const isContinued = last?.role === 'assistant';
-        // What was stopped just now must have ended: a conversation has one turn at a time.
-        await Promise.race([asked.stopping, aborted(abortSignal)]);
+        // A turn that was just stopped must end first: a conversation has one turn at a time.
+        await Promise.race([state.stopping, aborted(abortSignal)]);
         abortSignal?.throwIfAborted();
         if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
           await goBack(client, conversation, messages);
@@ -117,8 +124,8 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           messages: [{ role: 'user' as const, content: contentOf(messages) }],
         };
         const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
-        heed(asked, abortSignal, Promise.resolve(stream));
-        // What is refused is the hook's error at once, with its type.
+        endOnAbort(state, abortSignal, Promise.resolve(stream));
+        // If the request is refused, this throws, so that the hook has the typed error at once.
         if (!(await stream.opened())) await stream.finalMessage();
         const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
         return streamOf(chunksOf(stream, before), () => end(true));
@@ -129,18 +136,18 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     },
 
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
-      const asked = askedIn(chatId);
-      asked.resumes += 1;
-      const { read } = asked;
+      const state = stateOf(chatId);
+      state.resumes += 1;
+      const { read } = state;
       const opening = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
-      heed(asked, abortSignal, opening);
+      endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
-      // Beside a message that was sent meanwhile, any answer here would take the place of that one's reading, which is
-      // what `stop()` has to reach, or be shown as its end: also that nothing runs.
-      while (asked.open > 0 && !abortSignal?.aborted) await Promise.race([asked.reading, aborted(abortSignal)]);
+      // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
+      // even null, for the end of that answer, and `stop()` would no longer reach it.
+      while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, aborted(abortSignal)]);
       if (abortSignal?.aborted) return null;
       const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
-      if (asked.read !== read) {
+      if (state.read !== read) {
         stream?.close();
         return null;
       }
@@ -151,17 +158,19 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
 }
 
 /**
- * @returns a conversation's messages for `useChat`, with the question of a turn that runs; none if there is no such one
+ * Loads a conversation's messages for `useChat`, also the question of a running turn.
+ *
+ * @returns no messages for an unknown conversation
  */
 export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
   return toUIMessages(await rowsOf(client, conversation));
 }
 
-/** What is asked again or differently takes the place of what was asked: the history goes back to before it. */
+/** Rewinds the conversation to before the question that is asked again or changed. */
 async function goBack(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
   const rows = await rowsOf(client, conversation);
   const answer = messages.findLast(({ role }) => role === 'assistant');
-  // An answer may be several rows: what its tools gave is no question.
+  // Several rows may be one answer: rows with the results of tools are not questions.
   const known = toUIMessages(rows);
   const from = answer === undefined ? 0 : known.findIndex(({ id }) => id === answer.id) + 1;
   const question = known.slice(from).find(({ role }) => role === 'user');
@@ -181,25 +190,25 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
   return rows;
 }
 
-/** @returns what is called once its answer has been read, or never will be */
-function beginReading(asked: Asked): (wasRead: boolean) => void {
+/** Notes that an answer is being read. @returns a function to call when that ends; `wasRead` if it was read to its end */
+function beginReading(state: ChatState): (wasRead: boolean) => void {
   let end = () => {};
   let ended = false;
   const reading = new Promise<void>((resolve) => {
     end = resolve;
   });
-  asked.open += 1;
-  asked.reading = Promise.all([asked.reading, reading]);
+  state.open += 1;
+  state.reading = Promise.all([state.reading, reading]);
   return (wasRead) => {
     if (ended) return;
     ended = true;
-    asked.open -= 1;
-    if (wasRead) asked.read += 1;
+    state.open -= 1;
+    if (wasRead) state.read += 1;
     end();
   };
 }
 
-/** Settles once the signal says so; without one never. */
+/** Resolves when the signal is aborted; without a signal never. */
 function aborted(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) resolve();
@@ -207,12 +216,12 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** A chat that has not begun is no conversation yet. */
+/** Handles a 404: a chat without a message has no conversation yet. */
 function unlessUnknown(thrown: unknown): undefined {
   if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
 }
 
-/** @param onEnd told once nothing more is read */
+/** @param onEnd called when nothing more is read */
 function streamOf(chunks: Chunks, onEnd: () => void = () => {}): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {

@@ -26,6 +26,7 @@ import { Run, type RunRequest } from './run.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
 import { type Call, type ClientOptions, Transport } from './transport.ts';
 
+/** A client of one edge. */
 export type Client = ReturnType<typeof createClient>;
 
 /**
@@ -43,11 +44,11 @@ export function createClient(options: ClientOptions) {
   return {
     messages: {
       /**
-       * Asks for an answer and shows it as it comes. In a conversation a lost connection is resumed; elsewhere it is
-       * the error `connection_error`.
+       * Asks for an answer and gives its events as they come. In a conversation a lost connection is resumed; elsewhere
+       * it is the error `connection_error`.
        */
       stream,
-      /** The same with tools that run here: asks again with what they give, until an answer calls none. */
+      /** The same, with tools that run here: sends their results and asks again, until an answer calls no tool. */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
     conversations: new Conversations(transport),
@@ -56,12 +57,12 @@ export function createClient(options: ClientOptions) {
       transport.json('/count-tokens', { method: 'POST', body: request }),
     prefixes: {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
-      /** What it has saved, by day and version. */
+      /** Gets what a prefix has saved, by day and version. */
       stats: (name: string, days?: PrefixStatsRequest): Promise<PrefixStats> =>
         transport.json(`/prefixes/${encodeURIComponent(name)}/stats`, { query: days }),
     },
     /**
-     * Labels a text, or several at once.
+     * Labels one text, or several in one request.
      *
      * @throws SluiceError if the only input cannot be labelled; of several inputs each has its own error
      */
@@ -69,38 +70,39 @@ export function createClient(options: ClientOptions) {
       transport.json('/classify', { method: 'POST', body: request }),
     classifiers: {
       ...stored<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
-      /** Tries it, or several candidates, on examples whose labels are known. */
+      /** Evaluates a classifier, or several candidates, on examples whose labels are known. */
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
         transport.json(`/classifiers/${encodeURIComponent(name)}/evaluate`, { method: 'POST', body: request }),
     },
-    /** What was spent, in sums by day, model, conversation or prefix. */
+    /** Gets what was spent, as sums by day, model, conversation or prefix, in US dollars. */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
-    /** The ledger: a row a request, newest first. */
+    /** Lists the rows of the ledger, one for each request, newest first. */
     requests: (page?: PageRequest & Pick<UsageRequest, 'account'>): Promise<Page<LedgerRow>> =>
       transport.json('/usage/requests', { query: page }),
     /**
-     * Any other route of the edge.
+     * Calls any other route of the edge.
      *
-     * @throws SluiceError as the edge says
+     * @throws SluiceError with the error of the edge
      */
     fetch: (path: string, call?: Call): Promise<Response> => transport.send(path, call),
   };
 }
 
-/** What is stored by name in versions that never change. */
+/** Makes the calls for things that are stored by name, in versions that never change. */
 function stored<Put, Answer, Stored>(transport: Transport, path: string) {
-  // The mark of a version stands as it is.
+  // The `@` before a version is not encoded.
   const at = (name: string, rest = '') => `${path}/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
   return {
-    /** Stores a new version, or points the name at one that there is. */
+    /** Stores a new version, or points the name to a stored one. */
     put: (name: string, value: Put): Promise<Answer> => transport.json(at(name), { method: 'PUT', body: value }),
-    /** In the order of their names. */
+    /** Lists them in the order of their names. */
     list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json(path, { query: page }),
-    /** @param ref `name` or `name@version` */
+    /** Gets one version. @param ref `name` or `name@version` */
     get: (ref: string): Promise<Stored> => transport.json(at(ref)),
-    /** Newest first. */
+    /** Lists the versions of a name, newest first. */
     versions: (name: string, page?: PageRequest): Promise<Page<VersionRow>> =>
       transport.json(at(name, '/versions'), { query: page }),
+    /** Deletes a name with its versions. */
     delete: async (name: string): Promise<void> => {
       await transport.send(at(name), { method: 'DELETE' });
     },

@@ -24,70 +24,73 @@ export class Conversations {
     this.#transport = transport;
   }
 
-  /** Creates one, empty; only needed for defaults of its turns, since a first turn begins one too. */
+  /** Creates an empty conversation. Only needed to set defaults for its turns: a first turn creates one as well. */
   create(fields: ConversationCreation = {}): Promise<Conversation> {
     return this.#transport.json('/conversations', { method: 'POST', body: fields });
   }
 
-  /** Newest first. */
+  /** Lists the conversations, newest first. */
   list(page?: PageRequest): Promise<Page<ConversationRow>> {
     return this.#transport.json('/conversations', { query: page });
   }
 
+  /** Gets one conversation. */
   get(id: string): Promise<Conversation> {
     return this.#transport.json(at(id));
   }
 
+  /** Changes fields of a conversation; those that are absent stay. */
   update(id: string, fields: ConversationPatch): Promise<Conversation> {
     return this.#transport.json(at(id), { method: 'PATCH', body: fields });
   }
 
+  /** Deletes a conversation. */
   async delete(id: string): Promise<void> {
     await this.#transport.send(at(id), { method: 'DELETE' });
   }
 
-  /** Oldest first. */
+  /** Lists the messages, oldest first. */
   messages(id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> {
     return this.#transport.json(at(id, '/messages'), { query: page });
   }
 
   /**
-   * Follows the turn that runs, from its first event: after a reload, or in another window.
+   * Follows the running turn from its first event, for example after a reload, or in another window.
    *
-   * @returns null if none runs; then the history has everything
-   * @throws SluiceError 404 for a conversation that is not there
+   * @returns null if no turn runs; then the history is complete
+   * @throws SluiceError 404 for an unknown conversation
    */
   async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
     const stream = new MessageStream(this.#transport, { conversation: id }, options);
     if (await stream.opened()) return stream;
-    // Where it failed, this throws.
+    // If opening has failed, reading throws its error.
     for await (const _ of stream);
     return null;
   }
 
   /**
-   * Stops the turn that runs, if one does, and keeps what was said.
+   * Stops the running turn, if there is one. The part of the answer that has come is kept.
    *
-   * @param only the turn that is meant; another one goes on
+   * @param only stops only this turn; another one goes on
    */
   stop(id: string, only: { turn?: string } = {}): Promise<Conversation> {
     return this.#transport.json(at(id, '/stop'), { method: 'POST', query: only });
   }
 
-  /** Goes back to before the turn of a message, so that it can be asked differently. */
+  /** Goes back to before the turn of a message, so that something else can be asked. */
   rewind(id: string, before: string): Promise<Conversation> {
     return this.#transport.json(at(id, '/rewind'), { method: 'POST', body: { before } });
   }
 
-  /** Continues a copy: of everything, or up to the turn of a message. */
+  /** Copies a conversation into a new one: all of it, or up to the turn of a message. */
   fork(id: string, fields: ConversationFork = {}): Promise<Conversation> {
     return this.#transport.json(at(id, '/fork'), { method: 'POST', body: fields });
   }
 
   /**
-   * The conversation by itself, then its messages.
+   * Exports a conversation: first the conversation itself, then its messages.
    *
-   * @throws SluiceError `connection_error` if it does not come whole
+   * @throws SluiceError `connection_error` if the export is incomplete
    */
   async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
     const { body } = await this.#transport.send(at(id, '/export'));

@@ -1,8 +1,8 @@
 import type { ErrorBody, ErrorType } from '../http/errors.ts';
 
 /**
- * What went wrong: the API's error types, as they came; `connection_error` where the network failed, `closed` where the
- * caller stopped listening before the end. New types of the API are let through.
+ * Says what went wrong: an error type of the API, also one that is not known here; `connection_error` if the network
+ * failed; `closed` if the caller stopped listening before the end.
  */
 export type SluiceErrorType = ErrorType | 'connection_error' | 'closed' | (string & {});
 
@@ -14,17 +14,17 @@ export interface SluiceErrorOptions {
   cause?: unknown;
 }
 
-/** Every error that this client raises. */
+/** The error that this client throws, always. */
 export class SluiceError extends Error {
   override name = 'SluiceError';
   readonly type: SluiceErrorType;
   /** HTTP status; undefined if there was no answer, or the error came in a stream. */
   readonly status: number | undefined;
-  /** By it the operator finds the request in the log and the ledger. */
+  /** The request's id in the operator's log and ledger. */
   readonly requestId: string | undefined;
-  /** Seconds after which it is worth trying again. */
+  /** The seconds to wait before another try. */
   readonly retryAfter: number | undefined;
-  /** The headers of the answer that told it. */
+  /** The headers of the answer that had the error. */
   readonly headers: Headers | undefined;
 
   constructor(type: SluiceErrorType, message: string, options: SluiceErrorOptions = {}) {
@@ -37,17 +37,17 @@ export class SluiceError extends Error {
   }
 }
 
-/** What a proxy answers while the edge cannot be reached, and the edge while a conversation cannot. */
-const PASSING = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
+/** The statuses of a proxy that cannot reach the edge, and of an edge that cannot reach a conversation. */
+const RETRYABLE = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
 
-/** @returns whether an error is one that passes by itself, so that the connection is tried again. */
-export function isPassing(thrown: unknown): thrown is SluiceError {
+/** @returns whether an error may pass with time, so that the connection is tried again */
+export function isRetryable(thrown: unknown): thrown is SluiceError {
   if (!(thrown instanceof SluiceError)) return false;
   if (thrown.status === undefined) return thrown.type === 'connection_error';
-  return PASSING.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
+  return RETRYABLE.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
 }
 
-/** @returns the error that a response tells, whoever has written it. */
+/** @returns the error of a response, from the edge or from a proxy before it */
 export async function errorIn(response: Response): Promise<SluiceError> {
   const { status, headers } = response;
   const text = await response.text().catch(() => '');
@@ -62,14 +62,14 @@ export async function errorIn(response: Response): Promise<SluiceError> {
   });
 }
 
-/** @returns an error event's data as an error; undefined if it is broken. */
+/** @returns the error of an error event's data; undefined if the data is incomplete */
 export function errorOf(data: string, headers: Headers | undefined): SluiceError | undefined {
   const { error, request_id }: Partial<ErrorBody> = parse(data) ?? {};
   const requestId = headers?.get('sluice-request-id') ?? request_id;
   return error && new SluiceError(error.type, error.message, { requestId, headers });
 }
 
-/** @returns a JSON object; undefined for what is none. */
+/** @returns a JSON object; undefined if the text is not one */
 export function parse<T extends object>(text: string): T | undefined {
   try {
     const value: unknown = JSON.parse(text);

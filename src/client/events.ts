@@ -1,30 +1,30 @@
-/** An event as its lines say it. */
+/** A server-sent event, as its lines say. */
 export interface ServerSentEvent {
   id: string | undefined;
   event: string;
   data: string;
-  /** The last comment among its lines. */
+  /** The last comment between its lines. */
   remark: string | undefined;
 }
 
-/** @returns the number in an event's id, `<turn>-<n>`. */
+/** @returns the number n of an event's id `<turn>-<n>`; undefined for another id */
 export function numberOf(id: string | undefined): number | undefined {
   const [, digits] = /-(\d+)$/.exec(id ?? '') ?? [];
   return digits === undefined ? undefined : Number(digits);
 }
 
 /**
- * Reads an event stream that is cut into pieces anywhere, in linear time; lines end as they do at this edge and at the
- * API, by LF or CRLF. A comment is told if an empty line follows it: any other may have been cut.
+ * Reads an event stream that comes in pieces of any size, in linear time. Lines end with LF or CRLF, as at this edge and
+ * at the API. A comment counts only if an empty line follows it: any other may be incomplete.
  *
- * @returns what takes the next piece
+ * @returns a function that takes the next piece
  */
 export function readEvents(
   onEvent: (event: ServerSentEvent) => void,
   onComment: (comment: string) => void,
 ): (piece: Uint8Array) => void {
   const decoder = new TextDecoder();
-  // Joined only when a line ends, so that a long one is not copied again for each of its pieces.
+  // The parts of a line are joined only when it ends, so that a long line is not copied again for each part.
   let parts: string[] = [];
   let id: string | undefined;
   let event = '';

@@ -1,4 +1,4 @@
-/** What has come so far and what comes: read by anybody, from the beginning, as often as wanted. */
+/** Keeps items as they come. Any number of readers can read them, each from the first item on. */
 export class Feed<T> {
   readonly #items: T[] = [];
   #end: { error: unknown } | undefined;
@@ -9,22 +9,24 @@ export class Feed<T> {
     this.#renew();
   }
 
+  /** Whether no further item comes. */
   get ended(): boolean {
     return this.#end !== undefined;
   }
 
+  /** Adds an item. */
   push(item: T): void {
     this.#items.push(item);
     this.#renew();
   }
 
-  /** @param error what its readers are to be thrown */
+  /** Ends the feed. @param error thrown to its readers, after the last item */
   end(error?: unknown): void {
     this.#end ??= { error };
     this.#renew();
   }
 
-  /** @throws what it has ended with, once all has been read */
+  /** Reads all items, and waits for those to come. @throws the error with which the feed has ended, after the last item */
   async *read(): AsyncGenerator<T, void, void> {
     for (let at = 0; ; at += 1) {
       while (at >= this.#items.length) {

@@ -3,7 +3,7 @@ import { parse } from './errors.ts';
 
 type Fields = Record<string, unknown>;
 
-/** Builds a message from its events: what is of a kind that is not known is kept as it came. */
+/** Builds a message from its events. Blocks and deltas of unknown kinds are kept as they come. */
 export class MessageBuilder {
   #message: Message | undefined;
   readonly #inputs = new Map<number, string>();
@@ -13,6 +13,7 @@ export class MessageBuilder {
     return this.#message;
   }
 
+  /** Adds an event. */
   take(event: RawMessageStreamEvent): void {
     if (event.type === 'message_start') {
       this.#message = { ...event.message, content: [...event.message.content] };
@@ -33,7 +34,7 @@ export class MessageBuilder {
         break;
       }
       case 'message_delta': {
-        // What is null or absent here was told at the start.
+        // What is null or absent here has its value from `message_start`.
         const told = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
         Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(told) } });
       }
@@ -53,7 +54,7 @@ export class MessageBuilder {
   }
 }
 
-/** @returns what a message says, without anything else that it does. */
+/** @returns the text of a message, without its other blocks */
 export function textOf(message: Pick<Message, 'content'>): string {
   return message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 }

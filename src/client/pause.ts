@@ -8,9 +8,10 @@ interface VisiblePage {
 }
 
 /**
- * Calls when a page has reason to look after its connections: it is online again, or is seen again. Elsewhere never.
+ * Calls a function when a page should check its connections: it is online again, or visible again. Outside a page it never
+ * does.
  *
- * @returns what ends it
+ * @returns a function that ends this
  */
 export function onReturn(call: (why: 'online' | 'visible') => void): () => void {
   const page = globalThis as VisiblePage;
@@ -29,10 +30,10 @@ export function onReturn(call: (why: 'online' | 'visible') => void): () => void 
 }
 
 /**
- * Waits before the next attempt, twice as long each time and never twice the same; a page that is back waits no longer.
+ * Waits before the next attempt: twice as long each time, with jitter. It ends early if the page is online or visible again.
  *
- * @param attempt from 0
- * @param leastMs what the edge has asked for
+ * @param attempt the number of attempts before, from 0
+ * @param leastMs the time that the edge has asked to wait
  */
 export async function pause(attempt: number, leastMs: number, signal: AbortSignal): Promise<void> {
   const most = Math.min(MOST_MS, FIRST_MS * 2 ** attempt);

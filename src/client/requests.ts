@@ -1,4 +1,4 @@
-/** What is asked for and answered, as the server's schemas and the API's types say it. */
+/** The types of requests and answers, taken from the server's schemas and the API's types. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
 import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
@@ -34,7 +34,7 @@ export type {
 interface Extension {
   /** The conversation that keeps the history; only what is new is sent. It begins with its first turn. */
   conversation?: string;
-  /** `name` or `name@version`: what is put in front. */
+  /** `name` or `name@version`: the stored beginning of the prompt. */
   prefix?: string;
 }
 
@@ -49,7 +49,7 @@ export interface CountRequest
     Partial<Pick<MessageCountTokensParams, 'model'>>,
     Pick<Extension, 'prefix'> {}
 
-/** Which page of a list; `after_id` and `before_id` are ids of rows of another page. */
+/** The page of a list. `after_id` and `before_id` are ids of rows of another page. */
 export interface PageRequest {
   /** 1 to 1,000 (20). */
   limit?: number;
@@ -58,7 +58,7 @@ export interface PageRequest {
 }
 
 export interface HistoryRequest extends PageRequest {
-  /** Also what the running turn was asked, as rows with the status `running`. */
+  /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;
 }
 
@@ -77,7 +77,7 @@ export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
   z.output<(typeof putPrefix)['fields']>;
 
 export type ClassifyRequest = Omit<z.input<typeof classifyRequest>, 'stream'>;
-/** One answer to `input`, a result for each of `inputs`. */
+/** The answer to a request: one for `input`, a list of results for `inputs`. */
 export type Classified<R extends ClassifyRequest> = R extends { inputs: object }
   ? z.output<typeof classifyResults>
   : ClassifyAnswer;

@@ -1,15 +1,13 @@
 import type {
   Message,
   MessageParam,
-  RawMessageStreamEvent,
   Tool,
   ToolResultBlockParam,
   ToolUseBlock,
 } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
-import { Feed } from './feed.ts';
-import { textOf } from './message.ts';
 import type { MessageRequest } from './requests.ts';
+import { SdkReader } from './sdk-reader.ts';
 import type { MessageStream, StreamOptions } from './stream.ts';
 
 type Awaitable<T> = T | Promise<T>;
@@ -17,104 +15,78 @@ type Awaitable<T> = T | Promise<T>;
 /** A tool that runs where the client runs. */
 export interface RunnableTool extends Tool {
   /**
-   * Does what the model asks for. What it throws is told to the model as the call's error, not to the caller.
+   * Does what the model asks for. If it throws, the model gets the message as the call's error; the caller does not.
    *
-   * @param input as the model gives it: of the shape of `input_schema`, if the model keeps to it
+   * @param input as the model gives it. It has the shape of `input_schema`, unless the model has made a mistake
    */
   run(input: unknown, call: ToolUseBlock): Awaitable<ToolResultBlockParam['content']>;
 }
 
 export interface RunRequest extends Omit<MessageRequest, 'tools'> {
   tools: RunnableTool[];
-  /** Requests at the most (10); in the last one no tool may be called, so that a run ends with an answer. */
+  /** The most requests (10). The last one forbids tool calls, so that a run ends with an answer. */
   max_turns?: number;
 }
 
-/** One request of a run, and what its tools gave. */
+/** One request of a run, and the results of its tools. */
 export interface Step {
   message: Message;
   results: ToolResultBlockParam[];
-  /** US dollars; undefined if the edge did not say. */
+  /** The cost in US dollars; undefined if the edge did not say. */
   costUsd: number | undefined;
   /** The turn's id, in a conversation. */
   turn: string | undefined;
 }
 
-/** The events of all turns of a run, one after the other, while its tools run in between. */
-export class Run implements AsyncIterable<RawMessageStreamEvent> {
+/** Runs several turns with tools between them, and gives the events of all turns one after the other. */
+export class Run extends SdkReader {
   /** The turns that have ended. */
   readonly steps: Step[] = [];
-  readonly #feed = new Feed<RawMessageStreamEvent>();
   readonly #begin: (request: MessageRequest) => MessageStream;
   #stream: MessageStream | undefined;
   #over = false;
   #owed: ToolResultBlockParam[] = [];
 
   constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
+    super();
     this.#begin = begin;
     const close = () => this.close();
     if (options.signal?.aborted) close();
     options.signal?.addEventListener('abort', close);
     void this.#run(request)
       .then(
-        () => this.#feed.end(),
-        (error: unknown) => this.#feed.end(error),
+        () => this.feed.end(),
+        (error: unknown) => this.feed.end(error),
       )
       .finally(() => options.signal?.removeEventListener('abort', close));
   }
 
-  /** What the turns that have ended cost together, in US dollars. */
+  /** The cost of all turns that have ended, in US dollars. */
   get costUsd(): number {
     return this.steps.reduce((sum, { costUsd = 0 }) => sum + Math.round(costUsd * 1e9), 0) / 1e9;
   }
 
   /**
-   * Results that were not sent any more, since the run was stopped or closed while its tools ran: a conversation takes
-   * nothing else before them, so they stand first in its next message.
+   * Results that were not sent, because the run was stopped or closed while its tools ran. They must be the first part of
+   * the conversation's next message, which is refused without them.
    */
   get owed(): ToolResultBlockParam[] {
     return this.#owed;
   }
 
-  /** The events; leaving the loop before the end closes the run. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
-    try {
-      yield* this.#feed.read();
-    } finally {
-      if (!this.#feed.ended) this.close();
-    }
-  }
-
-  /** The pieces of text, as they come, of all turns. */
-  async *textDeltas(): AsyncGenerator<string, void, void> {
-    for await (const event of this) {
-      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
-    }
-  }
-
-  /** @returns the text of the last answer, at the end */
-  async text(): Promise<string> {
-    return textOf(await this.finalMessage());
-  }
-
-  /**
-   * @returns the last answer, at the end
-   * @throws SluiceError what the run broke with
-   */
-  async finalMessage(): Promise<Message> {
-    for await (const _ of this.#feed.read());
+  protected override lastMessage(): Message {
     const last = this.steps.at(-1);
     if (!last) throw new SluiceError('closed', 'The run was closed before its first answer had ended.');
     return last.message;
   }
 
-  /** Stops listening, and begins no further turn. */
-  close(): void {
+  /** Stops listening, and starts no further turn. */
+  override close(): void {
     this.#over = true;
     this.#stream?.close();
   }
 
-  /** Stops the turn that runs, and begins no further one. What its tools have given stands in the last step. */
+  /** Stops the running turn, and starts no further one. The last step has the results of its tools. */
   async stop(): Promise<void> {
     this.#over = true;
     await this.#stream?.stop();
@@ -129,7 +101,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
       this.#stream = stream;
       for await (const event of stream) {
         this.#owed = [];
-        this.#feed.push(event);
+        this.feed.push(event);
       }
       if (stream.message === undefined || stream.message.stop_reason === null) return;
       const message = await stream.finalMessage();
@@ -143,7 +115,7 @@ export class Run implements AsyncIterable<RawMessageStreamEvent> {
       this.#owed = step.results;
       if (turn >= max_turns) return;
       const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
-      // A conversation knows what was said; of a paused answer it is told that it shall go on.
+      // A conversation has the history. To go on with a paused answer, that answer is sent again.
       if (rest.conversation === undefined) messages = [...messages, said, ...next];
       else messages = next.length > 0 ? next : [said];
     }

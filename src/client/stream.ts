@@ -1,77 +1,80 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import { errorOf, isPassing, parse, SluiceError } from './errors.ts';
+import { errorOf, isRetryable, parse, SluiceError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
-import { Feed } from './feed.ts';
-import { MessageBuilder, textOf } from './message.ts';
+import { MessageBuilder } from './message.ts';
 import { onReturn, pause } from './pause.ts';
-import { lost, type Transport } from './transport.ts';
+import { SdkReader } from './sdk-reader.ts';
+import { connectionError, type Transport } from './transport.ts';
 
 export interface StreamOptions {
-  /** Aborted, it closes the stream, as `close()` does. */
+  /** Aborting it closes the stream, as `close()` does. */
   signal?: AbortSignal | undefined;
-  /** Headers of the request that begins the turn. */
+  /** Headers of the request that starts the turn. */
   headers?: Record<string, string> | undefined;
-  /** Told when the connection is there, and when it is lost and tried again. */
+  /** Called when the connection is open, and when it is lost and will be tried again. */
   onConnection?: ((state: 'open' | 'lost') => void) | undefined;
 }
 
-/** What a stream begins with: a request, or a turn that runs already. */
+/** What a stream starts with: a request, or a turn that is already running. */
 export interface Beginning {
   conversation: string | undefined;
-  /** The JSON text of the request; without it the running turn is followed. */
+  /** The JSON text of the request; without it, the running turn is followed. */
   body?: string;
 }
 
-/** What a turn cost is told behind its end: should that be lost, it is asked for so often, if the connection breaks, … */
-const MOST_QUESTIONS = 10;
-/** … and hardly at all if something on the way leaves it out. */
-const WITHOUT_PRICE = 5;
-/** A page that was hidden trusts a connection no more that was silent for longer than the edge ever is. */
-const SILENT_MS = 16_000;
+/** A turn's cost comes after its end. If the connection is lost before it, the cost is asked for so many times. */
+const MOST_COST_REQUESTS = 10;
+/** A stream that ended properly without the cost counts as so many requests: something on the way may remove it. */
+const REQUESTS_WITHOUT_COST = 5;
+/** A page that was hidden reconnects if the connection was idle for longer than the edge's own pings allow. */
+const IDLE_MS = 16_000;
+/** How long `stop()` waits for the answer to start, before it stops the turn for the first time. */
 const SOON_MS = 300;
 const CUT_REMARK = 'sluice-cut';
-/** An edge that answers is not waited for as long as one that cannot be reached. */
+/** While the edge answers, the pause between attempts grows no further than after this attempt. */
 const MOST_ATTEMPTS_REACHED = 2;
+
 /**
- * An answer while it comes: Anthropic's events, each once, however often the connection is lost.
+ * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
  *
- * It is read as fast as it comes, whether anybody iterates or not, and can be iterated more than once.
+ * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once.
  */
-export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
+export class MessageStream extends SdkReader {
   readonly conversation: string | undefined;
-  /** The turn's id, once the answer has begun; only in a conversation. */
+  /** The turn's id, known when the answer has started; only in a conversation. */
   turn: string | undefined;
   /** The headers of the first answer. */
   headers: Headers | undefined;
-  /** What the answer cost, in US dollars; known when the stream has ended, unless it broke. */
+  /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;
-  /** Whether it was ended by `stop()`, here or elsewhere. */
+  /** Whether `stop()` has ended it, here or in another client. */
   stopped = false;
   readonly #transport: Transport;
   readonly #begin: Beginning;
   readonly #options: StreamOptions;
-  readonly #feed = new Feed<RawMessageStreamEvent>();
   readonly #builder = new MessageBuilder();
   readonly #closed = new AbortController();
-  /** One turn has one key: whatever is sent again with it attaches to that turn. */
+  /** The idempotency key of the turn: a request that is sent again attaches to the same turn. */
   readonly #key: string;
   readonly #opened: Promise<boolean>;
-  #open: (there: boolean) => void = () => {};
+  #open: (isOpen: boolean) => void = () => {};
   #connection: AbortController | undefined;
-  /** When a byte came last, and when it was one of the turn's events; milliseconds. */
-  #heardAt = Date.now();
-  #toldAt = Date.now();
+  /** When the last byte came, in milliseconds since 1970. */
+  #lastByteAt = Date.now();
+  /** When the last event of the turn came, in milliseconds since 1970. */
+  #lastEventAt = Date.now();
   #attempts = 0;
-  #questions = 0;
-  /** The last event: its turn, and its number. */
+  #costRequests = 0;
+  /** The turn and the number of the last event. */
   #turn: string | undefined;
   #number = 0;
   #complete = false;
   #stopping = false;
-  /** What the turn has ended with, if it is an error. */
+  /** The error with which the turn has ended, if it did. */
   #failure: SluiceError | undefined;
 
   constructor(transport: Transport, begin: Beginning, options: StreamOptions = {}) {
+    super();
     this.#transport = transport;
     this.#begin = begin;
     this.#options = options;
@@ -84,66 +87,40 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     const close = () => this.close();
     if (signal?.aborted) close();
     signal?.addEventListener('abort', close);
-    const forget = onReturn((why) => this.#look(why));
+    const forget = onReturn((why) => this.#checkConnection(why));
     void this.#run().then((error) => {
       forget();
       signal?.removeEventListener('abort', close);
       this.#open(false);
-      this.#feed.end(error);
+      this.feed.end(error);
     });
   }
 
-  /** The message as far as it has come; undefined before its first event. */
+  /** The message so far; undefined before its first event. */
   get message(): Message | undefined {
     return this.#builder.message;
   }
 
-  /** @returns once the answer has begun: true; false if there is none to come, or it failed (reading it tells why) */
+  /** Waits until the answer starts. @returns false if no answer will come, or it failed; reading then throws the error */
   opened(): Promise<boolean> {
     return this.#opened;
   }
 
-  /** The events; leaving the loop before the end closes the stream. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
-    try {
-      yield* this.#feed.read();
-    } finally {
-      if (!this.#feed.ended) this.close();
-    }
-  }
-
-  /** The pieces of the answer's text, as they come. */
-  async *textDeltas(): AsyncGenerator<string, void, void> {
-    for await (const event of this) {
-      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
-    }
-  }
-
-  /** @returns the text of the whole answer, at its end */
-  async text(): Promise<string> {
-    return textOf(await this.finalMessage());
-  }
-
-  /**
-   * @returns the whole message, at its end
-   * @throws SluiceError what the answer broke with; `closed` if the stream was closed before its end
-   */
-  async finalMessage(): Promise<Message> {
-    for await (const _ of this.#feed.read());
+  protected override lastMessage(): Message {
     const { message } = this.#builder;
     if (!message || !this.#complete)
       throw new SluiceError('closed', 'The stream was closed before the answer had ended.');
     return message;
   }
 
-  /** Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere it ends with this. */
-  close(): void {
+  /** Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere the answer ends here. */
+  override close(): void {
     this.#closed.abort();
   }
 
   /**
-   * Stops the turn: what was said is kept, the events that end it come, and `finalMessage()` gives what there is.
-   * Without a conversation it is `close()`.
+   * Stops the turn. What has come is kept, the events that end the answer still come, and `finalMessage()` gives the
+   * message so far. Without a conversation it is the same as `close()`.
    */
   async stop(): Promise<void> {
     const { conversation } = this;
@@ -152,14 +129,15 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     this.#stopping = true;
     const stop = async () => {
       const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
-      // The turn of another window is not to be stopped. (A header that tells a turn's id can be cut, and look whole.)
+      // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
+      // header may be incomplete.
       const query = this.#begin.body === undefined ? { turn: this.turn } : { key: this.#key };
       await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
-        // A first turn that has said nothing leaves no conversation.
+        // A first turn that was stopped before any content leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
     };
-    // Before the answer begins, the request may not have arrived yet: then this stops nothing, and is said again.
+    // Before the answer starts, perhaps the request has not arrived, and there is nothing to stop. So stop twice.
     if (this.headers === undefined) {
       await Promise.race([this.#opened, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
       await stop();
@@ -168,7 +146,7 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     await stop();
   }
 
-  /** @returns what it failed with */
+  /** Connects and reads until the end. @returns the error of an incomplete answer */
   async #run(): Promise<unknown> {
     const { signal } = this.#closed;
     const { beginMs, resumeMs } = this.#transport.patience;
@@ -182,31 +160,31 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       } catch (thrown) {
         if (signal.aborted) return undefined;
         error = thrown;
-        if (!isPassing(thrown)) return this.#complete || this.#isStopped() ? undefined : error;
+        if (!isRetryable(thrown)) return this.#complete || this.#isStopped() ? undefined : error;
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
-      if (this.#complete) this.#questions += error === undefined ? WITHOUT_PRICE : 1;
+      if (this.#complete) this.#costRequests += error === undefined ? REQUESTS_WITHOUT_COST : 1;
       if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure;
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
-      if (Date.now() - this.#toldAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
+      if (Date.now() - this.#lastEventAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
       if (this.#attempts === 0) this.#options.onConnection?.('lost');
       await pause(this.#complete ? 0 : this.#attempts, wait, signal);
       this.#attempts += 1;
-      // What was to be stopped must not be begun again.
+      // A turn that was stopped must not be started again.
       if (this.turn === undefined && this.#isStopped()) return undefined;
     }
     return undefined;
   }
 
-  /** An end is believed when all has come that belongs to it. */
+  /** @returns whether everything has come, the cost included */
   #isOver(): boolean {
     if (this.#closed.signal.aborted || this.#failure) return true;
     if (!this.#complete) return false;
-    return this.conversation === undefined || this.costUsd !== undefined || this.#questions > MOST_QUESTIONS;
+    return this.conversation === undefined || this.costUsd !== undefined || this.#costRequests > MOST_COST_REQUESTS;
   }
 
-  /** What was stopped before anything was said has no answer, and no fault either. */
+  /** @returns whether it was stopped. A turn that is stopped before any content has no answer, and that is no error. */
   #isStopped(): boolean {
     this.stopped ||= this.#stopping && !this.#complete && !this.message?.content.length;
     return this.stopped;
@@ -215,19 +193,19 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
   async #connect(): Promise<Response> {
     const connection = new AbortController();
     this.#connection = connection;
-    const cut = () => connection.abort();
-    this.#closed.signal.addEventListener('abort', cut, { once: true });
-    if (this.#closed.signal.aborted) cut();
+    const abort = () => connection.abort();
+    this.#closed.signal.addEventListener('abort', abort, { once: true });
+    if (this.#closed.signal.aborted) abort();
     const { conversation, body } = this.#begin;
     const { signal } = connection;
     const send = () => {
-      // A header can be cut, and look whole: only an event tells for sure which turn this is.
+      // A turn's id from a header may be incomplete; only an id from an event is sure. Until then the request is repeated.
       if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined) headers['idempotency-key'] = this.#key;
         return this.#transport.send('/messages', { method: 'POST', body, headers, signal });
       }
-      // Behind the last event there is nothing more to be had but by asking for that event again.
+      // After the last event nothing more is sent. To get the cost, that event is asked for again.
       const last = this.#complete ? this.#number - 1 : this.#number;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
@@ -236,8 +214,8 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
         signal,
       });
     };
-    // How long the upstream takes to begin, nobody can know without a conversation, and a second question would cost.
-    const response = conversation === undefined ? await send() : await this.#unlessSilent(send());
+    // Without a conversation there is no idle timeout here: the upstream may be slow, and a second request would cost.
+    const response = conversation === undefined ? await send() : await this.#unlessIdle(send());
     if (response.status === 204) return response;
     this.headers ??= response.headers;
     this.turn ??= response.headers.get('sluice-turn') ?? undefined;
@@ -253,34 +231,34 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
       (comment) => this.#remark(comment),
     );
     const reader = response.body?.getReader();
-    if (!reader) throw lost(undefined);
+    if (!reader) throw connectionError(undefined);
     try {
       for (;;) {
-        const { value, done } = await this.#unlessSilent(reader.read());
+        const { value, done } = await this.#unlessIdle(reader.read());
         if (done) return;
-        this.#heardAt = Date.now();
+        this.#lastByteAt = Date.now();
         read(value);
       }
     } catch (thrown) {
-      throw thrown instanceof SluiceError ? thrown : lost(thrown, this.#closed.signal);
+      throw thrown instanceof SluiceError ? thrown : connectionError(thrown, this.#closed.signal);
     } finally {
       reader.cancel().catch(() => {});
     }
   }
 
-  /** @throws SluiceError if nothing comes for too long, or the connection is given up meanwhile */
-  async #unlessSilent<T>(work: Promise<T>): Promise<T> {
+  /** Waits for work. @throws SluiceError if nothing comes for too long, or the connection is aborted meanwhile */
+  async #unlessIdle<T>(work: Promise<T>): Promise<T> {
     const connection = this.#connection;
     const { silenceMs } = this.#transport.patience;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let end = () => {};
-    const silence = new Promise<never>((_, reject) => {
-      end = () => reject(lost(new Error('given up')));
+    const idle = new Promise<never>((_, reject) => {
+      end = () => reject(connectionError(new Error('given up')));
       timer = setTimeout(end, silenceMs);
       connection?.signal.addEventListener('abort', end);
     });
     try {
-      return await Promise.race([work, silence]);
+      return await Promise.race([work, idle]);
     } catch (thrown) {
       connection?.abort();
       throw thrown;
@@ -290,20 +268,20 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     }
   }
 
-  #take(told: ServerSentEvent): void {
-    const { id, event, data } = told;
+  #take(sent: ServerSentEvent): void {
+    const { id, event, data } = sent;
     const number = numberOf(id);
     const value = parse<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
     if (event === 'error' || value?.type === 'error') {
-      this.#fail(told);
+      this.#fail(sent);
       return;
     }
-    // What cannot be read was cut: it is asked for again.
+    // An event that cannot be parsed is incomplete: it is asked for again.
     if (!value) {
       this.#connection?.abort();
       return;
     }
-    this.#toldAt = Date.now();
+    this.#lastEventAt = Date.now();
     if (number !== undefined) {
       if (number <= this.#number) return;
       this.#number = number;
@@ -314,12 +292,12 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (value.type === 'ping') return;
     this.#builder.take(value);
     if (value.type === 'message_stop') this.#complete = true;
-    this.#feed.push(value);
+    this.feed.push(value);
   }
 
   /**
-   * Takes an error event. In a conversation it may be the edge's word for a connection that broke inside of it, told
-   * where it broke, perhaps in the middle of another event whose id it then seems to have: a remark tells it apart.
+   * Takes an error event. In a conversation it may only say that a connection inside the edge was interrupted, perhaps in
+   * the middle of another event, whose id it then seems to have. The remark `sluice-cut` marks this case.
    */
   #fail({ id, data, remark }: ServerSentEvent): void {
     const error = errorOf(data, this.headers);
@@ -334,14 +312,14 @@ export class MessageStream implements AsyncIterable<RawMessageStreamEvent> {
     if (comment === 'sluice-stopped') this.stopped = true;
   }
 
-  /** Another network has come, or the page has slept: what was open is not to be trusted. */
-  #look(why: 'online' | 'visible'): void {
+  /** Aborts a connection that may be dead: the network has changed, or the page was hidden for long. */
+  #checkConnection(why: 'online' | 'visible'): void {
     if (this.conversation === undefined || this.#complete) return;
-    if (why === 'online' || Date.now() - this.#heardAt > SILENT_MS) this.#connection?.abort();
+    if (why === 'online' || Date.now() - this.#lastByteAt > IDLE_MS) this.#connection?.abort();
   }
 }
 
-/** Pages that were not loaded by https have no `randomUUID`. */
+/** Makes an idempotency key. (`randomUUID` is missing in pages that were not loaded by https.) */
 function newKey(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

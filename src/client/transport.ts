@@ -1,41 +1,42 @@
 import { errorIn, SluiceError } from './errors.ts';
 
 export interface ClientOptions {
-  /** Where the edge is: `https://edge.example.com`, or where it is mounted below. */
+  /** The URL of the edge: `https://edge.example.com`, with a path if it is mounted below one. */
   baseURL: string;
   /**
-   * The credential, or what gets one: called at the first request, and once more whenever a token is refused, so that
-   * a short-lived one is renewed in the middle of an answer. An edge in development needs none.
+   * The credential, or a function that gets one. The function is called at the first request, and again when a token is
+   * refused, so that a short-lived token is renewed even during an answer. An edge in development needs no credential.
    */
   token?: string | (() => string | Promise<string>);
-  /** Takes the place of the global `fetch`. */
+  /** Replaces the global `fetch`. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
-  /** Headers of every request. */
+  /** Headers for every request. */
   headers?: Record<string, string>;
-  /** When a connection counts as lost, and when it is given up. */
+  /** How long to wait before a connection counts as lost, and before it is not tried again. */
   patience?: Partial<Patience>;
 }
 
-/** Milliseconds. */
+/** How long to wait, in milliseconds. */
 export interface Patience {
-  /** So long without a byte, and a connection is lost (45 s; the edge itself is never silent for more than 15). */
+  /** Without a byte for so long, a connection counts as lost (45 s; the edge sends something at least every 15 s). */
   silenceMs: number;
-  /** How long a turn is tried to be begun (60 s). */
+  /** How long to try to start a turn (60 s). */
   beginMs: number;
-  /** How long a turn that has begun is tried to be followed (10 minutes; the edge keeps its events no longer). */
+  /** How long to try to resume a turn that has started (10 minutes; the edge keeps its events no longer). */
   resumeMs: number;
 }
 
+/** A call of a route. */
 export interface Call {
   method?: string;
-  /** Sent as JSON, unless it is text already. */
+  /** Sent as JSON; a string is sent as it is. */
   body?: unknown;
   query?: object | undefined;
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** Requests to one edge, with a credential that is renewed when it is refused. */
+/** Sends requests to one edge, with a credential that is renewed when it is refused. */
 export class Transport {
   readonly patience: Patience;
   readonly #options: ClientOptions;
@@ -47,15 +48,17 @@ export class Transport {
   }
 
   /**
-   * @returns the answer, if it is one of success
-   * @throws SluiceError as the edge says; `connection_error` if there is no answer; `closed` if the signal was aborted
+   * Sends a request.
+   *
+   * @returns the answer, if its status is 2xx
+   * @throws SluiceError with the edge's error; `connection_error` if there is no answer; `closed` if the signal was aborted
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
     const asked = await this.#tokenNow();
     let response = await this.#fetch(path, call, asked);
     if (response.status === 401 && typeof token === 'function') {
-      // Others may have got a new one meanwhile.
+      // Another request may have renewed the token already.
       if ((await this.#token) === asked) this.#token = undefined;
       response.body?.cancel().catch(() => {});
       response = await this.#fetch(path, call, await this.#tokenNow());
@@ -64,13 +67,13 @@ export class Transport {
     return response;
   }
 
-  /** @returns the JSON of an answer */
+  /** Sends a request. @returns the JSON of the answer */
   async json<T>(path: string, call?: Call): Promise<T> {
     const response = await this.send(path, call);
     try {
       return (await response.json()) as T;
     } catch (cause) {
-      throw lost(cause, call?.signal);
+      throw connectionError(cause, call?.signal);
     }
   }
 
@@ -79,7 +82,7 @@ export class Transport {
     if (typeof token !== 'function') return token;
     const asked = this.#token ?? Promise.resolve().then(token);
     this.#token = asked;
-    // What could not be had is asked for again.
+    // If getting the token failed, the next request tries again.
     asked.catch(() => {
       if (this.#token === asked) this.#token = undefined;
     });
@@ -100,17 +103,17 @@ export class Transport {
     const search =
       asked.length > 0 ? `?${new URLSearchParams(asked.map(([name, value]) => [name, String(value)]))}` : '';
     try {
-      // Called as a method of something else, a browser's fetch refuses.
+      // A browser's `fetch` throws if it is called as a method of another object.
       const send = this.#options.fetch ?? ((url: string, all: RequestInit) => fetch(url, all));
       return await send(this.#options.baseURL.replace(/\/+$/, '') + path + search, init);
     } catch (cause) {
-      throw lost(cause, signal);
+      throw connectionError(cause, signal);
     }
   }
 }
 
-/** @returns the error for an answer that did not come, or not whole. */
-export function lost(cause: unknown, signal?: AbortSignal | null): SluiceError {
+/** @returns the error for an answer that did not come, or not completely */
+export function connectionError(cause: unknown, signal?: AbortSignal | null): SluiceError {
   if (signal?.aborted && !(signal.reason instanceof SluiceError)) {
     return new SluiceError('closed', 'Closed before the answer had ended.', { cause });
   }

@@ -1,4 +1,4 @@
-/** From the API's events to the chunks of the AI SDK's UI message stream. */
+/** Turns the API's events into the chunks of the AI SDK's UI message stream. */
 import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { FinishReason, UIMessageChunk } from 'ai';
 import { parse } from './errors.ts';
@@ -18,9 +18,10 @@ const FINISH: Readonly<Record<string, FinishReason>> = {
 };
 
 /**
- * @param before what an answer that is continued has told already; without it a new message begins
- * @returns the chunks of one answer, as they come
- * @throws SluiceError what the answer broke with
+ * Gives the chunks of one answer as they come.
+ *
+ * @param before the metadata so far of a message that is continued; without it a new message begins
+ * @throws SluiceError why the answer is incomplete
  */
 export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata): AsyncGenerator<Chunk, void, void> {
   const blocks = new Blocks();
@@ -29,7 +30,7 @@ export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata):
       const { turn } = stream;
       yield {
         type: 'start',
-        // A message that is continued keeps its id.
+        // A continued message keeps its id.
         ...(before ? {} : { messageId: event.message.id }),
         ...(turn === undefined ? {} : { messageMetadata: { turn } }),
       };
@@ -51,7 +52,7 @@ export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata):
   };
 }
 
-/** The blocks that are open, by their index. */
+/** Turns the events of blocks into chunks, and keeps the open blocks by their index. */
 class Blocks {
   readonly #open = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
   #blocks = 0;
@@ -112,13 +113,13 @@ class Blocks {
       const call = { toolCallId: id, toolName: String(block.name), ...executed(block) };
       const input = json === '' ? block.input : parse<object>(json);
       if (input !== undefined) yield { type: 'tool-input-available', ...call, input };
-      // A limit has cut it.
+      // The input is incomplete: the answer reached its `max_tokens`.
       else yield { type: 'tool-input-error', ...call, input: json, errorText: 'The input of this call is not whole.' };
     }
   }
 }
 
-/** What the API runs by itself, nobody here has to. */
+/** Marks the calls that the API runs itself, so that no tool here runs for them. */
 function executed({ type }: StreamedBlock): { providerExecuted?: true } {
   return type === 'tool_use' ? {} : { providerExecuted: true };
 }

@@ -1,17 +1,17 @@
-/** Between the messages of the AI SDK's hooks and those of the Messages API. */
+/** Converts between the messages of the AI SDK's hooks and those of the Messages API. */
 import type { ContentBlockParam, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 import type { DynamicToolUIPart, FileUIPart, ToolUIPart, UIMessage } from 'ai';
 import { SluiceError } from './errors.ts';
 import type { ConversationMessage } from './requests.ts';
 
-/** What every answer tells beside its parts. */
+/** The metadata of an answer. */
 export interface SluiceMetadata {
-  /** The last turn that it was made of. */
+  /** The id of its last turn. */
   turn?: string;
   stopReason?: string | null;
-  /** US dollars, of all turns that it was made of. */
+  /** The cost of all its turns, in US dollars. */
   costUsd?: number;
-  /** Whether it was stopped. */
+  /** Whether its last turn was stopped. */
   stopped?: boolean;
 }
 
@@ -19,8 +19,8 @@ type ToolPart = ToolUIPart | DynamicToolUIPart;
 type StoredBlock = Record<string, unknown> & { type: string };
 
 /**
- * @returns the content of the next message of a conversation: what the last message says, and what tools have given
- * that the last answer has called
+ * Writes the content of a conversation's next message: the results of the tools that the last answer has called, then the
+ * last message.
  */
 export function contentOf(messages: readonly UIMessage[]): ContentBlockParam[] {
   const last = messages.at(-1);
@@ -30,9 +30,9 @@ export function contentOf(messages: readonly UIMessage[]): ContentBlockParam[] {
   return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(blocksOf)];
 }
 
-/** @returns results for the calls of an answer's last step; the earlier ones were sent before the next step. */
+/** @returns results for the calls of an answer's last step; those of earlier steps have been sent already */
 function resultsOf({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
-  // Only an answer that came to its end is owed results: of any other the edge keeps no calls.
+  // Only a complete answer needs results: of an incomplete one the edge keeps no calls.
   if ((metadata as SluiceMetadata | undefined)?.stopReason !== 'tool_use') return [];
   const step = parts.slice(parts.findLastIndex(({ type }) => type === 'step-start') + 1);
   return step.filter(isToolPart).flatMap((part) => {
@@ -84,8 +84,8 @@ function bytesOf(base64: string): Uint8Array {
 }
 
 /**
- * Turns a conversation's history into what `useChat` takes as its `messages`: an answer and what its tools have given
- * are one message there.
+ * Turns a conversation's history into the `messages` of `useChat`. There, an answer and the results of its tools are one
+ * message.
  */
 export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<SluiceMetadata>[] {
   const messages: UIMessage<SluiceMetadata>[] = [];
@@ -157,7 +157,7 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
   }
 }
 
-/** Results that are text alone are what a tool has given as a string. */
+/** @returns content of only text blocks as one string, which is what the tool gave; other content as it is */
 function plainText(content: StoredBlock[]): unknown {
   return content.every(({ type }) => type === 'text') ? content.map(({ text }) => text).join('') : content;
 }

@@ -1,11 +1,11 @@
-/** A result as it goes out: signed, under a stable id, to where the operator has said and nowhere else. */
+/** Sends a result out: signed, under an id that stays the same, and only to hosts that the operator has allowed. */
 import type { Bindings } from '../durable/bindings.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Delivered } from '../webhooks/webhooks-answers.schema.ts';
 import { signStandard } from './standard-webhooks.ts';
 
-/** Takes a result in code. What it throws is a delivery that failed, and is tried again. */
+/** Takes a result in code. If it throws, the delivery has failed and is tried again. */
 export type Deliver = (
   result: Delivered,
   context: {
@@ -17,18 +17,18 @@ export type Deliver = (
   },
 ) => Promise<void>;
 
-/** Where results of a source go. */
+/** Where the results of a source go. */
 export type Target = { kind: 'function'; deliver: Deliver } | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
-/** Why a delivery did not come about. */
+/** Why a delivery has failed. */
 export interface Undelivered {
   type: string;
   message: string;
   /** What the receiver answered. */
   status?: number;
-  /** Milliseconds that the receiver wants to be left alone for. */
+  /** Milliseconds that the receiver asks to wait before the next attempt. */
   retryAfter?: number;
-  /** The receiver wants nothing more. */
+  /** The receiver wants no further attempt. */
   final?: boolean;
 }
 
@@ -44,7 +44,11 @@ export interface DeliveryOptions {
 
 const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
 
-/** @returns why it was not delivered; undefined once the receiver has taken it. Throws nothing */
+/**
+ * Delivers a result once. It never throws.
+ *
+ * @returns why it failed; undefined when the receiver has taken the result
+ */
 export async function deliver(
   result: Delivered,
   target: Target,
@@ -57,7 +61,7 @@ export async function deliver(
       : await post(result, target, options, signal);
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
-    // A network's words may have the address in them, and with it a secret.
+    // The message of a network error may contain the URL, and the URL may contain a secret.
     const message = target.kind === 'url' ? 'The receiver could not be reached.' : thrownMessage(thrown);
     return { type: 'api_error', message };
   }
@@ -73,7 +77,7 @@ async function callFunction(
     const message = `No end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
-  // It may not listen to the signal.
+  // The function may ignore the signal, so the time limit is kept here as well.
   return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
 }
 

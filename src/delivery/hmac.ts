@@ -1,4 +1,4 @@
-/** Senders that sign the body alone, each with a header and an encoding of its own. */
+/** Signatures of senders that sign only the body, each with its own header and encoding. */
 import { toHex } from '../http/bytes.ts';
 import { candidates, type HashName, type SignatureScheme, schemeOf, sign, toBase64 } from './signature.ts';
 
@@ -14,8 +14,8 @@ export interface HmacOptions {
 }
 
 /**
- * @returns what verifies an HMAC of the raw body. Such a scheme covers neither an id nor a time: the same body is the same
- * event, whatever id it comes under.
+ * Makes a scheme that verifies an HMAC of the raw body. It covers neither an id nor a time, so two requests with the same
+ * body are one event, even if their ids differ.
  */
 export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix = '' }: HmacOptions): SignatureScheme {
   return schemeOf(
@@ -28,7 +28,7 @@ export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix =
   );
 }
 
-/** @returns the header that such a sender signs a body with. */
+/** @returns the header with the signature of a body, as such a sender sends it. */
 export async function signHmac(bytes: Uint8Array, secret: string, options: HmacOptions): Promise<Headers> {
   const { header, algorithm, encoding = 'hex', prefix = '' } = options;
   const signature = await sign('', bytes, secret, algorithm);

@@ -1,11 +1,11 @@
-/** What the senders' signature schemes have in common: an HMAC over the raw bytes, compared in constant time. */
+/** What all signature schemes share: an HMAC of the raw bytes, compared in constant time. */
 
 import { encoder } from '../http/bytes.ts';
 
-/** Bytes in a buffer of their own, as Web Crypto takes them. */
+/** Bytes in a buffer that is not shared: Web Crypto takes no others. */
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A request before anything of it is believed. */
+/** A request whose signature is not yet verified. */
 export interface Unverified {
   headers: Headers;
   /** The body as it came. */
@@ -14,53 +14,53 @@ export interface Unverified {
   now: number;
 }
 
-/** What the headers alone can lack. `missing`: a signature of the expected form; `stale`: signed too long ago, or ahead. */
+/** What is wrong with the headers. `missing`: no signature of the expected form; `stale`: signed too long ago, or in the future. */
 export type Shortcoming = 'missing' | 'stale';
 
-/** `forged`: no signature that holds. */
+/** What verifying a signature gives. `forged`: no signature is right. */
 export type Verdict = 'valid' | 'forged' | Shortcoming;
 
-/** Judges a request by any of the secrets of its source: more than one is set while a secret is rotated. */
+/** Verifies a request with each secret of its source. There are several while a secret is rotated. */
 export type Verify = (request: Unverified, secrets: readonly string[]) => Promise<Verdict>;
 
 /** How a sender signs. */
 export interface SignatureScheme {
   /**
-   * Judges the headers before the body is read, so that what nobody has signed costs nothing.
+   * Checks the headers before the body is read, so that a request without a signature costs nothing.
    *
    * @param now milliseconds since 1970
-   * @returns what they lack; undefined where the body has to tell
+   * @returns what is wrong with them; undefined if the body is needed to decide
    */
   precheck(headers: Headers, now: number): Shortcoming | undefined;
   verify: Verify;
-  /** What the signature covers beside the body. Without either, whoever has seen one request can send its copies. */
+  /** What the signature covers besides the body. If nothing, anyone who has seen one request can send copies of it. */
   covers?: 'id' | 'time';
 }
 
 /** What the headers of a signed request say. */
 export interface Claim {
-  /** Those of the right length, at most `MOST_SIGNATURES`. */
+  /** The signatures of the right length, at most `MOST_SIGNATURES`. */
   signatures: readonly Bytes[];
-  /** What was signed in front of the body. */
+  /** The text that was signed before the body. */
   before: string;
-  /** When it was signed, in seconds since 1970, where the scheme says that. */
+  /** When it was signed, in seconds since 1970, if the scheme says so. */
   seconds?: number;
 }
 
 export type HashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
 
-/** How far a sender's clock, and the way here, may be off. It is what Stripe, Slack and Standard Webhooks advise. */
+/** How far the time of a signature may be from now. Stripe, Slack and Standard Webhooks all advise this value. */
 export const TOLERANCE_SECONDS = 300;
 
-/** Signatures of one request that are compared. A sender puts on one for each of its secrets. */
+/** How many signatures of one request are compared. A sender adds one for each of its secrets. */
 export const MOST_SIGNATURES = 10;
 
 const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
 
 /**
- * Makes a scheme of how its headers are read.
+ * Makes a scheme from a function that reads its headers.
  *
- * @param read takes the headers apart; undefined for those without a signature of the expected form
+ * @param read reads the headers; it returns undefined if they have no signature of the expected form
  */
 export function schemeOf(
   read: (headers: Headers) => Claim | undefined,
@@ -86,7 +86,7 @@ export function schemeOf(
       if (typeof judged === 'string') return judged;
       const content = signedContent(judged.before, bytes);
       for (const secret of secrets) {
-        // One HMAC, however many signatures a request has: each is as dear as the body is long.
+        // One HMAC a secret, however many signatures a request has: an HMAC of a long body is expensive.
         const own = await hmacOf(content, keyOf(secret), hash);
         if (judged.signatures.some((signature) => isEqual(signature, own))) return 'valid';
       }
@@ -96,8 +96,10 @@ export function schemeOf(
 }
 
 /**
- * @param values the signatures as a header has them, read one after the other only until there are enough
- * @returns those that could be one: of the right length, and as many as are compared
+ * Decodes the signatures of a header.
+ *
+ * @param values the signatures as text; they are read one by one, and only until there are enough
+ * @returns the bytes of those that have the right length, at most `MOST_SIGNATURES`
  */
 export function candidates(
   values: Iterable<string>,
@@ -115,7 +117,7 @@ export function candidates(
   return found;
 }
 
-/** @returns the HMAC of a text and a body behind it. */
+/** @returns the HMAC of a text followed by a body */
 export async function sign(
   before: string,
   body: string | Uint8Array,
@@ -126,12 +128,12 @@ export async function sign(
   return await hmacOf(signedContent(before, bytes), typeof secret === 'string' ? encode(secret) : secret, hash);
 }
 
-/** @returns the seconds that a timestamp in a header says; undefined for anything but a plain number. */
+/** @returns the seconds of a timestamp in a header; undefined if it is not a plain number */
 export function secondsOf(timestamp: string | null | undefined): number | undefined {
   return /^\d{1,12}$/.test(timestamp ?? '') ? Number(timestamp) : undefined;
 }
 
-/** @returns the bytes of base64 text; undefined unless it is the one way to write them. */
+/** @returns the bytes of base64 text; undefined if it is not base64, or not its canonical form */
 function fromBase64(text: string): Bytes | undefined {
   try {
     const binary = atob(text);
@@ -141,27 +143,28 @@ function fromBase64(text: string): Bytes | undefined {
   }
 }
 
+/** @returns bytes as base64 text */
 export function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }
 
-/** @returns the bytes of a hexadecimal number; undefined for mixed case as for anything else that no sender writes. */
+/** @returns the bytes of hexadecimal text; undefined for any other text, and for mixed case, which no sender writes */
 function fromHex(text: string): Bytes | undefined {
   if (!/^(?:[0-9a-f]+|[0-9A-F]+)$/.test(text)) return undefined;
   return Uint8Array.from({ length: text.length / 2 }, (_, at) => Number.parseInt(text.slice(2 * at, 2 * at + 2), 16));
 }
 
-/** @returns whether a signature was made about now. */
+/** @returns whether a signature was made within the tolerance from now */
 function isFresh(seconds: number, now: number): boolean {
   return Math.abs(now / 1_000 - seconds) <= TOLERANCE_SECONDS;
 }
 
-/** (An encoder's bytes are never shared, which not every type of it says.) */
+/** Encodes text. The cast is safe: the buffer of an encoder is never shared. */
 function encode(text: string): Bytes {
   return encoder.encode(text) as Bytes;
 }
 
-/** Compares two hashes of one length in a time that does not tell where they differ. */
+/** Compares two hashes of equal length in constant time, so that the time does not show where they differ. */
 function isEqual(one: Bytes, other: Bytes): boolean {
   let difference = 0;
   for (const [at, byte] of one.entries()) difference |= byte ^ (other[at] ?? 0);
@@ -174,11 +177,11 @@ async function hmacOf(content: Bytes, secret: Bytes, hash: HashName): Promise<By
 }
 
 function signedContent(before: string, bytes: Uint8Array): Bytes {
-  // The longest bodies are signed alone: they are not copied.
+  // Without a text before it the body is not copied: the longest bodies, GitHub's, are signed like this.
   if (before === '') return bytes as Bytes;
   const start = encode(before);
-  const whole = new Uint8Array(start.length + bytes.length);
-  whole.set(start);
-  whole.set(bytes, start.length);
-  return whole;
+  const content = new Uint8Array(start.length + bytes.length);
+  content.set(start);
+  content.set(bytes, start.length);
+  return content;
 }

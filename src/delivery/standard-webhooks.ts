@@ -1,14 +1,14 @@
 import { misconfigured } from '../http/errors.ts';
 import { candidates, schemeOf, secondsOf, sign, toBase64 } from './signature.ts';
 
-/** The headers of the specification; the timestamp is seconds since 1970. */
+/** The headers that the specification names. The timestamp is in seconds since 1970. */
 const ID_HEADER = 'webhook-id';
 const TIMESTAMP_HEADER = 'webhook-timestamp';
 const SIGNATURE_HEADER = 'webhook-signature';
 
 const SECRET_PREFIX = 'whsec_';
 
-/** Senders that follow https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
+/** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
 export const verifyStandard = schemeOf(
   (headers) => {
     const [id, timestamp, given] = [
@@ -29,9 +29,11 @@ export const verifyStandard = schemeOf(
 );
 
 /**
- * Signs what is sent out, so that any library of the specification verifies it.
+ * Signs a body that is sent out. Any library of the specification can verify it.
  *
  * @param now milliseconds since 1970
+ * @returns the three headers of the specification
+ * @throws ApiError 500 for a secret that is not base64
  */
 export async function signStandard(
   body: string | Uint8Array,
@@ -48,7 +50,7 @@ export async function signStandard(
   });
 }
 
-/** @throws ApiError 500 for a secret that is none */
+/** @throws ApiError 500 for a secret that is not base64 */
 function signingKey(secret: string): Uint8Array<ArrayBuffer> {
   try {
     const binary = atob(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);

@@ -1,18 +1,18 @@
-/** From how many requests on caching a prompt costs less than sending it anew each time. */
+/** Computes the break-even of caching: from how many requests on it costs less than sending the prompt each time. */
 import { fromUsd, inputCosts } from '../pricing/cost.ts';
 import type { Model } from '../pricing/models.ts';
 
-/** What a cached beginning of a prompt costs with each request, in US dollars. */
+/** What a prefix costs a request, in US dollars. */
 export interface CachedCosts {
-  /** Without caching. */
+  /** For each request without caching. */
   cold: number;
-  /** The request that writes it to the cache. */
+  /** For the request that writes it to the cache. */
   write: number;
-  /** Each that reads it from there. */
+  /** For each request that reads it from the cache. */
   read: number;
 }
 
-/** @returns what so many tokens cost a request, by what the cache does with them. */
+/** @returns what a number of tokens costs a request without the cache, written to it, and read from it */
 export function cachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): CachedCosts {
   const costs = inputCosts(tokens, model);
   return {
@@ -23,13 +23,15 @@ export function cachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): Cac
 }
 
 /**
- * @returns the smallest number of requests within one lifetime for which a write and reads cost less than as many times
- * the input; null where no number does
+ * Finds the break-even.
+ *
+ * @returns the smallest number of requests, within one lifetime of the cache, for which caching costs less; null if there
+ * is none
  */
 export function paysFrom(costs: CachedCosts): number | null {
-  // Whole nanodollars, since at the bound itself a rounding would decide.
+  // Integers of nanodollars: with fractions a rounding error could decide where the costs are equal.
   const [cold, write, read] = [fromUsd(costs.cold), fromUsd(costs.write), fromUsd(costs.read)];
   if (read >= cold) return write < cold ? 1 : null;
-  // write + (n − 1) · read < n · cold, solved for n, which must be above the bound and not on it.
+  // write + (n − 1) · read < n · cold, solved for n. It must be greater, so an integer solution is not enough: hence + 1.
   return Math.max(1, Math.floor((write - read) / (cold - read)) + 1);
 }

@@ -1,9 +1,9 @@
 /**
- * A stored beginning of a prompt, and how it is laid under a request.
+ * Stores the beginning of a prompt, and puts it before the caller's part of a request.
  *
- * The upstream's cache finds a prompt by its bytes, so all of a prefix is written once, when it is stored, and after
- * that only joined: the expanded body begins with `tools`, `system` and `messages`, in the order in which the API reads
- * them, and up to a breakpoint it is the same for every request whose own parts before that breakpoint are the same.
+ * The upstream's cache finds a prompt by its bytes. So the bytes of a prefix are written once, when it is stored, and are
+ * only joined later. The expanded body begins with `tools`, `system` and `messages`, in the order in which the API reads
+ * them. Up to a breakpoint it is equal for all requests whose own parts before that breakpoint are equal.
  */
 
 import { encoder } from '../http/bytes.ts';
@@ -17,7 +17,7 @@ import { isObject, type Json } from '../json/object.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
-/** What a version holds, as it is stored: each part a list, the order of the members fixed. */
+/** A version as it is stored: each part is a list, and the members are in this order. */
 export interface PrefixContent {
   tools: Json[];
   system: Json[];
@@ -31,18 +31,19 @@ export interface PrefixContent {
 /** A version as requests use it. */
 export interface Prefix {
   content: PrefixContent;
-  /** The JSON of each list's items, joined by commas, with the breakpoints in them: bytes, in their order. */
+  /** The JSON of each list's items with their breakpoints, joined by commas, as pieces of bytes in order. */
   pieces: Record<Part, readonly Uint8Array[]>;
-  /** The lists with the breakpoints in them, for what must be read in them. */
+  /** The same lists, parsed, for code that reads them. */
   json: Record<Part, readonly unknown[]>;
-  /** The parts at whose end a breakpoint stands. */
+  /** The parts that have a breakpoint at their end. */
   marked: readonly Part[];
-  /** What the stand-ins in `content` and `json` stand for. */
+  /** The long strings that are replaced by stand-ins in `content` and `json`. */
   sources: readonly Source[];
-  /** What it takes up in memory, in bytes. */
+  /** Its size in memory, in bytes. */
   held: number;
 }
 
+/** The three parts of a prompt that the API reads in this order. */
 export type Part = 'tools' | 'system' | 'messages';
 
 interface Breakpoint {
@@ -52,16 +53,16 @@ interface Breakpoint {
 
 const PARTS: readonly Part[] = ['tools', 'system', 'messages'];
 const MOST_BREAKPOINTS = 4;
-/** Content nests four deep at most in anything the API accepts. */
+/** How deep breakpoints are looked for. Content that the API accepts nests at most four deep. */
 const DEEPEST_PREFIX = 8;
-/** What JSON takes once it is parsed, at most as a rule: times its length as text. */
+/** An estimate: parsed JSON takes at most this many times the length of its text. */
 const PARSED_TIMES = 4;
 const AUTOMATIC = '{"type":"ephemeral"}';
 const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinking']);
 
 /**
- * Brings what was sent into the one form that is stored: the same prefix has the same text, however its members were
- * ordered, spaced and escaped. Within a tool or a block the order stays, since a model reads a schema in its order.
+ * Brings what was sent into the one form that is stored. Equal prefixes get equal text, even if their members were
+ * ordered, spaced or escaped differently. Within a tool or a block the order stays: a model reads a schema in its order.
  *
  * @throws ApiError 400 for what cannot be a prefix
  */
@@ -91,15 +92,19 @@ export function canonicalText(fields: PrefixFields): string {
   return JSON.stringify(content);
 }
 
-/** @returns a stored version, ready to be laid under requests. */
+/** @returns a prefix from its stored bytes */
 export function readPrefix(stored: Uint8Array): Prefix {
   const body = parseLong(stored);
   const content = body.json as unknown as PrefixContent;
   const sources = body instanceof LongBody ? body.sources : [];
   const { json, marked } = markedLists(content);
-  const written = (list: readonly unknown[]) => piecesOf(JSON.stringify(list).slice(1, -1), sources);
-  const pieces = { tools: written(json.tools), system: written(json.system), messages: written(json.messages) };
-  // The long strings stay in the stored bytes; the rest lies here as bytes, and once more as what it was parsed to.
+  const jsonPieces = (list: readonly unknown[]) => piecesOf(JSON.stringify(list).slice(1, -1), sources);
+  const pieces = {
+    tools: jsonPieces(json.tools),
+    system: jsonPieces(json.system),
+    messages: jsonPieces(json.messages),
+  };
+  // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
   const bytes = sources.length > 0 ? stored.length : lengthOf(PARTS.flatMap((part) => pieces[part]));
   return { content, pieces, json, marked, sources, held: bytes + body.text.length * PARSED_TIMES };
 }
@@ -108,8 +113,8 @@ function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
   const { tools, system, messages, cache_ttl } = content;
   const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
   const end: Part = messages.length > 0 ? 'messages' : system.length > 0 ? 'system' : 'tools';
-  // Behind the tools as well: what a caller adds to them changes all that follows, but not them. What is loaded later
-  // is not in the prompt, and the API takes no breakpoint there.
+  // A breakpoint after the tools as well: tools that a caller adds change all that follows, but the prefix's tools can
+  // still be read from the cache. A tool with `defer_loading` is not in the prompt, and the API refuses a breakpoint there.
   const lastTool = tools.findLastIndex((tool) => tool.defer_loading !== true);
   const marked: Part[] = lastTool < 0 ? [] : ['tools'];
   if (end !== 'tools') marked.push(end);
@@ -141,12 +146,12 @@ function markedContent(content: unknown, control: Json): Json[] {
 }
 
 /**
- * Lays a prefix under a request: its tools before the caller's, its system before the caller's, its messages before the
- * caller's. The end of the history is cached automatically, unless the caller has breakpoints of their own.
+ * Puts the tools, system and messages of a prefix before those of a request. The end of the history is cached
+ * automatically, unless the caller has breakpoints of their own.
  *
- * @param body `messages` is a list
- * @param defaults members for a caller who has left them out; undefined is none
- * @throws ApiError 400 where the caller's parts or breakpoints do not go with the prefix
+ * @param body its `messages` are a list
+ * @param defaults members that are set where the caller has left them out; undefined sets nothing
+ * @throws ApiError 400 if the caller's parts or breakpoints do not fit the prefix
  */
 export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record<string, unknown>> = {}): JsonBody {
   const given = memberTexts(body.text);
@@ -187,7 +192,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   const others = edit(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
-  // What is stored repeats no key.
+  // Only the caller's body may have several readings: stored text repeats no key.
   const { readings = { text: body.text, json: body.json } } = body;
   const sources = [stored, ...prefix.sources, ...(body instanceof LongBody ? body.sources : [])];
   return new LongBody({ text, json, readings }, sources);
@@ -196,18 +201,19 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
 const FILLER = { role: 'user', content: '.' };
 
 /**
- * @returns the bodies by which the upstream counts a prefix: all of it, and what had to be added to it, since a prompt
- * needs a message of the user's at its end; undefined where it has one
+ * Writes the bodies by which the upstream counts a prefix. A prompt must end with a user's message, so one may be added.
+ *
+ * @returns `complete`: the prefix with what was added; `added`: only what was added, or undefined if nothing was
  */
-export function countBodies(prefix: Prefix, model: string): { whole: Sendable; added: string | undefined } {
-  const complete = prefix.content.messages.at(-1)?.role === 'user';
-  const asked = { model, messages: complete ? [] : [FILLER] };
+export function countBodies(prefix: Prefix, model: string): { complete: Sendable; added: string | undefined } {
+  const endsWithUser = prefix.content.messages.at(-1)?.role === 'user';
+  const asked = { model, messages: endsWithUser ? [] : [FILLER] };
   const text = JSON.stringify(asked);
-  const whole = bodyUp(expand({ text, bytes: encoder.encode(text), json: asked }, prefix), {});
-  return { whole, added: complete ? undefined : text };
+  const complete = bodyUp(expand({ text, bytes: encoder.encode(text), json: asked }, prefix), {});
+  return { complete, added: endsWithUser ? undefined : text };
 }
 
-/** @returns the JSON text of what a list holds, as the caller wrote it. */
+/** @returns the JSON text between the brackets of a list, as the caller wrote it */
 function itemsText(text: string | undefined, items: readonly unknown[]): string {
   if (text === undefined || items.length === 0) return '';
   return text.startsWith('"') ? `{"type":"text","text":${text}}` : text.slice(1, -1).trim();
@@ -227,9 +233,9 @@ function systemBlocksOf(json: Json): unknown[] {
 }
 
 /**
- * Holds all breakpoints of the request to the API's rules, the prefix's included.
+ * Checks all breakpoints, the prefix's included, against the API's rules.
  *
- * @returns whether automatic caching is to be asked for
+ * @returns whether to ask for automatic caching
  */
 function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, automatic: unknown): boolean {
   const { marked, content } = prefix;
@@ -258,7 +264,10 @@ function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, a
   return none;
 }
 
-/** Looks where the API looks: on tools, on blocks, and on blocks within them. A schema may name a property as it likes. */
+/**
+ * Finds breakpoints where the API looks for them: on tools, on blocks, and on blocks within blocks. Not in a schema, which
+ * may have a property of the same name.
+ */
 function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
   const found: Breakpoint[] = [];
   for (const [index, item] of list.entries()) {
@@ -282,7 +291,7 @@ function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
     }
     const block = node as Json;
     if (isObject(block.source)) look(block.source.content, `${path}.source.content`, depth + 1);
-    // A nested breakpoint is read before that of the block around it.
+    // The API reads a nested breakpoint before that of its outer block.
     look(block.content, `${path}.content`, depth + 1);
     note(block, path);
   }

@@ -3,7 +3,7 @@ import * as z from '../http/zod.ts';
 import { nameRow } from '../versions/versions-answers.schema.ts';
 import { putPrefix } from './prefixes.schema.ts';
 
-/** What a `PUT` tells about the version that the name points to now. */
+/** The answer to a `PUT`: the version that the name points to now, and what it costs. */
 export const prefixAnswer = z.object({
   type: z.literal('prefix'),
   name: z.string(),

@@ -7,90 +7,59 @@ import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { SavingsRow } from '../durable/contracts/account.ts';
+import { encoder } from '../http/bytes.ts';
 import { check } from '../http/check.ts';
-import { tooLarge } from '../http/errors.ts';
 import { piecesOf, streamOfPieces } from '../http/pieces.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { usersOf, versionHashOf } from '../versions/kv-copies.ts';
-import {
-  findAsked,
-  historyOf,
-  listNames,
-  objectOf,
-  ownerName,
-  ownersSeen,
-  placeNamed,
-  pointName,
-  putVersion,
-  removeName,
-  versionOf,
-} from '../versions/named-routes.ts';
+import { type Found, usersOf } from '../versions/kv-copies.ts';
+import { namedRoutes, objectOf, ownerName, ownersSeen } from '../versions/named-routes.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
 import { PREFIX_KIND, PREFIXES, unknownPrefix } from './find-prefix.ts';
-import { canonicalText, countBodies, type Prefix, readPrefix } from './prefix.ts';
+import { canonicalText, countBodies, type Prefix } from './prefix.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
 
-/** Accounts whose ledgers are asked at the same time. */
+/** How many accounts' ledgers are asked at a time. */
 const OBJECTS_AT_ONCE = 20;
 
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
-/** Prefixes: an admin stores the deployment's, everybody else their account's. */
+/** Makes the routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
 export function prefixesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .get('/prefixes', requireScope('messages'), async (c) => c.json(await listNames(c, PREFIX_KIND)))
-    .put('/prefixes/:name', requireScope('prefixes'), (c) => putPrefixNamed(c, fetchUpstream))
-    .get('/prefixes/:name/versions', requireScope('messages'), async (c) =>
-      c.json(await historyOf(c, PREFIXES, c.req.param('name'))),
+    .route(
+      '/',
+      namedRoutes({
+        stored: PREFIXES,
+        path: '/prefixes',
+        scope: 'messages',
+        schemas: putPrefix,
+        maxBytes: MAX_PREFIX_BYTES,
+        readBody: async (c) => (await readJson(c, 'count')).json,
+        write: (fields) => encoder.encode(canonicalText(fields)),
+        show: showPrefix,
+        // Counted before it is stored: what the upstream would refuse is not stored.
+        answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
+        admit: admittedFor,
+      }),
     )
-    .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)))
-    .get('/prefixes/:name', requireScope('messages'), async (c) => {
-      const { name, hash, owner, value } = await findAsked(c, PREFIXES, c.req.param('name'));
-      const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content };
-      const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
-      return new Response(body, { headers: { 'content-type': 'application/json' } });
-    })
-    .delete('/prefixes/:name', requireScope('prefixes'), async (c) => {
-      const name = c.req.param('name');
-      await removeName(c, PREFIXES, name);
-      return c.json({ type: 'prefix_deleted', name });
-    });
+    .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));
 }
 
-async function putPrefixNamed(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
-  const name = c.req.param('name') ?? '';
-  const place = placeNamed(c, PREFIXES, name);
-  const { json } = await readJson(c, 'count');
-  if (Object.hasOwn(json, 'version')) {
-    const { hash, value } = await versionOf(c, PREFIXES, place, check(putPrefix.pointer, json).version);
-    const answer = await prefixAnswerOf(c, name, hash, value, fetchUpstream);
-    await admittedFor(c, place.owner);
-    await pointName(c, PREFIXES, place, hash);
-    return c.json(answer);
-  }
-  const fields = check(putPrefix.fields, json);
-  const text = canonicalText(fields);
-  const bytes = new TextEncoder().encode(text);
-  if (bytes.length > MAX_PREFIX_BYTES) throw tooLarge(MAX_PREFIX_BYTES);
-  const hash = await versionHashOf(bytes);
-  // Counted first: what the upstream would not take is not stored.
-  const answer = await prefixAnswerOf(c, name, hash, readPrefix(bytes), fetchUpstream);
-  await admittedFor(c, place.owner);
-  await putVersion(c, PREFIXES, place, { hash, bytes, description: fields.description });
-  return c.json(answer);
+function showPrefix(_: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
+  const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content };
+  const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
+  return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
-/** What a version comes to: the upstream counts it, and the price table says the rest. */
+/** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
 async function prefixAnswerOf(
   c: Context<AppEnv>,
-  name: string,
-  hash: string,
-  prefix: Prefix,
+  { name, hash, value: prefix }: Found<Prefix>,
   fetchUpstream?: Fetch,
 ): Promise<PrefixAnswer> {
   const settings = c.get('settings');
@@ -98,9 +67,9 @@ async function prefixAnswerOf(
   const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
   const counting = { upstream, settings, headers: c.req.raw.headers };
-  const { whole, added } = countBodies(prefix, model);
+  const { complete, added } = countBodies(prefix, model);
   const [all, rest] = await Promise.all([
-    countTokens(whole, counting),
+    countTokens(complete, counting),
     added === undefined ? 0 : countTokens(added, counting),
   ]);
   const input_tokens = Math.max(0, all - rest);

@@ -3,7 +3,7 @@ import * as z from '../http/zod.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { refSchema } from '../versions/versions.schema.ts';
 
-/** The largest version, as it is stored. */
+/** The largest version, in the bytes of its stored form. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
 
 export const prefixRef = refSchema('prefix');
@@ -14,7 +14,7 @@ export const namedPrefix = z.object({ prefix: prefixRef });
 const lists = 'Input should be a valid list of objects';
 const block = z.looseObject({ type: z.string({ error: fieldError('Input should be a valid string') }) });
 
-/** What a version is made of. What is in tools, blocks and messages is the upstream's to judge, when it counts them. */
+/** The parts of a version. The content of tools, blocks and messages is checked by the upstream, when it counts them. */
 const prefixFields = z.strictObject({
   system: z.optional(
     z.union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' }),
@@ -38,13 +38,13 @@ const prefixFields = z.strictObject({
 export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
-/** Points the name at a version that there is already: forward or back. */
+/** Points the name to a version that is already stored, newer or older. */
 const prefixPointer = z.strictObject({ version: prefixRef });
 
-/** What `PUT /prefixes/:name` takes. */
+/** The two bodies of `PUT /prefixes/:name`. */
 export const putPrefix = { fields: prefixFields, pointer: prefixPointer };
 
-/** A request that may leave to a prefix what that prefix gives. */
+/** A request with a prefix: `model` and `max_tokens` may come from the prefix. */
 export const prefixedRequest = z.extend(messagesRequest, {
   model: z.optional(messagesRequest.shape.model),
   max_tokens: z.optional(messagesRequest.shape.max_tokens),

@@ -1,4 +1,4 @@
-/** A request that names a prefix, before it becomes one like any other. */
+/** Resolves the prefix that a request names, so that the request can go on like any other. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
@@ -10,16 +10,17 @@ import { findPrefix, unknownPrefix } from './find-prefix.ts';
 import { expand, type Prefix } from './prefix.ts';
 import { namedPrefix, prefixedRequest } from './prefixes.schema.ts';
 
+/** A body with its prefix expanded. */
 export interface PrefixedBody {
-  /** As it goes up: what the prefix gives is in it, and `prefix` is not. */
+  /** The body for the upstream: with the parts of the prefix, and without the field `prefix`. */
   body: JsonBody;
   /** name@version, for the ledger. */
   prefix: string | undefined;
 }
 
 /**
- * @returns the prefix that a request names, by its body or its header
- * @throws ApiError 400 for what cannot be a name, and for two that differ
+ * @returns the prefix that a request names in its body or its header
+ * @throws ApiError 400 for what cannot be a name, or if body and header differ
  */
 export function prefixNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   const header = headers.get('sluice-prefix') ?? undefined;
@@ -36,7 +37,7 @@ export function prefixNamed(headers: Headers, body: Readonly<Record<string, unkn
 /**
  * Finds the prefix that a request names.
  *
- * @throws ApiError 404 for one that there is not, or that is somebody else's
+ * @throws ApiError 404 for an unknown prefix, or one of another account
  */
 export async function prefixAsked(c: Context<AppEnv>, ref: string): Promise<Found<Prefix>> {
   const { account } = c.get('identity');
@@ -46,11 +47,11 @@ export async function prefixAsked(c: Context<AppEnv>, ref: string): Promise<Foun
 }
 
 /**
- * Lays the prefix that a request names under it; a request that names none stays as it is.
+ * Expands the prefix that a request names. A request that names none stays as it is.
  *
- * @param defaults members for a caller and a prefix that say nothing of them
- * @param counts whether the request is a count, for which `max_tokens` says nothing
- * @throws ApiError 400 where the request and the prefix do not go together, 404 for an unknown one
+ * @param defaults members that are set where neither the caller nor the prefix has them
+ * @param counts whether the request only counts tokens, and so takes no `max_tokens`
+ * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */
 export async function withPrefix(
   c: Context<AppEnv>,

@@ -1,4 +1,4 @@
-/** The shapes of what goes in and comes out: zod schemas, and their types. */
+/** Exports the zod schemas of requests and answers, and their types. */
 
 export { mintRequest } from '../accounts/tokens.schema.ts';
 export { type MintedTokenAnswer, mintedToken } from '../accounts/tokens-answers.schema.ts';

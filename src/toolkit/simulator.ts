@@ -6,18 +6,18 @@ export type { SimulatedModel } from '../simulator/simulator.ts';
 
 /** How a simulator behaves. */
 export interface SimulatorOptions extends Omit<CoreOptions, 'models'> {
-  /** The models that it knows. Default: those of Claude. */
+  /** The models that it simulates. Default: those of Claude. */
   models?: CoreOptions['models'] | undefined;
 }
 
-/** Answers as `fetch` does that reaches the Claude API. */
+/** Answers like a `fetch` to the Claude API. */
 export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /**
- * Makes a Claude API in a function, for tests without a key and without a network:
- * `new Anthropic({ apiKey: 'any', fetch: createSimulator() })`. The same requests get the same answers.
+ * Makes a simulator of the Claude API, for tests without a key and without a network:
+ * `new Anthropic({ apiKey: 'any', fetch: createSimulator() })`. Equal requests get equal answers.
  *
- * @param options `faults` is true where it is not said: the request header `sluice-simulate` provokes them
+ * @param options `faults` is true by default: the request header `sluice-simulate` provokes faults
  */
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {
   const simulate = createCore({ ...options, faults, models: models ?? simulatedModels(MODELS) });

@@ -1,6 +1,5 @@
 /**
- * What another Worker imports from `sluice`. A list, since a package has one entry: each name is its own module's, so
- * that only what is used is pulled in.
+ * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used.
  */
 
 export { Account } from '../accounts/account.ts';

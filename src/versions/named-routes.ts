@@ -1,18 +1,86 @@
 /** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
-import type { Context } from 'hono';
-import { hasScope } from '../auth/authenticate.ts';
+import { type Context, Hono } from 'hono';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/account.ts';
 import type { Page } from '../durable/contracts/page.ts';
-import { invalidRequest } from '../http/errors.ts';
+import { check } from '../http/check.ts';
+import { invalidRequest, tooLarge } from '../http/errors.ts';
 import { listOf, readPage } from '../http/page.ts';
-import { DEPLOYMENT } from '../identity/identity.ts';
+import type * as z from '../http/zod.ts';
+import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
-import { type Found, unavailable, type VersionMemory, type VersionPlace } from './kv-copies.ts';
+import { type Found, unavailable, type VersionMemory, type VersionPlace, versionHashOf } from './kv-copies.ts';
 import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
+
+/** What the routes of one kind of named things need to know of it. `T` is a version's value, `F` its schema in a `PUT`. */
+export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>> {
+  stored: StoredKind<T>;
+  /** The path of the list: `/classifiers`. */
+  path: string;
+  /** The scope that reads; `prefixes` is the scope that writes. */
+  scope: Scope;
+  /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
+  schemas: { fields: F; pointer: z.ZodMiniType<{ version: string }> };
+  maxBytes: number;
+  /** Reads the body of a `PUT`, which must be a JSON object. */
+  readBody(c: Context<AppEnv>): Promise<object>;
+  /** Writes a new version as it is stored. */
+  write(fields: z.output<F>): Uint8Array;
+  /** Answers a `GET` of one version. */
+  show(c: Context<AppEnv>, found: Found<T>): Response;
+  /** Answers a `PUT`; what it throws keeps the version from being stored. */
+  answerPut(c: Context<AppEnv>, version: Found<T>): object | Promise<object>;
+  /** Has the account admit the request before anything is stored. */
+  admit(c: Context<AppEnv>, owner: string): Promise<void>;
+}
+
+/** Makes the routes that every kind of named things has: list, put, get, list versions, delete. */
+export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(named: NamedKind<T, F>) {
+  const { stored, path, scope } = named;
+  return new Hono<AppEnv>()
+    .get(path, requireScope(scope), async (c) => c.json(await listNames(c, stored.kind)))
+    .put(`${path}/:name`, requireScope('prefixes'), async (c) => c.json(await putNamed(c, named)))
+    .get(`${path}/:name/versions`, requireScope(scope), async (c) =>
+      c.json(await historyOf(c, stored, c.req.param('name') ?? '')),
+    )
+    .get(`${path}/:name`, requireScope(scope), async (c) =>
+      named.show(c, await findAsked(c, stored, c.req.param('name') ?? '')),
+    )
+    .delete(`${path}/:name`, requireScope('prefixes'), async (c) => {
+      const name = c.req.param('name') ?? '';
+      await removeName(c, stored, name);
+      return c.json({ type: `${stored.kind}_deleted`, name });
+    });
+}
+
+/** Stores a version under a name, or points the name to a version that is stored already. */
+async function putNamed<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
+  c: Context<AppEnv>,
+  { stored, schemas, maxBytes, readBody, write, answerPut, admit }: NamedKind<T, F>,
+): Promise<object> {
+  const place = placeNamed(c, stored, c.req.param('name') ?? '');
+  const json = await readBody(c);
+  if (Object.hasOwn(json, 'version')) {
+    const found = await versionOf(c, stored, place, check(schemas.pointer, json).version);
+    const answer = await answerPut(c, found);
+    await admit(c, place.owner);
+    await pointName(c, stored, place, found.hash);
+    return answer;
+  }
+  const fields = check(schemas.fields, json);
+  const bytes = write(fields);
+  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+  const { name, owner } = place;
+  const hash = await versionHashOf(bytes);
+  const answer = await answerPut(c, { name, hash, owner, value: stored.read(bytes) });
+  await admit(c, owner);
+  await putVersion(c, stored, place, { hash, bytes, description: fields.description });
+  return answer;
+}
 
 /** @returns whose names the caller sees, in the order in which they are looked up. */
 export function ownersSeen(c: Context<AppEnv>): string[] {
@@ -50,7 +118,7 @@ async function findName(
 }
 
 /** @returns a page of the names that the caller sees, in their order. */
-export async function listNames(c: Context<AppEnv>, kind: string) {
+async function listNames(c: Context<AppEnv>, kind: string) {
   const page = readPage(c.req.query());
   const owners = ownersSeen(c);
   const lists = await Promise.all(owners.map((owner) => objectOf(c, owner)((o) => o.storedNames(kind, page))));
@@ -72,7 +140,7 @@ export async function listNames(c: Context<AppEnv>, kind: string) {
  * @returns a page of the versions of a name, newest first
  * @throws ApiError 404 where the caller sees no such name
  */
-export async function historyOf<T>(
+async function historyOf<T>(
   c: Context<AppEnv>,
   { kind, unknown }: StoredKind<T>,
   name: string,
@@ -110,7 +178,7 @@ export function readerOf(c: Context<AppEnv>): StoredReader {
  * @returns where the caller is to store something
  * @throws ApiError 400 for what cannot be a name
  */
-export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): VersionPlace {
+function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): VersionPlace {
   if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
   return { kind, owner: ownerOf(c), name };
 }
@@ -120,7 +188,7 @@ export function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name:
  *
  * @throws ApiError 400 for a version of another name, 404 for one that there is not
  */
-export async function versionOf<T>(
+async function versionOf<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
   { owner, name }: VersionPlace,
@@ -136,7 +204,7 @@ export async function versionOf<T>(
 }
 
 /** Has a name point to a version that there is. */
-export async function pointName<T>(
+async function pointName<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
   place: VersionPlace,
@@ -149,7 +217,7 @@ export async function pointName<T>(
 }
 
 /** Stores a version, and has its name point to it. */
-export async function putVersion<T>(
+async function putVersion<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
   place: VersionPlace,
@@ -192,7 +260,7 @@ async function publish(
  *
  * @throws ApiError 404 where there is none, 503 while KV takes nothing
  */
-export async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<void> {
+async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<void> {
   const { kind } = stored;
   const owner = ownerOf(c);
   const place = { kind, owner, name };

@@ -1,4 +1,4 @@
-/** A webhook as it comes in: believed only once its signature holds. */
+/** Receives a webhook: nothing in it is trusted before its signature is verified. */
 
 import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
@@ -8,25 +8,25 @@ import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define.ts';
 
-/** What a request comes to. `unreadable` says why an event was ignored that the definition could not read. */
+/** What a request turns out to be. `unreadable` is the name of what the definition threw, where it could not read an event. */
 export type Received =
   | { kind: 'event'; event: NewEvent }
   | { kind: 'answer'; response: Response }
   | { kind: 'ignored'; unreadable?: string };
 
-/** The longest that is kept of what a sender says of itself. */
+/** The longest subject that is kept, in characters. */
 const MOST_SUBJECT = 512;
-/** How long a stranger may take up room with one body. */
+/** How long a body whose signature is not verified may take up memory. */
 const MOST_MS = 30_000;
 /** An id that can stand in a path and in a header as it is. */
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /**
- * Reads a webhook: type, what the headers tell of its signature, size, signature, form, in this order.
+ * Reads a webhook. It checks in this order: content type, headers of the signature, size, signature, JSON.
  *
  * @param secrets those of the source
- * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or does not hold, 413
- * above the limit, 400 for a body that is signed and no JSON object, 503 where there is no room for a large one
+ * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or wrong, 413 above
+ * the limit, 400 for a signed body that is not a JSON object, 503 if there is no memory for a large body
  */
 export async function receive(
   request: Request,
@@ -50,7 +50,7 @@ export async function receive(
     try {
       return await read(webhook, { headers, body: json }, digest);
     } catch (thrown) {
-      // A definition that trips over a payload it does not know has no text for it.
+      // A definition may throw on a payload that it does not know: then the event has no text and is ignored.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {
@@ -79,15 +79,15 @@ async function read(webhook: Webhook, event: IncomingEvent, digest: string): Pro
 }
 
 /**
- * The id of an event here and at whoever gets its result: the sender's behind the source's name, so that no two sources
- * share one. What is no plain id, or looks as if it were made of one that is not, is known by its hash.
+ * Makes the id of an event, for this edge and for the receiver of its result: the source's name, then the sender's id,
+ * so that two sources never share one. A sender's id that is not plain, or looks like a hash, is replaced by its hash.
  */
 async function eventId(source: string, id: string): Promise<string> {
   const plain = PLAIN_ID.test(id) && !id.startsWith('sha256');
   return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(utf8(id))}`;
 }
 
-/** @returns the source that an event's id begins with. */
+/** @returns the source that an event's id begins with; empty if there is none */
 export function sourceOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
 }

@@ -2,7 +2,7 @@ import type { Target } from '../delivery/deliver.ts';
 import type { Settings, SourceSettings } from '../settings/settings.ts';
 import type { Webhook } from './sources/define.ts';
 
-/** @returns where results of a source go; undefined: they are kept. */
+/** @returns where the results of a source go; undefined: they are kept and not delivered */
 export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
   const url = deliver ?? deliverUrl;

@@ -1,6 +1,6 @@
-/** The consumer of the queue: classifies an event once, and delivers what came of it. */
+/** Consumes the queue: classifies each event once, and delivers the result. */
 
-import { type ClassificationResult, classify as toClassify } from '../classification/task/classify.ts';
+import { type ClassificationResult, classify } from '../classification/task/classify.ts';
 import { taskOf } from '../classification/task/task.ts';
 import { deliver, type Target, type Undelivered } from '../delivery/deliver.ts';
 import { leaseOf, pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
@@ -21,30 +21,30 @@ import { targetOf } from './target.ts';
 import type { Attempt, Classification } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
-  /** The sources, as they are given to `createApp`. Default: those that are shipped. */
+  /** The sources, the same as for `createApp`. Default: those that are shipped. */
   webhooks?: readonly Webhook[];
   /** Takes the place of `fetch` for everything that goes to the Claude API. */
   fetch?: Fetch;
-  /** Takes the place of `fetch` for what is delivered. */
+  /** Takes the place of `fetch` for deliveries. */
   deliveryFetch?: Fetch;
 }
 
-/** After the nth failure to work on a message at all the queue brings it again so many seconds later. */
+/** Seconds after which the queue brings a message again, when its inbox could not be reached: after the 1st, 2nd, … time. */
 const MESSAGE_PAUSES = [10, 30, 120, 600];
-/** What is held back comes again a little later than it could, and not all at once. */
+/** Waiting events come again at slightly different times, so that they do not all come at once. */
 const SPREAD_MS = 1_000;
 
 /**
  * Makes the `queue` handler of a Worker: `export default { fetch: createApp(options).fetch, queue: createConsumer(options) }`.
  *
- * It never throws, since that would bring back every message of the batch, the finished ones too.
+ * The handler never throws: that would bring back every message of the batch, also the finished ones.
  */
 export function createConsumer(options: ConsumerOptions = {}) {
   const webhooks = bySource(options.webhooks ?? shippedWebhooks);
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
-        if (typeof message.body === 'string') await new WebhookJob(message.body, webhooks, options, env, ctx).go();
+        if (typeof message.body === 'string') await new WebhookJob(message.body, webhooks, options, env, ctx).run();
         message.ack();
       } catch (thrown) {
         logWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
@@ -59,7 +59,7 @@ type TakenWork = Exclude<Work, { kind: 'none' }>;
 type Next = Conclusion['to'];
 type AttemptError = NonNullable<Attempt['error']>;
 
-/** One run of the work on one event. Whatever it leaves undone when it dies here, the inbox's alarm has done again. */
+/** Works on one event once. If it crashes, the inbox's alarm starts another job for what is left. */
 class WebhookJob {
   readonly #id: string;
   readonly #source: string;
@@ -88,8 +88,8 @@ class WebhookJob {
     this.#line = { event_id: id, source: this.#source };
   }
 
-  /** @throws ApiError while the inbox cannot be reached */
-  async go(): Promise<void> {
+  /** Takes the event, classifies and delivers it. @throws ApiError while the inbox cannot be reached */
+  async run(): Promise<void> {
     if (this.#source === '') return;
     const lease = leaseOf(this.#webhook?.schedule ?? SCHEDULE);
     const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
@@ -115,11 +115,11 @@ class WebhookJob {
       const made = await this.#classify(webhook, work);
       if ('to' in made) return await this.#conclude(work, made.to, made.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
-      // Of two runs that have come to a result, the first one's counts, and is what is delivered.
+      // Two jobs may both have a result: the first one is recorded, and it is the one that is delivered.
       classification = await this.#inbox((inbox) => inbox.record(this.#id, made.classification, last));
       failures = 0;
       this.#line.state = 'classified';
-      // Erased while it was classified.
+      // Null: the event was erased while it was classified.
       if (classification === null || last) return;
     }
     if (target === undefined) return await this.#conclude(work, { state: 'classified' }, null);
@@ -149,7 +149,7 @@ class WebhookJob {
       version = task.version;
       const requestId = createRequestId();
       this.#line.request_id = requestId;
-      outcome = await toClassify(task, text, {
+      outcome = await classify(task, text, {
         ...place,
         upstream: upstreamOf(this.#settings, this.#options.fetch),
         requestId,
@@ -158,7 +158,7 @@ class WebhookJob {
         waitUntil: (work) => this.#ctx.waitUntil(work),
       });
     } catch (thrown) {
-      // No such classifier, no key: somebody has to act, and may have until the last attempt.
+      // No such classifier, or no key: an operator has to act, perhaps before the last attempt.
       const { type, message } = toApiError(thrown);
       return { to: again(null), error: { type, message } };
     }
@@ -224,7 +224,7 @@ class WebhookJob {
 
 type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;
 
-/** What becomes of an event that could not be classified. */
+/** @returns the next state of an event that could not be classified */
 function nextOf(
   reason: NotClassifiable['reason'],
   error: NotClassifiable['error'],
@@ -234,10 +234,10 @@ function nextOf(
 ): Next {
   switch (reason) {
     case 'budget':
-      return held(retryAt);
+      return waitingUntil(retryAt);
     case 'limited':
-      // The account's own limits are no failure; the upstream's may be one.
-      return error.headers['sluice-limited-by'] === 'account' ? held(retryAt) : again(retryAt);
+      // Reaching the account's own limit is not a failure; reaching the upstream's limit is.
+      return error.headers['sluice-limited-by'] === 'account' ? waitingUntil(retryAt) : again(retryAt);
     case 'input':
       return { state: 'failed' };
     case 'answer':
@@ -249,6 +249,6 @@ function nextOf(
   }
 }
 
-function held(retryAt: number | null): Next {
+function waitingUntil(retryAt: number | null): Next {
   return { state: 'waiting', at: (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random()) };
 }

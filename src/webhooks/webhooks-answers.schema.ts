@@ -15,7 +15,7 @@ export const classification = z.object({
   classified_at: z.iso.datetime(),
 });
 
-/** One run of the work on an event. */
+/** One attempt to classify or deliver an event. */
 export const attempt = z.object({
   at: z.iso.datetime(),
   ms: z.int(),
@@ -39,7 +39,7 @@ export const eventRow = z.object({
   attempts: z.int(),
 });
 
-/** An event by itself. */
+/** One event, with its result and its attempts. */
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
   account: z.string(),
   subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
@@ -49,7 +49,7 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
   next_attempt_at: z.nullable(z.iso.datetime()),
 });
 
-/** What is delivered. */
+/** The body of a delivery. */
 export const delivered = z.object({
   type: z.literal('webhook_event.classified'),
   event_id: z.string(),
@@ -59,7 +59,7 @@ export const delivered = z.object({
   ...classification.shape,
 });
 
-/** What a sender is answered. */
+/** The answer to a sender. */
 export const received = z.object({
   event_id: z.described(z.optional(z.string()), 'The event’s id here, and at whoever gets its result.'),
   status: z.enum(['accepted', 'duplicate', 'ignored']),

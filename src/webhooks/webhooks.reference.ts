@@ -35,7 +35,7 @@ const report = {
   next_attempt_at: null,
 };
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
-const bytesTaken = (description: string, example: object): Answer => ({
+const receivedAnswer = (description: string, example: object): Answer => ({
   description,
   content: [{ schema: receivedSchema, example }],
 });
@@ -62,13 +62,13 @@ export const webhooks: Resource = {
       description: 'Needs the signature of its sender alone. What is to be labelled is labelled afterwards.',
       needs: 'signature',
       answers: {
-        200: bytesTaken(
+        200: receivedAnswer(
           'It was there already, or there is nothing to label; or what the sender’s protocol wants to hear.',
           {
             status: 'ignored',
           },
         ),
-        202: bytesTaken('It is kept, and will be labelled.', { event_id: id, status: 'accepted' }),
+        202: receivedAnswer('It is kept, and will be labelled.', { event_id: id, status: 'accepted' }),
       },
       errors: [400, 413, 415, 503],
     },

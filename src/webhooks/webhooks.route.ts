@@ -14,11 +14,11 @@ import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 
 export interface WebhooksOptions {
-  /** The sources of webhooks, by `defineWebhook`. Default: those that are shipped. A source without its secret is closed. */
+  /** The sources of webhooks, made by `defineWebhook`. Default: those that are shipped. A source without its secret is closed. */
   webhooks?: readonly Webhook[];
 }
 
-/** Webhooks: senders need their signature alone; what came of them is for admins. */
+/** Makes the routes of webhooks. Senders need only their signature; the events are for admins. */
 export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
   const sources = bySource(webhooks);
   /** @throws ApiError 404 for a source that this deployment does not have */
@@ -71,7 +71,7 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
 }
 
-/** Nobody waits for the queue: what does not get there, the inbox puts there later. */
+/** Puts an event on the queue without waiting. If that fails, the inbox's alarm does it later. */
 function enqueue(c: Context<AppEnv>, id: string): void {
   c.get('entry').during(c.env.QUEUE.send(id, { contentType: 'json' }));
 }

@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** Where an event stands. */
+/** The states of an event. */
 export const eventState = z.described(
   z.enum(['accepted', 'waiting', 'delivering', 'classified', 'delivered', 'parked', 'failed']),
   '`accepted`: to be classified; `waiting`: for the budget’s next window; `delivering`: classified, and on its way; ' +
@@ -8,7 +8,7 @@ export const eventState = z.described(
     '`failed`: this text cannot be classified. What is parked or failed can be replayed.',
 );
 
-/** Which events are asked for, beside the page. */
+/** Which events a list has, besides the page. */
 export const eventsQuery = z.object({ state: z.optional(eventState) });
 
 export type EventState = z.output<typeof eventState>;

@@ -1,4 +1,4 @@
-/** Tries classifiers on examples whose labels are known. */
+/** Evaluates classifiers on examples whose labels are known. */
 
 import { invalidRequest } from '../../http/errors.ts';
 import { createRequestId } from '../../http/request-id.ts';
@@ -12,7 +12,7 @@ import type { Reason } from '../task/failure.ts';
 import type { Task } from '../task/task.ts';
 import { type Judged, metricsOf } from './metrics.ts';
 
-/** An example, its labels as a list. */
+/** An example. `expected` has its labels as a list, which is empty for no label. */
 export interface EvaluationExample {
   id: string;
   input: string;
@@ -25,11 +25,13 @@ export type Evaluated =
   /** After each candidate. */
   | ({ type: 'candidate' } & CandidateReport);
 
-/** They speak of the budget, the network and the deployment, not of the classifier. */
+/** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
 const NOT_JUDGED: ReadonlySet<Reason> = new Set(['budget', 'limited', 'unavailable', 'operator', 'cancelled']);
 
 /**
- * @returns the examples of a request, as the classifier sees them
+ * Checks the examples of a request against the labels of a classifier.
+ *
+ * @returns the examples, each with an id and its labels as a list
  * @throws ApiError 400 for an example whose label the classifier does not have
  */
 export function examplesOf(
@@ -60,7 +62,7 @@ export function examplesOf(
   return examples;
 }
 
-/** Tries candidates one after the other, each on all examples; nothing is served from the cache. */
+/** Evaluates candidates one after the other, each on all examples. No answer comes from the cache. */
 export async function* evaluate(
   candidates: readonly { task: Task; examples: readonly EvaluationExample[] }[],
   by: Classifying,
@@ -79,7 +81,7 @@ export async function* evaluate(
   }
 }
 
-/** @returns what the outcomes of examples, in their order, say of the classifier. */
+/** @returns the report on a classifier, from its outcomes in the order of the examples */
 export function evaluationReport(
   task: Task,
   examples: readonly EvaluationExample[],

@@ -1,13 +1,13 @@
-/** How good labels are: what labelled examples say of the answers to them. Pure sums over what was expected and given. */
+/** Computes how good a classifier is from the labels that were expected and the labels that were given. No I/O. */
 
-/** An example: what it should be, and what it was taken for. A label of its own is a list of one, none an empty list. */
+/** The labels of one example. Without `multi` a list has one label, or is empty for no label. */
 export interface Judged {
   expected: readonly string[];
   /** null: the model gave no valid answer, which counts as wrong. */
   given: readonly string[] | null;
 }
 
-/** How often a label was given rightly (true positives), wrongly (false positives), and not given though right. */
+/** The metrics of one label: how often it was given rightly, given wrongly, and missing. */
 export interface LabelMetrics {
   label: string;
   /** Examples that have it. */
@@ -19,7 +19,7 @@ export interface LabelMetrics {
   precision: number | null;
   /** null: no example has it. */
   recall: number | null;
-  /** null: neither was it ever given, nor does an example have it. */
+  /** null: it was never given, and no example has it. */
   f1: number | null;
 }
 
@@ -27,24 +27,26 @@ export interface LabelMetrics {
 export interface ConfusionRow {
   expected: string | null;
   given: { label: string | null; count: number }[];
-  /** Without a valid answer. */
+  /** How many had no valid answer. */
   unanswered: number;
 }
 
 export interface Metrics {
   examples: number;
-  /** The share of examples whose labels are exactly those expected; null without examples. */
+  /** The share of examples whose labels are exactly those expected, from 0 to 1; null without examples. */
   accuracy: number | null;
-  /** The mean of the labels' F1, those aside that have none. */
+  /** The mean F1 of the labels that have one. */
   macro_f1: number | null;
   labels: LabelMetrics[];
-  /** null with several labels an example, where there is no single one to be taken for another. */
+  /** null with `multi`: an example with several labels has no single row. */
   confusion: ConfusionRow[] | null;
 }
 
 /**
- * @param labels all of the classifier's, in its order
- * @param multi whether an example can have several
+ * Computes the metrics of a classifier.
+ *
+ * @param labels all labels of the classifier, in its order
+ * @param multi whether an example can have several labels
  */
 export function metricsOf(judged: readonly Judged[], labels: readonly string[], multi: boolean): Metrics {
   const perLabel = labels.map((label) => labelMetrics(label, judged));
@@ -98,8 +100,8 @@ function isSameLabel(left: readonly string[], right: readonly string[]): boolean
   return left.length === right.length && left.every((label) => right.includes(label));
 }
 
-function ratio(part: number, whole: number): number | null {
-  return whole === 0 ? null : part / whole;
+function ratio(part: number, total: number): number | null {
+  return total === 0 ? null : part / total;
 }
 
 function mean(values: readonly number[]): number | null {

@@ -1,4 +1,4 @@
-/** One call that labels a text: admitted, made, settled, and once corrected. */
+/** Makes one call that labels a text: admits it, calls the upstream, settles it, and corrects the answer once. */
 
 import { admit, type RequestMeter } from '../../accounts/admission/admission.ts';
 import { payments } from '../../accounts/admission/payments.ts';
@@ -18,7 +18,7 @@ import { cancelled, type FailedCall, failureOf, refusalIn, unlabelled } from './
 import { type AnswerFault, type Choice, classificationRequest, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
-/** Who has something classified, and by what means. */
+/** The context in which something is classified: who pays, and how the upstream is reached. */
 export interface Classifying {
   /** The account that pays. */
   identity: Identity;
@@ -26,21 +26,21 @@ export interface Classifying {
   store: KVNamespace;
   settings: Settings;
   upstream: Upstream;
-  /** The ledger's name for the first call to the upstream; others get their own. Used once. */
+  /** The id of the first upstream call in the ledger; further calls get their own. */
   requestId: string;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
-  /** Aborted: nothing more is started, and what runs is ended and settled. */
+  /** When aborted, no further call begins, and running calls are ended and settled. */
   signal?: AbortSignal | undefined;
-  /** Faults that are asked of the simulator. */
+  /** The faults that the simulator shall provoke. */
   simulate?: string | undefined;
-  /** What limits the calls of several inputs together. */
-  gate?: ConcurrencyLimiter | undefined;
-  /** Keeps work alive that nobody waits for. */
+  /** Limits the calls of several inputs together. */
+  limiter?: ConcurrencyLimiter | undefined;
+  /** Keeps work alive that no response waits for. */
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** One call to the upstream: what it cost. */
+/** What one call of the upstream has cost. */
 export interface Call {
   nanodollars: Nanodollars;
   usage: Usage | undefined;
@@ -54,18 +54,18 @@ interface Answered {
   calls: Call[];
 }
 
-/** Takes one vote: a call, and a second one if the answer to the first is none. */
+/** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
 export async function vote(
   task: Task,
   input: string,
-  by: Classifying & { gate: ConcurrencyLimiter },
+  by: Classifying & { limiter: ConcurrencyLimiter },
   requestId: string | undefined,
 ): Promise<Answered> {
   const calls: Call[] = [];
   let fault: AnswerFault | undefined;
   for (const id of [requestId, undefined]) {
     const attempt = () => callModel(task, input, by, id ?? createRequestId(), fault);
-    const { choice, fault: found, failure, call: made } = await by.gate.run(attempt, isCrowded);
+    const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
     if (made) calls.push(made);
     if (choice) return { choice, calls };
     if (failure) return { failure, calls };
@@ -85,7 +85,7 @@ interface Called {
   call?: Call;
 }
 
-/** One call: admitted, made, settled. */
+/** Admits, makes and settles one call. */
 async function callModel(
   task: Task,
   input: string,
@@ -107,7 +107,7 @@ async function callModel(
       store,
       settings,
       upstream,
-      // Limits may allow the model by the name that it was asked for.
+      // Limits may allow a model by its alias, so they see the name that was asked for.
       body: withJson(body, { ...body.json, model: modelAsked }),
       model,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
@@ -130,7 +130,7 @@ async function callModel(
     payment,
   });
   const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
-  // Logged if it fails: then the account's alarm settles it.
+  // If it fails, it is logged, and the account's alarm settles the call.
   by.waitUntil(done);
   await done.catch(() => undefined);
   const made: Call = {

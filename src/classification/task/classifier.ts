@@ -1,6 +1,5 @@
 /**
- * What a classifier is made of: labels and how to choose between them, brought into the one form that is stored,
- * compared and sent.
+ * Brings a classifier, its labels and how to choose between them, into the one form that is stored, compared and sent.
  */
 import { invalidRequest } from '../../http/errors.ts';
 import { faultInSchema } from '../../json/json-schema.ts';
@@ -24,13 +23,13 @@ export interface Classifier {
 
 const MOST_LABELS = 500;
 const LONGEST_LABEL = 256;
-/** Beyond this the API compiles no grammar from it in any useful time. */
+/** The API takes too long to compile a grammar from a longer schema. */
 const MOST_SCHEMA_CHARACTERS = 32_768;
 
 /**
- * Brings what was sent into the form that is stored: labels as objects, a schema as the labels and fields in it.
+ * Brings what was sent into the form that is stored: labels are objects, and a `schema` becomes labels and fields.
  *
- * @throws ApiError 400 for what cannot be a classifier, naming the fault
+ * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
 export function classifierOf(given: ClassifierFields): Classifier {
   if ((given.labels === undefined) === (given.schema === undefined)) {
@@ -67,7 +66,7 @@ export function classifierOf(given: ClassifierFields): Classifier {
   };
 }
 
-/** @returns a stored version, as it was. */
+/** @returns a classifier from its stored text */
 export function readClassifier(text: string): Classifier {
   return JSON.parse(text) as Classifier;
 }
@@ -100,10 +99,10 @@ function checkedSchema(schema: Json, path: string): Json {
   return schema;
 }
 
-/** Reads labels out of a schema that has them as an enum; what else it has are fields. */
+/** Reads the labels out of a schema that has them as an enum. Its other properties become fields. */
 function partsOf(schema: Json): Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> {
-  const whole = choicesOf(schema);
-  if (whole) return { ...whole, multi: false };
+  const choices = choicesOf(schema);
+  if (choices) return { ...choices, multi: false };
   const { label, labels, ...others } = isObject(schema.properties) ? schema.properties : ({} as Json);
   const one = choicesOf(label);
   const items = isObject(labels) ? labels : undefined;
@@ -123,7 +122,7 @@ function partsOf(schema: Json): Pick<Classifier, 'labels' | 'multi' | 'allow_non
   return { labels: many?.labels ?? [], multi: true, allow_none: none, ...fields };
 }
 
-/** @returns the labels of an enum of strings, or of alternatives that are one string each; null among them is none. */
+/** @returns the labels of an enum of strings, or of alternatives of one string each; null among them means no label */
 function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
   if (!isObject(schema)) return undefined;
   const branches = schema.anyOf ?? schema.oneOf;
@@ -142,7 +141,7 @@ function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> |
   return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
 }
 
-/** @returns the members that say something. */
+/** @returns the members that are not undefined */
 function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;

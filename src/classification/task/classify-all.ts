@@ -1,4 +1,4 @@
-/** Labels many texts: some at a time, in their order, each paid for by itself. */
+/** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
 import { createRequestId } from '../../http/request-id.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -7,10 +7,10 @@ import type { Classifying } from './call.ts';
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
 import type { Task } from './task.ts';
 
-/** Inputs that are begun before those ahead of them have ended; what they ask for goes through one gate. */
+/** How many inputs are in work at a time. Their calls share one limiter. */
 const AHEAD = 24;
 
-/** What several inputs have cost together. */
+/** Adds up what several inputs have cost. */
 export class Total {
   nanodollars: Nanodollars = 0;
   readonly usage: ClassifyUsage = {
@@ -27,20 +27,21 @@ export class Total {
 }
 
 /**
- * Labels inputs. Of equal ones the first is asked for and the others share its answer, where answers may be kept at all.
+ * Labels inputs. Of equal inputs only the first is sent, and the others share its answer, unless `cacheSeconds` is 0.
  *
- * @param by its request id is that of the first input's first call
- * @returns their outcomes in their order; never rejects for what can happen to one of them
+ * @param by its request id is used for the first call of the first input
+ * @returns the outcomes in the order of the inputs; a fault of one input is its outcome, and not thrown
  */
 export async function* classifyAll(
   task: Task,
   inputs: readonly unknown[],
   by: Classifying,
 ): AsyncGenerator<ClassificationResult, void, undefined> {
-  const gate = by.gate ?? createLimiter();
+  const limiter = by.limiter ?? createLimiter();
   const firsts = new Map<unknown, Promise<ClassificationResult>>();
   const begin = async (input: unknown, index: number): Promise<ClassificationResult> => {
-    const one = () => classify(task, input, { ...by, gate, requestId: index === 0 ? by.requestId : createRequestId() });
+    const one = () =>
+      classify(task, input, { ...by, limiter, requestId: index === 0 ? by.requestId : createRequestId() });
     const first = firsts.get(input);
     if (first !== undefined) return sharedResult(await first) ?? (await one());
     const asked = one();
@@ -50,23 +51,23 @@ export async function* classifyAll(
   yield* inOrder(inputs, AHEAD, begin);
 }
 
-/** @returns an outcome as whoever asks again gets it: for nothing; undefined where there is no label to share */
+/** @returns the outcome for an equal input, which costs nothing; undefined if the first one has no label */
 function sharedResult(first: ClassificationResult): ClassificationResult | undefined {
   if (first.outcome !== 'classified') return undefined;
   return { ...first, ...new Total(), headers: first.headers, result: { ...first.result, cached: true } };
 }
 
-/** Begins with so many, and with each result that is taken with one more. `work` must not reject. */
+/** Works on `ahead` items at a time and yields the results in order. `work` must not reject. */
 async function* inOrder<T, R>(
   items: readonly T[],
   ahead: number,
   work: (item: T, index: number) => Promise<R>,
 ): AsyncGenerator<R, void, undefined> {
-  const begun: Promise<R>[] = [];
+  const running: Promise<R>[] = [];
   let next = 0;
-  while (begun.length > 0 || next < items.length) {
-    for (; begun.length < ahead && next < items.length; next += 1) begun.push(work(items[next] as T, next));
-    const first = begun.shift();
+  while (running.length > 0 || next < items.length) {
+    for (; running.length < ahead && next < items.length; next += 1) running.push(work(items[next] as T, next));
+    const first = running.shift();
     if (first !== undefined) yield await first;
   }
 }

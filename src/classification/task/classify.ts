@@ -1,6 +1,6 @@
 /**
- * Has one text labelled, and pays for it: the cache, admission, the call, one correction, votes, settlement. Routes and
- * the consumer of webhooks come here alike.
+ * Labels one text and pays for it: cache, admission, call, correction, votes, settlement. Both the routes and the
+ * consumer of webhooks use it.
  */
 
 import { ApiError, invalidRequest } from '../../http/errors.ts';
@@ -19,30 +19,30 @@ interface Classified {
   result: KeptAnswer & { cached: boolean };
 }
 
-/** What became of one input, and what it cost, all calls together. */
+/** The outcome for one input, and the cost of all its calls. */
 export type ClassificationResult = (Classified | NotClassified) & {
   model: string;
   usage: ClassifyUsage;
   nanodollars: Nanodollars;
-  /** Where the account stands, for a response. */
+  /** The account's rate limit headers, for the response. */
   headers: Record<string, string>;
-  /** The upstream's name for the last call. */
+  /** The upstream's request id of the last call. */
   upstreamRequestId: string | undefined;
 };
 
-/** A Worker has six connections at once. */
+/** A Worker can have six connections at a time. */
 const CALLS_AT_ONCE = 6;
 
-/** @returns what limits the calls of a request */
+/** @returns a limiter for all the calls of one request */
 export function createLimiter(): ConcurrencyLimiter {
   return new ConcurrencyLimiter(CALLS_AT_ONCE);
 }
 
 /**
- * Labels one text. Never rejects for what can happen to one input: it says it. When it resolves, each call that it made
- * has been settled, or is left to the account's alarm.
+ * Labels one text. A fault of the input or of the upstream is returned as an outcome, and not thrown. When this resolves,
+ * each call is settled, or is left to the account's alarm.
  *
- * @param input anything: what is no text is an error of its own
+ * @param input anything; what is not a text gets an error as its outcome
  */
 export async function classify(task: Task, input: unknown, by: Classifying): Promise<ClassificationResult> {
   const { votes, cacheSeconds } = task;
@@ -53,9 +53,11 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const hash = cacheSeconds === 0 ? undefined : await taskHash(task, input);
   const known = hash === undefined ? undefined : await recallAnswer(by.store, account, hash);
   if (known) return done(task, { ...known, cached: true }, []);
-  const gate = by.gate ?? createLimiter();
+  const limiter = by.limiter ?? createLimiter();
   const answers = await Promise.all(
-    Array.from({ length: votes }, (_, nth) => vote(task, input, { ...by, gate }, nth === 0 ? by.requestId : undefined)),
+    Array.from({ length: votes }, (_, nth) =>
+      vote(task, input, { ...by, limiter }, nth === 0 ? by.requestId : undefined),
+    ),
   );
   const calls = answers.flatMap((one) => one.calls);
   const choices = answers.flatMap(({ choice }) => choice ?? []);
@@ -64,7 +66,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
     return failed(task, failure ?? { reason: 'answer', error: unlabelled('there was none'), retryAt: null }, calls);
   }
   const result = elected(task, choices);
-  // What some of the votes did not come to say is not for ever so.
+  // If some votes failed, the answer is not kept: another try may give a better one.
   if (hash !== undefined && choices.length === votes) {
     by.waitUntil(keepAnswer(by.store, account, hash, result, cacheSeconds));
   }
@@ -79,7 +81,7 @@ function taskHash({ classifier, model, prefix, votes }: Task, input: string): Pr
 function faultInInput(input: unknown): ApiError | undefined {
   if (typeof input !== 'string') return notText();
   if (input.trim() === '') return invalidRequest('input: it is empty. Send the text that is to be labelled.');
-  // A character has at most three bytes for each of its units: most inputs need not be encoded to be measured.
+  // A UTF-16 unit becomes at most three bytes, so most inputs need not be encoded to be measured.
   const isLong = input.length * 3 > MAX_INPUT_BYTES && new TextEncoder().encode(input).length > MAX_INPUT_BYTES;
   if (!isLong) return undefined;
   return new ApiError('request_too_large', `input: it is longer than ${MAX_INPUT_BYTES} bytes. Send a part of it.`);
@@ -89,7 +91,7 @@ function notText(): ApiError {
   return invalidRequest('input: Input should be a valid string');
 }
 
-/** The labels that most answers agree on; among equals those that came first. */
+/** @returns the labels that most answers agree on; of equally frequent ones those that came first */
 function elected({ classifier: { multi }, votes }: Task, choices: readonly Choice[]): KeptAnswer {
   const counts = new Map<string, number>();
   const keyOf = ({ labels }: Choice) => JSON.stringify(labels);
@@ -99,7 +101,7 @@ function elected({ classifier: { multi }, votes }: Task, choices: readonly Choic
   const { labels = [], fields = null } = chosen ?? {};
   return {
     ...(multi ? { labels } : { label: labels[0] ?? null }),
-    // Votes that failed count against: the share is of all that were asked for.
+    // The share is of all votes that were asked for, so votes that failed lower it.
     confidence: votes === 1 ? null : most / votes,
     fields,
   };

@@ -1,8 +1,8 @@
 /**
- * Lets only so many calls run at the same time, in the order in which they came.
+ * Limits how many calls run at the same time, and starts them in the order in which they came.
  *
- * The account may let fewer run than the gate: a call that it refuses for that reason waits for another of this gate to
- * end, and is tried again, as long as there is one.
+ * The account may allow fewer. A call that it refuses for that reason waits until another call of this limiter ends, and
+ * is then tried again; if no other call runs, its refusal is the result.
  */
 export class ConcurrencyLimiter {
   readonly #most: number;
@@ -14,10 +14,14 @@ export class ConcurrencyLimiter {
     this.#most = most;
   }
 
-  /** @param isCrowded whether a result says that too much runs already */
+  /**
+   * Runs a call as soon as there is room.
+   *
+   * @param isCrowded tells whether a result is a refusal because too many calls run already
+   */
   async run<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
     if (this.#running < this.#most) this.#running += 1;
-    else await this.#turn();
+    else await this.#room();
     for (;;) {
       const before = this.#ended;
       try {
@@ -32,14 +36,14 @@ export class ConcurrencyLimiter {
         this.#leave();
         throw thrown;
       }
-      // Its place is not given on: what runs is more than the account allows.
+      // Its place stays empty: already more calls run than the account allows.
       this.#running -= 1;
-      await this.#turn();
+      await this.#room();
     }
   }
 
   /** Waits for the place of a call that ends. */
-  #turn(): Promise<void> {
+  #room(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 

@@ -2,24 +2,24 @@
 import type { Refusal } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 
-/** Why there is no label. `budget`, `limited` and `unavailable` pass by themselves; the others do not. */
+/** Why there is no label. `budget`, `limited` and `unavailable` pass with time; the others do not. */
 export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
 
 /** An input without a label. */
 export interface NotClassified {
   outcome: 'unclassified';
   reason: Reason;
-  /** As a caller may see it. */
+  /** The error, fit to be shown to a caller. */
   error: ApiError;
-  /** Milliseconds since 1970 from when on a repetition makes sense, where somebody said so. */
+  /** When it makes sense to try again, in milliseconds since 1970; null if not known. */
   retryAt: number | null;
 }
 
 export type FailedCall = Omit<NotClassified, 'outcome'>;
 
-const CROWDED_RETRY_MS = 1_000;
+const SECOND_MS = 1_000;
 
-/** @returns the error for a model that answered twice without a usable label. */
+/** @returns the error for a model that twice gave no usable label */
 export function unlabelled(fault: string): ApiError {
   return new ApiError(
     'api_error',
@@ -28,22 +28,22 @@ export function unlabelled(fault: string): ApiError {
   );
 }
 
-/** @returns the error for a call that nobody waits for. */
+/** @returns the error for a call whose caller has left */
 export function cancelled(): ApiError {
   return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
 }
 
-/** @returns the account's refusal that an error stands for. */
+/** @returns the account's refusal that caused an error, if one did */
 export function refusalIn(error: ApiError | undefined): Refusal | undefined {
   const cause = error?.cause as Partial<Refusal> | undefined;
   return cause?.kind === 'refused' ? (cause as Refusal) : undefined;
 }
 
-/** @returns what an error means for the input. */
+/** @returns the failure that an error means: its reason, and when to try again */
 export function failureOf(error: ApiError, known?: Reason): FailedCall {
   const refusal = refusalIn(error);
   const seconds = Number(error.headers['retry-after'] ?? Number.NaN);
-  const after = Number.isFinite(seconds) ? Date.now() + seconds * CROWDED_RETRY_MS : null;
+  const after = Number.isFinite(seconds) ? Date.now() + seconds * SECOND_MS : null;
   const retryAt = refusal ? refusal.resetsAt : after;
   const reason = known ?? failureReason(error, refusal);
   return { reason, error, retryAt: reason === 'input' || reason === 'operator' ? null : retryAt };
@@ -54,7 +54,7 @@ function failureReason({ type, headers }: ApiError, refusal: Refusal | undefined
     case 'model':
     case 'unpriced':
       return 'operator';
-    // More than the whole limit: no reset lets it through, but its admin can.
+    // `never`: it costs more than the whole limit, so only an admin can change that.
     case 'spend':
       return refusal.never ? 'operator' : 'budget';
     case 'rate':

@@ -1,4 +1,4 @@
-/** Where requests find classifiers: in the isolate's memory, in KV, and in the objects of those who have stored them. */
+/** Finds classifiers: in the isolate's memory, in KV, and in the objects of their owners. */
 
 import { type ApiError, notFound } from '../../http/errors.ts';
 import { findStored, type StoredKind, type StoredReader } from '../../versions/find-stored.ts';
@@ -6,19 +6,20 @@ import type { Found } from '../../versions/kv-copies.ts';
 import type { VersionRef } from '../../versions/versions.schema.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
 
+/** How classifiers are stored in versions. */
 export const CLASSIFIERS: StoredKind<Classifier> = {
   kind: 'classifier',
   memoryBytes: 8 * 1024 * 1024,
   read: (bytes) => readClassifier(new TextDecoder().decode(bytes)),
-  // Its strings, of two bytes a character at the most, and what lies around them.
+  // An estimate: strings have at most two bytes a character, and objects need as much again.
   held: (_, bytes) => bytes * 4,
   unknown: unknownClassifier,
 };
 
 /**
- * Finds a classifier as an account sees it: its own before the deployment's, and nobody else's.
+ * Finds a classifier for an account: first its own, then the deployment's, never another account's.
  *
- * @throws ApiError 503 while neither KV nor the owner's object can be asked
+ * @throws ApiError 503 while neither KV nor the owner's object can be reached
  */
 export async function findClassifier(
   reader: StoredReader,
@@ -28,7 +29,7 @@ export async function findClassifier(
   return await findStored(CLASSIFIERS, reader, ref, owners);
 }
 
-/** @returns the 404 for a name or a version that there is not. */
+/** @returns the 404 for an unknown name or version */
 export function unknownClassifier(ref: string): ApiError {
   return notFound(
     `There is no classifier ${ref}. Store one with PUT /classifiers/:name, or list them with GET /classifiers.`,

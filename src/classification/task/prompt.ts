@@ -1,4 +1,4 @@
-/** How a text is put before a model to be labelled, and how its answer is read. Nothing here calls anybody. */
+/** Writes the request that asks a model to label a text, and reads its answer. No I/O. */
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import type { JsonBody } from '../../http/json-body.ts';
 import * as z from '../../http/zod.ts';
@@ -8,47 +8,48 @@ import { parseOrUndefined } from '../../json/parse.ts';
 import { expand, type Prefix } from '../../prefixes/prefix.ts';
 import type { Classifier } from './classifier.ts';
 
-/** What every input of a request shares. */
+/** The parts of the prompt that all inputs of a request share. */
 export interface ClassificationPrompt {
   classifier: Classifier;
   /** The model's id as the upstream knows it. */
   model: string;
-  /** Whether the model takes a format for its answer; otherwise it is made to call a tool. */
+  /** Whether the model supports structured output; otherwise it is made to call a tool. */
   structured: boolean;
-  /** Whether the model may think before it answers, so that its answer needs room. */
+  /** Whether the model may think before it answers, and so needs more tokens. */
   thinks: boolean;
   prefix: Prefix | undefined;
   system: string;
-  /** The breakpoint behind it, where the API can cache so much. */
+  /** The breakpoint after `system`, if it is long enough to be cached. */
   cacheControl: Json | undefined;
   /** A JSON schema of the answer, as the API takes it. */
   schema: Json;
 }
 
-/** What a model has said of one input. `labels` are in the classifier's order. */
+/** The answer of a model to one input. `labels` are in the classifier's order. */
 export interface Choice {
   labels: string[];
   fields: Json | null;
 }
 
-/** An answer that is none: what is wrong with it, in words for the caller, and whether a correction may help. */
+/** An answer that cannot be used: its fault, in words for the caller, and its kind, which says if a correction may help. */
 export interface AnswerFault {
   fault: string;
   kind: 'refused' | 'too_long' | 'truncated' | 'invalid';
 }
 
 const TOOL = 'classify';
-/** Beside the labels and fields themselves: the braces, keys and quotes of the answer. */
+/** Tokens for the braces, keys and quotes of an answer. */
 const PLAIN_TOKENS = 64;
 const FIELDS_TOKENS = 1_024;
 const THINKING_TOKENS = 4_096;
 const DELIMITER_BYTES = 16;
-/** About: what turns out shorter than the API caches is not cached, and costs nothing more. */
+/** An estimate. If the prompt is in fact too short to be cached, the breakpoint does nothing and costs nothing. */
 const INPUT_CHARACTERS_PER_TOKEN = 4;
 
 /**
- * @param minimumCacheable tokens from which on the model caches a prompt
- * @returns what every input shares, written once
+ * Writes the parts of the prompt that all inputs share.
+ *
+ * @param minimumCacheable the smallest number of tokens that the model caches
  */
 export function classificationPrompt(
   classifier: Classifier,
@@ -59,8 +60,8 @@ export function classificationPrompt(
 ): ClassificationPrompt {
   const system = systemTextOf(classifier);
   const { prefix } = given;
-  // Behind a prefix always: without one of its own the request would cache each input, which nobody reads again. The
-  // lifetime is the prefix's, since the API wants the longer ones first.
+  // Always with a prefix: without this breakpoint, automatic caching would write each input to the cache, where nobody
+  // reads it again. The lifetime is the prefix's, because the API wants longer lifetimes before shorter ones.
   const isCached = prefix !== undefined || system.length >= minimumCacheable * INPUT_CHARACTERS_PER_TOKEN;
   const ttl = prefix?.content.cache_ttl === '1h' ? { ttl: '1h' } : {};
   const cacheControl = isCached ? { type: 'ephemeral', ...ttl } : undefined;
@@ -68,10 +69,9 @@ export function classificationPrompt(
 }
 
 /**
- * Writes the request for one input, which stands in one block of the user's alone, behind a delimiter that nobody knew
- * before.
+ * Writes the request for one input. The input is one block of the user's message, between random tags.
  *
- * @param correction what was wrong with the answer before this one
+ * @param correction the fault of the answer before this one
  */
 export function classificationRequest(prompt: ClassificationPrompt, input: string, correction?: AnswerFault): JsonBody {
   const { classifier, model, structured, prefix, system, cacheControl, schema } = prompt;
@@ -96,7 +96,7 @@ export function classificationRequest(prompt: ClassificationPrompt, input: strin
   return prefix ? expand(body, prefix) : body;
 }
 
-/** @returns a tag that the input does not have: random, so that nobody can have written its end into it */
+/** @returns a tag that the input does not contain; it is random, so that no input can contain its closing tag */
 function delimiterFor(input: string): string {
   for (;;) {
     const delimiter = `input-${crypto.getRandomValues(new Uint8Array(DELIMITER_BYTES)).toHex()}`;
@@ -104,7 +104,7 @@ function delimiterFor(input: string): string {
   }
 }
 
-/** What an answer may take: the longest that it can be, since no token stands for less than a byte. */
+/** @returns the most tokens of an answer: its length in bytes, since no token is shorter than a byte */
 function answerTokens({ classifier: { labels, multi, fields }, thinks }: ClassificationPrompt): number {
   const bytes = labels.map(({ name }) => new TextEncoder().encode(JSON.stringify(name)).length + 2);
   const names = multi ? bytes.reduce((sum, length) => sum + length, 0) : Math.max(...bytes);
@@ -152,28 +152,29 @@ function answerSchema({ labels, multi, allow_none, fields }: Classifier): Json {
   return transformJSONSchema({ type: 'object', properties, required: Object.keys(properties) }) as Json;
 }
 
-/** @returns what checks the labels of an answer. */
+/** @returns a schema that checks the labels of an answer */
 function labelsSchema({ labels, multi, allow_none }: Classifier) {
   const name = z.enum(labels.map((label) => label.name) as [string, ...string[]]);
   if (multi) return z.object({ labels: allow_none ? z.array(name) : z.array(name).check(z.minLength(1)) });
   return z.object({ label: allow_none ? z.nullable(name) : name });
 }
 
-const judges = new WeakMap<Classifier, ReturnType<typeof labelsSchema>>();
+const labelsSchemas = new WeakMap<Classifier, ReturnType<typeof labelsSchema>>();
 
-function judgeOf(classifier: Classifier) {
-  let judge = judges.get(classifier);
-  if (!judge) {
-    judge = labelsSchema(classifier);
-    judges.set(classifier, judge);
+function labelsSchemaOf(classifier: Classifier) {
+  let schema = labelsSchemas.get(classifier);
+  if (!schema) {
+    schema = labelsSchema(classifier);
+    labelsSchemas.set(classifier, schema);
   }
-  return judge;
+  return schema;
 }
 
 /**
  * Reads the answer of a model.
  *
- * @param message the upstream's whole answer, parsed; nothing about it is assumed
+ * @param message the upstream's answer, parsed; its form is not trusted
+ * @returns the labels and fields, or why the answer cannot be used
  */
 export function readChoice(message: Json, { classifier, structured }: ClassificationPrompt): Choice | AnswerFault {
   const { stop_reason, content } = message;
@@ -185,7 +186,7 @@ export function readChoice(message: Json, { classifier, structured }: Classifica
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
   const value = structured ? parseOrUndefined(saidText(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
-  const labelled = judgeOf(classifier).safeParse(value);
+  const labelled = labelsSchemaOf(classifier).safeParse(value);
   if (!labelled.success) return invalid('its label was none of those given');
   const given = 'labels' in labelled.data ? new Set(labelled.data.labels) : new Set([labelled.data.label ?? []].flat());
   const labels = classifier.labels.map(({ name }) => name).filter((name) => given.has(name));

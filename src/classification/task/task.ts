@@ -11,13 +11,13 @@ import { type Classifier, classifierOf } from './classifier.ts';
 import { findClassifier, unknownClassifier } from './find-classifier.ts';
 import { type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
-/** What is to be done with each input of a request: found, checked and written once. */
+/** What is done with each input of a request: found, checked and prepared once. */
 export interface Task {
   classifier: Classifier;
   prompt: ClassificationPrompt;
   /** The model's id as the upstream knows it. */
   model: string;
-  /** Its name as it was asked for, by which limits may allow it. */
+  /** The name that was asked for, perhaps an alias: limits may allow a model by it. */
   modelAsked: string;
   /** name@version of a stored classifier. */
   version: string | undefined;
@@ -30,9 +30,9 @@ export interface Task {
 const CACHE_SECONDS = 3_600;
 
 /**
- * Finds the classifier and the prefix, and prepares what every input shares.
+ * Finds the classifier and the prefix, and prepares the parts that all inputs share.
  *
- * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown one, 503 while neither can be read
+ * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
  */
 export async function taskOf(
   asked: TaskAsked,
@@ -70,9 +70,9 @@ export async function taskOf(
 }
 
 /**
- * Prepares a classifier that is at hand already.
+ * Prepares a classifier that has been found.
  *
- * @throws ApiError 500 where no model is named and the table has none
+ * @throws ApiError 500 if no model is named and the model table has no default
  */
 export function prepare(
   classifier: Classifier,
@@ -89,7 +89,7 @@ export function prepare(
   const row = models.find(model);
   const prompt = classificationPrompt(classifier, {
     model,
-    // Every model of the API's own table takes a format; of others nothing is known.
+    // All models of the API's own table support structured output; of others nothing is known.
     structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
     thinks: row === undefined || !row.id.startsWith('claude-haiku-'),
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,

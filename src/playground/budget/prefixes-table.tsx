@@ -5,6 +5,7 @@ import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
+import { RowButton, Table } from '../ui/table.tsx';
 
 export function PrefixesTable() {
   const asks = useSignal(false);
@@ -30,47 +31,29 @@ export function PrefixesTable() {
       </p>
       {fault.value && <Fault text={fault.value} />}
       {prefixes.value.length > 0 && (
-        <div class="table-frame">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Prefix</th>
-                <th scope="col">Version</th>
-                <th scope="col">Bytes</th>
-                <th scope="col">Changed</th>
-                <th scope="col">
-                  <span class="unseen">Delete</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {prefixes.value.map(({ name, version, bytes, updated_at }) => (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td>
-                    <code title={version}>{version.split('@')[1]?.slice(0, 8)}</code>
-                  </td>
-                  <td>{formatCount(bytes)}</td>
-                  <td>{formatMoment(updated_at)}</td>
-                  <td>
-                    <button
-                      type="button"
-                      class="button small plain"
-                      onClick={() =>
-                        attempt(async () => {
-                          await edge().prefixes.delete(name);
-                          await refreshPrefixes();
-                        })
-                      }
-                    >
-                      Delete
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={['Prefix', 'Version', 'Bytes', 'Changed']} action="Delete">
+          {prefixes.value.map(({ name, version, bytes, updated_at }) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td>
+                <code title={version}>{version.split('@')[1]?.slice(0, 8)}</code>
+              </td>
+              <td>{formatCount(bytes)}</td>
+              <td>{formatMoment(updated_at)}</td>
+              <td>
+                <RowButton
+                  name="Delete"
+                  onClick={() =>
+                    attempt(async () => {
+                      await edge().prefixes.delete(name);
+                      await refreshPrefixes();
+                    })
+                  }
+                />
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
       {asks.value && <PrefixDialog onClose={() => (asks.value = false)} onStored={() => (asks.value = false)} />}
     </div>

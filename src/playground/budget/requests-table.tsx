@@ -1,6 +1,7 @@
 import type { LedgerRow } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { formatClock, formatCount, formatMs, formatUsd } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
 import { requests } from './report.ts';
 
 /** The ledger's last rows; those that still run say what is held for them. */
@@ -12,29 +13,14 @@ export function RequestsTable() {
       {rows.length === 0 ? (
         <p class="quiet">None yet.</p>
       ) : (
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
-        <section class="table-frame" tabIndex={0} aria-label="Last requests">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">At</th>
-                <th scope="col">Route</th>
-                <th scope="col">Model</th>
-                <th scope="col">In</th>
-                <th scope="col">From cache</th>
-                <th scope="col">Out</th>
-                <th scope="col">Cost</th>
-                <th scope="col">Took</th>
-                <th scope="col">Ended</th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((row) => (
-                <Row key={row.request_id} row={row} />
-              ))}
-            </tbody>
-          </table>
-        </section>
+        <Table
+          columns={['At', 'Route', 'Model', 'In', 'From cache', 'Out', 'Cost', 'Took', 'Ended']}
+          label="Last requests"
+        >
+          {rows.map((row) => (
+            <Row key={row.request_id} row={row} />
+          ))}
+        </Table>
       )}
     </section>
   );

@@ -1,5 +1,6 @@
 import { models } from '../edge/models.ts';
 import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
 import { byModel, savings } from './report.ts';
 import { cachingSaved } from './savings.ts';
 
@@ -17,28 +18,16 @@ export function Savings() {
           : `${formatCount(read)} tokens were read from Claude’s cache at a tenth of the price or less; what it cost to write them there is taken off.`}
       </p>
       {rows.length > 0 && (
-        <div class="table-frame">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Prefix</th>
-                <th scope="col">Requests</th>
-                <th scope="col">Hits</th>
-                <th scope="col">Saved</th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map(({ name, total }) => (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td>{formatCount(total.requests)}</td>
-                  <td>{total.hit_rate === null ? '' : formatShare(total.hit_rate)}</td>
-                  <td>{formatUsd(total.saved_usd)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={['Prefix', 'Requests', 'Hits', 'Saved']}>
+          {rows.map(({ name, total }) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td>{formatCount(total.requests)}</td>
+              <td>{total.hit_rate === null ? '' : formatShare(total.hit_rate)}</td>
+              <td>{formatUsd(total.saved_usd)}</td>
+            </tr>
+          ))}
+        </Table>
       )}
     </section>
   );

@@ -7,6 +7,7 @@ import { edge, sentenceOf } from '../edge/client.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
+import { RowButton, Table } from '../ui/table.tsx';
 import { MintForm } from './mint-form.tsx';
 import { account } from './report.ts';
 
@@ -53,46 +54,28 @@ export function Tokens() {
       )}
       {fault.value && <Fault text={fault.value} />}
       {rows.value.length > 0 && (
-        <div class="table-frame">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Token</th>
-                <th scope="col">May</th>
-                <th scope="col">First seen</th>
-                <th scope="col">Ends</th>
-                <th scope="col">
-                  <span class="unseen">Revoke</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
-                <tr key={jti}>
-                  <th scope="row">{label ?? jti.slice(0, 12)}</th>
-                  <td>{scopes?.join(', ') ?? ''}</td>
-                  <td>{first_seen_at ? formatMoment(first_seen_at) : 'never'}</td>
-                  <td>{revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'}</td>
-                  <td>
-                    {!revoked_at && (
-                      <button
-                        type="button"
-                        class="button small plain"
-                        onClick={() => {
-                          void attempt(async () => {
-                            await edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' });
-                          });
-                        }}
-                      >
-                        Revoke
-                      </button>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={['Token', 'May', 'First seen', 'Ends']} action="Revoke">
+          {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
+            <tr key={jti}>
+              <th scope="row">{label ?? jti.slice(0, 12)}</th>
+              <td>{scopes?.join(', ') ?? ''}</td>
+              <td>{first_seen_at ? formatMoment(first_seen_at) : 'never'}</td>
+              <td>{revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'}</td>
+              <td>
+                {!revoked_at && (
+                  <RowButton
+                    name="Revoke"
+                    onClick={() => {
+                      void attempt(async () => {
+                        await edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' });
+                      });
+                    }}
+                  />
+                )}
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </div>
   );

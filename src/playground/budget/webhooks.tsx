@@ -5,6 +5,7 @@ import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
+import { RowButton, Table } from '../ui/table.tsx';
 
 /** Those that are shipped; a deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
@@ -59,50 +60,31 @@ export function Webhooks() {
       {fault.value && <Fault text={fault.value} />}
       {rows.value?.length === 0 && <p class="quiet">Nothing has come from {source.value} yet.</p>}
       {rows.value && rows.value.length > 0 && (
-        <div class="table-frame">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Event</th>
-                <th scope="col">Received</th>
-                <th scope="col">State</th>
-                <th scope="col">Label</th>
-                <th scope="col">Attempts</th>
-                <th scope="col">
-                  <span class="unseen">Replay</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.value.map(({ event_id, received_at, state, label, attempts }) => (
-                <tr key={event_id}>
-                  <th scope="row">
-                    <code>{event_id}</code>
-                  </th>
-                  <td>{formatMoment(received_at)}</td>
-                  <td>{state}</td>
-                  <td>{[label ?? []].flat().join(', ')}</td>
-                  <td>{attempts}</td>
-                  <td>
-                    {ENDED.includes(state) && (
-                      <button
-                        type="button"
-                        class="button small plain"
-                        onClick={() => {
-                          void attempt(async () => {
-                            await edge().fetch(`${path}/${encodeURIComponent(event_id)}/replay`, { method: 'POST' });
-                          });
-                        }}
-                      >
-                        Replay
-                      </button>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={['Event', 'Received', 'State', 'Label', 'Attempts']} action="Replay">
+          {rows.value.map(({ event_id, received_at, state, label, attempts }) => (
+            <tr key={event_id}>
+              <th scope="row">
+                <code>{event_id}</code>
+              </th>
+              <td>{formatMoment(received_at)}</td>
+              <td>{state}</td>
+              <td>{[label ?? []].flat().join(', ')}</td>
+              <td>{attempts}</td>
+              <td>
+                {ENDED.includes(state) && (
+                  <RowButton
+                    name="Replay"
+                    onClick={() => {
+                      void attempt(async () => {
+                        await edge().fetch(`${path}/${encodeURIComponent(event_id)}/replay`, { method: 'POST' });
+                      });
+                    }}
+                  />
+                )}
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </div>
   );

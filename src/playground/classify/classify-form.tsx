@@ -1,3 +1,4 @@
+import { CheckboxChip } from '../ui/chip.tsx';
 import { allowNone, busy, classifiers, formText, labels, multi, run, store, stored } from './form.ts';
 import { StoreForm } from './store-form.tsx';
 
@@ -52,22 +53,8 @@ export function ClassifyForm() {
               />
             </label>
             <p class="row">
-              <label class="chip">
-                <input
-                  type="checkbox"
-                  checked={multi.value}
-                  onChange={(event) => (multi.value = event.currentTarget.checked)}
-                />
-                Several may hold
-              </label>
-              <label class="chip">
-                <input
-                  type="checkbox"
-                  checked={allowNone.value}
-                  onChange={(event) => (allowNone.value = event.currentTarget.checked)}
-                />
-                None may hold
-              </label>
+              <CheckboxChip name="Several may hold" value={multi} />
+              <CheckboxChip name="None may hold" value={allowNone} />
             </p>
           </>
         )}

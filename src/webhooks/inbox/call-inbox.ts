@@ -8,7 +8,7 @@ import { ApiError } from '../../http/errors.ts';
 const INBOX_CALL_MS = 30_000;
 
 /**
- * Calls the inbox of a source, a second time if the call was lost on the way: every call there may be repeated.
+ * Calls the inbox of a source, and again if the call did not reach it. Every method of an inbox may be repeated safely.
  *
  * @throws ApiError 503 while the object cannot be reached
  */
@@ -16,7 +16,7 @@ export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
   call: (inbox: Remote<InboxObject>) => Promise<T>,
 ): Promise<T> {
-  // A stub that has thrown stays broken: each call has its own.
+  // A stub that has thrown once stays broken, so each attempt makes its own.
   const attempt = () => {
     const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
     return within(call(stub), INBOX_CALL_MS);

@@ -1,4 +1,4 @@
-/** The rows of an inbox: one for each event that a sender has told of. */
+/** The rows of an inbox: one for each event that has been received. */
 
 import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
@@ -10,7 +10,7 @@ import type { Attempt, Classification, EventReport, EventRow } from '../webhooks
 export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
-    // Few events have something to do at a time: the index holds those alone.
+    // Few events have work to do at a time, so the index holds only those.
     sql: `
       create table events (
         seq integer primary key,
@@ -34,7 +34,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 2,
-    // The digest once more, where it must be another one for each event: others have no entry in the index.
+    // The digest again, only where it must be unique: other events have null here and no entry in the index.
     sql: `
       alter table events add column only_body text;
       create unique index bodies on events (only_body) where only_body is not null;
@@ -42,7 +42,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
   },
 ];
 
-/** Of the runs of an event so many are kept, the newest. */
+/** How many attempts of an event are kept: the newest. */
 const ATTEMPTS_KEPT = 50;
 
 /** An event as it is stored. Times are milliseconds since 1970. */
@@ -50,12 +50,13 @@ export interface StoredEvent extends NewEvent {
   seq: number;
   state: EventState;
   receivedAt: number;
-  /** When it is enqueued again unless somebody has seen to it before; null where nothing is to be done. */
+  /** When it is enqueued again if no job has finished it by then; null where nothing is left to do. */
   dueAt: number | null;
   /** Nothing may be done before `dueAt`. */
   held: boolean;
-  /** How often what it waits for has failed, one after the other. */
+  /** How often the current stage, classification or delivery, has failed in a row. */
   failures: number;
+  /** How many attempts there were, also those that are no longer kept. */
   runs: number;
   result: Classification | null;
   attempts: Attempt[];
@@ -65,6 +66,7 @@ type EventTableRow = Record<string, SqlStorageValue>;
 
 const LISTED = 'seq, id, account, state, received_at, runs, label';
 
+/** Stores the events of one source: the only SQL of an inbox. */
 export class EventStore {
   readonly #storage: DurableObjectStorage;
   readonly #source: string;
@@ -85,7 +87,7 @@ export class EventStore {
     else this.#write('insert or replace into meta (key, value) values (?, ?)', key, value);
   }
 
-  /** @returns the keys that begin so and have this value, without their beginning. */
+  /** @returns the keys that begin with the prefix and have this value, without the prefix */
   metaKeys(prefix: string, value: string): string[] {
     const rows = this.#read<{ key: string }>(
       'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
@@ -95,7 +97,7 @@ export class EventStore {
     return rows.map(({ key }) => key.slice(prefix.length));
   }
 
-  /** @returns the id that the event is there under already; undefined where it is new, and has been added */
+  /** Adds an event if it is new. @returns undefined for a new event; else the id under which it is stored already */
   add(
     event: NewEvent,
     now: number,
@@ -120,7 +122,7 @@ export class EventStore {
     return row && storedOf(row);
   }
 
-  /** Changes an event; what is absent stays. */
+  /** Changes an event. Members that are absent stay as they are. */
   change(event: StoredEvent, change: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>): void {
     const columns: EventTableRow = {};
     if (change.state !== undefined) columns.state = change.state;
@@ -139,7 +141,7 @@ export class EventStore {
     this.#write(`update events set ${set} where seq = ?`, ...Object.values(columns), event.seq);
   }
 
-  /** @returns ids of events that are due, the longest due first. */
+  /** @returns events that are due, those that have waited longest first */
   due(now: number, limit: number): { seq: number; id: string }[] {
     return this.#read<{ seq: number; id: string }>(
       'select seq, id from events where due_at <= ? order by due_at, seq limit ?',
@@ -148,13 +150,13 @@ export class EventStore {
     );
   }
 
-  /** @returns when something is due next. */
+  /** @returns when the next event is due */
   nextDue(): number | undefined {
     const [row] = this.#read<{ at: number | null }>('select min(due_at) as at from events where due_at is not null');
     return row?.at ?? undefined;
   }
 
-  /** Notes that events are on the queue: if nobody sees to them by then, they are due again. */
+  /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
   enqueued(seqs: readonly number[], dueAt: number): void {
     const list = JSON.stringify(seqs);
     this.#write(
@@ -164,7 +166,7 @@ export class EventStore {
     );
   }
 
-  /** Has events that wait come to their turn, the oldest first; not those that are worked on. @returns how many */
+  /** Makes events due that wait for a budget, the oldest first, except those that a job works on. @returns how many */
   release(now: number, limit: number): number {
     return this.#write(
       `update events set due_at = ?1 where seq in
@@ -174,7 +176,7 @@ export class EventStore {
     );
   }
 
-  /** Lets go of what was received before and has nothing to do any more. @returns how many */
+  /** Deletes events that were received before a time and have nothing left to do. @returns how many */
   prune(before: number, limit: number): number {
     return this.#write(
       'delete from events where seq in (select seq from events where received_at < ? and due_at is null order by seq limit ?)',
@@ -183,7 +185,7 @@ export class EventStore {
     );
   }
 
-  /** @returns when the oldest event was received that has nothing to do any more. */
+  /** @returns when the oldest event that has nothing left to do was received */
   oldestDone(): number | undefined {
     const [row] = this.#read<{ at: number }>(
       'select received_at as at from events where due_at is null order by seq limit 1',
@@ -191,7 +193,7 @@ export class EventStore {
     return row?.at;
   }
 
-  /** Erases what came for an account until then. @returns how many are left of it */
+  /** Erases events of an account that were received up to a time. @returns how many of them are left */
   erase(account: string, until: number, limit: number): number {
     const where = 'account = ? and received_at <= ?';
     this.#write(
@@ -204,12 +206,12 @@ export class EventStore {
     return left?.rows ?? 0;
   }
 
-  /** @returns whether something came for an account that is still here. */
+  /** @returns whether events of an account are stored */
   hasAny(account: string): boolean {
     return this.#read('select 1 from events where account = ? limit 1', account).length > 0;
   }
 
-  /** @returns a page of the events, newest first. */
+  /** @returns a page of the events, newest first */
   page({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }): Page<EventRow> {
     const backwards = before_id !== undefined;
     const order = backwards ? 'asc' : 'desc';
@@ -232,7 +234,7 @@ export class EventStore {
     };
   }
 
-  /** @returns an event by itself. */
+  /** @returns one event with its result and its attempts */
   report(id: string): EventReport | undefined {
     const [row] = this.#read('select * from events where id = ?', id);
     if (!row) return undefined;
@@ -258,7 +260,7 @@ export class EventStore {
     return this.#storage.sql.exec<T>(query, ...values).toArray();
   }
 
-  /** @returns how many rows of the table have changed. */
+  /** @returns how many rows of the table have changed */
   #write(query: string, ...values: SqlStorageValue[]): number {
     this.#storage.sql.exec(query, ...values);
     const [changed] = this.#read<{ rows: number }>('select changes() as rows');

@@ -12,32 +12,33 @@ import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
 
-/** After so long what is on the queue is taken for lost. It is longer than any run, so that it also guards those. */
+/** After this time a message on the queue counts as lost. It is longer than any job takes, so it covers those too. */
 const LOST_ON_QUEUE_MS = 4 * 60_000;
 const REPEAT_MS = 15_000;
 const CALL_MS = 30_000;
 const WAKE_GRAIN_MS = 1_000;
-/** Events that an alarm puts on the queue, and how many a call of the queue takes. */
+/** How many events one alarm puts on the queue. */
 const ENQUEUED_AT_ONCE = 1_000;
+/** How many messages one call of the queue takes. */
 const BATCH = 100;
-/** Events that are tried before their window opens when another one shows that there is room again. */
+/** How many waiting events are tried early, when another event shows that the budget has room again. */
 const RELEASED_AT_ONCE = 10;
 const ERASED_AT_ONCE_ROWS = 5_000;
-/** Behind it stands an account, and whether it has confirmed that it knows of this inbox. */
+/** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
 const ANNOUNCED = 'announced:';
 
 /**
- * The inbox of one source of webhooks: what has come, once each, and what has become of it.
+ * Keeps the events of one source of webhooks: each once, with its state and its result.
  *
- * The rows are the truth and the queue only carries ids: whatever is lost on the way, by a crash anywhere, is put on the
- * queue again by the alarm, and what must wait is held back here, however long. A run on an event takes a lease, so that
- * a message that comes twice is not worked on twice; of two results the first is kept.
+ * The rows are the truth, and the queue only carries ids. If a message is lost, by a crash anywhere, the alarm puts it on
+ * the queue again. Events that must wait are held here, for any time. A job takes a lease on its event, so that a message
+ * that comes twice is not worked on twice. Of two results the first is kept.
  */
 export class Inbox extends DurableObject<Bindings> implements InboxObject {
   readonly #events: EventStore;
-  /** Until when events are being worked on. Not stored: `due_at`, which is, lies behind each. */
+  /** When the lease of each event ends. Not stored: after a crash the stored `due_at`, never before it, takes over. */
   readonly #leases = new Map<string, number>();
-  /** Accounts that know of this inbox, to have it erased with them. */
+  /** Accounts that know this inbox, so that erasing them reaches it. */
   readonly #announced = new Set<string>();
   #erasures = 0;
   #alarmAt: number | null = null;
@@ -50,30 +51,30 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     });
   }
 
-  /** The clock; tests put their own in its place. */
+  /** Tells the time, in milliseconds since 1970; tests replace it. */
   protected now(): number {
     return Date.now();
   }
 
-  /** Puts events on the queue; tests have it do something else. */
+  /** Puts events on the queue; tests replace it. */
   protected async enqueue(ids: readonly string[]): Promise<void> {
     await this.env.QUEUE.sendBatch(ids.map((id) => ({ body: id, contentType: 'json' })));
   }
 
-  /** Milliseconds after which what is on the queue is taken for lost. */
+  /** @returns the milliseconds after which a message on the queue counts as lost; tests replace it */
   protected patience(): number {
     return LOST_ON_QUEUE_MS;
   }
 
   /**
-   * Takes an event, once: from here on it is not lost. The caller puts it on the queue.
+   * Stores an event once; from here on it cannot be lost. The caller puts it on the queue.
    *
-   * @returns whether there is something to do for it, and of a duplicate the id that it is known by
+   * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored
    */
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
-    // No classification takes longer ones.
+    // A longer text cannot be classified, so it is not kept.
     const kept = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       kept.text === null
@@ -87,9 +88,9 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   }
 
   /**
-   * Takes up an event: until the lease is over nobody else is given it.
+   * Gives an event to a job. Until the lease ends no other job gets it.
    *
-   * @param leaseMs how long the run may take
+   * @param leaseMs how long the job may take
    */
   begin(id: string, leaseMs: number): Work {
     const now = this.now();
@@ -110,8 +111,8 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   /**
    * Records the classification of an event, if it has none yet.
    *
-   * @param last the run, if it has nothing more to do: the result is not delivered
-   * @returns the one that counts; null where the event has been erased, and nobody is to hear of it
+   * @param last the job's lease and attempt, if the job ends here because the result is not delivered
+   * @returns the classification that counts: the first one; null if the event was erased, so that nothing is delivered
    */
   record(
     id: string,
@@ -133,7 +134,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     return event.result;
   }
 
-  /** Says how a run has ended. A run whose lease was over, and has been taken up by another, is heard of success alone. */
+  /** Records how a job has ended. If its lease was over and another job has the event, only its success counts. */
   conclude(id: string, { lease, attempt, to }: Conclusion): void {
     const event = this.#events.find(id);
     if (!event || event.dueAt === null) return;
@@ -157,16 +158,16 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     return this.#events.page(page);
   }
 
-  /** @returns an event by itself, or undefined. */
+  /** @returns one event with its result and its attempts, or undefined */
   read(id: string): EventReport | undefined {
     return this.#events.report(id);
   }
 
   /**
-   * Has an event worked on again, now, whatever has become of it: classified if it is not, else delivered under the
-   * same id. What is being worked on is left to that. The caller puts it on the queue.
+   * Starts work on an event again, in any state: it is classified if it has no result, else delivered under the same id.
+   * An event that a job works on is left to that job. The caller puts it on the queue.
    *
-   * @returns the event; undefined where there is none
+   * @returns the event; undefined if there is none with this id
    */
   replay(id: string): EventReport | undefined {
     const now = this.now();
@@ -180,19 +181,19 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     return this.#events.report(id);
   }
 
-  /** Erases what came for an account until then, a page at a time. @returns how much is left */
+  /** Erases events of an account that were received up to a time, one page a call. @returns how many are left */
   erase(account: string, until: number): { remaining: number } {
     this.#erasures += 1;
     this.#announced.delete(account);
     const remaining = this.#events.erase(account, until, ERASED_AT_ONCE_ROWS);
-    // What came after the erasure began belongs to the account as it is now, which has to hear of this inbox anew.
-    const anew = remaining === 0 && this.#events.hasAny(account);
-    this.#events.setMeta(ANNOUNCED + account, anew ? 'pending' : undefined);
-    if (anew) this.#wakeFor(this.now() + REPEAT_MS);
+    // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
+    const hasNewer = remaining === 0 && this.#events.hasAny(account);
+    this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
+    if (hasNewer) this.#wakeFor(this.now() + REPEAT_MS);
     return { remaining };
   }
 
-  /** Puts on the queue what is due, repeats what was not confirmed, and lets go of what has had its time. */
+  /** Enqueues events that are due, repeats announcements that were not confirmed, deletes events that are too old. */
   override async alarm(): Promise<void> {
     this.#alarmAt = null;
     const now = this.now();
@@ -203,11 +204,11 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
       this.#wakeFor(now + WAKE_GRAIN_MS);
     }
-    // A queue that takes nothing is left alone for a while.
+    // If the queue failed, it is not asked again at once.
     this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
-  /** @returns whether the queue has taken what is due */
+  /** @returns whether the queue has taken the events that are due */
   async #enqueueDue(now: number): Promise<boolean> {
     const due = this.#events.due(now, ENQUEUED_AT_ONCE);
     for (let at = 0; at < due.length; at += BATCH) {
@@ -215,17 +216,17 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       try {
         await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch {
-        // Nothing is lost: it is still due.
+        // Nothing is lost: the events are still due.
         return false;
       }
-      // What has been taken up meanwhile has its own time by now.
+      // A job that took an event meanwhile has set its due time already.
       const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
       this.#events.enqueued(free, now + this.patience());
     }
     return true;
   }
 
-  /** Tells an account of this inbox, before it is said to be done, so that its erasure reaches here. */
+  /** Tells an account that this inbox has events of it, so that erasing the account reaches this inbox. */
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
@@ -236,12 +237,12 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       const told = callAccount(request, (object) => object.noteInbox(source));
       const { erasedUntil } = await within(told, CALL_MS);
       while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
-      // Erased meanwhile: the account has forgotten what it was told.
+      // An account that was erased meanwhile no longer knows this inbox.
       if (erasures !== this.#erasures) return;
       this.#events.setMeta(ANNOUNCED + account, 'done');
       this.#announced.add(account);
     } catch {
-      // It stays pending, and the alarm repeats it.
+      // The announcement stays pending, and the alarm repeats it.
       this.#wakeFor(this.now() + REPEAT_MS);
     }
   }
@@ -261,7 +262,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     return (this.#leases.get(id) ?? 0) > now;
   }
 
-  /** @param earliest nothing that is due has the alarm come before */
+  /** @param earliest the alarm comes no earlier than this for events that are due */
   #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
     if (due !== undefined) this.#wakeFor(Math.max(due, earliest));
@@ -270,7 +271,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       this.#wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));
   }
 
-  /** Has the alarm come by then; an alarm that comes earlier finds out for itself what is next. */
+  /** Sets the alarm, unless one is set that comes earlier: that one will set the next. */
   #wakeFor(time: number): void {
     const at = Math.ceil(time / WAKE_GRAIN_MS) * WAKE_GRAIN_MS;
     if (this.#alarmAt !== null && this.#alarmAt <= at) return;

@@ -4,42 +4,42 @@ import { SCHEDULE, type Schedule } from '../../delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../delivery/signature.ts';
 import { isAccount, sourceAccount } from '../../identity/identity.ts';
 
-/** A request whose signature holds. */
+/** A request whose signature is verified. */
 export interface IncomingEvent<Body = Record<string, unknown>> {
   headers: Headers;
-  /** As the sender documents it; nothing but that it is a JSON object has been checked. */
+  /** The body as the sender documents it. Only one thing is checked: that it is a JSON object. */
   body: Body;
 }
 
 /**
- * A source of webhooks, as it is defined. What labels is as in the body of `POST /classify`: a stored `classifier`, or
- * `labels` or a `schema` with `instructions`, `fields` and the rest.
+ * Defines a source of webhooks. The members that say how to label are those of `POST /classify`: a stored `classifier`,
+ * or `labels` or a `schema` with `instructions`, `fields` and the rest.
  */
 export interface WebhookDefinition<Body> extends TaskAsked {
   /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL`. */
   source: string;
-  /** How the sender signs; a function alone judges once the body has been read, and is taken to cover the body alone. */
+  /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
   verify: SignatureScheme | Verify;
-  /** The largest body, if it is not more than MAX_BODY_BYTES. Default 1 MB. */
+  /** The largest body, in bytes; MAX_BODY_BYTES is a limit as well. Default 1 MB. */
   maxBodyBytes?: number;
-  /** What the sender calls this event, however often it is sent; undefined takes the digest of the body. */
+  /** The sender's id of this event, the same each time it is sent; undefined: the digest of the body is the id. */
   id?: (event: IncomingEvent<Body>) => string | undefined;
   /**
-   * `id`: two events with the same body are two, if their ids differ. Default: they are one where the signature covers
-   * neither id nor time, since whoever has seen one request could send it again under any id.
+   * `id`: two events with the same body are two if their ids differ. Default: they are one if the signature covers
+   * neither id nor time, because anyone who has seen one request could send it again under another id.
    */
   dedupe?: 'id';
-  /** What is to be labelled; undefined, or that it throws, ignores the event. */
+  /** The text to label. If it returns undefined or throws, the event is ignored. */
   text: (event: IncomingEvent<Body>) => string | undefined;
-  /** What the receiver of the result finds the text by: an address, an id. */
+  /** How the receiver of the result finds the text at its sender: a URL, an id. */
   subject?: (event: IncomingEvent<Body>) => string | undefined;
-  /** What the sender's protocol wants to hear instead of anything else. */
+  /** The answer that the sender's protocol asks for, such as a challenge; undefined for an ordinary event. */
   respond?: (event: IncomingEvent<Body>) => Response | undefined;
-  /** Who pays. Default `webhook-<source>`. */
+  /** The account that pays. Default `webhook-<source>`. */
   account?: string;
   /** Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. */
   deliver?: string | Deliver;
-  /** Where it differs from `SCHEDULE`. */
+  /** What differs from `SCHEDULE`. */
   schedule?: Partial<Schedule>;
 }
 
@@ -57,14 +57,14 @@ export interface Webhook {
   account: string;
   deliver: string | Deliver | undefined;
   schedule: Schedule;
-  /** What labels. */
+  /** How to label. */
   asked: TaskAsked;
 }
 
-/** More than any sender but GitHub sends; what comes without a signature that holds is read up to it. */
+/** More than any sender but GitHub sends. Bodies whose signature is wrong are read up to this size as well. */
 const MOST_BODY_BYTES = 1024 * 1024;
 
-/** Also the first part of an event's id, whose second begins behind an underscore. */
+/** No underscore: in an event's id the source ends at the first one. */
 const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 
 /**
@@ -104,10 +104,10 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     signature,
     maxBodyBytes,
     sameBodySameEvent: dedupe !== 'id' && signature.covers === undefined,
-    id: taking(id ?? none),
-    text: taking(text),
-    subject: taking(subject ?? none),
-    respond: taking(respond ?? none),
+    id: readingAs(id ?? none),
+    text: readingAs(text),
+    subject: readingAs(subject ?? none),
+    respond: readingAs(respond ?? none),
     account: payer,
     deliver,
     schedule: { ...SCHEDULE, ...schedule },
@@ -115,14 +115,14 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   };
 }
 
-/** What a sender's body looks like is the definition's to say; that it is an object has been seen. */
-function taking<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
+/** Gives a function of a definition the body in the definition's own type; that it is an object has been checked. */
+function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
   return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
 }
 
 /**
- * @returns the sources by their names
- * @throws TypeError if two have the same
+ * @returns the webhooks by their sources
+ * @throws TypeError if two have the same source
  */
 export function bySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
   const found = new Map(webhooks.map((webhook) => [webhook.source, webhook]));

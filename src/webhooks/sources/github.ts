@@ -11,10 +11,10 @@ type GithubBody = Partial<
   Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string>
 >;
 
-/** What is done to an issue without writing: labels put on by who gets the results must not come back as events. */
+/** Actions in which somebody wrote something. Others are ignored: a label that a receiver sets must not be a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
 
-/** What somebody wrote: the comment, if that is what the event is about. */
+/** @returns what somebody wrote: the comment, if the event is about one */
 function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
   if (!WRITING.has(body.action)) return undefined;
   return body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;
@@ -24,7 +24,7 @@ function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
 export const github = defineWebhook<GithubBody>({
   source: 'github',
   verify: verifyGithub,
-  // What GitHub itself sends at the most.
+  // The most that GitHub sends.
   maxBodyBytes: 25 * 1024 * 1024,
   id: ({ headers }) => headers.get('x-github-delivery') ?? undefined,
   text: (event) => {

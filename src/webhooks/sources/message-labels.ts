@@ -1,4 +1,4 @@
-/** What a message from somewhere is about, where nobody has said what to look for. */
+/** Labels for messages of any kind: the default of sources that say nothing else. */
 export const MESSAGE_LABELS = [
   { name: 'question', description: 'Somebody wants to know something.' },
   { name: 'problem', description: 'Something does not work, or somebody complains.' },

@@ -4,5 +4,5 @@ import { slack } from './slack.ts';
 import { standard } from './standard-source.ts';
 import { stripe } from './stripe.ts';
 
-/** What the Worker takes without anybody writing code. A source whose secret is not set is closed. */
+/** The sources that the Worker has without further code. A source without its secret is closed. */
 export const shippedWebhooks: readonly Webhook[] = [github, stripe, slack, standard];

@@ -1,6 +1,6 @@
 import { candidates, schemeOf, secondsOf } from '../../delivery/signature.ts';
 
-/** `v0=…` over the version, the timestamp and the body. */
+/** Verifies Slack's signatures: `v0=…` over the version, the timestamp and the body. */
 export const verifySlack = schemeOf(
   (headers) => {
     const timestamp = headers.get('x-slack-request-timestamp');

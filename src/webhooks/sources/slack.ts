@@ -16,10 +16,10 @@ interface SlackBody {
   };
 }
 
-/** What people say: not what bots do, nor that a message was changed or deleted or somebody has joined. */
+/** Subtypes of messages that people wrote. Others say that a message was changed or deleted, or that somebody joined. */
 const SAID = new Set<unknown>([undefined, 'file_share', 'thread_broadcast', 'me_message']);
 
-/** Messages and mentions of the Events API. */
+/** Labels messages and mentions of Slack's Events API. */
 export const slack = defineWebhook<SlackBody>({
   source: 'slack',
   verify: verifySlack,

@@ -2,7 +2,7 @@ import { verifyStandard } from '../../delivery/standard-webhooks.ts';
 import { defineWebhook } from './define.ts';
 import { MESSAGE_LABELS } from './message-labels.ts';
 
-/** Any sender that follows Standard Webhooks and says what it has to say in `text`, on top or in its `data`. */
+/** Labels events of any sender that follows Standard Webhooks and has a `text`, at the top or in `data`. */
 export const standard = defineWebhook<{ text?: unknown; data?: { text?: unknown } }>({
   source: 'standard',
   verify: verifyStandard,

@@ -1,6 +1,6 @@
 import { candidates, schemeOf, secondsOf } from '../../delivery/signature.ts';
 
-/** `t=…,v1=…`: several `v1` while a secret is rolled; `v0` is made for tests and proves nothing. */
+/** Verifies Stripe's signatures: `t=…,v1=…`, several `v1` while a secret is rotated. `v0` is for tests and proves nothing. */
 export const verifyStripe = schemeOf(
   (headers) => {
     const entries = (headers.get('stripe-signature') ?? '').split(',').map((entry) => entry.trim());

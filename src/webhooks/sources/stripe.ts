@@ -17,18 +17,18 @@ interface StripeBody {
   data?: { object?: StripeObject };
 }
 
-/** What of a dispute's evidence is prose; the rest are addresses, dates and the ids of files. */
+/** The parts of a dispute's evidence that are prose; the others are addresses, dates and ids of files. */
 const PROSE = ['uncategorized_text', 'product_description', 'cancellation_rebuttal', 'refund_refusal_explanation'];
 
-/** The dispute or the refund that an event is about; a refunded charge has its newest refund first. */
-function moneyBack({ body }: IncomingEvent<StripeBody>): StripeObject | undefined {
+/** @returns the dispute or the refund that an event is about; a refunded charge lists its newest refund first */
+function disputeOrRefund({ body }: IncomingEvent<StripeBody>): StripeObject | undefined {
   const object = body.data?.object;
   if (object?.object === 'dispute' || object?.object === 'refund') return object;
   return object?.object === 'charge' ? object.refunds?.data?.[0] : undefined;
 }
 
 function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
-  const object = moneyBack(event);
+  const object = disputeOrRefund(event);
   if (typeof object?.reason !== 'string' || object.reason === '') return undefined;
   const lines = [`${object.object === 'dispute' ? 'Dispute' : 'Refund'}, reason: ${object.reason}`];
   if (typeof object.description === 'string') lines.push(object.description);
@@ -40,14 +40,14 @@ function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
   return lines.join('\n');
 }
 
-/** Disputes, and refunds that have a reason. */
+/** Labels disputes, and refunds that have a reason. */
 export const stripe = defineWebhook<StripeBody>({
   source: 'stripe',
   verify: verifyStripe,
   id: ({ body }) => (typeof body.id === 'string' ? body.id : undefined),
   text: disputeText,
   subject: (event) => {
-    const id = moneyBack(event)?.id;
+    const id = disputeOrRefund(event)?.id;
     return typeof id === 'string' ? id : undefined;
   },
   labels: [

@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { prefixes } from '../../edge/account.ts';
 import { chooseModel, model, models } from '../../edge/models.ts';
+import { CheckboxChip } from '../../ui/chip.tsx';
 import { session } from '../session/conversations.ts';
 import { maxTokens, prefix, thinking, tools } from '../session/options.ts';
 import { PrefixDialog } from './prefix-dialog.tsx';
@@ -62,22 +63,8 @@ export function AskOptions() {
           </option>
         ))}
       </select>
-      <label class="chip">
-        <input
-          type="checkbox"
-          checked={thinking.value}
-          onChange={(event) => (thinking.value = event.currentTarget.checked)}
-        />
-        Thinking
-      </label>
-      <label class="chip" title="A clock and dice that run in this page">
-        <input
-          type="checkbox"
-          checked={tools.value}
-          onChange={(event) => (tools.value = event.currentTarget.checked)}
-        />
-        Tools
-      </label>
+      <CheckboxChip name="Thinking" value={thinking} />
+      <CheckboxChip name="Tools" value={tools} title="A clock and dice that run in this page" />
       {asks.value && (
         <PrefixDialog
           onClose={() => (asks.value = false)}

@@ -1,0 +1,46 @@
+import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
+import { Feed } from './feed.ts';
+import { textOf } from './message.ts';
+
+/** Reads an answer in the ways of the official SDK's streams: event by event, as text, or complete at its end. */
+export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> {
+  protected readonly feed = new Feed<RawMessageStreamEvent>();
+
+  /** Stops listening. */
+  abstract close(): void;
+
+  /** @returns the message that stands at the end, once all events have been read */
+  protected abstract lastMessage(): Message;
+
+  /** Gives the events. Leaving the loop before the end calls `close()`. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
+    try {
+      yield* this.feed.read();
+    } finally {
+      if (!this.feed.ended) this.close();
+    }
+  }
+
+  /** Gives the pieces of text as they come. */
+  async *textDeltas(): AsyncGenerator<string, void, void> {
+    for await (const event of this) {
+      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
+    }
+  }
+
+  /** @returns the text of `finalMessage()` */
+  async text(): Promise<string> {
+    return textOf(await this.finalMessage());
+  }
+
+  /**
+   * Waits for the end.
+   *
+   * @returns the complete answer; of a run, its last answer
+   * @throws SluiceError why the answer is incomplete; `closed` if it was closed before its end
+   */
+  async finalMessage(): Promise<Message> {
+    for await (const _ of this.feed.read());
+    return this.lastMessage();
+  }
+}

@@ -1,0 +1,51 @@
+import type { ComponentChildren } from 'preact';
+
+interface TableProps {
+  /** The headings of the columns, in their order. */
+  columns: readonly string[];
+  /** What the buttons in the last column do; its heading is for screen readers alone. */
+  action?: string;
+  /** The name of a table that has nothing to focus in it: with a name, the keyboard can reach it and scroll it. */
+  label?: string;
+  /** The rows: `tr` elements. */
+  children: ComponentChildren;
+}
+
+/** Shows rows under headings, in a frame that scrolls sideways where the window is narrow. */
+export function Table({ columns, action, label, children }: TableProps) {
+  const table = (
+    <table class="table">
+      <thead>
+        <tr>
+          {columns.map((name) => (
+            <th key={name} scope="col">
+              {name}
+            </th>
+          ))}
+          {action && (
+            <th scope="col">
+              <span class="unseen">{action}</span>
+            </th>
+          )}
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  );
+  if (label === undefined) return <div class="table-frame">{table}</div>;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach what scrolls.
+    <section class="table-frame" tabIndex={0} aria-label={label}>
+      {table}
+    </section>
+  );
+}
+
+/** Shows the button in the last field of a row. */
+export function RowButton({ name, onClick }: { name: string; onClick: () => void }) {
+  return (
+    <button type="button" class="button small plain" onClick={onClick}>
+      {name}
+    </button>
+  );
+}

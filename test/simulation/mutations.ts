@@ -75,20 +75,20 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a row that is settled twice',
     object: 'account',
-    file: 'src/accounts/account.ts',
+    file: 'src/accounts/settle-hold.ts',
     edits: [["if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };", '']],
   },
   {
     name: 'a hold that nothing wakes for',
     object: 'account',
-    file: 'src/accounts/account.ts',
-    edits: [['    this.#wakeFor(hold.deadline);\n', '']],
+    file: 'src/accounts/decide-admission.ts',
+    edits: [['  state.alarm.wakeFor(hold.deadline);\n', '']],
   },
   {
     name: 'a store that is told without an alarm',
     object: 'account',
-    file: 'src/accounts/account.ts',
-    edits: [['if (this.#versions.untold) this.#wakeFor(this.now() + TOLD_MS);', '']],
+    file: 'src/accounts/publish-versions.ts',
+    edits: [['if (this.#versions.untold) this.#alarm.wakeFor(this.#now() + TOLD_MS);', '']],
   },
   {
     name: 'a pointer that is written before its value',

@@ -129,6 +129,8 @@ export async function admission(request: MeterRequest): Promise<Admission> {
 
 async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
   const { settings, body, model } = request;
+  // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
+  const startedAt = Date.now();
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const asked = typeof own.model === 'string' ? own.model : model;
   const { readings = body } = body;
@@ -165,6 +167,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const grant = {
     ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings),
     ...(earlier > 0 ? { earlier } : {}),
+    startedAt,
   };
   const lowered = admitted.maxTokens;
   return {
@@ -209,7 +212,9 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   const { requestId, model, settings } = request;
   return {
     settle: (outcome, extra) => {
-      const settlement = { ...settlementOf({ requestId, model, models: settings.models }, outcome, grant), ...extra };
+      const { startedAt } = grant;
+      const priced = settlementOf({ requestId, model, models: settings.models }, outcome, grant);
+      const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
       return {
         nanodollars: cost + (grant.earlier ?? 0),

@@ -11,6 +11,11 @@ import { interruptedCost } from './interrupted-cost.ts';
 export interface StoredGrant {
   /** The ledger's name of the try; absent where it is that of the request. */
   requestId?: string | undefined;
+  /**
+   * When the try began, in milliseconds since 1970. If its row is gone, the account tells by this whether it was erased;
+   * absent in what an earlier version stored.
+   */
+  startedAt?: number | undefined;
   /** What the tries before have cost. */
   earlier?: Nanodollars | undefined;
   /** What was set aside; not a number where nobody here knows it. */

@@ -92,6 +92,11 @@ export class Ledger extends Tables {
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
+  /** Writes that a request still runs: until when its hold lasts, and how far the request is. */
+  renew(id: string, deadline: number, stage: string): void {
+    this.write('update ledger set deadline = ?, stage = ? where id = ?', deadline, stage, id);
+  }
+
   /** Settles a row; `buckets` as they are afterwards. */
   close(id: string, closing: Closing, buckets: Buckets): void {
     const update = () => this.#update(id, closing, buckets);

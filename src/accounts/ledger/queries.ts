@@ -50,6 +50,16 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
   return row && { ...row, tries };
 }
 
+/** @returns the conversations that these requests belong to. */
+export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): Set<string> {
+  const ids = new Set<string>();
+  for (const id of requestIds) {
+    const [row] = ledger.read<{ conversation: string | null }>('select conversation from ledger where id = ?', id);
+    if (row?.conversation) ids.add(row.conversation);
+  }
+  return ids;
+}
+
 /** @returns a page of the requests, newest first. */
 export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: PageOf): Page<LedgerRow> {
   let rows: LedgerTableRow[];

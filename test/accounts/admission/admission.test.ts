@@ -741,6 +741,31 @@ describe('a call to the account that is lost', () => {
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
   });
 
+  test('settles a try that is sent again once, also where the account is erased meanwhile', async () => {
+    let calls = 0;
+    const erased = between((stub) => ({
+      async settleJson(settlement: string) {
+        calls += 1;
+        if (calls === 1) await stub.erase();
+        const settled = await stub.settleJson(settlement);
+        if (calls === 1) throw lost(true);
+        return settled;
+      },
+    }));
+    const broken = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      throw new Error('Network connection lost.');
+    };
+    const { ask, app, object } = caller(broken, {}, { ...erased, UPSTREAM_MAX_RETRIES: '1' });
+    expect((await ask()).status).toBe(500);
+    await app.settled();
+    expect(calls).toBeGreaterThan(1);
+    expect((await object().requests({})).data).toEqual([]);
+    const { total } = await object().usage({ group_by: 'day' });
+    expect(total.requests).toBe(1);
+    expect((await object().standing()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
+  });
+
   test('for good is a 503 that may be tried again, and nothing goes up', async () => {
     const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
     const { ask, app } = caller(() => Response.json(message()), {}, dead);

@@ -1,0 +1,123 @@
+import { advance, type Budget, emptyBudget, place } from '../budget/state.ts';
+import { PERIODS } from '../budget/windows.ts';
+import { Alarm } from '../durable/alarm.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { migrate } from '../durable/migrations.ts';
+import { retentionOf } from '../settings/retention.ts';
+import { settingsOf } from '../settings/settings.ts';
+import { Versions } from '../versions/version-rows.ts';
+import { ConversationList } from './conversation-list.ts';
+import { Credentials } from './credentials.ts';
+import { InboxList } from './inbox-list.ts';
+import { Ledger } from './ledger/ledger.ts';
+import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
+import { LimitsInForce } from './limits-in-force.ts';
+import { VersionPublisher } from './publish-versions.ts';
+import { StorageQuota } from './storage-quota.ts';
+
+const ALARM_GRAIN_MS = 60_000;
+
+/** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
+export class AccountState {
+  /** The account's id; undefined where the platform does not tell it. */
+  readonly accountId: string | undefined;
+  readonly ledger: Ledger;
+  readonly credentials: Credentials;
+  readonly conversations: ConversationList;
+  readonly inboxes: InboxList;
+  readonly versions: Versions;
+  readonly publisher: VersionPublisher;
+  readonly storage: StorageQuota;
+  readonly limits: LimitsInForce;
+  readonly budget: Budget;
+  readonly alarm: Alarm;
+  /** The clock, in milliseconds since 1970. */
+  readonly now: () => number;
+  readonly #env: () => Bindings;
+  #listed: boolean;
+  #erasing: number;
+  #erasedAt: number;
+
+  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number) {
+    migrate(ctx.storage, LEDGER_MIGRATIONS);
+    this.accountId = ctx.id.name;
+    this.#env = env;
+    this.now = now;
+    const ledger = new Ledger(ctx.storage);
+    this.ledger = ledger;
+    this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
+    this.credentials = new Credentials(ledger);
+    this.conversations = new ConversationList(ledger);
+    this.inboxes = new InboxList(ledger);
+    this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
+    this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
+    this.storage = new StorageQuota(this.conversations, this.versions);
+    this.budget = recallBudget(ledger);
+    this.limits = new LimitsInForce(ledger);
+    this.#listed = ledger.meta('listed') !== undefined;
+    this.#erasing = Number(ledger.meta('erasing') ?? 0);
+    this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
+  }
+
+  /** @returns what is bound to the Worker. */
+  get env(): Bindings {
+    return this.#env();
+  }
+
+  /** Moves the budget to the present. @returns the time to decide by, never earlier than any before */
+  advance(): number {
+    return advance(this.budget, this.now());
+  }
+
+  /** @returns for how many milliseconds rows stay; undefined while the setting cannot be read. */
+  get retention(): number | undefined {
+    return retentionOf(() => settingsOf(this.env));
+  }
+
+  /** @returns whether the account is on the list of accounts. */
+  get listed(): boolean {
+    return this.#listed;
+  }
+
+  /** Notes whether the account is on the list of accounts. */
+  setListed(listed: boolean): void {
+    if (listed === this.#listed) return;
+    this.ledger.setMeta('listed', listed ? '1' : undefined);
+    this.#listed = listed;
+  }
+
+  /** @returns the time up to which rows are being erased now; 0 while none are. */
+  get erasing(): number {
+    return this.#erasing;
+  }
+
+  /** @returns the time up to which everything is being erased, or has been; 0 is never. */
+  get erasedUntil(): number {
+    return Math.max(this.#erasing, this.#erasedAt);
+  }
+
+  /** Notes that all rows up to `now` are to be erased. */
+  beginErasure(now: number): void {
+    this.ledger.setMeta('erasing', String(now));
+    this.#erasing = now;
+  }
+
+  /** Notes that all rows that were to be erased are. */
+  endErasure(): void {
+    this.ledger.setMeta('erased_at', String(this.#erasing));
+    this.ledger.setMeta('erasing', undefined);
+    this.#erasedAt = this.#erasing;
+    this.#erasing = 0;
+  }
+}
+
+/** @returns the budget as the rows tell it. */
+function recallBudget(ledger: Ledger): Budget {
+  const memory = ledger.recall();
+  const budget = emptyBudget(memory.last);
+  const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
+  budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
+  for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
+  for (const hold of memory.holds) place(budget, hold, budget.fullAt);
+  return budget;
+}

@@ -1,0 +1,116 @@
+import { advance } from '../budget/state.ts';
+import { PERIODS } from '../budget/windows.ts';
+import type { Erasure } from '../durable/contracts/account.ts';
+import { conversationStub, inboxStub } from '../durable/stubs.ts';
+import { forgetAnswers } from '../kv/classified-answers.ts';
+import { settingsOf } from '../settings/settings.ts';
+import type { AccountState } from './account-state.ts';
+import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
+
+const CONTINUE_MS = 1_000;
+/** In `answers_kept`, where the next page of KV keys begins: this stands for the first. */
+const FIRST_PAGE = '1';
+/** Conversations that are erased at the same time: an object may have six connections open. */
+const ERASED_AT_ONCE = 5;
+
+/**
+ * Begins to erase the account, or tells how far that is. The alarm goes on with it by `continueErasure`.
+ *
+ * Revocations stay, and every credential is revoked. Of each window that has begun a sum without names stays. A request
+ * that runs meanwhile is erased when it ends.
+ */
+export function eraseAccount(state: AccountState): Erasure {
+  const now = state.advance();
+  if (state.erasing === 0) begin(state, now);
+  const { remaining, more } = eraseRows(state);
+  const { conversations, inboxes, versions, ledger } = state;
+  const others = conversations.count(state.erasedUntil) + inboxes.until(state.erasedUntil).length;
+  if (more || others > 0 || versions.untold || ledger.meta('answers_kept')) wakeSoon(state, now);
+  return { done: remaining + others === 0, remaining: remaining + others };
+}
+
+function begin(state: AccountState, now: number): void {
+  const { credentials, ledger, versions, limits, budget } = state;
+  credentials.revokeAll(now);
+  credentials.erase();
+  limits.setOwn(null);
+  ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));
+  state.setListed(false);
+  state.beginErasure(now);
+  versions.removeAll(now);
+  ledger.setMeta('answers_kept', FIRST_PAGE);
+  // What is to be erased is known by its time: so what is admitted from now on must have a later one.
+  advance(budget, now + 1);
+}
+
+/** Erases the next page of rows, if any are being erased. */
+export function continueRows(state: AccountState, now: number): void {
+  if (state.erasing > 0 && eraseRows(state).more) wakeSoon(state, now);
+}
+
+/** Erases what others keep for the account: its conversations, its answers in KV, what came to its inboxes. */
+export async function eraseElsewhere(state: AccountState): Promise<void> {
+  const { accountId } = state;
+  if (accountId === undefined) return;
+  await eraseConversations(state, accountId);
+  await eraseAnswers(state, accountId);
+  await eraseInboxes(state, accountId);
+}
+
+/** @returns how many rows are left, and whether more can go at once; a row that is still held waits for its settlement. */
+function eraseRows(state: AccountState): { remaining: number; more: boolean } {
+  const { erased, remaining } = eraseRowsUntil(state.ledger, state.erasing);
+  if (remaining === 0) state.endErasure();
+  return { remaining, more: erased >= DELETED_AT_ONCE };
+}
+
+/** Has some conversations erase themselves; each stays in the list until it has answered that it is done. */
+async function eraseConversations(state: AccountState, account: string): Promise<void> {
+  const { env, conversations } = state;
+  const ids = conversations.until(state.erasedUntil, ERASED_AT_ONCE);
+  if (ids.length === 0) return;
+  const settings = settingsOf(env);
+  const done = await Promise.allSettled(
+    ids.map(async (id) => await conversationStub(env, settings, { account, id }).erase()),
+  );
+  for (const [index, { status }] of done.entries()) {
+    if (status === 'fulfilled') conversations.forget(ids[index] ?? '');
+  }
+  wakeSoon(state, state.now());
+}
+
+/** Deletes a page of the answers that KV keeps for the account. */
+async function eraseAnswers(state: AccountState, account: string): Promise<void> {
+  const { env, ledger } = state;
+  const page = ledger.meta('answers_kept');
+  if (page === undefined) return;
+  try {
+    const next = await forgetAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
+    // If the account was erased once more meanwhile, it begins again at the first page.
+    if (ledger.meta('answers_kept') === page) ledger.setMeta('answers_kept', next);
+  } catch {
+    // KV may not know this page any more.
+    ledger.setMeta('answers_kept', FIRST_PAGE);
+  }
+  if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
+}
+
+/** Has inboxes erase what came for this account; each stays in the list until it has answered that it is done. */
+async function eraseInboxes(state: AccountState, account: string): Promise<void> {
+  const { env, inboxes, erasedUntil } = state;
+  const sources = inboxes.until(erasedUntil);
+  if (sources.length === 0) return;
+  const settings = settingsOf(env);
+  for (const source of sources) {
+    // An inbox that cannot be reached is asked again by the next alarm.
+    const left = await inboxStub(env, settings, source)
+      .erase(account, erasedUntil)
+      .catch(() => ({ remaining: 1 }));
+    if (left.remaining === 0) inboxes.forget(source);
+  }
+  wakeSoon(state, state.now());
+}
+
+function wakeSoon({ alarm }: AccountState, now: number): void {
+  alarm.wakeFor(now + CONTINUE_MS, 1);
+}

@@ -1,0 +1,32 @@
+import type { Ledger } from './ledger.ts';
+
+/** More rows than these are deleted in several goes: an object does nothing else meanwhile. */
+export const DELETED_AT_ONCE = 5_000;
+
+/** @returns when the oldest request was admitted, in milliseconds since 1970; undefined where the ledger is empty. */
+export function oldestRowAt(ledger: Ledger): number | undefined {
+  return ledger.read<{ at: number }>('select at from ledger order by id limit 1')[0]?.at;
+}
+
+/** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
+export function deleteRowsBefore(ledger: Ledger, time: number): number {
+  ledger.fold(true);
+  return ledger.write(
+    `delete from ledger where id in (select id from ledger order by id limit ${DELETED_AT_ONCE}) and at < ? and status != 'held'`,
+    time,
+  );
+}
+
+/**
+ * Deletes settled rows admitted until `time`.
+ *
+ * @returns how many rows were deleted, and how many are left
+ */
+export function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
+  const [found] = ledger.read<{ rows: number }>('select count(*) as rows from ledger where at <= ?', time);
+  const erased = ledger.write(
+    `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${DELETED_AT_ONCE})`,
+    time,
+  );
+  return { erased, remaining: Math.max(0, (found?.rows ?? 0) - erased) };
+}

@@ -1,0 +1,58 @@
+import { type Rules, rulesOf } from '../budget/rules.ts';
+import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import type { Tables } from '../durable/tables.ts';
+import type { Limits } from '../settings/limits.schema.ts';
+
+/** Holds the limits of an account: its own, and the deployment's for what its own leave open. */
+export class LimitsInForce {
+  readonly #tables: Tables;
+  #own: Limits | null;
+  #defaults: string;
+  #limits: Limits = {};
+  #rules: Rules = rulesOf({});
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    this.#own = readFormat<Limits | null>('limits', tables.meta('limits') ?? 'null');
+    this.#defaults = tables.meta('defaults') ?? '{}';
+    this.#apply();
+  }
+
+  /** @returns the account's own limits; null where it has none. */
+  get own(): Limits | null {
+    return this.#own;
+  }
+
+  /** @returns the limits that count. */
+  get limits(): Limits {
+    return this.#limits;
+  }
+
+  /** @returns the limits that count, in the units that are decided in. */
+  get rules(): Rules {
+    return this.#rules;
+  }
+
+  /** Replaces the account's own limits; with null the deployment's count alone. */
+  setOwn(limits: Limits | null): void {
+    this.#tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.#own = limits;
+    this.#apply();
+  }
+
+  /** Notes the deployment's limits as a request has told them; writes them only if they have changed. */
+  noteDefaults(defaults: Limits | undefined): void {
+    if (defaults === undefined) return;
+    const text = JSON.stringify(defaults);
+    if (text === this.#defaults) return;
+    // Stored, because a settlement and an alarm come without them.
+    this.#tables.setMeta('defaults', text);
+    this.#defaults = text;
+    this.#apply();
+  }
+
+  #apply(): void {
+    this.#limits = { ...(JSON.parse(this.#defaults) as Limits), ...this.#own };
+    this.#rules = rulesOf(this.#limits);
+  }
+}

@@ -1,0 +1,76 @@
+import { bucketsAfterSettlement, correct, type Hold, type Spent, settle } from '../budget/state.ts';
+import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
+import { UNREADABLE_MS } from '../settings/retention.ts';
+import type { AccountState } from './account-state.ts';
+import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.ts';
+
+/** Replaces a request's hold by what it cost: once, whenever and however often it is said. */
+export function settleHold(state: AccountState, settlement: Settlement): Settled {
+  const { budget, ledger } = state;
+  const { requestId } = settlement;
+  const now = state.advance();
+  const hold = budget.holds.get(requestId);
+  if (hold) return closeHold(state, hold, settlement, now);
+  const row = ledger.find(requestId);
+  if (!row) return recordUnheld(state, settlement, now);
+  const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
+  if (row.at <= state.erasing) return { outcome: 'erased', ...unchanged };
+  if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
+  const closing = closingOf(settlement, row.hold, now, true);
+  ledger.close(requestId, closing, budget.fullAt);
+  correct(budget, row.at, closing.cost - row.cost);
+  return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
+}
+
+/** Settles, at the whole hold, every request that nobody has renewed or settled in time. */
+export function settleOrphans(state: AccountState, now: number): void {
+  for (const hold of [...state.budget.holds.values()]) {
+    if (hold.deadline > now) continue;
+    const { id, nanodollars, inputTokens, outputTokens, stage } = hold;
+    const lost = { requestId: id, status: 'orphaned', stage, cost: nanodollars, estimated: true };
+    closeHold(state, hold, lost, now, { inputTokens, outputTokens });
+  }
+}
+
+/** @param spent the tokens that leave the buckets, where the row does not tell them */
+function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, spent?: Spent): Settled {
+  const { budget, ledger, limits } = state;
+  const closing = closingOf(settlement, hold.nanodollars, now, false);
+  const { cost, overHold } = closing;
+  if (hold.at <= state.erasing) {
+    ledger.forgetRow(hold, closing);
+    settle(budget, hold, cost, budget.fullAt);
+    return { outcome: 'erased', cost, overHold };
+  }
+  const buckets = bucketsAfterSettlement(budget, limits.rules, spent ?? spentOf(closing));
+  ledger.close(hold.id, closing, buckets);
+  settle(budget, hold, cost, buckets);
+  return { outcome: 'settled', cost, overHold };
+}
+
+/** Records a request that this account never admitted, or whose row is gone; one that began before an erasure is not. */
+function recordUnheld(state: AccountState, settlement: Settlement, now: number): Settled {
+  const { budget, ledger, limits, alarm } = state;
+  const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);
+  const at = Math.min(now, safeAmount(began, now));
+  const closing = closingOf(settlement, 0, now, false);
+  const { cost, overHold } = closing;
+  if (at <= state.erasedUntil) return { outcome: 'erased', cost, overHold: false };
+  const hold: Hold = {
+    id: settlement.requestId,
+    at,
+    deadline: now,
+    nanodollars: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    maxTokens: 0,
+    stage: 'unheld',
+  };
+  const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
+  ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
+  ledger.close(hold.id, closing, buckets);
+  budget.fullAt = buckets;
+  correct(budget, at, cost);
+  alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
+  return { outcome: 'unheld', cost, overHold };
+}

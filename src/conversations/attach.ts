@@ -7,7 +7,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { EventLog } from './turn/event-log.ts';
 import { recallTurn } from './turn/turn-recovery.ts';
-import type { Started, TurnRunner } from './turn/turn-runner.ts';
+import type { TurnRunner } from './turn/turn-runner.ts';
 import { bufferedAnswer, ended, interruptedCall, keptHeaders, wireError } from './turn-answer.ts';
 
 /**
@@ -36,7 +36,7 @@ export function findRepeatedTurn(
 /** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
 export async function answerOf(runner: TurnRunner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
-  const started: Started = await runner.started;
+  const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
   if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
   if (stream) {

@@ -13,29 +13,32 @@ import type {
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
-import { ApiError, toApiError } from '../http/errors.ts';
+import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { answerOf, attachTo, findRepeatedTurn, resumeTurn } from './attach.ts';
 import { beginTurn, WATCH_MS } from './begin-turn.ts';
+import { buildPrompt } from './build-prompt.ts';
 import type { ConversationContext } from './conversation-context.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
-import { adopt, forkTo, rewindTo } from './history/forks.ts';
-import { checkHeld, holdPrefix, layHeld, type TakenPrefix, takePrefix } from './history/held-prefix.ts';
-import { type NextRequest, nextCountRequest, nextRequest } from './history/next-request.ts';
+import { forkTo, rewindTo } from './history/forks.ts';
+import { checkHeld, type TakenPrefix } from './history/held-prefix.ts';
+import { type NextRequest, nextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, GRACE_MS, Maintenance } from './maintenance.ts';
-import { heldOf, prefixReaderOf, releaseInBackground, releaseUnused } from './prefix-holds.ts';
-import { changesOf, firstProfile, startConversation } from './profile-changes.ts';
+import { releaseUnused, takeFor } from './prefix-holds.ts';
+import { changesOf, storeCreated, storeDeletion } from './profile-changes.ts';
 import { recoverTurns } from './recover-turns.ts';
 import { refuseRevokedCaller } from './refuse-revoked-caller.ts';
-import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
+import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
+import { storeCopy } from './store-copy.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
 import {
   conflict,
   crossing,
+  failedResult,
   idTaken,
   inTransit,
   interruptedCall,
@@ -47,7 +50,7 @@ import {
   wireError,
 } from './turn-answer.ts';
 
-/** A turn's request whose body has come. */
+/** A turn's request whose body has been read. */
 type ReadRequest = TurnRequest & { body: string };
 
 /** How long a stop or a deletion waits for the turn to end. */
@@ -56,8 +59,8 @@ const STOP_MS = 10_000;
 /**
  * One conversation: its history, and the turn that runs.
  *
- * A turn is owned here before anything goes up, and goes on when its caller has left. Whether one may begin is decided
- * in one step, without waiting; what dies is closed from its log when the object wakes.
+ * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin
+ * is decided in one step, without waiting. A turn that a crash interrupts is ended from its log when the object wakes.
  */
 export class Conversation extends DurableObject<Bindings> implements ConversationObject {
   readonly #transcript: Transcript;
@@ -70,31 +73,26 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
     this.#transcript = new Transcript(ctx.storage);
-    this.#maintenance = new Maintenance({
+    const shared = {
       transcript: this.#transcript,
-      storage: ctx.storage,
-      accounts: env,
       settings: () => this.settings(),
       now: () => this.now(),
-      waitUntil: (work) => ctx.waitUntil(work),
+      waitUntil: (work: Promise<unknown>) => ctx.waitUntil(work),
+    };
+    this.#maintenance = new Maintenance({
+      ...shared,
+      storage: ctx.storage,
+      accounts: env,
       isBusy: () => this.#runner !== undefined || this.#adopting,
       erase: () => this.erase(),
     });
-    this.#context = {
-      transcript: this.#transcript,
-      maintenance: this.#maintenance,
-      env,
-      settings: () => this.settings(),
-      upstream: () => this.upstream(),
-      now: () => this.now(),
-      waitUntil: (work) => ctx.waitUntil(work),
-    };
+    this.#context = { ...shared, maintenance: this.#maintenance, env, upstream: () => this.upstream() };
     void ctx.blockConcurrencyWhile(async () => {
       this.#maintenance.alarmAt = await ctx.storage.getAlarm();
     });
   }
 
-  /** The clock; tests put their own in its place. */
+  /** The clock, which tests replace; milliseconds since 1970. */
   protected now(): number {
     return Date.now();
   }
@@ -110,7 +108,8 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   /**
    * Begins a turn, or attaches to the one that the same request began before.
    *
-   * @param call the rest of a turn's request as JSON
+   * @param call the turn's request without its body, as JSON
+   * @param sent the body
    */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
     return this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
@@ -121,8 +120,9 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       const read: ReadRequest = Object.assign(request, { body: await receivedText(request.body) });
       const { prefix } = request;
       this.#recover();
-      // What a conversation holds is found before its first turn: once that may begin, nothing is waited for.
-      const taken = prefix === undefined || this.#present() ? undefined : await this.#take(request.place, prefix);
+      // The prefix is taken before the lock is: from the lock on nothing is waited for.
+      const taken =
+        prefix === undefined || this.#present() ? undefined : await takeFor(this.#context, request.place, prefix);
       try {
         return await this.#turn(read, taken);
       } finally {
@@ -134,38 +134,33 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /**
-   * @returns the prompt of a turn as it would go up, to be counted; undefined where there is no conversation yet, so that
-   * the request is all there is
+   * @returns the prompt of a turn as it would go up, to be counted; undefined where there is no conversation yet: then the
+   * request has the whole prompt
    */
   async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
     this.#recover();
-    const { place, prefix, identity } = request;
     try {
-      const text = await receivedText(request.body);
+      const body = await receivedText(request.body);
       const profile = this.#present();
       if (!profile?.exists) return undefined;
-      if (prefix !== undefined) checkHeld(profile.prefix, prefix);
-      const asked = nextCountRequest(text, this.#transcript, this.settings());
-      const held = profile.prefix;
-      const { bytes } = held ? await layHeld(prefixReaderOf(this.#context, place.account), held, asked) : asked;
-      return { ok: true, value: new Blob([bytes]).stream() };
+      return { ok: true, value: await buildPrompt(this.#context, profile, { ...request, body }) };
     } catch (thrown) {
-      // Who may ask nothing is told nothing about what is here either.
-      const refused = await refuseRevokedCaller(this.#context, identity).catch(toApiError);
-      return { ok: false, error: wireError(refused ?? toApiError(thrown)) };
+      // A revoked caller must learn nothing about what is here.
+      const refused = await refuseRevokedCaller(this.#context, request.identity).catch(toApiError);
+      return failedResult(refused ?? thrown);
     }
   }
 
-  /** @returns the rest of a turn after an event, and what comes; without one the turn that runs, from its beginning. */
+  /** Resumes a turn behind an event, or the running turn from its beginning. */
   resume(after: string | undefined): Resumed {
     this.#recover();
     return resumeTurn(this.#transcript, this.#runner, after);
   }
 
   /**
-   * Ends the turn that runs and keeps what was said; where none runs, nothing changes.
+   * Stops the running turn and keeps the part of its answer that has come. Without a running turn nothing changes.
    *
-   * @param only the turn that is meant, by its id or by the key that it was begun with: another one goes on
+   * @param only stops this turn alone, named by its id or by its idempotency key
    */
   async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
     this.#recover();
@@ -178,30 +173,27 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return this.read();
   }
 
-  /** @returns the conversation by itself. */
+  /** @returns the conversation without its messages, as JSON text. */
   read(): Result<CrossingText> {
-    this.#recover();
-    const profile = this.#present();
+    const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
     return { ok: true, value: crossing(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }
 
   /** @returns a page of messages as JSON text. */
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>> {
-    this.#recover();
-    if (!this.#present()) return unknownConversation();
+    if (!this.#currentProfile()) return unknownConversation();
     const value = pageOfMessages(this.#transcript, page);
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
 
   /** @returns the whole conversation as lines of JSON. */
   export(): Result<ReadableStream<Uint8Array>> {
-    this.#recover();
-    const profile = this.#present();
+    const profile = this.#currentProfile();
     return profile ? { ok: true, value: exportLines(profile, this.#transcript) } : unknownConversation();
   }
 
-  /** Creates it, empty, with what its turns shall have in common. */
+  /** Creates the conversation, empty, with the defaults of its turns. */
   async create(
     place: ConversationPlace,
     fields: Omit<ConversationFields, 'system' | 'tools'>,
@@ -213,49 +205,30 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (!this.#isFree()) return idTaken(place.id);
     let prefix: TakenPrefix | undefined;
     try {
-      if (fields.prefix !== undefined) prefix = await this.#take(place, fields.prefix);
+      if (fields.prefix !== undefined) prefix = await takeFor(this.#context, place, fields.prefix);
     } catch (thrown) {
-      return { ok: false, error: wireError(toApiError(thrown)) };
+      return failedResult(thrown);
     }
     if (!this.#isFree()) {
       if (prefix) releaseUnused(this.#context, prefix);
       return idTaken(place.id);
     }
-    const now = this.now();
-    const transcript = this.#transcript;
-    startConversation(this.#context, {
-      ...firstProfile(this.#context, place, now),
-      exists: true,
-      unreported: true,
-      prefix: heldOf(prefix),
-    });
-    transcript.together(() => {
-      transcript.freeze('system', system);
-      transcript.freeze('tools', tools);
-      const { model, maxTokens } = prefix ?? {};
-      this.#maintenance.change({
-        ...(model === undefined ? {} : { model }),
-        ...(maxTokens === undefined ? {} : { maxTokens }),
-        ...changesOf(fields),
-      });
-    });
+    storeCreated(this.#context, place, fields, { system, tools, prefix });
     return this.read();
   }
 
-  /** Changes what is not frozen. */
+  /** Changes the fields that are not frozen. */
   patch(patch: ConversationPatch): Result<CrossingText> {
-    this.#recover();
-    if (!this.#present()) return unknownConversation();
+    if (!this.#currentProfile()) return unknownConversation();
     this.#maintenance.change(changesOf(patch));
     return this.read();
   }
 
-  /** Goes back to before the turn, or the imported message, that an id names. */
+  /** Goes back to before a message: to before its turn, or in an import to before the message itself. */
   rewind(before: string): Result<CrossingText> {
-    this.#recover();
-    const profile = this.#present();
+    const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
-    if (this.#runner) return { ok: false, error: wireError(conflict(profile.id, this.#runner.turn.row.id)) };
+    if (this.#runner) return failedResult(conflict(profile.id, this.#runner.turn.row.id));
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
     this.#maintenance.change(change);
@@ -264,8 +237,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
   async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
-    this.#recover();
-    const profile = this.#present();
+    const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
@@ -275,37 +247,22 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     >);
   }
 
-  /** Takes another conversation's history as its own beginning: all of it, or nothing. */
+  /** Begins with the history of another conversation: all of it, or nothing. */
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     this.#adopting = true;
-    const transcript = this.#transcript;
-    let held: HeldPrefix | undefined;
     try {
-      startConversation(this.#context, firstProfile(this.#context, place, this.now()));
-      // If this dies here, the alarm clears what has been written.
-      this.#maintenance.wakeFor(this.now() + GRACE_MS);
-      const whole = await adopt(transcript, lines);
-      if (whole?.prefix) {
-        held = await holdPrefix(prefixReaderOf(this.#context, place.account), whole.prefix, place.id);
-        whole.prefix = held;
-      }
-      if (!whole || transcript.profile?.deleted)
-        throw new ApiError('api_error', 'The conversation could not be copied whole. Try again.');
-      this.#maintenance.change({ ...whole, exists: true });
+      await storeCopy(this.#context, place, lines);
       return this.read();
     } catch (thrown) {
-      transcript.empty();
-      if (held) releaseInBackground(this.#context, held);
-      this.#maintenance.wakeFor(this.now());
-      return { ok: false, error: wireError(toApiError(thrown)) };
+      return failedResult(thrown);
     } finally {
       this.#adopting = false;
     }
   }
 
-  /** Deletes everything. @returns whether there was something; what the account is to be told is repeated until it is */
+  /** Deletes everything, and repeats the report to the account until it is confirmed. @returns whether there was anything */
   async erase(): Promise<boolean> {
     this.#recover();
     const { profile } = this.#transcript;
@@ -313,40 +270,27 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const existed = profile.exists || this.#runner !== undefined;
     if (this.#runner) {
       this.#runner.stop();
-      // It ends and this goes on in one: no other turn begins in between.
+      // This goes on in the same step in which the turn ends: no other turn begins in between.
       await within(this.#runner.done, STOP_MS);
     }
-    const last = this.#transcript.profile ?? profile;
-    this.#transcript.together(() => {
-      this.#transcript.empty();
-      const version = Math.max(last.version + 1, this.now());
-      this.#transcript.save({
-        ...last,
-        version,
-        exists: false,
-        deleted: true,
-        unreported: true,
-        title: null,
-        metadata: null,
-      });
-    });
+    storeDeletion(this.#context, this.#transcript.profile ?? profile);
     this.#maintenance.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     await this.#maintenance.clear();
     return existed;
   }
 
-  /** Watches over the turn that runs, repeats what was not confirmed, and lets go of what has had its time. */
+  /** Renews the hold of the running turn, repeats what was not confirmed, and deletes what has expired. */
   override async alarm(): Promise<void> {
     this.#maintenance.alarmAt = null;
     const now = this.now();
-    // Neither how long to keep it nor whom to settle with is known then.
+    // The settings cannot be read: neither the retention nor the account's address is known.
     if (retentionOf(() => this.settings()) === undefined) return this.#maintenance.wakeFor(now + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
     if (this.#runner) {
       this.#maintenance.wakeFor(now + WATCH_MS);
-      // Asked again at the next look, well before the hold's deadline.
+      // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
       return;
     }
@@ -355,23 +299,21 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       await this.erase();
       return;
     }
-    this.#maintenance.letGo(now);
-    await this.#maintenance.settlePending();
-    if (!this.#runner && !this.#transcript.profile?.exists) await this.#maintenance.clear();
-    else this.#maintenance.wakeNext();
+    await this.#maintenance.tidy(now);
   }
 
   async #turn(request: ReadRequest, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
     this.#recover();
-    if (this.#repeated(request) || this.#runner || this.#isInTransit) {
+    const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
+    if (findRepeated() || this.#runner || this.#isInTransit) {
       await refuseRevokedCaller(this.#context, request.identity);
-      // What stood in the way may be gone by now: a turn may have ended, or failed and be none.
-      const repeated = this.#repeated(request);
+      // While the account was asked, the other turn may have ended or failed: look again.
+      const repeated = findRepeated();
       if (repeated && repeated.hash !== request.hash) throw otherBody();
       if (repeated) return await attachTo(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();
-      // Its prefix was not taken, since a turn ran that would have told which one is held.
+      // No prefix was taken, because a first turn was running; that turn has failed meanwhile.
       if (request.prefix !== undefined && prefix === undefined && !this.#present()) throw interruptedCall();
     }
     let planned: NextRequest;
@@ -385,7 +327,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       throw thrown;
     }
     const runner = this.#begin(request, planned, prefix);
-    // A long prompt must not lie in memory as long as the answer takes.
+    // A long prompt must not stay in memory for as long as the answer takes.
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
@@ -398,28 +340,25 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       onEnd: () => {
         this.#runner = undefined;
       },
-      // What was written since the last wait is lost with the object.
+      // An abort also undoes what was written since the last wait.
       onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
     });
     return this.#runner;
   }
 
-  #repeated(request: TurnRequest): TurnRow | undefined {
-    return findRepeatedTurn(this.#transcript, request, this.now());
-  }
-
-  async #take({ account, id }: ConversationPlace, ref: string): Promise<TakenPrefix> {
-    return await takePrefix(prefixReaderOf(this.#context, account), ref, id);
-  }
-
-  /** Closes turns that an object has left behind when it died: once, before anything else is done. */
+  /** Ends the turns that a crash has interrupted: once, before anything else is done. */
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
     recoverTurns(this.#context);
   }
 
-  /** A conversation is there from its first turn on, while that runs. */
+  #currentProfile(): Profile | undefined {
+    this.#recover();
+    return this.#present();
+  }
+
+  /** @returns the profile; undefined where there is no conversation. A first turn that runs is one already. */
   #present(): Profile | undefined {
     const { profile } = this.#transcript;
     return profile?.exists || this.#runner ? profile : undefined;

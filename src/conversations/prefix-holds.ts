@@ -1,14 +1,28 @@
 /** The holds that a conversation's object has on versions of prefixes. */
 
+import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { logFailure } from '../http/log.ts';
 import type { PrefixReader } from '../prefixes/find-prefix.ts';
 import type { ConversationContext } from './conversation-context.ts';
-import { releasePrefix, type TakenPrefix } from './history/held-prefix.ts';
+import { releasePrefix, type TakenPrefix, takePrefix } from './history/held-prefix.ts';
 import type { HeldPrefix } from './storage/rows.ts';
 
 /** @returns what finds the prefixes that an account may read. */
 export function prefixReaderOf({ env, settings }: ConversationContext, account: string): PrefixReader {
   return { account, accounts: env, store: env.STORE, settings: settings() };
+}
+
+/**
+ * Takes a prefix for a conversation that begins.
+ *
+ * @throws ApiError 404 where there is none
+ */
+export async function takeFor(
+  context: ConversationContext,
+  { account, id }: ConversationPlace,
+  ref: string,
+): Promise<TakenPrefix> {
+  return await takePrefix(prefixReaderOf(context, account), ref, id);
 }
 
 /** @returns the part of a taken prefix that the profile stores; null without one. */

@@ -2,9 +2,10 @@
 
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import type { ConversationContext } from './conversation-context.ts';
-import type { ConversationPatch } from './conversations.schema.ts';
+import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
+import type { TakenPrefix } from './history/held-prefix.ts';
 import { newProfile } from './history/next-request.ts';
-import { releaseInBackground } from './prefix-holds.ts';
+import { heldOf, releaseInBackground } from './prefix-holds.ts';
 import type { Profile } from './storage/rows.ts';
 
 /** @returns an empty profile, newer than what was stored here before. */
@@ -22,6 +23,42 @@ export function startConversation(context: ConversationContext, profile: Profile
   const next = Math.max(nextTurn, transcript.newestTurn + 1);
   transcript.empty();
   if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
+}
+
+/** Stores a new conversation, empty, with the defaults of its turns. */
+export function storeCreated(
+  context: ConversationContext,
+  place: ConversationPlace,
+  fields: Omit<ConversationFields, 'system' | 'tools'>,
+  {
+    system,
+    tools,
+    prefix,
+  }: { system?: string | undefined; tools?: string | undefined; prefix?: TakenPrefix | undefined },
+): void {
+  const { transcript, maintenance, now } = context;
+  const profile = firstProfile(context, place, now());
+  startConversation(context, { ...profile, exists: true, unreported: true, prefix: heldOf(prefix) });
+  transcript.together(() => {
+    transcript.freeze('system', system);
+    transcript.freeze('tools', tools);
+    const { model, maxTokens } = prefix ?? {};
+    maintenance.change({
+      ...(model === undefined ? {} : { model }),
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...changesOf(fields),
+    });
+  });
+}
+
+/** Deletes everything but the profile, which the account must still be told about. */
+export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
+  transcript.together(() => {
+    transcript.empty();
+    const version = Math.max(profile.version + 1, now());
+    const gone = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
+    transcript.save({ ...profile, version, ...gone });
+  });
 }
 
 /** @returns the members of the profile that a request changes. */

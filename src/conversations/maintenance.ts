@@ -103,6 +103,14 @@ export class Maintenance {
     if (!log) this.#kept.transcript.deleteTurn(seq);
   }
 
+  /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
+  async tidy(now: number): Promise<void> {
+    this.letGo(now);
+    await this.settlePending();
+    if (!this.#kept.isBusy() && !this.#kept.transcript.profile?.exists) await this.clear();
+    else this.wakeNext();
+  }
+
   /** Repeats what was not confirmed. */
   async settlePending(): Promise<void> {
     for (const row of this.#kept.transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`)) {

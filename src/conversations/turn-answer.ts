@@ -2,7 +2,7 @@
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, toApiError } from '../http/errors.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Turn } from './turn/turn.ts';
 
@@ -117,15 +117,20 @@ export function wireError({ type, message, status, headers, logged }: ApiError):
   return { type, message, status, headers, logged };
 }
 
+/** @returns any thrown value as the result of a call. */
+export function failedResult(thrown: unknown): { ok: false; error: WireError } {
+  return { ok: false, error: wireError(toApiError(thrown)) };
+}
+
 /** @returns the 404 for what is not there, and for what is somebody else's. */
 export function unknownConversation(): { ok: false; error: WireError } {
-  return { ok: false, error: wireError(new ApiError('not_found_error', 'There is no such conversation.')) };
+  return failedResult(new ApiError('not_found_error', 'There is no such conversation.'));
 }
 
 /** @returns the 404 for a message. */
 export function noMessage(id: string | undefined): { ok: false; error: WireError } {
   const message = `This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`;
-  return { ok: false, error: wireError(new ApiError('not_found_error', message)) };
+  return failedResult(new ApiError('not_found_error', message));
 }
 
 /** @returns the 409 for an id that is in use. */
@@ -133,7 +138,7 @@ export function idTaken(id: string): { ok: false; error: WireError } {
   const error = new ApiError('conflict_error', `There is a conversation ${id} already. Choose another id.`, {
     headers: DO_NOT_RETRY,
   });
-  return { ok: false, error: wireError(error) };
+  return failedResult(error);
 }
 
 /** @returns the 400 for a key that was used with another body. */

@@ -17,7 +17,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a conversation without its lock',
     object: 'conversation',
     file: 'src/conversations/conversation.ts',
-    edits: [['if (this.#run) throw conflict(request.place.id, this.#run.turn.row.id);', '']],
+    edits: [['if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);', '']],
   },
   {
     name: 'an erasure that nothing wakes for',
@@ -25,16 +25,16 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/conversations/conversation.ts',
     edits: [
       [
-        '    this.#upkeep.wakeFor(this.now() + RETRY_MS);\n    await this.#upkeep.clear();',
-        '    await this.#upkeep.clear();',
+        '    this.#maintenance.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
+        '    await this.#maintenance.clear();',
       ],
     ],
   },
   {
     name: 'a turn that nothing watches over',
     object: 'conversation',
-    file: 'src/conversations/conversation.ts',
-    edits: [['    this.#upkeep.wakeFor(now + WATCH_MS);\n    const turn', '    const turn']],
+    file: 'src/conversations/begin-turn.ts',
+    edits: [['  maintenance.wakeFor(now + WATCH_MS);\n  const turn', '  const turn']],
   },
   {
     name: 'a crash that nobody cleans up behind',

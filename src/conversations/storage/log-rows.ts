@@ -97,6 +97,11 @@ export class LogRows {
     return { text: rows.map(({ first, text }) => shown(String(text), id, Number(first))).join(''), rows: rows.length };
   }
 
+  /** @returns how many rows the log of a turn has. */
+  count(turn: number): number {
+    return Number(this.#read('select count(*) as rows from log where turn = ?', turn)[0]?.rows ?? 0);
+  }
+
   /** Takes out a turn's log. */
   delete(turn: number): void {
     this.#write('delete from log where turn = ?', turn);

@@ -19,6 +19,7 @@ import {
   type NewMessage,
   type Range,
   type RawRow,
+  RECENT,
   SHOWN,
   turnOf,
 } from './tables.ts';
@@ -201,6 +202,36 @@ export class Transcript {
   turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+  }
+
+  /** @returns the turn with a number. */
+  turnAt(seq: number): TurnRow | undefined {
+    return this.turns('seq = ?', seq).at(0);
+  }
+
+  /** @returns the turn with an id. */
+  turnWithId(id: string): TurnRow | undefined {
+    return this.turns('id = ?', id).at(-1);
+  }
+
+  /** @returns the turn that a request began, unless it failed. */
+  turnOfRequest(requestId: string): TurnRow | undefined {
+    return this.turns("request_id = ? and status != 'failed'", requestId).at(-1);
+  }
+
+  /** @returns the newest turn that was begun with an idempotency key, unless it failed. */
+  turnWithKey(key: string): TurnRow | undefined {
+    return this.turns("key = ? and status != 'failed'", key).at(-1);
+  }
+
+  /** @returns the newest turn, of whatever status. */
+  latestTurn(): TurnRow | undefined {
+    return this.turns('seq = (select max(seq) from turns)').at(0);
+  }
+
+  /** @returns the turns whose settlement the account has not confirmed, the running one with them. */
+  unsettledTurns(): TurnRow[] {
+    return this.turns(`settled = 0 and ${RECENT}`);
   }
 
   addMessage(message: NewMessage): void {

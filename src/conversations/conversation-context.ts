@@ -1,0 +1,17 @@
+import type { Bindings } from '../durable/bindings.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import type { Maintenance } from './maintenance.ts';
+import type { Transcript } from './storage/transcript.ts';
+
+/** What a conversation's object shares with the modules that do its work. */
+export interface ConversationContext {
+  transcript: Transcript;
+  maintenance: Maintenance;
+  env: Bindings;
+  settings(): Settings;
+  upstream(): Upstream;
+  /** The clock; milliseconds since 1970. */
+  now(): number;
+  waitUntil(work: Promise<unknown>): void;
+}

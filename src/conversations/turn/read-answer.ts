@@ -1,0 +1,101 @@
+import { endOf, interrupted } from '../../upstream/failure.ts';
+import { drain, drive, keepBuffer, type Piece, readTee, takeBuffer } from '../../upstream/tee-reader.ts';
+import type { Publisher } from './publisher.ts';
+import type { Turn } from './turn.ts';
+import type { TurnAbort } from './turn-abort.ts';
+import type { TurnEnd } from './turn-ending.ts';
+import type { TurnTimer } from './turn-timer.ts';
+
+/** The time between two looks at what has come, once a delta has been shown. */
+const SHOW_MS = 16;
+
+/** What reading an answer needs of its turn. */
+export interface AnswerReader {
+  turn: Turn;
+  publisher: Publisher;
+  timer: TurnTimer;
+  abort: TurnAbort;
+  now(): number;
+  /** Is called when there are events to answer the caller with; often more than once. */
+  onEvents(): void;
+}
+
+/**
+ * Reads the upstream's stream to its end, and publishes what comes.
+ *
+ * @returns how the turn ends; `rest` settles when the stream has come to its end behind the last event, and is undefined
+ * where that is not known
+ */
+export async function readAnswer(
+  body: ReadableStream<Uint8Array>,
+  { turn, publisher, timer, abort, now, onEvents }: AnswerReader,
+): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
+  let how: TurnEnd | undefined;
+  /** @returns whether this piece ends the turn */
+  const take = (piece: Uint8Array): boolean => {
+    // An abort cancels the readers, and that ends every wait. A race for each read would cost as much as the read.
+    if (abort.reason) throw abort.reason;
+    timer.touch();
+    turn.firstByteAt ??= now();
+    const taken = turn.take(piece, now());
+    how = taken.how;
+    if (how) return true;
+    publisher.pass(taken);
+    // An answer that ends with its first piece is handed over as one text; for any other the caller does not wait.
+    if (turn.log.events > 0) onEvents();
+    return false;
+  };
+  let rest: Promise<boolean> | undefined;
+  try {
+    const reader = await readFirst(body, publisher, abort, take);
+    if (reader && how) rest = drain(reader);
+    else if (reader) {
+      // From here on the pieces are looked at together every few milliseconds: each read costs more than that wait.
+      reader.releaseLock();
+      const [stream, copy] = body.tee();
+      const teeReader = copy.getReader({ mode: 'byob' });
+      const driven = drive(stream);
+      abort.readers = [driven.reader, teeReader];
+      rest = driven.whole;
+      await readTee(teeReader, rest, SHOW_MS, take);
+      teeReader.cancel().catch(() => {});
+    }
+    if (abort.reason) throw abort.reason;
+    how ??= turn.takeRest() ?? { kind: 'cut', error: interrupted(false), end: 'cut' };
+  } catch (thrown) {
+    const reason = abort.reason ?? thrown;
+    const end = interruptedEnd(reason);
+    how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error: interrupted(end === 'silent', reason), end };
+  }
+  return { how, rest };
+}
+
+/**
+ * Reads piece by piece until the first delta, so that it is shown at once.
+ *
+ * @returns the reader; undefined where the stream has ended
+ */
+async function readFirst(
+  body: ReadableStream<Uint8Array>,
+  publisher: Publisher,
+  abort: TurnAbort,
+  take: (piece: Uint8Array) => boolean,
+): Promise<ReadableStreamBYOBReader | undefined> {
+  const reader = body.getReader({ mode: 'byob' });
+  abort.readers = [reader];
+  let buffer = takeBuffer();
+  let isLast = false;
+  while (!publisher.said && !isLast) {
+    const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (done || !value) return undefined;
+    isLast = take(value);
+  }
+  keepBuffer(new Uint8Array(buffer));
+  return reader;
+}
+
+/** @returns how an interrupted turn is recorded: `silent` where the upstream was idle for too long. */
+export function interruptedEnd(thrown: unknown): 'cut' | 'silent' {
+  return endOf(thrown) === 'silent' ? 'silent' : 'cut';
+}

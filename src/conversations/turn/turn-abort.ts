@@ -1,0 +1,59 @@
+import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+
+/** Ends everything that a turn waits for: the request to the upstream, the readers of its stream, any other promise. */
+export class TurnAbort {
+  readonly controller = new AbortController();
+  /** The readers of the upstream's stream and of its copy. */
+  readers: readonly ReadableStreamBYOBReader[] = [];
+  #isStopped = false;
+  #reason: ApiError | undefined;
+  readonly #aborted: Promise<never>;
+  #reject: (reason: unknown) => void = () => {};
+
+  constructor() {
+    this.#aborted = new Promise((_, reject) => {
+      this.#reject = reject;
+    });
+    this.#aborted.catch(() => {});
+  }
+
+  /** Whether a client has stopped the turn. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** Why the turn was aborted first; undefined while it goes on. */
+  get reason(): ApiError | undefined {
+    return this.#reason;
+  }
+
+  /** Aborts because a client stops the turn. */
+  stop(): void {
+    this.#isStopped = true;
+    this.abort(stopped());
+  }
+
+  abort(reason: ApiError): void {
+    this.#reason ??= reason;
+    this.controller.abort(reason);
+    this.#reject(reason);
+    for (const reader of this.readers) reader.cancel(reason).catch(() => {});
+  }
+
+  /**
+   * Waits for work, but no longer than until the turn is aborted.
+   *
+   * @throws ApiError the reason of the abort
+   */
+  async race<T>(work: Promise<T>): Promise<T> {
+    return await Promise.race([work, this.#aborted]);
+  }
+}
+
+/** @returns the reason for a turn that was ended on purpose. */
+export function stopped(): ApiError {
+  return new ApiError('api_error', 'This turn was stopped before anything was said.', {
+    headers: DO_NOT_RETRY,
+    logged: 'stopped',
+  });
+}

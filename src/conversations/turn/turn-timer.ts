@@ -1,0 +1,67 @@
+import type { ApiError } from '../../http/errors.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { Publisher } from './publisher.ts';
+
+const PING_MS = 15_000;
+
+/** What happens when a turn's time is over. */
+interface TimerEvents {
+  /** What was expected has not come in time. */
+  onTimeout(reason: ApiError): void;
+  /** Nothing was shown for 15 seconds. */
+  onSilence(): void;
+}
+
+/** The one timer of a turn: it tells silences, and aborts what takes too long. */
+export class TurnTimer {
+  readonly #publisher: Publisher;
+  /** The longest step between two looks; milliseconds. */
+  readonly #stepMs: number;
+  readonly #events: TimerEvents;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** What is expected next: how long it may take, since when, and the error if it does not come. */
+  #expected: { ms: number; since: number; reason: () => ApiError } | undefined;
+
+  constructor(
+    publisher: Publisher,
+    { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS }: Pick<Settings, 'STREAM_IDLE_MS' | 'UPSTREAM_TIMEOUT_MS'>,
+    events: TimerEvents,
+  ) {
+    this.#publisher = publisher;
+    this.#stepMs = Math.min(STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
+    this.#events = events;
+  }
+
+  start(): void {
+    this.#tickIn(Math.min(PING_MS, this.#stepMs));
+  }
+
+  /** Sets what is expected from now on, and how many milliseconds it may take. */
+  expect(ms: number, reason: () => ApiError): void {
+    this.#expected = { ms, since: Date.now(), reason };
+  }
+
+  /** Begins the time anew: a part of what is expected has come. */
+  touch(): void {
+    if (this.#expected) this.#expected.since = Date.now();
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #tickIn(ms: number): void {
+    this.#timer = setTimeout(() => this.#tick(), Math.max(1, ms));
+  }
+
+  #tick(): void {
+    const now = Date.now();
+    const timeoutAt = this.#expected ? this.#expected.since + this.#expected.ms : Number.POSITIVE_INFINITY;
+    if (this.#expected && now >= timeoutAt) {
+      this.#events.onTimeout(this.#expected.reason());
+      return;
+    }
+    if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
+    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, this.#stepMs));
+  }
+}

@@ -29,8 +29,8 @@ import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 
 /**
- * What a Worker decides in its own code. `fetch` and `prices` hold for its objects too, and these belong to the Worker,
- * not to an app: call `createApp` where the module is evaluated, and give every app the same.
+ * What a Worker decides in its own code. `fetch` and `prices` also hold for its Durable Objects, which belong to the Worker
+ * and not to an app: call `createApp` at the top of the module, and give every app the same two.
  */
 export interface AppOptions extends MessagesOptions, WebhooksOptions {
   /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
@@ -38,15 +38,15 @@ export interface AppOptions extends MessagesOptions, WebhooksOptions {
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
   /**
-   * Paths of routes that the Worker adds to this app and that need no credential. All others need one, and have
-   * `c.get('identity')`; the edge's own routes are not opened by it.
+   * Paths of routes that the Worker adds to this app and that need no credential. All other added routes need one, and
+   * have `c.get('identity')`. The edge's own routes cannot be opened.
    */
   publicPaths?: readonly string[];
-  /** Further paths that need a credential, of what stands behind this app in another one. */
+  /** Further paths that need a credential: those of an app in which this app is mounted. */
   privatePaths?: readonly string[];
 }
 
-/** Paths of the edge's own, where nothing is said without a credential, whatever stands there and by whatever method. */
+/** The edge's own paths: they need a credential by every method, so that without one nobody learns what exists there. */
 const CLOSED = [
   '/messages',
   '/count-tokens',
@@ -63,10 +63,10 @@ const CLOSED = [
 ];
 
 /**
- * Makes the edge: middleware in the order a request passes it, then the routes.
+ * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
- * @returns a Hono app: export it as a Worker, add routes to it, or give it a path of another app, `app.route('/ai', edge)`
- * @throws Error for prices that are none
+ * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
+ * @throws Error for malformed prices
  */
 export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   if (options.fetch) shareFetch(options.fetch);
@@ -78,7 +78,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
     return errorResponse(error, c.get('requestId'));
   });
   app.use(identify, loopbackOnly, allowOrigins);
-  // Open to anybody: whether the edge lives; and webhooks, which need their signature alone.
+  // These need no credential: health, and webhooks, which need only their signature.
   app.route('/', healthRoutes(options.fetch));
   const webhooks = webhooksRoutes(options);
   app.route('/', webhooks.receiving);
@@ -87,9 +87,9 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   const unknown = refuseUnknown(app);
   const passing = new Set<unknown>([refuseRevoked, unknown]);
   let own: ReadonlySet<unknown> = new Set();
-  // From here on, and in all that is added to the app, a request needs a credential.
+  // All routes from here on need a credential, also those that a Worker adds to the app.
   app.use(closedUnlessOpened(app, authenticate(options.authenticate), () => ({ own, passing })));
-  // Their admission asks the account whether the credential is revoked.
+  // These two need no `refuseRevoked`: their admission asks the account whether the credential is revoked.
   app.route('/', messagesRoutes(options));
   app.route('/', countTokensRoutes(options.fetch));
   app.use(refuseRevoked);
@@ -107,10 +107,10 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   return app;
 }
 
-/** Middleware, not the app's `notFound`, which an app that is given a path of another one does not keep. */
+/** @returns middleware that answers unknown paths. (The app's `notFound` would be lost when it is mounted in another app.) */
 function refuseUnknown(app: Hono<AppEnv>) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    // What a Worker has added behind the edge, within its path, has its turn; a page for every path has not.
+    // Routes that a Worker has added within the edge's path come next. A page for every path (`*`) does not.
     const mount = withoutSlash(baseRoutePath(c));
     const behind = matchedRoutes(c).slice(c.req.routeIndex + 1);
     if (behind.some((route) => route.path === mount || route.path.startsWith(`${mount}/`))) return await next();
@@ -123,7 +123,7 @@ function refuseUnknown(app: Hono<AppEnv>) {
   });
 }
 
-/** Names the request, parses the settings, and writes the log line when all is over. */
+/** Gives the request an id, parses the settings, and writes the log line when the answer has ended. */
 const identify = createMiddleware<AppEnv>(async (c, next) => {
   const requestId = createRequestId();
   c.set('requestId', requestId);
@@ -144,7 +144,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   }
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);
-  // A browser must not read an answer as something else, such as a page with a script in it.
+  // Without it a browser could take an answer for a page with a script in it.
   headers.set('x-content-type-options', 'nosniff');
   if (!headers.has('request-id')) headers.set('request-id', requestId);
   entry.line.status = status;

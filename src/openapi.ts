@@ -1,4 +1,4 @@
-/** The OpenAPI document: every route of the edge, from the schemas that its requests are held to. */
+/** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
 
 import {
   createDocument,
@@ -23,7 +23,7 @@ import { HEADERS } from './reference/headers.ts';
 import type { Answer, Content, Resource, Route } from './reference/resource.ts';
 import { webhooks } from './webhooks/webhooks.reference.ts';
 
-/** Every resource, in the order in which a reader meets them. A new one is another entry. */
+/** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [
   messages,
   counts,
@@ -49,7 +49,7 @@ const IDS = {
   'request-id': z.described(z.string(), 'The upstream’s id where its answer was relayed, else ours.'),
 };
 
-/** @returns the document as an object that is written as JSON. */
+/** @returns the OpenAPI 3.1 document as an object that can be written as JSON. */
 export function createReference() {
   const paths: ZodOpenApiPathsObject = {};
   for (const resource of RESOURCES) {
@@ -82,9 +82,9 @@ export function createReference() {
     },
     {
       override: ({ jsonSchema, io }) => {
-        // An answer may have more in a later version, and clients of today must take it.
+        // A later version may add members to an answer, and today's clients must accept them.
         if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
-        // What every integer of JavaScript is bounded by says nothing of this API.
+        // The bounds of JavaScript's integers say nothing about this API.
         if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
         if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       },
@@ -128,7 +128,7 @@ function scopeOf({ needs }: Route): Scope | undefined {
   return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
 }
 
-/** What every request can meet is not declared by each route. */
+/** @returns the errors of a route: its own, and those that every request of its kind can get. */
 function errorsOf(route: Route, named: boolean): ErrorStatus[] {
   const { needs, body, query, errors = [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);

@@ -1,6 +1,6 @@
 /**
- * Aborts when nothing has happened for too long. One timer serves both the wait for an answer and its silences: it is
- * looked at when it runs out, not set anew with each byte.
+ * Aborts when nothing has happened for too long. One timer serves for the wait for an answer and for silences in it. It is
+ * not set anew with each byte: when it runs out, it is seen how much time is left.
  */
 export class IdleTimeout {
   readonly #controller: AbortController;
@@ -12,7 +12,9 @@ export class IdleTimeout {
 
   /**
    * @param controller is aborted when time is up
-   * @param tickMs the shortest of the limits that will be set
+   * @param tickMs the shortest limit that will be set, in milliseconds
+   * @param limitMs the first limit, in milliseconds
+   * @param reason makes the reason of the abort
    */
   constructor(controller: AbortController, tickMs: number, limitMs: number, reason: () => unknown) {
     this.#controller = controller;
@@ -22,19 +24,19 @@ export class IdleTimeout {
     this.#set(Math.min(tickMs, limitMs));
   }
 
-  /** Something has happened: the time begins anew. */
+  /** Says that something has happened: the time begins anew. */
   touch(now = Date.now()): void {
     this.#last = now;
   }
 
-  /** From now on another limit counts, with another reason. */
+  /** Sets another limit and reason; the time begins anew. */
   expect(limitMs: number, reason: () => unknown): void {
     this.#last = Date.now();
     this.#limitMs = limitMs;
     this.#reason = reason;
   }
 
-  /** Everything is over. */
+  /** Ends the watching. */
   stop(): void {
     clearTimeout(this.#timer);
   }

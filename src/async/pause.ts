@@ -1,4 +1,4 @@
-/** Waits, by a timer. */
+/** Waits for so many milliseconds. */
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

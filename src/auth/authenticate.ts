@@ -14,21 +14,22 @@ const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined }
 /**
  * Says who sends a request, in a Worker that has its own way to know.
  *
- * `undefined` leaves the request to the edge's own credentials: a token of SIGNING_SECRET or of the identity provider, or
- * in development nobody's, which is the account `dev`; who is none of these gets a 401. What is thrown ends the request,
- * an ApiError as it says. It is asked at every request, so it remembers for itself what is costly; a caller whom it does
- * not give a `token` can be revoked by it alone. Every header goes up to Claude but `authorization`, `x-api-key`,
- * `cookie`, `cf-*` and `sluice-*`: a secret of your own belongs into one of those. Who trusts a cookie checks `origin`.
+ * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider; in
+ * development a request without one is the account `dev`; everybody else gets a 401. What it throws ends the request, an
+ * ApiError with its own status. It is called for every request, so it should cache what is costly. Without a `token` a
+ * caller can only be revoked by this function. All headers go up to Claude except `authorization`, `x-api-key`, `cookie`,
+ * `cf-*` and `sluice-*`: put a secret of your own into one of those. If you trust a cookie, check `origin` too.
  *
- * @param request its body is not to be read; read that of `request.clone()`
- * @param c what the Worker's own middleware has set: `c.get('user')`
+ * @param request do not read its body; read that of `request.clone()`
+ * @param c has what the Worker's own middleware has set: `c.get('user')`
  */
 export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
 
 /**
- * Finds out who is asking; nothing about an account is touched before its credential is verified.
+ * Finds out who is asking, before anything of an account is read or changed.
  *
- * @param own a Worker's own way to know, which is asked first
+ * @param own a Worker's own function, which is asked first
+ * @returns middleware that sets `identity`, or throws a 401
  */
 export function authenticate(own?: Authenticate) {
   return createMiddleware<AppEnv>(async (c, next) => {
@@ -46,7 +47,7 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
-    // Who it is comes from outside; that it is told in the right form is the Worker's own matter.
+    // The account's name may come from the request: that is a 401. Any other fault is one of the Worker's code.
     if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticated(NO_ACCOUNT);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
@@ -75,14 +76,14 @@ async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Iden
   );
 }
 
-/** Old official clients send `x-api-key`, new ones a bearer token; some send both. */
+/** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */
 function credentialsOf(headers: Headers): string[] {
   const bearer = /^bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1];
   const key = headers.get('x-api-key')?.trim();
   return [bearer, key].filter((credential) => credential !== undefined && credential !== '') as string[];
 }
 
-/** @returns middleware that lets in only who may do what the scope names. */
+/** @returns middleware that throws a 403 for a caller without the scope. */
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>(async (c, next) => {
     if (!hasScope(c.get('identity'), scope)) {
@@ -94,7 +95,7 @@ export function requireScope(scope: Scope) {
   });
 }
 
-/** @returns whether an identity may do what a scope names. */
+/** @returns whether an identity has a scope; `admin` includes every other. */
 export function hasScope({ scopes }: Identity, scope: Scope): boolean {
   return scopes.includes(scope) || scopes.includes('admin');
 }

@@ -6,19 +6,20 @@ import type { LogEntry } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
 import type { Settings } from '../settings/settings.ts';
 
-/** What each request carries through the app. */
+/** What middleware and routes find in the context of a request: `c.env` and `c.get(…)`. */
 export interface AppEnv {
   Bindings: Bindings;
   Variables: {
     requestId: string;
     settings: Settings;
     entry: LogEntry;
-    /** What its body takes up. */
+    /** The room that its body takes in memory. */
     place: Place;
-    /** Not there where a Worker has opened a path of its own. */
+    /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
-    /** What a Worker says of the path: whether it needs a credential. */
+    /** Whether the path needs no credential, since a Worker has said so. */
     opened?: boolean;
+    /** Whether the path needs a credential, whatever stands there. */
     closed?: boolean;
   };
 }

@@ -9,9 +9,9 @@ import type { AppEnv } from './context.ts';
  * Keeps a development server to its own machine: without this, any web page (by its `Origin`) or any name that is
  * made to point here (by its `Host`: DNS rebinding) could spend the developer's key.
  *
- * The local runtime takes a request's URL from a header that anybody can send. So `npm start` has a proxy in front, which
- * sees the request as it came, and a secret that only this proxy can show. Where there is none, in a Worker that somebody
- * has built on the edge, the URL is all there is to judge by.
+ * The local runtime takes a request's URL from a header that anybody can send. So `npm start` puts a proxy before it, which
+ * sees the request as it came, and gives the proxy a secret to show. Without this secret, in a Worker that somebody has built
+ * on the edge, only the URL can be checked.
  */
 export const loopbackOnly = createMiddleware<AppEnv>(async (c, next) => {
   const { development, START_SECRET } = c.get('settings');

@@ -2,10 +2,11 @@ import { type JWTPayload, SignJWT } from 'jose';
 import { utf8 } from '../http/bytes.ts';
 import type { Scope } from '../identity/identity.ts';
 
+/** What a new token says. */
 export interface MintOptions {
   account: string;
   scopes: readonly Scope[];
-  /** Seconds from now; absent for a token that ends only by being revoked. */
+  /** Seconds from now; absent for a token that is valid until it is revoked. */
   expiresIn?: number | undefined;
   label?: string | undefined;
 }
@@ -21,7 +22,7 @@ export interface MintedCredential {
   expires_at: number | undefined;
 }
 
-/** The only algorithm of this edge's own tokens; pinned where they are verified. */
+/** The only algorithm of this edge's own tokens. A token with another one is not accepted as the edge's own. */
 export const TOKEN_ALGORITHM = 'HS256';
 
 /**

@@ -5,7 +5,7 @@ import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
 
-/** Response headers that a page may read: prefixes do not exist in CORS, so each has its name. */
+/** Response headers that a page may read. CORS has no prefixes, so each name stands here. */
 const EXPOSED_HEADERS = [
   'request-id',
   'retry-after',
@@ -53,7 +53,7 @@ const answerCors = cors({
   maxAge: PREFLIGHT_SECONDS,
 });
 
-/** CORS for the origins of the setting. A request without an `Origin` is no page's: it is spared the headers. */
+/** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not a page's, and needs none. */
 export const allowOrigins = createMiddleware<AppEnv>(async (c, next) => {
   if (c.req.header('origin') === undefined) await next();
   else return answerCors(c, next);

@@ -4,41 +4,41 @@ import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
 import type { AppEnv } from './context.ts';
 
-/** What stands behind the gate of an app, by who has put it there. */
+/** The functions that come after the check for a credential. */
 interface Behind {
-  /** The app's own routes: nothing opens them. */
+  /** The app's own routes: no Worker can open them. */
   own: ReadonlySet<unknown>;
-  /** Let through, since they stand behind every path: what is asked of a request that came through anyway. */
+  /** Middleware of every path: that it would run does not mean that the path exists. */
   passing: ReadonlySet<unknown>;
 }
 
-/** Opens paths to requests without a credential: those of routes that a Worker adds to the app. */
+/** Opens the paths of routes that a Worker adds to the app: they need no credential. */
 export const open = createMiddleware<AppEnv>(async (c, next) => {
   c.set('opened', true);
   await next();
 });
 
-/** Closes paths, whether or not the app has routes there. */
+/** Closes paths: they need a credential, even if the app has no routes there. */
 export const close = createMiddleware<AppEnv>(async (c, next) => {
   c.set('closed', true);
   await next();
 });
 
 /**
- * Makes the gate of an app: whatever route of the app stands behind it, also one that is added later, needs a credential.
- * Where the app has no route, what is another app's or nobody's goes through.
+ * Makes the middleware that asks for a credential: every route of the app after it needs one, also a route that is added
+ * later. Where the app has no route, the request passes: it belongs to another app, or to nobody.
  *
- * @param app the app that the gate is put into
+ * @param app the app that uses this middleware
  * @param signedIn finds out who asks, or refuses
- * @param behind tells the app's own routes, once all of them are there
+ * @param behind returns the app's own routes; called when all of them are there
  */
 export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandler<AppEnv>, behind: () => Behind) {
   let all: ReadonlySet<unknown> | undefined;
   const isClosed = (c: Context<AppEnv>): boolean => {
     if (c.get('closed')) return true;
     const { own, passing } = behind();
-    // By what will really run, and not by the path: nobody can write one that the router reads in another way. No route
-    // can be added any more once a request has come.
+    // The functions that will run decide, not the path: a path could be written so that it is read differently here and
+    // in the router. `all` can be remembered, since no route can be added after the first request.
     all ??= handlersOf(app);
     const opened = c.get('opened') === true;
     return matchedRoutes(c)
@@ -52,7 +52,7 @@ export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandle
   });
 }
 
-/** @returns the functions behind an app's routes, however deep they were put into it. */
+/** @returns the functions of an app's routes, also of routes from apps mounted in it. */
 export function handlersOf(app: Hono<AppEnv>): Set<unknown> {
   return new Set(app.routes.map(({ handler }) => findTargetHandler(handler as never)));
 }

@@ -1,9 +1,12 @@
 import { SCOPES, type Scope } from '../identity/identity.ts';
 
-/** What a provider's token may do when its `scope` claim names none of ours. */
+/** The scopes of an identity provider's token whose `scope` claim names none of this edge. */
 export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];
 
-/** @returns those of the names, separated by spaces or listed, that are scopes here; others are somebody else's. */
+/**
+ * @param claim names separated by spaces, or a list of names
+ * @returns those names that are scopes of this edge
+ */
 export function parseScopes(claim: unknown): Scope[] {
   const names = Array.isArray(claim) ? claim : typeof claim === 'string' ? claim.split(' ') : [];
   return SCOPES.filter((scope) => names.includes(scope));

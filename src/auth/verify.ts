@@ -15,14 +15,15 @@ import type { Settings } from '../settings/settings.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 
-/** A provider's tokens are signed by a private key; a shared secret of theirs is never ours to hold. */
+/** Algorithms of an identity provider's tokens: all with a private key, since a shared secret would have to be given away. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
+/** How many verified tokens an isolate remembers. */
 const MOST_VERIFIED = 5_000;
 /** The longest id of a token that an account keeps. */
 const LONGEST_JTI = 256;
 
-/** What an isolate remembers for one deployment: verifying a token costs more than relaying a request. */
+/** What an isolate remembers for its settings. Verifying a token costs more than relaying a request. */
 interface Verifier {
   remembered: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
@@ -33,7 +34,8 @@ const verifiers = new WeakMap<Settings, Verifier>();
 /**
  * Verifies a credential: a token of this edge, or of the identity provider.
  *
- * @throws ApiError 401 for whatever does not hold; 503 while a provider's keys cannot be had
+ * @returns who it belongs to, and what it allows
+ * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
   const verifier = verifierOf(settings);
@@ -52,12 +54,16 @@ export function isJwt(credential: string): boolean {
   return /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/.test(credential);
 }
 
-/** @returns the 401 for a credential that is absent or does not hold. */
+/** @returns the 401 for a credential that is absent or not valid. */
 export function unauthenticated(message: string): ApiError {
   return new ApiError('authentication_error', message, { headers: DO_NOT_RETRY });
 }
 
-/** @throws ApiError 401 for the account of a source of webhooks, which pays for what strangers send and does nothing else */
+/**
+ * Refuses the account of a source of webhooks: it only pays for webhooks, and nobody may log in as it.
+ *
+ * @throws ApiError 401 for such an account
+ */
 export function refuseSourceAccount(account: string): void {
   if (!isSourceAccount(account)) return;
   throw unauthenticated('Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.');
@@ -81,7 +87,7 @@ function providerKeys(url: URL): JWTVerifyGetKey {
       return await keys(header, token);
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
-      // The credential may be good: the caller may try again.
+      // The credential may be valid: the caller may try again.
       throw new ApiError('api_error', 'The identity provider’s keys could not be read. Try again in a moment.', {
         status: 503,
         headers: { 'retry-after': '5' },
@@ -115,7 +121,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   }
 }
 
-/** During a rotation both the new secret and the one before it sign valid tokens. */
+/** Verifies with each secret in turn: during a rotation the secret before is valid too. */
 async function verifyWithSecrets(token: string, secrets: readonly string[], currentDate: Date): Promise<JWTPayload> {
   let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
@@ -131,7 +137,7 @@ async function verifyWithSecrets(token: string, secrets: readonly string[], curr
   throw failure;
 }
 
-/** @param mayBeAdmin whether the scope `admin` counts: who writes a provider's claims need not be who runs this edge */
+/** @param mayBeAdmin whether the scope `admin` counts: whoever writes a provider's claims may not be an admin of this edge */
 async function identityOf(
   token: string,
   claims: JWTPayload,
@@ -148,7 +154,7 @@ async function identityOf(
     account: claims.sub,
     scopes,
     token: {
-      jti: isTokenId(claims.jti) ? claims.jti : await digest(token),
+      jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
       issued_at: claims.iat,
       expires_at: claims.exp,
       scopes,
@@ -158,16 +164,17 @@ async function identityOf(
   };
 }
 
-/** @returns whether a claim can be the id that a token is listed and revoked by: a provider's may be anything. */
+/** @returns whether a claim can be an id to list and revoke a token by: in a provider's token it may be anything. */
 function isTokenId(claim: unknown): claim is string {
   return typeof claim === 'string' && claim.length >= 1 && claim.length <= LONGEST_JTI && claim.isWellFormed();
 }
 
 /**
- * A token without an id of its own must be revocable as well. Its signature is left out: it can be written in other
- * ways (spare bits of its last character, an elliptic curve's other half), and would be another, unrevoked token.
+ * Makes an id for a token that has none, so that it can be revoked too. The signature is left out: the same signature can be
+ * written in several ways (unused bits of its last character, an elliptic curve's other half), so that a revoked token would
+ * get a new id.
  */
-async function digest(token: string): Promise<string> {
+async function idFromHash(token: string): Promise<string> {
   const signed = token.slice(0, token.lastIndexOf('.'));
   return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
 }

@@ -4,7 +4,7 @@ import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
-/** Liveness: the settings hold, and which upstream answers. */
+/** Answers whether the settings are valid, and which upstream answers. */
 export function healthRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().get('/health', (c) => {
     const { simulated } = upstreamOf(c.get('settings'), fetchUpstream);

@@ -1,48 +1,49 @@
-/** Room for request bodies: what callers send must not be what an isolate ends of. */
+/** Room for request bodies: an isolate must not run out of memory by what callers send. */
 
 import { LONG_BODY } from './body-shape.ts';
 import { ApiError } from './errors.ts';
 import { release } from './released.ts';
 
 const MEGABYTE = 1024 * 1024;
-/** For all bodies at a time. An isolate has 128 MB, and some bodies are held in two forms. */
+/** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are held in two forms. */
 const MOST = 48 * MEGABYTE;
-/** For the long ones of them: short ones find room beside them. */
+/** Bytes for the long bodies among them, so that short ones always find room. */
 const MOST_LONG = 40 * MEGABYTE;
-/** For those that nobody has vouched for yet, so that strangers do not take the room of callers. */
+/** Bytes for bodies of senders who are not known yet, so that strangers do not take the room of callers. */
 const MOST_STRANGE = 26 * MEGABYTE;
-/** What one body is counted as at the most: it must find room once there is hardly another. */
+/** One body counts as so many bytes at most: the largest must find room when there is hardly any other. */
 const MOST_COUNTED = 36 * MEGABYTE;
 const RETRY_AFTER_SECONDS = 2;
 
-/** What the bodies of an isolate take up. */
+/** How much room the bodies of an isolate take. */
 export class Room {
-  /** In bytes. */
+  /** Bytes of all bodies. */
   taken = 0;
+  /** Bytes of the bodies whose senders are not known yet. */
   strange = 0;
 }
 
-/** The isolate's own. */
+/** The room of this isolate. */
 export const room = new Room();
 
-/** The place that one request's body has in a room, until `leave` is called: on every end of the request. */
+/** The place of one request's body in a room. `leave` must be called however the request ends. */
 export class Place {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
   #bytes: Uint8Array | undefined;
 
-  /** @param isStrange whether nobody has vouched for the sender yet */
+  /** @param isStrange whether it is not known yet who sends it */
   constructor(into: Room, isStrange = false) {
     this.#room = into;
     this.#isStrange = isStrange;
   }
 
   /**
-   * Takes up room for a body, more than before.
+   * Takes room for a body, if it needs more than it has.
    *
-   * @param bytes what it takes up in all
-   * @throws ApiError 503 where others take up the room
+   * @param bytes what it needs in all
+   * @throws ApiError 503 when other bodies have taken the room
    */
   grow(bytes: number): void {
     const counted = Math.min(bytes, MOST_COUNTED);
@@ -54,12 +55,12 @@ export class Place {
     this.#take(more);
   }
 
-  /** Takes bytes that are of no use once the place is left. */
+  /** Remembers bytes whose memory is freed when the place is left. */
   keep(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }
 
-  /** Gives the room back, and the memory of what was kept. Safe to be called again. */
+  /** Gives the room back and frees the memory of the bytes. Safe to be called again. */
   leave(): void {
     if (this.#bytes) release(this.#bytes);
     this.#bytes = undefined;

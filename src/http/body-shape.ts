@@ -1,15 +1,15 @@
-/** A look at JSON before it is parsed: a list of millions of nothings takes many times its bytes as objects. */
+/** Looks at JSON before it is parsed: as objects, a list of millions of empty values takes many times its bytes. */
 
 import { BACKSLASH, COMMA, QUOTE, SPACE } from '../json/characters.ts';
 import { ApiError } from './errors.ts';
 
-/** A body that is longer than this is long: its account is asked first, and its shape is looked at. In bytes. */
+/** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
 export const LONG_BODY = 262_144;
-/** More than twice what the API's most messages come to. */
+/** More than twice the number of values in the largest request that the API takes. */
 const MOST_VALUES = 1_500_000;
-/** Nothing that the API takes is half as deep. */
+/** At least twice as deep as anything that the API takes. */
 const DEEPEST = 500;
-/** From here on a string stays in its bytes: the longest name that anything is compared with is half as long. */
+/** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
 const LONG_STRING = 512;
 
 const OPEN_LIST = 91;
@@ -17,16 +17,18 @@ const CLOSE_LIST = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 
+/** What a JSON text holds. */
 export interface Shape {
+  /** How many values it has, of every kind. */
   values: number;
-  /** Where each long string begins and ends, one behind the other, without its quotes. */
+  /** Start and end of each long string in turn, in bytes, without the quotes. */
   strings: number[];
 }
 
 /**
  * Counts the values of a JSON text and how deep they stand, and finds its long strings, in one pass over its bytes.
  *
- * @throws ApiError 413 for one that has too many values, or nests too deep
+ * @throws ApiError 413 for a text that has too many values, or nests too deep
  */
 export function shapeOf(bytes: Uint8Array): Shape {
   const strings: number[] = [];
@@ -42,7 +44,7 @@ export function shapeOf(bytes: Uint8Array): Shape {
     else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
       if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
-      // A list, or an object, that is not empty has a value more than commas.
+      // A list, or an object, that is not empty has one value more than it has commas.
       if (!isClosing(bytes, at + 1)) values += 1;
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
     if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);
@@ -54,14 +56,14 @@ function refused(what: string): ApiError {
   return new ApiError('request_too_large', `The request body ${what}. Send less in one request.`);
 }
 
-/** @returns whether nothing but white space stands before the end of a list, or an object. */
+/** @returns whether a list, or an object, ends here, after white space only. */
 function isClosing(bytes: Uint8Array, from: number): boolean {
   let at = from;
   while ((bytes[at] ?? 0) <= SPACE && at < bytes.length) at += 1;
   return bytes[at] === CLOSE_LIST || bytes[at] === CLOSE_OBJECT;
 }
 
-/** @returns where the quote stands that ends a string, or the end of the text. */
+/** @returns the position of the quote that ends a string; the text's length if none does. */
 function endOfQuoted(bytes: Uint8Array, from: number): number {
   for (let at = bytes.indexOf(QUOTE, from); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
     let escapes = 0;

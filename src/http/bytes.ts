@@ -1,22 +1,24 @@
-/** Decodes what is text for certain, and keeps a byte order mark: dropping it would change the bytes. */
+/** Decodes bytes that are known to be text, and keeps a byte order mark: without it the bytes would be others. */
 export const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
-/** The same, which throws for what is no UTF-8. */
+/** The same, but throws a TypeError for what is not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** Decodes UTF-8; what is not UTF-8 becomes the replacement character. */
 export const decoder = new TextDecoder();
 
+/** Encodes text as UTF-8. */
 export const encoder = new TextEncoder();
 
-/** @returns pieces as one. */
+/** @returns a new array with the bytes of all pieces. */
 export function joined(...pieces: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  const all = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
   let at = 0;
   for (const piece of pieces) {
-    whole.set(piece, at);
+    all.set(piece, at);
     at += piece.length;
   }
-  return whole;
+  return all;
 }
 
 /** @returns the SHA-256 of bytes as 64 hexadecimal digits in lower case. */

@@ -3,9 +3,11 @@ import { invalidRequest } from './errors.ts';
 import type * as z from './zod.ts';
 
 /**
+ * Makes sure that all readers of a JSON text read the same: of a repeated key one takes the first value, another the last.
+ *
  * @param json what the text parses to
- * @returns the text of which there is one reading: as it came, unless some object repeats a key
- * @throws ApiError 400 for repetitions inside of what nests too deep to be written anew
+ * @returns the text as it came; written anew if some object repeats a key
+ * @throws ApiError 400 if that cannot be done, since the text nests too deep
  */
 export function inOneReading(text: string, json: object): string {
   if (!repeatsKeys(text, json)) return text;
@@ -17,7 +19,7 @@ export function inOneReading(text: string, json: object): string {
 }
 
 /**
- * Holds a value to a schema.
+ * Checks a value against a schema.
  *
  * @throws ApiError 400 that names the first fault by its path, as the API words it: `messages.0.role: …`
  */
@@ -30,7 +32,7 @@ export function check<T extends z.ZodMiniType>(schema: T, value: unknown): z.out
   throw invalidRequest(path === '' ? message : `${path}: ${message}`);
 }
 
-/** Zod's message for an absent field, in the API's words; `undefined` leaves the schema's own message. */
+/** @returns the API's words for an absent field, as zod takes them; for any other fault the message that is given. */
 export function fieldError(message: string): (issue: { input?: unknown }) => string {
   return (issue) => (issue.input === undefined ? 'Field required' : message);
 }

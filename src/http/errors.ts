@@ -30,7 +30,7 @@ const STATUS: Record<ErrorType, number> = {
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
 export function statusOfType(type: string): number {
-  // The API's own money is the operator's: to the API it is 402.
+  // From the API it is about the operator's money and has 402; an account's own limit at this edge has 429.
   if (type === 'billing_error') return 402;
   return Object.hasOwn(STATUS, type) ? STATUS[type as ErrorType] : 500;
 }
@@ -42,16 +42,17 @@ export interface ErrorBody {
   request_id: string;
 }
 
+/** What an error has beside its type and message. */
 export interface ErrorOptions {
-  /** HTTP status, where it is not the one that belongs to the type. */
+  /** HTTP status. Default: the one that belongs to the type. */
   status?: number;
   headers?: Record<string, string>;
-  /** What the operator reads in the log instead of the type; never sent to the caller. */
+  /** What the log says instead of the type; the caller never gets it. */
   logged?: string;
   cause?: unknown;
 }
 
-/** An error that a caller may see: its type decides the status, its message says what to do. */
+/** An error that a caller may see. Its type decides the status; its message says what to do. */
 export class ApiError extends Error {
   override name = 'ApiError';
   readonly type: ErrorType;
@@ -71,12 +72,12 @@ export class ApiError extends Error {
 /** Official clients retry 408, 409, 429 and 5xx unless this header forbids it. */
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
-/** @returns a 400 that the caller can mend by changing the request. */
+/** @returns a 400: the caller must change the request. */
 export function invalidRequest(message: string, options?: ErrorOptions): ApiError {
   return new ApiError('invalid_request_error', message, options);
 }
 
-/** @returns a 404; also for what belongs to somebody else, so that ids cannot be probed. */
+/** @returns a 404. It also stands for what belongs to somebody else: nobody can find out which ids exist. */
 export function notFound(message: string): ApiError {
   return new ApiError('not_found_error', message);
 }
@@ -105,7 +106,7 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
   return new ApiError('api_error', message, { headers: DO_NOT_RETRY, logged });
 }
 
-/** @returns the 500 behind which the upstream's 401 and 402 hide, and a 403 about the key: they are the operator's trouble. */
+/** @returns the 500 that stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them. */
 export function upstreamRefusedKey(): ApiError {
   return new ApiError(
     'api_error',
@@ -114,7 +115,7 @@ export function upstreamRefusedKey(): ApiError {
   );
 }
 
-/** @returns whatever was thrown as an error that may be shown: the unexpected is told without its details. */
+/** @returns whatever was thrown as an error that a caller may see; an unexpected one without its details. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
@@ -123,7 +124,7 @@ export function toApiError(thrown: unknown): ApiError {
   });
 }
 
-/** @returns the wire shape of an error. */
+/** @returns the body of an error, as the API shapes it. */
 export function errorBody(error: { type: string; message: string }, requestId: string): ErrorBody {
   return { type: 'error', error: { type: error.type, message: error.message }, request_id: requestId };
 }
@@ -133,7 +134,7 @@ export function errorEvent(error: { type: string; message: string }, requestId: 
   return `event: error\ndata: ${JSON.stringify(errorBody(error, requestId))}\n\n`;
 }
 
-/** @returns the error as a response; the ids are put on by the app. */
+/** @returns the error as a response; the app adds the headers with its ids. */
 export function errorResponse(error: ApiError, requestId: string): Response {
   return Response.json(errorBody(error, requestId), { status: error.status, headers: error.headers });
 }

@@ -1,4 +1,4 @@
-/** Fields that many answers have, as the reference describes them. */
+/** Schemas of fields that many answers have. */
 import * as z from './zod.ts';
 
 export const count = z.int().check(z.gte(0));

@@ -1,12 +1,12 @@
-/** Which hosts are this very machine, which are private, and which may be delivered to. */
+/** Which hosts are this machine, which are private, and which may get deliveries. */
 
-/** By which the proxy of `npm start` shows that a request has come through it. It never goes up, as all of `sluice-*`. */
+/** The header by which the proxy of `npm start` shows that a request came through it. Like all `sluice-*` it never goes up. */
 export const START_SECRET_HEADER = 'sluice-start-secret';
 
-/** @returns whether an http or https URL names this very machine, on any port. */
+/** @returns whether an http or https URL names this machine, on any port. */
 export function isLoopback(url: string): boolean {
   const { hostname, protocol } = URL.parse(url) ?? {};
-  // Apps and extensions have origins of their own kind, and may have a host of any name in them.
+  // Apps and browser extensions have origins with a scheme of their own, and any name as the host.
   if (hostname === undefined || (protocol !== 'http:' && protocol !== 'https:')) return false;
   return (
     hostname === 'localhost' ||
@@ -16,23 +16,24 @@ export function isLoopback(url: string): boolean {
   );
 }
 
-/** @returns whether a string is a host as URLs have it, with its port if that is not the usual one. */
+/** @returns whether a string is a host as it stands in a URL, with its port if that is not 443. */
 export function isHost(host: string): boolean {
-  // A wildcard would be a name like any other, and allow nothing.
+  // A wildcard would be compared like any other name, and would allow nothing.
   return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
 }
 
-/** Names that are resolved inside of a network alone. */
+/** Names that are resolved only inside a network. */
 const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home|corp|home\.arpa|localdomain)\.?$/;
 
-/** Names of services that resolve to an address that stands in the name, or to loopback: made for trying things. */
+/** Names of public services that resolve to an address written in the name, or to loopback. */
 const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.?$/;
 
 /**
- * Says why nothing may be delivered to a URL. A Worker does not see what a public name resolves to; that is the
- * platform's to guard, on which a Worker has no way into a private network.
+ * Says why nothing may be delivered to a URL. A Worker does not see to what a public name resolves. The platform guards
+ * that: a Worker has no way into a private network.
  *
- * @returns a few words, or undefined for an address that is allowed: https and public, or loopback in development
+ * @returns a few words such as `must be an https URL`; undefined if the URL is allowed: https and public, or loopback in
+ * development
  */
 export function deliverFault(url: string, development: boolean): string | undefined {
   const parsed = URL.parse(url);
@@ -49,11 +50,11 @@ function isPrivate(hostname: string): boolean {
   if (hostname.startsWith('[')) return isPrivateV6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
   if (numbers) return isPrivateV4(numbers);
-  // A name without a dot is of the local network.
+  // A name without a dot belongs to the local network.
   return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 
-/** This network, private networks, carriers' own, loopback, link-local, protocols, tests, multicast and what is reserved. */
+/** @returns whether an IPv4 address is private, a carrier's, loopback, link-local, multicast, reserved, or for documentation. */
 function isPrivateV4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
   if (a === 0 || a === 10 || a === 127 || a >= 224) return true;
   if (a === 100) return b >= 64 && b < 128;
@@ -64,7 +65,7 @@ function isPrivateV4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
   return a === 203 && b === 0 && c === 113;
 }
 
-/** Of IPv6 only what is globally routed is public: 2000::/3 without 6to4, Teredo and documentation. */
+/** @returns whether an IPv6 address is not globally routed: public is 2000::/3 without 6to4, Teredo and documentation. */
 function isPrivateV6(address: string): boolean {
   const [first = '', second = ''] = address.split(':');
   const group = Number.parseInt(first || '0', 16);

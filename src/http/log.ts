@@ -1,4 +1,4 @@
-/** What one request leaves in the log. Never content, never a credential. */
+/** The log line of one request. It never has content or a credential in it. */
 export interface LogLine {
   request_id: string;
   upstream_request_id?: string | undefined;
@@ -17,10 +17,10 @@ export interface LogLine {
   limited_by?: 'account' | 'upstream' | null | undefined;
 }
 
-/** The log line of one request while it is being filled: written once, when its last byte is known. */
+/** The log line of one request while it is filled. It is written once, when the answer has ended. */
 export class LogEntry {
   readonly line: LogLine;
-  /** Resolves when nothing runs any more: a caller that leaves must not end the work half way. */
+  /** Resolves when no work of the request runs any more: if the caller leaves, the work must still come to its end. */
   readonly closed: Promise<void>;
   readonly #started = Date.now();
   #close: () => void = () => {};
@@ -39,44 +39,44 @@ export class LogEntry {
     return Date.now() - this.#started;
   }
 
-  /** The answer goes on after its headers: `end` must be called once more. */
+  /** Says that the answer goes on after its headers: `end` must be called once more. */
   begin(): void {
     this.#answering += 1;
   }
 
-  /** The answer has come to an end; the last time writes the line as JSON, whose fields Workers Logs indexes. */
+  /** Says that the answer has ended. The last call writes the line as JSON, so that Workers Logs indexes its fields. */
   end(): void {
     this.#answering -= 1;
     if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
     console.log(JSON.stringify(this.line));
-    this.#rest();
+    this.#leave();
   }
 
   /** Keeps the request alive for work that nobody waits for; if it fails, a line of its own says so. */
   during(work: Promise<unknown>): void {
     this.#working += 1;
     work.then(
-      () => this.#rest(),
+      () => this.#leave(),
       (thrown: unknown) => {
         logFailure({ request_id: this.line.request_id }, thrown);
-        this.#rest();
+        this.#leave();
       },
     );
   }
 
-  #rest(): void {
+  #leave(): void {
     this.#working -= 1;
     if (this.#working === 0) this.#close();
   }
 }
 
-/** What one run of the work on a webhook's event leaves in the log. Never content. */
+/** The log line of one try to work on a webhook's event. It never has content in it. */
 export interface WorkLine {
   event_id: string;
   source?: string;
   account?: string;
-  /** The classification's, as the ledger has it. */
+  /** The request id of the classification, as it stands in the ledger. */
   request_id?: string;
   /** What became of the event. */
   state?: string;
@@ -86,12 +86,12 @@ export interface WorkLine {
   ms?: number;
 }
 
-/** Writes the line of a run that no request waits for. */
+/** Writes the line of work that no request waits for. */
 export function logWork(line: WorkLine): void {
   console.log(JSON.stringify(line));
 }
 
-/** Writes a line for work that failed after the answer, or without one: what it belongs to, and why. */
+/** Writes a line for work that failed after the answer, or without one. It says to what the work belongs, and why it failed. */
 export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
   console.error(JSON.stringify({ ...of, failed_after_answer: failure }));

@@ -1,45 +1,46 @@
 import type { JsonBody } from './json-body.ts';
 import { joinedPieces, lengthOf, piecesOf, type Source, streamOfPieces } from './pieces.ts';
 
-/** From here on a body that has changed goes up as a stream, since it would take its bytes a second time. */
+/** A changed body of so many bytes goes up as a stream: joined, its bytes would be in memory twice. */
 const STREAMED_BYTES = 1_048_576;
 
-/** What goes up: a stream is made anew for each try. */
+/** A body that can be sent several times: a function makes a new stream for each try. */
 export type Sendable = BodyInit | (() => BodyInit);
 
-/** A body of which the long parts stay in bytes: in `text` and `json` stand-ins stand for them. */
+/** A body whose long parts stay bytes: in `text` and `json` short stand-ins take their places. */
 export class LongBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
   readonly sources: readonly Source[];
   readonly readings: JsonBody['readings'];
-  #whole: Uint8Array | undefined;
+  #joined: Uint8Array | undefined;
   #size: number | undefined;
 
-  /** @param whole the bytes, where they lie in one already */
+  /** @param joined all bytes in one array, if there is one already */
   constructor(
     { text, json, readings }: Pick<JsonBody, 'text' | 'json' | 'readings'>,
     sources: readonly Source[],
-    whole?: Uint8Array,
+    joined?: Uint8Array,
   ) {
     this.text = text;
     this.json = json;
     this.readings = readings;
     this.sources = sources;
-    this.#whole = whole;
+    this.#joined = joined;
   }
 
-  /** Made anew each time, unless they lie in one. */
+  /** All bytes. They are joined anew each time, unless they were given as one array. */
   get bytes(): Uint8Array {
-    return this.#whole ?? joinedPieces(piecesOf(this.text, this.sources));
+    return this.#joined ?? joinedPieces(piecesOf(this.text, this.sources));
   }
 
+  /** Length in bytes. */
   get size(): number {
-    this.#size ??= this.#whole?.length ?? lengthOf(piecesOf(this.text, this.sources));
+    this.#size ??= this.#joined?.length ?? lengthOf(piecesOf(this.text, this.sources));
     return this.#size;
   }
 
-  /** @returns how long a string of it is, in bytes. */
+  /** @returns the length of a string of this body in bytes, also if a stand-in takes its place. */
   lengthOf(value: string): number {
     for (const source of this.sources) {
       const length = source.lengthOf?.(value);
@@ -53,9 +54,9 @@ export class LongBody implements JsonBody {
     return new LongBody({ text, json, readings: this.readings }, this.sources);
   }
 
-  /** @returns what goes up for a text that was made of this body's. */
+  /** @returns what goes up for a text that was made from this body's text. */
   sendable(text: string): Sendable {
-    if (this.#whole && text === this.text) return this.#whole;
+    if (this.#joined && text === this.text) return this.#joined;
     const pieces = piecesOf(text, this.sources);
     return lengthOf(pieces) < STREAMED_BYTES ? joinedPieces(pieces) : () => streamOfPieces(pieces);
   }

@@ -3,13 +3,13 @@ import type { Shape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
 import { newId, type Source, standInForString } from './pieces.ts';
 
-/** Of a long string so many bytes are judged at a time. */
+/** A long string is checked in pieces of so many bytes. */
 const PIECE_BYTES = 65_536;
 const LETTER_U = 117;
 /** The longest escape, `\u0000`. */
 const ESCAPE_BYTES = 6;
 
-/** The long strings of a JSON text, which stay in its bytes. */
+/** The long strings of a JSON text, which stay bytes. */
 export class LongStrings implements Source {
   readonly id = newId();
   readonly #bytes: Uint8Array;
@@ -22,7 +22,7 @@ export class LongStrings implements Source {
 
   /**
    * @returns the JSON text with a stand-in for each long string
-   * @throws TypeError for what is no UTF-8, SyntaxError for a long string that is none of JSON's
+   * @throws TypeError for what is not UTF-8, SyntaxError for a long string that is not valid JSON
    */
   text(): string {
     const parts: string[] = [];
@@ -53,7 +53,7 @@ export class LongStrings implements Source {
   }
 }
 
-/** Judges the inside of a string piece by piece, so that it is not in memory as text. */
+/** Checks the inside of a string piece by piece, so that it is never in memory as one text. */
 function checkString(bytes: Uint8Array, start: number, end: number): void {
   for (let at = start; at < end; ) {
     const stop = end - at <= PIECE_BYTES ? end : boundaryBefore(bytes, at, at + PIECE_BYTES);
@@ -66,13 +66,13 @@ function checkString(bytes: Uint8Array, start: number, end: number): void {
 function boundaryBefore(bytes: Uint8Array, from: number, to: number): number {
   let at = to;
   while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
-  // Nothing but such bytes is no UTF-8, wherever it is cut.
+  // Only continuation bytes: this is not UTF-8, wherever it is cut.
   if (at === from) return to;
   for (let begin = at - 1; begin > from && begin > at - ESCAPE_BYTES; begin -= 1) {
     if (bytes[begin] !== BACKSLASH) continue;
     let before = 0;
     while (begin - 1 - before >= from && bytes[begin - 1 - before] === BACKSLASH) before += 1;
-    // The second of two is what the first one escapes.
+    // After an odd number of backslashes this one is itself escaped, and begins nothing.
     if (before % 2 === 1) return at;
     const length = bytes[begin + 1] === LETTER_U ? ESCAPE_BYTES : 2;
     return begin + length > at ? begin : at;

@@ -18,7 +18,7 @@ export const pageSchema = z.object({
   before_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that ends before this row.'),
 });
 
-/** Which page of a list is asked for, as Anthropic's lists page. */
+/** Which page of a list is asked for, in the form of Anthropic's lists. */
 export type PageQuery = z.output<typeof pageSchema>;
 
 /**

@@ -1,39 +1,39 @@
 /**
- * JSON whose long parts stay in bytes. As a text and as what that parses to, a long prompt takes three to five times
- * its bytes; nearly all of it is strings that nobody here reads. In their places stand short stand-ins, which no caller
- * can have written: each is made of a random number that is drawn after the body has come.
+ * JSON whose long parts stay bytes. As text and as objects a long prompt takes three to five times its bytes, and nearly
+ * all of it is strings that nobody here reads. Short stand-ins take their places. No caller can have written one: each has a
+ * random number in it that is drawn after the body has come.
  */
 
 import { encoder } from './bytes.ts';
 import { use } from './released.ts';
 
-/** What stand-ins stand for. */
+/** Where the bytes are whose places stand-ins take. */
 export interface Source {
   readonly id: string;
-  /** @returns the bytes of one of its parts, in their order. */
+  /** @returns the bytes of one of its parts, as pieces in order. */
   pieces(index: number): readonly Uint8Array[];
-  /** @returns how long the string is that a stand-in of its stands for, in bytes; undefined for any other text. */
+  /** @returns the length in bytes of the string whose stand-in this is; undefined for any other text. */
   lengthOf?(value: string): number | undefined;
 }
 
 const STAND_IN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
-/** @returns what makes the stand-ins of one source differ from all others. */
+/** @returns a random id of 16 hexadecimal digits, by which a source knows its stand-ins. */
 export function newId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
-/** @returns what stands within quotes for a string. */
+/** @returns a stand-in for the inside of a string. */
 export function standInForString(id: string, index: number): string {
   return `~string:${id}:${index}~`;
 }
 
-/** @returns what stands, with its quotes, for items of a list. */
+/** @returns a stand-in for some items of a list, with its quotes. */
 export function standInForPart(id: string, index: number): string {
   return `"~part:${id}:${index}~"`;
 }
 
-/** @returns the bytes of a text, in their order, with what its stand-ins stand for. */
+/** @returns the bytes of a text as pieces in order, with the real bytes in the places of its stand-ins. */
 export function piecesOf(text: string, sources: readonly Source[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;
@@ -48,23 +48,23 @@ export function piecesOf(text: string, sources: readonly Source[]): Uint8Array[]
   return pieces.filter(({ length }) => length > 0);
 }
 
-/** @returns how many bytes pieces are together. */
+/** @returns the length of all pieces together, in bytes. */
 export function lengthOf(pieces: readonly Uint8Array[]): number {
   return pieces.reduce((length, piece) => length + piece.length, 0);
 }
 
-/** @returns pieces as one. */
+/** @returns a new array with the bytes of all pieces. */
 export function joinedPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(lengthOf(pieces));
+  const all = new Uint8Array(lengthOf(pieces));
   let at = 0;
   for (const piece of pieces) {
-    whole.set(piece, at);
+    all.set(piece, at);
     at += piece.length;
   }
-  return whole;
+  return all;
 }
 
-/** @returns pieces as a stream, so that they need not lie in memory a second time. */
+/** @returns pieces as a stream, so that their bytes are not in memory twice. */
 export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
   const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
   pourPieces(pieces, writable.getWriter()).catch(tellsReader);
@@ -81,5 +81,5 @@ async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamD
   }
 }
 
-/** Who reads the stream has stopped, or has failed: there it is told. */
+/** Whoever reads the stream has stopped or failed, and knows it already. */
 function tellsReader(): void {}

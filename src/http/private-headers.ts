@@ -1,4 +1,4 @@
-/** Never sent up: they are the connection's, the caller's own credentials, the browser's, the platform's or ours. */
+/** Never sent up: they belong to the connection, the browser, the platform or this edge, or are the caller's credentials. */
 const NOT_UP: ReadonlySet<string> = new Set([
   'authorization',
   'x-api-key',
@@ -17,9 +17,9 @@ const NOT_UP: ReadonlySet<string> = new Set([
   'referer',
   'x-real-ip',
   'anthropic-dangerous-direct-browser-access',
-  // Goes up by itself, under the account's name: two accounts may choose the same.
+  // It goes up in another form, with the account's name before it: two accounts may choose the same key.
   'idempotency-key',
-  // Of these the upstream, or what is before it, could read another request than was judged here.
+  // By these the upstream, or a proxy before it, could read another request than was checked here.
   'content-encoding',
   'x-http-method-override',
   'x-http-method',
@@ -33,7 +33,7 @@ const NOT_UP: ReadonlySet<string> = new Set([
   'x-azure-clientip',
   'fastly-client-ip',
   'ocp-apim-subscription-key',
-  // What is asked for is the whole answer, and this one.
+  // The upstream must send this answer, and all of it.
   'if-none-match',
   'if-modified-since',
   'if-match',
@@ -42,31 +42,31 @@ const NOT_UP: ReadonlySet<string> = new Set([
   'forwarded',
   'true-client-ip',
   'x-client-ip',
-  // The copy that is metered must be readable here; the platform compresses towards the caller by itself.
+  // The answer is metered, so it must be readable here. The platform compresses it for the caller.
   'accept-encoding',
 ]);
 const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 
-/** Names are few and come again and again; strangers' names must not fill the memory. */
+/** The same few names come again and again; names that strangers make up must not fill the memory. */
 const MOST_REMEMBERED = 500;
 
-/** @returns whether a name is one of these, or begins like one; what was found is remembered. */
+/** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
 export function remembering(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
   const known = new Map<string, boolean>();
   return (name) => {
-    let goes = known.get(name);
-    if (goes === undefined) {
-      goes = names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
-      if (known.size < MOST_REMEMBERED) known.set(name, goes);
+    let matches = known.get(name);
+    if (matches === undefined) {
+      matches = names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
+      if (known.size < MOST_REMEMBERED) known.set(name, matches);
     }
-    return goes;
+    return matches;
   };
 }
 
 /** @returns whether a header never goes up. */
 export const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
 
-/** @returns whether an operator may let a header through, by its name or its beginning with a `*`: some never go up. */
+/** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some never go up. */
 export function mayBeForwarded(pattern: string): boolean {
   return !staysHere(pattern.replace('*', ''));
 }

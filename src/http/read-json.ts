@@ -6,7 +6,7 @@ import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
 import { joinedPieces } from './pieces.ts';
 
-/** How long a refused body is listened to, and how much of it at a time. */
+/** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
 const DISCARD_MS = 10_000;
 const DISCARD_BYTES = 65_536;
 
@@ -19,7 +19,7 @@ export function requireJson(request: Request): void {
 /**
  * Parses a body that must be a JSON object.
  *
- * @param onShape hears of how many values a long body is, before they are made
+ * @param onShape called with the shape of a long body before it is parsed; it may throw
  * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
  * values, and what `onShape` throws
  */
@@ -32,7 +32,7 @@ export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = (
 }
 
 /**
- * The same, with the long strings of a long body left in its bytes.
+ * Parses as `parseJson`, but leaves the long strings of a long body as bytes.
  *
  * @throws ApiError as `parseJson`
  */
@@ -63,7 +63,7 @@ export function sizeOf(body: JsonBody): number {
   return body instanceof LongBody ? body.size : body.bytes.length;
 }
 
-/** @param tellsWhere whether what is parsed has its faults where the body has them */
+/** @param tellsWhere whether positions in the parsed text are positions in the body: then the error names them */
 function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
   let body: JsonBody;
   try {
@@ -79,18 +79,19 @@ function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
   return body;
 }
 
-/** The engine quotes the body in its message; only where it failed is the caller's to know. */
+/** @returns where the text is not JSON. The engine's own message quotes the body, and is not passed on. */
 function syntaxFault(error: SyntaxError): string {
   return /position \d+/.exec(error.message)?.[0] ?? 'unexpected end or character';
 }
 
-/** Hears how long a body is, before so much of it is held; what it throws ends the reading. */
+/** Called with the length of a body, in bytes, before so much of it is in memory. If it throws, reading ends. */
 type OnLength = (bytes: number) => void | Promise<void>;
 
+/** How a body is read. */
 export interface Reading {
-  /** Whether what only says that it is long is heard of as it comes, and not when it says so. */
+  /** Whether `content-length` is not believed: `onLength` then gets what has really come. */
   isDoubted?: boolean;
-  /** How long such a body may take, in milliseconds. Default: any time. */
+  /** Milliseconds that a body may take that is read piece by piece. Default: no limit. */
   mostMs?: number;
 }
 
@@ -119,7 +120,7 @@ export async function readBytes(
       if (trusted !== undefined) await discard(request);
       throw thrown;
     }
-    // It is not the edge that has failed.
+    // The caller has failed, not the edge.
     throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   }
 }
@@ -160,12 +161,12 @@ async function readPieces(
   }
 }
 
-/** What cannot be cancelled any more has ended. */
+/** A body that cannot be cancelled has ended already. */
 function ignoreBroken(): void {}
 
 /**
- * Reads what is left of a body and keeps none of it. A connection that is closed while its caller still sends is reset,
- * and the caller never sees why it was refused.
+ * Reads the rest of a body and drops it. A connection that is closed while the caller still sends is reset, and the caller
+ * would never see why the request was refused.
  */
 async function discard({ body }: Request): Promise<void> {
   if (!body) return;
@@ -179,6 +180,6 @@ async function discard({ body }: Request): Promise<void> {
       view = new Uint8Array(value.buffer);
     }
   } catch {
-    // The caller has left, or there is no connection behind it.
+    // The caller has left, or the body does not come from a connection.
   }
 }

@@ -1,13 +1,13 @@
-/** Memory that is given back at once, where a collection would come late. */
+/** Frees the memory of large bodies at once: the garbage collector would come too late. */
 
-/** How many streams that are still read have a buffer in them; and those that nobody else wants. */
+/** How many streams still read a buffer; and the buffers to free when the last of them has ended. */
 const used = new WeakMap<ArrayBufferLike, number>();
 const unwanted = new WeakSet<ArrayBufferLike>();
 
 /**
- * Keeps the memory of bytes as long as something reads them.
+ * Keeps the memory of bytes from being freed while something reads them.
  *
- * @returns what is to be called once they have been read
+ * @returns a function to call when they have been read
  */
 export function use(pieces: readonly Uint8Array[]): () => void {
   const buffers = new Set(pieces.map(({ buffer }) => buffer));
@@ -21,7 +21,7 @@ export function use(pieces: readonly Uint8Array[]): () => void {
   };
 }
 
-/** Gives the memory of bytes back: at once, or when what reads them has come to its end. They are empty then. */
+/** Frees the memory of bytes, at once or when the last reader has ended. Afterwards they are empty. */
 export function release({ buffer }: Uint8Array): void {
   if (used.get(buffer)) unwanted.add(buffer);
   else detach(buffer);

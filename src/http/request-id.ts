@@ -2,7 +2,7 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const TIME_CHARACTERS = 10;
 const RANDOM_CHARACTERS = 16;
 
-/** Random bytes are fetched from the runtime for many ids at once. */
+/** Random bytes for many ids: one call of the runtime for each id would cost more. */
 const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
 let usedBytes = pool.length;
 

@@ -1,24 +1,26 @@
-/** What a caller is told who asks for a path that there is not: most of them have come by a wrong base URL. */
+/** The answer for a path that does not exist. Most callers get there by a wrong base URL, so the answer tells the right one. */
 import { ApiError, DO_NOT_RETRY, notFound } from './errors.ts';
 
-/** A path of thousands of characters is no use in a sentence. */
+/** A longer path is cut before it is shown. */
 const LONGEST_SHOWN = 200;
-/** How the other common API names what is here `POST /v1/messages`; `complete` is what Anthropic's own had before. */
+/** Paths of OpenAI's API, and `complete` of Anthropic's old one: here it is `POST /v1/messages`. */
 const OF_ANOTHER_API = /^(\/v1)?\/(chat\/completions|completions|complete|responses)\/?$/;
 const MESSAGES = { method: 'POST', path: '/v1/messages' };
 
 /** The edge that was asked. */
 interface Edge {
-  /** The path of another app that it has; empty where it stands alone. */
+  /** The path under which another app has mounted it; empty if there is no other app. */
   base: string;
   routes: readonly { method: string; path: string }[];
-  /** @returns the methods by which a path of the edge may be asked for; none for one that there is not */
+  /** @returns the methods of a path of the edge; none if it does not exist */
   methodsOf(path: string): readonly string[];
 }
 
 /**
+ * Explains that a path does not exist.
+ *
  * @param path within the edge
- * @returns the 404 or 501, which says what was meant, or what there is
+ * @returns a 404 or 501 whose message says what was probably meant, or what exists
  */
 export function unknownPath(path: string, edge: Edge): ApiError {
   const shown = (edge.base + path).slice(0, LONGEST_SHOWN);
@@ -42,7 +44,7 @@ function notOffered(message: string): ApiError {
   return new ApiError('not_supported', message, { headers: DO_NOT_RETRY });
 }
 
-/** @returns the path that was meant, and what the client's base URL has too much: `/v1/v1/messages`, `//v1/messages`. */
+/** @returns the path that was meant, and what is too much in the client's base URL: `/v1` of `/v1/v1/messages`. */
 function meantBy(path: string, { methodsOf }: Edge): { extra?: string; path: string } | undefined {
   const isThere = (one: string) => methodsOf(one).length > 0;
   const at = path.lastIndexOf('/v1/');
@@ -54,7 +56,7 @@ function meantBy(path: string, { methodsOf }: Edge): { extra?: string; path: str
   return open !== path && isThere(open) ? { path: open } : undefined;
 }
 
-/** @returns the routes of the Claude API as a list in a sentence. */
+/** @returns the routes of the Claude API that the edge has, as part of a sentence. */
 function offered({ base, routes }: Edge): string {
   const own = routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/v1/'));
   const names = [...new Set(own.map(({ method, path }) => `${method} ${base}${path}`))];

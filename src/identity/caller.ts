@@ -4,11 +4,11 @@ import type { Scope } from './identity.ts';
 export interface Identity {
   account: string;
   scopes: readonly Scope[];
-  /** The token that said so; undefined for development's own account, which needs none. */
+  /** The token that was sent; undefined if none was needed, as in development. */
   token: VerifiedToken | undefined;
 }
 
-/** What the account's object must know of a token to refuse a revoked one and to list those in use. Never the token. */
+/** What an account's object knows about a token, to refuse it once revoked and to list it. The token itself is not stored. */
 export interface VerifiedToken {
   /** The token's own id, or for a provider's token without one, a hash of it. */
   jti: string;

@@ -5,30 +5,30 @@ export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
 
 export type Scope = (typeof SCOPES)[number];
 
-/** The length of an account's name, which is a token's `sub`. */
+/** The longest name of an account, which is the `sub` of its tokens. */
 export const MAX_ACCOUNT_CHARACTERS = 128;
 
 /** @returns whether a string can name an account. */
 export function isAccount(name: unknown): name is string {
   if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
-  // A lone surrogate becomes the replacement character in an object's name: two accounts would be one.
-  // As steps of a path, dots are walked by every client, however they are written: no route would reach the account.
+  // In an object's name a lone surrogate becomes the replacement character: two accounts would be one.
+  // Clients resolve `.` and `..` in a path before they send it: no route could name such an account.
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
 
 const SOURCE_ACCOUNT = 'webhook-';
 
-/** @returns the account that pays for a source of webhooks, where its definition names no other. */
+/** @returns the account that pays for a source of webhooks, if its definition names no other. */
 export function sourceAccount(source: string): string {
   return SOURCE_ACCOUNT + source;
 }
 
-/** @returns whether an account is a source's: it pays for what strangers send, and nobody logs in as it. */
+/** @returns whether an account belongs to a source of webhooks: it only pays, and nobody logs in as it. */
 export function isSourceAccount(name: string): boolean {
   return name.startsWith(SOURCE_ACCOUNT);
 }
 
-/** Who asks, in the words of a Worker's own `authenticate`. */
+/** The form in which a Worker's own `authenticate` says who asks. */
 export const callerSchema = z.strictObject({
   account: z.described(
     z.custom<string>(isAccount, 'must be 1 to 128 characters'),
@@ -58,5 +58,5 @@ export const callerSchema = z.strictObject({
 
 export type Caller = z.input<typeof callerSchema>;
 
-/** Whose is what admins store for everybody: the name of an account's object that no token can name. */
+/** The owner of what admins store for everybody. It is the name of an account's object, and no token can name it. */
 export const DEPLOYMENT = '.';

@@ -1,4 +1,4 @@
-/** A member of the outermost object: where its key and its value stand in the text. */
+/** A member of the outermost object: its key, and where it stands in the text, by characters. */
 interface Member {
   key: string;
   start: number;
@@ -11,14 +11,14 @@ const SCALAR_END = /[,}\]\s]/g;
 const NOT_SPACE = /[^\s]/g;
 
 /**
- * Changes single members of a JSON object's text and leaves every other byte as it came.
+ * Changes members of a JSON object in its text, and leaves all other text as it is.
  *
  * @param text a valid JSON object
  * @param changes by key: the JSON text of the new value, or undefined to take the member out
  */
 export function edit(text: string, changes: Readonly<Record<string, string | undefined>>): string {
   const all = members(text);
-  // Of a repeated key the last member counts, as it does to every JSON reader here; a change takes the others out.
+  // Of a repeated key the last member counts, as for `JSON.parse`; a change removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
   const stays = (member: Member, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
@@ -38,7 +38,7 @@ export function edit(text: string, changes: Readonly<Record<string, string | und
   }
   const lastMember = all.at(-1);
   if (lastMember && lastKept < all.length - 1) {
-    // What goes behind the last member that stays takes the comma before it along.
+    // The members after the last one that stays are removed together with the comma before them.
     parts.push(text.slice(at, all[lastKept]?.end ?? all[0]?.start));
     at = lastMember.end;
   }
@@ -54,10 +54,10 @@ export function edit(text: string, changes: Readonly<Record<string, string | und
 }
 
 /**
- * Leaves of each key that the outermost object repeats only the last member, so that the upstream cannot read another
- * one than was judged here.
+ * Removes repeated keys of the outermost object, so that the upstream cannot read another value than was checked here.
  *
  * @param json what the text parses to
+ * @returns the text with the last value of each key
  */
 export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
   const all = members(text);
@@ -71,12 +71,12 @@ export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, 
   return edit(text, repeated);
 }
 
-/** @returns the JSON text of each value of an object, by its key; of a repeated key the last. */
+/** @returns the JSON text of each value of an object, by key; of a repeated key the last value. */
 export function memberTexts(object: string): Map<string, string> {
   return new Map(members(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
 }
 
-/** @returns where the value of a member stands in an object's text; of a repeated key the last. */
+/** @returns where the value of a member stands in an object's text; of a repeated key the last value. */
 export function placeOf(object: string, key: string): { start: number; end: number } | undefined {
   const member = members(object).findLast((member) => member.key === key);
   return member && { start: member.valueStart, end: member.end };
@@ -143,7 +143,7 @@ function skipString(text: string, at: number): number {
   }
 }
 
-/** @param pattern of one character: where it ends says where it stands, so that no match need be made */
+/** @param pattern matches one character: `lastIndex` says where it stands, and no match object is made */
 function find(pattern: RegExp, text: string, from: number): number {
   pattern.lastIndex = from;
   return pattern.test(text) ? pattern.lastIndex - 1 : text.length;

@@ -1,6 +1,6 @@
 /**
- * The part of JSON Schema by which extracted fields are described and judged: what the API's structured output knows,
- * and the bounds that it leaves to its callers. `format` and `pattern` are told to the model and not judged.
+ * The part of JSON Schema that describes extracted fields: what the API's structured output knows, and the bounds that it
+ * does not check. `format` and `pattern` go to the model, but are not checked here.
  */
 import { isObject, type Json } from '../json/object.ts';
 
@@ -55,10 +55,10 @@ const BOUNDS = [
   'multipleOf',
 ] as const;
 const DEEPEST_SCHEMA = 16;
-/** Of a sum of tenths: what is a multiple in decimals is one here. */
+/** For `multipleOf`: 0.3 counts as a multiple of 0.1, although it is not quite one in binary numbers. */
 const TOLERANCE = 1e-9;
 
-/** @returns what keeps a value from being a schema that is understood here, with its path; undefined if nothing does */
+/** @returns why a value is not a schema that is understood here, with the path of the fault; undefined if it is one */
 export function faultInSchema(schema: unknown, path = '', depth = 0): string | undefined {
   const at = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
@@ -116,8 +116,8 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
 }
 
 /**
- * @param schema one without faults
- * @returns the path of what does not satisfy the schema; undefined if all does
+ * @param schema a schema without faults
+ * @returns the path of the first value that does not satisfy the schema; undefined if all do
  */
 export function faultInValue(value: unknown, schema: Json, path = 'fields'): string | undefined {
   const { type, enum: choices, anyOf, oneOf, allOf } = schema;
@@ -148,7 +148,7 @@ export function faultInValue(value: unknown, schema: Json, path = 'fields'): str
   for (const [name, inner] of Object.entries(value)) {
     const known = Object.hasOwn(properties, name) ? properties[name] : undefined;
     if (known === undefined) {
-      // The API is told so as well, whatever the schema says.
+      // A member that is not in `properties`: the API is told as well that there must be none.
       if (type !== undefined) return `${path}.${name}`;
       continue;
     }

@@ -6,7 +6,7 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** @returns the object that these bytes are as JSON; undefined for anything else. */
+/** @returns the JSON object that the bytes hold; undefined if they hold anything else. */
 export function parseObject(bytes: Uint8Array): Json | undefined {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));

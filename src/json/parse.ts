@@ -1,4 +1,4 @@
-/** @returns the value that a text is as JSON; undefined where it is none: for what is not ours to judge. */
+/** @returns the value of a JSON text; undefined if it is not JSON. */
 export function parseOrUndefined(text: string): unknown {
   try {
     return JSON.parse(text);

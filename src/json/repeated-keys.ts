@@ -1,8 +1,8 @@
 import { BACKSLASH, QUOTE } from './characters.ts';
 
 /**
- * Keys that an object in a body repeats, which one reader takes for the first value and another for the last. The
- * outermost object's are taken out (edit.ts); those further inside go up as they came, or the caller's bytes would change.
+ * Finds keys that an object repeats: some JSON readers take the first value, others the last. Repetitions in the outermost
+ * object are removed (edit.ts). Those further inside go up as they came: removing them would change the caller's bytes.
  */
 const COLON = 58;
 /** Space, tab, line feed, carriage return. */
@@ -10,7 +10,7 @@ const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
 
 /**
  * @param json what the text parses to
- * @returns whether some object repeats a key: what a parser drops is missing among the keys of what it has made
+ * @returns whether some object repeats a key: the text has then more keys than what it parses to
  */
 export function repeatsKeys(text: string, json: object): boolean {
   let keys = 0;
@@ -18,7 +18,7 @@ export function repeatsKeys(text: string, json: object): boolean {
   return keys !== keysIn(json);
 }
 
-/** @returns the values of all members of which the name is one of these, however a reader takes the text; undefined for no string */
+/** @returns the values of all members with such a name, also of repeated ones; undefined in the place of a value that is no string */
 export function valuesNamed(text: string, names: RegExp): (string | undefined)[] {
   const values: (string | undefined)[] = [];
   for (const { start, end, value } of keysOf(text)) {
@@ -29,7 +29,7 @@ export function valuesNamed(text: string, names: RegExp): (string | undefined)[]
   return values;
 }
 
-/** Where each key stands, repeated ones each time, and where its value begins. */
+/** Yields where each key stands, also a repeated one, and where its value begins. */
 function* keysOf(text: string): Generator<{ start: number; end: number; value: number }> {
   for (let start = text.indexOf('"'); start >= 0; start = text.indexOf('"', start)) {
     const end = endOfString(text, start);
@@ -53,12 +53,12 @@ function skipSpace(text: string, from: number): number {
   return at;
 }
 
-/** @returns how many keys all objects of a value have. With a stack of its own: a body may nest as deep as it is long. */
+/** @returns how many keys all objects in a value have. It does not call itself: a body may nest too deep for that. */
 function keysIn(value: object): number {
   let keys = 0;
   const stack: object[] = [value];
   for (let node = stack.pop(); node; node = stack.pop()) {
-    // A list may have millions of items, and the name of each would be a text.
+    // No `Object.values` of a list: it may have millions of items.
     const members: unknown[] = Array.isArray(node) ? node : Object.values(node);
     if (members !== node) keys += members.length;
     for (const member of members) if (typeof member === 'object' && member !== null) stack.push(member);

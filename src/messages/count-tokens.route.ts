@@ -60,14 +60,14 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   return Response.json(meaning, { headers: response.headers });
 }
 
-/** @returns what is to be counted: the request, and what its conversation and its prefix lay under it. */
+/** @returns the prompt to count: the request, with its conversation's history and its prefix before it. */
 async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
   const id = conversationOf(c.req.raw.headers, sent.json);
   if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
   check(conversationRequest, sent.json);
   const prompt = await countedPromptOf(c, sent, id);
   if (prompt) return prompt;
-  // A conversation that is not there yet begins with this request.
+  // The conversation does not exist yet: it would begin with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
   const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
   return (await withPrefix(c, withText(sent, text, json), { counts: true })).body;

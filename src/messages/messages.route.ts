@@ -29,11 +29,15 @@ export function messagesRoutes(options: MessagesOptions = {}) {
     .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, false, options));
 }
 
+/** What a Worker decides about the way of a message. */
 export interface MessagesOptions {
-  /** Takes the place of `fetch` for everything that goes to the Claude API: a gateway's binding, a test's simulator. It heeds `signal`, and the key that it gets is the setting's. */
+  /**
+   * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
+   * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
+   */
   fetch?: Fetch;
   /**
-   * Takes the place of the account's admission; undefined is a request that is not metered, and has no price.
+   * Called instead of the account's admission; if it returns undefined, the request is not metered and has no price.
    *
    * @internal for measurements: conversations are metered all the same
    */
@@ -74,7 +78,7 @@ async function answerMessage(
   const changes: Record<string, string> = {};
   if (model !== request.model) changes.model = JSON.stringify(model);
   if (streams && request.stream === undefined) changes.stream = 'true';
-  // What waits for the end of the answer keeps all that is named in it: a long prompt must not lie there with it.
+  // The callbacks below live until the answer ends. They see the body through `up`, so that a long prompt can be freed.
   const up = { body };
   const granted = (by: RequestMeter | undefined) =>
     bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
@@ -114,20 +118,20 @@ async function answerMessage(
     },
   );
   for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
-  // A stream says it behind its end, whether or not that is known by now.
+  // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
   const retires = retiresSoon(settings.models.find(model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
 }
 
-/** @returns a body of which the upstream cannot read another member than was judged here. */
+/** @returns the body without repeated keys, so that the upstream cannot read another value than was checked here. */
 export function withoutRepetition(body: JsonBody): JsonBody {
   const text = withoutRepeatedKeys(body.text, body.json);
   return withText(body, text, body.json);
 }
 
-/** @returns what fills the log line with what the answer told, once it has ended, and lets it be written. */
+/** @returns a function to call once with the outcome of the answer: it fills the log line and lets it be written. */
 export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined {
   const entry = c.get('entry');
   entry.begin();

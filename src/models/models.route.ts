@@ -14,15 +14,15 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 
-/** The upstream's models joined with the limits and prices that this edge knows; those alone that the account may use. */
+/** Lists the upstream's models with the limits and prices that this edge knows; only those that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
-  const may = requireScope('messages');
+  const mayRead = requireScope('messages');
   const list = async (c: Context<AppEnv>) => {
     const allowed = await allowedModels(c);
     if (!allowed) return await answerModels(c, '/v1/models', fetchUpstream);
     const { models } = c.get('settings');
     const page = readPage(c.req.query());
-    // A page of the upstream's may have none of these: it is asked for all, and what is left is paged here.
+    // A page of the upstream's could have none of the allowed models. So all are fetched, and paged here.
     const all = await answerModels(c, '/v1/models', fetchUpstream, allOf(c.req.raw));
     if (!all.ok) return all;
     const { data } = (await all.json()) as { data?: unknown };
@@ -32,7 +32,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
   const one = async (c: Context<AppEnv>) => {
     const { models } = c.get('settings');
     const name = c.req.param('id') ?? '';
-    // With such a name another path of the upstream could be reached, where something before it undoes the escapes.
+    // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
     if (!MODEL_NAME.test(name)) throw notFound('There is no such model. GET /models lists those that there are.');
     const allowed = await allowedModels(c);
     if (allowed && !mayUse(name, allowed, models)) {
@@ -41,10 +41,10 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     return await answerModels(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
   };
   return new Hono<AppEnv>()
-    .get('/v1/models', may, list)
-    .get('/models', may, list)
-    .get('/v1/models/:id', may, one)
-    .get('/models/:id', may, one);
+    .get('/v1/models', mayRead, list)
+    .get('/models', mayRead, list)
+    .get('/v1/models/:id', mayRead, one)
+    .get('/models/:id', mayRead, one);
 }
 
 /** @returns the account's limit `models`; undefined where it may use any. */
@@ -54,7 +54,7 @@ async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | un
   return limits.models;
 }
 
-/** @returns a request for one page that has every row. */
+/** @returns a request for one page with all rows. */
 function allOf(caller: Request): Request {
   const query = new URLSearchParams(queryOf(caller.url));
   for (const cursor of ['after_id', 'before_id']) query.delete(cursor);
@@ -85,7 +85,7 @@ function joinAll(body: unknown, models: ModelTable): unknown {
   return Array.isArray(body.data) ? { ...body, data: body.data.map((row) => join(row, models)) } : join(body, models);
 }
 
-/** The API's own figures win; ours fill what it leaves open and add what it does not have. */
+/** @returns a row with what the model table knows. The API's own figures win; the table fills those that are absent. */
 function join(row: unknown, models: ModelTable): unknown {
   if (!isRow(row)) return row;
   const model: Model | undefined = models.find(row.id);

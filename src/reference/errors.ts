@@ -18,7 +18,7 @@ export type ErrorStatus = keyof typeof ERRORS;
 
 const REQUEST_ID = 'req_01m7w6qgcqbcyj201bk2gjctdn';
 
-/** What can go wrong, by status: the sentences are examples of what is said. */
+/** The errors by status, each with examples of its messages. */
 export const ERRORS = {
   400: {
     description: 'The request must be changed.',
@@ -85,7 +85,7 @@ export const ERRORS = {
   },
 } as const satisfies Record<number, { description: string; examples: Partial<Record<ErrorType, string>> }>;
 
-/** @returns what the body of an error of that status looks like, an example for each of its types. */
+/** @returns examples of the error body of a status, one for each of its types. */
 export function errorExamples(status: ErrorStatus): Record<string, { value: ErrorBody }> {
   const examples = Object.entries(ERRORS[status].examples);
   return Object.fromEntries(

@@ -5,7 +5,7 @@ import type { HeaderName } from './headers.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
-/** What stands in a request or an answer; an example must hold to its schema. */
+/** The body of a request or an answer. The example must satisfy the schema. */
 export interface Content {
   /** Default: `application/json`. */
   type?: 'application/json' | 'application/jsonl' | 'text/event-stream';
@@ -13,30 +13,31 @@ export interface Content {
   example: unknown;
 }
 
+/** One answer of a route. */
 export interface Answer {
   description: string;
-  /** Absent where there is no body; several where the request decides. */
+  /** Absent if there is no body; several if the request decides which one it gets. */
   content?: readonly Content[];
   headers?: readonly HeaderName[];
 }
 
 /**
- * A route as a caller sees it. What follows from the rest is not said again: the parameters of its path, the errors of
- * every body and of every credential, the ids in the headers.
+ * A route as a caller sees it. What every such route has is added by itself: the parameters of its path, the errors of
+ * bodies and credentials, the headers with ids.
  */
 export interface Route {
   /** Its name in generated clients. */
   operation: string;
   summary: string;
   description?: string;
-  /** The scope that it asks for; `credential` is satisfied with any, `signature` is its body's, `nothing` is public. */
+  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
   needs: Scope | 'credential' | 'signature' | 'nothing';
   query?: z.ZodMiniObject;
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
   body?: Content;
   answers: Readonly<Record<number, Answer>>;
-  /** Errors beside those of every body and of every credential. */
+  /** Errors beside those that every body and every credential can cause. */
   errors?: readonly ErrorStatus[];
 }
 

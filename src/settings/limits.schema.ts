@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** Nine million dollars: the most that stays an exact integer in nanodollars. It is also what "no limit" means. */
+/** Nine million dollars: in nanodollars about the largest exact integer. It also stands for "no limit". */
 export const MOST_USD = 9_000_000;
 
 const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
@@ -9,7 +9,7 @@ const limitAmount = (most: number) =>
 const perMinute = z.optional(limitAmount(MOST_USD));
 const usdLimit = z.optional(limitAmount(MOST_USD));
 
-/** The limits of an account, and of `DEFAULT_LIMITS`. What is absent is not limited, or takes the deployment's default. */
+/** The limits of an account, and of DEFAULT_LIMITS. An absent one has the deployment's default; without a default it is no limit. */
 export const limitsSchema = z.strictObject({
   requests_per_minute: z.described(perMinute, 'Requests a minute; the bucket refills continuously.'),
   input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),

@@ -1,9 +1,9 @@
-/** How long objects keep what is over, by the settings as the app reads them. */
+/** How long Durable Objects keep what has ended. */
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { Settings } from './settings.ts';
 
-/** An object whose settings cannot be read looks again after so long: no alarm may be its last. */
+/** An object that cannot read its settings tries again after so many milliseconds: without an alarm it would never wake. */
 export const UNREADABLE_MS = HOUR_MS;
 
 /**

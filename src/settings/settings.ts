@@ -11,7 +11,7 @@ const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGE
     z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(least), z.lte(most)),
     fallback,
   );
-/** A hundred years: what lies further ahead is no time that an alarm can be set for. */
+/** A hundred years: an alarm cannot be set for a time much further ahead. */
 const MOST_DAYS = 36_500;
 
 const parsedText = z.pipe(
@@ -197,13 +197,13 @@ export interface Settings extends z.output<typeof settingsSchema> {
 
 let parsedSettings = new WeakMap<object, Settings>();
 
-/** The prices that stand in the Worker's own code, which its objects need as well: they wake without any app. */
+/** The prices of the Worker's own code. Its Durable Objects need them too, and may start without an app. */
 let sharedPrices: Prices | undefined;
 
 /**
- * Lays prices of the Worker's own under its setting PRICES, whose rows win.
+ * Adds the prices of the Worker's own code to the model table; rows of the setting PRICES win over them.
  *
- * @throws Error for what is no price table, and for a second, different one
+ * @throws Error for a malformed table, and for a second table that differs from the first
  */
 export function sharePrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
@@ -272,7 +272,12 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   };
 }
 
-/** @throws ApiError 500 for an address by which a key, or what tells who somebody is, could be read or changed on its way */
+/**
+ * Refuses addresses that are not encrypted: the API key, or the keys that prove who somebody is, could be read or changed on
+ * their way.
+ *
+ * @throws ApiError 500 that names the setting
+ */
 function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
   if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
     throw malformed('ANTHROPIC_BASE_URL (must be an https URL)');
@@ -285,7 +290,7 @@ function malformed(faults: string): ApiError {
   return misconfigured(`This deployment has malformed settings: ${faults}.`);
 }
 
-/** @throws ApiError 500 that names a setting by which nothing could be delivered */
+/** @throws ApiError 500 that names a setting with which nothing could be delivered */
 function checkDelivery(
   name: string,
   url: unknown,
@@ -300,16 +305,16 @@ function checkDelivery(
   }
 }
 
-/** What is set for one source of webhooks, shipped or defined in code. */
+/** The settings of one source of webhooks, shipped or defined in code. */
 export interface SourceSettings {
-  /** Any of them may have signed. */
+  /** A webhook is accepted if any of them has signed it. */
   secrets: readonly string[];
   deliverUrl: string | undefined;
 }
 
 const sourceSchema = z.object({ secret: z._default(senderSecrets, []), url: z.optional(httpUrl) });
 
-/** @returns how the settings of a source begin: `support-desk` is `SUPPORT_DESK_WEBHOOK_…`. */
+/** @returns the beginning of the names of a source's settings: `SUPPORT_DESK_WEBHOOK` for `support-desk`. */
 export function sourcePrefix(source: string): string {
   return `${source.toUpperCase().replaceAll('-', '_')}_WEBHOOK`;
 }

@@ -1,6 +1,6 @@
 /** Where in the event format a stream stopped. */
 export interface StreamEnd {
-  /** No event has begun since the last empty line. */
+  /** Whether no event has begun since the last empty line. */
   atBoundary: boolean;
   /** The line that was not ended, as text; empty at a line's start. */
   unfinishedLine: string;
@@ -8,7 +8,7 @@ export interface StreamEnd {
   data: string | undefined;
 }
 
-/** What completes an event that lacks only its end, or undefined if its data is not complete. */
+/** @returns the line ends that complete an event whose data is complete; undefined if the data is not, or no event has begun. */
 export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
   if (atBoundary) return undefined;
   // Only the carriage return of the empty line has arrived.
@@ -21,10 +21,11 @@ export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): str
 }
 
 /**
- * What must be written after a stream that was cut so that every client notices: complete data is completed first,
- * unfinished data becomes part of the error event, and nothing stands inside a line of somebody else's.
+ * Makes the end of an interrupted stream, so that every client notices the interruption. An event with complete data is
+ * completed first. Data that is not complete becomes part of the error event, which begins on a line of its own.
  *
  * @param errorEvent the lines of the `error` event, its empty line included
+ * @returns the text to write behind the stream
  */
 export function cutEnding(end: StreamEnd, errorEvent: string): string {
   const completed = completion(end);

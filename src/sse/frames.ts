@@ -1,8 +1,8 @@
-/** An event with a name and data, as a client would be given it. */
+/** An event with a name and data, as a client gets it. */
 export interface Frame {
   event: string;
   data: string;
-  /** The event as it came, its empty line included, where it has the two lines that the API itself writes. */
+  /** The event as it came, with its empty line, if it has just the two lines that the API itself writes. */
   text?: string;
 }
 
@@ -13,7 +13,7 @@ export interface Frame {
  */
 export class FrameReader {
   readonly #decoder = new TextDecoder();
-  /** What has come since the last whole event: joined only when a line ends, so that a long one is not copied again. */
+  /** What has come since the last complete event. It is joined only when a line ends, so that a long line is not copied often. */
   #parts: string[] = [];
 
   /** @returns the events that this piece ends. */
@@ -28,10 +28,10 @@ export class FrameReader {
   }
 
   /**
-   * Finds what this piece ends, without reading it: most events are told by where they stand.
+   * Finds the events that this piece ends, without reading them.
    *
-   * @param each gets a text and where in it an event stands, its empty line left out, and says where the next one begins;
-   * undefined leaves what follows out
+   * @param each is called with a text and the place of an event in it, without the empty line. It returns where the next
+   * event begins, or undefined to stop here
    */
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     const text = this.#decoder.decode(piece, { stream: true });
@@ -49,12 +49,12 @@ export class FrameReader {
     this.#parts = start < all.length ? [all.slice(start)] : [];
   }
 
-  /** What has come of the event that has not ended. */
+  /** What has come of an event that has not ended. */
   get rest(): string {
     return this.#parts.join('');
   }
 
-  /** @returns the event that lacks only its empty line, if one does. */
+  /** The last event, if it lacks only its empty line. */
   get last(): Frame | undefined {
     const all = this.#parts.join('').replace(/\r\n?/g, '\n').replace(/\n+$/, '');
     return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
@@ -62,12 +62,12 @@ export class FrameReader {
 }
 
 const DELTA = 'content_block_delta';
-/** What most events begin with, before their data. */
+/** The beginning of a delta, before its data: most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
-/** What they end with, behind the string that they say. */
+/** The end of a delta, behind its string. */
 export const DELTA_END = '"}}\n\n';
 
-/** @returns the event that stands there in a text, or undefined for what is none. */
+/** @returns the event between two places of a text; undefined if it has no name or no data. */
 export function readFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;

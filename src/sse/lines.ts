@@ -2,7 +2,7 @@ const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 
-/** Receives a line as a range of `bytes`, its line end left out. The bytes are valid during the call only. */
+/** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */
 export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
@@ -26,14 +26,14 @@ export class LineReader {
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
-      // A carriage return at the end waited to be seen with what follows it.
+      // A carriage return at the end was left there, to be seen together with what follows it.
       search = this.#length - 1;
       this.#keep(piece);
       bytes = this.#rest.subarray(0, this.#length);
     }
     let start = 0;
     let feed = bytes.indexOf(LINE_FEED, search);
-    // Looked for once and not for each line: as a rule there is none.
+    // Searched once and not for each line: as a rule there is none.
     let carriage = bytes.indexOf(CARRIAGE_RETURN, search);
     for (;;) {
       const isCarriage = carriage >= 0 && carriage < bytes.length - 1 && (feed < 0 || carriage < feed);
@@ -58,12 +58,12 @@ export class LineReader {
     this.#onLine(bytes, isMarked ? start + BYTE_ORDER_MARK.length : start, end);
   }
 
-  /** @returns the bytes after the last line end; a carriage return at their end may be half of one. */
+  /** The bytes after the last line end; a carriage return at their end may be the first half of one. */
   get rest(): Uint8Array {
     return this.#rest.subarray(0, this.#length);
   }
 
-  /** Doubles when it must grow, so that one long line in many pieces is not copied again for each of them. */
+  /** Keeps bytes for the next piece. The buffer doubles when it grows, so that a long line is not copied with each piece. */
   #keep(piece: Uint8Array): void {
     const length = this.#length + piece.length;
     if (length > this.#rest.length) {

@@ -1,7 +1,7 @@
 import { fieldError } from '../http/check.ts';
 import * as z from '../http/zod.ts';
 
-/** A message of a request, as far as this edge judges it. */
+/** A message of a request: only what this edge checks. */
 export const messageParam = z.looseObject(
   {
     role: z.string({ error: fieldError('Input should be a valid string') }),
@@ -14,7 +14,7 @@ export const messageParam = z.looseObject(
 
 type Message = z.output<typeof messageParam>;
 
-/** A list of millions with a fault in each must not make millions of faults: the first one is told. */
+/** Only the first fault is told: a list may have millions of messages, each with a fault. */
 const messages = z.array(z.custom<Message>(), { error: fieldError('Input should be a valid list') }).check(
   z.minLength(1, 'at least one message is required'),
   z.superRefine((list, context) => {
@@ -45,8 +45,8 @@ const fields = {
   stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
 };
 
-/** A Messages request, as far as this edge judges it: everything else is the upstream's. */
+/** A Messages request: only what this edge checks. Everything else is left to the upstream. */
 export const messagesRequest = z.looseObject(fields);
 
-/** The same for the count routes, where `max_tokens` says nothing. */
+/** The same for the count routes, which need no `max_tokens`. */
 export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });

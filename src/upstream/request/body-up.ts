@@ -3,8 +3,10 @@ import { LongBody, type Sendable } from '../../http/long-body.ts';
 import { edit } from '../../json/edit.ts';
 
 /**
+ * Makes the body that goes up.
+ *
  * @param changes by key: the JSON text of the new value, or undefined to take the member out
- * @returns the caller's own bytes, unless something in them must change
+ * @returns the caller's own bytes if nothing changes, else the changed text
  */
 export function bodyUp(body: JsonBody, changes: Readonly<Record<string, string | undefined>>): Sendable {
   const text = Object.keys(changes).length > 0 ? edit(body.text, changes) : body.text;

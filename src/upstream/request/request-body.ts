@@ -1,4 +1,4 @@
-/** The body of a turn as it goes up: what is new is text, and the history before it bytes that nobody reads again. */
+/** The body of a turn as it goes up: the new messages as text, and before them the history as bytes, which are not parsed again. */
 
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
@@ -7,6 +7,7 @@ import { edit, placeOf } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
+/** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first asked for. */
 export class RequestBody implements JsonBody {
   /** A conversation takes no body that repeats keys. */
   readonly readings = null;
@@ -15,16 +16,16 @@ export class RequestBody implements JsonBody {
   readonly #text: string;
   readonly #history: SentHistory;
   #bytes: Uint8Array | undefined;
-  #whole: Pick<JsonBody, 'text' | 'json'> | undefined;
+  #parsed: Pick<JsonBody, 'text' | 'json'> | undefined;
 
-  /** @param text a Messages body that has `messages`, of which the history's are left out */
+  /** @param text a Messages body whose `messages` has the new ones only */
   constructor(text: string, history: SentHistory) {
     this.#text = text;
     this.#history = history;
     this.own = JSON.parse(text) as Record<string, unknown>;
   }
 
-  /** What was found in the messages that `own` leaves out. */
+  /** What was found in the messages of the history. */
   get before(): PromptFeatures {
     return this.#history.findings;
   }
@@ -48,14 +49,14 @@ export class RequestBody implements JsonBody {
   }
 
   #read(): Pick<JsonBody, 'text' | 'json'> {
-    if (!this.#whole) {
+    if (!this.#parsed) {
       const text = exactDecoder.decode(this.bytes);
-      this.#whole = { text, json: JSON.parse(text) as Record<string, unknown> };
+      this.#parsed = { text, json: JSON.parse(text) as Record<string, unknown> };
     }
-    return this.#whole;
+    return this.#parsed;
   }
 
-  /** @returns the same with other members, each as its JSON. */
+  /** @returns the same body with some members changed, each given as its JSON text. */
   with(changes: Readonly<Record<string, string>>): RequestBody {
     return new RequestBody(edit(this.#text, changes), this.#history);
   }
@@ -70,10 +71,10 @@ function written(text: string, history: Uint8Array): Uint8Array {
   const before = encoder.encode(text.slice(0, begins));
   const after = encoder.encode(text.slice(begins));
   const hasMore = text.slice(begins, place.end - 1).trim() !== '';
-  const whole = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
-  whole.set(before);
-  whole.set(history, before.length);
-  if (hasMore) whole[before.length + history.length] = COMMA;
-  whole.set(after, whole.length - after.length);
-  return whole;
+  const bytes = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
+  bytes.set(before);
+  bytes.set(history, before.length);
+  if (hasMore) bytes[before.length + history.length] = COMMA;
+  bytes.set(after, bytes.length - after.length);
+  return bytes;
 }

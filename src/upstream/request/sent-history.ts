@@ -1,27 +1,28 @@
 /**
- * The part of a history that is sent with each turn, as it is sent. It lies outside of the heap that is walked for
- * garbage, and grows at its end: neither it nor what bounds it is made anew with each turn.
+ * The messages of a conversation that go up with each turn, in the form in which they go up. They are bytes and not
+ * objects, so that the garbage collector does not walk through them, and a turn only adds to their end.
  */
 
 import { encoder } from '../../http/bytes.ts';
 import { featuresOf, NO_FEATURES, type PromptFeatures } from '../../pricing/prompt-features.ts';
 
-/** Bytes that several histories have in common, of which each one is longer than the one before. */
+/** A buffer that several histories share: each one is a longer beginning of it. */
 interface Shared {
   bytes: Uint8Array;
-  /** As far as the longest of them goes. */
+  /** The length of the longest of them, in bytes. */
   used: number;
 }
 
-/** Room for what comes next: a history is copied a few times in its life, not once a turn. */
+/** A new buffer is so many times as long as what it holds, so that most turns need no copy. */
 const ROOM = 1.25;
 
+/** An immutable list of messages as bytes. */
 export class SentHistory {
   static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NO_FEATURES);
 
   readonly #shared: Shared;
   readonly #length: number;
-  /** What bounds the messages beside their bytes. */
+  /** What the messages hold that decides what a request can cost, beside their length. */
   readonly findings: PromptFeatures;
 
   private constructor(shared: Shared, length: number, findings: PromptFeatures) {
@@ -35,7 +36,7 @@ export class SentHistory {
     return this.#shared.bytes.subarray(0, this.#length);
   }
 
-  /** Bytes of memory that it takes. */
+  /** Bytes of memory that its buffer takes. */
   get size(): number {
     return this.#shared.bytes.length;
   }
@@ -48,9 +49,9 @@ export class SentHistory {
     if (texts.length === 0) return this;
     const added = encoder.encode((this.#length > 0 ? ',' : '') + texts.join(','));
     const length = this.#length + added.length;
-    // Where another one has gone on from here, the room behind is taken.
+    // If another history has already been continued from here, its bytes stand behind this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
-    // What was just read from its rows may be needed once.
+    // A history that was just read from the database may be used once only: it gets no spare room.
     const size = this.#length > 0 ? Math.ceil(length * ROOM) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);

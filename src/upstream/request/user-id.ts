@@ -1,4 +1,4 @@
-/** An account as the upstream hears of it: by a hash, which tells accounts apart and does not say whose they are. */
+/** The account's name at the upstream: a hash, which tells accounts apart without saying who they are. */
 
 import { LruCache } from '../../cache/lru.ts';
 import { sha256Hex, utf8 } from '../../http/bytes.ts';
@@ -12,7 +12,7 @@ const MOST_USER_IDS = 1_000;
 const CHARACTERS = 32;
 const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
-/** @returns the name of an account at the upstream, the same for ever. */
+/** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
 export async function nameUp(account: string): Promise<string> {
   const known = userIds.get(account);
   if (known !== undefined) return known;
@@ -22,23 +22,23 @@ export async function nameUp(account: string): Promise<string> {
 }
 
 /**
- * @returns a caller's `idempotency-key` as it goes up: all accounts share the deployment's key there, and one must not be
- * told another's answer
+ * @returns a caller's `idempotency-key` as it goes up, with the account's name before it: all accounts share one API key, and
+ * none may get the answer of another that has chosen the same
  */
 export async function keyUp(caller: Headers, account: string): Promise<string | undefined> {
   const key = caller.get('idempotency-key');
   return key === null ? undefined : `${await nameUp(account)}-${key}`;
 }
 
-/** @returns the body with the account in `metadata.user_id`, where the operator wants that. */
+/** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
 export async function withUserId(body: JsonBody, settings: Settings, account: string): Promise<JsonBody> {
   if (settings.UPSTREAM_USER_ID !== 'account') return body;
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
-  // What else it may be is the upstream's to judge.
+  // The upstream judges what is neither an object nor null.
   if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;
   const user_id = await nameUp(account);
-  const told = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
-  const text = edit(body.text, { metadata: edit(told, { user_id: JSON.stringify(user_id) }) });
+  const sent = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
+  const text = edit(body.text, { metadata: edit(sent, { user_id: JSON.stringify(user_id) }) });
   const json = { ...body.json, metadata: { ...metadata, user_id } };
   return withText(body, text, json);
 }

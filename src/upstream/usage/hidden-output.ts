@@ -1,24 +1,24 @@
-/** Thinking is billed whole, and shown in part or not at all. */
+/** @returns whether a block is thinking: all of it is billed, but only a part, or nothing, is shown. */
 export function isThinkingType(blockType: unknown): boolean {
   return typeof blockType === 'string' && blockType.endsWith('thinking');
 }
 
-/** In the place of a block's type: the use of an advisor, which writes until its result is there. */
+/** Stands for the block type of a use of an advisor, which writes until its result is there. */
 export const ADVISOR = 'advisor';
 
 /**
- * Measures for how long a model may have written what nobody saw: before its first block, while it thinks, and in a
- * silence of a tool call, whose input may come in large pieces, or between two blocks. What was seen is not measured by
- * time.
+ * Measures for how long a model may have written output that nobody saw: before its first block, while it thinks, in a
+ * silence of a tool call (its input may come in large pieces), and between two blocks. Output that was seen is measured by
+ * its text and not by time.
  *
- * Times are milliseconds since 1970, none earlier than the one before.
+ * Times are milliseconds since 1970, and none is earlier than the one before.
  */
 export class HiddenOutputClock {
-  /** Of what is over. */
+  /** The sum of the times that are over, in milliseconds. */
   #ms = 0;
-  /** When the last block ended; at first, when the request was sent. */
+  /** When the last block ended; before the first block, when the request was sent. */
   #boundary: number;
-  /** When something came last. */
+  /** When anything came last. */
   #last: number;
   #state: 'before' | 'thinking' | 'calling' | 'asking' | 'saying' | 'between' | 'served' | 'advising' = 'before';
 
@@ -27,15 +27,15 @@ export class HiddenOutputClock {
     this.#last = sentAt;
   }
 
-  /** Whether what is written now is not seen. */
+  /** Whether the model may now write what is not seen. */
   get isUnseen(): boolean {
     return this.#state === 'before' || this.#state === 'thinking' || this.#state === 'advising';
   }
 
-  /** A block begins. What was thought before its start was told belongs to it. */
+  /** Notes that a block begins. Thinking before the news of its start belongs to it. */
   start(blockType: unknown, at: number): void {
     this.#last = at;
-    // What a model wrote that declined was written before this block.
+    // The model that declined has written before this block.
     if (this.#state === 'advising' || blockType === 'fallback') this.#ms += Math.max(0, at - this.#boundary);
     if (this.#state === 'advising') this.#boundary = at;
     if (blockType === ADVISOR) this.#state = 'advising';
@@ -44,22 +44,22 @@ export class HiddenOutputClock {
     else this.#state = blockType === 'tool_use' ? 'calling' : 'asking';
   }
 
-  /** A block ends. */
+  /** Notes that a block ends. */
   stop(at: number): void {
     if (this.#state === 'thinking') this.#ms += Math.max(0, at - this.#boundary);
-    // Behind a call of a tool of the API's own nothing is written until its result is there; but an advisor writes.
+    // After a call of the API's own tool nothing is written until its result is there. Only an advisor writes.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = at;
     this.#last = at;
   }
 
-  /** Something was said. */
+  /** Notes that output was seen. */
   touch(at: number): void {
     this.#last = at;
   }
 
-  /** @returns milliseconds until `at`, when the answer was broken off. */
+  /** @returns milliseconds of unseen output until `at`, when the answer was interrupted. */
   until(at: number): number {
     return this.#ms + (this.isUnseen ? Math.max(0, at - this.#boundary) : 0);
   }

@@ -10,17 +10,17 @@ const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
-/** Tools of the API's own that cost nothing beside the steps behind them. */
+/** The API's own tools that cost nothing but the steps that follow them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
-/** Tokens that frame a block, and a call of a tool beside its name and input. */
+/** Tokens that a block takes beside its text, and a tool call beside its name and input. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
-/** Deltas that are not said by the model: a signature, and the citations of a source that the prompt paid for. */
+/** Deltas that the model has not written: a signature, and citations of a source, which was paid for as input. */
 const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
-/** Measures what was seen of an answer, block by block, so that it can be settled if it does not end by itself. */
+/** Measures what was seen of an answer, block by block, so that it can be settled if it is interrupted. */
 export class ObservedOutput {
-  /** The models that had a part in the answer, where one stepped in for another. */
+  /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
   readonly #clock: HiddenOutputClock;
   #said = 0;
@@ -32,7 +32,7 @@ export class ObservedOutput {
   #opaqueUses = 0;
   #laterPrompts: Timing[] = [];
   #handedOver: Timing | undefined;
-  /** Behind a use, or a result, of a tool of the API's own the next block is a new step. */
+  /** After a use, or a result, of the API's own tool the next block is a new step. */
   #isStepOver = false;
 
   /** @param sentAt when the request was sent; milliseconds since 1970 */
@@ -41,8 +41,8 @@ export class ObservedOutput {
   }
 
   /**
-   * @param at when the answer was broken off; milliseconds since 1970
-   * @param unfinished bytes of a delta that was cut: it was written all the same
+   * @param at when the answer was interrupted; milliseconds since 1970
+   * @param unfinished bytes of a delta of which the rest has not come: the model has written it
    * @param final whether the final usage has come
    * @returns what was seen until then, its deltas measured
    */
@@ -73,15 +73,15 @@ export class ObservedOutput {
   }
 
   /** What has come since the first prompt, in tokens. */
-  get #come(): number {
+  get #tokens(): number {
     return this.#said + this.#thinking + this.#results;
   }
 
   #carriedAt(at: number): Timing {
-    return { tokens: Math.ceil(this.#come), unseen_ms: this.#clock.until(at) };
+    return { tokens: Math.ceil(this.#tokens), unseen_ms: this.#clock.until(at) };
   }
 
-  /** Notes the beginning of a block, as `content_block_start` has it. */
+  /** Notes the beginning of a block: the `content_block` of a `content_block_start`. */
   startBlock(block: unknown, at: number): void {
     const type = string(field(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
@@ -107,14 +107,14 @@ export class ObservedOutput {
       else if (name === 'web_search') this.#searches += 1;
       else if (name === 'advisor') {
         this.#advised += 1;
-        this.#advisedTokens += this.#come;
+        this.#advisedTokens += this.#tokens;
       } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
     } else if (type === 'text' || type === 'thinking') {
       const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
       if (type === 'text') this.#said += tokens;
       else this.#thinking += tokens;
     } else if (!isThinkingType(type)) {
-      // Of a kind that nobody knows here: it comes whole, or by deltas.
+      // A block type that is not known here: it may come at once, or by deltas.
       this.#said += mostTokensOf(JSON.stringify(block ?? ''));
     }
   }
@@ -122,7 +122,7 @@ export class ObservedOutput {
   /**
    * Measures the data of a `content_block_delta`.
    *
-   * @returns false for what is no whole JSON
+   * @returns false if it is not complete JSON
    */
   countDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
     if (this.#countPlainDelta(bytes, start, end)) return true;

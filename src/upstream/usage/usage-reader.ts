@@ -17,30 +17,31 @@ const MESSAGE_START = utf8('event: message_start\ndata: ');
 const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
 const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
 const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
-/** A longer stream is read line by line as it comes, so that it does not lie in memory. */
+/** A longer stream is read line by line as it comes, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
-/** The last events are looked for within these. */
+/** The last events are looked for within so many bytes. */
 const TAIL_BYTES = 4_096;
-/** Stands for the data of a delta, whose text is not kept: only that it is whole matters to an ending. */
+/** Stands for the data of a delta that was measured. Its text is not kept: what matters later is only that it is complete JSON. */
 const COUNTED_DELTAS = '{}';
 
-/** When a piece of a stream came: milliseconds since 1970. */
+/** A piece of a stream, and when it came: milliseconds since 1970. */
 interface Arrived {
   piece: Uint8Array;
   at: number;
 }
 
+/** What a reader must know of the request. */
 export interface UsageReaderOptions {
   /** When the request was sent; milliseconds since 1970. Default: now. */
   sentAt?: number;
-  /** Whether blocks matter although the answer is whole: one may tell that another model has stepped in. */
+  /** Whether blocks are read even if the answer is complete: one may tell that another model has taken over. */
   readsBlocks?: boolean;
 }
 
 /**
- * Reads what a stream of the Messages API costs from a copy of its bytes, split anywhere.
+ * Reads from a copy of a stream of the Messages API what it costs. The pieces may be split anywhere.
  *
- * Deltas are measured; what else matters is in a few events, and only those are parsed.
+ * Deltas are measured. Everything else that matters stands in a few events, and only those are parsed.
  */
 export class UsageReader {
   readonly #lines = new LineReader((bytes, start, end) => this.#line(bytes, start, end));
@@ -54,7 +55,7 @@ export class UsageReader {
   };
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
-  /** When what is read now has come. */
+  /** When the piece came that is read now. */
   #at: number;
   #final = false;
   /** Pieces of which no line has been read yet: most streams end well before they must be. */
@@ -75,7 +76,7 @@ export class UsageReader {
   /**
    * Takes the next piece; its buffer may be used again afterwards.
    *
-   * @param isAll whether it is the whole stream: then it need not be kept, as a rule
+   * @param isAll whether the piece is all of the stream: then, as a rule, it need not be copied
    * @param at when it came; milliseconds since 1970
    */
   push(piece: Uint8Array, isAll = false, at = Date.now()): void {
@@ -122,7 +123,7 @@ export class UsageReader {
     const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
     const deltaStart = dataStart - MESSAGE_DELTA.length;
     if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
-    // Before it a block has ended: what only an earlier `message_delta` says would be lost.
+    // A block must have ended right before: an earlier `message_delta` could say what the last one does not.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
     this.#event = 'message_start';
@@ -131,18 +132,18 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
-    // What the end does not tell is to be found between the two.
+    // If the last event does not tell the usage, the lines between must be read.
     if (!this.#final) return false;
     this.#report.completed = true;
     return true;
   }
 
-  /** Everything that the stream tells until now. */
+  /** Everything that the stream has told until now. */
   get report(): Readonly<Report> {
     return this.reportAt(Date.now());
   }
 
-  /** @returns everything that the stream tells, its deltas measured, if it was broken off then. */
+  /** @returns everything that the stream has told, with its deltas measured, as if it was interrupted at that time. */
   reportAt(at: number): Readonly<Report> {
     this.#readAll();
     const unfinished = this.#isDelta ? this.#lines.rest : undefined;
@@ -152,7 +153,7 @@ export class UsageReader {
     return this.#report;
   }
 
-  /** @returns whether the API itself ended the stream, well or with an `error` event. */
+  /** Whether the API itself has ended the stream, with `message_stop` or an `error` event. */
   get ended(): boolean {
     this.#readAll();
     return this.#report.completed || this.#report.error_type !== undefined;
@@ -170,7 +171,7 @@ export class UsageReader {
     this.#lines.push(piece);
   }
 
-  /** @returns where the stream stands: what an ending has to reckon with. */
+  /** Where in the event format the stream stands now: what is written behind it depends on that. */
   get end(): StreamEnd {
     this.#readAll();
     const rest = this.#lines.rest;
@@ -211,7 +212,7 @@ export class UsageReader {
     this.#data = undefined;
     if (event === '' || data === undefined) return;
     if (event === DELTA_NAME) {
-      // Data of several lines, or before the event's name: never the API's own, but the format allows it.
+      // Data in several lines, or before the event's name: the API does not write so, but the format allows it.
       this.#observed.touch(this.#at);
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
@@ -236,12 +237,12 @@ export class UsageReader {
   #merge(usage: unknown): void {
     const checked = checkedUsage(usage);
     if (!checked) return;
-    const told = Object.entries(checked).filter(([, value]) => value !== null);
-    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(told) };
+    const given = Object.entries(checked).filter(([, value]) => value !== null);
+    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(given) };
   }
 }
 
-/** @returns the last bytes of several pieces; fewer, if they are not in the last two. */
+/** @returns the last bytes of several pieces, of the last two at most: so it may be fewer. */
 function lastBytes(pieces: readonly Arrived[], length: number): Uint8Array {
   const last = pieces.at(-1)?.piece ?? new Uint8Array(0);
   const before = pieces.at(-2)?.piece;

@@ -1,55 +1,59 @@
 import { isCount, type Usage } from '../../pricing/cost.ts';
 
-/** What has come since the first prompt. */
+/** What had come at one moment of an answer, since its first prompt. */
 export interface Timing {
   tokens: number;
   /** Milliseconds in which something may have been written that was not seen. */
   unseen_ms: number;
 }
 
-/** What of an answer was seen, and how long what was not seen may have been written: what an interrupted one costs. */
+/** What was seen of an answer, and for how long output may have been written that was not seen. An interrupted one is priced by it. */
 export interface Seen {
-  /** Tokens of text, of the input of tool calls, and of what frames them, from above. */
+  /** Tokens of text and tool calls, with what frames them: an upper bound. */
   said: number;
-  /** Tokens of the thinking that was shown, from above. */
+  /** Tokens of the thinking that was shown: an upper bound. */
   thinking: number;
   /** Milliseconds in which something may have been written that was not seen. */
   unseen_ms: number;
-  /** Milliseconds of a silence at the end in which something may have been written. */
+  /** Milliseconds of silence at the end in which something may have been written. */
   silent_ms: number;
   /** Web searches that were begun. */
   searches: number;
-  /** Uses of an advisor, and what had come before each of them, summed in tokens. */
+  /** Uses of an advisor; and the tokens that had come before each use, as a sum. */
   advised: number;
   advised_tokens: number;
-  /** Uses of tools whose cost cannot be told from a stream: they run code, or call the API again. */
+  /** Uses of tools whose cost a stream does not tell: they run code, or call the API again. */
   opaque_uses: number;
-  /** The prompts that the API read behind results of its own tools: what each had beyond the first one. */
+  /** After a result of its own tools the API reads the prompt again: how much longer each of these prompts was than the first. */
   later_prompts: readonly Timing[];
-  /** What had come when another model stepped in, for the last time. */
+  /** What had come when another model took over, for the last time. */
   handed_over?: Timing | undefined;
   /** Whether the final usage has come: `message_delta` with its stop reason. */
   final: boolean;
 }
 
-/** What an answer told about itself: what a ledger row and the log need. */
+/** What an answer tells about itself, for the ledger and the log. */
 export interface Report {
   model: string | undefined;
   usage: Usage | undefined;
   stop_reason: string | null;
-  /** Bytes of the whole body. */
+  /** Length of the body in bytes. */
   bytes: number;
-  /** What an interrupted answer is settled by; absent where the whole of it tells. */
+  /** What an interrupted answer is settled by; absent if its end has come, which tells the usage. */
   seen?: Seen | undefined;
-  /** The models that had a part in it, where one stepped in for another. */
+  /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
-  /** Whether the answer ended as the API ends it: `message_stop`, or a whole JSON body. */
+  /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
   error_type: string | undefined;
 }
 
-/** @returns what a whole answer, parsed, tells about itself; undefined is one that was not whole. */
+/**
+ * @param message the parsed body; undefined if it could not be parsed
+ * @param bytes the length of the body
+ * @returns what a buffered answer tells about itself
+ */
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = field(message, 'type') === 'message';
   const usage = field(message, 'usage');
@@ -67,7 +71,7 @@ export function reportOf(message: object | undefined, bytes: number): Report {
 /** Members of a usage that have members of their own. */
 const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'server_tool_use', 'output_tokens_details']);
 
-/** @returns that nothing was seen of an answer for so long. */
+/** @returns the `Seen` of an answer of which nothing came for so many milliseconds. */
 export function nothingSeen(unseen_ms: number): Seen {
   return {
     said: 0,
@@ -83,28 +87,28 @@ export function nothingSeen(unseen_ms: number): Seen {
   };
 }
 
-/** @returns what a usage says, without what can be no count: money hangs on it. */
+/** @returns a usage without the members that cannot be counts: prices are made from it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
-  const told = Object.entries(usage).filter(([kind, value]) => {
+  const valid = Object.entries(usage).filter(([kind, value]) => {
     if (value === null) return true;
     if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
     if (kind === 'iterations') return Array.isArray(value);
     return !kind.endsWith('_tokens') || isCount(value);
   });
-  const checked: Record<string, unknown> = Object.fromEntries(told);
+  const checked: Record<string, unknown> = Object.fromEntries(valid);
   if (Array.isArray(checked.iterations)) {
     checked.iterations = checked.iterations.filter((step) => typeof field(step, 'type') === 'string');
   }
   return checked;
 }
 
-/** @returns the models that had a part in an answer, where blocks tell that one stepped in for another. */
+/** @returns the models that have written an answer, if its blocks tell that one took over from another. */
 export function fallbacksIn(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;
-  const hops = content.filter((block) => field(block, 'type') === 'fallback');
-  const models = hops.flatMap((hop) =>
-    ['from', 'to'].flatMap((side) => string(field(field(hop, side), 'model')) ?? []),
+  const switches = content.filter((block) => field(block, 'type') === 'fallback');
+  const models = switches.flatMap((one) =>
+    ['from', 'to'].flatMap((side) => string(field(field(one, side), 'model')) ?? []),
   );
   return models.length > 0 ? models : undefined;
 }
@@ -114,7 +118,7 @@ export function errorType(body: unknown): string {
   return string(field(field(body, 'error'), 'type')) ?? 'api_error';
 }
 
-/** @returns a member of what may be an object. */
+/** @returns a member of a value; undefined if it is no object. */
 export function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

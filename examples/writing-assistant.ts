@@ -1,7 +1,7 @@
 /**
- * A writing assistant for the terminal: it streams, keeps its conversation at the edge, and saves drafts.
+ * Runs a writing assistant in the terminal: it streams, keeps its conversation at the edge, and saves drafts.
  *
- * node examples/writing-assistant.ts [conversation], with SLUICE_URL and SLUICE_TOKEN where they are not a local start's.
+ * node examples/writing-assistant.ts [conversation]. Set SLUICE_URL and SLUICE_TOKEN for an edge that is not local.
  * Ctrl+C stops an answer; Ctrl+D ends.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -31,9 +31,9 @@ const saveDraft: RunnableTool = {
 };
 
 /**
- * Comes back to a conversation: shows the answer that still runs, if an earlier session was ended in the middle of it.
+ * Comes back to a conversation, and shows the running answer, if an earlier session ended during it.
  *
- * @returns results for calls that such a session left without: they must have one before anything else is said
+ * @returns results for calls that the earlier session has left without: the conversation refuses a message without them
  */
 async function comeBack(): Promise<Run['owed']> {
   for await (const text of (await sluice.conversations.resume(conversation))?.textDeltas() ?? []) {
@@ -48,7 +48,7 @@ async function comeBack(): Promise<Run['owed']> {
 }
 
 let owed = await comeBack().catch((error: unknown): Run['owed'] => {
-  // A conversation begins with its first message.
+  // A conversation is created by its first message.
   if (error instanceof SluiceError && error.status === 404) return [];
   throw error;
 });

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const compiler = createRequire(import.meta.url).resolve('typescript/package.json');
 
-// What is no source any more must not be packed.
+// Files whose source was removed must not be packed.
 await rm(join(root, 'dist'), { recursive: true, force: true });
 const { status } = spawnSync(process.execPath, [join(dirname(compiler), 'bin/tsc'), '-p', 'tsconfig.build.json'], {
   cwd: root,

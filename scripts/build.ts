@@ -1,4 +1,4 @@
-/** Makes what Workers' assets serve, in `build/`: the reference, and the page. Run by start, test and deploy. */
+/** Builds the assets of the Worker in `build/`: the reference and the page. Run by start, test and deploy. */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,10 +8,10 @@ import { bundlePage } from './page.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 const BUILT = fileURLToPath(new URL('../build', import.meta.url));
-/** Beside `build/`, all of which is served. */
+/** Outside of `build/`, because everything in there is served. */
 const UNFINISHED = fileURLToPath(new URL('../.wrangler/build', import.meta.url));
 
-/** Brings `build/` up to date; what has not changed is left alone, so that several may build at the same time. */
+/** Brings `build/` up to date. Unchanged files are not written, so that several processes may build at the same time. */
 export async function build(): Promise<void> {
   const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
   const files: Record<string, string | Uint8Array> = {
@@ -30,9 +30,9 @@ export async function build(): Promise<void> {
   }
 }
 
-/** Replaces a file at once: a server that reads it never sees half of it. */
+/** Replaces a file atomically: a server that reads it never sees a part of it. */
 async function put(path: string, content: Buffer): Promise<void> {
-  // What cannot be read is written, and says then what is wrong with it.
+  // If the old file cannot be read, writing gives the error.
   const there = await readFile(path).catch(() => undefined);
   if (there?.equals(content)) return;
   await mkdir(dirname(path), { recursive: true });
@@ -42,7 +42,7 @@ async function put(path: string, content: Buffer): Promise<void> {
   await rename(unfinished, path);
 }
 
-/** A route as the plugin gives it to Fastify. */
+/** A route, as the plugin passes it to Fastify. */
 interface PluginRoute {
   url: string;
   handler(request: unknown, reply: PluginReply): void;
@@ -54,8 +54,8 @@ interface PluginReply {
 }
 
 /**
- * Scalar in one file. The package that has only this file, and not 280 MB of what it was made from, is its plugin for
- * Fastify, which serves it: asked by a stand-in for Fastify, it hands it over.
+ * Reads Scalar's single file out of its plugin for Fastify, because other packages of it are 280 MB large. The plugin is
+ * given a stand-in for Fastify, and passes its routes, and with them the file, to that.
  */
 async function readScalar(): Promise<string> {
   const routes: PluginRoute[] = [];

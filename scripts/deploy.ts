@@ -1,6 +1,6 @@
 /**
- * Brings the edge live: `npm run deploy [-- --env staging --dry-run …]`. Everything else behind `--` goes on to
- * `wrangler deploy`. What there is already is left as it is: it can be run again at any time.
+ * Deploys the edge: `npm run deploy [-- --env staging --dry-run …]`. Other arguments after `--` are passed to
+ * `wrangler deploy`. What already exists is left as it is, so it can be run again at any time.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import { descriptionOf } from '../src/http/zod.ts';
 import { parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
 import { build } from './build.ts';
 
-/** A new address takes a while until every resolver and certificate knows it. */
+/** How long a new address may take until resolvers and certificates know it. */
 const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
 const HEALTH_ATTEMPT_MS = 10_000;
 const HEALTH_PAUSE_MS = 2_000;
@@ -52,8 +52,9 @@ async function deploy(): Promise<void> {
 }
 
 /**
- * @returns the settings that are deployed, as far as wrangler.toml has them
- * @throws Error that names what is malformed, or a secret that stands there for everybody to read
+ * Reads the settings that are deployed from wrangler.toml.
+ *
+ * @throws Error that names a malformed setting, or a secret, which must not stand in that file
  */
 function checkSettings(vars: Record<string, unknown>): Settings {
   for (const [name, setting] of Object.entries(settingsSchema.shape)) {
@@ -64,13 +65,13 @@ function checkSettings(vars: Record<string, unknown>): Settings {
   return parseSettings(vars);
 }
 
-/** Of wrangler.toml, which is typed loosely. */
+/** The parts of wrangler.toml that are read here. */
 interface Queues {
   producers?: { queue?: string }[];
   consumers?: { queue: string; dead_letter_queue?: string }[];
 }
 
-/** The queues by name, those for what could not be worked on too: wrangler makes none that has a name. */
+/** @returns the names of the queues, dead-letter queues too: wrangler does not create a queue that has a name */
 function queuesOf({ producers = [], consumers = [] }: Queues): Set<string> {
   const names = [...producers.map(({ queue }) => queue), ...consumers.flatMap((c) => [c.queue, c.dead_letter_queue])];
   return new Set(names.filter((name) => name !== undefined));
@@ -85,7 +86,7 @@ async function createQueue(name: string): Promise<void> {
   console.log(`Created the queue ${name}.`);
 }
 
-/** @returns where the Worker is, if it has an address of its own. */
+/** Deploys the Worker. @returns its URL, if it has one */
 async function deployWorker(deployArgs: string[]): Promise<string | undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-deploy-'));
   try {
@@ -99,21 +100,21 @@ async function deployWorker(deployArgs: string[]): Promise<string | undefined> {
   }
 }
 
-/** Of what wrangler lists, a domain of one's own comes before the one at workers.dev. */
+/** Chooses from wrangler's list: a custom domain comes before the one at workers.dev. */
 function addressOf(targets: string[]): string | undefined {
   const domain = targets.find((target) => target.includes('(custom domain'));
   if (domain !== undefined) return `https://${domain.split(' ')[0]}`;
   return targets.find((target) => /^https?:/.test(target))?.split(' ')[0];
 }
 
-/** @returns the secrets that the edge has, by name. */
+/** @returns the names of the secrets that the edge has */
 async function namesOfSecrets(): Promise<string[]> {
   const listed = await run(['secret', 'list', '--env', environment ?? '', '--format', 'json']);
   if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
   return (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
 }
 
-/** @returns the secrets that the edge cannot do without, and does not have. */
+/** @returns the names of the secrets that the edge needs and does not have */
 function missingSecrets({ JWKS_URL }: Settings, names: string[]): string[] {
   const needed = ['ANTHROPIC_API_KEY', ...(JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
   return needed.filter((name) => !names.includes(name));
@@ -121,11 +122,11 @@ function missingSecrets({ JWKS_URL }: Settings, names: string[]): string[] {
 
 interface Health {
   ok: boolean;
-  /** What `/health` said, or why nothing was heard. */
+  /** The answer of `/health`, or why there is none. */
   said: string;
 }
 
-/** Asks until the edge itself answers, if only that it is not set up, or until time is up. */
+/** Asks until the edge itself answers, even if only that a setting is missing, or until the time is over. */
 async function health(address: string | undefined): Promise<Health | undefined> {
   if (address === undefined) return undefined;
   const deadline = Date.now() + HEALTH_TIMEOUT_MS;
@@ -179,14 +180,14 @@ function reasonOf(thrown: unknown): string {
   return thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
 }
 
-/** Runs wrangler before the operator's eyes, who may be asked something. */
+/** Runs wrangler in the operator's terminal, so that it can ask questions. */
 async function show(command: string[], env: Record<string, string> = {}): Promise<void> {
   const child = spawn('wrangler', command, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
   const code = await ended(child);
   if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
 }
 
-/** Runs wrangler for what it says. */
+/** Runs wrangler. @returns its output */
 async function run(command: string[]): Promise<{ code: number | null; stdout: string; output: string }> {
   const child = spawn('wrangler', command, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
   let [stdout, stderr] = ['', ''];

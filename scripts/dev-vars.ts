@@ -8,7 +8,9 @@ import { SHIPPED_SOURCES } from '../src/settings/settings.ts';
 const FILE = fileURLToPath(new URL('../.dev.vars', import.meta.url));
 
 /**
- * @param environment of wrangler.toml, which may have a file of its own
+ * Reads `.dev.vars`.
+ *
+ * @param environment the name of an environment in wrangler.toml, which may have its own file
  * @returns the secrets and variables of `.dev.vars`, or none if there is no such file
  */
 export async function readDevVars(environment?: string): Promise<Record<string, string>> {
@@ -17,7 +19,8 @@ export async function readDevVars(environment?: string): Promise<Record<string, 
 }
 
 /**
- * @returns the variables of another such file
+ * Reads another file of the same form.
+ *
  * @throws Error for a file that cannot be read
  */
 export async function readEnvFile(path: string): Promise<Record<string, string>> {
@@ -25,10 +28,10 @@ export async function readEnvFile(path: string): Promise<Record<string, string>>
 }
 
 /**
- * Makes the secrets that nobody has set, and keeps them behind what stands in `.dev.vars`: so that minting a token works
- * at once, and so does sending a sample of a webhook.
+ * Makes the secrets that are not set, and appends them to `.dev.vars`, so that minting a token and sending a sample of a
+ * webhook work at once.
  *
- * @param given what is set, there or elsewhere
+ * @param given the variables that are set, there or elsewhere
  */
 export async function addSecrets(given: Readonly<Record<string, string>>): Promise<void> {
   const secrets = [
@@ -46,9 +49,9 @@ export async function addSecrets(given: Readonly<Record<string, string>>): Promi
 }
 
 /**
- * Makes the files their owner's alone: they may have been copied from the example, which everybody may read.
+ * Makes the files readable only for their owner: a copy of the example file is readable for everybody.
  *
- * @returns the names of those that stay open, because somebody else owns them
+ * @returns the names of files that stay readable, because they have another owner
  */
 export async function closeDevVars(environment?: string): Promise<string[]> {
   const files = [FILE, ...(environment === undefined ? [] : [`${FILE}.${environment}`])];
@@ -62,9 +65,9 @@ export async function closeDevVars(environment?: string): Promise<string[]> {
 }
 
 /**
- * Writes variables as wrangler reads them, which takes `$` for the beginning of another variable's name.
+ * Writes variables in the form that wrangler reads. (It takes `$` for the start of another variable's name.)
  *
- * @throws Error for a value that no quotes hold
+ * @throws Error for a value that has all kinds of quotes, so that it cannot be quoted
  */
 export function envFileOf(variables: Readonly<Record<string, string>>): string {
   const lines = Object.entries(variables).map(([name, value]) => {

@@ -1,6 +1,6 @@
 /**
- * Loaded into wrangler's own process, which would go on without anybody: ends it when the start script is gone, also when
- * that was killed and could say nothing any more.
+ * Ends wrangler's process, into which it is loaded, when the start script has ended, even if that was killed. Otherwise
+ * wrangler would keep running.
  */
 import { rmSync } from 'node:fs';
 
@@ -9,11 +9,11 @@ const GRACE_MS = 5_000;
 process.on('disconnect', () => {
   const { START_FOLDER } = process.env;
   if (START_FOLDER) rmSync(START_FOLDER, { recursive: true, force: true });
-  // Wrangler's first process would disconnect from what is gone, and say with a stack trace that it cannot.
+  // Wrangler would try to disconnect from the ended parent, and print a stack trace.
   Reflect.deleteProperty(process, 'disconnect');
-  // As Ctrl+C does; but should that hang, its processes end with it.
+  // The same signal as Ctrl+C. If that hangs, this process exits, and its children end with it.
   process.kill(process.pid, 'SIGTERM');
   setTimeout(() => process.exit(1), GRACE_MS);
 });
-// Nothing is kept running by listening alone.
+// Listening alone must not keep the process running.
 process.channel?.unref();

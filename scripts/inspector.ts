@@ -1,6 +1,6 @@
 /**
- * The local runtime's own inspector, which wrangler opens whether anybody wants one or not: it runs code in the Worker for
- * whatever reaches its port, web pages too, whose WebSockets every server has to judge by itself.
+ * Hides the local runtime's inspector, which wrangler always opens. It runs code in the Worker for everyone who reaches its
+ * port, web pages too, because a browser does not restrict WebSockets to an origin.
  */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -10,11 +10,11 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 /**
- * Hides it where nobody has asked for one: on one of the sixteen million addresses that this machine has for itself, and on
- * one of its ports, no page finds it. What wrangler itself has an inspector for works without.
+ * Moves the inspector to a random port of a random loopback address. There are sixteen million such addresses, so no page
+ * finds it. Wrangler works without reaching it.
  *
- * @param folder where a file is put that starts the runtime
- * @returns the environment that has wrangler start it so; empty where the system has one such address only, as macOS
+ * @param folder where to put the script that starts the runtime
+ * @returns the environment for wrangler; empty if the system has only one loopback address, like macOS
  */
 export async function hideInspector(folder: string): Promise<Record<string, string>> {
   if (process.platform === 'win32' || process.env.MINIFLARE_WORKERD_PATH !== undefined) return {};
@@ -26,7 +26,7 @@ export async function hideInspector(folder: string): Promise<Record<string, stri
   return { MINIFLARE_WORKERD_PATH: path };
 }
 
-/** Puts the address in the place of the one that wrangler has written down. */
+/** Writes a script that starts the runtime with another inspector address than the one that wrangler gives. */
 function scriptOf(runtime: string, address: string): string {
   return `#!/bin/sh
 left=$#
@@ -44,7 +44,7 @@ exec '${runtime.replaceAll("'", `'\\''`)}' "$@"
 
 async function canListen(address: string): Promise<boolean> {
   const server = createServer().listen(0, address);
-  // It fails where there is no such address.
+  // Listening fails if the system does not have this address.
   const listens = await once(server, 'listening').then(
     () => true,
     () => false,

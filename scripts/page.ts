@@ -9,10 +9,10 @@ const SOURCE = fileURLToPath(new URL('../src/playground', import.meta.url));
 const require = createRequire(import.meta.url);
 const CHARTS = require.resolve('charts.css/dist/charts.min.css');
 const FONT = require.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2');
-/** Nothing is written there: it is what paths are told from. */
+/** The base of paths; nothing is written there. */
 const OUTPUT = join(SOURCE, 'build');
 
-/** @returns what is served of the page, by its path below the root. */
+/** @returns the files of the page, by their paths below the root */
 export async function bundlePage(): Promise<Record<string, string | Uint8Array>> {
   const { outputFiles } = await build({
     entryPoints: {

@@ -1,9 +1,9 @@
 /**
- * What stands between a development server and everybody else: it owns the public port, judges a request as it came on
- * the wire, and alone knows the secret that the Worker answers to.
+ * Protects a development server: it owns the public port, checks each request as it came over the wire, and only it
+ * knows the secret that the Worker asks for.
  *
- * The local runtime behind it believes headers that anybody can send (`mf-original-url` is where a request came to), and
- * serves pages of its own that read all that is stored.
+ * The local runtime behind it trusts headers that anyone can send (such as `mf-original-url`, the URL of a request), and
+ * has pages of its own that show all stored data.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
@@ -14,30 +14,30 @@ import { isLoopback, START_SECRET_HEADER } from '../src/http/hosts.ts';
 import { createRequestId } from '../src/http/request-id.ts';
 
 export interface ProxyOptions {
-  /** What the Worker answers to. */
+  /** The secret without which the Worker refuses a request. */
   secret: string;
-  /** The addresses to listen on; one that this machine does not have is left out, if another is left. */
+  /** The addresses to listen on. One that this machine does not have is left out, unless it is the only one. */
   addresses: readonly string[];
-  /** 0 is any that is free, on all of the addresses. */
+  /** 0 chooses a port that is free on all addresses. */
   port: number;
-  /** Files of a key and its certificate, to speak https. */
+  /** Files with a key and its certificate, for https. */
   tls?: { key: string; cert: string } | undefined;
-  /** Whether other machines may call: by an address, never by a name, which a page could make to point here. */
+  /** Whether other machines may call. They must use an IP address: a name could be made to point here by a web page. */
   isOpen?: boolean;
 }
 
 export interface DevProxy {
   port: number;
-  /** Says where the server is; before that every answer is a 503. */
+  /** Sets the address of the server. Before that every answer is a 503. */
   pointTo(port: number): void;
   /** Ends every connection. */
   close(): Promise<void>;
 }
 
-/** They belong to one connection; what `upgrade` asks for is passed by itself. */
+/** Headers that belong to one connection. An `upgrade` is handled separately. */
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'upgrade', 'expect']);
 
-/** Of what the local runtime serves under `/cdn-cgi/`: the reload of a page, and scheduled events, by their old names too. */
+/** Paths of the local runtime under `/cdn-cgi/` that are allowed: reloading a page, and scheduled events, old names too. */
 const SERVED = new Set([
   '/cdn-cgi/live-reload',
   '/cdn-cgi/local/scheduled',
@@ -45,10 +45,10 @@ const SERVED = new Set([
   '/cdn-cgi/mf/scheduled',
 ]);
 
-/** As much as the local runtime takes. */
+/** The limit of the local runtime. */
 const maxHeaderSize = 128 * 1024;
 
-/** Tries to find a port that is free on every address. */
+/** How often to try to find a port that is free on every address. */
 const TRIES = 20;
 
 /**
@@ -71,7 +71,7 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
       else relay(incoming, response, options.secret, target ?? 0);
     });
     server.on('upgrade', (incoming: IncomingMessage, socket: Socket, head: Buffer) => {
-      // What a client sends that has gone is nobody's.
+      // Errors of a client that has left are ignored.
       socket.on('error', () => socket.destroy());
       const fault = faultOf(incoming, options.isOpen === true, target);
       if (fault) socket.end(headOf(fault.status, [['connection', 'close']]));
@@ -91,13 +91,13 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
   };
 }
 
-/** @returns why a request is refused; undefined for one that is passed on. */
+/** @returns the refusal of a request; undefined for a request that is passed on */
 function faultOf(incoming: IncomingMessage, isOpen: boolean, target: number | undefined): ApiError | undefined {
   const { headers, rawHeaders, url = '' } = incoming;
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host');
-  // Two servers would choose two different ones.
+  // Of two `host` headers this server and the next one might choose different ones.
   if (hosts.length !== 1) return new ApiError('invalid_request_error', 'Send one `Host`.', DO_NOT_TRY);
-  // The form that is meant for proxies names a host of its own.
+  // The absolute form of a URL, meant for proxies, has another host in it.
   if (!url.startsWith('/')) {
     return new ApiError('invalid_request_error', 'Send the path alone, not a whole URL.', DO_NOT_TRY);
   }
@@ -120,51 +120,51 @@ function faultOf(incoming: IncomingMessage, isOpen: boolean, target: number | un
 
 const DO_NOT_TRY: ErrorOptions = { headers: DO_NOT_RETRY };
 
-/** @returns whether a request was meant for this machine, and no page of another one has sent it. */
+/** @returns whether a request is meant for this machine, and was not sent by a web page from elsewhere */
 function isOurs({ host = '', origin, ...headers }: IncomingMessage['headers'], isOpen: boolean): boolean {
-  // A URL's parser would also find a host behind credentials, or in front of a path.
+  // Checked first: a URL parser also accepts a host after credentials, or before a path.
   if (!/^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i.test(host)) return false;
   const named = `http://${host}`;
   const isAddressed = isOpen && isIP((URL.parse(named)?.hostname ?? '').replace(/^\[|\]$/g, '')) !== 0;
   if (!isLoopback(named) && !isAddressed) return false;
   if (origin !== undefined) {
-    // (Two of them make a list, which is no URL.)
+    // (Two `origin` headers become a list, which is not a URL.)
     return isLoopback(origin) || (isAddressed && /^https?:\/\/(.*)$/.exec(origin)?.[1] === host);
   }
-  // Pages also fetch without saying where they are from: pictures, scripts, frames. A link may be followed.
+  // Pages load images, scripts and frames without an `origin`. Following a link is allowed.
   if (headers['sec-fetch-site'] !== 'cross-site') return true;
   return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document';
 }
 
-/** @returns whether a path is one of the local runtime's own, however it is written. */
+/** @returns whether a path, in any encoding, belongs to the local runtime */
 function isInternal(url: string): boolean {
   let path = URL.parse(`http://localhost${url}`)?.pathname ?? '';
   if (SERVED.has(path)) return false;
   try {
     path = URL.parse(`http://localhost${decodeURIComponent(path)}`)?.pathname ?? '';
   } catch {
-    // What cannot be decoded is no path of the runtime's: it compares what it is given.
+    // A path that cannot be decoded does not belong to the runtime, which compares paths as they come.
   }
   return /^\/+(cdn-cgi|__cf_local)(\/|$)/i.test(path);
 }
 
 function relay(incoming: IncomingMessage, response: ServerResponse, secret: string, port: number): void {
-  // An inner server that means to close may do so before its answer has been read, if the request is still on its way.
+  // The inner server may close the connection before its answer is read, while the request is still being sent.
   const inner = innerRequest(incoming, secret, port, [['connection', 'keep-alive']]);
   inner.on('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage, passedOn(answer.rawHeaders).flat());
     response.flushHeaders();
     answer.pipe(response);
-    // A body that breaks off must not look as if it had ended.
+    // An interrupted body must not look complete.
     answer.on('close', () => {
       if (!answer.complete) response.destroy();
     });
   });
   inner.on('error', () => {
-    // An answer may come, and end, before all of the request has been taken.
+    // An answer may end before the request has been read completely.
     if (!response.headersSent) refuse(response, unreachable());
   });
-  // The client has left, or has had everything.
+  // The client has left, or has received everything.
   response.on('close', () => inner.destroy());
   incoming.pipe(inner);
 }
@@ -200,14 +200,14 @@ function upgrade(incoming: IncomingMessage, socket: Socket, head: Buffer, secret
   inner.end();
 }
 
-/** The request as it is passed on: over a connection of its own, so that it ends with it. */
+/** Makes the request that is passed on. It has its own connection, so that it ends with the client's. */
 function innerRequest(incoming: IncomingMessage, secret: string, port: number, more: [string, string][]) {
   const { method, url: path, headers: given } = incoming;
   const hasBody = given['content-length'] !== undefined || given['transfer-encoding'] !== undefined;
   const headers = [
     ...passedOn(incoming.rawHeaders),
     ...more,
-    // Or a request without a body would get an empty one, in pieces.
+    // Without this, a request without a body would get an empty chunked body.
     ...(hasBody ? [] : [['content-length', '0']]),
     [START_SECRET_HEADER, secret],
   ];
@@ -217,7 +217,7 @@ function innerRequest(incoming: IncomingMessage, secret: string, port: number, m
   return inner;
 }
 
-/** The headers that go on: not those of this connection, of the local runtime, or of this proxy. */
+/** @returns the headers to pass on, without those of this connection, of the local runtime and of this proxy */
 function passedOn(raw: readonly string[]): [string, string][] {
   const pairs: [string, string][] = [];
   for (let at = 0; at < raw.length; at += 2) {
@@ -241,30 +241,30 @@ function unreachable(): ApiError {
   });
 }
 
-/** The beginning of an answer, where nothing else writes it. */
+/** Writes the head of an answer to a bare socket. */
 function headOf(status: number, headers: readonly (readonly [string, string])[]): string {
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}\r\n`;
 }
 
 function serverOf({ tls }: ProxyOptions): Server {
-  // Streams last as long as they last; a body may take its time.
+  // No timeouts: streams and uploads may take any time.
   const limits = {
     requestTimeout: 0,
     keepAliveTimeout: 60_000,
     noDelay: true,
     maxHeaderSize,
-    // What asks for HTTP/2 as well is answered in HTTP/1.
+    // A client that asks to upgrade to HTTP/2 is answered in HTTP/1.
     shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket',
   };
   if (tls === undefined) return createServer(limits);
   return createSecureServer({ ...limits, key: readFileSync(tls.key), cert: readFileSync(tls.cert) });
 }
 
-/** A server's own list has not those that were upgraded. */
+/** All open connections. The server's own list does not have upgraded ones. */
 const connections = new WeakMap<Server, Set<Socket>>();
 
-/** Listens on each address at the same port. */
+/** Listens on all addresses with the same port. */
 async function listenOnAll({ addresses, port }: ProxyOptions, make: () => Server): Promise<Server[]> {
   for (let attempt = 1; ; attempt += 1) {
     const servers: Server[] = [];
@@ -277,13 +277,13 @@ async function listenOnAll({ addresses, port }: ProxyOptions, make: () => Server
       throw new Error(`This machine has no address ${addresses.join(' or ')}.`);
     } catch (thrown) {
       await Promise.all(servers.map(closed));
-      // Free on the first address, and taken on the second.
+      // The port is free on the first address, but taken on another.
       if (port !== 0 || servers.length === 0 || attempt === TRIES) throw thrown;
     }
   }
 }
 
-/** @returns false for an address that this machine does not have, such as IPv6 where that is switched off. */
+/** Listens on one address. @returns false if this machine does not have it, such as IPv6 if that is switched off */
 function listens(server: Server, address: string, port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -1,4 +1,4 @@
-/** Forgets the local state that `npm start` keeps: accounts, conversations, stored prefixes. Secrets stay. */
+/** Deletes the local state of `npm start`: accounts, conversations, stored prefixes. Secrets stay. */
 import { rm } from 'node:fs/promises';
 
 await rm(new URL('../.wrangler/state', import.meta.url), { recursive: true, force: true });

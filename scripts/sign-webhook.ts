@@ -1,8 +1,8 @@
-/** Signs events as their senders do: for trying webhooks, and for tests. */
+/** Signs events as their senders do, for trying webhooks and for tests. */
 import { sign } from '../src/delivery/signature.ts';
 import { toHex } from '../src/http/bytes.ts';
 
-/** @returns the headers that GitHub sends with a body. */
+/** @returns the headers that GitHub sends with a body */
 export async function signGithub(
   body: string | Uint8Array,
   secret: string,
@@ -16,7 +16,7 @@ export async function signGithub(
   });
 }
 
-/** @returns the header that Stripe sends with a body. */
+/** @returns the header that Stripe sends with a body */
 export async function signStripe(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
   return new Headers({
@@ -24,7 +24,7 @@ export async function signStripe(bytes: Uint8Array, secret: string, now: number)
   });
 }
 
-/** @returns the headers that Slack sends with a body. */
+/** @returns the headers that Slack sends with a body */
 export async function signSlack(bytes: Uint8Array, secret: string, now: number): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
   const signature = await sign(`v0:${timestamp}:`, bytes, secret);

@@ -1,11 +1,11 @@
-/** A folder for what only one start, and nobody else on this machine, is to read. */
+/** Makes a private folder for one start: nobody else on this machine can read it. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const PARENT = fileURLToPath(new URL('../.wrangler', import.meta.url));
 
-/** @returns a new folder, its owner's alone, which is gone when this process ends. */
+/** @returns the path of a new folder that only its owner can read. It is deleted when this process ends. */
 export function makeStartFolder(): string {
   mkdirSync(PARENT, { recursive: true });
   removeLeftovers();
@@ -14,7 +14,7 @@ export function makeStartFolder(): string {
   return folder;
 }
 
-/** Removes the folders of starts that were killed together with all that could have done so. */
+/** Deletes the folders of starts that were killed, and so could not do it themselves. */
 function removeLeftovers(): void {
   for (const name of readdirSync(PARENT)) {
     const pid = /^start-(\d+)-/.exec(name)?.[1];
@@ -26,7 +26,7 @@ function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (thrown) {
-    // There may be such a process, of somebody else.
+    // A process with this id may exist, but belong to another user.
     return (thrown as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }

@@ -1,4 +1,4 @@
-/** What `npm start` makes of what stands behind it: most goes on to `wrangler dev`, some is its own, some it refuses. */
+/** Reads the arguments of `npm start`: most are passed to `wrangler dev`, some are its own, some are refused. */
 import { parseArgs } from 'node:util';
 import { isLoopback } from '../src/http/hosts.ts';
 
@@ -9,28 +9,28 @@ export interface StartOptions {
   /** Whether other machines may call. */
   isOpen: boolean;
   tls: { key: string; cert: string } | undefined;
-  /** What is set by `--var`. */
+  /** The variables that `--var` sets. */
   variables: Record<string, string>;
   /** The files that `--env-file` names. */
   envFiles: string[];
-  /** As wrangler has it: which `.dev.vars` is read. */
+  /** The environment, as for wrangler: it decides which `.dev.vars` is read. */
   environment: string | undefined;
-  /** What goes on to `wrangler dev`. */
+  /** The arguments for `wrangler dev`. */
   passedOn: string[];
 }
 
 const DEFAULT_PORT = 8787;
 const OPEN = 'open-to-the-network';
-/** Where `localhost` leads to: some programs try one alone. */
+/** The addresses of `localhost`. Both are needed: some programs try only one. */
 const LOCALHOST = ['127.0.0.1', '::1'];
 
-/** The options that this script takes for itself: wrangler is told something else in their place. */
+/** Options that this script handles itself. Wrangler gets other values for them. */
 const OWN = new Set(['port', 'ip', OPEN, 'env-file', 'local-protocol', 'https-key-path', 'https-cert-path']);
 
-/** Options that take all that stands behind them, up to the next one. */
+/** Options that take all arguments up to the next option. */
 const LISTS = new Set(['var', 'env-file']);
 
-/** Why an option is refused: it would bring in others than this machine, or call the edge by another name. */
+/** Why an option is refused: it would open the edge to other machines, or give it another name. */
 const REFUSED: Readonly<Record<string, string>> = {
   remote: 'runs on the internet what asks for no credential. Deploy it instead: npm run deploy -- --env staging',
   tunnel: 'lets the internet in where no credential is asked for. Deploy it instead: npm run deploy -- --env staging',
@@ -42,12 +42,12 @@ const REFUSED: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads the arguments as yargs does, which wrangler reads the rest of them with: also in camel case, and with `no-`.
+ * Reads the arguments as yargs does, which wrangler uses: also in camel case, and with `no-`.
  *
- * @throws Error that says what to do instead, for what is refused
+ * @throws Error for a refused option; its message says what to do instead
  */
 export function readStartOptions(args: readonly string[]): StartOptions {
-  // What stands behind another option is not its value, for wrangler: each argument is looked at by itself.
+  // For wrangler an argument after another option is not that option's value, so each argument is checked by itself.
   for (const arg of args) {
     const name = kebab(/^--?([\w-]+)/.exec(arg)?.[1] ?? '');
     const why = arg === '--' ? 'would end the options that this script adds. Leave it out.' : REFUSED[name];
@@ -73,7 +73,7 @@ export function readStartOptions(args: readonly string[]): StartOptions {
   });
   const given = new Map<string, string[]>();
   const taken = new Set<number>();
-  /** The option whose list goes on. */
+  /** The option whose list of values continues. */
   let list: string | undefined;
   for (const token of tokens) {
     if (token.kind === 'positional' && list !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. Port 0 is any
- * that is free. The public port is this script's own: see proxy.ts.
+ * Starts the edge in development mode: `npm start [-- --port 9000 --var NAME:value --persist-to DIR …]`. Port 0 chooses a
+ * free port. The public port belongs to this script: see proxy.ts.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -28,7 +28,7 @@ await build();
 const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
 
 const folder = makeStartFolder();
-/** What only the Worker and the proxy are to know: never on a command line. */
+/** The secret between the Worker and the proxy. It must never be on a command line, which others can read. */
 const file = join(folder, 'vars');
 writeFileSync(file, vars, { mode: 0o600 });
 
@@ -39,7 +39,7 @@ const server = spawn(
     join(root, 'node_modules/wrangler/bin/wrangler.js'),
     'dev',
     '--show-interactive-dev-session=false',
-    // Said once: of two ports wrangler makes a list, and stops.
+    // Given only once: wrangler makes a list of two ports, and stops.
     ...(hasInspector ? [] : ['--inspector-port', '0']),
     ...options.passedOn,
     ...['--ip', '127.0.0.1', '--port', '0', '--local-protocol', 'http', '--env-file', file],
@@ -52,19 +52,19 @@ const server = spawn(
       START_FOLDER: folder,
       ...(hasInspector ? {} : await hideInspector(folder)),
       WRANGLER_SEND_METRICS: 'false',
-      // Asked for offline, the placeholder for `request.cf` costs two stack traces.
+      // Without this, wrangler fetches `request.cf`, and prints two stack traces if it is offline.
       CLOUDFLARE_CF_FETCH_ENABLED: 'false',
-      // It shows all that is stored, to whoever finds the inner port.
+      // The explorer shows all stored data to anyone who finds the inner port.
       X_LOCAL_EXPLORER: 'false',
       ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
     },
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
-// Once what it has said last has been passed on.
+// `close` comes after all output has been passed on.
 server.on('close', (code) => process.exit(code ?? 1));
 if (server.stdout) {
-  // Where wrangler listens, and where the secrets are, is nobody's business.
+  // Lines with wrangler's own port, and with the files of secrets, are not shown.
   createInterface(server.stdout).on('line', (line) => {
     if (!/Ready on http:\/\/127\.0\.0\.1|Using secrets defined in/.test(line)) console.log(line);
   });
@@ -75,7 +75,7 @@ const late = setTimeout(() => {
 }, READY_TIMEOUT_MS);
 server.on('message', (message) => void greet(message));
 
-/** Reads what is set, and says in a sentence what is wrong with it. */
+/** Reads the settings, and prints a sentence if one is malformed. */
 async function prepare(): Promise<{ options: StartOptions; vars: string; priced: string[] }> {
   try {
     const read = readStartOptions(process.argv.slice(2));
@@ -105,7 +105,7 @@ async function listen({ addresses, port, tls, isOpen }: StartOptions): Promise<D
   }
 }
 
-/** @param message what wrangler tells its parent: that it listens, and where */
+/** Handles a message of wrangler. @param message says that wrangler listens, and where */
 async function greet(message: unknown): Promise<void> {
   const { event, port } = JSON.parse(String(message)) as { event: string; port: number };
   if (event !== 'DEV_SERVER_READY') return;
@@ -133,7 +133,7 @@ async function upstreamOf(port: number): Promise<string | undefined> {
   return health.upstream;
 }
 
-/** Asks the Worker itself, as the proxy does. */
+/** Sends a request to the Worker itself, as the proxy does. */
 async function askWorker(port: number, path: string): Promise<Response> {
   return await fetch(`http://127.0.0.1:${port}${path}`, { headers: { [START_SECRET_HEADER]: secret } });
 }

@@ -1,5 +1,5 @@
 /**
- * Mints a credential from the command line and prints it alone on the last line:
+ * Mints a credential from the command line, and prints it as the last line:
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
  */
 import { parseArgs } from 'node:util';

@@ -1,10 +1,12 @@
-/** Rows of the setting PRICES that price nothing: most often a name that is misspelt. */
+/** Finds rows of the setting PRICES that no model has: often the name is misspelt. */
 import { undated } from '../src/pricing/models.ts';
 
 /**
+ * Compares the rows with the upstream's models.
+ *
  * @param priced the names of the rows
  * @param listed the ids of the upstream's models
- * @returns the names that no model of the upstream has, dated or not
+ * @returns the names that no model has, with or without a date
  */
 export function unlistedPrices(priced: readonly string[], listed: readonly string[]): string[] {
   const known = new Set(listed.flatMap((id) => [id, undated(id)]));
@@ -15,7 +17,7 @@ export function unlistedPrices(priced: readonly string[], listed: readonly strin
  * Asks the edge for its upstream's models.
  *
  * @param listModels fetches `/v1/models` of the edge
- * @returns what to say about the names of the rows; undefined where there is nothing to say
+ * @returns a warning about the rows; undefined if all are right
  */
 export async function judgePrices(
   priced: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * Signs a sample as its sender would, sends it to the local server, and prints the answer and what came of it:
- * `npm run webhook -- github issue.json [--id …]`. Samples are in examples/webhooks; any other file is named by its path.
+ * Signs a sample as its sender would, sends it to the local server, and prints the answer and the result:
+ * `npm run webhook -- github issue.json [--id …]`. Samples are in examples/webhooks; other files are named by their path.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -37,7 +37,7 @@ if (!response.ok) process.exit(1);
 const { event_id } = JSON.parse(answer) as { event_id?: string };
 if (event_id !== undefined) console.log(JSON.stringify(await outcome(event_id)));
 
-/** The headers that the sender puts on. */
+/** @returns the headers that the sender adds */
 async function signed(sender: Source, text: string, key: string, event: string): Promise<Headers> {
   const bytes = new TextEncoder().encode(text);
   const headers = await {
@@ -50,7 +50,7 @@ async function signed(sender: Source, text: string, key: string, event: string):
   return headers;
 }
 
-/** What GitHub calls the event of such a payload. */
+/** @returns GitHub's name for the event of a payload */
 function kindOf(text: string): string {
   const payload = JSON.parse(text) as Json;
   if (payload.comment) return 'issue_comment';
@@ -58,7 +58,7 @@ function kindOf(text: string): string {
   return payload.issue ? 'issues' : 'ping';
 }
 
-/** A sample with an id of its own in the body, as far as its sender has one: the same file is another event each time. */
+/** @returns a sample with a new id in the body, if its sender has ids there, so that the same file is a new event each time */
 async function sample(sender: Source, name: string, event: string): Promise<string> {
   const known = new URL(`${sender}/${name}`, SAMPLES);
   const path = existsSync(name) ? name : known;
@@ -67,14 +67,14 @@ async function sample(sender: Source, name: string, event: string): Promise<stri
     stop(`There is no file ${name}. Samples of ${sender}: ${names.join(', ')}`);
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
-  // Two bodies of GitHub's are never the same: they have times in them.
+  // Two bodies of GitHub are never equal, because they contain times.
   if (sender === 'github') return JSON.stringify({ ...payload, sample: event });
   if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
   if (sender === 'slack' && payload.event_id !== undefined) return JSON.stringify({ ...payload, event_id: event });
   return JSON.stringify(payload);
 }
 
-/** The event once it has been worked on; a development server needs no credential for that. */
+/** @returns the event when it has been processed; a development server needs no credential for this */
 async function outcome(event: string): Promise<Json> {
   const deadline = Date.now() + WORK_MS;
   for (;;) {

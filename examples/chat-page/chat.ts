@@ -1,5 +1,5 @@
 /**
- * A chat without a framework: it streams, stops, survives lost connections and reloads.
+ * Shows a chat without a framework: it streams, stops, and survives lost connections and reloads.
  *
  * Start the edge, then: npx esbuild examples/chat-page/chat.ts --bundle --format=esm --servedir=examples/chat-page --outdir=examples/chat-page
  */
@@ -9,7 +9,7 @@ import { type ConversationMessage, createClient, type MessageStream } from '../.
 const edge = new URLSearchParams(location.search).get('edge') ?? 'http://localhost:8787';
 // In production: token: () => fetch('/token').then((response) => response.text()), from a server that knows the user.
 const sluice = createClient({ baseURL: edge });
-// The address names the conversation, so that a reload, a bookmark or another window finds it.
+// The URL names the conversation, so that a reload, a bookmark or another window finds it.
 location.hash ||= `chat-${Math.random().toString(36).slice(2)}`;
 const conversation = location.hash.slice(1);
 
@@ -64,6 +64,6 @@ try {
   const running = await sluice.conversations.resume(conversation, { onConnection });
   if (running) await follow(running);
 } catch (error) {
-  // A conversation begins with its first message.
+  // A conversation is created by its first message.
   if ((error as { status?: number }).status !== 404) status.textContent = String(error);
 }

@@ -1,6 +1,6 @@
 /**
- * An edge of one's own: Sluice under /ai, a route that asks Claude in the budget of whoever calls it, and a webhook whose
- * texts are labelled.
+ * Builds an edge from Sluice as a package: Sluice is under /ai, a route asks Claude within the caller's budget, and the
+ * texts of a webhook are labelled.
  */
 import { Hono } from 'hono';
 import { type AppEnv, createApp, createConsumer, defineWebhook, hmac } from 'sluice';
@@ -30,7 +30,7 @@ app.use(async (c, next) => {
 app.route('/ai', edge);
 
 app.post('/summaries', async (c) => {
-  // The caller's credential goes along: the edge verifies it, and holds and settles the cost.
+  // The caller's credential is passed on: the edge verifies it, and holds and settles the cost.
   const headers = new Headers({ 'content-type': 'application/json' });
   for (const name of ['authorization', 'x-api-key']) {
     const value = c.req.header(name);

@@ -26,7 +26,7 @@ export function App() {
   const View = VIEWS[part.value];
   const ready = state.value === 'ready';
   useEffect(() => {
-    // What it cannot say here, the budget's own page says.
+    // A failure is not shown here: the page of the budget shows it.
     if (ready) refreshStanding().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {

@@ -1,7 +1,7 @@
 import { standing } from './edge/account.ts';
 import { formatUsd } from './ui/format.ts';
 
-/** Today's money, in a place that is kept for it. */
+/** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */
 export function Spent() {
   const day = standing.value?.day;
   return (

@@ -6,13 +6,13 @@ export type Theme = (typeof THEMES)[number];
 
 export const theme = signal<Theme>(THEMES.find((name) => name === localStorage.getItem(KEY)) ?? 'system');
 
-/** Light, dark, and as the system has it, in turn. */
+/** Switches to the next theme: light, dark, the system's. */
 export function nextTheme(): void {
   theme.value = THEMES[(THEMES.indexOf(theme.value) + 1) % THEMES.length] ?? 'system';
   localStorage.setItem(KEY, theme.value);
 }
 
-/** Shows the theme, and goes on doing so. */
+/** Applies the theme, now and whenever it changes. */
 export function showTheme(): void {
   effect(() => {
     if (theme.value === 'system') delete document.documentElement.dataset.theme;

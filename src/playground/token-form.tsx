@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { takeToken } from './edge/client.ts';
 
-/** Takes a credential into use. */
+/** Asks for a token and uses it. */
 export function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
   const value = useSignal('');
   const submit = () => {

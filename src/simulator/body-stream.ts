@@ -5,28 +5,28 @@ import type { Random } from './random/digest.ts';
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {
   text: string;
-  /** The tokens that it took to write it. */
+  /** The number of tokens in it. */
   tokens: number;
-  /** Whether the first content begins here: the time to the first token passes before it. */
+  /** Whether the first content starts here. The time to the first token passes before it. */
   isFirstContent: boolean;
 }
 
-/** How fast a body comes. */
+/** The pace of a body. */
 export interface Pace {
-  /** Milliseconds. */
+  /** Milliseconds to the first token. */
   ttftMs: number;
-  /** 0 is as fast as it goes. */
+  /** Tokens per second; 0 is as fast as possible. */
   tokensPerSecond: number;
 }
 
 const encoder = new TextEncoder();
-/** Parts that are due at the same time are joined up to this length, in UTF-16 units. */
+/** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
 const longestChunk = 65_536;
-/** The API says in a long silence that it is still there. */
+/** The API sends a ping when it is idle for long. */
 const pingEveryMs = 10_000;
 const ping = 'event: ping\ndata: {"type":"ping"}\n\n';
 
-/** Texts that are due now; an empty one is a point at which what was joined so far has to be sent. */
+/** Yields texts when they are due. An empty text means: send now what was joined so far. */
 async function* paced(
   parts: Iterable<BodyPart>,
   pace: Pace,
@@ -52,7 +52,7 @@ async function* paced(
   }
 }
 
-/** The parts as a fault in the number of events lets them through. */
+/** Yields the parts until a fault that counts events ends or breaks them. */
 function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart | 'cut' | 'silence'> {
   const { cutEvents, endEvents, silenceAfter, malformed } = faults;
   let count = 0;
@@ -67,14 +67,14 @@ function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<Body
   if (silenceAfter !== undefined && count === silenceAfter) yield 'silence';
 }
 
-/** An event, or JSON, whose object is not closed. */
+/** @returns an event or JSON whose object is not closed */
 function broken(text: string): string {
   const end = text.endsWith('\n\n') ? '\n\n' : '';
   const start = Math.max(0, text.indexOf('{'));
   return text.slice(0, start + Math.max(1, Math.floor((text.length - start) / 2))) + end;
 }
 
-/** What a caller sees of a connection that broke. */
+/** @returns the error that a caller sees when a connection is interrupted */
 class ConnectionCut extends TypeError {
   constructor() {
     super('terminated: the simulator cut the connection');
@@ -138,8 +138,8 @@ async function* divided(
 }
 
 /**
- * A body that comes at the given pace and breaks where the faults say. Nothing is made before it is asked for, and what was
- * made is read before an error is seen; it stops when its reader leaves or the signal aborts.
+ * Makes a body that comes at the given pace, and breaks where the faults say. Parts are made only when they are read, and
+ * the reader gets all of them before an error. It stops when the reader leaves or the signal is aborted.
  * @param onFirstByte is called before the first bytes are handed out.
  */
 export function bodyStream(

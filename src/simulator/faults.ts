@@ -128,7 +128,7 @@ export function readFaults(value: string): Faults {
 export class FaultCounter {
   readonly #seen = new Map<string, number>();
 
-  /** The faults as they hold for this request: none, once they have held as often as they are to. */
+  /** @returns the faults of this request: none, if they have been used `times` times already */
   next(faults: Faults): Faults {
     if (faults.times === undefined) return faults;
     const key = faults.key ?? '';
@@ -156,7 +156,7 @@ const messages = new Map<number, string>([
   [529, 'Overloaded'],
 ]);
 
-/** The error that `status` asks for; undefined where it is not asked for. */
+/** @returns the error that `status` asks for, if it does */
 export function statusFault({ status, retryAfter, retryAfterMs, shouldRetry }: Faults): ApiError | undefined {
   if (status === undefined) return undefined;
   const headers = { 'retry-after': retryAfter, 'retry-after-ms': retryAfterMs, 'x-should-retry': shouldRetry };

@@ -1,4 +1,4 @@
-/** What an account may use in a minute. The simulator reports it and never refuses for it. */
+/** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
 const limits = { requests: 4000, input: 2_000_000, output: 400_000 };
 
 interface Minute {
@@ -9,7 +9,7 @@ interface Minute {
   output: number;
 }
 
-/** What accounts used in the current minute, as the headers of an answer tell it. */
+/** Counts what accounts use in the current minute, for the headers of answers. */
 export class RateLimits {
   readonly #minutes = new Map<string, Minute>();
 
@@ -32,7 +32,7 @@ export class RateLimits {
       this.#minutes.delete(oldest ?? '');
     }
 
-    // A moment behind the year 9999 has no RFC 3339 form.
+    // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};
     const report = (name: string, limit: number, used: number): void => {

@@ -16,28 +16,28 @@ import { readJsonObject } from './request/request-body.ts';
 
 export type { SimulatedModel } from './request/models.ts';
 
-/** How a simulator behaves. */
+/** Options of a simulator. */
 export interface SimulatorOptions {
-  /** The models that it knows. */
+  /** The models that it simulates. */
   models: readonly SimulatedModel[];
   /** Time to the first token, in milliseconds. Default 0. */
   ttftMs?: number | undefined;
-  /** The pace of answers. Default 0: as fast as it goes. */
+  /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
   tokensPerSecond?: number | undefined;
   /** Whether the request header `sluice-simulate` makes faults (its grammar: `Faults` in faults.ts). Default false: it is ignored. */
   faults?: boolean | undefined;
-  /** What answers and signatures depend on beside the request. */
+  /** The seed of answers and signatures, besides the request. */
   seed?: string | undefined;
   /** The clock, in milliseconds since the epoch, for retirement and the lifetimes of the prompt cache. Default `Date.now`. */
   now?: (() => number) | undefined;
 }
 
-/** Answers a request as the Claude API would. Rejects only as `fetch` does: when the request is aborted, or a fault asks for it. */
+/** Answers a request as the Claude API would. It rejects only as `fetch` does: if the request is aborted, or for a fault. */
 export type Simulator = (request: Request) => Promise<Response>;
 
 type Route = { name: 'messages' | 'count' | 'models' } | { name: 'model'; id: string };
 
-/** The route of a request; whatever stands before `/v1` is taken for a base URL's path. */
+/** @returns the route of a request; anything before `/v1` counts as the path of the base URL */
 function routeOf(request: Request, path: string): Route {
   const [, rest = ''] = /\/v1\/(messages(?:\/count_tokens)?|models(?:\/[^/]+)?)\/?$/.exec(path) ?? [];
   if (request.method === 'POST' && rest === 'messages') return { name: 'messages' };
@@ -80,7 +80,7 @@ function protocolOf(headers: Headers): Protocol {
   return { version, beta: (headers.get('anthropic-beta') ?? '').trim() !== '' };
 }
 
-/** What is known of one request. */
+/** One request that is being answered. */
 interface Call {
   request: Request;
   account: string;
@@ -108,7 +108,7 @@ class SimulatedApi {
 
   async answer(request: Request): Promise<Response> {
     const startedAt = this.#now();
-    // The time is in it so that two simulators, or one that was started again, do not give the same ids.
+    // The time is part of it, so that another simulator, or one that was started again, gives other ids.
     const nonce = digest(`${startedAt}:${this.#calls++}`, this.#seed);
     const requestId = identifier('req_', nonce);
     const headers = {
@@ -142,7 +142,7 @@ class SimulatedApi {
     return route.name === 'count' ? this.#count(body, judgement, call) : this.#message(body, judgement, nonce, call);
   }
 
-  /** The faults that are asked for, after those that come before any answer. */
+  /** Does the faults that come before any answer. @returns all faults of the request, for the answer itself */
   async #meetFaults(request: Request): Promise<Faults> {
     const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
     if (value === null) return {};
@@ -241,9 +241,9 @@ function json(value: Record<string, unknown>, { headers, faults, request }: Call
 }
 
 /**
- * Makes a Claude API that runs in this process: messages (JSON and server-sent events), token counts and models, with the
- * API's validation, prompt-cache accounting, and headers. It answers in sentences about itself, calls the tools that it is
- * offered, and gives the same answer to the same request. Its state (prompt cache, rates) is its own and in memory.
+ * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts and models, with
+ * the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls the tools that
+ * it is offered, and gives equal answers to equal requests. Its state (prompt cache, rates) is in memory.
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);

@@ -7,7 +7,7 @@ import { account, reportFault } from './report.ts';
 
 const MOST_ACCOUNTS = 1_000;
 
-/** Whose budget an admin looks at. Accounts are known from their first request on; a name can be typed all the same. */
+/** Lets an admin choose an account. The list has accounts since their first request; any other name can be typed. */
 export function AccountPicker() {
   const names = useSignal<string[]>([]);
   useEffect(() => {

@@ -6,17 +6,17 @@ import { PrefixesTable } from './prefixes-table.tsx';
 import { Tokens } from './tokens.tsx';
 import { Webhooks } from './webhooks.tsx';
 
-/** What admins change. */
+/** Shows what admins can change. */
 export function Admin() {
   const hasWebhooks = useSignal(false);
   useEffect(() => {
-    // The description says what this deployment offers, without asking for what may not be there.
+    // The OpenAPI document says which routes this deployment has, so that no missing route is called.
     fetch('/openapi.json')
       .then(async (response) => {
         const { paths } = (await response.json()) as { paths: Record<string, unknown> };
         hasWebhooks.value = '/webhooks/{source}/events' in paths;
       })
-      // Then that part is left out.
+      // Without the document that part is left out.
       .catch(() => {});
   }, [hasWebhooks]);
   const tabs = [

@@ -9,7 +9,7 @@ import { RequestsTable } from './requests-table.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 
-/** Money: where the account stands, and what it was spent on. */
+/** Shows the account's quota status, and what its money was spent on. */
 export function Budget() {
   useEffect(keepReporting, []);
   const { admin } = identity.value;

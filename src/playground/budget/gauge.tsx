@@ -2,16 +2,16 @@ interface GaugeProps {
   title: string;
   value: string;
   of: string;
-  /** Of the limit, from 0 to 1; undefined where there is none. */
+  /** The used part of the limit, from 0 to 1; undefined without a limit. */
   full: number | undefined;
-  /** Of the limit: set aside for what runs. */
+  /** The held part of the limit, from 0 to 1. */
   held: number;
   note: string;
 }
 
 const NEARLY = 0.9;
 
-/** A bar that says by itself what its text says, for who looks. */
+/** Shows a bar for a limit. The text beside it says the same. */
 export function Gauge({ title, value, of, full, held, note }: GaugeProps) {
   return (
     <li class="gauge" data-nearly={full !== undefined && full + held >= NEARLY}>

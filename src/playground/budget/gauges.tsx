@@ -14,7 +14,7 @@ const BUCKETS = [
   ['count_requests', 'Counts a minute'],
 ] as const;
 
-/** Each window of money, and each rate that is limited. */
+/** Shows a gauge for each window of the budget and each rate limit. */
 export function Gauges() {
   const stands = reportedStanding.value;
   const buckets = BUCKETS.flatMap(([key, title]) => {

@@ -21,7 +21,7 @@ const FIELDS: readonly [NumberLimit, string][] = [
   ['stored_bytes', 'Bytes stored'],
 ];
 
-/** An account's own limits; an empty field takes the deployment's default. */
+/** Edits an account's own limits. An empty field means the deployment's default. */
 export function LimitsForm() {
   const fault = useSignal<string | undefined>(undefined);
   const stands = reportedStanding.value;
@@ -34,7 +34,7 @@ export function LimitsForm() {
       return value === '' ? [] : [[name, Number(value)]];
     });
     const { models, on_shortfall, min_output_tokens } = own;
-    // What has no field here stays as it is.
+    // Limits without a field here stay as they are.
     const limits = {
       ...JSON.parse(JSON.stringify({ models, on_shortfall, min_output_tokens })),
       ...Object.fromEntries(given),

@@ -4,7 +4,7 @@ import { SCOPE_NAMES } from './scopes.ts';
 
 const HOURS = [1, 24, 24 * 30];
 
-/** Asks for what a new token is to be. */
+/** Asks for the properties of a new token. */
 export function MintForm({ mint }: { mint(fields: object): Promise<void> }) {
   const busy = useSignal(false);
   const submit = async (form: FormData) => {

@@ -7,6 +7,7 @@ import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { RowButton, Table } from '../ui/table.tsx';
 
+/** Shows the stored prefixes, and lets the user add and delete some. */
 export function PrefixesTable() {
   const asks = useSignal(false);
   const fault = useSignal<string | undefined>(undefined);

@@ -1,4 +1,4 @@
-/** What is shown of an account, and when it is asked for. */
+/** Loads what the page shows of an account. */
 import { effect, signal, untracked } from '@preact/signals';
 import type { LedgerRow, UsageReport } from '../../client/index.ts';
 import { standing as ownStanding, readStanding, type Standing } from '../edge/account.ts';
@@ -7,7 +7,7 @@ import { identity } from '../edge/identity.ts';
 import { type Saving, savingsOf } from './savings.ts';
 import { type DaySpend, spendPerDay } from './spend.ts';
 
-/** The account that is looked at. */
+/** The account that is shown. */
 export const account = signal(identity.peek().account);
 export const reportedStanding = signal<Standing | undefined>(undefined);
 export const requests = signal<LedgerRow[]>([]);
@@ -23,7 +23,7 @@ identity.subscribe(({ account: own }) => {
   account.value = own;
 });
 
-/** Keeps everything up to date while it is looked at. */
+/** Keeps everything up to date while the page is visible. */
 export function keepReporting(): () => void {
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -40,7 +40,7 @@ export function keepReporting(): () => void {
         reportedStanding.value = stands;
         requests.value = page.data;
         if (name === identity.value.account) ownStanding.value = stands;
-        // The sums change when something has been settled, and only then.
+        // The sums change only when a request is settled.
         if (stands.month.settled_usd !== settled) {
           const [days, models, saved] = await Promise.all([
             spendPerDay(name),

@@ -4,7 +4,7 @@ import { formatClock, formatCount, formatMs, formatUsd } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { requests } from './report.ts';
 
-/** The ledger's last rows; those that still run say what is held for them. */
+/** Shows the last rows of the ledger. Running requests show their hold. */
 export function RequestsTable() {
   const rows = requests.value;
   return (

@@ -4,6 +4,7 @@ import { Table } from '../ui/table.tsx';
 import { byModel, savings } from './report.ts';
 import { cachingSaved } from './savings.ts';
 
+/** Shows what caching has saved, in sum and by prefix. */
 export function Savings() {
   const report = byModel.value;
   const read = report?.total.usage.cache_read_input_tokens ?? 0;

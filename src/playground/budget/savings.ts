@@ -3,7 +3,7 @@ import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import type { Model } from '../edge/models.ts';
 
-/** What one prefix has saved. */
+/** The savings of one prefix. */
 export interface Saving {
   name: string;
   total: PrefixStats['total'];
@@ -17,10 +17,10 @@ export async function savingsOf(): Promise<Saving[]> {
 }
 
 /**
- * What caching has saved, of everything that was asked: against the same requests without it.
+ * Computes what caching has saved, compared with the same requests without it.
  *
- * @returns US dollars; negative where writing to the cache has cost more than reading has saved. Models without a known
- * price count nothing
+ * @returns US dollars; negative if writing to the cache has cost more than reading has saved. Models without a known price
+ * are left out
  */
 export function cachingSaved(byModel: UsageReport, models: readonly Model[]): number {
   const dollars = byModel.data.map(({ key, usage }) => {

@@ -4,7 +4,7 @@ import { spend } from './report.ts';
 
 const SERIES = 5;
 
-/** Two weeks, a column a day, a colour a model. It is a table, and reads as one. */
+/** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
 export function SpendChart() {
   const days = spend.value;
   const most = Math.max(...days.map(({ usd }) => usd), 0);

@@ -1,10 +1,10 @@
 import { edge } from '../edge/client.ts';
 
-/** What one day cost, by model. */
+/** The spending of one day, by model. */
 export interface DaySpend {
   /** `YYYY-MM-DD`, in UTC. */
   day: string;
-  /** US dollars, the dearest model first. */
+  /** In US dollars, the most expensive model first. */
   models: { model: string; usd: number }[];
   usd: number;
 }
@@ -12,7 +12,7 @@ export interface DaySpend {
 const DAYS = 14;
 const DAY_MS = 86_400_000;
 
-/** @returns the last two weeks, today last; days without spending are there too. */
+/** @returns the days of the last two weeks, today last, also those without spending */
 export async function spendPerDay(account: string): Promise<DaySpend[]> {
   const today = Math.floor(Date.now() / DAY_MS);
   const days = Array.from({ length: DAYS }, (_, index) => dayOf(today - DAYS + 1 + index));

@@ -13,6 +13,7 @@ import { account } from './report.ts';
 
 const MOST_CREDENTIALS = 100;
 
+/** Shows an account's tokens, and lets an admin mint and revoke some. */
 export function Tokens() {
   const rows = useSignal<TokenRow[]>([]);
   const minted = useSignal<string | undefined>(undefined);

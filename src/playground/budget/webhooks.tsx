@@ -7,13 +7,13 @@ import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { RowButton, Table } from '../ui/table.tsx';
 
-/** Those that are shipped; a deployment may have others. */
+/** The sources that are shipped. A deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
 const ENDED = ['parked', 'failed'];
 const MOST_EVENTS = 50;
 const EVENTS_EVERY_MS = 2_000;
 
-/** What came in by webhooks, and what became of it. */
+/** Shows the events of webhooks and their states. */
 export function Webhooks() {
   const source = useSignal(SOURCES[0] ?? '');
   const rows = useSignal<EventRow[] | undefined>(undefined);
@@ -37,7 +37,7 @@ export function Webhooks() {
   useEffect(() => {
     void attempt(async () => {});
     const timer = setInterval(() => {
-      // What cannot be asked for is not asked for again until somebody does.
+      // After a failure the timer asks no more, until the user does something.
       if (document.visibilityState === 'visible' && fault.peek() === undefined) void attempt(async () => {});
     }, EVENTS_EVERY_MS);
     return () => clearInterval(timer);

@@ -24,7 +24,7 @@ export function Chat() {
   useSignalEffect(() => {
     const id = conversationId.value;
     untracked(() => show(id));
-    // In a narrow window the list lies above the rest, until one is chosen.
+    // In a narrow window the list covers the chat, until a conversation is chosen.
     listOpen.value = false;
   });
   const current = session.value;

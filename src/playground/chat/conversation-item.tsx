@@ -8,7 +8,7 @@ import { fork, remove, rename } from './session/conversations.ts';
 
 interface ConversationItemProps {
   row: ConversationRow;
-  /** Does something that can fail, and says so if it does. */
+  /** Does something, and shows the error if it fails. */
   attempt(work: () => Promise<void>): void;
 }
 

@@ -8,7 +8,7 @@ import { prefix, tools } from './session/options.ts';
 
 interface Example {
   title: string;
-  /** What there is to see. */
+  /** What the example shows. */
   shows: string;
   run(): Promise<void>;
 }

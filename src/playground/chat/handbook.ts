@@ -1,4 +1,4 @@
-/** A text of a made-up shop, long enough to be cached by every model. */
+/** Makes the handbook of an invented shop, long enough to be cached by every model. */
 const THINGS = ['bicycle', 'saddle', 'wheel', 'helmet', 'lock', 'lamp', 'pump', 'trailer', 'pannier', 'child seat'];
 const CASES = [
   'arrives damaged',

@@ -8,14 +8,14 @@ import type { Session } from './session/session.ts';
 
 const NEAR_PX = 80;
 
-/** The messages; who is at their end stays there while an answer grows. */
+/** Shows the messages. A view that is scrolled to the end stays at the end while an answer grows. */
 export function Transcript({ session }: { session: Session }) {
   const scroller = useRef<HTMLDivElement>(null);
   const column = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const away = useSignal(false);
   const entries = entriesOf(session);
-  // Before it is painted: what grows pushes nothing out of sight that was there.
+  // Scrolled before painting, so that nothing jumps.
   useEffect(() => {
     const observer = new ResizeObserver(() => {
       if (atEnd.current) toEnd(scroller.current);
@@ -23,7 +23,7 @@ export function Transcript({ session }: { session: Session }) {
     if (column.current) observer.observe(column.current);
     return () => observer.disconnect();
   }, []);
-  // Whoever asks wants to see the answer.
+  // After a question the view scrolls to the answer.
   useSignalEffect(() => {
     if (session.live.value) atEnd.current = true;
   });

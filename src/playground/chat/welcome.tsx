@@ -3,7 +3,7 @@ import { sentenceOf } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
 
-/** What a newcomer sees: what this is, and something to click. */
+/** Shows a newcomer what this is, with examples to click. */
 export function Welcome() {
   const fault = useSignal<string | undefined>(undefined);
   const busy = useSignal(false);

@@ -4,7 +4,7 @@ type Rows = NonNullable<Evaluation['candidates'][number]['confusion']>;
 
 const NONE = 'none';
 
-/** Which label was given in place of which: the darker a field, the more often; what is right lies on the diagonal. */
+/** Shows how often each label was given for each expected one. Darker is more often; the diagonal is right. */
 export function ConfusionMatrix({ rows }: { rows: Rows }) {
   const columns = [...new Set(rows.flatMap(({ given }) => given.map(({ label }) => label)))];
   const unanswered = rows.some((row) => row.unanswered > 0);

@@ -10,7 +10,7 @@ import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
 
 const EXAMPLE_NAME = 'tickets';
 
-/** Tries a stored classifier on texts of which the label is known. */
+/** Evaluates a stored classifier on texts whose labels are known. */
 export function Evaluate() {
   const name = useSignal('');
   const examples = useSignal('');

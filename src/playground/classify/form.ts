@@ -1,4 +1,4 @@
-/** What is filled in, and what came of it. */
+/** Keeps the fields of the form, and the result. */
 import { signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
@@ -7,11 +7,11 @@ import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
 
 export const formText = signal('');
-/** A label a line, with what it means behind a colon. */
+/** The labels: one in each line, with an optional description after a colon. */
 export const labels = signal('');
 export const multi = signal(false);
 export const allowNone = signal(false);
-/** The name of a stored classifier; empty for the labels above. */
+/** The name of a stored classifier; empty: the labels of the form are used. */
 export const stored = signal('');
 export const classifiers = signal<NamedRow[]>([]);
 export const answer = signal<ClassifyAnswer | undefined>(undefined);
@@ -30,7 +30,7 @@ export function fill(sample: Sample): void {
   stored.value = '';
 }
 
-/** Asks for the label of the text. */
+/** Classifies the text. */
 export async function run(): Promise<void> {
   await attempt(async () => {
     answer.value = undefined;
@@ -41,7 +41,7 @@ export async function run(): Promise<void> {
   });
 }
 
-/** Keeps the labels under a name. */
+/** Stores the labels as a classifier. */
 export async function store(name: string): Promise<boolean> {
   return await attempt(async () => {
     await edge().classifiers.put(name, parts());

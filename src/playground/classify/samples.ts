@@ -1,4 +1,4 @@
-/** Something to click for who has nothing at hand. */
+/** Samples to click, for users without texts of their own. */
 export interface Sample {
   title: string;
   text: string;
@@ -33,7 +33,7 @@ export const SAMPLES: readonly Sample[] = [
   },
 ];
 
-/** What a classifier of tickets is judged by: the label expected, then the text. */
+/** Examples to evaluate a classifier of tickets: in each line the expected label, then the text. */
 export const TICKET_EXAMPLES = [
   'billing: Why is there a charge on my card that I do not know?',
   'billing: Please send me the invoices of last year.',

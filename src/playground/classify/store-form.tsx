@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 
-/** Keeps the labels under a name. */
+/** Asks for a name, and stores the labels as a classifier. */
 export function StoreForm({ store }: { store(name: string): Promise<boolean> }) {
   const name = useSignal('');
   return (

@@ -1,4 +1,4 @@
-/** Where the account stands, asked anew whenever something has been spent. */
+/** Keeps the account's quota status, which is loaded again when something was spent. */
 import { signal } from '@preact/signals';
 import type { accountAnswer } from '../../accounts/usage-answers.schema.ts';
 import type { NamedRow } from '../../client/index.ts';
@@ -17,7 +17,7 @@ export async function readStanding(account: string): Promise<Standing> {
   return (await (await edge().fetch(`/accounts/${encodeURIComponent(account)}`)).json()) as Standing;
 }
 
-/** Asks where the own account stands; of several answers under way the last question's counts. */
+/** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */
 export async function refreshStanding(): Promise<void> {
   asked += 1;
   const question = asked;

@@ -1,4 +1,4 @@
-/** The edge as this page sees it: who answers, who asks, and the client by which they talk. */
+/** Connects the page to the edge: the state of the connection, the credential, and the client. */
 import { computed, signal } from '@preact/signals';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer } from '../../health/health-answers.schema.ts';
@@ -7,12 +7,12 @@ import { record } from './recording.ts';
 
 const TOKEN_KEY = 'sluice-token';
 
-/** The credential: kept for the tab's session, and nowhere else. */
+/** The credential. It is kept only for the session of this tab. */
 export const token = signal(sessionStorage.getItem(TOKEN_KEY) ?? undefined);
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
-/** `gate`: a token is asked for. */
+/** `gate`: the page asks for a token. */
 export const state = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
-/** Why the edge refused, in its own words. */
+/** Why the edge has refused, in its own words. */
 export const refusal = signal<string | undefined>(undefined);
 
 const client = computed(() =>
@@ -23,12 +23,12 @@ const client = computed(() =>
   }),
 );
 
-/** @returns the client, with the credential that is in use now. */
+/** @returns the client with the current credential */
 export function edge(): Client {
   return client.value;
 }
 
-/** Finds out who answers and whether the credential holds. */
+/** Finds out whether the edge answers and the credential is valid. */
 export async function start(): Promise<void> {
   try {
     const health = (await (await edge().fetch('/health')).json()) as HealthAnswer;
@@ -42,7 +42,7 @@ export async function start(): Promise<void> {
   }
 }
 
-/** Takes a token into use, or puts it away. */
+/** Sets or removes the token. */
 export async function takeToken(next: string | undefined): Promise<void> {
   if (next === undefined) sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, next);
@@ -52,7 +52,7 @@ export async function takeToken(next: string | undefined): Promise<void> {
   await start();
 }
 
-/** @returns what went wrong, as a sentence for people. */
+/** @returns an error as a sentence for the user */
 export function sentenceOf(thrown: unknown): string {
   if (thrown instanceof SluiceError || thrown instanceof Error) return thrown.message;
   return String(thrown);
@@ -65,7 +65,7 @@ async function sent(url: string, init: RequestInit): Promise<Response> {
       .clone()
       .json()
       .catch(() => undefined)) as { error?: { message?: string } } | undefined;
-    // The first question of a newcomer is no mistake of theirs.
+    // A newcomer without a token has made no mistake, so this is not shown as an error.
     refusal.value = token.value === undefined ? undefined : body?.error?.message;
     state.value = 'gate';
   }

@@ -1,13 +1,13 @@
 import { computed } from '@preact/signals';
 import { token } from './client.ts';
 
-/** Who is asking, as their token says; the edge verifies it, this page only reads it. */
+/** The identity in the token. The page only reads it; the edge verifies it. */
 export interface Identity {
   account: string;
   admin: boolean;
 }
 
-/** Development mode needs no token: then it is the account `dev`, which may do everything. */
+/** The identity without a token, which only development mode allows: the account `dev` with every scope. */
 export const identity = computed<Identity>(() => {
   if (token.value === undefined) return { account: 'dev', admin: true };
   const claims = claimsOf(token.value);
@@ -21,7 +21,7 @@ function claimsOf(jwt: string): Record<string, unknown> {
     const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
     return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
   } catch {
-    // What is no token is refused by the edge, which says why.
+    // If this is not a token, the edge refuses it and says why.
     return {};
   }
 }

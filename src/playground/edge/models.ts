@@ -7,11 +7,11 @@ export type Model = z.output<typeof modelAnswer>;
 
 const CHOICE_KEY = 'sluice-model';
 
-/** Those that still answer. */
+/** The models that are not retired. */
 export const models = signal<Model[]>([]);
 const chosen = signal(localStorage.getItem(CHOICE_KEY) ?? undefined);
 
-/** The model of what is asked next: the one chosen last, or the cheapest Haiku. */
+/** The model of the next question: the one that was chosen last, or the cheapest Haiku. */
 export const model = computed(
   () => models.value.find(({ id }) => id === chosen.value) ?? cheapest(models.value) ?? models.value[0],
 );
@@ -27,7 +27,7 @@ export async function loadModels(client: Client): Promise<void> {
   models.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
 }
 
-/** @returns a model's own name for people, or its id if it has none here. */
+/** @returns a model's display name, or its id if it is not in the list */
 export function nameOf(id: string): string {
   return models.value.find((row) => row.id === id)?.display_name ?? id;
 }

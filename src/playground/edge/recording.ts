@@ -1,11 +1,11 @@
-/** What goes over the wire, written down as it goes: the last calls, with the time of every event. */
+/** Records the last calls as they go over the wire, with the time of every event. */
 import { signal } from '@preact/signals';
 import { readEvents } from '../../client/events.ts';
 
 export interface WireEvent {
   /** Milliseconds since the request was sent. */
   at: number;
-  /** `comment` for what official clients do not see. */
+  /** The event's name; `comment` for comments, which official clients do not show. */
   name: string;
   id: string | undefined;
   data: string;
@@ -15,9 +15,9 @@ export interface Recording {
   number: number;
   startedAt: Date;
   method: string;
-  /** With its query. */
+  /** The path with its query. */
   path: string;
-  /** Without the credential. */
+  /** The headers without the credential. */
   headers: Record<string, string>;
   /** JSON text. */
   body: string | undefined;
@@ -27,15 +27,15 @@ export interface Recording {
   headersAt: number | undefined;
   endedAt: number | undefined;
   events: WireEvent[];
-  /** Of an answer that is no stream. */
+  /** The body of an answer that is not a stream. */
   text: string;
-  /** Why there is no answer, or no end of it. */
+  /** Why there is no answer, or an incomplete one. */
   fault: string | undefined;
 }
 
-/** Newest first. */
+/** The recordings, newest first. */
 export const recordings = signal<Recording[]>([]);
-/** Counts what has come, so that who shows a recording knows that it has grown. */
+/** Counts changes of recordings, so that components render again. */
 export const recorded = signal(0);
 
 const MOST_RECORDED = 12;
@@ -49,7 +49,7 @@ const WORTH_SHOWING: readonly [string, RegExp][] = [
 
 let count = 0;
 
-/** Fetches, and writes down what is worth showing. */
+/** Fetches, and records the calls that are worth showing. */
 export async function record(url: string, init: RequestInit): Promise<Response> {
   const { pathname, search } = new URL(url);
   const method = init.method ?? 'GET';
@@ -83,7 +83,7 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
     const { status, statusText } = response;
     if (!response.body) return response;
     return new Response(response.body.pipeThrough(observer(recording, now)), {
-      // Those of a page's own making may not have a status without a body.
+      // A `Response` made here must not have a body with such a status.
       status,
       statusText,
       headers: response.headers,
@@ -96,7 +96,7 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
   }
 }
 
-/** Lets bytes through as they come, and writes down what they say. */
+/** Passes bytes on as they come, and records their events. */
 function observer(recording: Recording, now: () => number): TransformStream<Uint8Array, Uint8Array> {
   const streamed = recording.answerHeaders.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),

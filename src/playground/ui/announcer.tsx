@@ -2,7 +2,7 @@ import { signal } from '@preact/signals';
 
 const said = signal('');
 
-/** Says something to who listens in place of looking. */
+/** Announces a text to screen readers. */
 export function announce(text: string): void {
   said.value = text;
 }

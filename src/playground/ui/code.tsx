@@ -6,7 +6,7 @@ import { sanitize } from './sanitize.ts';
 interface CodeProps {
   code: string;
   language: string | undefined;
-  /** What is copied, if it is not what is shown. */
+  /** Gives the text to copy, if it differs from the one that is shown. */
   copied?: () => string;
 }
 

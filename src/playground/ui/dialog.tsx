@@ -8,13 +8,13 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
-/** Asks for something above everything else; Escape leaves it. */
+/** Shows a modal dialog. Escape closes it. */
 export function Dialog({ title, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
     ref.current?.showModal();
-    // What is asked for comes before the way out.
+    // The first field gets the focus, not the close button.
     ref.current?.querySelector<HTMLElement>('form :is(input, textarea, select)')?.focus();
   }, []);
   return (

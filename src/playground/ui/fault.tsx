@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact';
 
-/** What went wrong, in the words of who knows, and what can be done. */
+/** Shows an error in the words of the edge. */
 export function Fault({ text, children }: { text: string; children?: ComponentChildren }) {
   return (
     <div class="fault" role="alert">

@@ -1,6 +1,6 @@
-/** Figures and times as this page writes them. */
+/** Formats numbers, money and times. */
 
-const whole = new Intl.NumberFormat('en');
+const integer = new Intl.NumberFormat('en');
 const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const small = new Intl.NumberFormat('en', { maximumSignificantDigits: 2, maximumFractionDigits: 9 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -15,10 +15,10 @@ const moment = new Intl.DateTimeFormat('en', {
 });
 
 export function formatCount(value: number): string {
-  return whole.format(value);
+  return integer.format(value);
 }
 
-/** Cents, but what is less than ten of them with as many decimals as it takes. */
+/** Formats US dollars: two decimals, and more for less than ten cents. */
 export function formatUsd(value: number): string {
   if (value === 0) return '$0';
   const sign = value < 0 ? '−' : '';

@@ -16,7 +16,7 @@ import yaml from 'highlight.js/lib/languages/yaml';
 const LANGUAGES = { bash, css, diff, go, java, javascript, json, python, rust, sql, typescript, xml, yaml };
 for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, language);
 
-/** @returns HTML in which nothing but spans of classes is markup; undefined for a language that is not known here. */
+/** @returns HTML whose only markup is spans with classes; undefined for an unknown language */
 export function highlight(code: string, language: string | undefined): string | undefined {
   if (language === undefined || !hljs.getLanguage(language)) return undefined;
   return hljs.highlight(code, { language, ignoreIllegals: true }).value;

@@ -2,7 +2,7 @@ import { Icon, type IconName } from './icon.tsx';
 
 interface IconButtonProps {
   icon: IconName;
-  /** What it does: said to who cannot see it, shown to who points at it. */
+  /** What the button does: read by screen readers, and shown as its tooltip. */
   label: string;
   onClick(): void;
   disabled?: boolean;

@@ -1,4 +1,4 @@
-/** Line drawings of one weight on a grid of 20. */
+/** Draws icons with lines of one width on a grid of 20. */
 const PATHS = {
   plus: 'M10 4v12M4 10h12',
   menu: 'M3 6h14M3 10h14M3 14h14',

@@ -1,7 +1,7 @@
 import { Marked, type Token } from 'marked';
 import { highlight } from './highlight.ts';
 
-/** A piece of Markdown that stands by itself. */
+/** One block of Markdown. */
 export type Block =
   | { kind: 'code'; raw: string; code: string; language: string | undefined }
   | { kind: 'text'; raw: string };
@@ -9,15 +9,15 @@ export type Block =
 const marked = new Marked({
   gfm: true,
   renderer: {
-    // What a picture's address tells, and to whom, is not the model's to decide: it becomes a link.
+    // An image becomes a link: loading it would let the model send data to any server through the URL.
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
-    // Markup is shown as it was written: an answer is text, and no part of the page.
+    // HTML is shown as text: an answer must not become part of the page.
     html: ({ text }) => escapeHtml(text),
     code: ({ text, lang }) => `<pre><code>${highlight(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 });
 
-/** Splits a text that grows into its blocks; of what was there before, only the last one is read again. */
+/** Splits a growing text into its blocks. Only the last of the earlier blocks is parsed again. */
 export class MarkdownBlocks {
   #settled: Block[] = [];
   #text = '';
@@ -43,7 +43,7 @@ export class MarkdownBlocks {
   }
 }
 
-/** @returns HTML that is still to be sanitized. */
+/** @returns HTML that must still be sanitized */
 export function markdownToHtml(text: string): string {
   return marked.parse(text, { async: false });
 }

@@ -4,7 +4,7 @@ import { Code } from './code.tsx';
 import { MarkdownBlocks, markdownToHtml } from './markdown-blocks.ts';
 import { sanitize } from './sanitize.ts';
 
-/** Text of a model, which may still be growing. */
+/** Shows the text of a model, which may still grow. */
 export function Markdown({ text }: { text: string }) {
   const blocks = useMemo(() => new MarkdownBlocks(), []).split(text);
   return (

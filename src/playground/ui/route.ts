@@ -1,4 +1,4 @@
-/** Which part is shown: the hash of the address, so that a reload and the back button lead where one was. */
+/** Keeps the shown part in the hash of the URL, so that a reload and the back button work. */
 import { computed, signal } from '@preact/signals';
 
 export const PARTS = ['chat', 'classify', 'budget', 'wire'] as const;
@@ -15,17 +15,17 @@ function decoded(step: string): string {
   try {
     return decodeURIComponent(step);
   } catch {
-    // Whoever wrote that address by hand gets what there is.
+    // A URL that was typed by hand may be malformed: then it is taken as it is.
     return step;
   }
 }
 
 export const part = computed<PagePart>(() => PARTS.find((name) => name === steps.value[0]) ?? 'chat');
 
-/** The conversation that the address names; undefined for a new one. */
+/** The conversation that the URL names; undefined for a new one. */
 export const conversationId = computed(() => (part.value === 'chat' ? steps.value[1] || undefined : undefined));
 
-/** @param replace whether going back leads to before what is shown now */
+/** Goes to a part. @param replace whether it replaces the current entry of the history */
 export function go(to: PagePart, id?: string, replace = false): void {
   const next = `#/${to}${id === undefined ? '' : `/${encodeURIComponent(id)}`}`;
   if (replace) {

@@ -1,6 +1,6 @@
 import DOMPurify from 'dompurify';
 
-/** What a model may write: text and its structure. Nothing that loads, runs, asks, or looks like the page's own. */
+/** Allows a model's HTML only text and its structure: nothing that loads, runs, submits, or imitates the page. */
 const ALLOWED = {
   ALLOWED_TAGS: [
     ...['p', 'br', 'hr', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'blockquote', 'ul', 'ol', 'li', 'pre', 'code', 'span'],
@@ -17,12 +17,12 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
     node.setAttribute('target', '_blank');
     node.setAttribute('rel', 'noopener noreferrer');
   }
-  // Of classes those of highlighting alone: no answer dresses up as a part of the page.
+  // Only the classes of highlighting stay, so that no answer can look like a part of the page.
   const classes = [...node.classList].filter((name) => name.startsWith('hljs'));
   if (node.hasAttribute('class')) node.setAttribute('class', classes.join(' '));
 });
 
-/** @returns the nodes of some HTML, without anything in it that is not text or its structure. */
+/** @returns the nodes of HTML, reduced to text and its structure */
 export function sanitize(html: string): DocumentFragment {
   return DOMPurify.sanitize(html, {
     ...ALLOWED,

@@ -7,7 +7,7 @@ interface TabsProps {
   tabs: readonly { name: string; content(): ComponentChildren }[];
 }
 
-/** One of several views of the same thing; arrow keys go from one to the next. */
+/** Shows tabs for several views. Arrow keys go from one to the next. */
 export function Tabs({ label, tabs }: TabsProps) {
   const chosen = useSignal(0);
   const id = useId();

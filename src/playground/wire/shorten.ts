@@ -1,18 +1,18 @@
 const LONG_BASE64 = /[A-Za-z0-9+/=]{400,}/g;
 const SHOWN = 40;
 
-/** @returns JSON to look at; what is none stays as it is. */
+/** @returns JSON with indentation; other text as it is */
 export function indent(text: string): string {
   if (!/^\s*[[{]/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), undefined, 2);
   } catch {
-    // What is no JSON is shown as it is.
+    // Text that is not JSON is shown as it is.
     return text;
   }
 }
 
-/** @returns text in which pictures are told by their beginning and their length. */
+/** @returns text in which images are replaced by their beginning and their length */
 export function shorten(text: string): string {
   return text.replace(
     LONG_BASE64,

@@ -1,4 +1,4 @@
-/** The same call as people would write it. */
+/** Writes a recorded call as code: curl, the SDK, and this client. */
 import type { Recording } from '../edge/recording.ts';
 
 export interface Snippet {
@@ -9,12 +9,12 @@ export interface Snippet {
 
 type Fields = Record<string, unknown>;
 
-/** Headers that matter to the call, and not only to this page. */
-const TOLD = ['sluice-simulate', 'last-event-id'];
+/** Headers that belong to the call. Others are only of this page. */
+const SHOWN_HEADERS = ['sluice-simulate', 'last-event-id'];
 
 /**
- * @param origin where the edge is
- * @param withToken whether the call needs a credential; it is never written out
+ * @param origin the URL of the edge
+ * @param withToken whether the call needs a credential, which stands there as a variable and never as its value
  */
 export function snippetsOf(recording: Recording, origin: string, withToken: boolean): Snippet[] {
   return [
@@ -29,7 +29,8 @@ function curl({ method, path, headers, body }: Recording, origin: string, withTo
   if (method !== 'GET' && (method !== 'POST' || body === undefined)) lines.push(`-X ${method}`);
   if (withToken) lines.push('-H "authorization: Bearer $SLUICE_TOKEN"');
   if (body !== undefined) lines.push("-H 'content-type: application/json'");
-  for (const name of TOLD) if (headers[name] !== undefined) lines.push(`-H ${quote(`${name}: ${headers[name]}`)}`);
+  for (const name of SHOWN_HEADERS)
+    if (headers[name] !== undefined) lines.push(`-H ${quote(`${name}: ${headers[name]}`)}`);
   if (body !== undefined) lines.push(`-d ${quote(pretty(body))}`);
   return { name: 'curl', language: 'bash', code: lines.join(' \\\n  ') };
 }
@@ -44,7 +45,7 @@ function sdk({ method, path, body }: Recording, origin: string, withToken: boole
     return { name: 'Anthropic SDK', language: 'typescript', code: `${head}const answer = await ${call};` };
   }
   const { conversation, prefix, ...params } = fields;
-  // The SDK's types know nothing of the two fields: they go as headers.
+  // The SDK's types do not have the two extension fields, so they become headers.
   const headers = {
     ...(conversation === undefined ? {} : { 'sluice-conversation': conversation }),
     ...(prefix === undefined ? {} : { 'sluice-prefix': prefix }),
@@ -79,7 +80,7 @@ function clientSnippet({ method, path, body }: Recording, origin: string, withTo
   return snippet(`const response = await sluice.fetch(${textField(path)}, { ${options} });`);
 }
 
-/** Quotes for a POSIX shell. */
+/** Quotes text for a POSIX shell. */
 function quote(value: string): string {
   return `'${value.replaceAll("'", "'\\''")}'`;
 }
@@ -88,7 +89,7 @@ function textField(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
-/** JSON in which names that can go without quotes do. */
+/** Writes JSON as a JavaScript literal: names without quotes where possible. */
 function literal(value: unknown): string {
   return JSON.stringify(value, undefined, 2).replace(/^(\s*)"([A-Za-z_]\w*)":/gm, '$1$2:');
 }
@@ -103,7 +104,7 @@ function parse(body: string | undefined): Fields | undefined {
   try {
     return JSON.parse(body) as Fields;
   } catch {
-    // Only shown: what is no JSON is shown as it is.
+    // Text that is not JSON is shown as it is.
     return undefined;
   }
 }

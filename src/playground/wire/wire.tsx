@@ -8,10 +8,10 @@ import { AnswerView } from './answer-view.tsx';
 import { indent, shorten } from './shorten.ts';
 import { snippetsOf } from './snippets.ts';
 
-/** The last calls as they went over the wire. */
+/** Shows the last calls as they went over the wire. */
 export function Wire() {
   const chosen = useSignal<number | undefined>(undefined);
-  // Read for its change: recordings grow in place.
+  // Reading this signal renders again: recordings grow in place.
   void recorded.value;
   const all = recordings.value;
   const recording = all.find(({ number }) => number === chosen.value) ?? all[0];

@@ -2,20 +2,20 @@ import type { Random } from '../random/digest.ts';
 import type { Json, JsonObject } from '../request/json.ts';
 import { countTokens, splitTokens } from '../text/tokens.ts';
 
-/** A piece of a block as a stream shows it, with the tokens that it took to write. */
+/** A piece of a block in a stream, with the tokens that it took. */
 export interface Delta {
   delta: JsonObject;
   tokens: number;
 }
 
-/** A block of an answer, as it begins in a stream, grows there, and stands in the end. */
+/** A block of an answer: its start in a stream, its deltas, and its final form. */
 export interface AnswerBlock {
   start: JsonObject;
   deltas: Delta[];
   final: JsonObject;
 }
 
-/** Why writing ended before all was said. */
+/** Why writing ended early. */
 export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
 const caller = { type: 'direct' };
@@ -109,7 +109,7 @@ export class AnswerWriter {
       deltas.push({ delta: { type: 'input_json_delta', partial_json: group.join('') }, tokens: group.length });
     }
     const start = { type, id, name, input: {}, caller };
-    // An input that was cut is no JSON: where it cannot be shown in part, it is not shown.
+    // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
     this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
   }
 

@@ -23,7 +23,7 @@ export const forcibleStopReasons = [
 
 export type StopReason = (typeof forcibleStopReasons)[number] | 'stop_sequence' | 'tool_use';
 
-/** An answer, before it takes the form of JSON or of events. */
+/** An answer, before it becomes JSON or events. */
 export interface Answer {
   blocks: AnswerBlock[];
   stopReason: StopReason;
@@ -34,17 +34,17 @@ export interface Answer {
   webSearches: number;
 }
 
-/** What an answer depends on beside the request. */
+/** What an answer depends on, besides the request. */
 export interface AnswerConditions {
-  /** What is left of the context window, in tokens. */
+  /** The tokens that are left in the context window. */
   windowLeft: number;
-  /** What signatures and simulated pages are made with. */
+  /** The seed of signatures and simulated pages. */
   seed: Digest;
-  /** The request: the same one gets the same answer. */
+  /** The digest of the request: an equal request gets an equal answer. */
   identity: Digest;
-  /** What ids are made of: new for each answer. */
+  /** The seed of ids, new for each answer. */
   nonce: Digest;
-  /** Exactly this text instead of one of the simulator's own. */
+  /** The exact text of the answer, in place of the simulator's own. */
   text: string | undefined;
   stopReason: (typeof forcibleStopReasons)[number] | undefined;
 }
@@ -120,7 +120,7 @@ class Composer {
     return identifier(prefix, digest(String(this.#ids), this.#conditions.nonce));
   }
 
-  /** An answer that is cut where a stop reason cuts: in a server tool's work, or in the middle of the text. */
+  /** Writes an answer that ends where a stop reason ends it: in a server tool's work, or in the middle of the text. */
   #stoppedFor(reason: StopReason): Answer {
     if (reason === 'pause_turn' && wantsWebSearch(this.#request, this.#said)) {
       this.#writer.toolUse('server_tool_use', this.#newId('srvtoolu_'), 'web_search', {
@@ -210,7 +210,7 @@ class Composer {
       return;
     }
     const quoted = quotations(messages, this.#said.text);
-    // A space between blocks stands at the end of the first: none may be left at the end of the answer.
+    // The space between two blocks is at the end of the first one. The answer must not end with a space.
     const space = (index: number): string => (index < quoted.length ? ' ' : '');
     this.#writer.text(this.#prose() + space(0));
     for (const [index, { title, text, citation }] of quoted.entries()) {
@@ -219,7 +219,7 @@ class Composer {
   }
 }
 
-/** The answer to a request. The same request and conditions give the same answer; only ids depend on the nonce. */
+/** Writes the answer to a request. Equal requests and conditions give equal answers; only ids depend on the nonce. */
 export function answerTo(request: MessageRequest, conditions: AnswerConditions): Answer {
   return new Composer(request, conditions).compose();
 }

@@ -1,4 +1,4 @@
-/** The texts by which the API's documentation lets a client try what cannot be provoked otherwise. */
+/** Texts from the API's documentation that provoke what a client cannot provoke otherwise. */
 export const refusalTrigger =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
 

@@ -4,7 +4,7 @@ import type { MessageRequest } from '../request/message-request.ts';
 import { safeguardResults } from '../request/safeguards.ts';
 import type { Answer } from './answer.ts';
 
-/** An answer with what surrounds it, in the API's two forms. */
+/** Writes an answer in the API's two forms: as a message, and as events. */
 export interface AnsweredMessage {
   id: string;
   request: MessageRequest;
@@ -12,7 +12,7 @@ export interface AnsweredMessage {
   cache: CacheUsage;
 }
 
-/** A server-sent event; `tokens` is what it took to write it. */
+/** A server-sent event; `tokens` is the number of tokens in it. */
 export interface MessageEvent {
   name: string;
   data: JsonObject;
@@ -56,14 +56,14 @@ function envelope({ id, request }: AnsweredMessage, rest: JsonObject): JsonObjec
   return { model: request.model.id, id, type: 'message', role: 'assistant', ...rest };
 }
 
-/** What the safeguards say of the answer's tool calls; nothing where none was asked for. */
+/** @returns the results of the safeguards for the answer's tool calls; nothing if none was asked for */
 function safeguarded({ request, answer }: AnsweredMessage): JsonObject {
   if (request.safeguards.length === 0) return {};
   const calls = answer.blocks.flatMap(({ final }) => (final.type === 'tool_use' ? [String(final.id)] : []));
   return { safeguard_results: safeguardResults(request.safeguards, calls) };
 }
 
-/** The message of a non-streaming answer. */
+/** @returns the message of a non-streaming answer */
 export function messageBody(message: AnsweredMessage): JsonObject {
   const { blocks, stopReason, stopSequence, stopDetails } = message.answer;
   return envelope(message, {
@@ -78,7 +78,7 @@ export function messageBody(message: AnsweredMessage): JsonObject {
   });
 }
 
-/** The events of a streamed answer, in the API's order. */
+/** @returns the events of a streamed answer, in the API's order */
 export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent> {
   const { blocks, outputTokens, stopReason, stopSequence, stopDetails } = message.answer;
   const event = (name: string, data: JsonObject, tokens = 0): MessageEvent => ({

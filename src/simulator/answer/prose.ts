@@ -2,7 +2,7 @@ import type { Random } from '../random/digest.ts';
 import { excerpt } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
-/** What a long answer is made of: things worth knowing for who tries the product. */
+/** The sentences of long answers: facts that help a user who tries the product. */
 const facts = [
   'Every answer of mine has the header sluice-upstream: simulator, so no program can take it for Claude’s.',
   'Offer a tool whose name, or the first sentence of its description, shares a word with your message, and I call it with an input that satisfies its schema.',
@@ -33,7 +33,7 @@ const facts = [
 const toGetRealAnswers =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
-/** How long an answer is asked to be. */
+/** The length that the user asks for. */
 export type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
 
 const numerals = new Map(
@@ -43,7 +43,7 @@ const numerals = new Map(
   ]),
 );
 
-/** Reads from a text how long the answer is to be: `in 300 words`, `in one sentence`, `write a long story`. */
+/** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
 export function wantedLength(text: string): WantedLength {
   const part = text.slice(-2000).toLowerCase();
   const counted =
@@ -69,7 +69,7 @@ function wordCount(text: string): number {
   return text.split(/\s+/).filter((word) => word !== '').length;
 }
 
-/** A quotation at the end of a sentence, which brings its own end or gets one. */
+/** Quotes a text at the end of a sentence, and adds a full stop if it has none. */
 function quoted(text: string): string {
   return /[.!?…]$/.test(text) ? `“${text}”` : `“${text}”.`;
 }
@@ -102,7 +102,7 @@ function observations({ system, images, documents, turns }: WhatWasSaid, toolCou
   return seen;
 }
 
-/** Sentences to any number of words: the facts in an order of their own, numbered on from the second time round. */
+/** Yields sentences without end: the facts in a random order, with numbers when they are repeated. */
 function* endlessFacts(random: Random): Generator<string> {
   for (let round = 0; ; round++) {
     const start = Math.floor(random() * facts.length);
@@ -113,7 +113,7 @@ function* endlessFacts(random: Random): Generator<string> {
   }
 }
 
-/** Whole sentences, as many words of them as wanted and a few more or less; only very short texts are cut. */
+/** Writes complete sentences with about so many words; only very short texts are cut. */
 function aboutAsManyWords(sentences: string[], wanted: number, random: Random): string {
   const source = endlessFacts(random);
   const written: string[] = [];
@@ -121,7 +121,7 @@ function aboutAsManyWords(sentences: string[], wanted: number, random: Random): 
   while (words < wanted - 5) {
     const sentence = sentences[written.length] ?? String(source.next().value);
     words += wordCount(sentence);
-    // A paragraph is easier to read than a wall, and shows how a client renders one.
+    // Paragraphs are easier to read, and show how a client renders them.
     written.push(written.length > 0 && written.length % 5 === 0 ? `\n\n${sentence}` : sentence);
   }
   const text = written.join(' ').replaceAll(' \n\n', '\n\n');
@@ -129,8 +129,8 @@ function aboutAsManyWords(sentences: string[], wanted: number, random: Random): 
 }
 
 /**
- * What the simulator says: that it is none but a simulator, what it was asked, what it saw, and how to get real answers. As
- * long as the text asks for, and three to six sentences otherwise.
+ * Writes what the simulator says: that it is only a simulator, what it was asked, what it saw, and how to get real answers.
+ * It is as long as the text asks for, or three to six sentences.
  * @param limit the most tokens that can be used: longer texts are not made.
  */
 export function prose(said: WhatWasSaid, toolCount: number, limit: number, random: Random): string {
@@ -165,7 +165,7 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
   return sentences.slice(0, wanted.count).join(' ');
 }
 
-/** What the simulator shows as its thinking. */
+/** Writes the simulator's thinking. */
 export function thinkingProse(said: WhatWasSaid, plan: string, effort: string | undefined): string {
   const subject = excerpt(said.text, 120);
   const sentences = [

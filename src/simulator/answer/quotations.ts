@@ -3,14 +3,14 @@ import { isObject, type Json, type JsonObject, member, objectsIn } from '../requ
 import type { RequestMessage } from '../request/message-request.ts';
 import { contentStems } from '../text/words.ts';
 
-/** A passage of a document, with the citation that says where it stands. */
+/** A passage of a document, with the citation that says where it is. */
 export interface Quotation {
   title: string;
   text: string;
   citation: JsonObject;
 }
 
-/** More of a document is not read for a passage, in UTF-16 units. */
+/** How much of a document is read for a passage, in UTF-16 units. */
 const longestQuotation = 100_000;
 
 interface Passage {
@@ -18,7 +18,7 @@ interface Passage {
   start: number;
 }
 
-/** The sentence of a text that has most in common with what was asked; the first among equals. */
+/** @returns the sentence of a text that has most words in common with the question; of equal ones the first */
 function bestSentence(text: string, asked: Set<string>): Passage {
   let best: Passage = { text: '', start: 0 };
   let bestScore = -1;
@@ -91,7 +91,7 @@ function quoteSearchResult(block: JsonObject, index: number, asked: Set<string>)
   };
 }
 
-/** The documents and search results of a conversation, those within tool results included, in their order. */
+/** @returns the documents and search results of a conversation in order, also those within tool results */
 function citable(messages: readonly RequestMessage[]): JsonObject[] {
   return messages
     .filter(({ role }) => role === 'user')
@@ -99,7 +99,7 @@ function citable(messages: readonly RequestMessage[]): JsonObject[] {
     .flatMap((block) => (member(block, 'type') === 'tool_result' ? objectsIn(member(block, 'content')) : [block]));
 }
 
-/** A passage of each document that has citations enabled, three at most: the one that what was asked has most in common with. */
+/** @returns at most three passages, one for each document with citations enabled: the one closest to the question */
 export function quotations(messages: readonly RequestMessage[], asked: string): Quotation[] {
   const stems = contentStems(asked);
   const blocks = citable(messages);

@@ -6,12 +6,12 @@ import { valueFor } from '../schema/schema-values.ts';
 import { contentStems, contentWords } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
-/** More calls than these are not made in parallel. */
+/** The most parallel calls. */
 const maximumCalls = 4;
-/** The first sentence of a description says what a tool does; in the pages behind it some agents have every word there is. */
+/** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const maximumSummary = 200;
 
-/** Schemas of the tools that the API defines and the caller runs: requests name them without one. */
+/** Schemas of tools that the API defines and the caller runs: requests name them without a schema. */
 const definedSchemas: [RegExp, JsonObject][] = [
   [/^bash_/, { type: 'object', properties: { command: { type: 'string' } }, required: ['command'] }],
   [
@@ -38,7 +38,7 @@ function schemaOf(tool: JsonObject): JsonObject {
   return definedSchemas.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
 }
 
-/** The name of a tool and what its description begins with. */
+/** @returns the name of a tool and the start of its description */
 function textAbout(tool: JsonObject): string {
   const description = member(tool, 'description');
   if (typeof description !== 'string') return nameOf(tool);
@@ -49,7 +49,7 @@ function textAbout(tool: JsonObject): string {
   return `${nameOf(tool)} ${sentence}`;
 }
 
-/** Whether a text has the very name of a tool, as a word of its own. */
+/** @returns whether a text has the exact name of a tool as a word */
 function isNamed(tool: JsonObject, text: string): boolean {
   const name = nameOf(tool);
   for (let at = text.indexOf(name); at !== -1; at = text.indexOf(name, at + 1)) {
@@ -58,7 +58,7 @@ function isNamed(tool: JsonObject, text: string): boolean {
   return false;
 }
 
-/** The word of a text that a tool's name or description has as well; undefined where they share none. */
+/** @returns a word that a text shares with a tool's name or description; undefined if there is none */
 export function sharedWord(tool: JsonObject, text: string): string | undefined {
   const about = contentStems(textAbout(tool));
   const words = contentWords(text);
@@ -70,7 +70,7 @@ function stemOf(word: string): string {
   return [...contentStems(word)][0] ?? word;
 }
 
-/** The tools that a text names; without one the tool that has most in common with it. */
+/** @returns the tools that a text names; if it names none, the tool that shares most words with it */
 function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
   const tools = offered.filter((tool) => member(tool, 'defer_loading') !== true);
   const named = tools.filter((tool) => isNamed(tool, text));
@@ -92,14 +92,14 @@ function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): 
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
   if (toolChoice.type === 'none') return [];
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  // Who calls a tool again on every result never comes to an end.
+  // A tool's result must not cause the same call again, or the loop would never end.
   if (toolChoice.type === 'auto' && said.toolResults.length > 0) return [];
   const matching = matchingTools(own, said.text);
   const chosen = toolChoice.type === 'any' && matching.length === 0 ? own.slice(0, 1) : matching;
   return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
 }
 
-/** The calls that an answer makes: forced ones, those of the tools that were named, or the one that shares most words with what was said. */
+/** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
 export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
   return chosenTools(request, said).map((tool) => {
     const description = member(tool, 'description');
@@ -109,7 +109,7 @@ export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Ra
   });
 }
 
-/** Whether the text asks to search, and there is a tool to search the web with. */
+/** @returns whether the text asks to search, and there is a tool for web search */
 export function wantsWebSearch({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
   if (toolChoice.type === 'none' || said.toolResults.length > 0) return false;
   const search = tools.find(isWebSearch);

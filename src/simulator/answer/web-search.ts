@@ -2,13 +2,13 @@ import { type Digest, digest, hex } from '../random/digest.ts';
 import type { JsonObject } from '../request/json.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 
-/** The query that a search for what was asked would use. */
+/** @returns the query for a search about the question */
 export function searchQuery(text: string): string {
   const words = contentWords(text).filter((word) => !/^(search|latest|online|please|find)$/.test(word));
   return words.slice(0, 8).join(' ') || excerpt(text, 60) || 'sluice';
 }
 
-/** Pages that do not exist, about a query, as the API's search results. */
+/** Invents pages about a query, in the form of the API's search results. */
 export function searchResults(query: string, seed: Digest): JsonObject[] {
   const slug = query.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60);
   return ['An overview', 'Questions and answers'].map((title, index) => ({
@@ -20,7 +20,7 @@ export function searchResults(query: string, seed: Digest): JsonObject[] {
   }));
 }
 
-/** The citation of a simulated page. */
+/** @returns the citation of an invented page */
 export function citationOf(result: JsonObject, seed: Digest): JsonObject {
   const title = String(result.title);
   return {

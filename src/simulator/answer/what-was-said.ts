@@ -7,8 +7,8 @@ import type { MessageRequest, RequestMessage } from '../request/message-request.
 /** What an answer reacts to. */
 export interface WhatWasSaid {
   /**
-   * The text of the last user turn, without the reminders that an agent adds to it; of the last turn that has any, where
-   * that is only tool results.
+   * The text of the last user turn, without the reminders that an agent adds. If that turn has only tool results, the text
+   * of the last turn that has any.
    */
   text: string;
   /** How many user turns there are, tool results aside. */
@@ -19,9 +19,9 @@ export interface WhatWasSaid {
   images: string[];
   /** Documents and search results of the last user turn, as `“Title” (3 pages)`. */
   documents: string[];
-  /** The results that the last user turn consists of. */
+  /** The tool results in the last user turn. */
   toolResults: ToolResult[];
-  /** The server tool calls of a paused turn that are still to be answered. */
+  /** The server tool calls of a paused turn that have no result yet. */
   openServerTools: JsonObject[];
 }
 
@@ -39,7 +39,7 @@ function blockTypeOf(block: JsonObject): string {
 const reminderStart = '<system-reminder>';
 const reminderEnd = '</system-reminder>';
 
-/** A user's text without what their agent put into it: Claude Code marks it so. */
+/** @returns a user's text without the parts that their agent has added; Claude Code marks them */
 function withoutReminders(text: string): string {
   let rest = '';
   let from = 0;
@@ -52,7 +52,7 @@ function withoutReminders(text: string): string {
   return rest + text.slice(from);
 }
 
-/** The blocks of the last user turn: consecutive user messages count as one. */
+/** @returns the blocks of the last user turn; consecutive user messages are one turn */
 function lastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
   const conversation = messages.filter(({ role }) => role !== 'system');
   const last = conversation.findLastIndex(({ role }) => role === 'user');
@@ -100,7 +100,7 @@ function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
   );
 }
 
-/** Reads from a request what an answer to it reacts to. */
+/** Reads the parts of a request that the answer depends on. */
 export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const turn = lastUserTurn(messages);
   const ofUser = messages.filter(({ role }) => role === 'user');

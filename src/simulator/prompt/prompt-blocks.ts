@@ -6,12 +6,12 @@ import { countTokens } from '../text/tokens.ts';
 
 /** One block of a prompt, in the order in which the API reads it: tools, system, messages. */
 export interface PromptBlock {
-  /** Where it stands, as the API writes it. */
+  /** Its path, as the API writes it. */
   path: string;
-  /** What the cache tells it by: everything that is in it but the `cache_control`. */
+  /** The bytes by which the cache compares it: everything but its `cache_control`. */
   bytes: string;
   tokens: number;
-  /** The lifetime of the cache breakpoint behind this block, where there is one. */
+  /** The lifetime of the breakpoint after this block, if there is one. */
   breakpoint: CacheLifetime | undefined;
   /** How many `cache_control`s it has, those on blocks within it included. */
   breakpoints: number;
@@ -29,13 +29,13 @@ const tokensForOutputSchema = 60;
 const tokensOfLargestImage = 1600;
 const tokensPerPage = 1800;
 
-/** What an image of that size takes, in tokens: the API scales down what is larger than 1,568 pixels on its long edge. */
+/** @returns the tokens of an image of this size in pixels: the API scales its long edge down to 1,568 */
 export function imageTokens(width: number, height: number): number {
   const scale = Math.min(1, 1568 / Math.max(width, height, 1));
   return Math.min(tokensOfLargestImage, Math.max(1, Math.ceil((width * scale * height * scale) / 750)));
 }
 
-/** How many pages a base64 PDF seems to have: at least one, since compressed ones hide theirs. */
+/** @returns how many pages a base64 PDF seems to have: at least one, because compressed PDFs hide theirs */
 export function pdfPages(base64: string): number {
   let pages = 0;
   for (const _ of atob(base64).matchAll(/\/Type\s*\/Page(?![a-zA-Z])/g)) pages++;
@@ -69,7 +69,7 @@ function documentTokens(block: JsonObject): number {
   return heading + tokensPerPage;
 }
 
-/** What a content block takes, in tokens. Text never takes more than its UTF-8 bytes, an unknown block no more than its JSON. */
+/** @returns the tokens of a content block: of text at most its UTF-8 bytes, of an unknown block at most those of its JSON */
 function blockTokens(block: JsonObject): number {
   switch (member(block, 'type')) {
     case 'text':
@@ -100,7 +100,7 @@ function breakpointOf(block: JsonObject, path: string): CacheLifetime | undefine
   return cacheLifetime(member(block, 'cache_control'), `${path}.cache_control`);
 }
 
-/** A block as the cache knows it. A breakpoint that moves on with the conversation must leave no trace in what it was on. */
+/** @returns a block as the cache compares it: without breakpoints, which move on with the conversation */
 function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: CacheLifetime[] } {
   const nested: CacheLifetime[] = [];
   const { cache_control: _, ...rest } = block;
@@ -139,7 +139,7 @@ function schemaBlock(schema: JsonObject): PromptBlock {
   return plainBlock(`output:${bytes}`, 'output_config.format', countTokens(bytes) + tokensForOutputSchema);
 }
 
-/** The blocks of a prompt; their tokens together are what `count_tokens` answers. */
+/** @returns the blocks of a prompt; the sum of their tokens is the answer of `count_tokens` */
 export function promptBlocks(prompt: Prompt): PromptBlock[] {
   const blocks: PromptBlock[] = prompt.tools.map((tool, index) => {
     const { cache_control: _, ...definition } = tool;
@@ -163,7 +163,7 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
   return blocks;
 }
 
-/** What a prompt takes in all, in tokens. */
+/** @returns the sum of the tokens of a prompt */
 export function promptTokens(blocks: readonly PromptBlock[]): number {
   return blocks.reduce((sum, block) => sum + block.tokens, 0);
 }

@@ -3,7 +3,7 @@ import { invalid } from '../request/errors.ts';
 import type { CacheLifetime } from '../request/message-request.ts';
 import type { PromptBlock } from './prompt-blocks.ts';
 
-/** How the tokens of a prompt fall: they add up to what `count_tokens` answers. */
+/** The tokens of a prompt by what the cache does with them. Their sum is the answer of `count_tokens`. */
 export interface CacheUsage {
   /** Neither read from the cache nor written to it. */
   uncached: number;
@@ -15,7 +15,7 @@ export interface CacheUsage {
 /** What the cache does for one request. */
 export interface CachePlan {
   usage: CacheUsage;
-  /** Makes what the request writes readable, and renews what it reads: to be called when the answer's first byte starts. */
+  /** Stores what the request writes, and renews what it reads. Call it when the first byte of the answer is sent. */
   commit(): void;
 }
 
@@ -52,18 +52,18 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
   }
 }
 
-/** The prompts that were seen, by their prefixes. Kept in memory; when it is full the least recently used go first. */
+/** Keeps the prefixes of prompts in memory. When it is full, the least recently used ones are removed. */
 export class PromptCache {
   readonly #entries = new Map<string, Entry>();
   readonly #capacity: number;
 
-  /** @param capacity how many prefixes are remembered. */
+  /** @param capacity the most prefixes */
   constructor(capacity = 10_000) {
     this.#capacity = capacity;
   }
 
   /**
-   * Tells what a request reads and writes.
+   * Finds what a request reads and writes.
    * @param owner who the prefixes belong to: the account and the model.
    * @param minimum the shortest prefix that is cached, in tokens.
    * @param now when the request started, in milliseconds: lifetimes run from there.
@@ -124,7 +124,7 @@ export class PromptCache {
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
     const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
-    // Taken out first, so that the map's order is that of the last use.
+    // Deleted first, so that the map stays in the order of the last use.
     this.#entries.delete(key);
     this.#entries.set(key, { lifetime, expiresAt });
     while (this.#entries.size > this.#capacity) {

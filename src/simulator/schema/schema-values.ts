@@ -6,7 +6,7 @@ import { satisfies } from './schema-check.ts';
 import { type Effort, plainForms, typesOf } from './schema-forms.ts';
 import { numberFor, stringFor } from './schema-scalars.ts';
 
-/** What a value is made from beside its schema. */
+/** What a value is made from, besides its schema. */
 export interface ValueSource {
   /** The last thing that the user said. */
   text: string;
@@ -17,7 +17,7 @@ export interface ValueSource {
   random: Random;
 }
 
-/** Deeper than this lists stay empty and optional properties are left out, so that schemas that contain themselves end. */
+/** Below this depth lists stay empty and optional properties are left out, so that recursive schemas come to an end. */
 const comfortableDepth = 3;
 const deepestValue = 40;
 const maximumItems = 1000;
@@ -179,7 +179,7 @@ function boundOf(schema: JsonObject, key: string, otherwise: number): number {
   return typeof value === 'number' ? value : otherwise;
 }
 
-/** What tells one branch of an alternative from another: its title, its description, its constants. */
+/** @returns the texts that distinguish the branches of an alternative: title, description, constants */
 function signs(branch: JsonObject): string {
   const properties = member(branch, 'properties');
   const inner = isObject(properties) ? Object.values(properties).filter(isObject) : [];

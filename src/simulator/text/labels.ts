@@ -1,17 +1,17 @@
 import { stem, wordsOf } from './words.ts';
 
-/** The texts that a choice between labels is made from. */
+/** The texts by which labels are ranked. */
 export interface LabelEvidence {
-  /** What is to be labelled: the last thing that the user said. */
+  /** The text to label: the last thing that the user said. */
   text: string;
   /** Where labels may be described: the system prompt, descriptions in the schema. */
   descriptions: string;
 }
 
-/** Labels that people give to what fits no other. */
+/** Labels for texts that fit no other label. */
 const fallback = /^(other|others|unknown|none|neutral|general|misc|miscellaneous|n\/?a|unclear|uncategori[sz]ed)$/i;
 
-/** Words too common to tell one label's description from another's. */
+/** Words that are too common to distinguish descriptions of labels. */
 const common = new Set(
   'a an and are as at be by for i in is it me my of on or our so that the this to was we with you'.split(' '),
 );
@@ -24,13 +24,13 @@ function stemsOf(text: string): Set<string> {
   );
 }
 
-/** What stands beside a label's name, on the same line: the words that follow it, to the next label. */
+/** @returns the words after a label's name on the same line, up to the next label */
 function describedAs(label: string, others: readonly string[], descriptions: string): string {
   const found: string[] = [];
   const lower = descriptions.toLowerCase();
   const name = label.toLowerCase();
   for (let at = lower.indexOf(name); at !== -1 && found.length < 5; at = lower.indexOf(name, at + name.length)) {
-    // `bill` does not stand in `billing`.
+    // `bill` must not match in `billing`.
     const isWhole = !/[\p{L}\p{N}_]/u.test(lower.charAt(at - 1) + lower.charAt(at + name.length));
     if (!isWhole) continue;
     const line = (descriptions.slice(at + name.length, at + name.length + 400).split('\n', 1)[0] ?? '').toLowerCase();

@@ -9,7 +9,7 @@ import { PrefixDialog } from './prefix-dialog.tsx';
 const NEW = '+';
 const MOST_TOKENS = [256, 1_024, 4_096, 16_384];
 
-/** Model, prefix and the rest of how the next question is asked. */
+/** Shows the options of the next question: model, prefix, and more. */
 export function AskOptions() {
   const asks = useSignal(false);
   const current = session.value;
@@ -29,7 +29,7 @@ export function AskOptions() {
       </select>
       <select
         aria-label="Prefix"
-        // It is chosen when a conversation begins, and held from then on.
+        // A conversation keeps the prefix that it began with.
         disabled={current !== undefined}
         title={current ? 'A conversation holds the prefix that it began with' : 'A stored beginning of the prompt'}
         value={current ? (held ?? '') : prefix.value}

@@ -1,7 +1,7 @@
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { counted } from './draft.ts';
 
-/** What the prompt comes to, history and prefix included, before it is sent. */
+/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
 export function DraftCount() {
   const count = counted.value;
   if (!count) return <p class="draft-count" />;

@@ -1,4 +1,4 @@
-/** What is being written, and what it would cost. */
+/** Keeps the draft of a question, and counts what it would cost. */
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, effect, signal } from '@preact/signals';
 import type { CountAnswer } from '../../../client/index.ts';
@@ -12,7 +12,7 @@ import type { Picture } from './images.ts';
 
 export const draftText = signal('');
 export const pictures = signal<Picture[]>([]);
-/** The message that is asked anew; without one the draft goes to the end. */
+/** The message that is replaced; undefined: the draft is added at the end. */
 export const editing = signal<string | undefined>(undefined);
 export const counted = signal<CountAnswer | undefined>(undefined);
 
@@ -20,7 +20,7 @@ const QUIET_MS = 400;
 
 export const isEmpty = computed(() => draftText.value.trim() === '' && pictures.value.length === 0);
 
-/** @returns the draft as it is sent */
+/** @returns the draft as the content of a message */
 export function draftContent(): Content {
   const blocks = pictures.value.map(({ block }) => block);
   const said = draftText.value.trim();
@@ -34,7 +34,7 @@ export function clearDraft(): void {
   editing.value = undefined;
 }
 
-/** Counts the prompt that would be sent, whenever writing pauses. */
+/** Counts the prompt whenever the user stops typing for a moment. */
 export function keepCounting(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let question = 0;
@@ -54,7 +54,7 @@ export function keepCounting(): () => void {
           (answer) => {
             if (asked === question) counted.value = answer;
           },
-          // A draft that cannot be counted is refused with a reason when it is sent.
+          // No error here: if the draft is wrong, sending it gives the reason.
           () => {
             if (asked === question) counted.value = undefined;
           },
@@ -75,7 +75,7 @@ function countRequest() {
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);
   const said = until < 0 ? rows : rows.slice(0, until);
-  // What was refused is not sent again, nor what it answered.
+  // A question that was refused, and its answer, are not sent again.
   const sent = said.filter(({ status }) => status === 'complete' || status === 'stopped' || status === 'interrupted');
   const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
   return {

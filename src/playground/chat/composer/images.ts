@@ -1,6 +1,6 @@
-/** Pictures that go with a question. */
+/** Reads images that are sent with a question. */
 
-/** As a block of the Messages API. */
+/** An image as a block of the Messages API. */
 export type ImageBlock = { type: 'image'; source: { type: 'base64'; media_type: string; data: string } };
 
 export interface Picture {
@@ -10,10 +10,10 @@ export interface Picture {
 
 const TYPES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
 export const ACCEPTED = TYPES.join(',');
-/** What the API takes at the most for one picture. */
+/** The API's limit for one image. */
 const MAX_BYTES = 5 * 1024 * 1024;
 
-/** @throws Error for a file that the API would not take, with what to do */
+/** Reads a file as an image. @throws Error for a file that the API would refuse; the message says what to do */
 export async function readPicture(file: File): Promise<Picture> {
   if (!TYPES.includes(file.type))
     throw new Error(`${file.name} is not a picture that Claude reads: send PNG, JPEG, GIF or WebP.`);
@@ -27,7 +27,7 @@ export async function readPicture(file: File): Promise<Picture> {
   };
 }
 
-/** @returns where a picture can be shown from; undefined for one that is elsewhere, which this page does not ask for. */
+/** @returns a URL that shows an image; undefined for an image on another server, which this page does not load */
 export function pictureAddress(block: object): string | undefined {
   const { source } = block as Partial<ImageBlock>;
   return source?.type === 'base64' ? `data:${source.media_type};base64,${source.data}` : undefined;

@@ -7,7 +7,7 @@ import { Fault } from '../../ui/fault.tsx';
 
 interface PrefixDialogProps {
   onClose(): void;
-  /** @param name of what is stored now */
+  /** @param name the name of the stored prefix */
   onStored(name: string): void;
 }
 

@@ -8,7 +8,7 @@ interface Usage {
   cache_creation_input_tokens?: number | null;
 }
 
-/** Tokens and cost of an answer, on a line that is there from the beginning. */
+/** Shows the tokens and the cost of an answer. The line is there from the start, so that nothing moves when they come. */
 export function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
   const usage = (row?.usage ?? stream?.message?.usage) as Usage | undefined;
   const cost = row?.cost_usd;

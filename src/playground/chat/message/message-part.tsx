@@ -5,14 +5,14 @@ import type { Part } from '../session/content.ts';
 
 interface MessagePartProps {
   part: Part;
-  /** Of a tool's call: what it gave. */
+  /** The result of a tool's call. */
   result: Part | undefined;
-  /** As it was typed. */
+  /** Whether the text is shown as it was typed, without Markdown. */
   plain: boolean;
   growing: boolean;
 }
 
-/** One content block. */
+/** Shows one content block. */
 export function MessagePart({ part, result, plain, growing }: MessagePartProps) {
   switch (part.type) {
     case 'text':

@@ -16,7 +16,7 @@ const ENDINGS: Record<string, string> = {
 
 export function Message({ entry, session }: { entry: Entry; session: Session }) {
   const { role, row, stream } = entry;
-  // Read for its change: the message itself is the same object while it grows.
+  // Reading this signal renders again: the message stays the same object while it grows.
   if (stream) void session.grown.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');

@@ -7,7 +7,7 @@ export interface Part {
   [field: string]: unknown;
 }
 
-/** @returns the text of a message, without anything else of it. */
+/** @returns the text of a message, without its other blocks */
 export function textOf(parts: readonly Part[]): string {
   return parts
     .map((part) => (part.type === 'text' ? String(part.text) : ''))

@@ -1,4 +1,4 @@
-/** The list at the side, and which of it is open. */
+/** Keeps the list of conversations, and which one is open. */
 import { signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
 import { edge, token } from '../../edge/client.ts';
@@ -10,7 +10,7 @@ import { Session } from './session.ts';
 
 export const conversations = signal<ConversationRow[]>([]);
 export const hasMore = signal(false);
-/** The one that is shown; undefined for a new one. */
+/** The conversation that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
 
 const CONVERSATIONS_A_PAGE = 50;
@@ -44,12 +44,12 @@ export function show(id: string | undefined): void {
   session.value?.leave();
   session.value = id === undefined ? undefined : new Session(id, refreshConversations);
   void session.value?.open();
-  // What answered meanwhile has ended; a list that cannot be read stays as it was.
+  // If the list cannot be read, it stays as it was.
   refreshConversations().catch(() => {});
 }
 
 /**
- * Asks in the conversation that is shown, or in a new one.
+ * Asks a question in the conversation that is shown, or in a new one.
  *
  * @throws SluiceError if a new one cannot be created
  */
@@ -58,7 +58,7 @@ export async function send(content: Content): Promise<void> {
   await current.send(content);
 }
 
-/** Creates a conversation and shows it; it holds its prefix from now on. */
+/** Creates a conversation and shows it. From now on it keeps its prefix. */
 export async function begin(title: string, prefixName = prefix.value): Promise<Session> {
   const report = await edge().conversations.create({
     title,
@@ -86,7 +86,7 @@ export async function remove(id: string): Promise<void> {
   await refreshConversations();
 }
 
-/** @param at the message with whose turn the copy ends; without it everything is copied */
+/** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
 export async function fork(id: string, at?: string): Promise<void> {
   const copy = await edge().conversations.fork(id, at === undefined ? {} : { at });
   await edge().conversations.update(copy.id, { title: `${copy.title ?? 'Conversation'} (fork)` });

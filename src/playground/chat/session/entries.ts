@@ -2,19 +2,19 @@ import type { ConversationMessage, MessageStream } from '../../../client/index.t
 import { type Part, partsOf } from './content.ts';
 import type { Session } from './session.ts';
 
-/** What is shown as one message. */
+/** One message as it is shown. */
 export interface Entry {
-  /** Its place: what is coming and the row that it becomes are the same message. */
+  /** Its place, the same while the answer comes and when it has become a row of the history. */
   key: number;
   role: ConversationMessage['role'];
   parts: readonly Part[];
-  /** As it stands in the history. */
+  /** Its row in the history. */
   row: ConversationMessage | undefined;
-  /** Of an answer that is coming. */
+  /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
 }
 
-/** @returns the history, and behind it what is being asked and answered. */
+/** @returns the history, then the running question and its answer */
 export function entriesOf(session: Session): Entry[] {
   const entries: Entry[] = session.rows.value.map((row, key) => ({
     key,
@@ -32,7 +32,7 @@ export function entriesOf(session: Session): Entry[] {
   return entries;
 }
 
-/** @returns the results of tools, by the id of their call. */
+/** @returns the results of tools, by the ids of their calls */
 export function resultsOf(entries: readonly Entry[]): Map<string, Part> {
   const results = entries.flatMap(({ parts }) => parts.filter(({ tool_use_id }) => typeof tool_use_id === 'string'));
   return new Map(results.map((result) => [String(result.tool_use_id), result]));

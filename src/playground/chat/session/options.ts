@@ -1,8 +1,8 @@
-/** How the next question is asked. */
+/** Keeps the options of the next question. */
 import { signal } from '@preact/signals';
 
 export const thinking = signal(false);
 export const tools = signal(false);
 export const maxTokens = signal(4_096);
-/** The prefix of the next new conversation: its name; empty for none. */
+/** The name of the prefix for the next new conversation; empty for none. */
 export const prefix = signal('');

@@ -10,13 +10,13 @@ import { type Part, partsOf } from './content.ts';
 import { maxTokens, thinking, tools } from './options.ts';
 import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
 
-/** An answer that is coming, and what it was asked with; after a reload that stands in the history already. */
+/** An answer that is coming, and its question; after a reload the history has the question already. */
 export interface Live {
   asked: Content | undefined;
   stream: MessageStream;
 }
 
-/** A question that has no answer. */
+/** A question that got no answer. */
 export interface Failure {
   asked: Content | undefined;
   error: SluiceError;
@@ -24,34 +24,34 @@ export interface Failure {
 
 const MESSAGES_A_PAGE = 1_000;
 
-/** One conversation while it is shown. */
+/** Keeps one conversation while it is shown: its history, and the answer that comes. */
 export class Session {
   readonly id: string;
   readonly report = signal<Conversation | undefined>(undefined);
   readonly rows = signal<ConversationMessage[]>([]);
   readonly live = signal<Live | undefined>(undefined);
-  /** Counts up when the answer that comes has grown: at most once a frame. */
+  /** Counts up when the answer has grown, at most once a frame. */
   readonly grown = signal(0);
   readonly failure = signal<Failure | undefined>(undefined);
-  /** Why answers ended that came while this was shown, by their ids: the history does not tell. */
+  /** The stop reasons of answers that came while this was shown, by their ids. The history does not have them. */
   readonly stopReasons = new Map<string, string>();
   readonly connected = signal(true);
-  /** Whether it is known what stands here, and what runs. */
+  /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
   readonly #rewinding = signal(false);
-  /** Whether nothing can be asked now. */
+  /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#rewinding.value || this.live.value !== undefined);
   readonly #onSettled: () => Promise<void>;
   #left = false;
   #frame = 0;
 
-  /** @param onSettled told whenever a turn has ended and was paid for */
+  /** @param onSettled called whenever a turn has ended and is settled */
   constructor(id: string, onSettled: () => Promise<void>) {
     this.id = id;
     this.#onSettled = onSettled;
   }
 
-  /** Reads the history, and follows the turn that runs, if one does. */
+  /** Reads the history, and follows the running turn, if there is one. */
   async open(): Promise<void> {
     try {
       this.report.value = await edge().conversations.get(this.id);
@@ -64,7 +64,7 @@ export class Session {
     }
   }
 
-  /** Asks, and shows the answer while it comes; the page's tools are run in between. */
+  /** Asks a question, and shows the answer while it comes. Tools of the page run in between. */
   async send(content: Content): Promise<void> {
     for (let next: Content | undefined = content; next !== undefined && !this.#left; ) {
       this.failure.value = undefined;
@@ -72,7 +72,7 @@ export class Session {
     }
   }
 
-  /** Takes back everything from a message of the user on, and asks anew. */
+  /** Goes back to before a message of the user, and asks another question. */
   async ask(before: string, content: Content): Promise<void> {
     this.#rewinding.value = true;
     try {
@@ -92,7 +92,7 @@ export class Session {
     await this.live.value?.stream.stop();
   }
 
-  /** Stops looking. A turn that runs goes on. */
+  /** Stops listening. A running turn goes on. */
   leave(): void {
     this.#left = true;
     cancelAnimationFrame(this.#frame);
@@ -115,7 +115,7 @@ export class Session {
     return await this.#follow({ asked, stream });
   }
 
-  /** A call that has no result yet, since the page was closed in between, gets it with what is said next. */
+  /** Finds calls without results, because the page was closed in between. Their results go with the next question. */
   #withResults(said: Content): Content {
     const last = this.rows.value.at(-1);
     if (last?.role !== 'assistant' || partsOf(said).some(({ type }) => type === 'tool_result')) return said;
@@ -134,7 +134,7 @@ export class Session {
     if (next !== undefined) await this.send(next);
   }
 
-  /** @returns what is to be sent next: the results of tools that were called */
+  /** @returns the results of the tools that were called, which are sent next */
   async #follow(live: Live): Promise<Content | undefined> {
     this.live.value = live;
     this.loaded.value = true;
@@ -169,7 +169,7 @@ export class Session {
     });
   }
 
-  /** @returns what the turn that runs was asked: that stands below the history, with its answer */
+  /** @returns the question of the running turn, which is shown after the history, with its answer */
   async #readRows(): Promise<Content | undefined> {
     const rows: ConversationMessage[] = [];
     for (let more = true; more && !this.#left; ) {
@@ -191,7 +191,7 @@ export class Session {
     this.connected.value = state === 'open';
   }
 
-  /** Shows what could not be done. */
+  /** Shows an error. */
   fail(thrown: unknown): void {
     this.#fail(undefined, thrown);
   }

@@ -1,4 +1,4 @@
-/** Tools that run in this page, to show what a call looks like. */
+/** Defines tools that run in this page, to show how a call looks. */
 import type { Tool, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 
 interface PageTool extends Tool {
@@ -34,13 +34,13 @@ const TOOLS: readonly PageTool[] = [
 
 export const toolDefinitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
 
-/** @returns whether a message calls tools, and all of them run in this page: others are somebody else's to run. */
+/** @returns whether a message calls tools, and all of them are tools of this page */
 export function callsOurTools(content: readonly { type: string }[]): boolean {
   const calls = content.filter(isCall);
   return calls.length > 0 && calls.every((call) => TOOLS.some(({ name }) => name === call.name));
 }
 
-/** @returns what the calls of a message give; a call of another's tool is told that it was not answered. */
+/** @returns the results of a message's calls; a call of an unknown tool gets an error */
 export function toolResults(content: readonly { type: string }[]): ToolResultBlockParam[] {
   return content.filter(isCall).map((call) => {
     const tool = TOOLS.find(({ name }) => name === call.name);

@@ -1,6 +1,6 @@
 import { pause } from '../../async/pause.ts';
-import { type AccountRequest, AccountUnreachable, callAccount } from '../../durable/call-account.ts';
-import { isOverloaded } from '../../durable/call-object.ts';
+import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
+import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
@@ -95,10 +95,6 @@ export interface Admission extends RequestMeter {
   grant: StoredGrant;
 }
 
-/** Of a model's name: whatever is longer is none, and would not fit into a row. */
-const SETTLE_TRIES = 4;
-const FIRST_PAUSE_MS = 100;
-
 /**
  * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
  * can show that it fits.
@@ -111,7 +107,7 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
     return await admission(request);
   } catch (thrown) {
     // Only the answer may have been lost: what was set aside for nothing must not be held, and then be paid.
-    if (thrown instanceof AccountUnreachable && !isOverloaded(thrown.cause)) {
+    if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
       request.waitUntil(settleSurely(request, unsent(request)));
     }
     throw thrown;
@@ -316,18 +312,11 @@ export async function askForAdmission(request: AccountRequest, ask: AdmissionReq
   return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
 }
 
-/** What is not settled in the end, the account's alarm settles at the hold. */
+/** Settles a request, by all means: what cannot be settled here, the account's alarm settles at the whole hold. */
 async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
-  // What is no number becomes null, which the account takes for what it is: a cost that nobody knows.
+  // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
   const text = JSON.stringify(settlement);
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return JSON.parse(await callAccount(request, (account) => account.settleJson(text))) as Settled;
-    } catch (thrown) {
-      if (attempt === SETTLE_TRIES) throw thrown;
-      await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
-    }
-  }
+  return JSON.parse(await callAccount(request, (account) => account.settleJson(text), 'persistent')) as Settled;
 }
 
 /** @returns how a request ends that was never sent up. */

@@ -18,6 +18,7 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
 
 const MOST_KNOWN = 1_000;
 
+/** Keeps the rows of an account's conversations. */
 export class ConversationList {
   readonly #tables: Tables;
   /** Ids that are known to be in the list. */
@@ -29,7 +30,7 @@ export class ConversationList {
     this.#tables = tables;
   }
 
-  /** A conversation's first turn has been admitted: it is in the list before it can report itself. */
+  /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
   begin(id: string, now: number): void {
     if (this.#known.has(id)) return;
     const isListed = this.has(id);
@@ -45,7 +46,7 @@ export class ConversationList {
     this.#count(undefined, 0);
   }
 
-  /** How many there are, and how many bytes they have reported. */
+  /** @returns how many conversations there are, and how many bytes they have reported. */
   get totals(): { count: number; bytes: number } {
     if (!this.#totals) {
       const [row] = this.#tables.read<{ count: number; bytes: number }>(
@@ -61,7 +62,7 @@ export class ConversationList {
     return this.#tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
-  /** Notes what a conversation reports; what is older than what is known changes nothing but the cost. */
+  /** Stores what a conversation reports, and adds to its cost. A report older than the stored one adds only the cost. */
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
     const before = this.bytesOf(id);
@@ -142,6 +143,7 @@ export class ConversationList {
     return row?.rows ?? 0;
   }
 
+  /** Deletes a conversation's row. */
   forget(id: string): void {
     const before = this.bytesOf(id);
     this.#known.delete(id);
@@ -156,6 +158,7 @@ export class ConversationList {
     this.#totals.bytes += (after ?? 0) - (before ?? 0);
   }
 
+  /** @returns whether a conversation is in the list. */
   has(id: string): boolean {
     return this.#known.has(id) || this.#tables.read('select 1 from conversations where id = ?', id).length > 0;
   }

@@ -18,11 +18,12 @@ type CredentialRow = Record<string, SqlStorageValue> & {
 };
 
 const LONGEST_STORED_JTI = 256;
-/** Of the tokens that an operator mints for one account, those that are valid. */
+/** How many valid tokens an operator may mint for one account. */
 export const MOST_MINTED = 1_000;
-/** Of those that are seen in use, a provider's too, so many are listed. */
+/** How many tokens are listed, with those seen in use that an identity provider issued. */
 const MOST_LISTED = 10_000;
 
+/** Keeps the rows of an account's tokens. */
 export class Credentials {
   readonly #tables: Tables;
   readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
@@ -43,13 +44,13 @@ export class Credentials {
     }
   }
 
-  /** @returns whether the token is refused: by its own id, or since all until then were revoked. */
+  /** @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. */
   isRevoked(token: CredentialUse): boolean {
     const known = token.jti === undefined ? undefined : this.#known.get(token.jti);
     if (known?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
-    // Issued in the same second is before: a JWT knows no smaller unit.
+    // A JWT counts in seconds. One that was issued in the same second counts as issued before.
     return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
   }
 
@@ -57,7 +58,7 @@ export class Credentials {
   see(token: CredentialUse, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > LONGEST_STORED_JTI || this.#known.get(jti)?.seen) return;
-    // What is not listed can be revoked all the same.
+    // A token that is not listed can be revoked all the same.
     if (this.#known.size >= MOST_LISTED) return;
     this.#tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
@@ -77,7 +78,7 @@ export class Credentials {
   remember(token: MintedToken, now: number): boolean {
     if (this.#known.has(token.jti)) return true;
     if (this.#valid(now) >= MOST_MINTED) return false;
-    // Those that live for minutes would be a table without end until the alarm comes.
+    // Tokens that live for minutes would fill the table before the alarm comes: remove those that have expired.
     if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
     this.#tables.write(
       'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
@@ -120,14 +121,14 @@ export class Credentials {
     for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
   }
 
-  /** Forgets all about the tokens but that they are revoked. */
+  /** Deletes all that is stored about tokens, except that they are revoked. */
   erase(): void {
     this.#tables.write('delete from tokens where revoked_at is null');
     this.#tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
     for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
   }
 
-  /** Lets go of tokens that expired a day ago: their own `exp` refuses them. */
+  /** Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. */
   prune(now: number): void {
     const expired = this.#tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
     for (const { jti } of expired) {

@@ -3,6 +3,7 @@ import type { Tables } from '../durable/tables.ts';
 
 const KEY = 'inboxes';
 
+/** Keeps the list of these inboxes. */
 export class InboxList {
   readonly #tables: Tables;
 
@@ -23,6 +24,7 @@ export class InboxList {
       .map(([source]) => source);
   }
 
+  /** Takes an inbox off the list. */
   forget(source: string): void {
     const { [source]: _, ...rest } = this.#noted();
     this.#save(rest);

@@ -9,13 +9,14 @@ import type { StandingReport } from './usage-answers.schema.ts';
 /** What an account may store whose limits say nothing about it. */
 const MOST_CONVERSATIONS = 10_000;
 const DEFAULT_STORED_BYTES = 1_000_000_000;
-/** What was admitted and has not said by then that it is there did not come to be. */
+/** A conversation that was admitted and has not reported itself by then does not exist. */
 const COMING_MS = 30_000;
 
+/** Compares what an account stores with what it may. */
 export class StorageQuota {
   readonly #conversations: ConversationList;
   readonly #versions: Versions;
-  /** What was admitted and is not in the list yet. In memory: an object that sleeps in between counts it a little later. */
+  /** Admitted, and not in the list yet. Only in memory: if the object sleeps meanwhile, they count once they report. */
   readonly #coming = new Map<string, { bytes: number; until: number }>();
 
   constructor(conversations: ConversationList, versions: Versions) {
@@ -35,13 +36,13 @@ export class StorageQuota {
     return used + more > stored_bytes ? { limit: 'stored_bytes', most: stored_bytes } : undefined;
   }
 
-  /** Counts what was admitted until it says itself how large it is. */
+  /** Counts the bytes of an admitted request until its conversation reports its size. */
   expect({ conversation, bytes, copyOf }: StorageRequest, now: number): void {
     if (conversation === undefined) return;
     this.#coming.set(conversation, { bytes: bytes + this.#copied(copyOf), until: now + COMING_MS });
   }
 
-  /** What was expected has reported itself. */
+  /** Stops to count what `expect` has counted: the conversation has reported itself, or will not. */
   arrived(conversation: string): void {
     this.#coming.delete(conversation);
   }

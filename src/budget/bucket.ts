@@ -14,7 +14,7 @@ export function capacity(limit: number): number {
 /** @returns whole units in the bucket; negative while more was taken than it held. */
 export function level(fullAt: number, limit: number, now: number): number {
   if (limit <= 0) return 0;
-  // Milliseconds since 1970 are exact to a few ten-thousandths: what is lost there must not cost a unit.
+  // Milliseconds since 1970 are rounded to a few ten-thousandths. That rounding must not cost a whole unit.
   const lost = 1e-6 + limit * 1e-8;
   return Math.floor(capacity(limit) - Math.max(0, fullAt - now) * (limit / MINUTE_MS) + lost);
 }

@@ -27,9 +27,9 @@ interface Admitted {
 
 export type Decision = Admitted | Refusal | { kind: 'count_needed' };
 
-/** A clamp that leaves less than this many times the least is worth counting the input for. */
+/** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT = 16;
-/** An input that costs a smaller part of a request's share is not counted. */
+/** The input is not counted where it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
 /** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
@@ -60,7 +60,7 @@ function admitFrom(
   return { kind: 'admitted' };
 }
 
-/** What matters of a request beside its bound. */
+/** What else decides about a request, beside its worst case. */
 export interface Circumstances {
   /** A try of the same request was admitted before: it is one entry of `requests_per_minute`. */
   repeats?: boolean | undefined;
@@ -68,7 +68,7 @@ export interface Circumstances {
   counted?: boolean | undefined;
 }
 
-/** Decides on a request by its bound; changes nothing but the time. What is granted becomes a hold by `place`. */
+/** Decides on a request by its worst case. Changes nothing but the time; `place` makes a hold of what is granted. */
 export function decide(
   budget: Budget,
   rules: Rules,
@@ -78,22 +78,22 @@ export function decide(
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
-  const bound = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
-  const barred = rules.models && bound.models.find((names) => !isAllowed(names, rules.models ?? []));
+  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const barred = rules.models && worstCase.models.find((names) => !isAllowed(names, rules.models ?? []));
   if (barred) {
     const model = barred[0] ?? '';
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
   }
-  if (!bound.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
-    return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: bound.models[0]?.[0] ?? '' };
+  if (!worstCase.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
+    return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
-  const asked = bound.outputTokens;
-  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, bound.leastOutput)) : asked;
-  // What can be counted may turn out to cost next to nothing.
-  const sure = (bound.countable ? 0 : bound.inputCost) + least * bound.outputPrice;
+  const asked = worstCase.outputTokens;
+  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, worstCase.leastOutput)) : asked;
+  // An input that can still be counted may turn out to be cheap, so it is left out here.
+  const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const broke = shortOfMoney(budget, rules, sure, time);
-  if (broke) return broke.never ? { ...broke, advice: adviceFor(bound, rules, least) } : broke;
+  if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, least) } : broke;
   if (budget.holds.size >= rules.concurrent) {
     const running = budget.holds.size;
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
@@ -102,7 +102,7 @@ export function decide(
     return rateRefusal('requests_per_minute', fullAt.requests, rules.requests, time, 1, 0);
   }
   const askCount = (): Decision => {
-    // A count is the operator's to ask for: it comes out of the bucket that is for counts.
+    // The count is made for the account, so it is taken from the account's bucket for counts.
     const { counts } = rules;
     if (counts !== undefined && !counted && level(fullAt.counts, counts, time) < 1) {
       return rateRefusal('count_requests_per_minute', fullAt.counts, counts, time, 1, 0);
@@ -110,24 +110,25 @@ export function decide(
     return { kind: 'count_needed' };
   };
 
-  let inputTokens = bound.inputTokens;
+  let inputTokens = worstCase.inputTokens;
   if (rules.input !== undefined) {
-    // What nothing bounds takes the whole bucket: what it uses beyond is made up for by waiting.
-    if (!bound.bounded && !bound.countable) inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
+    // An input without an upper bound takes the whole bucket. If it uses more, the account waits longer afterwards.
+    if (!worstCase.bounded && !worstCase.countable)
+      inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
     if (inputTokens > level(fullAt.input, rules.input, time) - budget.heldInput) {
-      if (bound.countable) return askCount();
+      if (worstCase.countable) return askCount();
       return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, budget.heldInput);
     }
   }
 
-  // Half of what is free, so that whoever comes next finds room as well; what is not to be lowered takes what it needs.
+  // Half of what is free, so that the next request finds room too. A request that must not be lowered may take all.
   const share = Math.floor(freeIn(budget, rules) / (rules.clamp ? 2 : 1));
-  const affordable = affordableOutput(share, bound);
+  const affordable = affordableOutput(share, worstCase);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
-  if (bound.countable && affordable < comfortable) {
-    // To count the input helps where it is much of what is to be paid, or where it may not fit at all.
-    const fits = bound.inputCost + least * bound.outputPrice <= freeIn(budget, rules);
-    if (!fits || bound.inputCost * WORTH_COUNTING > share) return askCount();
+  if (worstCase.countable && affordable < comfortable) {
+    // Counting helps where the input is a large part of the cost, or where the request may not fit at all.
+    const fits = worstCase.inputCost + least * worstCase.outputPrice <= freeIn(budget, rules);
+    if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
   let maxTokens = Math.min(asked, Math.max(least, affordable));
   if (rules.output !== undefined) {
@@ -137,7 +138,7 @@ export function decide(
     }
     maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(room / 2)) : room);
   }
-  const nanodollars = bound.inputCost + maxTokens * bound.outputPrice;
+  const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
 }
 
@@ -145,23 +146,23 @@ function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, '
   return { inputTokens, inputCost };
 }
 
-/** A dated name, or `-latest`, is its model: in what is asked for and in what is allowed. */
+/** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
 function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
 }
 
-/** @returns what helps a request that is larger than the whole of the tightest limit. */
-function adviceFor(bound: WorstCase, rules: Rules, least: number): string {
-  const { served, because } = bound;
+/** @returns what helps where a request needs more than the whole of the smallest limit: words that end a sentence. */
+function adviceFor(worstCase: WorstCase, rules: Rules, least: number): string {
+  const { served, because } = worstCase;
   const limits = PERIODS.flatMap((period) => rules.spend[period] ?? []);
   const limit = Math.min(...limits);
   if (limit === 0) return 'which is 0: its administrator can raise it';
   if (served) {
     const { useCost, estimatedUseCost, useOutputPrice, uses, tool } = served;
     const perUse = (rules.estimatesServed ? estimatedUseCost : useCost) + least * useOutputPrice;
-    const without = bound.inputCost + least * bound.outputPrice - uses * perUse;
+    const without = worstCase.inputCost + least * worstCase.outputPrice - uses * perUse;
     const fitting = Math.min(uses - 1, Math.floor((limit - without) / perUse));
-    const estimated = served.inputCost + least * bound.outputPrice;
+    const estimated = served.inputCost + least * worstCase.outputPrice;
     const help = [
       ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
       ...(!rules.estimatesServed && estimated <= limit ? ['served_tools: estimate in the account’s limits'] : []),
@@ -173,8 +174,8 @@ function adviceFor(bound: WorstCase, rules: Rules, least: number): string {
 }
 
 /** @returns the `max_tokens` that a share of what is free pays for; negative if not even the input. */
-function affordableOutput(share: Nanodollars, bound: WorstCase): number {
-  const left = share - bound.inputCost;
+function affordableOutput(share: Nanodollars, worstCase: WorstCase): number {
+  const left = share - worstCase.inputCost;
   if (left < 0) return -1;
-  return bound.outputPrice > 0 ? Math.floor(left / bound.outputPrice) : Number.MAX_SAFE_INTEGER;
+  return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
 }

@@ -1,4 +1,4 @@
-/** Where an account stands: for response headers, and for people. */
+/** How much of each limit is used: as values for response headers, and as JSON for people. */
 
 import type { StandingReport } from '../accounts/usage-answers.schema.ts';
 import type { QuotaStatus, RateStatus, SpendStatus } from '../durable/contracts/admission.ts';
@@ -9,29 +9,29 @@ import type { Rules } from './rules.ts';
 import { advance, type Buckets, type Budget } from './state.ts';
 import { type Period, spanId } from './windows.ts';
 
-/** @returns the standing in what is limited, holds included. */
+/** @returns the status of every limit that is set. Holds count as used. */
 export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
   advance(budget, now);
-  const standing: QuotaStatus = {};
+  const quotaStatus: QuotaStatus = {};
   const { requests, input, output, counts, spend } = rules;
-  if (requests !== undefined) standing.requests = rateStatusOf(budget, 'requests', requests, 0);
-  if (input !== undefined) standing.inputTokens = rateStatusOf(budget, 'input', input, budget.heldInput);
-  if (output !== undefined) standing.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
-  if (counts !== undefined) standing.countRequests = rateStatusOf(budget, 'counts', counts, 0);
-  if (spend.day !== undefined) standing.day = spendStatusOf(budget, 'day', spend.day);
-  if (spend.week !== undefined) standing.week = spendStatusOf(budget, 'week', spend.week);
-  if (spend.month !== undefined) standing.month = spendStatusOf(budget, 'month', spend.month);
-  return standing;
+  if (requests !== undefined) quotaStatus.requests = rateStatusOf(budget, 'requests', requests, 0);
+  if (input !== undefined) quotaStatus.inputTokens = rateStatusOf(budget, 'input', input, budget.heldInput);
+  if (output !== undefined) quotaStatus.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
+  if (counts !== undefined) quotaStatus.countRequests = rateStatusOf(budget, 'counts', counts, 0);
+  if (spend.day !== undefined) quotaStatus.day = spendStatusOf(budget, 'day', spend.day);
+  if (spend.week !== undefined) quotaStatus.week = spendStatusOf(budget, 'week', spend.week);
+  if (spend.month !== undefined) quotaStatus.month = spendStatusOf(budget, 'month', spend.month);
+  return quotaStatus;
 }
 
-/** @returns the standing in every window and bucket as it goes over the wire. */
+/** @returns the status of every window and bucket, limited or not, as JSON has it. */
 export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
   limits: { inForce: Limits; own: Limits | null },
   now: number,
 ): Omit<StandingReport, 'conversations' | 'stored_bytes'> {
-  const standing = quotaStatusOf(budget, rules, now);
+  const quotaStatus = quotaStatusOf(budget, rules, now);
   const spend = (period: Period): StandingReport['day'] => {
     const { start, end, settled, held } = budget.windows[period];
     const limit = rules.spend[period];
@@ -49,10 +49,10 @@ export function reportQuotaStatus(
     day: spend('day'),
     week: spend('week'),
     month: spend('month'),
-    requests: reportRate(standing.requests),
-    input_tokens: reportRate(standing.inputTokens),
-    output_tokens: reportRate(standing.outputTokens),
-    count_requests: reportRate(standing.countRequests),
+    requests: reportRate(quotaStatus.requests),
+    input_tokens: reportRate(quotaStatus.inputTokens),
+    output_tokens: reportRate(quotaStatus.outputTokens),
+    count_requests: reportRate(quotaStatus.countRequests),
     running_requests: budget.holds.size,
   };
 }
@@ -71,6 +71,6 @@ function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): Spen
 function reportRate(value: RateStatus | undefined): StandingReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
-  // A debt at a tiny limit can lie beyond what a date can say.
+  // A large debt at a tiny limit takes longer to pay back than a date can express.
   return { limit, remaining, resets_at: new Date(Math.min(resetsAt, 8.64e15)).toISOString() };
 }

@@ -7,15 +7,15 @@ import { CEILING, type Rules } from './rules.ts';
 import type { Budget } from './state.ts';
 import { PERIODS, type Period } from './windows.ts';
 
-/** When it is worth asking again for what others hold. */
+/** After this it is worth asking again for money that other requests hold. */
 const HELD_RETRY_MS = 2_000;
 
-/** @returns the limit of a window. */
+/** @returns the limit of a window; `CEILING` where it has none. */
 export function limitOf(rules: Rules, period: Period): Nanodollars {
   return rules.spend[period] ?? CEILING;
 }
 
-/** @returns what is free in one window. */
+/** @returns what is free in one window; negative where it is overdrawn. */
 export function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
   const { settled, held } = budget.windows[period];
   return limitOf(rules, period) - settled - held;
@@ -31,7 +31,7 @@ export function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, 
   const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
   const never = short.filter((period) => limitOf(rules, period) < needed);
   const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
-  // What others have set aside comes back, most of it, once they have their answers.
+  // Most of what other requests hold is free again once they are answered.
   const [first, ...others] = [never, spent, short].find((periods) => periods.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {

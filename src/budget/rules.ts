@@ -2,7 +2,7 @@ import { fromUsd, type Nanodollars } from '../pricing/cost.ts';
 import { type Limits, MOST_USD } from '../settings/limits.schema.ts';
 import type { Period } from './windows.ts';
 
-/** What no limit means: still an exact integer. */
+/** The limit where none is set: so high that nothing reaches it, and still an exact integer. */
 export const CEILING: Nanodollars = fromUsd(MOST_USD);
 
 /** Limits in the units that are decided in. */
@@ -16,7 +16,7 @@ export interface Rules {
   models: readonly string[] | undefined;
   clamp: boolean;
   leastOutput: number;
-  /** Whether a step of a tool of the API's own is held at an estimate. */
+  /** Whether a step of the API's own tools is held at an estimate in place of its worst case. */
   estimatesServed: boolean;
 }
 

@@ -7,14 +7,15 @@ import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
 /** What a running request has set aside. */
 export interface Hold {
   id: string;
-  /** When it was admitted: decides the windows that it belongs to, for ever. */
+  /** When it was admitted, in milliseconds since 1970. Its cost belongs to the windows of this time, whenever it is settled. */
   at: number;
-  /** After this it is an orphan. */
+  /** From then on it is an orphan, which the alarm settles; milliseconds since 1970. */
   deadline: number;
   nanodollars: Nanodollars;
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
+  /** How far the request has come, as it was last told. */
   stage: string;
 }
 
@@ -31,8 +32,9 @@ export interface Buckets {
   counts: number;
 }
 
+/** The budget of one account, in memory. */
 export interface Budget {
-  /** The latest time seen: a clock that goes back stands still here. */
+  /** The latest time seen. If the clock goes back, this stays where it is. */
   last: number;
   windows: Record<Period, WindowTotal>;
   fullAt: Buckets;
@@ -76,7 +78,7 @@ export function advance(budget: Budget, now: number): number {
   return budget.last;
 }
 
-/** Takes a count out of its bucket that a request has cost which was refused in the end. */
+/** Takes a token count out of its bucket: the one made for a request that was refused all the same. */
 export function takeCount(budget: Budget, rules: Rules): void {
   if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
 }
@@ -89,7 +91,7 @@ export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = fa
     : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
 }
 
-/** Sets aside what was granted. */
+/** Adds a hold to the budget, with the buckets that `bucketsAfterAdmission` has returned. */
 export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
@@ -111,7 +113,7 @@ export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spen
   };
 }
 
-/** Replaces a hold by what the request used, in the windows that it was admitted in. */
+/** Replaces a hold by what the request cost, in the windows that it was admitted in. Does nothing where there is no such hold. */
 export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
   if (!budget.holds.delete(hold.id)) return;
   budget.fullAt = buckets;
@@ -125,7 +127,7 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
   }
 }
 
-/** Adds to what was settled at `at`: a request without a hold, or a correction, which may be negative. */
+/** Adds to the settled sums of the windows that `at` lies in: for a request without a hold, or as a correction, which may be negative. */
 export function correct(budget: Budget, at: number, difference: Nanodollars): void {
   for (const period of PERIODS) {
     const window = budget.windows[period];

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { AppEnv } from '../auth/context.ts';
+import { ObjectUnreachable } from '../durable/call-object.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { decoder, sha256Hex } from '../http/bytes.ts';
@@ -178,12 +179,7 @@ export function mounted(c: Context<AppEnv>, path: string): string {
 
 /** @returns the error for an object that does not answer. */
 export function conversationUnreachable(cause: unknown): ApiError {
-  return new ApiError('api_error', 'The conversation could not be reached. Try again in a moment.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: `conversation_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
+  return new ObjectUnreachable('conversation', cause);
 }
 
 function idempotencyKeyOf(caller: Headers): string | undefined {

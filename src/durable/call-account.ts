@@ -1,10 +1,10 @@
 import type { AccountObject } from '../durable/contracts/account.ts';
-import { ApiError } from '../http/errors.ts';
 import type { Identity } from '../identity/caller.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callObject, type Remote } from './call-object.ts';
 import { type AccountBinding, accountStub } from './stubs.ts';
 
+/** Whose account is called, and by which binding. */
 export interface AccountRequest {
   identity: Pick<Identity, 'account'>;
   accounts: AccountBinding;
@@ -14,18 +14,17 @@ export interface AccountRequest {
 }
 
 /**
- * Calls an account's object, a second time if the call was lost on the way: every call here may be repeated.
+ * Calls an account's object, and again if the call was lost on the way: every call here may be repeated.
  *
- * @throws ApiError 503 while the object cannot be reached
+ * @param persistence how long it is tried; see `callObject`
+ * @throws ObjectUnreachable 503 while the object cannot be reached
  */
 export async function callAccount<T>(
   request: AccountRequest,
   call: (account: Remote<AccountObject>) => Promise<T>,
+  persistence?: Parameters<typeof callObject>[2],
 ): Promise<T> {
-  return await callObject(
-    () => callOnce(request, call),
-    (cause) => new AccountUnreachable(cause),
-  );
+  return await callObject('account', () => callOnce(request, call), persistence);
 }
 
 async function callOnce<T>(request: AccountRequest, call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
@@ -37,16 +36,5 @@ async function callOnce<T>(request: AccountRequest, call: (account: Remote<Accou
     // A stub that has thrown stays broken.
     request.stub = undefined;
     throw thrown;
-  }
-}
-
-export class AccountUnreachable extends ApiError {
-  constructor(cause: unknown) {
-    super('api_error', 'The account could not be reached. Try again in a moment.', {
-      status: 503,
-      headers: { 'retry-after': '1' },
-      logged: `account_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-      cause,
-    });
   }
 }

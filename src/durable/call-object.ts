@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import type { ApiError } from '../http/errors.ts';
+import { ApiError } from '../http/errors.ts';
 
 /** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -8,27 +8,56 @@ export type Remote<T> = {
     : never;
 };
 
-/** Before a call that was lost is made again. */
-const LONGEST_PAUSE_MS = 100;
+/** The objects that are called, and what a caller reads when one cannot be reached. */
+const UNREACHABLE = {
+  account: 'The account could not be reached. Try again in a moment.',
+  conversation: 'The conversation could not be reached. Try again in a moment.',
+  inbox: 'The inbox of this source could not be reached. Send it again in a moment.',
+} as const;
+
+type ObjectName = keyof typeof UNREACHABLE;
+
+/** The 503 for an object that could not be reached. Its `cause` is what the last call has thrown. */
+export class ObjectUnreachable extends ApiError {
+  constructor(object: ObjectName, cause: unknown) {
+    super('api_error', UNREACHABLE[object], {
+      status: 503,
+      headers: { 'retry-after': '1' },
+      logged: `${object}_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+      cause,
+    });
+  }
+}
+
+/** Pauses before a call is made again, on average. A caller waits for one; what must not be lost is tried for seconds. */
+const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as const;
 
 /**
- * Calls an object, a second time if the call was lost on the way: for calls that may be repeated.
+ * Calls an object, and again if the call was lost on the way: for calls that may be repeated.
  *
  * @param call makes the call by a stub that has not thrown: one that has stays broken
- * @param unreachable makes the error of a call that did not succeed
- * @throws ApiError what `unreachable` makes
+ * @param persistence `usual` makes a second call where the platform says that it may succeed; `persistent` makes up to
+ * six, whatever is thrown
+ * @throws ObjectUnreachable after the last call
  */
-export async function callObject<T>(call: () => Promise<T>, unreachable: (cause: unknown) => ApiError): Promise<T> {
-  try {
-    return await call();
-  } catch (thrown) {
-    if (!isRetryable(thrown)) throw unreachable(thrown);
+export async function callObject<T>(
+  object: ObjectName,
+  call: () => Promise<T>,
+  persistence: keyof typeof PAUSES_MS = 'usual',
+): Promise<T> {
+  for (const pauseMs of PAUSES_MS[persistence]) {
+    try {
+      return await call();
+    } catch (thrown) {
+      if (persistence === 'usual' && !isRetryable(thrown)) throw new ObjectUnreachable(object, thrown);
+    }
+    // Not the same for all: those who were lost together must not come back together.
+    await pause(pauseMs * (0.5 + Math.random()));
   }
-  await pause(LONGEST_PAUSE_MS * Math.random());
   try {
     return await call();
   } catch (thrown) {
-    throw unreachable(thrown);
+    throw new ObjectUnreachable(object, thrown);
   }
 }
 
@@ -36,7 +65,7 @@ function isRetryable(thrown: unknown): boolean {
   return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
 }
 
-/** @returns whether an object has too much to do: it was not reached, and is left alone. */
+/** @returns whether an object has too much to do: it was not reached, and must be left alone. */
 export function isOverloaded(thrown: unknown): boolean {
   return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
 }

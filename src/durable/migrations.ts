@@ -1,16 +1,16 @@
-/** Moves an object's tables forward, one version at a time. */
+/** One step that brings an object's tables to a version. */
 export interface Migration {
   version: number;
   sql: string;
 }
 
 /**
- * Brings the schema to the newest version; does nothing where it is there already.
+ * Brings an object's tables to the newest version; does nothing where they have it already.
  *
  * The version stands in a table, since `PRAGMA user_version` is not available. Each step runs in the constructor, before
  * any request, and is stored with its version as one.
  *
- * @param meta what `readMeta` has found
+ * @param meta what `readMeta` has returned
  */
 export function migrate(
   storage: DurableObjectStorage,
@@ -30,8 +30,10 @@ export function migrate(
 }
 
 /**
- * @returns what an object keeps by keys; nothing where nobody has written to it. (To ask for a table begins no transaction,
- * and leaves no trace, as making one would.)
+ * Reads the table `meta`. Looks first whether it exists: to create it would leave an object that nobody has written to
+ * with something to bill.
+ *
+ * @returns its values by their keys; empty where there is no such table
  */
 export function readMeta(sql: SqlStorage): Map<string, string> {
   const [found] = sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray();

@@ -1,16 +1,17 @@
 /**
  * The formats of what stands as JSON inside rows.
  *
- * A member may be added at any time: who does not know it leaves it as it is. Whatever changes its meaning, or goes, makes
- * a new version of its format. One release learns to read it, and only the release after that writes it: so the release
- * before finds nothing that it cannot read, and can be gone back to.
+ * A member may be added at any time: a release that does not know it ignores it. A member that changes its meaning, or is
+ * removed, makes a new version of its format. One release learns to read that version, and only the next release writes
+ * it. So one can always go back by one release: it can read all that is stored.
  */
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 
+/** The versions of one format. */
 export interface Format {
   /** The newest version that this release can read. */
   reads: number;
-  /** The version that it writes; the release before could read it. */
+  /** The version that this release writes. The release before can read it. */
   writes: number;
 }
 
@@ -33,7 +34,7 @@ export type FormatName = keyof typeof FORMATS;
 
 /**
  * @returns the value of a text that a row holds
- * @throws ApiError for one that only a later release can read: to guess what it means could lose it
+ * @throws ApiError 500 for a version that only a later release can read: reading it by guess could destroy it
  */
 export function readFormat<T>(name: FormatName, text: string, { reads }: Format = FORMATS[name]): T {
   const value = JSON.parse(text) as (T & { v?: unknown }) | null;

@@ -9,7 +9,7 @@ export interface AccountBinding {
 }
 
 /**
- * Reaches an account's object.
+ * Returns the stub of an account's object.
  *
  * @param settings `JURISDICTION` is part of the object's id: another one is another, empty account
  */
@@ -35,7 +35,7 @@ export function accountStub(
   return namespace.get(id);
 }
 
-/** Finding an id by a name is a hash, and most requests of an isolate are of few accounts. */
+/** Ids by namespace and account. Each costs a hash to compute, and most requests of an isolate are for few accounts. */
 const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MOST_IDS = 1_000;
 
@@ -45,7 +45,7 @@ export interface ConversationBinding {
 }
 
 /**
- * Reaches a conversation's object.
+ * Returns the stub of a conversation's object.
  *
  * @param place both names are part of the object's id, so that nobody reaches another account's by any id
  */
@@ -65,7 +65,7 @@ export interface InboxBinding {
   INBOX: DurableObjectNamespace<InboxObject>;
 }
 
-/** Reaches the inbox of a source of webhooks. */
+/** Returns the stub of the inbox of a webhook source. */
 export function inboxStub(
   env: InboxBinding,
   settings: { JURISDICTION?: string | undefined },

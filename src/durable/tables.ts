@@ -1,6 +1,6 @@
-/** The tables of an object: statements run at once, and the rows that they write are counted. */
+/** Runs an object's SQL, synchronously, and counts the rows that are written. */
 export class Tables {
-  /** Rows written by this instance: what the platform bills, and tests compare. */
+  /** Rows that this instance has written. The platform bills them, and tests compare them. */
   rowsWritten = 0;
   readonly #storage: DurableObjectStorage;
 
@@ -8,7 +8,7 @@ export class Tables {
     this.#storage = storage;
   }
 
-  /** Runs one statement and counts the rows it writes. */
+  /** Runs one statement. @returns how many rows it has written */
   write(statement: string, ...bindings: SqlStorageValue[]): number {
     const cursor = this.#storage.sql.exec(statement, ...bindings);
     const { rowsWritten } = cursor;
@@ -21,16 +21,18 @@ export class Tables {
     return this.#storage.sql.exec<Row>(query, ...bindings).toArray();
   }
 
+  /** @returns the value of a key in the table `meta`, or undefined. */
   meta(key: string): string | undefined {
     return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
   }
 
+  /** Stores a value under a key in the table `meta`; undefined deletes it. */
   setMeta(key: string, value: string | undefined): void {
     if (value === undefined) this.write('delete from meta where key = ?', key);
     else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
   }
 
-  /** Runs statements that must be stored together. */
+  /** Runs statements in one transaction: all of them are stored, or none. */
   together(change: () => void): void {
     this.#storage.transactionSync(change);
   }

@@ -1,4 +1,4 @@
-/** The list of accounts: one key each, written once. Only names are here; all else lies in the accounts' objects. */
+/** The list of accounts in KV: one key for each, written once. It has only their names; the rest is in their objects. */
 
 import { encoder } from '../http/bytes.ts';
 
@@ -16,6 +16,7 @@ export async function unlistAccount(store: KVNamespace, account: string): Promis
   await store.delete(ACCOUNT_PREFIX + account);
 }
 
+/** A page of the list. */
 export interface AccountPage {
   names: string[];
   hasMore: boolean;
@@ -43,7 +44,7 @@ export async function readAccounts(
   return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
 }
 
-/** Every account on the list, in order. */
+/** Yields every account on the list, in the order of KV. */
 export async function* names(store: KVNamespace): AsyncGenerator<string> {
   let cursor: string | undefined;
   do {

@@ -4,12 +4,12 @@ import type { ClassifyAnswer } from '../classification/classify-answers.schema.t
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
-/** What is kept of an answer: not what it cost, since to give it again costs nothing. */
+/** The part of an answer that is stored. Its cost is not: to give it again costs nothing. */
 export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
 
 const ANSWER_PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
-/** A request may ask KV for a thousand things, and each key that is forgotten is one. */
+/** Keys that are deleted in one go: a request may make a thousand calls to KV, and each deletion is one. */
 const ANSWERS_AT_ONCE = 500;
 
 // The hash has no colon and a fixed length, so the account before it may have any.
@@ -17,22 +17,26 @@ function answerKey(account: string, hash: string): string {
   return `${ANSWER_PREFIX}${account}:${hash}`;
 }
 
-/** @returns what identifies an answer within its account: all that decides it. */
+/** @returns the id of an answer within its account: a hash of all that decides the answer. */
 export async function answerHash(parts: readonly unknown[]): Promise<string> {
   return await sha256Hex(utf8(JSON.stringify(parts)));
 }
 
-/** @returns an answer that was given before, or undefined; a store that does not answer has none. */
+/** @returns an answer that was given before, or undefined, also where KV does not respond. */
 export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
   try {
     return (await store.get<KeptAnswer>(answerKey(account, hash), 'json')) ?? undefined;
   } catch {
-    // It can be had again from the upstream, which is what an empty cache means.
+    // The upstream can answer again, as if nothing were stored.
     return undefined;
   }
 }
 
-/** @throws ApiError 503 where KV does not take it */
+/**
+ * Stores an answer for some seconds.
+ *
+ * @throws ApiError 503 where KV does not take it
+ */
 export async function keepAnswer(
   store: KVNamespace,
   account: string,

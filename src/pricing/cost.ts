@@ -34,9 +34,9 @@ export interface Usage extends TokenCounts {
 /** One sampling of one model: a step of a loop of served tools, an attempt of a fallback, or a request beside them. */
 type Iterations = readonly (TokenCounts & { type: string; model?: string | null | undefined })[];
 
-/** The iterations that the API bills beside the totals of `usage`. */
+/** Types of iterations that the API bills in addition to the totals of `usage`. */
 const UNCOUNTED: ReadonlySet<string> = new Set(['compaction', 'advisor_message']);
-/** The iterations whose sum is `usage` itself, but where a fallback model has answered. */
+/** Types of iterations whose sum is `usage` itself, except where a fallback model has answered. */
 const SAMPLED: ReadonlySet<string> = new Set(['message', 'fallback_message']);
 
 export interface CostOptions {
@@ -71,7 +71,7 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
   for (const step of iterationsOf(usage, UNCOUNTED)) {
     tokens += tokenCost(step, pricesFor(step, rowOf(step.model, model), usage.speed), cacheTtl);
   }
-  // Integers until the last step: eleven tenths and one half are exact only as a fraction.
+  // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch || usage.service_tier === 'batch' ? 20 : 10;
   const searches = wholeCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
@@ -82,7 +82,7 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
 export function tellsFallback(usage: Usage): boolean {
   const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
-  // What it says of the one that answered must not be less than the totals do, which are of that one.
+  // The totals are those of the model that answered. Its own entry must not report less than they do.
   return last !== undefined && outputTokens(last) >= outputTokens(usage) && promptTokens(last) > 0;
 }
 
@@ -173,7 +173,7 @@ function cacheWrites(
     : { fiveMinutes: fiveMinutes + untold, oneHour, total };
 }
 
-/** More tokens than any request has: what is beyond is no count. */
+/** More tokens than any request has. A larger number is not a count. */
 const MOST_TOKENS = 1e8;
 
 /** @returns whether a value is a count of tokens or uses: whole, not negative, not beyond what any request has. */
@@ -181,7 +181,7 @@ export function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MOST_TOKENS;
 }
 
-/** The upstream's word decides about money: what is no count is 0. */
+/** @returns a count as it is, and 0 for any other value: an odd report must not become a price. */
 function wholeCount(value: unknown): number {
   return isCount(value) ? value : 0;
 }

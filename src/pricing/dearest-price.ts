@@ -3,8 +3,6 @@ import type { Model, ModelTable, TokenPrices } from './models.ts';
 import { LONGEST_MODEL_NAME } from './models.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
-/** The longest name of a model that limits can have. */
-
 /** @returns the rows that a model may be billed by: its own, or every row for one that is not in the table. */
 export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
   const row = rowOf(models, name);
@@ -23,7 +21,7 @@ export function namesOf(models: ModelTable, name: unknown, asked?: string): stri
   if (typeof name !== 'string') return ['default'];
   const row = rowOf(models, name);
   const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
-  // No limit can name a longer one, so that cutting it allows nothing.
+  // A limit cannot have a name this long, so a name that was cut matches none.
   return [...new Set(names.map((one) => one.slice(0, LONGEST_MODEL_NAME + 1)))];
 }
 
@@ -54,7 +52,7 @@ export function dearest(
     if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
     if (fast) consider(prices.fast);
   }
-  // The workspace may set a geography for requests that name none.
+  // The geography is in tenths. It is not read from the request alone: a workspace may set one by itself.
   return {
     input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
     output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),

@@ -8,10 +8,10 @@ import { repeatsKeys, valuesNamed } from '../json/repeated-keys.ts';
 
 /** Members that name a model, wherever they stand. */
 const NAMING = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
-/** What a caller writes for itself, in which a model is a word like any other. */
+/** Members that callers write for themselves: a model's name in there is a word like any other. */
 const FREE_OF_TOOLS: ReadonlySet<string> = new Set(['input_schema', 'input_examples', 'description']);
 const FREE_OF_BODIES: ReadonlySet<string> = new Set([
-  // Its own, and what is read elsewhere.
+  // The request's own model, and what is read elsewhere.
   'model',
   'messages',
   'tools',
@@ -86,7 +86,7 @@ function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): v
   }
 }
 
-/** More than this many cost more than any limit allows. */
+/** A request with more further models than these costs more than any limit allows. */
 const MOST_FURTHER = 1_000;
 
 function note(model: unknown, found: unknown[]): void {

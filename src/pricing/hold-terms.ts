@@ -1,7 +1,7 @@
-/** What admission decides by, and what settles an answer that did not end by itself. */
+/** By what admission decides, and by what an answer is settled that did not end by itself. */
 import type { Nanodollars } from './cost.ts';
 
-/** The dearest that a request can be; plain numbers, so that it can cross to another object. */
+/** The worst case: the most that a request can cost. Plain JSON, since it is passed to the account's object. */
 export interface WorstCase {
   /** Input tokens of all steps and attempts together. */
   inputTokens: number;
@@ -15,7 +15,7 @@ export interface WorstCase {
   leastOutput: number;
   /** False where the context window had to be held, because nothing in the body bounds the input. */
   bounded: boolean;
-  /** Whether counting the tokens could make the bound smaller. */
+  /** Whether counting the tokens could make the worst case cheaper. */
   countable: boolean;
   /** Whether every model that it names is in the price table. */
   known: boolean;
@@ -34,7 +34,7 @@ export interface ServedWorstCase {
   /** Whether lowering its `max_uses` makes the request cheaper: it is the only one. */
   single: boolean;
   uses: number;
-  /** In the place of the bound's own, where an account's limits say `served_tools: "estimate"`. */
+  /** These replace the members of the worst case if an account's limits say `served_tools: "estimate"`. */
   inputTokens: number;
   inputCost: Nanodollars;
   /** What each use adds to `inputCost`, exactly and estimated; and to `outputPrice`. */

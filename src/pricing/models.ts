@@ -1,3 +1,4 @@
+/** The longest name of a model, in characters, that limits and rows can have. */
 export const LONGEST_MODEL_NAME = 256;
 
 /**

@@ -26,10 +26,10 @@ import {
 } from './prompt-features.ts';
 
 export interface WorstCaseOptions {
-  /** UTF-8 bytes of the body as it goes up, or more: of a merged body the sum of its parts. */
+  /** UTF-8 bytes of the body as it goes up. It may be more, never less: for a merged body it is the sum of its parts. */
   bytes: number;
   models: ModelTable;
-  /** What of the body, as text and parsed, may repeat keys; absent where it is known that nothing does. */
+  /** The part of the body, as text and parsed, that may repeat keys; absent where it is known that none are repeated. */
   readings?: { text: string; json: Json } | undefined;
   /** How long a string of the body is, where it may stand for a longer one. */
   lengthOf?: ((value: string) => number) | undefined;
@@ -37,23 +37,25 @@ export interface WorstCaseOptions {
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** What count_tokens, or the turn before, tells of the prompt; null if it was refused. Absent: nobody was asked. */
+  /** Input tokens as count_tokens, or the turn before, tells them; null if the count was refused, absent if nobody counted. */
   count?: number | null;
-  /** What was found in messages that stand before those of the body. */
+  /** The findings in messages that stand before those of the body: a conversation's history. */
   before?: PromptFeatures;
   /** The setting SERVED_STEP_TOKENS. Default 50,000. */
   servedStepTokens?: number;
 }
 
+/** Tokens held for what the API adds to every request. */
 const PER_REQUEST = 256;
-/** Above these the sums stay exact integers and no budget can pay. */
+/** No budget pays for more than these; and up to these every sum stays an exact integer. */
 const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
+/** Input tokens from which on the API summarizes the prompt, where the request names no other number. */
 const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 50_000;
 
 /**
- * Bounds what a request can cost.
+ * Computes the most that a request can cost.
  *
  * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
  *   nothing else about it is assumed
@@ -70,7 +72,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: Wor
   const asked = wholeNumber(body.max_tokens);
   const { servedStepTokens = SERVED_STEP_TOKENS } = options;
 
-  const bound: WorstCase = {
+  const worstCase: WorstCase = {
     inputTokens: 0,
     inputCost: 0,
     outputTokens: 0,
@@ -123,42 +125,42 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: Wor
       return tokens * price.input + searches + beside;
     };
     const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
-    bound.inputTokens += inputExact * (compacting ? 2 : 1);
-    bound.inputCost += costOf(inputExact) + ownOutput;
+    worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
+    worstCase.inputCost += costOf(inputExact) + ownOutput;
     served.inputTokens += inputEstimated * (compacting ? 2 : 1);
     served.inputCost += costOf(inputEstimated) + ownOutput;
     const perSearch = found.searches > 0 ? WEB_SEARCH_NANODOLLARS : 0;
     served.useCost += later * price.input + perSearch;
     served.estimatedUseCost += estimated * price.input + perSearch;
     if (own === undefined) {
-      bound.outputPrice += price.output * steps;
+      worstCase.outputPrice += price.output * steps;
       served.useOutputPrice += price.output;
     }
     terms.compacts ||= compacting;
-    if (bound.models.length === 0) bound.outputTokens = Math.min(output, window);
-    // What the API chooses by itself has no name, and is priced as the dearest.
-    if (attempt.model !== undefined) bound.known &&= rowOf(options.models, attempt.model) !== undefined;
-    bound.leastOutput = Math.max(bound.leastOutput, attempt.thinkingBudget + 1);
-    bound.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
-    const alias = bound.models.length === 0 ? options.asked : undefined;
-    bound.models.push(namesOf(options.models, attempt.model, alias));
+    if (worstCase.models.length === 0) worstCase.outputTokens = Math.min(output, window);
+    // A model that the API chooses by itself has no name. It is priced as the dearest.
+    if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
+    worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
+    worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
+    const alias = worstCase.models.length === 0 ? options.asked : undefined;
+    worstCase.models.push(namesOf(options.models, attempt.model, alias));
     noteTerms(terms, rows, attempt, first.tokens, { held: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
   }
   if (found.advisors.length > MOST_ADVISORS) {
-    bound.inputCost = Number.POSITIVE_INFINITY;
+    worstCase.inputCost = Number.POSITIVE_INFINITY;
     served.inputCost = Number.POSITIVE_INFINITY;
   }
   for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
-    addAdvisor({ bound, served, terms }, advisor, options, geography);
-  if (!(bound.inputCost <= MOST_HELD)) bound.inputCost = MOST_HELD;
+    addAdvisor({ worstCase, served, terms }, advisor, options, geography);
+  if (!(worstCase.inputCost <= MOST_HELD)) worstCase.inputCost = MOST_HELD;
   if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
-  if (!(bound.outputPrice * bound.outputTokens <= MOST_HELD)) bound.outputPrice = MOST_HELD;
-  if (found.served.tools > 0) bound.served = served;
-  if (found.because !== undefined && found.by === 'window') bound.because = found.because;
-  return { bound, terms };
+  if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
+  if (found.served.tools > 0) worstCase.served = served;
+  if (found.because !== undefined && found.by === 'window') worstCase.because = found.because;
+  return { bound: worstCase, terms };
 }
 
-/** @returns the first prompt, before any tool of the API's own has brought anything into it. */
+/** @returns the most tokens of the first prompt: before the API's own tools have added anything to it. */
 function promptTokensIn(
   found: PromptFeatures,
   window: number,
@@ -178,7 +180,7 @@ function servedUses({ uses, unlimited }: Served): number {
   return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
-/** Notes an attempt's prices: which of the attempts has answered is known once it has. */
+/** Adds an attempt's prices to the terms, at the highest: which attempt answers is not known before it does. */
 function noteTerms(
   terms: Terms,
   rows: readonly Model[],
@@ -188,7 +190,7 @@ function noteTerms(
 ): void {
   const price = dearest(rows, promptTokens, fast, terms.cache, 10);
   const held = dearest(rows, promptTokens, fast, terms.cache, geography.held);
-  // One that the workspace may have set is within what the clock allows beyond what any model writes.
+  // A geography that only the workspace sets is not counted here: the tokens per second are high enough to cover it.
   const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
@@ -198,7 +200,7 @@ function noteTerms(
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
 }
 
-/** One pass over the messages by one model: the asked one, and each that may step in for it. */
+/** One pass over the messages by one model: by the model that was asked for, or by a fallback that steps in for it. */
 interface ModelAttempt {
   model: unknown;
   fast: boolean;
@@ -215,9 +217,9 @@ function attemptsOf(body: Json): ModelAttempt[] {
     thinkingBudget: thinkingBudget(body.thinking),
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
-  // "default" lets the API choose: priced as a model that nobody knows.
+  // "default" lets the API choose the model. It is priced as an unknown one.
   const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
-  // More than can be tried are as many that nobody knows.
+  // No request tries that many. One entry of unknown model stands for the rest.
   if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
   return [
     first,
@@ -232,7 +234,7 @@ function attemptsOf(body: Json): ModelAttempt[] {
 
 /** Each use of an advisor is a request of its own, to the model that the tool names. */
 function addAdvisor(
-  { bound, served, terms }: { bound: WorstCase; served: ServedWorstCase; terms: Terms },
+  { worstCase, served, terms }: { worstCase: WorstCase; served: ServedWorstCase; terms: Terms },
   tool: Json,
   { models, servedStepTokens = SERVED_STEP_TOKENS }: WorstCaseOptions,
   geography: number,
@@ -245,7 +247,7 @@ function addAdvisor(
   const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
   const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
   const estimated = Math.min(window, servedStepTokens) * price.input + output;
-  bound.inputCost += uses * (window * price.input + output);
+  worstCase.inputCost += uses * (window * price.input + output);
   served.inputCost += uses * estimated;
   served.useCost += window * price.input + output;
   served.estimatedUseCost += estimated;
@@ -255,12 +257,12 @@ function addAdvisor(
     outputPrice: Math.max(terms.advisor?.outputPrice ?? 0, told.output),
   };
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
-  // What has no name is priced as the dearest.
-  if (typeof tool.model === 'string') bound.known &&= rowOf(models, tool.model) !== undefined;
-  bound.models.push(namesOf(models, tool.model));
+  // An advisor without a name is priced as the dearest model.
+  if (typeof tool.model === 'string') worstCase.known &&= rowOf(models, tool.model) !== undefined;
+  worstCase.models.push(namesOf(models, tool.model));
 }
 
-/** Whether the API may summarize the prompt first: billed beside the answer, and not limited by `max_tokens`. */
+/** @returns whether the API may summarize the prompt first. That is billed beside the answer, and `max_tokens` does not limit it. */
 function compacts(body: Json, tokens: number, steps: number): boolean {
   if (body.compaction) return true;
   const edits = isObject(body.context_management) ? body.context_management.edits : undefined;

@@ -14,13 +14,13 @@ export interface StoredKind<T> {
   read(bytes: Uint8Array): T;
   /** @returns what a value takes up in memory, in bytes. */
   held(value: T, bytes: number): number;
-  /** How much of it an isolate remembers. Default: that of `VersionMemory`. */
+  /** Bytes of it that an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** @returns the 404 for a name or a version that there is not. */
   unknown(ref: string): ApiError;
 }
 
-/** Who looks for something that is stored, and where. */
+/** The account that looks for something, and where it is stored. */
 export interface StoredReader {
   account: string;
   accounts: AccountBinding;

@@ -9,7 +9,7 @@ import { LruCache } from '../cache/lru.ts';
 import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
-/** A name of somebody's. */
+/** A name, and who owns it. */
 export interface VersionPlace {
   kind: string;
   /** The account, or what stands for the deployment. */
@@ -39,10 +39,10 @@ export interface VersionSource<T> {
   held(value: T, bytes: number): number;
 }
 
-/** How long an isolate believes where a name points, or that it points nowhere. */
+/** How long an isolate remembers to which version a name points, or that it points to none. */
 const BELIEVED_MS = 60_000;
 const MOST_POINTERS = 10_000;
-/** Of an isolate's 128 MB: the largest value, and some. */
+/** Memory for values, of the 128 MB of an isolate: the largest value fits, and some more. */
 const MOST_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
 // A name has no colon, so the owner behind it may have any.
@@ -59,7 +59,7 @@ export function usesKind(kind: string): string {
   return `${kind}-used`;
 }
 
-/** The accounts that have used a name, in order. */
+/** Yields the accounts that have used a name, in order. @throws ApiError 503 while KV cannot be read */
 export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
   const prefix = pointerKey({ kind: usesKind(kind), name, owner: '' });
   let cursor: string | undefined;
@@ -75,7 +75,7 @@ export async function versionHashOf(bytes: Uint8Array): Promise<string> {
   return (await sha256Hex(bytes)).slice(0, 32);
 }
 
-/** @throws ApiError 503 while KV does not take it */
+/** Writes a version's bytes. @throws ApiError 503 while KV does not take them */
 export async function writeVersion(
   store: KVNamespace,
   place: VersionPlace,
@@ -85,13 +85,13 @@ export async function writeVersion(
   await reaching(() => store.put(valueKey(place, hash), bytes));
 }
 
-/** @throws ApiError 503 while KV does not take it */
+/** Deletes a version's bytes. @throws ApiError 503 while KV does not take it */
 export async function deleteVersion(store: KVNamespace, place: VersionPlace, hash: string): Promise<void> {
   await reaching(() => store.delete(valueKey(place, hash)));
 }
 
 /**
- * Has a name point to a version, or nowhere. KV takes one write a second for each name.
+ * Has a name point to a version; with null, to none. KV accepts one write a second for each name.
  *
  * @throws ApiError 503 while KV does not take it
  */
@@ -144,7 +144,7 @@ async function findValue<T>(
     const stored = found[index];
     const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash);
     if (bytes === undefined) continue;
-    // Who has read the same meanwhile has it in memory: once is enough.
+    // Another request may have read the same meanwhile. Its value is used, so that it is in memory once.
     const known = memory.value(place, hash);
     if (known !== undefined) return { owner: place.owner, name: place.name, hash, value: known };
     const value = source.read(bytes);
@@ -162,7 +162,7 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @returns the error for a store that does not answer, or has been written to less than a second ago. */
+/** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
 export function unavailable(cause?: unknown): ApiError {
   return new ApiError('api_error', 'The store of this edge could not be reached. Try again in a second.', {
     status: 503,
@@ -186,11 +186,12 @@ export class VersionMemory<T> {
     return Date.now();
   }
 
+  /** @returns a remembered value, or undefined. */
   value(place: VersionPlace, hash: string): T | undefined {
     return this.#values.get(valueKey(place, hash))?.value;
   }
 
-  /** @param bytes what the value takes up */
+  /** Remembers a value. @param bytes the memory that it takes up */
   remember(place: VersionPlace, hash: string, value: T, bytes: number): void {
     const key = valueKey(place, hash);
     if (!this.#values.has(key)) this.#values.set(key, { value, bytes });
@@ -202,11 +203,12 @@ export class VersionMemory<T> {
     return believed && believed.until > this.now() ? believed.hash : undefined;
   }
 
+  /** Remembers for a minute where a name points; null is nowhere. */
   believe(place: VersionPlace, hash: string | null): void {
     this.#pointers.set(pointerKey(place), { hash, until: this.now() + BELIEVED_MS });
   }
 
-  /** To be called when this isolate has written the name. */
+  /** Forgets where a name points: to be called when this isolate has written the name. */
   forget(place: VersionPlace): void {
     this.#pointers.delete(pointerKey(place));
   }

@@ -16,19 +16,20 @@ import type { VersionRow } from './versions-answers.schema.ts';
 const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have: a credential must not be able to fill an object. */
 const MOST_NAMES = 1_000;
-/** The row of a version, in a statement's conditions. */
+/** The condition that selects the row of one version. */
 const THIS = 'kind = ? and name = ? and hash = ?';
 
 type VersionTableRow = Record<string, SqlStorageValue>;
 
+/** Keeps the rows of names and versions of one owner, and writes them to KV. */
 export class Versions {
   readonly #tables: Tables;
   readonly #store: KVNamespace;
   readonly #owner: string;
-  /** What is told to KV of a name is told one after the other, or the older could stay. */
+  /** The running write to KV by name. Writes of one name follow each other: the older one must not come last. */
   readonly #telling = new Map<string, Promise<void>>();
   readonly #used = new Set<string>();
-  /** Until the next change. */
+  /** The sum of all bytes; undefined after a change, until somebody asks. */
   #bytes: number | undefined;
 
   constructor(tables: Tables, store: KVNamespace, owner: string) {
@@ -37,7 +38,7 @@ export class Versions {
     this.#owner = owner;
   }
 
-  /** What all versions take up. */
+  /** @returns the bytes of all versions together. */
   get bytes(): number {
     this.#bytes ??= Number(
       this.#tables.read<VersionTableRow>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
@@ -257,7 +258,7 @@ export class Versions {
         name,
         state,
       );
-    // The value before the pointer to it.
+    // The value is written before the pointer: a pointer must never lead to nothing.
     for (const row of of('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
@@ -271,7 +272,7 @@ export class Versions {
     if (named) {
       const hash = named.hash === null ? null : String(named.hash);
       await writePointer(this.#store, place, hash);
-      // Unless it has moved on meanwhile: then it is told again.
+      // If the name was changed meanwhile, these match no row, and it is written to KV again.
       if (hash === null)
         this.#tables.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
       else this.#tables.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
@@ -294,7 +295,7 @@ export class Versions {
   }
 
   #point({ kind, name, hash }: VersionId, now: number): void {
-    // Told again only if it moves: KV takes one write a second for each name.
+    // Written to KV only if it has changed: KV accepts one write a second for each name.
     this.#tables.write(
       `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,

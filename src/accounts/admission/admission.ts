@@ -1,6 +1,6 @@
 import { pause } from '../../async/pause.ts';
-import { type AccountRequest, AccountUnreachable, callAccount } from '../../durable/call-account.ts';
-import { isOverloaded } from '../../durable/call-object.ts';
+import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
+import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
@@ -43,11 +43,11 @@ export interface MeterRequest {
   headers: Headers | PlainHeaders;
   conversation?: string | undefined;
   prefix?: string | undefined;
-  /** What the input comes to at the most, in tokens, where the caller knows it. */
+  /** The most tokens that the input can have, where the caller knows it. */
   count?: number | undefined;
   /** Bytes that it adds to its conversation before it is answered. */
   adds?: number | undefined;
-  /** Whether the answer streams, where the body does not say it. */
+  /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;
@@ -62,7 +62,7 @@ export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | '
 export interface RequestMeter {
   /** What `max_tokens` must be lowered to; undefined where it may stay. */
   maxTokens: number | undefined;
-  /** For the response: where the account stands. */
+  /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
   /** Replaces the hold by what the request cost. Safe to be called again. */
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
@@ -83,7 +83,7 @@ export interface RequestMeter {
 /** What a request was booked at. */
 export interface Booking {
   nanodollars: Nanodollars;
-  /** As they stand in the ledger; an estimate where the upstream did not tell. */
+  /** Output tokens as the ledger has them; an estimate where the upstream did not report them. */
   outputTokens: number | undefined;
   done: Promise<Settled>;
 }
@@ -94,10 +94,6 @@ export interface Admission extends RequestMeter {
   requestId: string;
   grant: StoredGrant;
 }
-
-/** Of a model's name: whatever is longer is none, and would not fit into a row. */
-const SETTLE_TRIES = 4;
-const FIRST_PAUSE_MS = 100;
 
 /**
  * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
@@ -110,8 +106,8 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
   try {
     return await admission(request);
   } catch (thrown) {
-    // Only the answer may have been lost: what was set aside for nothing must not be held, and then be paid.
-    if (thrown instanceof AccountUnreachable && !isOverloaded(thrown.cause)) {
+    // The account may have placed the hold, and only its answer was lost. Nothing goes up, so the hold is settled at 0.
+    if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
       request.waitUntil(settleSurely(request, unsent(request)));
     }
     throw thrown;
@@ -119,7 +115,7 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
 }
 
 /**
- * The same for a request whose process may end before it does: what was granted can be stored.
+ * Does what `admit` does, and returns what must be stored so that another process can settle the request.
  *
  * @throws ApiError as `admit`
  */
@@ -137,7 +133,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   const options = {
     bytes: sizeOf(body),
     readings: readings ?? undefined,
-    // Made elsewhere: what is made here keeps the body for as long as the answer takes.
+    // Bound, not an arrow function: one made here would keep the body in memory until the answer has ended.
     lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
     models: settings.models,
     betas: betasOf(request.headers),
@@ -147,7 +143,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
   };
   const goesUp = { ...own, model };
   const { row, known } = settings.models.price(model);
-  const ask = {
+  const admissionRequest = {
     ...admissionRequestOf(request),
     model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
     repeats: number > 1,
@@ -157,10 +153,14 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
     goesUp,
     request.count === undefined ? options : { ...options, count: request.count },
   );
-  let answer = await askAgainWhileHeld(request, { ...ask, bound });
+  let answer = await askAgainWhileHeld(request, { ...admissionRequest, bound });
   if (answer.outcome === 'count_needed') {
     ({ bound, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
-    answer = await askAgainWhileHeld(request, { ...ask, counted: true, bound: { ...bound, countable: false } });
+    answer = await askAgainWhileHeld(request, {
+      ...admissionRequest,
+      counted: true,
+      bound: { ...bound, countable: false },
+    });
   }
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
@@ -183,7 +183,7 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
       request.body = RELEASED;
     },
     again: (spent) => {
-      // The same object: who lets go of its body lets go of it for every try.
+      // The request object itself is changed, not copied, so that `release` frees the body for every try.
       request.requestId = tryId(request.requestId, number + 1);
       return admitTry(request, number + 1, spent);
     },
@@ -226,16 +226,19 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
-/** Which part of its time a request waits before it asks again, where only others' holds keep it out. */
+/** Pauses, in milliseconds, before a request asks again that only the holds of others keep out. */
 const ASK_AGAIN_MS = [500, 1_000];
 
-/** Asks once more, and once again, where only what others have set aside keeps a request out: that is soon settled. */
-async function askAgainWhileHeld(request: MeterRequest, ask: AdmissionRequest): Promise<AdmissionDecision> {
-  let answer = await askForAdmission(request, ask);
+/** Asks up to two times more where only the holds of others keep a request out: they are soon settled. */
+async function askAgainWhileHeld(
+  request: MeterRequest,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  let answer = await askForAdmission(request, admissionRequest);
   for (const wait of ASK_AGAIN_MS) {
     if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
     await pause(wait * (0.75 + Math.random() / 2));
-    answer = await askForAdmission(request, ask);
+    answer = await askForAdmission(request, admissionRequest);
   }
   return answer;
 }
@@ -310,34 +313,30 @@ function betasOf(headers: Headers | PlainHeaders): string[] {
   return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
 }
 
-/** @returns what an account answers. */
-export async function askForAdmission(request: AccountRequest, ask: AdmissionRequest): Promise<AdmissionDecision> {
-  const text = JSON.stringify(ask);
+/** @returns the account's decision. @throws ObjectUnreachable 503 while the account cannot be reached */
+export async function askForAdmission(
+  request: AccountRequest,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const text = JSON.stringify(admissionRequest);
   return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
 }
 
-/** What is not settled in the end, the account's alarm settles at the hold. */
+/** Settles a request, by all means: what cannot be settled here, the account's alarm settles at the whole hold. */
 async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
-  // What is no number becomes null, which the account takes for what it is: a cost that nobody knows.
+  // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
   const text = JSON.stringify(settlement);
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return JSON.parse(await callAccount(request, (account) => account.settleJson(text))) as Settled;
-    } catch (thrown) {
-      if (attempt === SETTLE_TRIES) throw thrown;
-      await pause(FIRST_PAUSE_MS * 2 ** attempt * (0.5 + Math.random()));
-    }
-  }
+  return JSON.parse(await callAccount(request, (account) => account.settleJson(text), 'persistent')) as Settled;
 }
 
-/** @returns how a request ends that was never sent up. */
+/** @returns the settlement of a request that was never sent: it costs nothing. */
 function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
   const name = model.slice(0, LONGEST_MODEL_NAME);
   const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
 }
 
-/** Puts an account on the list of accounts, and tells it. */
+/** Puts an account on the list of accounts, and tells its object that it is there. */
 export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
   await listAccount(request.store, request.identity.account);
   await callAccount(request, (account) => account.listed());

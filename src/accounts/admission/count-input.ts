@@ -10,7 +10,7 @@ interface CountableRequest extends CountOptions {
   model: string;
 }
 
-/** What counts tokens takes of a Messages request; it refuses the rest. */
+/** The fields of a Messages request that count_tokens accepts; it refuses all others. */
 const COUNTED_FIELDS: ReadonlySet<string> = new Set([
   'messages',
   'model',
@@ -26,7 +26,12 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
   'speed',
 ]);
 
-/** @returns what the upstream counts; null if it refuses, so that nothing bounds the input. */
+/**
+ * Has the upstream count the input.
+ *
+ * @returns tokens; null if it refuses to count, so that nothing bounds the input
+ * @throws ApiError where the upstream is overloaded, limits us, or fails
+ */
 export async function countInput(request: CountableRequest): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));

@@ -17,9 +17,9 @@ export async function admitFreeRequest(
   request: FreeRequest,
   storing?: StorageRequest,
 ): Promise<Record<string, string>> {
-  const ask = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
+  const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   // An object of the version before, beside this one during a deploy, counts it as a token count.
-  const admitted = grantedBy(await askForAdmission(request, { ...ask, free: { storing } }));
+  const admitted = grantedBy(await askForAdmission(request, { ...admissionRequest, free: { storing } }));
   if (admitted.unlisted) request.waitUntil(putOnList(request));
   return quotaHeaders(admitted.standing);
 }

@@ -6,7 +6,7 @@ import { toUsd } from '../../pricing/cost.ts';
 type SpendPeriod = 'day' | 'week' | 'month';
 
 const PERIOD_NAMES: Record<SpendPeriod, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
-/** From these shares of a spend limit on, clients warn. */
+/** Shares of a spend limit from which on clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
 
@@ -68,7 +68,7 @@ function periodOf({ limit }: Refusal): SpendPeriod {
   return limit.replace('usd_per_', '') as SpendPeriod;
 }
 
-/** No time lets such a request through: it says nothing of one. */
+/** @returns the error for a request that never fits. It names no time, since waiting does not help. */
 function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiError {
   const { needed, left: _, advice } = refusal;
   const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
@@ -136,7 +136,7 @@ function spendHeaders(standing: QuotaStatus): Record<string, string> {
     'anthropic-ratelimit-unified-status': status,
     'anthropic-ratelimit-unified-representative-claim': 'overage',
     'anthropic-ratelimit-unified-overage-status': status,
-    // Allowed is below 1: it must not round up to what a refusal says.
+    // 1 means refused. An account that is still admitted must not be rounded up to it.
     'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MOST_UTILIZATION).toFixed(2),
     ...(threshold === undefined
       ? {}
@@ -146,7 +146,7 @@ function spendHeaders(standing: QuotaStatus): Record<string, string> {
   };
 }
 
-/** @returns US dollars in plain decimals, as many as are needed of nine. */
+/** @returns US dollars as plain decimals without trailing zeros; at most nine. */
 export function formatUsd(nanodollars: number): string {
   return toUsd(nanodollars)
     .toFixed(9)
@@ -154,11 +154,11 @@ export function formatUsd(nanodollars: number): string {
 }
 
 function rfc3339(milliseconds: number): string {
-  // A debt at a tiny limit can lie beyond what a date can say.
+  // A large debt at a tiny limit takes longer to pay back than a date can express.
   return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
 }
 
-/** @returns the error for what has no room: only who deletes something, or the operator, makes some. */
+/** @returns the 400 for what does not fit into the account's storage. Waiting does not help, so it is not to be retried. */
 export function storageError({ limit, most }: StorageRefusal): ApiError {
   const message =
     limit === 'conversations'

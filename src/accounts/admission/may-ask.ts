@@ -11,7 +11,7 @@ import { admissionRequestOf, grantedBy, type MeterRequest } from './admission.ts
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
 export type Asking = 'price' | 'count' | 'free' | 'nothing';
 
-/** The cheapest request that there is: who cannot pay it can pay none. */
+/** The cheapest request possible: an account that cannot pay this one cannot pay any. */
 const CHEAPEST: WorstCase = {
   inputTokens: 0,
   inputCost: 0,
@@ -27,12 +27,12 @@ const CHEAPEST: WorstCase = {
 /** @returns why nothing of a kind would be admitted now; undefined where something may be. It takes nothing. */
 export function refusalOfAll(asking: Asking, budget: Budget, rules: Rules, now: number): Refusal | undefined {
   if (asking === 'nothing') return undefined;
-  // A copy: what admitting would take out of a bucket is taken out of it.
+  // A copy of the budget: admitting takes from a bucket, and nothing may be taken here.
   const decision =
     asking === 'price'
       ? decide(budget, rules, CHEAPEST, now)
       : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
-  // What others hold is soon free, and until then the body is read.
+  // The holds of others are soon free. The body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }
 
@@ -52,7 +52,7 @@ export async function mayAsk(
   try {
     answer = JSON.parse(await callAccount(request, (account) => account.mayAskJson(text))) as AdmissionDecision | null;
   } catch (thrown) {
-    // An object of the version before, beside this one during a deploy, cannot say: it decides when the body is read.
+    // During a deploy the object may still run the version before, which lacks this method. Admission decides later.
     if (thrown instanceof Error && thrown.cause instanceof TypeError) return;
     throw thrown;
   }

@@ -6,9 +6,11 @@ import type { Payment } from '../../upstream/send.ts';
 import type { Admission, RequestMeter } from './admission.ts';
 
 /**
- * @param meter that of the first try
+ * Follows the meters of a request's tries: each try is admitted and settled by itself.
+ *
+ * @param meter the first try's meter
  * @param bodyOf writes the body as an admission allows it
- * @param onAdmitted told of each further try
+ * @param onAdmitted is called with each further try
  * @returns how `send` pays for further tries, and what settles the last of them
  */
 export function payments(

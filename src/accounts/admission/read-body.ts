@@ -6,7 +6,7 @@ import type { JsonBody } from '../../http/json-body.ts';
 import { parseJson, parseLong, readBytes, requireJson } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 
-/** What a value takes up at the least, once it is parsed. */
+/** The least memory that a parsed JSON value takes up. */
 const BYTES_OF_A_VALUE = 24;
 
 /**
@@ -18,7 +18,7 @@ const BYTES_OF_A_VALUE = 24;
  */
 export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
-  // It lies here as bytes and as text.
+  // Twice: it is in memory as bytes and as text.
   return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
 }
 

@@ -13,15 +13,15 @@ export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
 });
 
 /**
- * For routes whose admission asks the account whether a credential is revoked, in a call that they make anyway: what is
- * refused before that is not told to a revoked one either.
+ * For routes that admit a request: admission refuses a revoked credential in a call that is made anyway. Only where such
+ * a route refuses before admission does this ask, so that a revoked credential learns nothing from that refusal.
  */
 export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   if (c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status)) await checkRevoked(c);
 });
 
-/** Errors of the credential itself, and of an account that has been asked. */
+/** Errors after which the credential need not be checked: its own, and those of an account that was asked. */
 const ASKED: ReadonlySet<number> = new Set([401, 429]);
 
 /** @throws ApiError 401 for a revoked credential */

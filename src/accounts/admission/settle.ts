@@ -18,7 +18,7 @@ export interface StoredGrant {
   startedAt?: number | undefined;
   /** What the tries before have cost. */
   earlier?: Nanodollars | undefined;
-  /** What was set aside; not a number where nobody here knows it. */
+  /** What was set aside, in nanodollars; NaN where it is not known here. */
   hold: Nanodollars;
   /** What `max_tokens` was lowered to. */
   lowered: number | undefined;
@@ -28,10 +28,11 @@ export interface StoredGrant {
   models?: readonly string[][] | undefined;
   /** Whether the upstream stops to write once the connection is closed. */
   cancelStops?: boolean | undefined;
-  /** Absent where nobody here knows them. */
+  /** Absent where they are not known here. */
   terms?: Terms | undefined;
 }
 
+/** The request that is settled. */
 export interface Booked {
   requestId: string;
   /** As the upstream knows it. */
@@ -40,8 +41,8 @@ export interface Booked {
 }
 
 /**
- * Prices an outcome: by what the upstream has reported to its end; otherwise from above, by what was seen and by the
- * clock. What the upstream never worked on costs nothing.
+ * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is estimated from
+ * above, by what was seen and by the clock. What the upstream never worked on costs nothing.
  */
 export function settlementOf(
   { requestId, model, models }: Booked,
@@ -50,7 +51,7 @@ export function settlementOf(
 ): Settlement {
   const answeredBy = models.price(outcome.model ?? model);
   const asked = models.price(model).row;
-  // A name that the table does not have is a snapshot of the model that was asked for, where no other may step in.
+  // If no other model may step in, a name that the table does not have is a snapshot of the model that was asked for.
   const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
   const settlement = {
     requestId,
@@ -80,7 +81,7 @@ export function settlementOf(
   return { ...settlement, cost: estimate.cost, tokens: tokenCountsOf(estimate.usage, cacheTtl), estimated: true };
 }
 
-/** The final usage may come, and the end of the stream not. */
+/** @returns whether the usage is final. It can be, although the end of the stream never came. */
 function isFinal({ completed, seen }: RequestOutcome, { input_tokens, output_tokens }: Usage): boolean {
   return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
 }
@@ -90,7 +91,7 @@ function statusOf({ end, status, sent }: RequestOutcome): string {
   return end === 'cut' && !sent ? 'unreachable' : end;
 }
 
-/** Kinds that were not used are left out: every member that crosses to the object costs. */
+/** @returns tokens by kind, those that were not used left out: every member costs time when it is passed to the object. */
 function tokenCountsOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
   const { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour } = usage.cache_creation ?? {};
   const written = usage.cache_creation_input_tokens ?? 0;

@@ -16,9 +16,9 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admit(ask: AdmissionRequest): AdmissionDecision;
-  admitJson(ask: string): string;
-  mayAskJson(text: string): string;
+  admit(request: AdmissionRequest): AdmissionDecision;
+  admitJson(request: string): string;
+  mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   stage(requestId: string, stage: string): void;
@@ -58,9 +58,10 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
 
+/** How far an erasure is. */
 export interface Erasure {
   done: boolean;
-  /** Rows that are still to be erased. */
+  /** How many rows, conversations and inboxes are still to be erased. */
   remaining: number;
 }
 
@@ -79,7 +80,7 @@ export interface UsageQuery {
 }
 
 export interface SavingsQuery {
-  /** As the ledger has them: name@version. */
+  /** Versions as the ledger names them: name@version. */
   versions: readonly string[];
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;

@@ -6,12 +6,12 @@ import type { Limits } from '../../settings/limits.schema.ts';
 
 /** What a request wants of its account. */
 export interface AdmissionRequest {
-  /** Sorts by time, and is used once. */
+  /** The id of the try in the ledger: it sorts by time, and is used once. */
   requestId: string;
   /** The route's name in the ledger: messages, classify, … */
   route: string;
   model: string;
-  /** What the request can cost; absent for what costs nothing, such as a token count. */
+  /** The worst case: the most that the request can cost. Absent for what costs nothing, such as a token count. */
   bound?: WorstCase | undefined;
   conversation?: string | undefined;
   prefix?: string | undefined;
@@ -19,17 +19,17 @@ export interface AdmissionRequest {
   token?: CredentialUse | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
-  /** A try of the same request was admitted, and settled, before. */
+  /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
-  /** The upstream has counted the input for this decision. */
+  /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
-  /** Of a request that costs nothing, and is no token count: it counts as a request, and what it stores must have room. */
+  /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
-/** What an account says to a request. `count_needed` placed no hold: count the input, and ask again by the new bound. */
+/** An account's decision. After `count_needed`, which places no hold, the caller counts the input and asks again. */
 export type AdmissionDecision =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
@@ -41,11 +41,11 @@ export type AdmissionDecision =
       /** What `max_tokens` has to be lowered to; absent where it may stay. */
       maxTokens?: number;
       standing: QuotaStatus;
-      /** Nobody has put this account on the list of accounts yet; say `listed()` when it is done. */
+      /** Whether this account is not on the list of accounts yet. Who puts it there calls `listed()`. */
       unlisted: boolean;
     };
 
-/** A request is refused: by which limit, and when it is worth trying again. */
+/** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
@@ -67,7 +67,7 @@ export interface Refusal {
   advice?: string;
 }
 
-/** What is limited, and only that. */
+/** The quota status: how much of each limit is used. What has no limit is absent. */
 export interface QuotaStatus {
   requests?: RateStatus;
   inputTokens?: RateStatus;
@@ -101,13 +101,13 @@ export interface StorageRequest {
   copyOf?: string | undefined;
 }
 
-/** A limit that leaves no room for it. */
+/** The limit that leaves no room for what is to be stored. */
 export interface StorageRefusal {
   limit: 'conversations' | 'stored_bytes';
   most: number;
 }
 
-/** What a verified credential says about itself; times are a JWT's, in seconds. */
+/** The claims of a verified credential; times as in a JWT, in seconds since 1970. */
 export interface CredentialUse {
   jti?: string | undefined;
   iat?: number | undefined;

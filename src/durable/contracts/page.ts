@@ -6,6 +6,7 @@ export interface Page<T> {
   last_id: string | null;
 }
 
+/** Which page of a list is asked for. */
 export interface PageOf {
   limit?: number | undefined;
   /** Rows that follow this id in the list, which are older. */

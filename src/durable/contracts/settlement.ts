@@ -1,7 +1,7 @@
-/** What an account is told when a request has ended. */
+/** What an account is told when a request has ended, and what it answers. */
 import type { Nanodollars } from '../../pricing/cost.ts';
 
-/** What became of a request. */
+/** How a request has ended. */
 export interface Settlement {
   requestId: string;
   /** complete, cut, client_gone, refused_upstream, …: goes into the row as it is. */
@@ -18,13 +18,15 @@ export interface Settlement {
   upstreamRequestId?: string | undefined;
   ttftMs?: number | undefined;
   ms?: number | undefined;
-  /** For a request that this account never admitted, or does not know any more. */
+  /** The beginning of the row, used where the account has no row of this request any more. */
   opening?: Partial<Opening> | undefined;
+  /** When the request began, in milliseconds since 1970: one that began before an erasure is not recorded again. */
   startedAt?: number | undefined;
-  /** What became of the conversation by it: noted in the same call, whatever becomes of the settlement. */
+  /** The conversation after this request. It is noted in the same call, whatever the outcome of the settlement. */
   conversation?: ConversationReport | undefined;
 }
 
+/** What an account answers to a settlement. */
 export interface Settled {
   /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */
   outcome: 'settled' | 'late' | 'unheld' | 'duplicate' | 'erased';
@@ -65,6 +67,6 @@ export interface ConversationReport {
   messages: number;
   /** What its object takes up, as the platform counts it; a version before this one did not tell. */
   bytes?: number | undefined;
-  /** It does not exist any more, or never came to be. */
+  /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;
 }

@@ -3,7 +3,6 @@ import type { Remote } from '../../durable/call-object.ts';
 import { callObject } from '../../durable/call-object.ts';
 import type { InboxObject } from '../../durable/contracts/inbox.ts';
 import { type InboxBinding, inboxStub } from '../../durable/stubs.ts';
-import { ApiError } from '../../http/errors.ts';
 
 const INBOX_CALL_MS = 30_000;
 
@@ -21,14 +20,5 @@ export async function callInbox<T>(
     const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
     return within(call(stub), INBOX_CALL_MS);
   };
-  return await callObject(attempt, inboxUnreachable);
-}
-
-function inboxUnreachable(cause: unknown): ApiError {
-  return new ApiError('api_error', 'The inbox of this source could not be reached. Send it again in a moment.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: `inbox_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
+  return await callObject('inbox', attempt);
 }

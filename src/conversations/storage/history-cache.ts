@@ -1,4 +1,4 @@
-/** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
+/** Caches in memory what the next turn needs of a history, so that it need not be read and parsed again. */
 
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { TurnRow } from './rows.ts';
@@ -10,54 +10,54 @@ export interface CachedTurn {
 }
 
 export interface CachedHistory {
-  /** The first message that `history` has. */
+  /** The number of the first message in `history`. */
   from: number;
   history: SentHistory;
   /** The last answer and what came after it, oldest first. */
   tail: readonly CachedTurn[];
-  /** The last turn whose messages are sent. */
+  /** The last turn that is sent. */
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined };
-  /** What the turn that runs has added, and will be part of the history if it ends well. */
+  /** The messages of the running turn; part of the history once it is committed. */
   fresh?: { turn: number; messages: readonly CachedTurn[] };
 }
 
-/** Of all conversations in this isolate together, of the 128 MB that it has; a character is counted as two bytes. */
+/** For all conversations of the isolate, which has 128 MB. A character counts as two bytes. */
 const MOST_CACHED_BYTES = 24_000_000;
-/** A longer history is read from its rows each time: it must not drive all others out. */
+/** A larger history is not cached, because it would replace too many others. */
 const LONGEST = 4_000_000;
 
-/** Keeps what was used last, within a bounded size. */
+/** Caches the histories that were used last, up to 24 MB. */
 export class HistoryCache {
-  readonly #kept = new Map<object, CachedHistory>();
+  readonly #entries = new Map<object, CachedHistory>();
   #bytes = 0;
 
   get(key: object): CachedHistory | undefined {
-    const kept = this.#kept.get(key);
-    if (kept) {
-      this.#kept.delete(key);
-      this.#kept.set(key, kept);
+    const cached = this.#entries.get(key);
+    if (cached) {
+      this.#entries.delete(key);
+      this.#entries.set(key, cached);
     }
-    return kept;
+    return cached;
   }
 
-  set(key: object, recollection: CachedHistory): void {
+  set(key: object, history: CachedHistory): void {
     this.drop(key);
-    const size = cachedSizeOf(recollection);
+    const size = cachedSizeOf(history);
     if (size > LONGEST) return;
-    this.#kept.set(key, recollection);
+    this.#entries.set(key, history);
     this.#bytes += size;
-    for (const oldest of this.#kept.keys()) {
+    for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= MOST_CACHED_BYTES) break;
       this.drop(oldest);
     }
   }
 
   drop(key: object): void {
-    const kept = this.#kept.get(key);
-    if (!kept) return;
-    this.#kept.delete(key);
-    this.#bytes -= cachedSizeOf(kept);
+    const cached = this.#entries.get(key);
+    if (!cached) return;
+    this.#entries.delete(key);
+    this.#bytes -= cachedSizeOf(cached);
   }
 }
 
@@ -79,7 +79,7 @@ export function tailOf(messages: readonly CachedTurn[]): readonly CachedTurn[] {
   return start === 0 ? messages : messages.slice(start);
 }
 
-/** @returns what is known once the running turn has become part of the history, with the answer's text if it has one. */
+/** @returns the cached history with the running turn added, and its answer's text if there is one. */
 export function grown(known: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = known;
   const added = [...(fresh?.messages ?? [])];

@@ -5,6 +5,7 @@ import { invalidRequest } from '../http/errors.ts';
 import { GRACE_MS } from './maintenance.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
+import { latestTurn, turnAt, turnOfRequest, turnWithId, turnWithKey } from './storage/turn-queries.ts';
 import { EventLog } from './turn/event-log.ts';
 import { recallTurn } from './turn/turn-recovery.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
@@ -22,13 +23,13 @@ export function findRepeatedTurn(
   now: number,
 ): TurnRow | undefined {
   if (again) {
-    const begun = transcript.turnOfRequest(requestId);
+    const begun = turnOfRequest(transcript, requestId);
     if (begun) return begun;
     throw interruptedCall();
   }
-  if (key !== undefined) return transcript.turnWithKey(key);
+  if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
-  const latest = transcript.latestTurn();
+  const latest = latestTurn(transcript);
   if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
@@ -63,7 +64,7 @@ export async function attachTo(
   stream: boolean,
 ): Promise<TurnAnswer> {
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
-  const stored = transcript.turnAt(row.seq);
+  const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);
   if (!stored || stored.status === 'failed' || !log) throw ended(transcript.profile?.id ?? '', row.id);
   const headers = keptHeaders(stored);
@@ -95,7 +96,7 @@ export function resumeTurn(
   }
   const event = Number(number);
   if (running?.turn.row.id === id) return { kind: 'stream', turn: id, body: running.turn.log.follow(event) };
-  const row = transcript.turnWithId(id);
+  const row = turnWithId(transcript, id);
   // A failed first turn can be resumed although it has created no conversation.
   if (!row && !isPresent) return { kind: 'unknown' };
   const log = row && storedLogOf(transcript, row);

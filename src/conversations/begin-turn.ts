@@ -2,11 +2,11 @@
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import type { ConversationContext } from './conversation-context.ts';
-import { layHeld, refOf, type TakenPrefix } from './history/held-prefix.ts';
-import type { NextRequest } from './history/next-request.ts';
+import { checkHeld, layHeld, refOf, type TakenPrefix } from './history/held-prefix.ts';
+import { type NextRequest, nextRequest } from './history/next-request.ts';
 import { heldOf, prefixReaderOf } from './prefix-holds.ts';
 import { firstProfile, startConversation } from './profile-changes.ts';
-import type { TurnRow } from './storage/rows.ts';
+import type { Profile, TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { Turn } from './turn/turn.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
@@ -20,6 +20,24 @@ interface TurnEvents {
   onEnd(): void;
   /** The end could not be stored: the object must be aborted. */
   onBroken(thrown: unknown): void;
+}
+
+/**
+ * Plans a turn; nothing is written or waited for.
+ *
+ * @param present the conversation's profile, where it exists
+ * @param prefix what a conversation that begins has taken
+ * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
+ */
+export function planTurn(
+  { transcript, settings }: ConversationContext,
+  present: Profile | undefined,
+  request: TurnRequest & { body: string },
+  prefix: TakenPrefix | undefined,
+): NextRequest {
+  if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
+  const betas = request.headers['anthropic-beta'];
+  return nextRequest(request.body, transcript, settings(), { prefix, betas });
 }
 
 /**

@@ -1,3 +1,5 @@
+// Longer than 350 lines: the calls of the object and its lock must be read together.
+
 import { DurableObject } from 'cloudflare:workers';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -12,19 +14,19 @@ import type {
   TurnAnswer,
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
-import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { answerOf, attachTo, findRepeatedTurn, resumeTurn } from './attach.ts';
-import { beginTurn, WATCH_MS } from './begin-turn.ts';
+import { beginTurn, planTurn, WATCH_MS } from './begin-turn.ts';
 import { buildPrompt } from './build-prompt.ts';
 import type { ConversationContext } from './conversation-context.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
+import { sendCopy, storeCopy } from './copy.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
-import { checkHeld, type TakenPrefix } from './history/held-prefix.ts';
-import { type NextRequest, nextRequest } from './history/next-request.ts';
+import type { TakenPrefix } from './history/held-prefix.ts';
+import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, GRACE_MS, Maintenance } from './maintenance.ts';
 import { releaseUnused, takeFor } from './prefix-holds.ts';
@@ -33,7 +35,6 @@ import { recoverTurns } from './recover-turns.ts';
 import { refuseRevokedCaller } from './refuse-revoked-caller.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
-import { storeCopy } from './store-copy.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
 import {
   conflict,
@@ -199,8 +200,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const system = texts.system === undefined ? undefined : await receivedText(texts.system);
-    const tools = texts.tools === undefined ? undefined : await receivedText(texts.tools);
+    const [system, tools] = [await receivedText(texts.system), await receivedText(texts.tools)];
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let prefix: TakenPrefix | undefined;
@@ -241,10 +241,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (!profile) return unknownConversation();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
-    const place = { account: profile.account, id: to };
-    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as Promise<
-      Result<CrossingText>
-    >);
+    return await sendCopy(this.#context, { account: profile.account, id: to }, texts);
   }
 
   /** Begins with the history of another conversation: all of it, or nothing. */
@@ -295,7 +292,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       return;
     }
     if (this.#adopting) return this.#maintenance.wakeFor(now + GRACE_MS);
-    if (profile.exists && this.#maintenance.isOver(profile, now)) {
+    if (profile.exists && this.#maintenance.isExpired(profile, now)) {
       await this.erase();
       return;
     }
@@ -318,10 +315,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     }
     let planned: NextRequest;
     try {
-      const present = this.#present();
-      if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
-      const betas = request.headers['anthropic-beta'];
-      planned = nextRequest(request.body, this.#transcript, this.settings(), { prefix, betas });
+      planned = planTurn(this.#context, this.#present(), request, prefix);
     } catch (thrown) {
       await refuseRevokedCaller(this.#context, request.identity);
       throw thrown;

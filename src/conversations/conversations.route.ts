@@ -27,7 +27,7 @@ import { streamedTurn } from './turn-stream.ts';
 
 const DAY_SECONDS = 86_400;
 
-/** Conversations: list, create, read, change, follow, stop, go back, copy, take along, delete. */
+/** Makes the routes of conversations. */
 export function conversationsRoutes() {
   return new Hono<AppEnv>()
     .use('/conversations/*', requireScope('messages'))
@@ -37,12 +37,12 @@ export function conversationsRoutes() {
     })
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
-      // As objects they would cross a second time, and not at all where they nest deep.
+      // `system` and `tools` go to the object as texts: deeply nested objects cannot be passed in a call.
       const { system: _, tools: __, ...fields } = check(createConversation, body.json);
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
-      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
       const given = (name: 'system' | 'tools') => {
         const text = texts.get(name);
@@ -51,7 +51,7 @@ export function conversationsRoutes() {
       const creating = callConversation<CrossingText>(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
-      return json(await storing(c, id, creating), 201, standing);
+      return json(await storing(c, id, creating), 201, quotaStatus);
     })
     .get('/conversations/:id', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.read())),
@@ -61,13 +61,13 @@ export function conversationsRoutes() {
       const patch = check(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
       const id = idOf(c);
-      const standing = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
       const patched = await storing(
         c,
         id,
         callConversation<CrossingText>(c, id, (object) => object.patch(patch)),
       );
-      return json(patched, 200, standing);
+      return json(patched, 200, quotaStatus);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
@@ -104,13 +104,13 @@ export function conversationsRoutes() {
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
-      const standing = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      const quotaStatus = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
       const forked = await storing(
         c,
         id,
         callConversation<CrossingText>(c, from, (object) => object.fork(id, at)),
       );
-      return json(forked, 201, standing);
+      return json(forked, 201, quotaStatus);
     });
 }
 
@@ -127,7 +127,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
     case 'stream': {
       const entry = c.get('entry');
       entry.begin();
-      // What the turn cost stands in the line of the request that began it.
+      // The cost is logged by the request that began the turn.
       return streamedTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
     }
     case 'none':
@@ -150,7 +150,7 @@ type Stub = ReturnType<typeof stubOf>;
 /**
  * Calls a conversation of the caller's own account.
  *
- * @throws ApiError as the object says; 404 for what is not there, 503 while the object cannot be reached
+ * @throws ApiError as the object says; 404 for an unknown conversation, 503 while the object cannot be reached
  */
 async function callConversation<T>(
   c: Context<AppEnv>,
@@ -168,7 +168,7 @@ async function callConversation<T>(
   return result.value;
 }
 
-/** Gives the room back that was set aside for what did not come to be. */
+/** Waits for what stores something, and releases its reserved storage where it fails. */
 async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -178,7 +178,7 @@ async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Pro
   }
 }
 
-/** @throws ApiError 404 for what cannot be an id, as for one that is not there */
+/** @throws ApiError 404 for an invalid id, as for an unknown one */
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
   if (!isConversationId(id)) throw unknownOr404();
@@ -193,7 +193,7 @@ async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
   return withOneReading(await readJson(c, 'free'));
 }
 
-/** @throws ApiError 400 for a conversation that would outlive what the operator keeps; an admin is one */
+/** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */
 function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
   const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;

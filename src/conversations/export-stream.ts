@@ -1,15 +1,16 @@
-/** An export on its way to the caller: one that breaks off says so, since a broken body looks like one that has ended. */
+/** An export on its way to the caller. If it is interrupted, its last line says so: a broken body looks complete. */
 
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorBody } from '../http/errors.ts';
 import { LINE_FEED } from '../json/characters.ts';
 
-/** The last line of an export that is whole. */
+/** The last line of a complete export. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 
 /**
- * @param waitUntil keeps the request alive while lines come
- * @returns the same lines, and behind those of an object that died an `error` as the last one
+ * Copies the lines, and adds an `error` as the last one where the object died in the middle.
+ *
+ * @param waitUntil keeps the request alive meanwhile
  */
 export function endingInError(
   lines: ReadableStream<Uint8Array>,
@@ -50,10 +51,10 @@ async function carryLines(
 
 const LONGEST_END = 100;
 
-/** @returns the end of what has come: the last line, ended or not, as far as telling an end from others needs it. */
+/** @returns the last 100 bytes, at most, of the last line, finished or not. */
 function lastLine(before: string, piece: Uint8Array): string {
   const start = piece.length > 1 ? piece.lastIndexOf(LINE_FEED, piece.length - 2) + 1 : 0;
   const tail = decoder.decode(piece.subarray(Math.max(start, piece.length - LONGEST_END)));
-  const whole = start === 0 && !before.endsWith('\n') ? before + tail : tail;
-  return whole.slice(-LONGEST_END);
+  const line = start === 0 && !before.endsWith('\n') ? before + tail : tail;
+  return line.slice(-LONGEST_END);
 }

@@ -1,12 +1,13 @@
 import type { ConversationContext } from './conversation-context.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import { unsettledTurns } from './storage/turn-queries.ts';
 import type { Turn } from './turn/turn.ts';
 import { recoverTurn } from './turn/turn-recovery.ts';
 import { died } from './turn-answer.ts';
 
 /** Ends the turns that were running when the object died, and settles what is not settled. */
 export function recoverTurns({ transcript, maintenance, now, waitUntil }: ConversationContext): void {
-  const unsettled = transcript.unsettledTurns();
+  const unsettled = unsettledTurns(transcript);
   for (const row of unsettled) {
     if (row.status !== 'running') continue;
     const turn = recoverTurn(transcript, row);

@@ -1,4 +1,4 @@
-/** What crosses between the edge and a conversation's object: an error loses its class on the way, and is plain here. */
+/** Answers as they cross between the edge and a conversation's object. Errors lose their class there, so they are plain objects. */
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
@@ -6,14 +6,14 @@ import { ApiError, DO_NOT_RETRY, invalidRequest, toApiError } from '../http/erro
 import type { TurnRow } from './storage/rows.ts';
 import type { Turn } from './turn/turn.ts';
 
-/** @returns an answer as it crosses. */
+/** Packs an answer for its way to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {
   if (answer.kind !== 'ended') return answer;
   const { events, ...rest } = answer;
   return `${JSON.stringify(rest)}\n${events}`;
 }
 
-/** @returns an answer as it was packed. */
+/** Unpacks an answer at the edge. */
 export function unpack(packed: PackedAnswer): TurnAnswer {
   if (typeof packed !== 'string') return packed;
   const end = packed.indexOf('\n');
@@ -23,19 +23,21 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
 
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
-/** @returns a text that may cross, however long it is. */
+/** @returns a text of any length in the form that an object's call can carry. */
 export function crossing(text: string): CrossingText {
   return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
 }
 
-/** @returns a text that has crossed. */
-export async function receivedText(crossed: CrossingText): Promise<string> {
+/** Reads a text that came by an object's call. */
+export async function receivedText<T extends CrossingText | undefined>(
+  crossed: T,
+): Promise<T extends undefined ? undefined : string>;
+export async function receivedText(crossed: CrossingText | undefined): Promise<string | undefined> {
+  if (crossed === undefined) return undefined;
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 
-// What crosses has been looked at: as text it is what it was as bytes.
-
-/** @returns what a caller gets who does not stream. */
+/** @returns the answer for a caller who does not stream. */
 export function bufferedAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {
   const { ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
@@ -43,17 +45,17 @@ export function bufferedAnswer(turn: Turn, headers: Record<string, string>): Tur
     const body = JSON.stringify(ended.message);
     return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.trailer };
   }
-  const said = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
+  const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
   const kept = ended.status === 'interrupted';
   const error = kept
-    ? new ApiError('api_error', `${said.message} (What was said is kept in the conversation.)`, {
+    ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
         headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
       })
-    : new ApiError(isKnown(said.type) ? said.type : 'api_error', said.message);
+    : new ApiError(isKnown(reason.type) ? reason.type : 'api_error', reason.message);
   return { kind: 'error', error: wireError(error) };
 }
 
-/** What the upstream calls its errors is an open set; what is told with a status of ours is not. */
+/** The upstream's error types are an open set. Only the known ones have an HTTP status. */
 function isKnown(type: string): type is ApiError['type'] {
   return KNOWN.has(type);
 }
@@ -68,7 +70,7 @@ const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
   'overloaded_error',
 ]);
 
-/** @returns the headers of an answer that is told again. */
+/** @returns the headers for an answer that is sent again. */
 export function keptHeaders(row: TurnRow): Record<string, string> {
   const id = row.outcome?.upstream_request_id;
   return id === undefined ? {} : { 'request-id': id };
@@ -81,14 +83,14 @@ export function conflict(id: string, turn: string): ApiError {
   return new ApiError('conflict_error', message, { headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location } });
 }
 
-/** @returns the 409 for a conversation that comes or goes just now. */
+/** @returns the 409 for a conversation that is being copied or deleted. */
 export function inTransit(): ApiError {
   return new ApiError('conflict_error', 'This conversation is being copied or deleted. Try again in a moment.', {
     headers: { 'retry-after': '1' },
   });
 }
 
-/** @returns the 409 for a request that was answered so long ago that its events are not kept any more. */
+/** @returns the 409 for a repeated request whose events are deleted already. */
 export function ended(id: string, turn: string): ApiError {
   const location = `/conversations/${id}/messages`;
   return new ApiError('conflict_error', `This request's turn has ended; its answer is at GET ${location}.`, {
@@ -96,7 +98,7 @@ export function ended(id: string, turn: string): ApiError {
   });
 }
 
-/** @returns the 503 for a call that was lost before it came to anything. */
+/** @returns the 503 for a call that was lost before it began a turn. */
 export function interruptedCall(): ApiError {
   return new ApiError('api_error', 'The conversation was interrupted before this turn began. Try again.', {
     status: 503,
@@ -105,14 +107,14 @@ export function interruptedCall(): ApiError {
   });
 }
 
-/** @returns how a turn ends whose process has died. */
+/** @returns the error of a turn that a crash has interrupted. */
 export function died(): ApiError {
   return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
     logged: 'interrupted',
   });
 }
 
-/** @returns an error that can cross. */
+/** @returns an error as a plain object. */
 export function wireError({ type, message, status, headers, logged }: ApiError): WireError {
   return { type, message, status, headers, logged };
 }
@@ -122,7 +124,7 @@ export function failedResult(thrown: unknown): { ok: false; error: WireError } {
   return { ok: false, error: wireError(toApiError(thrown)) };
 }
 
-/** @returns the 404 for what is not there, and for what is somebody else's. */
+/** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
 export function unknownConversation(): { ok: false; error: WireError } {
   return failedResult(new ApiError('not_found_error', 'There is no such conversation.'));
 }
@@ -141,7 +143,7 @@ export function idTaken(id: string): { ok: false; error: WireError } {
   return failedResult(error);
 }
 
-/** @returns the 400 for a key that was used with another body. */
+/** @returns the 400 for an idempotency key that was used with another body. */
 export function otherBody(): ApiError {
   return invalidRequest('idempotency-key: it was used with another body before. Send a new key with a new request.');
 }

@@ -1,4 +1,4 @@
-/** The edge's part of a conversation: it finds the object, hands over what came, and carries back what is shown. */
+/** The edge's side of a conversation: calls its object, and carries the answer to the caller. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
@@ -24,17 +24,17 @@ import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
 export interface ConverseOptions {
   streamByDefault: boolean;
-  /** Keeps the log line open; what it returns must be called. */
+  /** Opens the log line; the returned function closes it, and must be called. */
   log(): Log;
 }
 
-/** A call to an object carries 32 MB; a longer body goes as a stream. */
+/** The most bytes in a call to an object, which carries 32 MB. A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const MOST_KEY = 256;
 
 /**
  * @returns the conversation that a request names, by its body or its header
- * @throws ApiError 400 for what cannot be an id, and for two that differ
+ * @throws ApiError 400 for an invalid id, and where body and header differ
  */
 export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   const header = headers.get('sluice-conversation') ?? undefined;
@@ -49,7 +49,7 @@ export function conversationOf(headers: Headers, body: Readonly<Record<string, u
 }
 
 /**
- * Has a conversation's object answer a Messages request.
+ * Answers a Messages request by a conversation's object.
  *
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
@@ -62,8 +62,8 @@ export async function proxyTurn(
   const identity = c.get('identity');
   const entry = c.get('entry');
   entry.line.conversation = id;
-  const asked = check(conversationRequest, body.json);
-  const stream = asked.stream === undefined ? streamByDefault : asked.stream === true;
+  const fields = check(conversationRequest, body.json);
+  const stream = fields.stream === undefined ? streamByDefault : fields.stream === true;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
   const request: Omit<TurnRequest, 'body' | 'again'> = {
@@ -82,7 +82,7 @@ export async function proxyTurn(
   const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, taken);
   if (answer.kind === 'error') throw thrownFrom(c, answer.error);
-  entry.line.model = typeof asked.model === 'string' ? asked.model.slice(0, 128) : undefined;
+  entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   if (answer.kind === 'stream') return streamedTurn(c, answer, headers, log());
   if (answer.kind === 'ended') {
@@ -99,7 +99,7 @@ export async function proxyTurn(
   return new Response(answer.body, { status: answer.status, headers });
 }
 
-/** @returns a body as a conversation takes it: what is kept has one reading, for it goes up again and again. */
+/** @returns a body without repeated keys: a stored message goes up again and again, and must always mean the same. */
 export function withOneReading(body: JsonBody): JsonBody {
   const text = inOneReading(body.text, body.json);
   return withText(body, text, body.json);
@@ -110,22 +110,22 @@ export function stubOf(c: Context<AppEnv>, id: string) {
   return conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id });
 }
 
-/** A call that was lost may have begun a turn: asked again, the object attaches to it and begins none. */
+/** Calls the object, and once more if the call was lost: the second call attaches to a turn that the first one began. */
 async function callTurn(
   c: Context<AppEnv>,
   request: Omit<TurnRequest, 'body' | 'again'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
   const { id } = request.place;
-  const ask = async (again: boolean) =>
+  const call = async (again: boolean) =>
     unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(body))) as PackedAnswer);
   try {
-    return await ask(false);
+    return await call(false);
   } catch (thrown) {
     if ((thrown as { overloaded?: unknown }).overloaded === true) throw conversationUnreachable(thrown);
   }
   try {
-    return await ask(true);
+    return await call(true);
   } catch (thrown) {
     throw conversationUnreachable(thrown);
   }
@@ -136,26 +136,29 @@ async function callTurn(
  * does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
-export async function countedPromptOf(c: Context<AppEnv>, asked: JsonBody, id: string): Promise<JsonBody | undefined> {
+export async function countedPromptOf(
+  c: Context<AppEnv>,
+  request: JsonBody,
+  id: string,
+): Promise<JsonBody | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
-  const prefix = prefixNamed(c.req.raw.headers, asked.json);
+  const prefix = prefixNamed(c.req.raw.headers, request.json);
   const place = { account: identity.account, id };
   let prompt: Result<ReadableStream<Uint8Array>> | undefined;
   try {
-    const request = { place, identity, prefix, body: bodyFor(asked) };
-    prompt = (await stubOf(c, id).prompt(request)) as typeof prompt;
+    prompt = (await stubOf(c, id).prompt({ place, identity, prefix, body: bodyFor(request) })) as typeof prompt;
   } catch (thrown) {
     throw conversationUnreachable(thrown);
   }
   if (!prompt) return undefined;
   if (!prompt.ok) throw thrownFrom(c, prompt.error);
-  const whole = new Uint8Array(await new Response(prompt.value).arrayBuffer());
-  const text = decoder.decode(whole);
-  return { bytes: whole, text, json: JSON.parse(text) as Record<string, unknown> };
+  const bytes = new Uint8Array(await new Response(prompt.value).arrayBuffer());
+  const text = decoder.decode(bytes);
+  return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
 }
 
-/** @returns a body as it crosses to an object: a text costs less than bytes, and need not be read again there */
+/** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream where it is long. */
 function bodyFor(body: JsonBody): TurnRequest['body'] {
   const { bytes } = body;
   if (bytes.length > MOST_IN_A_CALL) return streamOfPieces([bytes]);
@@ -166,13 +169,13 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 export function thrownFrom(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
-  // An object does not know by which path its app is reached.
+  // The object does not know the path under which the app is mounted.
   const reached = mounted(c, location);
   const told = { ...headers, location: reached };
   return new ApiError(type, message.replaceAll(location, reached), { status, headers: told, logged });
 }
 
-/** @returns a path of this edge as its callers reach it, whatever path of another app it has. */
+/** @returns a path of this edge as callers reach it, also where the app is mounted in another one. */
 export function mounted(c: Context<AppEnv>, path: string): string {
   return basePath(c).replace(/\/$/, '') + path;
 }
@@ -190,7 +193,7 @@ function idempotencyKeyOf(caller: Headers): string | undefined {
   return key;
 }
 
-/** What the object needs of the caller's headers is what goes up: never a credential. */
+/** @returns the caller's headers that go up, without any credential. */
 async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
   const caller = c.req.raw.headers;
   const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);

@@ -12,19 +12,19 @@ import type { RequestOutcome } from '../upstream/relay.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 
-/** What ends a stream of an object that was not cut; what follows is for the log. */
+/** The byte that ends a complete stream of the object. The turn's summary follows it, for the log. */
 const END = 0;
-/** Tells a broken connection from a turn's own error: told inside another event, it seems to have that one's id. */
+/** Marks an error of the connection. Inside an unfinished event the error seems to have that event's id. */
 const CUT_REMARK = ': sluice-cut\n';
 
-/** Says how a turn has ended, for the log line. */
+/** Logs how a turn has ended. */
 export type Log = (outcome: RequestOutcome, nanodollars?: Nanodollars) => void;
 
 /**
  * Carries a conversation's stream to the caller.
  *
- * An object that dies looks like one that has ended, so an object says when it has: without that, the caller is told of
- * a cut. A caller who leaves stops nothing.
+ * The stream of an object that died looks complete. So the object marks the end, and without the mark the caller gets an
+ * `error` event. A caller who leaves does not stop the turn.
  */
 export function streamedTurn(
   c: Context<AppEnv>,
@@ -43,12 +43,12 @@ export function streamedTurn(
       const told = trailer ? (JSON.parse(trailer) as TurnSummary) : undefined;
       if (told) log(told.outcome, told.nanodollars);
       else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
-      // The result of a call to an object is to be given back.
+      // The result of an object's call must be disposed of.
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
       resolve();
     };
     const leave = () => {
-      // The turn goes on without its caller, and writing to one who has left can take for ever.
+      // The turn goes on without the caller. A write to a caller who has left may never end.
       body.cancel().catch(() => {});
       end(undefined);
     };
@@ -72,7 +72,7 @@ export function eventStreamHeaders(headers: Record<string, string>): Record<stri
   };
 }
 
-/** @returns what follows the events, for the log; undefined where the object did not come to say it */
+/** Copies the events. @returns the turn's summary as JSON; undefined where the stream was interrupted */
 async function carry(
   first: string,
   reader: ReadableStreamBYOBReader,
@@ -86,12 +86,12 @@ async function carry(
   if (first !== '') {
     const events = encoder.encode(first);
     tail.push(events);
-    // Not waited for: what follows is asked for meanwhile, and waits its turn.
+    // Not awaited: the next read runs meanwhile, and writes keep their order.
     writer.write(events).catch(() => {});
   }
   for (;;) {
     const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
-    // At the end too the runtime gives the buffer back.
+    // The runtime returns the buffer at the end as well.
     if (value) buffer = value.buffer as ArrayBuffer;
     if (!value || value.length === 0) break;
     if (trailer !== undefined) {
@@ -120,7 +120,7 @@ const NOTHING_KNOWN: Omit<RequestOutcome, 'end'> = {
   ttft_ms: 0,
 };
 
-/** What has come since the last whole event: what an ending has to reckon with. */
+/** The bytes since the last complete event, which decide how an error can be appended. */
 class Tail {
   #parts: Uint8Array[] = [];
 
@@ -133,7 +133,7 @@ class Tail {
   }
 
   get end() {
-    // As one piece: a decoder that is given pieces keeps the beginning of a character for whoever uses it next.
+    // Joined first: the shared decoder would store half a character of one piece for its next user.
     const lines = decoder.decode(joined(...this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
@@ -152,5 +152,3 @@ function broken(): ApiError {
     { logged: 'conversation_cut' },
   );
 }
-
-/** @throws ApiError 400 for a key that is too long to be kept */

@@ -47,10 +47,10 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'conversation',
     file: 'src/conversations/maintenance.ts',
     edits: [
-      ['const gone = [this.#kept.storage.deleteAlarm(), this.#kept.storage.deleteAll()];', ''],
+      ['const deletions = [this.#object.storage.deleteAlarm(), this.#object.storage.deleteAll()];', ''],
       [
-        'await Promise.all(gone);',
-        'await this.#kept.storage.deleteAlarm();\n    await this.#kept.storage.deleteAll();',
+        'await Promise.all(deletions);',
+        'await this.#object.storage.deleteAlarm();\n    await this.#object.storage.deleteAll();',
       ],
     ],
   },
@@ -64,7 +64,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a settlement that is not repeated',
     object: 'conversation',
     file: 'src/conversations/maintenance.ts',
-    edits: [['if (this.#kept.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
+    edits: [['if (this.#object.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
   },
   {
     name: 'a hold that is settled twice',

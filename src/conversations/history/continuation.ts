@@ -1,4 +1,4 @@
-/** Whether messages continue a history, judged before anything goes up: what does not is a 400 that changes nothing. */
+/** Checks that messages continue a history, before anything is stored or goes up. */
 import { invalidRequest } from '../../http/errors.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { answeredTools, calledTools } from './replayable-blocks.ts';
@@ -9,21 +9,21 @@ export interface SentMessage {
   content: unknown;
 }
 
-/** Where a history stands: whose word was last, and which calls are not answered yet. */
+/** The state at the end of a history: the last role, and the tool calls that still need results. */
 export interface HistoryState {
   role: 'user' | 'assistant' | undefined;
-  /** Calls of the last answer. */
+  /** Ids of the last answer's tool calls. */
   called: Set<string>;
-  /** Those that the user's messages after it have answered. */
+  /** Ids of those whose results the user has sent. */
   answered: Set<string>;
 }
 
-/** @returns the standpoint of a history that is empty. */
+/** @returns the state of an empty history. */
 export function beginning(): HistoryState {
   return { role: undefined, called: new Set(), answered: new Set() };
 }
 
-/** Moves on over a message that is part of the history already. */
+/** Changes the state by a message of the history. */
 export function pass(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
     if (at.role !== 'assistant') at.called.clear();
@@ -37,9 +37,9 @@ export function pass(at: HistoryState, { role, content }: SentMessage): void {
 }
 
 /**
- * Holds new messages to what the API demands of a conversation.
+ * Checks new messages by the API's rules for a conversation.
  *
- * @param first whether nothing came before: only then the user's messages may be mixed with answers (an import)
+ * @param first whether the history is empty: only then the messages may have answers among them (an import)
  * @throws ApiError 400 that says what to send instead
  */
 export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
@@ -88,19 +88,19 @@ function checkAnswered(at: HistoryState, path: string): void {
   );
 }
 
-/** A message of the history, as far as recognizing it again needs. */
+/** A message of the history, to be compared with what a client sends. */
 export interface Known extends SentMessage {
-  /** Whether the answer was cut: who was not there at the end may know less, or a little more, of it. */
+  /** Whether the answer was interrupted: the client may have less of it, or a little more. */
   cut: boolean;
 }
 
 /**
- * Finds out whether messages begin with the whole history, as clients without a memory of what was sent send them.
+ * Counts the messages that resend the history: many clients send all of it with each request.
  *
- * User messages must say the same; of an answer the text and the tool calls, since clients drop thinking and rearrange
- * what they do not show. A string and one text block are the same; cache breakpoints and nulls say nothing.
+ * User messages must be equal. Of answers only the text and the tool calls are compared, since clients drop thinking and
+ * reorder what they do not show. A string equals one text block; cache breakpoints and nulls are ignored.
  *
- * @returns how many of the messages the history has already; 0 if it does not begin them
+ * @returns how many messages are in the history already; 0 if they do not begin with all of it
  */
 export function resent(history: Iterable<Known>, messages: readonly SentMessage[]): number {
   let at = 0;
@@ -120,7 +120,7 @@ function isSameMessage(known: Known, message: SentMessage): boolean {
   return before === now && calledTools(known.content).join() === calledTools(message.content).join();
 }
 
-/** What was said, without the spaces between its blocks: clients join and trim them. */
+/** @returns the text of a content without white space, because clients join and trim blocks. */
 function shownText(content: unknown): string {
   if (typeof content === 'string') return content.replace(/\s+/g, '');
   if (!Array.isArray(content)) return '';
@@ -139,7 +139,7 @@ function blocksOf(content: unknown): unknown {
   return content === '' ? [] : [{ type: 'text', text: content }];
 }
 
-/** The members in the order of their names, without those that say nothing. */
+/** @returns the members sorted by name, without cache breakpoints and nulls. */
 function plain(value: Json): Json {
   const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
   const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));

@@ -1,17 +1,25 @@
-/** Going back in a history, and copying it into another conversation. */
+/** Rewinds a history, and copies it into another conversation. */
 import { itemTexts } from '../../json/edit.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
-import { COMMITTED } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import {
+  committedTurns,
+  countHistory,
+  failTurn,
+  forgetTokens,
+  messagesOf,
+  turnAt,
+  turnsWithoutMessages,
+} from '../storage/turn-queries.ts';
 import { messageOf } from './next-request.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { streamOf } from './views.ts';
 
 /**
- * Takes the turn out that a message belongs to, and all after it. In an import, which is one turn, the cut is before the
- * message itself or the next question above it.
+ * Deletes the turn of a message and all later ones. An import is one turn: there the deletion begins at the message itself,
+ * or at the next question above it.
  *
- * @returns what changes in the profile; undefined where there is no such message
+ * @returns the changed members of the profile; undefined where there is no such message
  */
 export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
   const found = transcript.findMessage(id);
@@ -20,24 +28,21 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   const cut = boundaryAt(transcript, found);
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
-    const gone = transcript.turns(
-      'not exists (select 1 from messages where turn = turns.seq) and seq >= ?',
-      found.turn,
-    );
+    const gone = turnsWithoutMessages(transcript, found.turn);
     for (const turn of gone) {
       transcript.log.delete(turn.seq);
       if (turn.settled) transcript.deleteTurn(turn.seq);
-      else transcript.write("update turns set status = 'failed', key = null where seq = ?", turn.seq);
+      else failTurn(transcript, turn.seq);
     }
-    // What is left of an import has lost its answer, and what that told about its length.
-    transcript.write('update turns set tokens = null, frame = null where seq = ? and tokens is not null', found.turn);
-    const { turns, messages } = counted(transcript);
+    // The rest of an import has lost its answer, so its number of tokens is not known any more.
+    forgetTokens(transcript, found.turn);
+    const { turns, messages } = countHistory(transcript);
     const nextTurn = Math.max(profile.nextTurn, (gone.at(-1)?.seq ?? 0) + 1);
     return { turns, messages, nextTurn, sentFrom: profile.sentFrom >= cut ? 0 : profile.sentFrom };
   });
 }
 
-/** The message at or above the found one before which a history can be cut. */
+/** @returns the number of the message, at or above the found one, from which on can be deleted. */
 function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
   const rows = [...transcript.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
   for (let index = rows.length - 1; index > 0; index -= 1) {
@@ -48,17 +53,12 @@ function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }
   return rows[0]?.seq ?? found.seq;
 }
 
-function counted(transcript: Transcript): { turns: number; messages: number } {
-  const [row] = transcript.read(
-    `select count(distinct t.seq) as turns, count(m.seq) as messages
-     from turns t join messages m on m.turn = t.seq where t.status in ${COMMITTED}`,
-  );
-  return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
-}
-
 /**
- * @returns the lines that another conversation adopts: what is frozen, the turns, their messages, and an end; undefined
- * where there is no such message
+ * Writes a history for another conversation: a line each for the profile, `system`, `tools`, the turns with their messages,
+ * and an end.
+ *
+ * @param at a message of the last turn to copy; without it all are copied
+ * @returns undefined where there is no such message
  */
 export function forkTo(
   transcript: Transcript,
@@ -68,21 +68,20 @@ export function forkTo(
   const found = at === undefined ? undefined : transcript.findMessage(at);
   if (at !== undefined && !found) return undefined;
   const until = found?.turn ?? Number.MAX_SAFE_INTEGER;
-  // What may be taken out while it is being copied makes the copy incomplete, and it is given up then.
+  // A rewind during the copy makes it incomplete; the last line says so then.
   const { version } = profile;
   function* lines(): Generator<string> {
     const { title, metadata, model, maxTokens, prefix = null, retentionSeconds, history, sentFrom } = profile;
-    const kept = { title, metadata, model, maxTokens, prefix, retentionSeconds, history, sentFrom };
-    yield line('profile', JSON.stringify(kept));
+    const copied = { title, metadata, model, maxTokens, prefix, retentionSeconds, history, sentFrom };
+    yield line('profile', JSON.stringify(copied));
     for (const [owner, text] of Object.entries(transcript.frozen)) {
       if (text !== undefined) yield line(owner, text);
     }
-    const turns = transcript.turns(`status in ${COMMITTED} and seq <= ?`, until);
+    const turns = committedTurns(transcript, until);
     for (const turn of turns) {
       yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
-      const messages = transcript.read('select seq from messages where turn = ? order by seq', turn.seq);
-      for (const { seq } of messages) {
-        for (const { id, role, createdAt, text } of transcript.history({ from: Number(seq), to: Number(seq) })) {
+      for (const seq of messagesOf(transcript, turn.seq)) {
+        for (const { id, role, createdAt, text } of transcript.history({ from: seq, to: seq })) {
           yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt }), text);
         }
       }
@@ -97,24 +96,24 @@ export function forkTo(
 function rewound(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
   if (transcript.profile?.version === version) return true;
   const last = turns.at(-1);
-  return last === undefined || transcript.turns('seq = ?', last.seq).length > 0;
+  return last === undefined || turnAt(transcript, last.seq) !== undefined;
 }
 
 function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${texts.join(',')}]\n`;
 }
 
-/** Writes what another conversation hands over. @returns the rest of the profile, or undefined if it did not come whole */
+/** Stores the lines of another conversation. @returns the copied profile; undefined where the copy is incomplete */
 export async function adopt(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
 ): Promise<Partial<Profile> | undefined> {
-  let kept: Partial<Profile> = {};
-  // Numbers of turns that failed here are not given again.
+  let copied: Partial<Profile> = {};
+  // The numbers of turns that failed here are not used again.
   let nextTurn = transcript.profile?.nextTurn ?? 1;
   const taken = nextTurn - 1;
   let nextMessage = 1;
-  let whole = false;
+  let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
   for await (const piece of bytes) {
@@ -123,7 +122,7 @@ export async function adopt(
     for (const end of pieces) {
       const [kind, first = 'null', second = ''] = itemTexts([...parts, end].join(''));
       parts = [];
-      if (kind === '"profile"') kept = JSON.parse(first) as Partial<Profile>;
+      if (kind === '"profile"') copied = JSON.parse(first) as Partial<Profile>;
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"turn"') {
@@ -136,11 +135,17 @@ export async function adopt(
         const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
-      } else whole = kind === '"end"';
+      } else isComplete = kind === '"end"';
     }
     parts.push(rest);
   }
-  if (!whole) return undefined;
-  const { sentFrom = 0 } = kept;
-  return { ...kept, ...counted(transcript), nextTurn, nextMessage, sentFrom: sentFrom >= nextMessage ? 0 : sentFrom };
+  if (!isComplete) return undefined;
+  const { sentFrom = 0 } = copied;
+  return {
+    ...copied,
+    ...countHistory(transcript),
+    nextTurn,
+    nextMessage,
+    sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
+  };
 }

@@ -1,4 +1,4 @@
-/** The prefix of a conversation: the version that it was created with, whatever becomes of the name. */
+/** The prefix of a conversation: the version that its name had at creation. */
 
 import { callAccount } from '../../durable/call-account.ts';
 import { ApiError, invalidRequest } from '../../http/errors.ts';
@@ -11,7 +11,7 @@ import { parseRef } from '../../versions/versions.schema.ts';
 import type { HeldPrefix } from '../storage/rows.ts';
 import { outgrown } from './outgrown.ts';
 
-/** What a conversation that begins takes from its prefix. */
+/** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends HeldPrefix {
   model: string | undefined;
   maxTokens: number | undefined;
@@ -23,7 +23,7 @@ export function refOf({ name, hash }: HeldPrefix): string {
 }
 
 /**
- * Finds what a conversation that begins will hold, and has its owner keep it.
+ * Finds the prefix of a new conversation, and places a hold on its version.
  *
  * @throws ApiError 404 where there is none
  */
@@ -36,7 +36,7 @@ export async function takePrefix(reader: PrefixReader, ref: string, conversation
 }
 
 /**
- * Has the owner of a version keep it for a conversation.
+ * Places a hold on a version with its owner, so that it is not deleted while the conversation uses it.
  *
  * @throws ApiError 404 where it is gone
  */
@@ -46,14 +46,14 @@ export async function holdPrefix(
   conversation: string,
 ): Promise<HeldPrefix> {
   const holder = JSON.stringify([account, conversation, crypto.randomUUID()]);
-  const kept = await callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
+  const isHeld = await callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
     object.holdVersion({ kind: PREFIX_KIND, name, hash }, holder),
   );
-  if (!kept) throw unknownPrefix(`${name}@${hash}`);
+  if (!isHeld) throw unknownPrefix(`${name}@${hash}`);
   return { owner, name, hash, holder };
 }
 
-/** Lets a version go: its owner need not keep it for this conversation any more. */
+/** Releases a conversation's hold on a version. */
 export async function releasePrefix(
   { accounts, settings }: Pick<PrefixReader, 'accounts' | 'settings'>,
   { owner, name, hash, holder }: HeldPrefix,
@@ -64,23 +64,23 @@ export async function releasePrefix(
 }
 
 /**
- * Holds what a request names to what its conversation holds: a bare name means that version.
+ * Checks that the prefix that a request names is the conversation's; a name without a version means that one.
  *
  * @throws ApiError 400 where they differ
  */
 export function checkHeld(held: HeldPrefix | null | undefined, ref: string): void {
-  const asked = parseRef(ref);
+  const named = parseRef(ref);
   if (!held) {
     throw invalidRequest('prefix: this conversation was created without one, and takes none later. Leave it out.');
   }
-  if (asked?.name === held.name && (asked.hash === undefined || asked.hash === held.hash)) return;
+  if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
   throw invalidRequest(`prefix: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
 }
 
 /**
- * Lays a conversation's prefix under a turn.
+ * Puts a conversation's prefix before the body of a turn.
  *
- * @throws ApiError 400 where they do not go together, 413 for what has become too large
+ * @throws ApiError 400 where they contradict each other, 413 for what has become too large
  */
 export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: JsonBody): Promise<JsonBody> {
   const found = await findPrefix(reader, { name: held.name, hash: held.hash }, [held.owner]);

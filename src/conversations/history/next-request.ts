@@ -1,4 +1,4 @@
-/** From what a caller sends to a conversation to what goes up: its history, its defaults, and what is new. */
+/** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
 import { invalidRequest } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
@@ -12,6 +12,7 @@ import type { CachedTurn } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { latestTurnOf } from '../storage/turn-queries.ts';
 import {
   beginning,
   checkContinuation,
@@ -26,25 +27,25 @@ import { outgrown } from './outgrown.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { roomFor } from './truncate.ts';
 
-/** What a turn is going to be. */
+/** The plan of a turn. */
 export interface NextRequest {
   /** The texts of the new messages as they are stored. */
   messages: { role: string; text: string }[];
   /** The body that goes up. */
   body: JsonBody;
-  /** As the upstream knows it. */
+  /** The upstream's name of the model. */
   model: string;
   maxTokens: number;
-  /** What the input comes to at the most, if the last turn tells. */
+  /** The most tokens that the prompt can have, if the last turn tells. */
   count: number | undefined;
   frame: string | null;
   sentFrom: number;
   follows: boolean;
-  /** What the conversation has been given to keep, if this is its first turn. */
+  /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
 }
 
-/** Members that say nothing about how long the prompt is. */
+/** Members that do not change the length of the prompt. */
 const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'messages',
   'conversation',
@@ -58,7 +59,7 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'cache_control',
   'service_tier',
 ]);
-/** Longer frames are not compared. */
+/** The most characters of a frame; longer ones are not stored. */
 const LONGEST_FRAME = 4_000;
 const PAUSED = 'pause_turn';
 
@@ -66,9 +67,9 @@ const PAUSED = 'pause_turn';
  * Plans a turn; nothing is written.
  *
  * @param text the caller's body, which the schema of a conversation's request has accepted
- * @param prefix what a conversation that begins takes from its prefix
- * @param betas the header `anthropic-beta`: it decides what of a prompt the API reads
- * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
+ * @param prefix the prefix of a new conversation
+ * @param betas the header `anthropic-beta`, which can change how the API counts a prompt
+ * @throws ApiError 400 for messages that do not continue the history, 413 for what has become too large
  */
 export function nextRequest(
   text: string,
@@ -80,7 +81,8 @@ export function nextRequest(
 }
 
 /**
- * @returns the prompt of a turn, as it would go up: what is said about the answer is left out
+ * Builds the prompt of a turn to be counted: members about the answer are left out.
+ *
  * @throws ApiError as `nextRequest`
  */
 export function nextCountRequest(text: string, transcript: Transcript, settings: Settings): JsonBody {
@@ -108,7 +110,7 @@ function withHistory(
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const known = transcript.recollection;
-  const last = known ? known.last : lastTurn(transcript);
+  const last = known ? known.last : latestTurnOf(transcript, [...ANSWERED, 'empty']);
   const tail = known?.tail ?? tailIn(transcript);
   const { fresh, at } = newMessages(incoming, transcript, last, tail);
   const news = texts.slice(incoming.length - fresh.length);
@@ -156,13 +158,7 @@ function given(members: Map<string, string>, name: string): string | undefined {
 
 const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 
-/** @param statuses how it must have ended */
-function lastTurn(transcript: Transcript, statuses: readonly TurnRow['status'][] = [...ANSWERED, 'empty']) {
-  const names = statuses.map((status) => `'${status}'`).join(', ');
-  return transcript.turns(`seq = (select seq from turns where status in (${names}) order by seq desc limit 1)`).at(0);
-}
-
-/** Takes off what the history has already, and finds where the rest begins. */
+/** Separates the new messages from those that resend the history, and finds the state before them. */
 function newMessages(
   incoming: readonly SentMessage[],
   transcript: Transcript,
@@ -174,9 +170,9 @@ function newMessages(
       ? 0
       : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
   const fresh = incoming.slice(known);
-  const { at, answers } = standpoint(tail);
-  // What has added nothing has not gone on with a paused answer either.
-  const answer = last?.status === 'empty' ? lastTurn(transcript, ANSWERED) : last;
+  const { at, answers } = stateAfter(tail);
+  // An empty turn has not continued a paused answer.
+  const answer = last?.status === 'empty' ? latestTurnOf(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
   if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
   if (fresh.length === 0) {
@@ -203,7 +199,7 @@ export function messageOf({ role, text }: CachedTurn): SentMessage {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }
 
-/** Reads back as far as the last answer; what lies before it cannot be called or answered any more. */
+/** Reads the last answer and what follows it: tool calls before it need no results any more. */
 function tailIn(transcript: Transcript): readonly CachedTurn[] {
   const tail: CachedTurn[] = [];
   for (const { role, text } of transcript.said({ sent: true, backwards: true })) {
@@ -213,7 +209,7 @@ function tailIn(transcript: Transcript): readonly CachedTurn[] {
   return tail.reverse();
 }
 
-function standpoint(tail: readonly CachedTurn[]): { at: HistoryState; answers: SentMessage[] } {
+function stateAfter(tail: readonly CachedTurn[]): { at: HistoryState; answers: SentMessage[] } {
   const messages = tail.map(messageOf);
   const at = beginning();
   for (const message of messages) pass(at, message);
@@ -237,7 +233,7 @@ function answersCalls(fresh: readonly SentMessage[]): boolean {
   return answeredTools(fresh[0]?.content).length > 0;
 }
 
-/** One pass over the history; the texts go up as they are stored. */
+/** Reads the history once; the texts go up as they are stored. */
 function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
   const texts: string[] = [];
   let length = 0;
@@ -255,7 +251,7 @@ function newsSize(news: readonly string[]): number {
 
 type TakenModel = Pick<TakenPrefix, 'model' | 'maxTokens'>;
 
-/** What of a request decides the length of its prompt beside the messages; null if that is too much to compare. */
+/** @returns what decides the length of a prompt beside its messages; null where that is too long to be stored. */
 function frameOf(
   members: Map<string, string>,
   frozen: { system: string | undefined; tools: string | undefined } | undefined,
@@ -265,7 +261,7 @@ function frameOf(
   const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
   for (const [name, text] of members) {
     if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
-    // A conversation's first turn says what will be frozen.
+    // What the first turn sends is frozen for the later ones, so it is no difference.
     if (name === 'system' || name === 'tools') {
       if (!frozen || frozen[name] === text) continue;
     }
@@ -285,15 +281,18 @@ interface CountedPrompt {
   model: string;
 }
 
-/** The last turn's prompt and answer are the beginning of this prompt: only what is new is to be bounded. */
+/** Counts the prompt: the last turn's tokens, which the upstream reported, and the worst case of the new messages. */
 function countOf({ last, frame, sentFrom, fresh, news, settings, model }: CountedPrompt): number | undefined {
   if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
   const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
-  const { bound } = worstCaseOf({ model, messages: fresh, max_tokens: 0 }, { bytes, models: settings.models });
-  return bound.bounded ? last.tokens + bound.inputTokens : undefined;
+  const { bound: worstCase } = worstCaseOf(
+    { model, messages: fresh, max_tokens: 0 },
+    { bytes, models: settings.models },
+  );
+  return worstCase.bounded ? last.tokens + worstCase.inputTokens : undefined;
 }
 
-/** @returns the profile of a conversation that begins. */
+/** @returns the profile of a new conversation. */
 export function newProfile(place: { account: string; id: string }, now: number, version: number): Profile {
   return {
     ...place,

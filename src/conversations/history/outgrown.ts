@@ -1,10 +1,10 @@
-/** What is too large to go up. */
 import { ApiError, tooLarge } from '../../http/errors.ts';
 
 /**
- * @param limitBytes what one request may have
- * @param hasHistory whether a history is part of it: then nothing that the caller sends could be small enough
- * @returns the 413 that says what helps
+ * Makes the 413 for a request that is too large to go up.
+ *
+ * @param limitBytes the most bytes of a request
+ * @param hasHistory whether it has a history: then a smaller request does not help, and the error says what does
  */
 export function outgrown(limitBytes: number, hasHistory: boolean): ApiError {
   if (!hasHistory) return tooLarge(limitBytes);

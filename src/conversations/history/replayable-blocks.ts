@@ -1,33 +1,33 @@
-/** What of an answer goes into the history: only what the API takes back in the next request. */
+/** Chooses the blocks of an answer that go into the history: those that the API accepts in the next request. */
 import type { Json } from '../../json/object.ts';
 import { isObject } from '../../json/object.ts';
 
-/** A content block while it is being said. */
+/** A content block while it is streamed. */
 export interface Block {
   value: Json;
   /** Whether `content_block_stop` is still to come. */
   open: boolean;
-  /** Whether the JSON of its input does not parse: it was cut by a limit. */
+  /** Whether the JSON of its input does not parse, because a limit interrupted it. */
   broken: boolean;
 }
 
-/** How an answer ended: as the API ends it, or in the middle. */
+/** How an answer ended: completed by the API, or interrupted. */
 export type AnswerEnd = { complete: true; stopReason: string | null } | { complete: false };
 
-/** Ends at which a tool that the API runs may still owe its result: it comes with the next answer. */
+/** Stop reasons after which the result of a server tool may still come, with the next answer. */
 const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use']);
 
 /**
- * Chooses the blocks of an answer that the history keeps, as they came.
+ * Chooses the replayable blocks of an answer, unchanged.
  *
- * Left out: blank text and thinking at the end, which the API itself may send and does not take back; a tool's input
- * that was cut. Of an answer that did not end by itself also what promises more than was said: client tool calls,
- * thinking without its signature, server tools without their results, unfinished blocks that are not text.
+ * Left out are: blank text and thinking at the end (the API sends both, and does not accept them); tool inputs that were
+ * interrupted. Of an interrupted answer also: client tool calls, thinking without a signature, server tools without
+ * results, unfinished blocks other than text.
  */
 export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
-  const owing = ending.complete && isPending(ending.stopReason);
+  const mayComeLater = ending.complete && isPending(ending.stopReason);
   const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => String(value.tool_use_id)));
-  const kept = blocks.filter((block) => {
+  const replayable = blocks.filter((block) => {
     const { value, open, broken } = block;
     if (broken) return false;
     if (value.type === 'text') return !isBlank(value.text);
@@ -35,37 +35,37 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
       if (open || value.type === 'tool_use') return false;
       if (value.type === 'thinking' && !value.signature) return false;
     }
-    if (isServed(value.type)) return owing || results.has(String(value.id));
+    if (isServed(value.type)) return mayComeLater || results.has(String(value.id));
     return true;
   });
-  const values = kept.map(({ value, open }) => (open ? wellEnded(value) : value));
+  const values = replayable.map(({ value, open }) => (open ? wellEnded(value) : value));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
-/** @returns whether an answer that ends so may still be owed results of the API's own tools. */
+/** @returns whether results of server tools may still come after this stop reason. */
 export function isPending(stopReason: string | null): boolean {
   return RESULTS_TO_COME.has(stopReason ?? '');
 }
 
-/** @returns a kept answer without the API's own tool calls whose results have not come, and will not any more. */
+/** @returns the content of a stored answer without server tool calls that have no result. */
 export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
   const values = content.filter(({ type, id }) => !isServed(type) || results.has(String(id)));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
-/** @returns whether text is nothing that the API would take as content. */
+/** @returns whether a text is blank, which the API does not accept as content. */
 export function isBlank(text: unknown): boolean {
   return typeof text !== 'string' || text.trim() === '';
 }
 
-/** @returns the ids of the client's tools that a content calls, in order. */
+/** @returns the ids of the client tool calls in a content, in order. */
 export function calledTools(content: unknown): string[] {
   return idsIn(content, 'tool_use', 'id');
 }
 
-/** @returns the ids of the calls that a content answers. */
+/** @returns the ids of the calls whose results are in a content. */
 export function answeredTools(content: unknown): string[] {
   return idsIn(content, 'tool_result', 'tool_use_id');
 }
@@ -83,7 +83,7 @@ function isThinkingBlock(type: unknown): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }
 
-/** A character whose second half had not come yet is no text. */
+/** Removes half a character from the end of a text. */
 function wellEnded(value: Json): Json {
   if (typeof value.text !== 'string' || !/[\ud800-\udbff]$/.test(value.text)) return value;
   return { ...value, text: value.text.slice(0, -1) };

@@ -1,28 +1,31 @@
-/** Which turns are sent when a history has outgrown what its conversation allows. */
+/** Leaves the oldest turns out where a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../http/errors.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { turnSizes } from '../storage/turn-queries.ts';
 
-/** A turn as far as making room needs to know it. */
+/** The size of a turn. */
 export interface Sized {
-  /** Its first message. */
+  /** The number of its first message. */
   from: number;
   /** Tokens that it adds to a prompt. */
   tokens: number;
-  /** It must not be sent without the turn before it. */
+  /** Whether it must not be sent without the turn before it. */
   follows: boolean;
 }
 
-/** Once room is made, so much of the limit is filled: a cut at each turn would lose the upstream's prompt cache each time. */
+/** The part of the limit that is used after turns were left out. To leave one out at each turn would miss the prompt cache. */
 const FILLED = 0.75;
-/** A token is rarely shorter. */
+/** Most tokens are at least as long. */
 const CHARACTERS_PER_TOKEN = 3;
 
 /**
- * Finds the first message to send: whole oldest turns are left out, never a call without its result.
+ * Finds the first message to send. Complete turns are left out, oldest first, and never a call without its result.
  *
- * @param start the message from which was sent until now
- * @returns the same as long as all fits
+ * @param start the first message that was sent until now
+ * @param fresh tokens of the new messages
+ * @param most the limit in tokens
+ * @returns `start` where everything fits
  */
 export function firstToSend(turns: readonly Sized[], start: number, fresh: number, most: number): number {
   const sent = turns.filter(({ from }) => from >= start);
@@ -32,15 +35,17 @@ export function firstToSend(turns: readonly Sized[], start: number, fresh: numbe
     if (index > 0 && !turn.follows && tokens <= most * FILLED) return turn.from;
     tokens -= turn.tokens;
   }
-  // What the new messages answer stays, however long it is.
+  // The turn that the new messages continue stays, however long it is.
   const last = sent.findLast(({ follows }) => !follows);
   return last?.from ?? start;
 }
 
 /**
- * @param characters of what is new
- * @param follows whether what is new belongs to the last turn, which must stay then
- * @throws ApiError 400 where a conversation is not to be truncated and has become too long
+ * Finds the first message to send, by the conversation's setting `history`.
+ *
+ * @param characters of the new messages
+ * @param follows whether they continue the last turn, which must stay then
+ * @throws ApiError 400 where the limit is exceeded and the strategy is `error`
  */
 export function roomFor(
   transcript: Transcript,
@@ -62,24 +67,19 @@ export function roomFor(
     );
   }
   const first = firstToSend(turns, from, fresh, most);
-  // A new question may be sent without any turn before it; the results of calls may not.
+  // A new question can be sent without any earlier turn; results of tool calls cannot.
   return { from: total(first) > most && !follows ? profile.nextMessage : first };
 }
 
 function sizesOf(transcript: Transcript): Sized[] {
-  const rows = transcript.read(
-    `select t.seq, t.follows, t.tokens, t.sent_from, min(m.seq) as first, sum(m.characters) as characters
-     from turns t join messages m on m.turn = t.seq
-     where t.status in ('complete', 'interrupted', 'stopped', 'empty') group by t.seq order by t.seq`,
-  );
   let before: { tokens: number; sentFrom: number } | undefined;
-  return rows.map((row) => {
-    const said = row.tokens === null ? undefined : { tokens: Number(row.tokens), sentFrom: Number(row.sent_from) };
-    // Two prompts of which one begins the other tell what lies between them.
-    const grown = said && before?.sentFrom === said.sentFrom ? said.tokens - before.tokens : 0;
-    const whole = said && !before ? said.tokens : 0;
-    before = said;
-    const tokens = grown > 0 ? grown : whole > 0 ? whole : Math.ceil(Number(row.characters) / CHARACTERS_PER_TOKEN);
-    return { from: Number(row.first), tokens, follows: row.follows === 1 };
+  return turnSizes(transcript).map(({ first, characters, tokens: told, sentFrom, follows }) => {
+    const known = told === null ? undefined : { tokens: told, sentFrom };
+    // One prompt is the beginning of the next: the difference is what the turn added.
+    const added = known && before?.sentFrom === known.sentFrom ? known.tokens - before.tokens : 0;
+    const all = known && !before ? known.tokens : 0;
+    before = known;
+    const tokens = added > 0 ? added : all > 0 ? all : Math.ceil(characters / CHARACTERS_PER_TOKEN);
+    return { from: first, tokens, follows };
   });
 }

@@ -1,4 +1,4 @@
-/** A conversation as it goes over the wire. Stored JSON is put in as it is, never parsed and written again. */
+/** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import { encoder } from '../../http/bytes.ts';
 import { memberTexts } from '../../json/edit.ts';
@@ -8,7 +8,7 @@ import type { MessageRow, Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { refOf } from './held-prefix.ts';
 
-/** A page of texts is read when it is wanted, and not held while nobody takes it. */
+/** Rows are read in steps, only when the caller takes them: a page does not have to fit into memory. */
 const ROWS_AT_ONCE = 50;
 
 /** @returns the JSON text of a conversation by itself. */
@@ -67,8 +67,8 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
 }
 
 /**
- * The conversation as lines of JSON: itself, its messages, and a last line that says that nothing is missing (a stream
- * that was cut looks like one that has ended).
+ * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
+ * (an interrupted stream looks complete).
  */
 export function exportLines(profile: Profile, transcript: Transcript): ReadableStream<Uint8Array> {
   const own = describe(profile, transcript, undefined);
@@ -84,7 +84,7 @@ export function exportLines(profile: Profile, transcript: Transcript): ReadableS
   return streamOf(lines());
 }
 
-/** Reads some rows at a time: between two of them the object may do other work, and no query may stay open. */
+/** Reads rows in steps of 50: the object does other work in between, and no query may stay open meanwhile. */
 function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
     const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
@@ -109,7 +109,7 @@ function messageText({ id, role, text, createdAt, status, cost, outcome }: Messa
   });
 }
 
-/** @returns texts as bytes, made when they are taken. */
+/** @returns texts as a stream of bytes, which are made when they are read. */
 export function streamOf(texts: Generator<string>): ReadableStream<Uint8Array> {
   const source: UnderlyingByteSource = {
     type: 'bytes',

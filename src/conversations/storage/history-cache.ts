@@ -1,4 +1,4 @@
-/** What the next turn needs of a history, kept in memory between turns: it need not be read and parsed again. */
+/** Caches in memory what the next turn needs of a history, so that it need not be read and parsed again. */
 
 import { LruCache } from '../../cache/lru.ts';
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
@@ -11,21 +11,21 @@ export interface CachedTurn {
 }
 
 export interface CachedHistory {
-  /** The first message that `history` has. */
+  /** The number of the first message in `history`. */
   from: number;
   history: SentHistory;
   /** The last answer and what came after it, oldest first. */
   tail: readonly CachedTurn[];
-  /** The last turn whose messages are sent. */
+  /** The last turn that is sent. */
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined };
-  /** What the turn that runs has added, and will be part of the history if it ends well. */
+  /** The messages of the running turn; part of the history once it is committed. */
   fresh?: { turn: number; messages: readonly CachedTurn[] };
 }
 
-/** Of all conversations in this isolate together, of the 128 MB that it has; a character is counted as two bytes. */
+/** For all conversations of the isolate, which has 128 MB. A character counts as two bytes. */
 const MOST_CACHED_BYTES = 24_000_000;
-/** A longer history is read from its rows each time: it must not drive all others out. */
+/** A larger history is not cached, because it would replace too many others. */
 const LONGEST = 4_000_000;
 
 /** The histories that this isolate remembers, each by an object that stands for its conversation. */
@@ -51,7 +51,7 @@ export function tailOf(messages: readonly CachedTurn[]): readonly CachedTurn[] {
   return start === 0 ? messages : messages.slice(start);
 }
 
-/** @returns what is known once the running turn has become part of the history, with the answer's text if it has one. */
+/** @returns the cached history with the running turn added, and its answer's text if there is one. */
 export function grown(known: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = known;
   const added = [...(fresh?.messages ?? [])];

@@ -3,7 +3,7 @@ import { divide, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
 import type { RawRow } from './tables.ts';
 
-/** The rows of turns' logs: the events that were shown, as few rows as they fit into. */
+/** The rows of the turns' logs: the events that were shown, in as few rows as possible. */
 export class LogRows {
   readonly #storage: DurableObjectStorage;
 
@@ -11,22 +11,21 @@ export class LogRows {
     this.#storage = storage;
   }
 
-  /** @returns when the newest row of a turn's log was written, and for how long something may have been unseen until then. */
+  /** @returns when the newest row of a turn's log was written, and how long unseen output may have been written by then. */
   last(turn: number): { at: number; unseenMs: number } | undefined {
     const [row] = this.#read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
     return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
   }
 
   /**
-   * Writes events to a turn's log: as few rows as they fit into, and no row begins inside an event but those that the
-   * event fills alone.
+   * Writes events to a turn's log in as few rows as possible. Only an event that is longer than a row is divided.
    *
    * @param n the number of the first row that is written
    * @param first the number of the first event
-   * @param frames each event as it is shown, asked for only where they must be divided
+   * @param frames gives each event as it is shown; called only where they must be divided
    * @param text all of them joined
    * @param short the same shortened, where it can be
-   * @param told when it is written, and for how long something may have been unseen
+   * @param told when it is written, and how long unseen output may have been written; milliseconds
    * @returns the number of the next row
    */
   write(
@@ -70,16 +69,16 @@ export class LogRows {
     return row;
   }
 
-  /** @returns the row of the log in which an event begins, as its number. */
+  /** @returns the number of the row in which an event begins. */
   rowOf(turn: number, event: number): number | undefined {
     const [row] = this.#read('select n from log where turn = ? and first <= ? order by n desc limit 1', turn, event);
     return row && Number(row.n);
   }
 
   /**
-   * Reads a row of the log. By the turn's id as well: the number of a turn that has gone is given to another.
+   * Reads a row of the log. The id is checked too, because numbers of deleted turns are used again.
    *
-   * @returns its events as they are shown, or undefined behind the last
+   * @returns its events as they are shown, or undefined after the last row
    */
   textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
     const [row] = this.#read(
@@ -102,7 +101,7 @@ export class LogRows {
     return Number(this.#read('select count(*) as rows from log where turn = ?', turn)[0]?.rows ?? 0);
   }
 
-  /** Takes out a turn's log. */
+  /** Deletes a turn's log. */
   delete(turn: number): void {
     this.#write('delete from log where turn = ?', turn);
   }

@@ -1,19 +1,19 @@
 /**
- * The events of a log as one text, shorter than they are shown.
+ * Writes the events of a log as one short text.
  *
- * Most events are deltas that differ from the one before in one string alone. Of these that string is written, and what
- * stands before it once; and an event's id follows from its number. Control characters, which no JSON has in it as they
- * are, tell the entries apart. A text without them is an older one, or has what cannot be shortened: it is as it is shown.
+ * Most events are deltas that differ from the one before in one string only. Only that string is written, and the text
+ * before it once. Ids are left out, since they follow from the numbers. Control characters, which valid JSON must escape,
+ * separate the entries. A text without them is from an older version, or could not be shortened: it is as it is shown.
  */
 import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
 
-/** The head of the deltas that follow, up to a line end. */
+/** The common beginning of the deltas that follow, up to a line end. */
 const HEAD = '\u0001';
-/** What such a delta says, up to a line end. */
+/** The string of such a delta, up to a line end. */
 const LIKE = '\u0002';
-/** An event as it is shown, but for its id, with what stands behind it; up to the next entry. */
+/** An event as it is shown, without its id, and with any comment after it; up to the next entry. */
 const WHOLE = '\u0003';
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that tell entries apart.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these characters separate the entries.
 const ENTRIES = /[\u0001-\u0003]/;
 
 /** A batch of events while it grows. */
@@ -36,7 +36,7 @@ export class LogText {
    * @param said the string, as it is written there
    */
   addLike(text: string, head: string, said: string): void {
-    // A form that these two do not make again: padded, for one.
+    // A delta in another form (a padded one, for example) cannot be restored from these two.
     if (text.length === DELTA_LINES.length + head.length + said.length + DELTA_END.length) this.addRun(head, [said]);
     else this.add(text);
   }
@@ -57,6 +57,8 @@ export class LogText {
 }
 
 /**
+ * Restores the events of a text.
+ *
  * @param turn the id of the turn, which its events' ids begin with
  * @param first the number of the first event
  * @returns the events as they are shown

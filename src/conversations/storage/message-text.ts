@@ -1,13 +1,13 @@
-/** Messages as JSON texts: they are stored, and sent again, as they came. */
+/** Messages as JSON texts, which are stored and sent again unchanged. */
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 
-/** The most characters of one row: at three bytes each they stay below the platform's two megabytes. */
+/** The most characters of a row: at three bytes each they stay below the platform's limit of 2 MB. */
 export const PIECE_CHARACTERS = 600_000;
 
 /**
- * Takes the cache breakpoints out of a message: the API allows four in a request, and each turn may have brought its own.
+ * Removes the cache breakpoints of a message: the API allows four in a request, and each turn may add some.
  *
- * @returns the text with every other byte as it came
+ * @returns the text, otherwise unchanged
  */
 export function withoutBreakpoints(message: string): string {
   return hasBreakpoint(message) ? withoutThem(message) : message;
@@ -32,7 +32,7 @@ function inBlock(block: string): string {
   return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
 }
 
-/** Divides a text so that it can be joined again without loss: never inside of a character. */
+/** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
 export function divide(text: string, most = PIECE_CHARACTERS): string[] {
   const pieces: string[] = [];
   for (let at = 0; at < text.length; ) {

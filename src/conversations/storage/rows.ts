@@ -1,31 +1,31 @@
-/** What a conversation stores, as its objects have it in memory. */
+/** The rows of a conversation as objects in memory. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
-/** How a turn stands. `failed` never was one: it is kept until it is settled and its log has been read. */
+/** The status of a turn. A `failed` one is no part of the history; its row stays until it is settled and its log expires. */
 export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
 
-/** The prefix of a conversation, as its profile has it. */
+/** The version of a prefix that a conversation holds. */
 export interface HeldPrefix {
   owner: string;
   name: string;
   hash: string;
-  /** Used once: letting go of one hold must not touch another. */
+  /** The id of the hold, used once: its release must not end another one. */
   holder: string;
 }
 
-/** What a conversation is, beside its messages. */
+/** Everything of a conversation but its turns and messages. */
 export interface Profile {
   account: string;
   id: string;
-  /** Whether it exists: a first turn that fails leaves nothing. */
+  /** Whether the conversation exists; false while its first turn runs, and after it failed. */
   exists: boolean;
   createdAt: number;
   updatedAt: number;
-  /** Grows with each change, so that the account's list cannot go back. */
+  /** Grows with each change, so that an old report cannot replace a newer one. */
   version: number;
-  /** Whether the account has not confirmed the last change that came by no turn. */
+  /** Whether the account has not confirmed the last change that was not a turn. */
   unreported: boolean;
   title: string | null;
   metadata: Record<string, unknown> | null;
@@ -37,16 +37,16 @@ export interface Profile {
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
   messages: number;
-  /** What the object took up when this was saved. */
+  /** The bytes of the object's database when this was saved. */
   bytes?: number;
   cost: number;
   inputTokens: number;
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
-  /** The first message that is sent: those before it were left out to make room. */
+  /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
-  /** What the list must do about it; a conversation that is deleted waits for this alone. */
+  /** Whether it is deleted, and the row only waits until the account has confirmed that. */
   deleted: boolean;
 }
 
@@ -62,19 +62,19 @@ export interface TurnRow {
   beganAt: number;
   endedAt: number | null;
   grant: StoredGrant | null;
-  /** When the try that is granted went up. */
+  /** When the admitted try went up; milliseconds since 1970. */
   sentAt: number | null;
-  /** Until when what is stored tells what a turn can have cost that has died. */
+  /** Until when the stored rows bound the cost of a turn that a crash interrupts; milliseconds since 1970. */
   coversUntil: number | null;
   outcome: RequestOutcome | null;
   settled: boolean;
   cost: number;
-  /** Input and output tokens that the upstream reported for it. */
+  /** Input and output tokens as the upstream reported them. */
   tokens: number | null;
-  /** What of the request, beside the messages, decides how many tokens its prompt has; null if that is not told. */
+  /** What decides the tokens of its prompt beside the messages; null where that is not known. */
   frame: string | null;
   sentFrom: number;
-  /** Whether it goes on with the turn before it: results of its tool calls, or the rest of a paused answer. */
+  /** Whether it continues the turn before it: with results of tool calls, or the rest of a paused answer. */
   follows: boolean;
   events: number;
 }

@@ -19,7 +19,6 @@ import {
   type NewMessage,
   type Range,
   type RawRow,
-  RECENT,
   SHOWN,
   turnOf,
 } from './tables.ts';
@@ -41,7 +40,7 @@ export class Transcript {
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     this.log = new LogRows(storage);
-    // An object that nobody has written to leaves no trace: asking for an unknown id must cost nothing.
+    // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
     if (meta.size > 0) this.#open(meta);
   }
@@ -50,12 +49,12 @@ export class Transcript {
     return this.#profile;
   }
 
-  /** What is remembered of the history as it stands; undefined where it must be read. */
+  /** The cached history; undefined where it must be read. */
   get recollection(): CachedHistory | undefined {
     return historyCache.get(this.#key);
   }
 
-  /** Remembers the history until it changes. */
+  /** Caches the history until it changes. */
   recollect(recollection: CachedHistory): void {
     historyCache.set(this.#key, recollection);
   }
@@ -78,31 +77,31 @@ export class Transcript {
     this.save(profile);
   }
 
-  /** Everything has been deleted, the tables too. */
+  /** Forgets everything in memory, after the rows and tables were deleted. */
   forget(): void {
     this.#forgetHistory();
     this.#profile = undefined;
   }
 
   save(profile: Profile): void {
-    // What this very row adds is not in the size of what is stored yet.
+    // The size of the database does not have this row yet.
     const grown = Math.max(0, profileSizeOf(profile) - (this.#profile ? profileSizeOf(this.#profile) : 0));
     const saved = { ...profile, bytes: this.bytes + grown };
     this.write("insert or replace into meta (key, value) values ('profile', ?)", writeFormat('profile', saved));
     this.#profile = saved;
   }
 
-  /** What is stored here, with the tables themselves and the logs that are still kept: what the platform bills. */
+  /** The bytes of the database with its tables and logs, as the platform bills them. */
   get bytes(): number {
     return this.#storage.sql.databaseSize;
   }
 
-  /** Runs statements that must be stored together. */
+  /** Runs statements in one transaction. */
   together<T>(change: () => T): T {
     return this.#storage.transactionSync(change);
   }
 
-  /** The JSON texts of what is frozen. */
+  /** The JSON texts of the frozen `system` and `tools`. */
   get frozen(): Record<FrozenOwner, string | undefined> {
     const texts = { system: '', tools: '' };
     if (this.#profile) {
@@ -119,8 +118,8 @@ export class Transcript {
   }
 
   /**
-   * Stores a turn and what it asks, all or nothing. (What is written between two waits is stored as one; a transaction
-   * within that, to take it back, costs as much as two rows.)
+   * Stores a turn and its messages, all or nothing. (Writes between two waits are stored together anyway. A transaction,
+   * only to undo them, would cost as much as two rows.)
    */
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     this.#addTurn(turn);
@@ -152,7 +151,7 @@ export class Transcript {
     );
   }
 
-  /** Stores what settles the try of a turn that has gone up. */
+  /** Stores what settles a try that has gone up. */
   grantTurn({ seq, grant, sentAt, coversUntil }: TurnRow): void {
     this.write(
       'update turns set grant = ?, sent_at = ?, covers_until = ? where seq = ?',
@@ -168,7 +167,7 @@ export class Transcript {
     this.write('update turns set covers_until = ? where seq = ?', coversUntil, seq);
   }
 
-  /** Stores how a turn has ended: what was remembered of the history is not the whole of it any more. */
+  /** Stores the end of a turn, and drops the cached history, which lacks it. */
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
     this.write(
@@ -188,7 +187,7 @@ export class Transcript {
     );
   }
 
-  /** By its id as well: the number of a turn that has gone is given to another. */
+  /** Marks a turn as settled. The id is checked too, because numbers of deleted turns are used again. */
   settleTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): void {
     this.write('update turns set settled = 1 where seq = ? and id = ?', seq, id);
   }
@@ -202,36 +201,6 @@ export class Transcript {
   turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
-  }
-
-  /** @returns the turn with a number. */
-  turnAt(seq: number): TurnRow | undefined {
-    return this.turns('seq = ?', seq).at(0);
-  }
-
-  /** @returns the turn with an id. */
-  turnWithId(id: string): TurnRow | undefined {
-    return this.turns('id = ?', id).at(-1);
-  }
-
-  /** @returns the turn that a request began, unless it failed. */
-  turnOfRequest(requestId: string): TurnRow | undefined {
-    return this.turns("request_id = ? and status != 'failed'", requestId).at(-1);
-  }
-
-  /** @returns the newest turn that was begun with an idempotency key, unless it failed. */
-  turnWithKey(key: string): TurnRow | undefined {
-    return this.turns("key = ? and status != 'failed'", key).at(-1);
-  }
-
-  /** @returns the newest turn, of whatever status. */
-  latestTurn(): TurnRow | undefined {
-    return this.turns('seq = (select max(seq) from turns)').at(0);
-  }
-
-  /** @returns the turns whose settlement the account has not confirmed, the running one with them. */
-  unsettledTurns(): TurnRow[] {
-    return this.turns(`settled = 0 and ${RECENT}`);
   }
 
   addMessage(message: NewMessage): void {
@@ -250,7 +219,7 @@ export class Transcript {
     if (!whole) this.#writePieces(seq, text);
   }
 
-  /** Takes messages from `seq` on out, or those of one turn. */
+  /** Deletes messages by a condition on their columns. */
   deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
     this.write(
@@ -261,16 +230,16 @@ export class Transcript {
   }
 
   /**
-   * The history in order, one message at a time.
+   * Reads the history in order, one message at a time.
    *
-   * @param range `sent` leaves out refused turns, as what goes up does; `pending` adds what the running turn was asked
+   * @param range `sent` leaves out refused turns, which do not go up; `pending` adds the messages of the running turn
    */
   *history(range: Range = {}): Generator<MessageRow> {
     const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome';
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
-  /** The same by what was said alone: of a long history each further column costs. */
+  /** Reads only role, text and status of the history: in a long one each further column costs time. */
   *said(range: Range = {}): Generator<CachedTurn & { status: TurnStatus }> {
     for (const [seq, role, text, status] of this.#select('m.seq, m.role, m.text, t.status', range)?.raw() ?? []) {
       yield {
@@ -294,7 +263,7 @@ export class Transcript {
     );
   }
 
-  /** @returns where messages of the history stand, without their texts. */
+  /** @returns the numbers and ids of messages, without their texts. */
   places(range: Range & { limit: number }): { seq: number; id: string }[] {
     if (!this.#profile) return [];
     const { from = 0, to = TO_THE_END, limit, backwards = false, pending = false } = range;
@@ -319,14 +288,14 @@ export class Transcript {
     return row && { seq: Number(row.seq), turn: Number(row.turn), role: String(row.role) };
   }
 
-  /** Takes everything out but the profile: what is deleted must be gone before anyone is told. */
+  /** Deletes everything but the profile and what is not settled yet. */
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
     this.write('delete from turns where settled = 1');
   }
 
-  /** Takes out what belongs to a history that never came to be; how a first turn has failed can still be heard. */
+  /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
@@ -361,7 +330,7 @@ export class Transcript {
   }
 }
 
-/** @returns the bytes of what a caller decides the length of. */
+/** @returns the bytes of the members that a caller may make long. */
 function profileSizeOf({ title, metadata }: Profile): number {
   return encoder.encode(JSON.stringify([title, metadata])).length;
 }

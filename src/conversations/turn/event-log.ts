@@ -1,8 +1,8 @@
 /**
- * The events of one turn as they are written and shown.
+ * The events of one turn as they are stored and shown.
  *
- * A listener is a place in the log, not a queue: what it has not taken yet is read from the rows when it takes more. So
- * nobody who is slow, or gone, costs memory or holds anything up.
+ * A listener is a position in the log, not a queue: later events are read from the rows when it takes more. So a slow
+ * listener, or one that has left, costs no memory and delays nothing.
  */
 
 import { encoder } from '../../http/bytes.ts';
@@ -10,19 +10,19 @@ import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** What ends a stream that was handed out to its end; never part of an event. What follows is for the edge alone. */
+/** The byte that ends a complete stream, and is never in an event. What follows it is for the edge alone. */
 export const END_OF_STREAM = 0;
 
 interface Listener {
   controller: ReadableByteStreamController;
-  /** The last event that it has got, or is getting by rows. */
+  /** The number of the last event that it has, or is reading from the rows. */
   cursor: number;
-  /** The row of the log that it gets next, while it is behind. */
+  /** The next row that it reads; undefined where it has all stored events. */
   row: number | undefined;
   wanting: boolean;
 }
 
-/** Characters of a row that are kept in memory while the turn runs. */
+/** The most characters of a row that stays in memory while the turn runs. */
 const MOST_KEPT = 262_144;
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
@@ -65,8 +65,7 @@ export class EventLog {
   }
 
   /**
-   * Leaves numbers out: what was shown before a crash and not stored had numbers too, and must not be taken for what
-   * comes now.
+   * Skips numbers. Events that were shown before a crash and not stored had numbers too, which must not be used again.
    */
   leaveOut(numbers: number): void {
     this.#gapAfter = this.#stored;
@@ -181,12 +180,12 @@ export class EventLog {
     }
   }
 
-  /** What is stored next is the last. */
+  /** Marks the end: the next `store` writes the last events. `trailer` is the turn's summary as JSON. */
   finish(trailer: string): void {
     this.#ended = trailer;
   }
 
-  /** Nothing more will come: whoever has everything is told so. */
+  /** Shows the last events, and closes the streams of listeners that have everything. */
   end(): void {
     this.show();
     for (const listener of [...this.#listeners]) this.#serve(listener);
@@ -198,13 +197,13 @@ export class EventLog {
     return stored + this.#shownText(0);
   }
 
-  /** @returns all of it, where it has ended and is at hand as one text. */
+  /** @returns the complete log, where it has ended and is in memory as one text. */
   get whole(): string | undefined {
     const isOne = this.#ended !== undefined && this.#rows === 1 && this.#frames.length === 0;
     return isOne ? this.#latest?.text : undefined;
   }
 
-  /** What has been shown so far, where it is at hand as one text, and the number of its last event. */
+  /** The shown events, where they are in memory as one text, and the number of the last one. */
   get opening(): { text: string; after: number } {
     const isStored = this.#shown === this.#stored && this.#rows === 1 && this.#latest !== undefined;
     if (isStored && this.#ended === undefined) return { text: this.#latest?.text ?? '', after: this.#shown };
@@ -285,15 +284,15 @@ export class EventLog {
     return skipTo === undefined ? text : text.slice(Math.max(0, text.indexOf(skipTo)));
   }
 
-  /** What it would get next has been deleted: that must not look like an end, nor be waited for. */
+  /** Fails the stream of a listener whose next row is deleted: it must neither look complete nor wait for ever. */
   #lose(listener: Listener): undefined {
     this.#listeners.delete(listener);
-    // Short of an end, whatever the rest of the log says.
+    // Never at the end, whatever the rest of the log says.
     listener.row = 0;
     listener.controller.error(new Error('the log of this turn is gone'));
   }
 
-  /** A reader that has left throws here; it is nobody's loss but its own. */
+  /** Sends a text. A listener that has left throws here, and is removed. */
   #enqueue(listener: Listener, text: string): void {
     listener.wanting = false;
     try {
@@ -310,7 +309,7 @@ export class EventLog {
       listener.controller.close();
       listener.controller.byobRequest?.respond(0);
     } catch {
-      // It has left at the very end.
+      // The listener left at the very end.
     }
   }
 }

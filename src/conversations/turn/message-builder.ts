@@ -1,7 +1,7 @@
 /**
  * Builds a message from its events, as the official SDKs do it: blocks as they came, deltas added to them.
  *
- * Nothing is refused and no kind of block or delta needs to be known: what is not understood is kept.
+ * Nothing is refused, and unknown kinds of blocks and deltas are stored as they came.
  */
 
 import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
@@ -10,7 +10,7 @@ import { parseOrUndefined } from '../../json/parse.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 
-/** Deltas that say one string: what stands before it, and where it goes. */
+/** The form of deltas with one string: the text before the string, and the field that it is added to. */
 interface LikeDeltas {
   head: string;
   block: Block;
@@ -18,9 +18,9 @@ interface LikeDeltas {
   name: string | undefined;
 }
 
-/** A message as far as it has come. */
+/** Builds a message from its events. */
 export class MessageBuilder {
-  /** What `message_start` said, with what `message_delta` changed. */
+  /** The message of `message_start`, with the changes of `message_delta`. */
   message: Json | undefined;
   readonly blocks: Block[] = [];
   /** Whether `message_stop` has come. */
@@ -120,7 +120,7 @@ export class MessageBuilder {
     return isObject(this.message?.usage) ? this.message.usage : undefined;
   }
 
-  /** @returns whether anything has begun to be said. */
+  /** @returns whether a content block has begun. */
   get hasContent(): boolean {
     return this.blocks.length > 0;
   }
@@ -148,7 +148,7 @@ export class MessageBuilder {
     }
   }
 
-  /** @returns how a delta was said, if one string was all that it said. */
+  /** @returns the form of a delta; undefined where it has more than one string. */
   #runOf({ index, delta }: Json, data: string): LikeDeltas | undefined {
     const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
     if (!block || !isObject(delta)) return undefined;
@@ -178,7 +178,7 @@ export class MessageBuilder {
     }
   }
 
-  /** Later values win where they say something: `message_delta` lacks much that `message_start` has told. */
+  /** Merges a `message_delta`. Nulls are left out, because it lacks much that `message_start` has. */
   #change({ delta, usage }: Json): void {
     const message = this.message ?? {};
     this.message = message;

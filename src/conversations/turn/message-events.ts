@@ -1,7 +1,6 @@
-/** A message that came whole, told as the events that it would have come as. */
 import { isObject, type Json } from '../../json/object.ts';
 
-/** What each kind of block says by deltas: the field that grows, and the delta that grows it. */
+/** The fields of each kind of block that deltas fill, and the type of the delta. */
 const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: string])[]>> = {
   text: [['text', 'text_delta']],
   thinking: [
@@ -11,6 +10,8 @@ const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: 
 };
 
 /**
+ * Makes the events of a message that came in one piece.
+ *
  * @param message a Messages answer: `type` is `message`
  * @returns its event stream, from `message_start` to `message_stop`
  */

@@ -4,15 +4,15 @@ const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
 
 /**
- * Shows what comes of a turn, and stores it: what frames the answer, and the first that it says, before it is shown; what
- * is said after that, soon after.
+ * Stores and shows the events of a turn. Framing events and the first delta are stored before they are shown; later deltas
+ * are shown first, and stored together at most 250 ms later.
  */
 export class Publisher {
   readonly #turn: Turn;
   readonly #now: () => number;
   #said = false;
   #at = Date.now();
-  /** Whether an event waits that is to be stored before it is shown. */
+  /** Whether an event is waiting that must be stored before it is shown. */
   #framing = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #over = false;
@@ -32,7 +32,7 @@ export class Publisher {
     return this.#at;
   }
 
-  /** A piece of the stream has been taken. */
+  /** Stores or shows the events of the piece that the turn has taken. */
   pass({ structural, said }: TakenPiece): void {
     this.#framing ||= structural || (said && !this.#said);
     this.#said ||= said;
@@ -53,10 +53,10 @@ export class Publisher {
     this.#at = Date.now();
   }
 
-  /** The turn ends: what is not stored yet is stored with its end. */
+  /** Stops the timer: the end of the turn stores what is left. */
   end(): void {
     this.#over = true;
-    // To clear one that is not set costs too.
+    // Clearing a timer that is not set would cost time as well.
     if (this.#timer !== undefined) clearTimeout(this.#timer);
   }
 

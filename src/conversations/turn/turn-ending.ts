@@ -1,4 +1,4 @@
-/** How a turn ends: what it becomes, what its last events say, what the conversation is afterwards. */
+/** The end of a turn: its status, its last events, and the conversation's profile afterwards. */
 
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
@@ -15,24 +15,24 @@ import type { EventLog } from './event-log.ts';
 
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 
-/** How a turn ends: as the API ended it, by a client's wish, by an `error` event of the API, or cut. */
+/** How a turn ends: completed by the API, stopped by a client, by an `error` event of the API, or interrupted. */
 export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
   | { kind: 'error'; frame: Frame }
   | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
 
-/** What a turn has come to. */
+/** The result of a turn. */
 export interface Ended {
   status: TurnStatus;
   trailer: TurnSummary;
-  /** The message for a caller who does not stream; undefined if there is none to be had. */
+  /** The message for a caller who does not stream; undefined where there is none. */
   message: Json | undefined;
-  /** What such a caller is told instead. */
+  /** The error for such a caller. */
   error: { type: string; message: string } | undefined;
 }
 
-/** @returns what a turn has become, of whose answer so many blocks are kept. */
+/** @returns the status of a turn that has ended; `kept` is the number of its replayable blocks. */
 export function turnStatusOf(
   how: TurnEnd,
   { kept, stopReason, maxTokens }: { kept: number; stopReason: string | null; maxTokens: number },
@@ -43,7 +43,7 @@ export function turnStatusOf(
   }
   if (stopReason === 'refusal') return 'refused';
   if (kept > 0) return 'complete';
-  // Nothing was asked for: it warmed the cache.
+  // No answer was asked for: the request only warmed the prompt cache.
   return maxTokens === 0 ? 'failed' : 'empty';
 }
 
@@ -51,7 +51,7 @@ export function turnStatusOf(
  * Adds the last events of a turn to its log.
  *
  * @param open the indices of blocks that have not ended
- * @returns the error that they tell, if they do
+ * @returns the error in them, if there is one
  */
 export function addEnd(
   log: EventLog,
@@ -91,8 +91,10 @@ export function addEnd(
 }
 
 /**
- * Where a paused answer has gone on and did not come to the results of its tools, what owed them is taken out of it:
- * the API takes no question after it otherwise.
+ * Removes the server tool calls without results from a paused answer, after its continuation has ended without them: the
+ * API accepts no further question otherwise.
+ *
+ * @returns the messages that change, with their new content; empty for one that must be deleted
  */
 export function mend(
   transcript: Transcript,
@@ -112,13 +114,13 @@ export function mend(
   });
 }
 
-/** @returns what is to be told to the account about a conversation. */
+/** @returns the report of a conversation for its account. */
 export function conversationReportOf(profile: Profile): ConversationReport {
   const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
   return { id, version, createdAt, updatedAt, title, turns, messages, bytes, gone: deleted || !exists };
 }
 
-/** @returns a conversation's profile behind a turn. */
+/** @returns a conversation's profile after a turn. */
 export function nextProfile(
   profile: Profile,
   committed: boolean,
@@ -139,7 +141,7 @@ export function nextProfile(
   };
 }
 
-/** @returns the error that the data of an `error` event tells. */
+/** @returns the error in the data of an `error` event. */
 export function errorIn(data: string): { type: string; message: string } {
   const error = eventData(data)?.error;
   const { type, message } = isObject(error) ? error : {};
@@ -149,7 +151,7 @@ export function errorIn(data: string): { type: string; message: string } {
   };
 }
 
-/** @returns the data of an event as an object; undefined where it is none. */
+/** @returns the data of an event as an object; undefined where it is not one. */
 export function eventData(data: string): Json | undefined {
   const value = parseOrUndefined(data);
   return isObject(value) ? value : undefined;

@@ -1,4 +1,4 @@
-/** Turns of which only their rows are there: of a process that died, and of one that is asked for again. */
+/** Restores turns from their rows: those that a crash interrupted, and those that a client asks for again. */
 
 import { encoder } from '../../http/bytes.ts';
 import { FrameReader } from '../../sse/frames.ts';
@@ -11,12 +11,12 @@ import { MessageBuilder } from './message-builder.ts';
 import { COVER_MS, Turn } from './turn.ts';
 import { type Ended, errorIn, eventData } from './turn-ending.ts';
 
-/** What is said is stored this often, and a little later. */
+/** Deltas are stored at least this often, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;
-/** More events than can have been shown and not stored. */
+/** More events than can have been shown without being stored. */
 const MOST_LOST = 100_000;
 
-/** @returns the turn of a process that died, as far as its log tells. */
+/** Restores a turn that a crash interrupted, as far as its log tells. */
 export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);
@@ -31,13 +31,13 @@ export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
   log.leaveOut(MOST_LOST);
   const unseenMs = unseenWhenLost(transcript, row, assembly);
   const turn = new Turn(transcript, row, 1, { found: { log, assembly, frames, bytes: stored.length, unseenMs } });
-  // Before it was sent, nothing was stored of what it may cost.
+  // Without a stored time it may have gone up at any moment since it began.
   turn.course.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
   return turn;
 }
 
-/** @returns a turn that has ended, as its log tells it again. */
+/** Restores a turn that has ended, from its log. */
 export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
   const turn = new Turn(transcript, row, 1);
   let error: Ended['error'];
@@ -59,7 +59,7 @@ export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
   return turn;
 }
 
-/** @returns how long a turn that died may have written what nobody saw: no longer than what was stored covers. */
+/** @returns the milliseconds for which an interrupted turn may have written unseen output, as far as its rows bound it. */
 function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
   const sentAt = row.sentAt ?? row.beganAt;
   const { at = sentAt, unseenMs = 0 } = transcript.log.last(row.seq) ?? {};

@@ -1,4 +1,4 @@
-/** What a turn's answer tells about itself, whole or not: what it is settled by. */
+/** Reports the usage of a turn's answer, complete or not: the turn is settled by it. */
 
 import { encoder } from '../../http/bytes.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -7,7 +7,7 @@ import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '.
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-/** @returns what a whole answer tells, which is in its message. */
+/** @returns the report of a complete answer, from its message. */
 export function wholeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
   const { model } = message ?? {};
   return {
@@ -20,33 +20,33 @@ export function wholeReport({ message, usage, blocks, stopReason }: MessageBuild
   };
 }
 
-/** How far an answer came that did not end by itself. */
+/** An interrupted answer, as far as it came. */
 export interface PartialAnswer {
   /** Its events as they were shown. */
   shown: string;
-  /** What has come of an event that was cut. */
+  /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  /** How long what was not seen may have been written, and the silence at its end. */
+  /** How long unseen output may have been written, and the silence at the end. */
   unseen_ms: number;
   silent_ms: number;
 }
 
-/** @returns what is known of an answer that is not whole: what was said is measured by its events. */
+/** @returns the report of an interrupted answer, measured by its events. */
 export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
-  // An event that was cut in its middle was written all the same.
+  // The upstream has written the unfinished event as well.
   if (how.kind === 'cut' || how.kind === 'stopped') usage.push(encoder.encode(rest));
   if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
   const { seen = nothingSeen(0), ...report } = usage.report;
-  // Its events are read here at once: when they came, the turn has noted.
+  // The events are read all at once here, so the times are those that the turn has measured.
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
   return { ...report, seen: { ...seen, unseen_ms, silent_ms, later_prompts, handed_over }, bytes };
 }
 
-/** @returns how a try ends that got no answer; times in milliseconds since 1970. */
+/** @returns the outcome of a try without an answer; times in milliseconds since 1970. */
 export function unansweredOutcome(sentAt: number | undefined, now: number): RequestOutcome {
   return {
     ...reportOf(undefined, 0),

@@ -13,6 +13,7 @@ import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { grown } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { messagesOf } from '../storage/turn-queries.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import {
@@ -329,8 +330,7 @@ export class Turn {
 
   #newMessages(): number {
     if (this.#asked !== undefined) return this.#asked;
-    const [row] = this.#transcript.read('select count(*) as messages from messages where turn = ?', this.row.seq);
-    return Number(row?.messages ?? 0);
+    return messagesOf(this.#transcript, this.row.seq).length;
   }
 
   /** The API's own, so that a client finds the message that it has seen arrive. */

@@ -1,4 +1,5 @@
-import type { ConversationPlace } from '../durable/contracts/conversation.ts';
+import type { ConversationPlace, CrossingText, Result } from '../durable/contracts/conversation.ts';
+import { conversationStub } from '../durable/stubs.ts';
 import { ApiError } from '../http/errors.ts';
 import type { ConversationContext } from './conversation-context.ts';
 import { adopt } from './history/forks.ts';
@@ -7,6 +8,15 @@ import { GRACE_MS } from './maintenance.ts';
 import { prefixReaderOf, releaseInBackground } from './prefix-holds.ts';
 import { firstProfile, startConversation } from './profile-changes.ts';
 import type { HeldPrefix } from './storage/rows.ts';
+
+/** Sends the lines of a fork to the conversation that becomes the copy. @returns that conversation, as `read` does */
+export async function sendCopy(
+  { env, settings }: ConversationContext,
+  place: ConversationPlace,
+  lines: ReadableStream<Uint8Array>,
+): Promise<Result<CrossingText>> {
+  return await (conversationStub(env, settings(), place).adopt(place, lines) as Promise<Result<CrossingText>>);
+}
 
 /**
  * Stores the copy of another conversation: all of it, or nothing.

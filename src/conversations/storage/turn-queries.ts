@@ -1,0 +1,129 @@
+/** What is asked about the turns of a conversation, and small changes of their rows. */
+
+import type { TurnRow, TurnStatus } from './rows.ts';
+import { COMMITTED, RECENT } from './tables.ts';
+import type { Transcript } from './transcript.ts';
+
+/** @returns the turn with a number. */
+export function turnAt(transcript: Transcript, seq: number): TurnRow | undefined {
+  return transcript.turns('seq = ?', seq).at(0);
+}
+
+/** @returns the turn with an id. */
+export function turnWithId(transcript: Transcript, id: string): TurnRow | undefined {
+  return transcript.turns('id = ?', id).at(-1);
+}
+
+/** @returns the turn that a request began, unless it failed. */
+export function turnOfRequest(transcript: Transcript, requestId: string): TurnRow | undefined {
+  return transcript.turns("request_id = ? and status != 'failed'", requestId).at(-1);
+}
+
+/** @returns the newest turn that was begun with an idempotency key, unless it failed. */
+export function turnWithKey(transcript: Transcript, key: string): TurnRow | undefined {
+  return transcript.turns("key = ? and status != 'failed'", key).at(-1);
+}
+
+/** @returns the newest turn, of whatever status. */
+export function latestTurn(transcript: Transcript): TurnRow | undefined {
+  return transcript.turns('seq = (select max(seq) from turns)').at(0);
+}
+
+/** @returns the turns whose settlement the account has not confirmed, the running one with them. */
+export function unsettledTurns(transcript: Transcript): TurnRow[] {
+  return transcript.turns(`settled = 0 and ${RECENT}`);
+}
+
+/** @returns unsettled turns that have ended. */
+export function unconfirmedTurns(transcript: Transcript): TurnRow[] {
+  return transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`);
+}
+
+/** @returns turns that ended by `endedBy`, and whose rows or logs can be deleted. */
+export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[] {
+  return transcript.turns(
+    `status != 'running' and ended_at <= ? and (status = 'failed' or seq in (select turn from log))`,
+    endedBy,
+  );
+}
+
+/** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
+export function oldestToExpire(transcript: Transcript): number | undefined {
+  const [row] = transcript.read(
+    "select min(ended_at) as at from turns where status = 'failed' or seq in (select turn from log)",
+  );
+  return typeof row?.at === 'number' ? row.at : undefined;
+}
+
+/** Stores what a turn has cost in the end, in nanodollars. By its id as well: numbers are given again. */
+export function correctCost(transcript: Transcript, { seq, id }: Pick<TurnRow, 'seq' | 'id'>, cost: number): void {
+  transcript.write('update turns set cost = ? where seq = ? and id = ?', cost, seq, id);
+}
+
+/** Marks a turn as failed, so that it is no part of the history and its key is free. */
+export function failTurn(transcript: Transcript, seq: number): void {
+  transcript.write("update turns set status = 'failed', key = null where seq = ?", seq);
+}
+
+/** Forgets how long the prompt of a turn was. */
+export function forgetTokens(transcript: Transcript, seq: number): void {
+  transcript.write('update turns set tokens = null, frame = null where seq = ? and tokens is not null', seq);
+}
+
+/** @returns the numbers of a turn's messages, in order. */
+export function messagesOf(transcript: Transcript, turn: number): number[] {
+  return transcript.read('select seq from messages where turn = ? order by seq', turn).map(({ seq }) => Number(seq));
+}
+
+/** @returns how many turns and messages the history has. */
+export function countHistory(transcript: Transcript): { turns: number; messages: number } {
+  const [row] = transcript.read(
+    `select count(distinct t.seq) as turns, count(m.seq) as messages
+     from turns t join messages m on m.turn = t.seq where t.status in ${COMMITTED}`,
+  );
+  return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
+}
+
+/** @returns the newest turn with one of some statuses. */
+export function latestTurnOf(transcript: Transcript, statuses: readonly TurnStatus[]): TurnRow | undefined {
+  const names = statuses.map((status) => `'${status}'`).join(', ');
+  return transcript.turns(`seq = (select seq from turns where status in (${names}) order by seq desc limit 1)`).at(0);
+}
+
+/** @returns the turns from a number on that have no messages. */
+export function turnsWithoutMessages(transcript: Transcript, from: number): TurnRow[] {
+  return transcript.turns('not exists (select 1 from messages where turn = turns.seq) and seq >= ?', from);
+}
+
+/** @returns the turns of the history up to a number, oldest first. */
+export function committedTurns(transcript: Transcript, until: number): TurnRow[] {
+  return transcript.turns(`status in ${COMMITTED} and seq <= ?`, until);
+}
+
+/** A turn that is sent, with the characters of its messages. */
+export interface TurnSize {
+  /** Its first message. */
+  first: number;
+  characters: number;
+  /** Tokens of its prompt and answer, as the upstream reported them. */
+  tokens: number | null;
+  /** The first message that was sent in its prompt. */
+  sentFrom: number;
+  follows: boolean;
+}
+
+/** @returns the sizes of the turns that are sent, oldest first. */
+export function turnSizes(transcript: Transcript): TurnSize[] {
+  const rows = transcript.read(
+    `select t.seq, t.follows, t.tokens, t.sent_from, min(m.seq) as first, sum(m.characters) as characters
+     from turns t join messages m on m.turn = t.seq
+     where t.status in ('complete', 'interrupted', 'stopped', 'empty') group by t.seq order by t.seq`,
+  );
+  return rows.map((row) => ({
+    first: Number(row.first),
+    characters: Number(row.characters),
+    tokens: row.tokens === null ? null : Number(row.tokens),
+    sentFrom: Number(row.sent_from),
+    follows: row.follows === 1,
+  }));
+}

@@ -9,6 +9,9 @@ import { joinedPieces } from './pieces.ts';
 /** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
 const DISCARD_MS = 10_000;
 const DISCARD_BYTES = 65_536;
+/** A long body of which less comes in so many milliseconds is given up: others wait for the room that it takes up. */
+const STRETCH_MS = 15_000;
+const LEAST_IN_A_STRETCH = 65_536;
 
 /** @throws ApiError 415 for another content type than JSON */
 export function requireJson(request: Request): void {
@@ -93,6 +96,8 @@ export interface Reading {
   isDoubted?: boolean;
   /** Milliseconds that a body may take that is read piece by piece. Default: no limit. */
   mostMs?: number;
+  /** How often it is looked whether a long body still comes, in milliseconds. */
+  stretchMs?: number;
 }
 
 /**
@@ -104,17 +109,18 @@ export async function readBytes(
   request: Request,
   limitBytes: number,
   onLength: OnLength,
-  { isDoubted = false, mostMs }: Reading = {},
+  { isDoubted = false, mostMs, stretchMs = STRETCH_MS }: Reading = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
   if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
-    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, mostMs);
+    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, stretchMs });
     await onLength(trusted);
     // The runtime holds a body to its declared length.
-    return new Uint8Array(await request.arrayBuffer());
+    if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await request.arrayBuffer());
+    return await readWhole(request.body, trusted, stretchMs);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
       if (trusted !== undefined) await discard(request);
@@ -129,24 +135,18 @@ async function readPieces(
   { body }: Request,
   limitBytes: number,
   onLength: OnLength,
-  mostMs: number | undefined,
+  { mostMs, stretchMs }: { mostMs: number | undefined; stretchMs: number },
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body?.getReader();
   if (!reader) return joinedPieces(pieces);
-  let isLate = false;
-  const stop = () => reader.cancel().catch(ignoreBroken);
-  const timer =
-    mostMs &&
-    setTimeout(() => {
-      isLate = true;
-      stop();
-    }, mostMs);
   let length = 0;
+  // A short one takes up little, however slowly it comes.
+  const pace = new Pace(reader, () => length, { stretchMs, mostMs, longFrom: LONG_BODY });
   try {
     for (;;) {
       const { value, done } = await reader.read();
-      if (isLate) throw new Error('The body takes too long.');
+      pace.check();
       if (done) return joinedPieces(pieces);
       length += value.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
@@ -154,10 +154,68 @@ async function readPieces(
       pieces.push(value);
     }
   } catch (thrown) {
-    stop();
+    reader.cancel().catch(ignoreBroken);
     throw thrown;
   } finally {
-    clearTimeout(timer);
+    pace.stop();
+  }
+}
+
+/** Reads a body into one piece of memory, and sees whether it still comes. */
+async function readWhole(body: ReadableStream<Uint8Array>, length: number, stretchMs: number): Promise<Uint8Array> {
+  const reader = body.getReader({ mode: 'byob' });
+  let bytes = new Uint8Array(length);
+  let at = 0;
+  const pace = new Pace(reader, () => at, { stretchMs, longFrom: 0 });
+  try {
+    while (at < length) {
+      const { value, done } = await reader.read(bytes.subarray(at));
+      pace.check();
+      if (done || !value) throw new Error('The body is shorter than it said.');
+      at += value.length;
+      bytes = new Uint8Array(value.buffer);
+    }
+    return bytes;
+  } finally {
+    pace.stop();
+  }
+}
+
+/** Ends the reading of a body that comes too slowly. */
+class Pace {
+  readonly #timers: ReturnType<typeof setTimeout>[] = [];
+  #isLate = false;
+
+  /**
+   * @param come how much of the body has come, in bytes
+   * @param longFrom how much must have come before it is looked whether more does
+   */
+  constructor(
+    reader: { cancel(): Promise<void> },
+    come: () => number,
+    { stretchMs, mostMs, longFrom }: { stretchMs: number; mostMs?: number | undefined; longFrom: number },
+  ) {
+    const giveUp = () => {
+      this.#isLate = true;
+      reader.cancel().catch(ignoreBroken);
+    };
+    let before = 0;
+    const look = () => {
+      const now = come();
+      if (now >= longFrom && now - before < LEAST_IN_A_STRETCH) giveUp();
+      before = now;
+    };
+    this.#timers.push(setInterval(look, stretchMs));
+    if (mostMs !== undefined) this.#timers.push(setTimeout(giveUp, mostMs));
+  }
+
+  /** @throws Error for a body that was given up */
+  check(): void {
+    if (this.#isLate) throw new Error('The body takes too long.');
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
   }
 }
 

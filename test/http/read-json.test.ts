@@ -34,3 +34,36 @@ test('a body is heard of before it is held, at once where its length is believed
     expect(heard).toEqual([4]);
   }
 });
+
+test('a long body that stops to come is given up, as one piece and in many', async () => {
+  for (const isDoubted of [false, true]) {
+    const { readable, writable } = new FixedLengthStream(1_000_000);
+    const writer = writable.getWriter();
+    const written = writer.write(new Uint8Array(300_000)).catch(() => 'cancelled');
+    const headers = { 'content-length': '1000000' };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 50 });
+    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await written;
+  }
+});
+
+test('a long body that comes slowly, and goes on to come, is read whole', async () => {
+  for (const isDoubted of [false, true]) {
+    const whole = Uint8Array.from({ length: 500_000 }, (_, at) => at % 251);
+    const { readable, writable } = new FixedLengthStream(whole.length);
+    const writing = (async () => {
+      const writer = writable.getWriter();
+      for (let at = 0; at < whole.length; at += 100_000) {
+        await writer.write(whole.subarray(at, at + 100_000));
+        await scheduler.wait(120);
+      }
+      await writer.close();
+    })();
+    const headers = { 'content-length': String(whole.length) };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const bytes = await readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 500 });
+    expect([bytes.length, bytes.every((byte, at) => byte === whole[at])]).toEqual([whole.length, true]);
+    await writing;
+  }
+});

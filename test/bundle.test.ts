@@ -2,9 +2,9 @@ import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
 
 /** It is 139 kB since its schemas are those of zod/mini, and what nothing but types and the reference need stays out. */
-const LIMIT_BYTES = 142_000;
+const LIMIT_BYTES = 144_000;
 
-test('the deployed Worker is at most 142 kB, compressed', () => {
+test('the deployed Worker is at most 144 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

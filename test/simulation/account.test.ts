@@ -1,8 +1,12 @@
 import { expect, it } from 'vitest';
 import { find } from './account.ts';
-import { RUNS } from './property.ts';
+import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(`an account holds what it promises in ${RUNS} schedules`, async () => {
-  const failure = await find();
-  expect(failure?.report).toBeUndefined();
-});
+it(
+  `an account holds what it promises in ${RUNS} schedules`,
+  async () => {
+    const failure = await find();
+    expect(failure?.report).toBeUndefined();
+  },
+  PATIENCE_MS,
+);

@@ -1,8 +1,12 @@
 import { expect, it } from 'vitest';
 import { find } from './conversation.ts';
-import { RUNS } from './property.ts';
+import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(`a conversation holds what it promises in ${RUNS} schedules`, async () => {
-  const failure = await find();
-  expect(failure?.report).toBeUndefined();
-});
+it(
+  `a conversation holds what it promises in ${RUNS} schedules`,
+  async () => {
+    const failure = await find();
+    expect(failure?.report).toBeUndefined();
+  },
+  PATIENCE_MS,
+);

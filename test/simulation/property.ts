@@ -11,6 +11,9 @@ const { SCHEDULES = '2000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
 /** How many schedules of each object are tried. */
 export const RUNS = Number(SCHEDULES);
 
+/** How long all of them may take, in milliseconds, on a machine that has other things to do. */
+export const PATIENCE_MS = Math.max(300_000, RUNS * 150);
+
 /** A schedule under which something does not hold. */
 export interface Failure {
   /** What does not hold. */

@@ -25,7 +25,7 @@ import type { Upstream } from '../../upstream/upstream.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
-import { interruptedEnd, readAnswer } from './read-answer.ts';
+import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
 import { headersKept, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
@@ -201,7 +201,7 @@ export class TurnRunner {
 
   async #read(body: ReadableStream<Uint8Array>): Promise<TurnEnd> {
     this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
-    const { how, rest } = await readAnswer(body, {
+    const { how, rest } = await readAnswerStream(body, {
       turn: this.turn,
       publisher: this.#publisher,
       timer: this.#timer,

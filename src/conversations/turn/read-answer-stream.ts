@@ -26,7 +26,7 @@ export interface AnswerReader {
  * @returns how the turn ends; `rest` settles when the stream has come to its end behind the last event, and is undefined
  * where that is not known
  */
-export async function readAnswer(
+export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
   { turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {

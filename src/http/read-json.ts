@@ -98,6 +98,8 @@ export interface Reading {
   mostMs?: number;
   /** How often it is looked whether a long body still comes, in milliseconds. */
   stretchMs?: number;
+  /** How long the rest of a refused body is read, in milliseconds. */
+  discardMs?: number;
 }
 
 /**
@@ -109,7 +111,7 @@ export async function readBytes(
   request: Request,
   limitBytes: number,
   onLength: OnLength,
-  { isDoubted = false, mostMs, stretchMs = STRETCH_MS }: Reading = {},
+  { isDoubted = false, mostMs, stretchMs = STRETCH_MS, discardMs = DISCARD_MS }: Reading = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
@@ -123,7 +125,7 @@ export async function readBytes(
     return await readWhole(request.body, trusted, stretchMs);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
-      if (trusted !== undefined) await discard(request);
+      if (trusted !== undefined) await discard(request, discardMs);
       throw thrown;
     }
     // The caller has failed, not the edge.
@@ -226,18 +228,20 @@ function ignoreBroken(): void {}
  * Reads the rest of a body and drops it. A connection that is closed while the caller still sends is reset, and the caller
  * would never see why the request was refused.
  */
-async function discard({ body }: Request): Promise<void> {
-  if (!body) return;
-  const deadline = Date.now() + DISCARD_MS;
-  let view: Uint8Array<ArrayBuffer> = new Uint8Array(DISCARD_BYTES);
+async function discard({ body }: Request, mostMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const reader = body.getReader({ mode: 'byob' });
-    while (Date.now() < deadline) {
+    const reader = body?.getReader({ mode: 'byob' });
+    // A caller who stalls sends nothing that a read could return with.
+    timer = setTimeout(() => reader?.cancel().catch(ignoreBroken), mostMs);
+    for (let view: Uint8Array<ArrayBuffer> = new Uint8Array(DISCARD_BYTES); reader; ) {
       const { value, done } = await reader.read(view);
       if (done || !value) return;
       view = new Uint8Array(value.buffer);
     }
   } catch {
     // The caller has left, or the body does not come from a connection.
+  } finally {
+    clearTimeout(timer);
   }
 }

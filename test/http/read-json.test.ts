@@ -2,6 +2,7 @@
 import 'cloudflare:workers';
 
 import { expect, test } from 'vitest';
+import { tooLarge } from '../../src/http/errors.ts';
 import { readBytes } from '../../src/http/read-json.ts';
 
 test('a body that does not come to its end is not waited for without end', async () => {
@@ -46,6 +47,16 @@ test('a long body that stops to come is given up, as one piece and in many', asy
     await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
     await written;
   }
+});
+
+test('a refused body whose rest does not come is not waited for', async () => {
+  const { readable } = new FixedLengthStream(1_000_000);
+  const headers = { 'content-length': '1000000' };
+  const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+  const refuse = () => {
+    throw tooLarge(1);
+  };
+  await expect(readBytes(request, 2_000_000, refuse, { discardMs: 50 })).rejects.toMatchObject({ status: 413 });
 });
 
 test('a long body that comes slowly, and goes on to come, is read whole', async () => {

@@ -36,6 +36,8 @@ interface ChatState {
   open: number;
   /** How many answers have been read. */
   read: number;
+  /** How many sent messages got no answer. */
+  failed: number;
   /** Settles when no answer is being read any more. */
   reading: Promise<unknown>;
   /** How often a resume was asked for. */
@@ -61,7 +63,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
 
   function stateOf(chatId: string): ChatState {
     const settled = Promise.resolve();
-    const state = chats.get(chatId) ?? { open: 0, read: 0, reading: settled, resumes: 0, stopping: settled };
+    const state = chats.get(chatId) ?? { open: 0, read: 0, failed: 0, reading: settled, resumes: 0, stopping: settled };
     chats.set(chatId, state);
     return state;
   }
@@ -138,7 +140,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     async reconnectToStream({ chatId, abortSignal }: Resuming) {
       const state = stateOf(chatId);
       state.resumes += 1;
-      const { read } = state;
+      const { read, failed } = state;
       const opening = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
       endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
@@ -152,7 +154,10 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         return null;
       }
       if (resumed.status === 'rejected') throw resumed.reason;
-      return stream ? streamOf(chunksOf(stream)) : null;
+      if (stream) return streamOf(chunksOf(stream));
+      // The hook shows why a message failed, and would take null for the end of that error.
+      if (state.failed !== failed) await aborted(abortSignal);
+      return null;
     },
   };
 }
@@ -204,6 +209,7 @@ function beginReading(state: ChatState): (wasRead: boolean) => void {
     ended = true;
     state.open -= 1;
     if (wasRead) state.read += 1;
+    else state.failed += 1;
     end();
   };
 }

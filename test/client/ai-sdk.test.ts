@@ -364,6 +364,32 @@ test('a running turn is shown, though a message was refused because it runs', as
   expect(await until(messageOf(stream))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
 });
 
+test('a resume that finds nothing leaves the error of a message that was refused meanwhile, until it is stopped', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { client, until } = fakeEdge(async ({ path }) => {
+    if (path === '/messages') return Response.json(envelope('invalid_request_error'), { status: 400 });
+    await held;
+    return new Response(null, { status: 204 });
+  });
+  const transport = createChatTransport({ client });
+  const resumed = new AbortController();
+  let answered = false;
+  const resuming = transport.reconnectToStream({ chatId: 'c1', abortSignal: resumed.signal }).finally(() => {
+    answered = true;
+  });
+  await expect(until(transport.sendMessages(sending([hello])))).rejects.toMatchObject({
+    type: 'invalid_request_error',
+  });
+  release();
+  await until(new Promise((resolve) => setTimeout(resolve, 2_000)));
+  expect(answered).toBe(false);
+  resumed.abort();
+  expect(await until(resuming)).toBeNull();
+});
+
 test('a resume that was asked for beside a message finds nothing to do once that one was answered', async () => {
   const { client, until } = fakeEdge(() => streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE)));
   const transport = createChatTransport({ client });

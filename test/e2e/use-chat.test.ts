@@ -30,8 +30,31 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     await edge?.stop();
   });
 
-  async function open(id: string, more: Record<string, string> = {}): Promise<Page> {
+  /** Opens a page whose question, if there is a turn to resume, is answered only once it is released. */
+  async function openWithHeldResume(id: string, more: Record<string, string>) {
     const page = await browser.newPage();
+    let go = () => {};
+    const held = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const path = `**/conversations/${id}/stream`;
+    await page.route(path, async (route) => {
+      await held;
+      await route.continue();
+    });
+    await open(id, more, page);
+    const release = async () => {
+      const answered = page.waitForResponse(path);
+      go();
+      await answered;
+      // Time for the page to take over what it was given, if it was given anything.
+      await page.waitForTimeout(500);
+    };
+    return { page, release };
+  }
+
+  async function open(id: string, more: Record<string, string> = {}, on?: Page): Promise<Page> {
+    const page = on ?? (await browser.newPage());
     page.setDefaultTimeout(60_000);
     await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id, ...more })}`);
     await page.waitForSelector('main[data-status=ready]');
@@ -85,24 +108,10 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
   });
 
   test('stops the turn that was sent before the page knew whether there was one to resume', async () => {
-    const page = await browser.newPage();
-    let release = () => {};
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    await page.route('**/conversations/late/stream', async (route) => {
-      await held;
-      await route.continue();
-    });
-    await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id: 'late', simulate: 'tps=5' })}`);
-    await page.waitForSelector('main[data-status=ready]');
+    const { page, release } = await openWithHeldResume('late', { simulate: 'tps=5' });
     await send(page, 'Tell me about rivers');
     await page.waitForSelector('.assistant .text');
-    const answered = page.waitForResponse('**/conversations/late/stream');
-    release();
-    await answered;
-    // Time for the page to take over what it was given, if it was given anything.
-    await page.waitForTimeout(500);
+    await release();
     await page.click('#stop');
     await expect.poll(async () => (await rowsOf('late')).map(({ status }) => status)).toEqual(['stopped', 'stopped']);
     expect(await page.locator('.assistant').count()).toBe(1);
@@ -164,5 +173,13 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     const page = await open('refused', { max_tokens: '-1' });
     await send(page, 'Hello');
     await page.waitForSelector('main[data-error=invalid_request_error]');
+  });
+
+  test('goes on to show it when the page learns later that there is nothing to resume', async () => {
+    const { page, release } = await openWithHeldResume('refused-late', { max_tokens: '-1' });
+    await send(page, 'Hello');
+    await page.waitForSelector('main[data-error=invalid_request_error]');
+    await release();
+    expect(await page.getAttribute('main', 'data-error')).toBe('invalid_request_error');
   });
 });

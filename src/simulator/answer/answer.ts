@@ -1,7 +1,7 @@
 import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
 import { redactedData, signThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
-import { type JsonObject, member } from '../request/json.ts';
+import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
@@ -184,7 +184,7 @@ class Composer {
 
   #resume(): void {
     for (const block of this.#said.openServerTools) {
-      this.#tellResults(String(member(block, 'id')), searchQuery(this.#said.text));
+      this.#tellResults(String(block.id), searchQuery(this.#said.text));
     }
   }
 

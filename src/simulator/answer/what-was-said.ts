@@ -1,7 +1,7 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
 import { imageSize } from '../request/image-size.ts';
-import { isObject, type JsonObject, member, objectsIn } from '../request/json.ts';
+import { isObject, type JsonObject, objectsIn } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 /** What an answer reacts to. */
@@ -33,7 +33,7 @@ export interface ToolResult {
 }
 
 function blockTypeOf(block: JsonObject): string {
-  return String(member(block, 'type'));
+  return String(block.type);
 }
 
 const reminderStart = '<system-reminder>';
@@ -61,17 +61,17 @@ function lastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
 }
 
 function describeImage(block: JsonObject): string {
-  const source = member(block, 'source');
-  const data = isObject(source) ? member(source, 'data') : undefined;
+  const source = block.source;
+  const data = isObject(source) ? source.data : undefined;
   const size = typeof data === 'string' ? imageSize(data) : undefined;
   if (size === undefined) return 'an image that is not fetched';
   return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
 }
 
 function describeDocument(block: JsonObject): string {
-  const title = member(block, 'title');
-  const source = member(block, 'source');
-  const data = isObject(source) && member(source, 'type') === 'base64' ? member(source, 'data') : undefined;
+  const title = block.title;
+  const source = block.source;
+  const data = isObject(source) && source.type === 'base64' ? source.data : undefined;
   const pages = typeof data === 'string' ? pdfPages(data) : 0;
   const length = pages === 0 ? '' : ` (${pages} ${pages === 1 ? 'page' : 'pages'})`;
   return `${typeof title === 'string' && title !== '' ? `“${title.slice(0, 80)}”` : 'an untitled document'}${length}`;
@@ -80,24 +80,22 @@ function describeDocument(block: JsonObject): string {
 function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
-    if (blockTypeOf(block) === 'tool_use') names.set(String(member(block, 'id')), String(member(block, 'name')));
+    if (blockTypeOf(block) === 'tool_use') names.set(String(block.id), String(block.name));
   }
   return turn
     .filter((block) => blockTypeOf(block) === 'tool_result')
     .map((block) => ({
-      tool: names.get(String(member(block, 'tool_use_id'))) ?? 'a tool',
+      tool: names.get(String(block.tool_use_id)) ?? 'a tool',
       text: textOf(block),
-      isError: member(block, 'is_error') === true,
+      isError: block.is_error === true,
     }));
 }
 
 function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
   const last = messages.at(-1);
   if (last?.role !== 'assistant') return [];
-  const answered = new Set(last.blocks.map((block) => member(block, 'tool_use_id')));
-  return last.blocks.filter(
-    (block) => blockTypeOf(block) === 'server_tool_use' && !answered.has(member(block, 'id') ?? null),
-  );
+  const answered = new Set(last.blocks.map((block) => block.tool_use_id));
+  return last.blocks.filter((block) => blockTypeOf(block) === 'server_tool_use' && !answered.has(block.id ?? null));
 }
 
 /** Reads the parts of a request that the answer depends on. */

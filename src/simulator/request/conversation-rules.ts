@@ -19,7 +19,7 @@ interface Turn {
 }
 
 function typeOf(block: JsonObject): string {
-  return String(member(block, 'type'));
+  return String(block.type);
 }
 
 function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
@@ -59,7 +59,7 @@ function checkEndings(messages: readonly RequestMessage[]): void {
   }
   const final = messages.at(-1);
   const last = final?.blocks.at(-1);
-  const text = last && member(last, 'text');
+  const text = last && last.text;
   if (final?.role === 'assistant' && typeof text === 'string' && text !== text.trimEnd()) {
     throw invalid('messages: final assistant content cannot end with trailing whitespace');
   }
@@ -113,7 +113,7 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
     const type = typeOf(block);
-    if (type === 'server_tool_use') open.set(idOf(block, 'id'), String(member(block, 'name')));
+    if (type === 'server_tool_use') open.set(idOf(block, 'id'), String(block.name));
     // An MCP server's result answers an mcp_tool_use, a block of a beta.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = idOf(block, 'tool_use_id');
@@ -134,11 +134,11 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
 function checkSeals(turn: Turn, seed: Digest): void {
   for (const { block, path } of turn.blocks) {
     const type = typeOf(block);
-    const thinking = String(member(block, 'thinking'));
-    if (type === 'thinking' && !isSignedThinking(thinking, String(member(block, 'signature')), seed)) {
+    const thinking = String(block.thinking);
+    if (type === 'thinking' && !isSignedThinking(thinking, String(block.signature), seed)) {
       throw invalid(`${path}: Invalid \`signature\` in \`thinking\` block`);
     }
-    if (type === 'redacted_thinking' && !isRedactedData(String(member(block, 'data')), seed)) {
+    if (type === 'redacted_thinking' && !isRedactedData(String(block.data), seed)) {
       throw invalid(`${path}: Invalid \`data\` in \`redacted_thinking\` block`);
     }
   }

@@ -1,5 +1,5 @@
 import { invalid } from './errors.ts';
-import { isObject, type Json, type JsonObject, member } from './json.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
 
 // Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
 // `messages.0.content.1.image.source`.
@@ -80,7 +80,7 @@ export function optionalChoice<const Choice extends string>(
 
 /** The `type` of a tagged object, one of those expected; 400 for an absent or unknown one. */
 export function requiredTag<const Tag extends string>(object: JsonObject, tags: readonly Tag[], path: string): Tag {
-  const type = member(object, 'type');
+  const type = object.type;
   if (type === undefined) throw invalid(`${path}: Unable to extract tag using discriminator 'type'`);
   const tag = tags.find((entry) => entry === type);
   if (tag !== undefined) return tag;

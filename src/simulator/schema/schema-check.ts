@@ -26,9 +26,9 @@ function within(value: number, schema: JsonObject, least: string, most: string):
 }
 
 function isNumberWithin(value: number, schema: JsonObject): boolean {
-  const above = member(schema, 'exclusiveMinimum');
-  const below = member(schema, 'exclusiveMaximum');
-  const step = member(schema, 'multipleOf');
+  const above = schema.exclusiveMinimum;
+  const below = schema.exclusiveMaximum;
+  const step = schema.multipleOf;
   if (typeof above === 'number' && value <= above) return false;
   if (typeof below === 'number' && value >= below) return false;
   if (typeof step === 'number' && step > 0) {
@@ -40,15 +40,12 @@ function isNumberWithin(value: number, schema: JsonObject): boolean {
 
 function isListWithin(value: Json[], schema: JsonObject, root: JsonObject, effort: Effort, depth: number): boolean {
   if (!within(value.length, schema, 'minItems', 'maxItems')) return false;
-  if (
-    member(schema, 'uniqueItems') === true &&
-    new Set(value.map((entry) => JSON.stringify(entry))).size < value.length
-  ) {
+  if (schema.uniqueItems === true && new Set(value.map((entry) => JSON.stringify(entry))).size < value.length) {
     return false;
   }
-  const first = member(schema, 'prefixItems');
+  const first = schema.prefixItems;
   const prefix = Array.isArray(first) ? first : [];
-  const rest = member(schema, 'items');
+  const rest = schema.items;
   return value.every((entry, index) => satisfies(entry, prefix[index] ?? rest ?? true, root, effort, depth));
 }
 
@@ -61,10 +58,10 @@ function isObjectWithin(
 ): boolean {
   const names = Object.keys(value);
   if (!within(names.length, schema, 'minProperties', 'maxProperties')) return false;
-  if (stringsIn(member(schema, 'required')).some((name) => !Object.hasOwn(value, name))) return false;
-  const properties = member(schema, 'properties');
+  if (stringsIn(schema.required).some((name) => !Object.hasOwn(value, name))) return false;
+  const properties = schema.properties;
   const known = isObject(properties) ? properties : {};
-  const other = isObject(member(schema, 'patternProperties')) ? true : (member(schema, 'additionalProperties') ?? true);
+  const other = isObject(schema.patternProperties) ? true : (schema.additionalProperties ?? true);
   return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, root, effort, depth));
 }
 

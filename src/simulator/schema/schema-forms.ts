@@ -30,7 +30,7 @@ function decodePointer(part: string): string {
 
 /** The types that a schema names, or all that its other keywords speak of; empty where any will do. */
 export function typesOf(schema: JsonObject): string[] {
-  const type = member(schema, 'type');
+  const type = schema.type;
   if (typeof type === 'string') return [type];
   if (Array.isArray(type)) return stringsIn(type);
   const has = (...keys: string[]): boolean => keys.some((key) => Object.hasOwn(schema, key));
@@ -42,7 +42,7 @@ export function typesOf(schema: JsonObject): string[] {
 }
 
 function commonTypes(a: JsonObject, b: JsonObject): string[] | undefined {
-  if (member(a, 'type') === undefined || member(b, 'type') === undefined) return undefined;
+  if (a.type === undefined || b.type === undefined) return undefined;
   const [first, second] = [typesOf(a), typesOf(b)];
   const within = (type: string, types: string[]): boolean =>
     types.includes(type) || (type === 'integer' && types.includes('number'));

@@ -107,12 +107,12 @@ function fitted(text: string, least: number, most: number): string {
 export function stringFor(schema: JsonObject, name: string, text: string, variant: number, random: Random): string {
   const least = Math.min(numberOf(schema, 'minLength') ?? 0, longestString);
   const most = numberOf(schema, 'maxLength') ?? longestString;
-  const pattern = member(schema, 'pattern');
+  const pattern = schema.pattern;
   if (typeof pattern === 'string') {
     const matching = textMatching(pattern, least, most, random);
     if (matching !== undefined) return matching;
   }
-  const format = member(schema, 'format');
+  const format = schema.format;
   const inFormat = typeof format === 'string' ? formatted(format, text, variant, random) : undefined;
   if (inFormat !== undefined) return inFormat;
   const meant = fitted(meantText(name, text), least, most);

@@ -1,6 +1,6 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
-import { imageSize } from '../request/image-size.ts';
+import { sizeOfImage } from '../request/image-size.ts';
 import { isObject, type JsonObject, objectsIn } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
@@ -61,9 +61,7 @@ function lastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
 }
 
 function describeImage(block: JsonObject): string {
-  const source = block.source;
-  const data = isObject(source) ? source.data : undefined;
-  const size = typeof data === 'string' ? imageSize(data) : undefined;
+  const size = sizeOfImage(block);
   if (size === undefined) return 'an image that is not fetched';
   return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
 }

@@ -1,5 +1,5 @@
 import { cacheLifetime } from '../request/content-blocks.ts';
-import { imageSize } from '../request/image-size.ts';
+import { sizeOfImage } from '../request/image-size.ts';
 import { isObject, type Json, type JsonObject, objectsIn } from '../request/json.ts';
 import type { CacheLifetime, Prompt } from '../request/message-request.ts';
 import { countTokens } from '../text/tokens.ts';
@@ -51,9 +51,7 @@ function contentTokens(content: Json | undefined): number {
 }
 
 function imageBlockTokens(block: JsonObject): number {
-  const source = block.source;
-  const data = isObject(source) ? source.data : undefined;
-  const size = typeof data === 'string' ? imageSize(data) : undefined;
+  const size = sizeOfImage(block);
   return size === undefined ? tokensOfLargestImage : imageTokens(size.width, size.height);
 }
 

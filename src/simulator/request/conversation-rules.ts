@@ -59,7 +59,7 @@ function checkEndings(messages: readonly RequestMessage[]): void {
   }
   const final = messages.at(-1);
   const last = final?.blocks.at(-1);
-  const text = last && last.text;
+  const text = last?.text;
   if (final?.role === 'assistant' && typeof text === 'string' && text !== text.trimEnd()) {
     throw invalid('messages: final assistant content cannot end with trailing whitespace');
   }

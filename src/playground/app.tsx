@@ -9,11 +9,11 @@ import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Spent } from './spent.tsx';
 import { nextTheme, theme } from './theme.ts';
-import { TokenDialog } from './token-dialog.tsx';
-import { TokenGate } from './token-gate.tsx';
+import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
+import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
-import { IconButton } from './ui/icon-button.tsx';
+import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
@@ -76,15 +76,7 @@ export function App() {
           {state.value === 'unreachable' && (
             <div class="page">
               <Fault text={refusal.value ?? 'The edge could not be reached.'}>
-                <button
-                  type="button"
-                  class="button small"
-                  onClick={() => {
-                    void start();
-                  }}
-                >
-                  Try again
-                </button>
+                <SmallButton kind="first" name="Try again" onClick={() => void start()} />
               </Fault>
             </div>
           )}

@@ -2,13 +2,13 @@ import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
 import { announce } from '../../ui/announcer.tsx';
-import { Icon } from '../../ui/icon.tsx';
-import { IconButton } from '../../ui/icon-button.tsx';
+import { SmallButton } from '../../ui/button.tsx';
+import { Icon, IconButton } from '../../ui/icon.tsx';
 import { send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
 import { clearDraft, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
 import { DraftCount } from './draft-count.tsx';
-import { ACCEPTED, readPicture } from './images.ts';
+import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
@@ -75,9 +75,7 @@ export function Composer() {
         {editing.value !== undefined && (
           <p class="editing">
             <span>Asking again from here: what came after it is removed.</span>
-            <button type="button" class="button small plain" onClick={clearDraft}>
-              Cancel
-            </button>
+            <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
         {fault.value && (
@@ -89,16 +87,11 @@ export function Composer() {
           <ul class="pictures">
             {pictures.value.map((picture) => (
               <li key={picture}>
-                <img
-                  src={`data:${picture.block.source.media_type};base64,${picture.block.source.data}`}
-                  alt={picture.name}
-                />
+                <img src={pictureAddress(picture.block)} alt={picture.name} />
                 <IconButton
                   icon="close"
                   label={`Remove ${picture.name}`}
-                  onClick={() => {
-                    pictures.value = pictures.value.filter((other) => other !== picture);
-                  }}
+                  onClick={() => (pictures.value = pictures.value.filter((other) => other !== picture))}
                 />
               </li>
             ))}
@@ -129,15 +122,7 @@ export function Composer() {
           />
           <IconButton icon="image" label="Add pictures" onClick={() => picker.current?.click()} />
           {running ? (
-            <button
-              type="button"
-              class="send"
-              aria-label="Stop"
-              title="Stop"
-              onClick={() => {
-                current?.stop().catch((thrown: unknown) => current.fail(thrown));
-              }}
-            >
+            <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
               <Icon name="stop" />
             </button>
           ) : (

@@ -20,7 +20,7 @@ const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(3
 
 /** Repetitions within repetitions could ask for more text than there is memory, or for more steps than there is time. */
 const longestText = 20_000;
-const maximumSteps = 200_000;
+const mostSteps = 200_000;
 const deepestPattern = 100;
 
 function parsed(pattern: string): Node {
@@ -68,7 +68,7 @@ class PatternWriter {
 
   /** @param extra how often an unbounded repetition is repeated beyond its minimum */
   write(node: Node, extra: number, depth = 0): string {
-    if (++this.#steps > maximumSteps || depth > deepestPattern) throw new UnwritablePattern();
+    if (++this.#steps > mostSteps || depth > deepestPattern) throw new UnwritablePattern();
     switch (node.type) {
       case 'anchor':
         return '';

@@ -20,7 +20,7 @@ export function Welcome() {
             <li key={example.title}>
               <button type="button" class="example" disabled={busy.value} onClick={() => void attempt.run(example.run)}>
                 <strong>{example.title}</strong>
-                <span class="example-shows">{example.shows}</span>
+                <span class="quiet">{example.shows}</span>
               </button>
             </li>
           ))}

@@ -19,7 +19,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   }, []);
   return (
     <dialog ref={ref} class="dialog" aria-labelledby={heading} onClose={onClose}>
-      <header class="dialog-head">
+      <header class="apart">
         <h2 id={heading}>{title}</h2>
         <IconButton icon="close" label="Close" onClick={() => ref.current?.close()} />
       </header>

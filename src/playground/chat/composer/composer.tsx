@@ -73,7 +73,7 @@ export function Composer() {
     >
       <div class="column">
         {editing.value !== undefined && (
-          <p class="editing">
+          <p class="editing apart">
             <span>Asking again from here: what came after it is removed.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
@@ -131,7 +131,7 @@ export function Composer() {
             </button>
           )}
         </div>
-        <div class="composer-foot">
+        <div class="composer-foot apart">
           <AskOptions />
           <DraftCount />
         </div>

@@ -54,7 +54,7 @@ async function* paced(
 
 /** Yields the parts until a fault that counts events ends or breaks them. */
 function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart | 'cut' | 'silence'> {
-  const { cutEvents, endEvents, silenceAfter, malformed } = faults;
+  const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
   let count = 0;
   for (const part of parts) {
     if (count === cutEvents) return yield 'cut';
@@ -74,7 +74,7 @@ function broken(text: string): string {
   return text.slice(0, start + Math.max(1, Math.floor((text.length - start) / 2))) + end;
 }
 
-/** @returns the error that a caller sees when a connection is interrupted */
+/** The error that a caller sees when a connection is interrupted. */
 class ConnectionCut extends TypeError {
   constructor() {
     super('terminated: the simulator cut the connection');
@@ -109,7 +109,7 @@ async function* chunks(
 
 async function* upToByte(
   source: AsyncGenerator<Uint8Array>,
-  { cutBytes, endBytes }: Faults,
+  { 'cut-bytes': cutBytes, 'end-bytes': endBytes }: Faults,
 ): AsyncGenerator<Uint8Array> {
   let left = Math.min(cutBytes ?? Number.POSITIVE_INFINITY, endBytes ?? Number.POSITIVE_INFINITY);
   const isCut = cutBytes !== undefined && cutBytes === left;

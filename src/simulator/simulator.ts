@@ -147,7 +147,7 @@ class SimulatedApi {
     const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
     if (value === null) return {};
     const faults = this.#faultCounter.next(readFaults(value));
-    if (faults.slowStart !== undefined) await pause(faults.slowStart, request.signal);
+    if (faults['slow-start'] !== undefined) await pause(faults['slow-start'], request.signal);
     if (faults.network) throw new TypeError('fetch failed: the simulator lost the network');
     const error = statusFault(faults);
     if (error !== undefined) throw error;
@@ -181,7 +181,7 @@ class SimulatedApi {
       identity,
       nonce,
       text: call.faults.answer,
-      stopReason: call.faults.stopReason,
+      stopReason: call.faults['stop-reason'],
     });
     const message: AnsweredMessage = {
       id: identifier('msg_', digest('message', nonce)),

@@ -1,7 +1,7 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
 import { sizeOfImage } from '../request/image-size.ts';
-import { isObject, type JsonObject, objectsIn } from '../request/json.ts';
+import { isObject, type JsonObject } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 /** What an answer reacts to. */
@@ -30,10 +30,6 @@ export interface ToolResult {
   tool: string;
   text: string;
   isError: boolean;
-}
-
-function blockTypeOf(block: JsonObject): string {
-  return String(block.type);
 }
 
 const reminderStart = '<system-reminder>';
@@ -78,10 +74,10 @@ function describeDocument(block: JsonObject): string {
 function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
-    if (blockTypeOf(block) === 'tool_use') names.set(String(block.id), String(block.name));
+    if (block.type === 'tool_use') names.set(String(block.id), String(block.name));
   }
   return turn
-    .filter((block) => blockTypeOf(block) === 'tool_result')
+    .filter(({ type }) => type === 'tool_result')
     .map((block) => ({
       tool: names.get(String(block.tool_use_id)) ?? 'a tool',
       text: textOf(block),
@@ -93,7 +89,7 @@ function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
   const last = messages.at(-1);
   if (last?.role !== 'assistant') return [];
   const answered = new Set(last.blocks.map((block) => block.tool_use_id));
-  return last.blocks.filter((block) => blockTypeOf(block) === 'server_tool_use' && !answered.has(block.id ?? null));
+  return last.blocks.filter(({ type, id }) => type === 'server_tool_use' && !answered.has(id ?? null));
 }
 
 /** Reads the parts of a request that the answer depends on. */
@@ -102,21 +98,21 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const ofUser = messages.filter(({ role }) => role === 'user');
   const textIn = (blocks: JsonObject[]): string =>
     blocks
-      .filter((block) => blockTypeOf(block) === 'text')
+      .filter(({ type }) => type === 'text')
       .map((block) => withoutReminders(textOf(block)))
       .filter((text) => text.trim() !== '')
       .join('\n');
-  const turns = ofUser.filter(({ blocks }) => blocks.some((block) => blockTypeOf(block) !== 'tool_result'));
+  const turns = ofUser.filter(({ blocks }) => blocks.some(({ type }) => type !== 'tool_result'));
   const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);
   const withText = ofUser.findLast(({ blocks }) => textIn(blocks) !== '');
   return {
     text: textIn(turn) || textIn(withText?.blocks ?? []),
     turns: turns.length,
     system: [...system, ...inSystem].map(textOf).join('\n'),
-    images: objectsIn(turn)
-      .filter((block) => blockTypeOf(block) === 'image')
-      .map(describeImage),
-    documents: turn.filter((block) => /^(document|search_result)$/.test(blockTypeOf(block))).map(describeDocument),
+    images: turn.filter(({ type }) => type === 'image').map(describeImage),
+    documents: turn
+      .filter((block) => block.type === 'document' || block.type === 'search_result')
+      .map(describeDocument),
     toolResults: toolResults(turn, messages),
     openServerTools: openServerTools(messages),
   };

@@ -94,10 +94,6 @@ function blockTokens(block: JsonObject): number {
   }
 }
 
-function breakpointOf(block: JsonObject, path: string): CacheLifetime | undefined {
-  return cacheLifetime(block.cache_control, `${path}.cache_control`);
-}
-
 /** @returns a block as the cache compares it: without breakpoints, which move on with the conversation */
 function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: CacheLifetime[] } {
   const nested: CacheLifetime[] = [];
@@ -106,7 +102,7 @@ function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: Ca
   if (!Array.isArray(content)) return { block: rest, nested };
   const inner = content.map((entry) => {
     if (!isObject(entry)) return entry;
-    const lifetime = breakpointOf(entry, 'content');
+    const lifetime = cacheLifetime(entry.cache_control, 'content.cache_control');
     if (lifetime !== undefined) nested.push(lifetime);
     const { cache_control: _, ...remaining } = entry;
     return remaining;
@@ -116,7 +112,7 @@ function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: Ca
 
 function promptBlock(kind: string, block: JsonObject, path: string, tokens: number): PromptBlock {
   const stripped = withoutCacheControl(block);
-  const own = breakpointOf(block, path);
+  const own = cacheLifetime(block.cache_control, `${path}.cache_control`);
   const type = block.type;
   return {
     path,

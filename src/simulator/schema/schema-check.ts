@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
-import { type Effort, referenced } from './schema-forms.ts';
+import { type Effort, numberOf, referenced } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
 const deepestCheck = 250;
@@ -20,21 +20,15 @@ function isType(value: Json, type: string): boolean {
 }
 
 function within(value: number, schema: JsonObject, least: string, most: string): boolean {
-  const from = member(schema, least);
-  const to = member(schema, most);
-  return (typeof from !== 'number' || value >= from) && (typeof to !== 'number' || value <= to);
+  return value >= (numberOf(schema, least) ?? -Infinity) && value <= (numberOf(schema, most) ?? Infinity);
 }
 
 function isNumberWithin(value: number, schema: JsonObject): boolean {
-  const above = schema.exclusiveMinimum;
-  const below = schema.exclusiveMaximum;
-  const step = schema.multipleOf;
-  if (typeof above === 'number' && value <= above) return false;
-  if (typeof below === 'number' && value >= below) return false;
-  if (typeof step === 'number' && step > 0) {
-    const times = value / step;
-    if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) return false;
-  }
+  if (value <= (numberOf(schema, 'exclusiveMinimum') ?? -Infinity)) return false;
+  if (value >= (numberOf(schema, 'exclusiveMaximum') ?? Infinity)) return false;
+  const step = numberOf(schema, 'multipleOf') ?? 0;
+  const times = step > 0 ? value / step : 0;
+  if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) return false;
   return within(value, schema, 'minimum', 'maximum');
 }
 

@@ -28,6 +28,12 @@ function decodePointer(part: string): string {
   return text.replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
+/** Reads a keyword that is a number; undefined for an absent one and another type. */
+export function numberOf(schema: JsonObject, keyword: string): number | undefined {
+  const value = member(schema, keyword);
+  return typeof value === 'number' ? value : undefined;
+}
+
 /** The types that a schema names, or all that its other keywords speak of; empty where any will do. */
 export function typesOf(schema: JsonObject): string[] {
   const type = schema.type;

@@ -1,16 +1,12 @@
 import type { Random } from '../random/digest.ts';
-import { type Json, type JsonObject, member } from '../request/json.ts';
+import type { Json, JsonObject } from '../request/json.ts';
 import { textMatching } from '../text/pattern-text.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
+import { numberOf } from './schema-forms.ts';
 
 /** A text longer than this is not made, whatever `minLength` says; in characters. */
 const longestString = 10_000;
-
-function numberOf(schema: JsonObject, key: string): number | undefined {
-  const value = member(schema, key);
-  return typeof value === 'number' ? value : undefined;
-}
 
 function firstMatch(text: string, pattern: RegExp): string | undefined {
   const match = pattern.exec(text.slice(0, 2000));

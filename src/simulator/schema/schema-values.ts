@@ -3,7 +3,7 @@ import { isObject, type Json, type JsonObject, member, stringsIn } from '../requ
 import { rankLabels } from '../text/labels.ts';
 import { contentStems } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
-import { type Effort, plainForms, typesOf } from './schema-forms.ts';
+import { type Effort, numberOf, plainForms, typesOf } from './schema-forms.ts';
 import { numberFor, stringFor } from './schema-scalars.ts';
 
 /** What a value is made from, besides its schema. */
@@ -106,9 +106,9 @@ class ValueMaker {
   }
 
   #list(form: JsonObject, name: string, depth: number): Json[] {
-    const least = boundOf(form, 'minItems', 0);
+    const least = numberOf(form, 'minItems') ?? 0;
     const usual = depth > comfortableDepth ? 0 : 1;
-    const length = Math.min(Math.max(least, usual), boundOf(form, 'maxItems', maximumItems), maximumItems);
+    const length = Math.min(Math.max(least, usual), numberOf(form, 'maxItems') ?? maximumItems, maximumItems);
     const first = form.prefixItems;
     const prefix = Array.isArray(first) ? first : [];
     const rest = form.items ?? true;
@@ -148,7 +148,7 @@ class ValueMaker {
   #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
     const wanted = new Set(stringsIn(form.required));
-    const most = boundOf(form, 'maxProperties', Number.POSITIVE_INFINITY);
+    const most = numberOf(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
     const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
@@ -159,7 +159,7 @@ class ValueMaker {
       // A set grows while it is walked, so what an added property asks for is added as well.
       for (const name of wanted) for (const needed of stringsIn(member(dependent, name))) wanted.add(needed);
     }
-    const least = Math.min(boundOf(form, 'minProperties', 0), maximumItems);
+    const least = Math.min(numberOf(form, 'minProperties') ?? 0, maximumItems);
     for (const name of optional) if (wanted.size < least) wanted.add(name);
     for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
     const inOrder = names.filter((name) => wanted.has(name));
@@ -171,11 +171,6 @@ class ValueMaker {
     const stems = contentStems(`${name} ${typeof description === 'string' ? description : ''}`);
     return [...stems].some((word) => this.#stems.has(word));
   }
-}
-
-function boundOf(schema: JsonObject, key: string, otherwise: number): number {
-  const value = member(schema, key);
-  return typeof value === 'number' ? value : otherwise;
 }
 
 /** @returns the texts that distinguish the branches of an alternative: title, description, constants */

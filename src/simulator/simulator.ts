@@ -37,15 +37,14 @@ export type Simulator = (request: Request) => Promise<Response>;
 
 type Route = { name: 'messages' | 'count' | 'models' } | { name: 'model'; id: string };
 
-/** @returns the route of a request; anything before `/v1` counts as the path of the base URL */
-function routeOf(request: Request, path: string): Route {
-  const [, rest = ''] = /\/v1\/(messages(?:\/count_tokens)?|models(?:\/[^/]+)?)\/?$/.exec(path) ?? [];
-  if (request.method === 'POST' && rest === 'messages') return { name: 'messages' };
-  if (request.method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
-  if (request.method === 'GET' && rest === 'models') return { name: 'models' };
-  if (request.method === 'GET' && rest.startsWith('models/')) {
-    return { name: 'model', id: decodedSegment(rest.slice('models/'.length)) };
-  }
+/** Finds the route of a request; anything before `/v1` counts as the path of the base URL. */
+function routeOf(method: string, path: string): Route {
+  const [, rest = '', id] = /\/v1\/(messages(?:\/count_tokens)?|models)(?:\/([^/]+))?\/?$/.exec(path) ?? [];
+  if (id !== undefined && rest !== 'models') throw new ApiError(404, 'Not found');
+  if (method === 'GET' && id !== undefined) return { name: 'model', id: decodedSegment(id) };
+  if (method === 'GET' && rest === 'models') return { name: 'models' };
+  if (method === 'POST' && rest === 'messages') return { name: 'messages' };
+  if (method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
   throw new ApiError(404, 'Not found');
 }
 
@@ -128,7 +127,7 @@ class SimulatedApi {
 
   async #route(request: Request, startedAt: number, nonce: Digest, headers: Record<string, string>): Promise<Response> {
     const url = new URL(request.url);
-    const route = routeOf(request, url.pathname);
+    const route = routeOf(request.method, url.pathname);
     checkBrowser(request.headers);
     const account = hex(digest(credentialOf(request.headers)));
     const protocol = protocolOf(request.headers);

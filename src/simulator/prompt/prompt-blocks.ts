@@ -128,11 +128,6 @@ function plainBlock(bytes: string, path: string, tokens: number): PromptBlock {
   return { path, bytes, tokens, breakpoint: undefined, breakpoints: 0, cacheable: false };
 }
 
-function schemaBlock(schema: JsonObject): PromptBlock {
-  const bytes = JSON.stringify(schema);
-  return plainBlock(`output:${bytes}`, 'output_config.format', countTokens(bytes) + tokensForOutputSchema);
-}
-
 /** @returns the blocks of a prompt; the sum of their tokens is the answer of `count_tokens` */
 export function promptBlocks(prompt: Prompt): PromptBlock[] {
   const blocks: PromptBlock[] = prompt.tools.map((tool, index) => {
@@ -140,7 +135,11 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
     const overhead = tokensPerTool + (index === 0 ? tokensForTools : 0);
     return promptBlock('tool', tool, `tools.${index}`, countTokens(JSON.stringify(definition)) + overhead);
   });
-  if (prompt.outputSchema !== undefined) blocks.push(schemaBlock(prompt.outputSchema));
+  if (prompt.outputSchema !== undefined) {
+    const bytes = JSON.stringify(prompt.outputSchema);
+    const tokens = countTokens(bytes) + tokensForOutputSchema;
+    blocks.push(plainBlock(`output:${bytes}`, 'output_config.format', tokens));
+  }
   for (const [index, block] of prompt.system.entries()) {
     blocks.push(promptBlock('system', block, `system.${index}`, textTokens(block.text)));
   }

@@ -205,7 +205,7 @@ export function checkRoleOfBlock(
   }
 }
 
-/** The text of a block: its own, or that of the blocks within it (a tool's result, a document's content). */
+/** Reads the text of a block: its own, or that of the blocks within it (a tool's result, a document's content). */
 export function textOf(block: JsonObject): string {
   const text = block.text;
   if (typeof text === 'string') return text;

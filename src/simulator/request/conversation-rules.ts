@@ -26,7 +26,7 @@ function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
   return String(member(block, name));
 }
 
-/** The turns of a conversation; a system message in between neither makes one nor divides one. */
+/** Groups messages into turns. A system message neither makes a turn nor divides one. */
 function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   const turns: Turn[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
@@ -108,7 +108,7 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
   }
 }
 
-/** A server tool's result stands behind its use in the same turn; only the last turn, which may be a paused one, can lack it. */
+/** Checks that each call of a server tool has its result in the same turn. Only the last turn, which may be paused, can lack it. */
 function checkServerTools(turn: Turn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
@@ -144,7 +144,7 @@ function checkSeals(turn: Turn, seed: Digest): void {
   }
 }
 
-/** Within a tool loop the last assistant turn must still have the thinking that it began with. */
+/** Checks that within a tool loop the last assistant turn still has the thinking that it began with. */
 function checkThinkingLoop(turns: readonly Turn[]): void {
   const last = turns.at(-1);
   const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');

@@ -60,7 +60,7 @@ const createKeys = [
 const keysOfCount: ReadonlySet<string> = new Set(countKeys);
 const keysOfCreate: ReadonlySet<string> = new Set(createKeys);
 
-/** What judges a body beside the body itself. */
+/** What a body is judged by. */
 export interface Judgement {
   models: readonly SimulatedModel[];
   protocol: Protocol;
@@ -174,8 +174,8 @@ function checkMetadata(body: JsonObject): void {
 }
 
 /**
- * The simulator keeps no conversations, so a thread can be begun but not continued. The official SDK takes this answer as
- * a lost thread and sends the whole conversation again.
+ * Refuses to continue a thread: the simulator keeps none. The official SDK takes this answer as a lost thread, and sends
+ * the whole conversation again.
  */
 function checkThread(body: JsonObject): void {
   const value = body.thread;

@@ -28,17 +28,17 @@ const customKeys = new Set([
 const serverSide =
   /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
 
-/** Whether a tool is the caller's to run. */
+/** Tells whether a tool is the caller's to run. */
 export function isClientTool(tool: JsonObject): boolean {
   return !serverSide.test(String(tool.type ?? 'custom'));
 }
 
-/** Whether a tool is web search, which the simulator runs (without leaving the machine). */
+/** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
 export function isWebSearch(tool: JsonObject): boolean {
   return /^web_search_\d+$/.test(String(tool.type));
 }
 
-/** A tool's name, empty for a set of tools. */
+/** Reads a tool's name, empty for a set of tools. */
 export function nameOf(tool: JsonObject): string {
   const name = tool.name;
   return typeof name === 'string' ? name : '';

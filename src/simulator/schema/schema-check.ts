@@ -4,19 +4,15 @@ import { type Effort, numberOf, referenced } from './schema-forms.ts';
 /** A schema that is deeper than this refers to itself. */
 const deepestCheck = 250;
 
+const typeChecks = new Map<string, (value: Json) => boolean>([
+  ['null', (value) => value === null],
+  ['array', Array.isArray],
+  ['object', isObject],
+  ['integer', Number.isInteger],
+]);
+
 function isType(value: Json, type: string): boolean {
-  switch (type) {
-    case 'null':
-      return value === null;
-    case 'array':
-      return Array.isArray(value);
-    case 'object':
-      return isObject(value);
-    case 'integer':
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
-  }
+  return typeChecks.get(type)?.(value) ?? typeof value === type;
 }
 
 function within(value: number, schema: JsonObject, least: string, most: string): boolean {
@@ -60,8 +56,9 @@ function isObjectWithin(
 }
 
 /**
- * Whether a value satisfies a schema, patterns and formats aside. It serves to choose between forms of a schema, above all
- * where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, everything does.
+ * Tells whether a value satisfies a schema; patterns and formats are not checked. It chooses between forms of a schema,
+ * above all where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, every
+ * value passes.
  */
 export function satisfies(value: Json, schema: Json, root: JsonObject, effort: Effort, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;

@@ -50,7 +50,7 @@ class ValueMaker {
     return first ?? null;
   }
 
-  /** Branches by what they have in common with the text; null last, but first where going deeper must end. */
+  /** Ranks branches by what they share with the text; null last, but first where values must not nest any deeper. */
   #ranked(branches: JsonObject[], depth: number): JsonObject[] {
     const isNull = (branch: JsonObject): boolean => branch.type === 'null' || branch.const === null;
     const nulls = branches.filter(isNull);
@@ -144,7 +144,7 @@ class ValueMaker {
     return Object.fromEntries(entries);
   }
 
-  /** The required properties, those that the text speaks of unless only required ones are wanted, and as many as the bounds ask for; in the schema's order. */
+  /** Chooses properties, in the schema's order: the required ones, as many as the bounds ask for, and those that the text mentions. */
   #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
     const wanted = new Set(stringsIn(form.required));

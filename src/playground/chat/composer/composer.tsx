@@ -3,11 +3,11 @@ import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
+import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
-import { clearDraft, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
-import { DraftCount } from './draft-count.tsx';
+import { clearDraft, counted, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
 import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
 
 export function Composer() {
@@ -137,5 +137,19 @@ export function Composer() {
         </div>
       </div>
     </form>
+  );
+}
+
+/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
+function DraftCount() {
+  const count = counted.value;
+  if (!count) return <p class="draft-count quiet" />;
+  const { input_tokens, cost_usd, fits, context_window } = count;
+  return (
+    <p class="draft-count quiet" data-fits={fits !== false}>
+      {fits === false
+        ? `${formatCount(input_tokens)} tokens: the model takes ${formatCount(context_window ?? 0)}`
+        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to ask`}
+    </p>
   );
 }

@@ -52,19 +52,19 @@ async function* paced(
   }
 }
 
-/** Yields the parts until a fault that counts events ends or breaks them. */
-function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart | 'cut' | 'silence'> {
+/** Yields the parts until a fault that counts events ends or breaks them. @returns what happens to the body then */
+function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart, 'cut' | 'silence' | undefined> {
   const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
   let count = 0;
   for (const part of parts) {
-    if (count === cutEvents) return yield 'cut';
-    if (count === endEvents) return;
-    if (count === silenceAfter) return yield 'silence';
+    if (count === cutEvents) return 'cut';
+    if (count === endEvents) return undefined;
+    if (count === silenceAfter) return 'silence';
     count++;
     yield count === malformed ? { ...part, text: broken(part.text) } : part;
   }
-  if (cutEvents !== undefined && count === cutEvents) yield 'cut';
-  if (silenceAfter !== undefined && count === silenceAfter) yield 'silence';
+  if (count === cutEvents) return 'cut';
+  return count === silenceAfter ? 'silence' : undefined;
 }
 
 /** @returns an event or JSON whose object is not closed */
@@ -89,10 +89,7 @@ async function* chunks(
 ): AsyncGenerator<Uint8Array> {
   let fate: 'cut' | 'silence' | undefined;
   function* upToFate(): Generator<BodyPart> {
-    for (const part of faultyParts(parts, faults)) {
-      if (typeof part === 'string') fate = part;
-      else yield part;
-    }
+    fate = yield* faultyParts(parts, faults);
   }
   let joined = '';
   for await (const text of paced(upToFate(), pace, faults, signal)) {

@@ -3,7 +3,7 @@ import { isObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { isClientTool, isWebSearch, nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
-import { contentStems, contentWords } from '../text/words.ts';
+import { contentStems, contentWords, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
 /** The most parallel calls. */
@@ -63,11 +63,7 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
   const about = contentStems(textAbout(tool));
   const words = contentWords(text);
   const full = new Set(contentWords(textAbout(tool)));
-  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stemOf(word)));
-}
-
-function stemOf(word: string): string {
-  return [...contentStems(word)][0] ?? word;
+  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stem(word)));
 }
 
 /** @returns the tools that a text names; if it names none, the tool that shares most words with it */

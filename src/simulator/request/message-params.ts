@@ -20,45 +20,15 @@ import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
 
-const countKeys = [
-  'model',
-  'messages',
-  'system',
-  'tools',
-  'tool_choice',
-  'thinking',
-  'output_config',
-  'output_format',
-  'cache_control',
-  'context_management',
-  'mcp_servers',
-  'compaction',
-  'billing_policy',
-  'speed',
-  'user_profile_id',
-  'workspace_id',
-];
+const countKeys =
+  'model messages system tools tool_choice thinking output_config output_format cache_control context_management ' +
+  'mcp_servers compaction billing_policy speed user_profile_id workspace_id';
+const createKeys =
+  'max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container diagnostics ' +
+  'fallbacks fallback_credit_token thread';
 
-const createKeys = [
-  ...countKeys,
-  'max_tokens',
-  'stream',
-  'stop_sequences',
-  'temperature',
-  'top_p',
-  'top_k',
-  'metadata',
-  'service_tier',
-  'inference_geo',
-  'container',
-  'diagnostics',
-  'fallbacks',
-  'fallback_credit_token',
-  'thread',
-];
-
-const keysOfCount: ReadonlySet<string> = new Set(countKeys);
-const keysOfCreate: ReadonlySet<string> = new Set(createKeys);
+const keysOfCount = new Set(countKeys.split(' '));
+const keysOfCreate = new Set(`${countKeys} ${createKeys}`.split(' '));
 
 /** What a body is judged by. */
 export interface Judgement {

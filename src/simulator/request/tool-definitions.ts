@@ -11,18 +11,12 @@ import {
 import type { Json, JsonObject } from './json.ts';
 import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
 
-const customKeys = new Set([
-  'type',
-  'name',
-  'description',
-  'input_schema',
-  'cache_control',
-  'strict',
-  'defer_loading',
-  'allowed_callers',
-  'eager_input_streaming',
-  'input_examples',
-]);
+const customKeys = new Set(
+  (
+    'type name description input_schema cache_control strict defer_loading allowed_callers ' +
+    'eager_input_streaming input_examples'
+  ).split(' '),
+);
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
 const serverSide =

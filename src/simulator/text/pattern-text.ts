@@ -72,6 +72,8 @@ class PatternWriter {
     switch (node.type) {
       case 'anchor':
         return '';
+      case 'value':
+        return String.fromCodePoint(node.codePoint);
       case 'alternative':
         return this.#joined(node.body, extra, depth);
       case 'disjunction':

@@ -5,13 +5,11 @@ import type { Random } from './random/digest.ts';
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {
   text: string;
-  /** The number of tokens in it. */
   tokens: number;
   /** Whether the first content starts here. The time to the first token passes before it. */
   isFirstContent: boolean;
 }
 
-/** The pace of a body. */
 export interface Pace {
   /** Milliseconds to the first token. */
   ttftMs: number;

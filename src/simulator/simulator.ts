@@ -16,7 +16,6 @@ import { readJsonObject } from './request/request-body.ts';
 
 export type { SimulatedModel } from './request/models.ts';
 
-/** Options of a simulator. */
 export interface SimulatorOptions {
   /** The models that it simulates. */
   models: readonly SimulatedModel[];
@@ -79,7 +78,6 @@ function protocolOf(headers: Headers): Protocol {
   return { version, beta: (headers.get('anthropic-beta') ?? '').trim() !== '' };
 }
 
-/** One request that is being answered. */
 interface Call {
   request: Request;
   account: string;

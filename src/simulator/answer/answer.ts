@@ -56,7 +56,6 @@ export const redactedThinkingTrigger =
 
 const refusalDetails: JsonObject = { type: 'refusal', category: null, explanation: null };
 
-/** Writes one answer: decides what is in it, in which order. */
 class Composer {
   readonly #request: MessageRequest;
   readonly #conditions: AnswerConditions;

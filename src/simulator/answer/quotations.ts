@@ -31,14 +31,12 @@ function bestSentence(text: string, asked: Set<string>): Passage {
   return best;
 }
 
-function isEnabled(block: JsonObject): boolean {
-  const citations = block.citations;
+function isEnabled({ citations }: JsonObject): boolean {
   return isObject(citations) && citations.enabled === true;
 }
 
 function titleOf(block: JsonObject): string | null {
-  const title = block.title;
-  return typeof title === 'string' ? title : null;
+  return typeof block.title === 'string' ? block.title : null;
 }
 
 function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
@@ -46,8 +44,7 @@ function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Qu
   if (!isObject(source)) return undefined;
   const common = { document_index: index, document_title: titleOf(block) };
   const title = titleOf(block) ?? 'the document';
-  const data = source.data;
-  const type = source.type;
+  const { data, type } = source;
   if (type === 'text' && typeof data === 'string') {
     const { text, start } = bestSentence(data, asked);
     if (text === '') return undefined;

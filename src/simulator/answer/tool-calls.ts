@@ -6,7 +6,6 @@ import { valueFor } from '../schema/schema-values.ts';
 import { contentStems, contentWords, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
-/** The most parallel calls. */
 const maximumCalls = 4;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const maximumSummary = 200;
@@ -25,7 +24,6 @@ const definedSchemas: [RegExp, JsonObject][] = [
   [/^computer_/, { type: 'object', properties: { action: { const: 'screenshot' } }, required: ['action'] }],
 ];
 
-/** A call that the answer makes. */
 export interface ToolCall {
   name: string;
   input: Json;

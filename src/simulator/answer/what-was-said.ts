@@ -62,9 +62,7 @@ function describeImage(block: JsonObject): string {
   return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
 }
 
-function describeDocument(block: JsonObject): string {
-  const title = block.title;
-  const source = block.source;
+function describeDocument({ title, source }: JsonObject): string {
   const data = isObject(source) && source.type === 'base64' ? source.data : undefined;
   const pages = typeof data === 'string' ? pdfPages(data) : 0;
   const length = pages === 0 ? '' : ` (${pages} ${pages === 1 ? 'page' : 'pages'})`;

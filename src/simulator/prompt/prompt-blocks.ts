@@ -55,12 +55,10 @@ function imageBlockTokens(block: JsonObject): number {
   return size === undefined ? tokensOfLargestImage : imageTokens(size.width, size.height);
 }
 
-function documentTokens(block: JsonObject): number {
-  const source = block.source;
-  const heading = textTokens(block.title) + textTokens(block.context);
+function documentTokens({ source, title, context }: JsonObject): number {
+  const heading = textTokens(title) + textTokens(context);
   if (!isObject(source)) return heading;
-  const type = source.type;
-  const data = source.data;
+  const { type, data } = source;
   if (type === 'base64' && typeof data === 'string') return heading + pdfPages(data) * tokensPerPage;
   if (type === 'text') return heading + textTokens(data);
   if (type === 'content') return heading + contentTokens(source.content);

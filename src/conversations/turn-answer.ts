@@ -3,7 +3,6 @@
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, toApiError } from '../http/errors.ts';
-import type { TurnRow } from './storage/rows.ts';
 import type { Turn } from './turn/turn.ts';
 
 /** Packs an answer for its way to the edge. */
@@ -43,24 +42,20 @@ export function bufferedAnswer(turn: Turn, headers: Record<string, string>): Tur
   if (!ended) throw new TypeError('A turn that has not ended.');
   if (ended.message) {
     const body = JSON.stringify(ended.message);
-    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.trailer };
+    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.summary };
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
-  const kept = ended.status === 'interrupted';
-  const error = kept
-    ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
-        headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
-      })
-    : new ApiError(isKnown(reason.type) ? reason.type : 'api_error', reason.message);
+  const error =
+    ended.status === 'interrupted'
+      ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
+          headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
+        })
+      : new ApiError(KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error', reason.message);
   return { kind: 'error', error: wireError(error) };
 }
 
-/** The upstream's error types are an open set. Only the known ones have an HTTP status. */
-function isKnown(type: string): type is ApiError['type'] {
-  return KNOWN.has(type);
-}
-
-const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
+/** The upstream's error types that a caller gets. It may send others, which have no HTTP status here. */
+const KNOWN_TYPES = [
   'invalid_request_error',
   'not_found_error',
   'request_too_large',
@@ -68,13 +63,7 @@ const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
   'api_error',
   'timeout_error',
   'overloaded_error',
-]);
-
-/** @returns the headers for an answer that is sent again. */
-export function keptHeaders(row: TurnRow): Record<string, string> {
-  const id = row.outcome?.upstream_request_id;
-  return id === undefined ? {} : { 'request-id': id };
-}
+] as const;
 
 /** @returns the 409 for a conversation that has a turn running. */
 export function conflict(id: string, turn: string): ApiError {

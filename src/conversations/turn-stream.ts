@@ -11,9 +11,8 @@ import { EVENT_STREAM } from '../upstream/content-type.ts';
 import type { RequestOutcome } from '../upstream/relay.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
+import { END_OF_STREAM } from './turn/event-log.ts';
 
-/** The byte that ends a complete stream of the object. The turn's summary follows it, for the log. */
-const END = 0;
 /** Marks an error of the connection. Inside an unfinished event the error seems to have that event's id. */
 const CUT_REMARK = ': sluice-cut\n';
 
@@ -37,11 +36,11 @@ export function streamedTurn(
   const body = answer.body.getReader({ mode: 'byob' });
   const carried = new Promise<void>((resolve) => {
     let open = true;
-    const end = (trailer: string | undefined) => {
+    const end = (json: string | undefined) => {
       if (!open) return;
       open = false;
-      const told = trailer ? (JSON.parse(trailer) as TurnSummary) : undefined;
-      if (told) log(told.outcome, told.nanodollars);
+      const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
+      if (summary) log(summary.outcome, summary.nanodollars);
       else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
       // The result of an object's call must be disposed of.
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
@@ -82,7 +81,7 @@ async function carry(
   const writer = writable.getWriter();
   const tail = new Tail();
   let buffer = takeBuffer();
-  let trailer: string | undefined;
+  let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
     tail.push(events);
@@ -94,22 +93,22 @@ async function carry(
     // The runtime returns the buffer at the end as well.
     if (value) buffer = value.buffer as ArrayBuffer;
     if (!value || value.length === 0) break;
-    if (trailer !== undefined) {
-      trailer += decoder.decode(value);
+    if (summary !== undefined) {
+      summary += decoder.decode(value);
       continue;
     }
-    const end = value.indexOf(END);
+    const end = value.indexOf(END_OF_STREAM);
     const events = end < 0 ? value : value.subarray(0, end);
-    if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
+    if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
     if (events.length === 0) continue;
     tail.push(events);
     await writer.write(events);
   }
-  if (trailer === undefined) {
+  if (summary === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
   } else keepBuffer(new Uint8Array(buffer));
   writer.close().catch(() => {});
-  return trailer;
+  return summary;
 }
 
 const NOTHING_KNOWN: Omit<RequestOutcome, 'end'> = {

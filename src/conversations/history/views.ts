@@ -4,9 +4,8 @@ import { encoder } from '../../http/bytes.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery } from '../conversations.schema.ts';
-import type { MessageRow, Profile } from '../storage/rows.ts';
+import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { refOf } from './held-prefix.ts';
 
 /** Rows are read in steps, only when the caller takes them: a page does not have to fit into memory. */
 const ROWS_AT_ONCE = 50;

@@ -40,7 +40,7 @@ export async function readAnswerStream(
     const taken = turn.take(piece, now());
     how = taken.how;
     if (how) return true;
-    publisher.pass(taken);
+    publisher.publish(taken);
     // An answer that ends with its first piece is handed over as one text; for any other the caller does not wait.
     if (turn.log.events > 0) onEvents();
     return false;
@@ -85,7 +85,7 @@ async function readFirst(
   abort.readers = [reader];
   let buffer = takeBuffer();
   let isLast = false;
-  while (!publisher.said && !isLast) {
+  while (!publisher.hasDelta && !isLast) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;
     if (done || !value) return undefined;

@@ -4,11 +4,9 @@ import type { Publisher } from './publisher.ts';
 
 const PING_MS = 15_000;
 
-/** What happens when a turn's time is over. */
 interface TimerEvents {
-  /** What was expected has not come in time. */
   onTimeout(reason: ApiError): void;
-  /** Nothing was shown for 15 seconds. */
+  /** Is called when nothing was shown for 15 seconds. */
   onSilence(): void;
 }
 

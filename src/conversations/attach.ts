@@ -15,11 +15,7 @@ import { recallTurn } from './turn/turn-recovery.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
 import { bufferedAnswer, ended, interruptedCall, wireError } from './turn-answer.ts';
 
-/**
- * Asks the account whether a caller's credential is revoked, for what is answered without an admission.
- *
- * @throws ApiError 401 for a revoked credential
- */
+/** Asks the account whether a credential is revoked, for what is answered without an admission. @throws ApiError 401 if so */
 export async function refuseRevokedCaller(
   { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
   identity: Identity,

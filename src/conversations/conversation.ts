@@ -98,12 +98,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return upstreamOf(this.settings());
   }
 
-  /**
-   * Begins a turn, or attaches to the one that the same request began before.
-   *
-   * @param call the turn's request without its body, as JSON
-   * @param sent the body
-   */
+  /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
     return this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
   }
@@ -126,10 +121,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     }
   }
 
-  /**
-   * @returns the prompt of a turn as it would go up, to be counted; undefined where there is no conversation yet: then the
-   * request has the whole prompt
-   */
+  /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
     this.#recover();
     try {
@@ -192,7 +184,8 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const [system, tools] = [await receivedText(texts.system), await receivedText(texts.tools)];
+    const system = texts.system && (await receivedText(texts.system));
+    const tools = texts.tools && (await receivedText(texts.tools));
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let prefix: TakenPrefix | undefined;

@@ -21,11 +21,7 @@ export interface TakenPrefix extends PrefixDefaults {
 
 type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 
-/**
- * Finds the prefix of a new conversation, and places a hold on its version.
- *
- * @throws ApiError 404 where there is none
- */
+/** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
   const found = await findPrefix(prefixReaderOf(context, place.account), ref);
   if (!found) throw unknownPrefix(ref);
@@ -33,11 +29,7 @@ export async function takePrefix(context: Callers, place: ConversationPlace, ref
   return { held: await holdPrefix(context, place, found), model, maxTokens };
 }
 
-/**
- * Places a conversation's hold on a version with its owner.
- *
- * @throws ApiError 404 where it is gone
- */
+/** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */
 export async function holdPrefix(
   context: Callers,
   { account, id }: ConversationPlace,

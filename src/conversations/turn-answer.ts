@@ -20,6 +20,7 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
   return { ...rest, events: packed.slice(end + 1) };
 }
 
+/** A longer text goes as a stream. */
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 /** @returns a text of any length in the form that an object's call can carry. */
@@ -28,11 +29,7 @@ export function crossing(text: string): CrossingText {
 }
 
 /** Reads a text that came by an object's call. */
-export async function receivedText<T extends CrossingText | undefined>(
-  crossed: T,
-): Promise<T extends undefined ? undefined : string>;
-export async function receivedText(crossed: CrossingText | undefined): Promise<string | undefined> {
-  if (crossed === undefined) return undefined;
+export async function receivedText(crossed: CrossingText): Promise<string> {
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 

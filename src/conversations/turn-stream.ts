@@ -2,8 +2,9 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { TurnSummary } from '../durable/contracts/conversation.ts';
-import { decoder, encoder, joined } from '../http/bytes.ts';
+import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorEvent } from '../http/errors.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';
@@ -133,7 +134,7 @@ class Tail {
 
   get end() {
     // Joined first: the shared decoder would store half a character of one piece for its next user.
-    const lines = decoder.decode(joined(...this.#parts)).split('\n');
+    const lines = decoder.decode(joinedPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     return {

@@ -18,10 +18,10 @@ import {
   beginning,
   checkContinuation,
   type HistoryState,
-  type Known,
   pass,
   resent,
   type SentMessage,
+  type StoredMessage,
 } from './continuation.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { firstMessageSent } from './truncate.ts';
@@ -164,11 +164,8 @@ function newMessages(
   last: TurnRow | undefined,
   tail: readonly MessageText[],
 ): { fresh: readonly SentMessage[]; at: HistoryState } {
-  const known =
-    incoming.length < 2
-      ? 0
-      : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
-  const fresh = incoming.slice(known);
+  const countResent = (sent: boolean) => resent(storedMessages(transcript, sent), incoming);
+  const fresh = incoming.slice(incoming.length < 2 ? 0 : countResent(false) || countResent(true));
   const { at, answers } = stateAfter(tail);
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
@@ -187,10 +184,10 @@ function newMessages(
   return { fresh, at };
 }
 
-function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
+function* storedMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
   for (const message of transcript.texts({ sent })) {
     const { status } = message;
-    yield { ...messageOf(message), cut: status === 'interrupted' || status === 'stopped' };
+    yield { ...messageOf(message), isPartial: status === 'interrupted' || status === 'stopped' };
   }
 }
 
@@ -220,7 +217,7 @@ function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[])
   const [only] = fresh;
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
-  return resent([{ ...last, cut: false }], fresh) === 1;
+  return resent([{ ...last, isPartial: false }], fresh) === 1;
 }
 
 function owesResults(answers: readonly SentMessage[]): boolean {

@@ -1,4 +1,5 @@
 /** Chooses the blocks of an answer that go into the history: those that the API accepts in the next request. */
+
 import { isObject, type Json } from '../../json/object.ts';
 
 /** A content block while it is streamed. */

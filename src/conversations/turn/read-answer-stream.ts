@@ -6,7 +6,7 @@ import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
-/** The time between two looks at what has come, once a delta has been shown. */
+/** How often the pieces that have come are taken, once a delta has been shown. */
 const SHOW_MS = 16;
 
 /** What reading an answer needs of its turn. */
@@ -16,7 +16,7 @@ export interface AnswerReader {
   timer: TurnTimer;
   abort: TurnAbort;
   now(): number;
-  /** Is called when there are events to answer the caller with; often more than once. */
+  /** Called when there are events to answer the caller with; often more than once. */
   onEvents(): void;
 }
 
@@ -50,7 +50,7 @@ export async function readAnswerStream(
     const reader = await readFirst(body, publisher, abort, take);
     if (reader && how) rest = drain(reader);
     else if (reader) {
-      // From here on the pieces are looked at together every few milliseconds: each read costs more than that wait.
+      // From here on pieces are taken together every few milliseconds: a read of each would cost too much.
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });

@@ -15,7 +15,7 @@ import type { EventLog } from './event-log.ts';
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 const NOTHING_SAID = 'This turn was stopped before anything was said: it has not become part of the conversation.';
 
-/** How a turn ends: completed by the API, stopped by a client, by an `error` event of the API, or interrupted. */
+/** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
 export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
@@ -26,9 +26,8 @@ export type TurnEnd =
 export interface Ended {
   status: TurnStatus;
   summary: TurnSummary;
-  /** The message for a caller who does not stream; undefined where there is none. */
+  /** For a caller who does not stream: the message, or the error. */
   message: Json | undefined;
-  /** The error for such a caller. */
   error: { type: string; message: string } | undefined;
 }
 

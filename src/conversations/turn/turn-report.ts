@@ -21,7 +21,7 @@ export function completeReport({ message, usage, blocks, stopReason }: MessageBu
 }
 
 /** An interrupted answer, as far as it came. */
-export interface PartialAnswer {
+interface PartialAnswer {
   /** Its events as they were shown. */
   shown: string;
   /** The beginning of an unfinished event. */

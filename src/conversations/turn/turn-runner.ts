@@ -45,7 +45,7 @@ export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity'
   headers: PlainHeaders;
   query: string;
   now(): number;
-  /** Is called once, with what confirms the settlement; undefined where nothing is to be settled. */
+  /** Called once, with what confirms the settlement; undefined where nothing is to be settled. */
   onEnd(settled: Promise<Settled> | undefined): void;
   /** The end could not be stored: the object must start anew, and then ends the turn from its log. */
   onBroken(thrown: unknown): void;

@@ -10,10 +10,10 @@ interface TimerEvents {
   onSilence(): void;
 }
 
-/** The one timer of a turn: it tells silences, and aborts what takes too long. */
+/** The one timer of a turn: it notices silences, and aborts what takes too long. */
 export class TurnTimer {
   readonly #publisher: Publisher;
-  /** The longest step between two looks; milliseconds. */
+  /** The longest time between two ticks; milliseconds. */
   readonly #stepMs: number;
   readonly #events: TimerEvents;
   #timer: ReturnType<typeof setTimeout> | undefined;

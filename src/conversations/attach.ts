@@ -38,11 +38,9 @@ export function findRepeatedTurn(
   { key, retried, hash, again, requestId }: TurnRequest,
   now: number,
 ): TurnRow | undefined {
-  if (again) {
-    const begun = turnOfRequest(transcript, requestId);
-    if (begun) return begun;
-    throw interruptedCall();
-  }
+  const begun = again ? turnOfRequest(transcript, requestId) : undefined;
+  if (begun) return begun;
+  if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
   const latest = latestTurn(transcript);

@@ -10,14 +10,14 @@ import type { Transcript } from './storage/transcript.ts';
 import { Turn } from './turn/turn.ts';
 import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
 
-/** How often the alarm looks after a running turn: an object that died wakes by it. */
+/** How often the alarm comes while a turn runs: it wakes an object that died. */
 export const WATCH_MS = 30_000;
 
 /**
  * Plans a turn; nothing is written or waited for.
  *
  * @param present the conversation's profile, where it exists
- * @param prefix what a conversation that begins has taken
+ * @param prefix the one that a new conversation has taken
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
 export function planTurn(

@@ -2,12 +2,13 @@ import { type Context, Hono } from 'hono';
 import { accountOf } from '../accounts/accounts.route.ts';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
+import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { check } from '../http/check.ts';
-import { ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -22,11 +23,9 @@ import {
   stopQuery,
 } from './conversations.schema.ts';
 import { endingInError } from './export-stream.ts';
-import { crossing } from './turn-answer.ts';
+import { crossing, noConversation } from './turn-answer.ts';
 import { apiErrorOf, callOwn, mounted } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
-
-const DAY_SECONDS = 86_400;
 
 /** Makes the routes of conversations. */
 export function conversationsRoutes() {
@@ -68,7 +67,7 @@ export function conversationsRoutes() {
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
       const existed = await callOwn<boolean>(c, id, (object) => object.erase());
-      if (!existed) throw unknownOr404();
+      if (!existed) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
@@ -121,7 +120,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
         { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
-      throw unknownOr404();
+      throw noConversation();
     case 'error':
       throw apiErrorOf(c, resumed.error);
   }
@@ -153,12 +152,8 @@ async function storing(
 /** @throws ApiError 404 for an invalid id, as for an unknown one */
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
-  if (!isConversationId(id)) throw unknownOr404();
+  if (!isConversationId(id)) throw noConversation();
   return id;
-}
-
-function unknownOr404(): ApiError {
-  return notFound('There is no such conversation.');
 }
 
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
@@ -167,7 +162,7 @@ async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
 
 /** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */
 function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
-  const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
+  const most = c.get('settings').RETENTION_DAYS * (DAY_MS / 1_000);
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
   throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
 }

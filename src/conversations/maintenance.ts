@@ -1,4 +1,4 @@
-/** The work of a conversation after a change: settlements, reports to its account, deletion in time. */
+/** The work of a conversation after a change: settlements, reports to its account, deletion when the time has come. */
 
 import { type RequestMeter, requestMeterOf } from '../accounts/admission/admission.ts';
 import { DAY_MS } from '../async/durations.ts';
@@ -29,7 +29,7 @@ interface Maintained extends ObjectContext {
   erase(): Promise<unknown>;
 }
 
-/** What the object shares, and what maintains it. */
+/** The object's context, with its maintenance. */
 export interface ConversationContext extends ObjectContext {
   maintenance: Maintenance;
 }

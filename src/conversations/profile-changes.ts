@@ -104,7 +104,7 @@ export async function storeCopy(
   }
 }
 
-/** Deletes everything but the profile, which the account must still be told about. */
+/** Deletes everything but the profile: the account must still learn of the deletion. */
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
     transcript.empty();

@@ -2,7 +2,7 @@
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, toApiError } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError } from '../http/errors.ts';
 import type { Turn } from './turn/turn.ts';
 
 /** Packs an answer for its way to the edge. */
@@ -111,22 +111,24 @@ export function failedResult(thrown: unknown): { ok: false; error: WireError } {
 }
 
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
+export function noConversation(): ApiError {
+  return notFound('There is no such conversation.');
+}
+
+/** @returns the same as the result of a call. */
 export function unknownConversation(): { ok: false; error: WireError } {
-  return failedResult(new ApiError('not_found_error', 'There is no such conversation.'));
+  return failedResult(noConversation());
 }
 
 /** @returns the 404 for a message. */
 export function noMessage(id: string | undefined): { ok: false; error: WireError } {
-  const message = `This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`;
-  return failedResult(new ApiError('not_found_error', message));
+  return failedResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
 }
 
 /** @returns the 409 for an id that is in use. */
 export function idTaken(id: string): { ok: false; error: WireError } {
-  const error = new ApiError('conflict_error', `There is a conversation ${id} already. Choose another id.`, {
-    headers: DO_NOT_RETRY,
-  });
-  return failedResult(error);
+  const message = `There is a conversation ${id} already. Choose another id.`;
+  return failedResult(new ApiError('conflict_error', message, { headers: DO_NOT_RETRY }));
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */

@@ -22,7 +22,7 @@ import { conversationRequest, namedConversation } from './conversations.schema.t
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
-export interface ConverseOptions {
+export interface TurnProxyOptions {
   streamByDefault: boolean;
   /** Opens the log line; the returned function closes it, and must be called. */
   log(): Log;
@@ -57,7 +57,7 @@ export async function proxyTurn(
   c: Context<AppEnv>,
   body: JsonBody,
   id: string,
-  { streamByDefault, log }: ConverseOptions,
+  { streamByDefault, log }: TurnProxyOptions,
 ): Promise<Response> {
   const identity = c.get('identity');
   const entry = c.get('entry');

@@ -35,30 +35,29 @@ export function streamedTurn(
   const { readable, writable } = new IdentityTransformStream();
   const { signal } = c.req.raw;
   const body = answer.body.getReader({ mode: 'byob' });
-  const carried = new Promise<void>((resolve) => {
-    let open = true;
-    const end = (json: string | undefined) => {
-      if (!open) return;
-      open = false;
-      const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
-      if (summary) log(summary.outcome, summary.nanodollars);
-      else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
-      // The result of an object's call must be disposed of.
-      (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      resolve();
-    };
-    const leave = () => {
-      // The turn goes on without the caller. A write to a caller who has left may never end.
-      body.cancel().catch(() => {});
-      end(undefined);
-    };
-    if (signal.aborted) leave();
-    else {
-      signal.addEventListener('abort', leave, { once: true });
-      carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
-    }
-  });
-  c.executionCtx.waitUntil(carried);
+  const carried = Promise.withResolvers<void>();
+  let isOpen = true;
+  const end = (json: string | undefined) => {
+    if (!isOpen) return;
+    isOpen = false;
+    const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
+    if (summary) log(summary.outcome, summary.nanodollars);
+    else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+    // The result of an object's call must be disposed of.
+    (answer as Partial<Disposable>)[Symbol.dispose]?.();
+    carried.resolve();
+  };
+  const leave = () => {
+    // The turn goes on without the caller. A write to a caller who has left may never end.
+    body.cancel().catch(() => {});
+    end(undefined);
+  };
+  if (signal.aborted) leave();
+  else {
+    signal.addEventListener('abort', leave, { once: true });
+    carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
+  }
+  c.executionCtx.waitUntil(carried.promise);
   return new Response(readable, { headers: eventStreamHeaders(headers) });
 }
 

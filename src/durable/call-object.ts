@@ -8,7 +8,7 @@ export type Remote<T> = {
     : never;
 };
 
-/** The objects that are called, and what a caller reads when one cannot be reached. */
+/** The message of the error for each kind of object that cannot be reached. */
 const UNREACHABLE = {
   account: 'The account could not be reached. Try again in a moment.',
   conversation: 'The conversation could not be reached. Try again in a moment.',

@@ -35,7 +35,7 @@ export interface NextRequest {
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;
-  /** The most tokens that the prompt can have, if the last turn tells. */
+  /** The most tokens that the prompt can have, if the last turn's usage tells. The next three are members of its row. */
   count: number | undefined;
   frame: string | null;
   sentFrom: number;
@@ -60,7 +60,6 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
 ]);
 /** The most characters of a frame; longer ones are not stored. */
 const LONGEST_FRAME = 4_000;
-const PAUSED = 'pause_turn';
 
 /** The defaults that a prefix gives to a new conversation. */
 export interface PrefixDefaults {
@@ -169,7 +168,7 @@ function newMessages(
   const { at, answers } = stateAfter(tail);
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
-  const paused = answer?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
+  const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
   if (fresh.length === 0) {
     throw invalidRequest(

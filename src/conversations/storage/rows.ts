@@ -37,7 +37,7 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
-  /** Absent in what was created before there were prefixes. */
+  /** Absent in conversations that are older than prefixes. */
   prefix?: HeldPrefix | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
@@ -86,7 +86,7 @@ export interface TurnRow {
   events: number;
 }
 
-/** A message, with what its turn has come to. */
+/** A message, with the status and cost of its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -99,7 +99,7 @@ export interface MessageRow {
   outcome: RequestOutcome | null;
 }
 
-/** A message before its turn has come to anything. */
+/** A message as it is stored when its turn begins. */
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>;
 
 /** A row as SQLite gives it. */

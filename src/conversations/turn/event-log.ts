@@ -204,7 +204,7 @@ export class EventLog {
     return { text: '', after: 0 };
   }
 
-  /** @returns the log's bytes after an event, and what comes from now on, until the turn ends or the reader leaves. */
+  /** @returns the bytes of the events after one, stored and to come, until the turn ends or the reader leaves. */
   follow(after: number): ReadableStream<Uint8Array> {
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
@@ -253,7 +253,7 @@ export class EventLog {
     else this.#close(listener, text + String.fromCharCode(END_OF_STREAM) + this.#summary);
   }
 
-  /** @returns what a listener that is behind gets next. */
+  /** @returns the next text for a listener; undefined where it has all that was shown. */
   #next(listener: Listener): string | undefined {
     let skipTo: string | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {

@@ -23,8 +23,7 @@ export interface AnswerReader {
 /**
  * Reads the upstream's stream to its end, and publishes what comes.
  *
- * @returns how the turn ends; `rest` settles when the stream has come to its end behind the last event, and is undefined
- * where that is not known
+ * @returns how the turn ends; `rest` settles when the stream has closed after the last event, where that can be awaited
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,

@@ -17,7 +17,7 @@ const LONGEST_SILENCE_MS = 1_000;
 /** More events than can have been shown without being stored. */
 const MOST_LOST = 100_000;
 
-/** Restores a turn that a crash interrupted, as far as its log tells. */
+/** Restores a turn that a crash interrupted, as far as its log was stored. */
 export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);

@@ -1,4 +1,4 @@
-/** The reports of what a turn's answer has used, complete or not: the turn is settled by them. */
+/** Reports what an answer has used, complete or not: its turn is settled by this. */
 
 import { encoder } from '../../http/bytes.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';

@@ -118,7 +118,7 @@ export class TurnRunner {
     }
   }
 
-  /** Ends the turn and stores what has been said. */
+  /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void {
     this.#abort.stop();
   }
@@ -158,7 +158,7 @@ export class TurnRunner {
         payment,
       },
     );
-    // The request has gone up. What a crash would cost now is stored meanwhile.
+    // The request has gone up: a crash would cost something now. What settles that is stored meanwhile.
     this.#take(granted);
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;

@@ -36,13 +36,13 @@ export interface TakenPiece {
   how?: TurnEnd;
 }
 
-/** For how long what is stored covers a turn. A running turn stores something at least every fifteen seconds. */
+/** For how long a stored row covers the cost of a running turn, which stores one at least every fifteen seconds. */
 export const COVER_MS = 20_000;
 
 export interface TurnOptions {
   /** How many new messages the turn has; absent where that must be looked up. */
   newMessages?: number;
-  /** Of a turn that a crash interrupted: what its log tells. */
+  /** The state of a turn that a crash interrupted, from its log. */
   recovered?: {
     log: EventLog;
     builder: MessageBuilder;
@@ -61,7 +61,7 @@ export class Turn {
   /** The status of the upstream's response. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
-  /** What has gone up, and may be running. */
+  /** How far the request has gone. */
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
   /** Set once the turn has ended. */

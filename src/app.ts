@@ -1,6 +1,6 @@
-import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
+import { Hono } from 'hono/tiny';
 import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';

@@ -1,4 +1,4 @@
-import { Hono } from 'hono';
+import { Hono } from 'hono/tiny';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { mintToken } from '../auth/mint.ts';

@@ -15,6 +15,10 @@ export const accountQuery = z.object({
   account: z.described(z.optional(z.string()), 'An admin’s may be any account.'),
 });
 
-export const usageQuery = z.extend(daysQuery, { group_by: z._default(usageGroupSchema, 'day'), ...accountQuery.shape });
+export const usageQuery = z.object({
+  ...daysQuery.shape,
+  group_by: z._default(usageGroupSchema, 'day'),
+  ...accountQuery.shape,
+});
 
 export type UsageGroup = z.output<typeof usageGroupSchema>;

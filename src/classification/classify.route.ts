@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
+import { Hono } from 'hono/tiny';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';

@@ -2,7 +2,7 @@ import { fieldError } from '../http/check.ts';
 import type { PageQuery } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
-import { messagesRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest } from '../upstream/messages.schema.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -21,10 +21,7 @@ export function isConversationId(id: string): boolean {
 }
 
 /** A Messages request to a conversation, which may give what the request leaves out. */
-export const conversationRequest = z.extend(messagesRequest, {
-  model: z.optional(messagesRequest.shape.model),
-  max_tokens: z.optional(messagesRequest.shape.max_tokens),
-});
+export const conversationRequest = defaultedRequest;
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
@@ -40,7 +37,7 @@ const metadata = z.nullable(
   z
     .record(
       z.string().check(z.maxLength(256)),
-      z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean(), z.null()]),
+      z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()])),
     )
     .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
 );
@@ -52,7 +49,7 @@ const retentionSeconds = z.described(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
-const system = z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+const system = z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
   error: fieldError('Input should be a string or a list of text blocks'),
 });
 const tools = z.array(z.looseObject({}));

@@ -1,4 +1,4 @@
-import { Hono } from 'hono';
+import { Hono } from 'hono/tiny';
 import type { AppEnv } from '../auth/context.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
+import { Hono } from 'hono/tiny';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';

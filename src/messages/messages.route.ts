@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
+import { Hono } from 'hono/tiny';
 import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { payments } from '../accounts/admission/payments.ts';

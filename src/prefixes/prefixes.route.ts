@@ -1,4 +1,5 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
+import { Hono } from 'hono/tiny';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { admittedFor } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';

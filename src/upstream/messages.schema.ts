@@ -48,5 +48,12 @@ const fields = {
 /** A Messages request: only what this edge checks. Everything else is left to the upstream. */
 export const messagesRequest = z.looseObject(fields);
 
+/** The same with a conversation or a prefix, which may give the model and `max_tokens`. */
+export const defaultedRequest = z.looseObject({
+  ...fields,
+  model: z.optional(model),
+  max_tokens: z.optional(maxTokens),
+});
+
 /** The same for the count routes, which need no `max_tokens`. */
 export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });

@@ -1,5 +1,6 @@
 /** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
+import { Hono } from 'hono/tiny';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';

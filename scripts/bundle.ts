@@ -1,32 +1,30 @@
 /**
- * Bundles the Worker as it is deployed. Wrangler's own bundler makes the same Worker, a tenth larger: it is what
- * `npm start` uses.
+ * Bundles the Worker as it is deployed. What wrangler bundles by itself, as `npm start` has it do, does the same and is a
+ * tenth larger.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Plugin, rolldown } from 'rolldown';
-import { parseSync, Visitor } from 'rolldown/utils';
+import { type ESTree, parseSync, Visitor } from 'rolldown/utils';
 
-/** How a statement of SQL begins, or a part of one. */
-const SQL = /^\s*(select|insert|update|delete|create|alter|with|from|where|and|on) /;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** What is uploaded. */
 export interface Bundle {
   /** Of its only module. */
   code: string;
-  /** Leads from its code to the source. */
+  /** Its source map, in JSON. */
   map: string;
-  /** The source files of which something is in it. */
+  /** The source files of which something is in it, by their paths in this checkout. */
   files: string[];
 }
 
 /**
  * Bundles a Worker with all that it imports.
  *
- * @param define what stands in place of names, as in wrangler.toml
- * @param entry its file; absent for the product's own
+ * @param define code that stands in place of names, as `[define]` in wrangler.toml
+ * @param entry the file of the Worker; absent for the product's own
+ * @throws Error that says what cannot be read or found
  */
 export async function bundleWorker(define: Record<string, string>, entry = 'src/index.ts'): Promise<Bundle> {
   const bundle = await rolldown({
@@ -34,48 +32,60 @@ export async function bundleWorker(define: Record<string, string>, entry = 'src/
     input: entry,
     external: /^(cloudflare|node):/,
     platform: 'neutral',
+    // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
-    transform: { define },
+    transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
     plugins: [leaveOut()],
     experimental: { nativeMagicString: true },
-    // Reading a property, or a global, does nothing else here.
-    treeshake: { propertyReadSideEffects: false, unknownGlobalSideEffects: false },
+    treeshake: { unknownGlobalSideEffects: false },
     optimization: { inlineConst: { mode: 'all', pass: 3 } },
   });
-  const { output } = await bundle.generate({ minify: true, comments: false, sourcemap: true, codeSplitting: false });
+  const { output } = await bundle.generate({
+    entryFileNames: 'index.js',
+    codeSplitting: false,
+    minify: true,
+    comments: false,
+    sourcemap: true,
+  });
   await bundle.close();
   const [{ code, map, modules }] = output;
-  const contained = Object.entries(modules).filter(([, module]) => module.renderedLength > 0);
+  const contained = Object.entries(modules).filter(([, { renderedLength }]) => renderedLength > 0);
   return { code, map: String(map), files: contained.map(([file]) => relative(root, file)) };
 }
 
-/** Makes the plugin that leaves out what only readers need: descriptions of schemas, line breaks and indents of SQL. */
+/** Makes a plugin that leaves out what only readers need: descriptions of schemas, and line breaks in SQL. */
 function leaveOut(): Plugin {
   return {
     name: 'leave-out',
     transform: {
-      filter: {
-        id: /\/src\/.*\.ts$/,
-        code: [/z\.described\(/, /`\s*(select|insert|update|delete|create|alter|with|from|where|and|on) /],
-      },
+      filter: { id: /\/src\/.*\.ts$/ },
       handler: (code, id, { magicString }) => {
-        if (!magicString) return null;
-        new Visitor({
-          CallExpression: ({ callee, start, end, arguments: [schema] }) => {
-            if (code.slice(callee.start, callee.end) !== 'z.described' || !schema) return;
-            magicString.remove(start, schema.start).remove(schema.end, end);
-          },
-          TemplateLiteral: ({ quasis }) => {
-            if (!SQL.test(quasis[0]?.value.raw ?? '')) return;
-            for (const { start, value } of quasis) {
-              const at = code.indexOf(value.raw, start);
-              const shorter = value.raw.replace(/\s*\n\s*/g, ' ');
-              if (shorter !== value.raw) magicString.overwrite(at, at + value.raw.length, shorter);
-            }
-          },
-        }).visit(parseSync(id, code).program);
+        if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
+        const calls: ESTree.CallExpression[] = [];
+        const templates: ESTree.TemplateLiteral[] = [];
+        const visitor = { CallExpression: calls.push.bind(calls), TemplateLiteral: templates.push.bind(templates) };
+        new Visitor(visitor).visit(parseSync(id, code).program);
+        for (const {
+          callee,
+          start,
+          end,
+          arguments: [schema],
+        } of calls) {
+          if (code.slice(callee.start, callee.end) !== 'z.described' || !schema) continue;
+          magicString.remove(start, schema.start).remove(schema.end, end);
+        }
+        for (const { start, value } of templates.filter(isSql).flatMap(({ quasis }) => quasis)) {
+          const at = code.indexOf(value.raw, start);
+          const shorter = value.raw.replace(/\s*\n\s*/g, ' ');
+          if (shorter !== value.raw) magicString.overwrite(at, at + value.raw.length, shorter);
+        }
         return { code: magicString };
       },
     },
   };
+}
+
+/** @returns whether a text begins as SQL does. */
+function isSql({ quasis: [first] }: ESTree.TemplateLiteral): boolean {
+  return /^\s*(select|insert|update|delete|create|alter|with|from|where|and|on) /.test(first?.value.raw ?? '');
 }

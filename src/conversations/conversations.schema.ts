@@ -33,13 +33,14 @@ export const history = z.nullable(
 );
 
 const title = z.nullable(z.string().check(z.maxLength(1_000)));
+const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
 const metadata = z.nullable(
-  z
-    .record(
-      z.string().check(z.maxLength(256)),
-      z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()])),
-    )
-    .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
+  z.catchall(z.object({}), metadataValue).check(
+    z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+    z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
+      error: 'must have keys of at most 256 characters',
+    }),
+  ),
 );
 const defaultModelField = z
   .string()

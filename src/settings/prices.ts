@@ -41,7 +41,7 @@ const modelOverride = z.strictObject({
 });
 
 /** The form of the setting PRICES: models by their id, each with what differs from the built-in table or adds to it. */
-export const priceTable = z.record(z.string(), modelOverride);
+export const priceTable = z.catchall(z.object({}), modelOverride);
 
 /** Rows that override or extend the model table, by model id. Prices are in US dollars per million tokens. */
 export type Prices = z.input<typeof priceTable>;

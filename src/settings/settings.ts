@@ -127,7 +127,7 @@ export const settingsSchema = z.object({
     'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(
-    z._default(jsonSetting(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
+    z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
   ),
   PRICES: z.described(z._default(jsonSetting(priceTable), {}), 'JSON: rows that override or extend the model table.'),

@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono/tiny';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
 import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import { names } from '../kv/account-list.ts';

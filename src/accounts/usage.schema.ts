@@ -2,7 +2,10 @@ import * as z from '../http/zod.ts';
 
 export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix']);
 
-const day = z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' });
+const DAY_FAULT = 'Input should be a day, YYYY-MM-DD';
+const day = z
+  .string({ error: DAY_FAULT })
+  .check(z.regex(/^\d{4}-\d\d-\d\d$/, { error: DAY_FAULT, abort: true }), z.refine(isInCalendar, DAY_FAULT));
 
 /** Which days are asked for: from the first, before the second. */
 export const daysQuery = z.object({
@@ -22,3 +25,8 @@ export const usageQuery = z.object({
 });
 
 export type UsageGroup = z.output<typeof usageGroupSchema>;
+
+function isInCalendar(day: string): boolean {
+  const date = new Date(day);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
+}

@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono/tiny';
 import { accountOf } from '../accounts/accounts.route.ts';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
@@ -9,6 +8,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { check } from '../http/check.ts';
 import { ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { readPage } from '../http/page.ts';
 import { memberTexts } from '../json/edit.ts';

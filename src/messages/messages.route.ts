@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono/tiny';
 import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { payments } from '../accounts/admission/payments.ts';
@@ -9,6 +8,7 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
+import { Hono } from '../http/hono.ts';
 import { type JsonBody, RELEASED } from '../http/json-body.ts';
 import { withText } from '../http/read-json.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';

@@ -15,17 +15,16 @@ export const messageParam = z.looseObject(
 type Message = z.output<typeof messageParam>;
 
 /** Only the first fault is told: a list may have millions of messages, each with a fault. */
-const messages = z.array(z.custom<Message>(), { error: fieldError('Input should be a valid list') }).check(
-  z.minLength(1, 'at least one message is required'),
-  z.superRefine((list, context) => {
-    for (const [index, item] of list.entries()) {
-      const [issue] = messageParam.safeParse(item).error?.issues ?? [];
+const messages = z
+  .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
+  .check(z.minLength(1, 'at least one message is required'), ({ value, issues }) => {
+    for (const [index, input] of value.entries()) {
+      const [issue] = messageParam.safeParse(input).error?.issues ?? [];
       if (issue === undefined) continue;
-      context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
+      issues.push({ code: 'custom', input, message: issue.message, path: [index, ...issue.path] });
       return;
     }
-  }),
-);
+  });
 
 const model = z
   .string({ error: fieldError('Input should be a valid string') })

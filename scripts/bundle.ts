@@ -37,6 +37,7 @@ export async function bundleWorker(define: Record<string, string>, entry = 'src/
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
     plugins: [leaveOut()],
     experimental: { nativeMagicString: true },
+    checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false },
     optimization: { inlineConst: { mode: 'all', pass: 3 } },
   });

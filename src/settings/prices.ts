@@ -13,7 +13,7 @@ const pricesOf = <T extends z.ZodMiniType>(price: T) => ({
   cache_read: price,
 });
 const allPrices = pricesOf(pricePerMillion);
-const time = z
+const retiresAt = z
   .string()
   .check(
     z.refine(
@@ -29,7 +29,7 @@ const modelOverride = z.strictObject({
   minimum_cacheable_tokens: z.optional(z.int().check(z.gte(0))),
   tokens_per_second: z.optional(z.int().check(z.gte(1))),
   fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
-  retires_at: z.optional(z.nullable(time)),
+  retires_at: z.optional(z.nullable(retiresAt)),
   replacement: z.optional(z.nullable(z.string())),
   prices: z.optional(
     z.strictObject({

@@ -1,8 +1,9 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
-import { encoder, joined } from '../http/bytes.ts';
+import { encoder } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
@@ -253,7 +254,7 @@ function ignoreGone(): void {}
 
 /** @returns a copy with the remark behind it. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
-  return joined(bytes, encoder.encode(comment(remark)));
+  return joinedPieces([bytes, encoder.encode(comment(remark))]);
 }
 
 function comment(remark: string | undefined): string {

@@ -1,19 +1,15 @@
-/** Where requests find what is stored in versions: in the isolate's memory, in KV, and in its owner's object. */
+/** Finds what is stored in versions: in the isolate's memory, in KV, or in its owner's object. */
 
 import { callAccount } from '../durable/call-account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
 import type { ApiError } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
-import { type Found, findVersion, VersionMemory } from './kv-copies.ts';
+import { type Found, findVersion, VersionMemory, type VersionSource } from './kv-copies.ts';
 import { parseRef, type VersionRef } from './versions.schema.ts';
 
 /** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */
-export interface StoredKind<T> {
-  kind: string;
-  read(bytes: Uint8Array): T;
-  /** @returns what a value takes up in memory, in bytes. */
-  held(value: T, bytes: number): number;
+export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'held'> {
   /** Bytes of it that an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** @returns the 404 for a name or a version that there is not. */
@@ -61,17 +57,22 @@ export async function findStored<T>(
   if (!parsed) return undefined;
   return await findVersion(
     {
-      kind: kind.kind,
+      ...kind,
       store,
       memory: memoryOf(kind, settings),
       owners,
-      ask: ({ owner, name }, hash) =>
+      ask: ({ kind, owner, name }, hash) =>
         callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-          object.readVersion({ kind: kind.kind, name, hash }),
+          object.readVersion({ kind, name, hash }),
         ),
-      read: kind.read,
-      held: kind.held,
     },
     parsed,
   );
+}
+
+/** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
+export async function requireStored<T>(kind: StoredKind<T>, reader: StoredReader, ref: string): Promise<Found<T>> {
+  const found = await findStored(kind, reader, ref);
+  if (!found) throw kind.unknown(ref);
+  return found;
 }

@@ -6,9 +6,9 @@ import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts
 import { type HmacOptions, hmac, signHmac } from '../../src/delivery/hmac.ts';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { signStandard, verifyStandard } from '../../src/delivery/standard-webhooks.ts';
-import { verifyGithub } from '../../src/webhooks/sources/github-signature.ts';
-import { verifySlack } from '../../src/webhooks/sources/slack-signature.ts';
-import { verifyStripe } from '../../src/webhooks/sources/stripe-signature.ts';
+import { verifyGithub } from '../../src/webhooks/sources/github.ts';
+import { verifySlack } from '../../src/webhooks/sources/slack.ts';
+import { verifyStripe } from '../../src/webhooks/sources/stripe.ts';
 
 afterEach(() => vi.restoreAllMocks());
 

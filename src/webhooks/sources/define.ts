@@ -61,6 +61,14 @@ export interface Webhook {
   asked: TaskAsked;
 }
 
+/** Labels for messages of any kind: the default of sources that say nothing else. */
+export const MESSAGE_LABELS = [
+  { name: 'question', description: 'Somebody wants to know something.' },
+  { name: 'problem', description: 'Something does not work, or somebody complains.' },
+  { name: 'request', description: 'Somebody wants something to be done.' },
+  { name: 'other', description: 'None of the others.' },
+];
+
 /** More than any sender but GitHub sends. Bodies whose signature is wrong are read up to this size as well. */
 const MOST_BODY_BYTES = 1024 * 1024;
 

@@ -1,5 +1,8 @@
+import { hmac } from '../../delivery/hmac.ts';
 import { defineWebhook, type IncomingEvent } from './define.ts';
-import { verifyGithub } from './github-signature.ts';
+
+/** Verifies GitHub's signatures, which cover only the body: neither the delivery's id nor a time. */
+export const verifyGithub = hmac({ header: 'x-hub-signature-256', prefix: 'sha256=' });
 
 interface Written {
   title?: unknown;

@@ -1,6 +1,17 @@
-import { defineWebhook } from './define.ts';
-import { MESSAGE_LABELS } from './message-labels.ts';
-import { verifySlack } from './slack-signature.ts';
+import { candidates, schemeOf, secondsOf } from '../../delivery/signature.ts';
+import { defineWebhook, MESSAGE_LABELS } from './define.ts';
+
+/** Verifies Slack's signatures: `v0=…` over the version, the timestamp and the body. */
+export const verifySlack = schemeOf(
+  (headers) => {
+    const timestamp = headers.get('x-slack-request-timestamp');
+    const seconds = secondsOf(timestamp);
+    const value = headers.get('x-slack-signature');
+    if (seconds === undefined || !value?.startsWith('v0=')) return undefined;
+    return { signatures: candidates([value.slice(3)]), before: `v0:${timestamp}:`, seconds };
+  },
+  { covers: 'time' },
+);
 
 interface SlackBody {
   type?: unknown;

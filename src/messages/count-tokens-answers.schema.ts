@@ -1,8 +1,10 @@
 import * as z from '../http/zod.ts';
 
+/** What is read of the upstream's answer. */
+export const upstreamCount = z.looseObject({ input_tokens: z.number() });
+
 /** What a count means: whether the prompt fits the model, and what it costs as input of each kind. */
-export const countAnswer = z.looseObject({
-  input_tokens: z.number(),
+export const countAnswer = z.extend(upstreamCount, {
   context_window: z.nullable(z.number()),
   fits: z.nullable(z.boolean()),
   cost_usd: z.nullable(

@@ -24,21 +24,15 @@ export interface StoredReader {
   settings: Settings;
 }
 
-/** By kind, then by deployment; a kind is a constant, and its memory holds its values alone. */
-const memories = new WeakMap<object, WeakMap<Settings, unknown>>();
+/** What is remembered, by deployment and the name of the kind. */
+const memories = new WeakMap<Settings, Map<string, unknown>>();
 
 /** @returns what this isolate remembers of a deployment's versions of a kind. */
 export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
-  let ofKind = memories.get(kind);
-  if (!ofKind) {
-    ofKind = new WeakMap();
-    memories.set(kind, ofKind);
-  }
-  let memory = ofKind.get(settings) as VersionMemory<T> | undefined;
-  if (!memory) {
-    memory = new VersionMemory(kind.memoryBytes);
-    ofKind.set(settings, memory);
-  }
+  const kinds = memories.get(settings) ?? new Map<string, unknown>();
+  memories.set(settings, kinds);
+  const memory = (kinds.get(kind.kind) as VersionMemory<T> | undefined) ?? new VersionMemory<T>(kind.memoryBytes);
+  kinds.set(kind.kind, memory);
   return memory;
 }
 

@@ -7,7 +7,8 @@
  */
 import { LruCache } from '../cache/lru.ts';
 import { sha256Hex } from '../http/bytes.ts';
-import { ApiError } from '../http/errors.ts';
+import { type ApiError, tryAgain } from '../http/errors.ts';
+import { storedKeys } from '../kv/keys.ts';
 import type { VersionRef } from './versions.schema.ts';
 
 /** A name, and who owns it. */
@@ -62,13 +63,11 @@ export function usesKind(kind: string): string {
 
 /** Yields the accounts that have used a name, in order. @throws ApiError 503 while KV cannot be read */
 export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
-  const prefix = pointerKey({ kind: usesKind(kind), name, owner: '' });
-  let cursor: string | undefined;
-  do {
-    const page = await reaching(() => store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) }));
-    for (const key of page.keys) yield key.name.slice(prefix.length);
-    cursor = page.list_complete ? undefined : page.cursor;
-  } while (cursor !== undefined);
+  try {
+    yield* storedKeys(store, pointerKey({ kind: usesKind(kind), name, owner: '' }));
+  } catch (cause) {
+    throw unavailable(cause);
+  }
 }
 
 /** @returns what identifies a version among those of its name. */
@@ -165,12 +164,8 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
 
 /** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
 export function unavailable(cause?: unknown): ApiError {
-  return new ApiError('api_error', 'The store of this edge could not be reached. Try again in a second.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
+  const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
+  return tryAgain('The store of this edge could not be reached. Try again in a second.', logged, { cause });
 }
 
 /** Remembers values up to a number of bytes, of which the least recently used go first, and pointers for a minute. */

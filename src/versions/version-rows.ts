@@ -9,6 +9,7 @@
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfRows } from '../http/page.ts';
 import { joinedPieces } from '../http/pieces.ts';
 import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
@@ -116,7 +117,6 @@ export class Versions {
   history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
     const current = this.name(kind, name);
     if (!current) return undefined;
-    const { limit = 20, after_id, before_id } = page;
     const query = `select * from versions where ${NAMED} and state != 'doomed' order by at desc, hash`;
     const rows = this.#tables.read(query, kind, name).map(
       (row): VersionRow => ({
@@ -128,12 +128,7 @@ export class Versions {
         created_at: new Date(Number(row.at)).toISOString(),
       }),
     );
-    const placeOf = (version: string) => rows.findIndex((row) => row.version === version);
-    const before = before_id === undefined ? rows.length : Math.max(0, placeOf(before_id));
-    const from = before_id === undefined ? placeOf(after_id ?? '') + 1 : Math.max(0, before - limit);
-    const data = rows.slice(from, Math.min(before, from + limit));
-    const more = before_id === undefined ? from + data.length < rows.length : from > 0;
-    return { data, has_more: more, first_id: data[0]?.version ?? null, last_id: data.at(-1)?.version ?? null };
+    return pageOfRows(rows, page, ({ version }) => version);
   }
 
   /** Deletes a name, and those of its versions that nobody holds. @returns whether the name existed */

@@ -5,6 +5,7 @@ import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
+import { listOf } from '../../http/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -202,12 +203,7 @@ export class EventStore extends Tables {
     );
     const data = rows.slice(0, limit).map((row) => this.#listed(row));
     if (backwards) data.reverse();
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.event_id ?? null,
-      last_id: data.at(-1)?.event_id ?? null,
-    };
+    return listOf(data, rows.length > limit, ({ event_id }) => event_id);
   }
 
   /** @returns one event with its result and its attempts */

@@ -43,18 +43,14 @@ export interface WebhookDefinition<Body> extends TaskAsked {
   schedule?: Partial<Schedule>;
 }
 
+/** The members of a definition that the edge uses as they are, or by their defaults. */
+type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
+
 /** A source of webhooks as the edge uses it. */
-export interface Webhook {
-  source: string;
+export interface Webhook extends Required<Pick<WebhookDefinition<Record<string, unknown>>, DefinedMembers>> {
   signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
-  maxBodyBytes: number;
   /** Whether two events with the same body are one. */
   sameBodySameEvent: boolean;
-  id: (event: IncomingEvent) => string | undefined;
-  text: (event: IncomingEvent) => string | undefined;
-  subject: (event: IncomingEvent) => string | undefined;
-  respond: (event: IncomingEvent) => Response | undefined;
-  account: string;
   deliver: string | Deliver | undefined;
   schedule: Schedule;
   /** How to label. */

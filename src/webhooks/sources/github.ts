@@ -1,8 +1,5 @@
-import { hmac } from '../../delivery/hmac.ts';
 import { defineWebhook, type IncomingEvent } from './define.ts';
-
-/** Verifies GitHub's signatures, which cover only the body: neither the delivery's id nor a time. */
-export const verifyGithub = hmac({ header: 'x-hub-signature-256', prefix: 'sha256=' });
+import { verifyGithub } from './signatures.ts';
 
 interface Written {
   title?: unknown;

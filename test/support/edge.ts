@@ -17,6 +17,8 @@ export interface Edge {
   stop(): Promise<void>;
   /** Ends the runtime as a power cut does: nothing that runs in it comes to its end. */
   kill(): Promise<void>;
+  /** Stops the runtime for some milliseconds, as a busy machine does. */
+  freeze(milliseconds: number): Promise<void>;
 }
 
 /** Of esbuild's account of a build: how much of each file is in each output. */
@@ -95,6 +97,11 @@ export async function startEdge(
     url: origin,
     log,
     stop: () => miniflare.dispose(),
+    freeze: async (milliseconds) => {
+      for (const pid of started) process.kill(pid, 'SIGSTOP');
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      for (const pid of started) process.kill(pid, 'SIGCONT');
+    },
     kill: async () => {
       for (const pid of started) process.kill(pid, 'SIGKILL');
       await miniflare.dispose();

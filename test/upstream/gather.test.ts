@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { joined } from '../../src/http/bytes.ts';
+import { joinedPieces } from '../../src/http/pieces.ts';
 import { gather, type PieceSink, probeDensity } from '../../src/upstream/gather.ts';
 import { runs } from '../support/runs.ts';
 
@@ -74,7 +74,7 @@ function keeping(takesMs = 0) {
     },
     onWait: (waiting) => waits.push(waiting),
   };
-  return { sink, kept, waits, all: () => joined(...kept) };
+  return { sink, kept, waits, all: () => joinedPieces(kept) };
 }
 
 /** Gathers a stream, and reads what it leaves to the native pipe. */
@@ -85,7 +85,7 @@ async function carried(stream: ReadableStream<Uint8Array>, sink: PieceSink): Pro
   return 'sparse';
 }
 
-const bytesOf = (pieces: readonly TimedPiece[]) => joined(...pieces.map(({ bytes }) => bytes));
+const bytesOf = (pieces: readonly TimedPiece[]) => joinedPieces(pieces.map(({ bytes }) => bytes));
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && one.every((byte, at) => byte === other[at]);

@@ -149,7 +149,7 @@ async function pour(
       });
       if (density !== 'ended') {
         rest.reader.releaseLock();
-        isRead = await carry(rest.body, density, writable, usage, watchdog);
+        isRead = await carryDown(rest.body, density, writable, usage, watchdog);
       }
     }
   } catch {
@@ -191,7 +191,7 @@ async function pour(
  * @returns whether all that came has been read; false if the caller has left
  * @throws what a gathered stream broke with, after all that came before
  */
-async function carry(
+async function carryDown(
   body: ReadableStream<Uint8Array>,
   density: 'dense' | 'sparse',
   writable: WritableStream<Uint8Array>,

@@ -7,7 +7,7 @@
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 /** Says whether more of a stream may come, of which so many bytes have come: a promise says when. */
-type Room = (bytes: number) => Promise<void> | undefined;
+type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
 const TEE_PIECE_BYTES = 65_536;
 /** What a slow answer brings between two looks fits into this: an open answer must not hold a large buffer all the time. */
@@ -87,7 +87,7 @@ export async function readTee(
  */
 export function drive(
   stream: ReadableStream<Uint8Array>,
-  room?: Room,
+  room?: RoomForMore,
 ): {
   reader: ReadableStreamBYOBReader;
   whole: Promise<boolean>;
@@ -108,7 +108,7 @@ export function drive(
  *
  * @returns whether it came whole; it never rejects
  */
-export async function drain(reader: ReadableStreamBYOBReader, room?: Room): Promise<boolean> {
+export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
   let buffer = takeBuffer();
   let bytes = 0;
   try {

@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { accountOf } from '../accounts/accounts.route.ts';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
@@ -9,6 +9,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';

@@ -2,7 +2,7 @@ import { fieldError } from '../http/check.ts';
 import type { PageQuery } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
-import { messagesRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest } from '../upstream/messages.schema.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -19,10 +19,7 @@ export function isConversationId(id: string): boolean {
 }
 
 /** A Messages request to a conversation, which may have defaults for what the request leaves out. */
-export const conversationRequest = z.extend(messagesRequest, {
-  model: z.optional(messagesRequest.shape.model),
-  max_tokens: z.optional(messagesRequest.shape.max_tokens),
-});
+export const conversationRequest = defaultedRequest;
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
@@ -34,13 +31,14 @@ export const history = z.nullable(
 );
 
 const title = z.nullable(z.string().check(z.maxLength(1_000)));
+const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
 const metadata = z.nullable(
-  z
-    .record(
-      z.string().check(z.maxLength(256)),
-      z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean(), z.null()]),
-    )
-    .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
+  z.catchall(z.object({}), metadataValue).check(
+    z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+    z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
+      error: 'must have keys of at most 256 characters',
+    }),
+  ),
 );
 const defaultMaxTokens = z.int().check(z.gte(0));
 const retentionSeconds = z.described(
@@ -52,7 +50,7 @@ export const createConversation = z.strictObject({
   id: z.optional(conversationId),
   title: z.optional(title),
   system: z.optional(
-    z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+    z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
       error: fieldError('Input should be a string or a list of text blocks'),
     }),
   ),

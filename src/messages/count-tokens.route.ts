@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
@@ -9,6 +8,7 @@ import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
 import { edit } from '../json/edit.ts';

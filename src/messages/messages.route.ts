@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
 import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { payments } from '../accounts/admission/payments.ts';
@@ -9,6 +8,7 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
+import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { withPrefix } from '../prefixes/resolve.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { Hono as UsualHono } from 'hono';
 import { TrieRouter } from 'hono/router/trie-router';
+import type { BlankEnv } from 'hono/types';
 import { expect, test } from 'vitest';
 import { Hono } from '../../src/http/hono.ts';
 
@@ -18,8 +19,9 @@ test('whatever routes there are, and whatever is asked before, a request gets wh
       fc.array(route, { maxLength: 8 }),
       fc.array(asked, { minLength: 1, maxLength: 12 }),
       async (routes, requests) => {
-        const [own, usual] = [new Hono(), new UsualHono({ router: new TrieRouter() })];
-        for (const app of [own, usual]) {
+        const usual = new UsualHono({ router: new TrieRouter() });
+        const own = new Hono<BlankEnv>();
+        for (const app of [own, usual] as UsualHono[]) {
           routes.forEach(({ method, path }, index) => {
             app.on(method, path, async (c, next) => {
               await next();

@@ -10,8 +10,8 @@ import { releasePrefix } from './held-prefix.ts';
 import type { ObjectContext } from './object-context.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, turnAt, unsettledTurns } from './storage/turn-queries.ts';
-import { conversationReportOf } from './turn/turn-ending.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
+import { conversationReportOf } from './turn/turn-ending.ts';
 import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
 import { died } from './turn-answer.ts';
 

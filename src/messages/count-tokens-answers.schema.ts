@@ -1,10 +1,8 @@
 import * as z from '../http/zod.ts';
 
-/** What is read of the upstream's answer. */
-export const upstreamCount = z.looseObject({ input_tokens: z.number() });
-
 /** What a count means: whether the prompt fits the model, and what it costs as input of each kind. */
-export const countAnswer = z.extend(upstreamCount, {
+export const countAnswer = z.looseObject({
+  input_tokens: z.number(),
   context_window: z.nullable(z.number()),
   fits: z.nullable(z.boolean()),
   cost_usd: z.nullable(

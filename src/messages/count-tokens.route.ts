@@ -18,7 +18,8 @@ import { countRequest } from '../upstream/messages.schema.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { type CountAnswer, upstreamCount } from './count-tokens-answers.schema.ts';
+import { upstreamCount } from './count-tokens.schema.ts';
+import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { logOutcome } from './messages.route.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */

@@ -1,3 +1,4 @@
+import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
@@ -9,12 +10,7 @@ export const health: Resource = {
       operation: 'health',
       summary: 'Check that the edge is up',
       needs: 'nothing',
-      answers: {
-        200: {
-          description: 'It lives.',
-          content: [{ schema: healthAnswer, example: { status: 'ok', upstream: 'anthropic' } }],
-        },
-      },
+      answers: { 200: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }) },
     },
   },
 };

@@ -5,9 +5,9 @@ import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
-import { readPage } from '../http/page.ts';
+import { pageOfRows, readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
-import { mayUse, pageOfModels, usableModels } from '../pricing/allowed-models.ts';
+import { mayUse, usableModels } from '../pricing/allowed-models.ts';
 import type { Model, ModelTable } from '../pricing/models.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -27,7 +27,8 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     if (!all.ok) return all;
     const { data } = (await all.json()) as { data?: unknown };
     const rows = Array.isArray(data) ? data.filter(isRow) : [];
-    return Response.json(pageOfModels(usableModels(rows, allowed, models), page), { headers: all.headers });
+    const list = pageOfRows(usableModels(rows, allowed, models), page, ({ id }) => id);
+    return Response.json(list, { headers: all.headers });
   };
   const one = async (c: Context<AppEnv>) => {
     const { models } = c.get('settings');

@@ -4,9 +4,11 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
+  CreditAnswer,
   Erasure,
   MintedToken,
   NameRow,
+  NewCredit,
   NewVersion,
   PutAnswer,
   SavingsQuery,
@@ -17,7 +19,7 @@ import type {
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
-import type { Limits } from '../settings/limits.schema.ts';
+import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
@@ -28,7 +30,14 @@ import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } f
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
-import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from './usage-answers.schema.ts';
+import type {
+  CreditRow,
+  LedgerRequest,
+  LedgerRow,
+  StandingReport,
+  TokenRow,
+  UsageReport,
+} from './usage-answers.schema.ts';
 
 /** A hold is renewed only once less than this is left of it: a renewal writes a row. */
 const RENEW_BELOW_MS = 10 * 60_000;
@@ -152,16 +161,17 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** @returns where the account stands, for people. */
-  standing(defaults?: Limits): StandingReport {
+  standing(defaults?: Limits, jti?: string): StandingReport {
     this.#state.limits.noteDefaults(defaults);
-    const { budget, limits, storage } = this.#state;
+    this.#state.advance();
+    const { budget, limits, storage, limitedTokens } = this.#state;
     const quotaStatus = reportQuotaStatus(
       budget,
       limits.rules,
       { inForce: limits.limits, own: limits.own },
       this.now(),
     );
-    return { ...quotaStatus, ...storage.report(limits.limits, budget.last) };
+    return { ...quotaStatus, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
   }
 
   /** @returns the account's own limits, or null. */
@@ -172,6 +182,24 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Replaces the account's own limits; null takes the deployment's for all. */
   setLimits(limits: Limits | null): void {
     this.#state.limits.setOwn(limits);
+  }
+
+  /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
+  patchLimits(patch: LimitsPatch): void {
+    this.#state.limits.patchOwn(patch);
+  }
+
+  /** Gives the account credit beside its limit `usd_total`, once for a key. */
+  giveCredit(credit: NewCredit): CreditAnswer {
+    return this.#state.credits.grant(credit, this.#state.advance());
+  }
+
+  /** @returns a page of the account's credits, newest first. */
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow> {
+    const { limits, credits, budget } = this.#state;
+    limits.noteDefaults(defaults);
+    const now = this.#state.advance();
+    return credits.page(page, limits.rules.spend.total ?? 0, budget.windows.total.settled, now);
   }
 
   /** @returns what was spent, by day, model, conversation or prefix. */

@@ -30,9 +30,10 @@ export function eraseAccount(state: AccountState): Erasure {
 }
 
 function begin(state: AccountState, now: number): void {
-  const { credentials, ledger, versions, limits, budget } = state;
+  const { credentials, credits, ledger, versions, limits, budget } = state;
   credentials.revokeAll(now);
   credentials.erase();
+  credits.forgetNotes();
   limits.setOwn(null);
   ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   state.setListed(false);

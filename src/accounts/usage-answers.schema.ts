@@ -1,6 +1,6 @@
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
-import { limitsSchema } from '../settings/limits.schema.ts';
+import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 
 const tokenCountsSchema = z.object({
@@ -20,11 +20,24 @@ const meterSchema = z.object({
 });
 
 const spendSchema = z.object({
-  window: z.described(z.string(), '2026-11-20, 2026-W47 or 2026-11.'),
+  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
   limit_usd: z.nullable(usd),
   settled_usd: usd,
   held_usd: z.described(usd, 'Set aside for requests that are running.'),
   resets_at: time,
+});
+
+const totalSchema = z.object({
+  limit_usd: z.described(z.nullable(usd), 'The limit usd_total, and what credit adds to it.'),
+  settled_usd: usd,
+  held_usd: usd,
+  credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
+});
+
+const tokenStandingSchema = z.object({
+  limits: tokenLimits,
+  settled_usd: usd,
+  held_usd: usd,
 });
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
@@ -36,9 +49,12 @@ export const accountRow = z.object({ type: z.literal('account'), id: z.string() 
 export const standingSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
+  hour: spendSchema,
   day: spendSchema,
   week: spendSchema,
   month: spendSchema,
+  total: z.described(totalSchema, 'Since the account’s first request.'),
+  token: z.described(z.nullable(tokenStandingSchema), 'Of the token that asks, where it has limits of its own.'),
   requests: z.nullable(meterSchema),
   input_tokens: z.nullable(meterSchema),
   output_tokens: z.nullable(meterSchema),
@@ -121,6 +137,23 @@ export const tokenRowSchema = z.object({
   first_seen_at: z.nullable(time),
   expires_at: z.nullable(time),
   revoked_at: z.nullable(time),
+  limits: z.described(z.nullable(tokenLimits), 'Its own, beside those of its account.'),
+  spent_usd: z.described(z.nullable(usd), 'What its requests have cost; null for a token without limits of its own.'),
+});
+
+/** Money that an account was given beside its limit usd_total. */
+export const creditRowSchema = z.object({
+  type: z.literal('credit'),
+  id: z.string(),
+  usd,
+  spent_usd: z.described(
+    usd,
+    'The earliest to expire is spent first; what does not expire, after the limit usd_total.',
+  ),
+  left_usd: usd,
+  note: z.nullable(z.string()),
+  created_at: time,
+  expires_at: z.nullable(time),
 });
 
 /** What was revoked: one token, or all of an account. */
@@ -134,4 +167,5 @@ export type StandingReport = z.output<typeof standingSchema>;
 export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;
 export type UsageReport = z.output<typeof usageReportSchema>;
+export type CreditRow = z.output<typeof creditRowSchema>;
 export type TokenRow = z.output<typeof tokenRowSchema>;

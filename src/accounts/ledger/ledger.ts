@@ -6,7 +6,7 @@
  * shared by a thousand of them.
  */
 
-import { DAY_MS } from '../../async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
@@ -31,6 +31,8 @@ interface Fold {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
+  /** What the folded rows of the latest hour have cost; absent in what a version before wrote. */
+  hour?: { start: number; cost: Nanodollars };
 }
 
 const FOLD_EVERY = 1_000;
@@ -104,12 +106,16 @@ export class Ledger extends Tables {
     else {
       // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
       this.together(() => {
-        if (!this.#fold.open.includes(id)) this.#rollUp('id = ?', -1, id);
+        const before = this.find(id);
+        const isNew = this.#fold.open.includes(id);
+        if (!isNew) this.#rollUp('id = ?', -1, id);
         update();
         this.#rollUp('id = ?', 1, id);
         const { input, output } = buckets;
+        const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
+          ...this.#hourWith(before?.at ?? closing.at, more),
           input,
           output,
           last: closing.at,
@@ -158,9 +164,9 @@ export class Ledger extends Tables {
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): { at: number; status: string; hold: number; cost: number } | undefined {
-    return this.read<{ at: number; status: string; hold: number; cost: number }>(
-      'select at, status, hold, cost from ledger where id = ?',
+  find(id: string): { at: number; status: string; hold: number; cost: number; token: string | null } | undefined {
+    return this.read<{ at: number; status: string; hold: number; cost: number; token: string | null }>(
+      'select at, status, hold, cost, token from ledger where id = ?',
       id,
     )[0];
   }
@@ -169,16 +175,23 @@ export class Ledger extends Tables {
   fold(atOnce = false): void {
     if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
     const { marker } = this.#fold;
-    const [seen] = this.read<{ id: string } & Record<'last' | 'requests' | 'input' | 'output', number>>(
-      `select max(id) as id, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
+    const [seen] = this.read<{ id: string } & Record<'latest' | 'last' | 'requests' | 'input' | 'output', number>>(
+      `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
          max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
       marker,
     );
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
+    const [inHour] = this.read<{ cost: number }>(
+      "select coalesce(sum(cost), 0) as cost from ledger where id > ? and status != 'held' and at >= ?",
+      marker,
+      hour,
+    );
     this.together(() => {
       this.#rollUp("id > ? and status != 'held'", 1, marker);
       this.#setFold({
+        ...this.#hourWith(hour, inHour?.cost ?? 0),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -221,7 +234,11 @@ export class Ledger extends Tables {
   forgetRow(hold: Hold, { cost, tokens }: Closing): void {
     this.together(() => {
       this.write('delete from ledger where id = ?', hold.id);
-      this.forget(hold.id);
+      this.#setFold({
+        ...this.#fold,
+        ...this.#hourWith(hold.at, cost),
+        open: this.#fold.open.filter((id) => id !== hold.id),
+      });
       this.#addNameless(Math.floor(hold.at / DAY_MS), {
         requests: 1,
         cost,
@@ -247,13 +264,6 @@ export class Ledger extends Tables {
     );
   }
 
-  /** Takes a row that was open at the last fold off its list. */
-  forget(id: string): void {
-    if (this.#fold.open.includes(id)) {
-      this.#setFold({ ...this.#fold, open: this.#fold.open.filter((open) => open !== id) });
-    }
-  }
-
   /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
   recall(): Memory {
     const { marker, last, requests, input, output, open } = this.#fold;
@@ -264,7 +274,7 @@ export class Ledger extends Tables {
     );
     this.#unfolded = seen?.unfolded ?? 0;
     const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
-      max_tokens as maxTokens, stage`;
+      max_tokens as maxTokens, stage, token`;
     type Row = Record<string, SqlStorageValue> & Hold;
     const holds = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
     for (const id of open) {
@@ -294,6 +304,34 @@ export class Ledger extends Tables {
     return (row?.folded ?? 0) + (row?.unfolded ?? 0);
   }
 
+  /** @returns what was settled by requests admitted in the hour that began at `start`. */
+  settledInHour(start: number): Nanodollars {
+    const [row] = this.read<{ cost: number }>(
+      'select coalesce(sum(cost), 0) as cost from ledger where id > ? and at >= ?',
+      this.#fold.marker,
+      start,
+    );
+    const { hour } = this.#fold;
+    return (hour?.start === start ? hour.cost : 0) + (row?.cost ?? 0);
+  }
+
+  /** @returns what each token has settled since the last fold. */
+  unfoldedByToken(): Map<string, Nanodollars> {
+    const rows = this.read<{ token: string; cost: number }>(
+      'select token, sum(cost) as cost from ledger where id > ? and token is not null group by token',
+      this.#fold.marker,
+    );
+    return new Map(rows.map(({ token, cost }) => [token, cost]));
+  }
+
+  /** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
+  #hourWith(at: number, cost: Nanodollars): Pick<Fold, 'hour'> {
+    const start = hourOf(at);
+    const { hour } = this.#fold;
+    if (hour === undefined || start > hour.start) return { hour: { start, cost } };
+    return { hour: start === hour.start ? { start, cost: hour.cost + cost } : hour };
+  }
+
   #setFold(fold: Fold): void {
     this.#fold = fold;
     this.setMeta('fold', writeFormat('fold', fold));
@@ -307,5 +345,15 @@ export class Ledger extends Tables {
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
+    this.write(
+      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
+       where limits is not null and jti in (select token from ledger where ${where})`,
+      binding,
+      binding,
+    );
   }
+}
+
+function hourOf(time: number): number {
+  return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

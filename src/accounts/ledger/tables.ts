@@ -44,6 +44,20 @@ export const ERASED_MODEL = '(erased)';
 /** The columns that came after the first list of conversations. */
 const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
 
+/** What came with limits in all: credit beside them, and the limits of single tokens with what these have spent. */
+const TOTALS_SQL = `
+  create table credits (
+    id text primary key,
+    key text,
+    amount integer not null,
+    spent integer not null,
+    note text,
+    created_at integer not null,
+    expires_at integer
+  ) strict, without rowid;
+  alter table tokens add column limits text;
+  alter table tokens add column spent integer not null default 0;`;
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -119,4 +133,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   },
   { version: 3, sql: VERSIONS_SQL },
   { version: 4, sql: STORED_SQL },
+  { version: 5, sql: TOTALS_SQL },
 ];

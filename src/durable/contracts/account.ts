@@ -1,5 +1,6 @@
 import type { UsageGroup } from '../../accounts/usage.schema.ts';
 import type {
+  CreditRow,
   LedgerRequest,
   LedgerRow,
   StandingReport,
@@ -8,7 +9,7 @@ import type {
 } from '../../accounts/usage-answers.schema.ts';
 import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
-import type { Limits } from '../../settings/limits.schema.ts';
+import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
@@ -23,9 +24,12 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleJson(settlement: string): string;
   stage(requestId: string, stage: string): void;
   renew(requestId: string, stage?: string): boolean;
-  standing(defaults?: Limits): StandingReport;
+  standing(defaults?: Limits, jti?: string): StandingReport;
   getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
+  patchLimits(patch: LimitsPatch): void;
+  giveCredit(credit: NewCredit): CreditAnswer;
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
   listed(): void;
   storesNothing(conversation: string): void;
   erase(): Erasure;
@@ -70,7 +74,23 @@ export interface MintedToken extends CredentialUse {
   jti: string;
   scopes: string[];
   label?: string | undefined;
+  limits?: TokenLimits | undefined;
 }
+
+/** Credit as it is given. */
+export interface NewCredit {
+  id: string;
+  /** The header `idempotency-key`: the same credit is given once. */
+  key?: string | undefined;
+  /** US dollars, at most nine decimals. */
+  usd: number;
+  /** Milliseconds since 1970; null for credit that does not expire. */
+  expiresAt: number | null;
+  note?: string | undefined;
+}
+
+/** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
+export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
 export interface UsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */

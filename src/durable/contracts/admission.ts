@@ -49,7 +49,9 @@ export type AdmissionDecision =
 export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
-  /** The limit, as it is named in the account's limits. */
+  /** Whose limit it is; absent in what a version before wrote, which knew accounts alone. */
+  by?: LimitOwner;
+  /** The limit, as it is named in the limits of its owner. */
   limit: string;
   /** Whole seconds, at least one. */
   retryAfter: number;
@@ -67,15 +69,23 @@ export interface Refusal {
   advice?: string;
 }
 
+/** Who has a limit: an account, the token that asks, or what several accounts share. */
+export type LimitOwner = 'account' | 'token' | 'group' | 'deployment';
+
 /** The quota status: how much of each limit is used. What has no limit is absent. */
 export interface QuotaStatus {
   requests?: RateStatus;
   inputTokens?: RateStatus;
   outputTokens?: RateStatus;
   countRequests?: RateStatus;
+  hour?: SpendStatus;
   day?: SpendStatus;
   week?: SpendStatus;
   month?: SpendStatus;
+  /** All time; it never resets. */
+  total?: SpendStatus;
+  /** What the token that asks may spend in all. */
+  token?: SpendStatus;
 }
 
 export interface RateStatus {

@@ -4,6 +4,7 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
+  ChangedSums,
   CreditAnswer,
   Erasure,
   MintedToken,
@@ -26,6 +27,7 @@ import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
+import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
@@ -205,6 +207,11 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
     return usageOf(this.#state.ledger, query);
+  }
+
+  /** @returns the sums that have changed since they were told last, for who sums up over accounts; -1 for all of them. */
+  changedSums(since: number): ChangedSums {
+    return changedSums(this.#state.ledger, since);
   }
 
   /** @returns a page of the ledger, newest first. */

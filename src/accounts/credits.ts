@@ -20,7 +20,7 @@ interface Credit {
   expiresAt: number | null;
 }
 
-type Row = Record<string, SqlStorageValue> & {
+type CreditTableRow = Record<string, SqlStorageValue> & {
   id: string;
   key: string | null;
   amount: number;
@@ -47,7 +47,7 @@ export class Credits {
 
   constructor(tables: Tables) {
     this.#tables = tables;
-    this.#all = tables.read<Row>('select * from credits order by created_at, id').map((row) => ({
+    this.#all = tables.read<CreditTableRow>('select * from credits order by created_at, id').map((row) => ({
       id: row.id,
       key: row.key,
       amount: row.amount,

@@ -44,6 +44,7 @@ export const tokens: Resource = {
           expires_in: 3_600,
           label: 'laptop',
           limits: { usd_total: 5 },
+          tags: { team: 'search' },
         },
       },
       answers: {

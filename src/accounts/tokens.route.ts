@@ -23,8 +23,8 @@ export function tokensRoutes() {
         );
       }
       const { json } = await readJson(c);
-      const { account, scopes, expires_in, label, limits } = check(mintRequest, json);
-      const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
+      const { account, scopes, expires_in, label, limits, tags } = check(mintRequest, json);
+      const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label, tags });
       const { jti, issued_at, expires_at } = minted;
       const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: expires_at };
       // What is not noted is not given away. (An object of the version before says nothing.)

@@ -87,6 +87,14 @@ export const ledgerRowSchema = z.object({
   conversation: z.nullable(z.string()),
   prefix: z.nullable(z.string()),
   token: z.described(z.nullable(z.string()), 'The jti of the credential.'),
+  tags: z.described(
+    z.record(z.string(), z.string()),
+    'What it was for: the token’s claim `tags`, else the header `sluice-tags`.',
+  ),
+  user: z.described(
+    z.nullable(z.string()),
+    'Of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` and it.',
+  ),
   status: z.described(
     z.string(),
     'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',

@@ -24,6 +24,8 @@ const row = {
   conversation: 'trip',
   prefix: null,
   token: null,
+  tags: { feature: 'search' },
+  user: null,
   status: 'complete',
   stage: null,
   max_tokens: 894,
@@ -53,7 +55,8 @@ export const usage: Resource = {
     'GET /usage': {
       operation: 'getUsage',
       summary: 'Sum what was spent',
-      description: 'An admin who names no account gets the sum of all.',
+      description:
+        'An admin who names no account gets the sum of all. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
       needs: 'credential',
       query: usageQuery,
       answers: {
@@ -70,6 +73,7 @@ export const usage: Resource = {
                 total,
               },
             },
+            { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
           ],
         },
       },

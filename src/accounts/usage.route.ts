@@ -10,6 +10,7 @@ import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
 import { usageQuery } from './usage.schema.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
+import { csvResponse } from './usage-csv.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
 const ACCOUNTS_AT_ONCE = 20;
@@ -18,11 +19,12 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, ...query } = check(usageQuery, c.req.query());
+      const { account, format, ...query } = check(usageQuery, c.req.query());
       const identity = c.get('identity');
-      if (account === undefined && hasScope(identity, 'admin')) return c.json(await usageOfAll(c, query));
-      const id = ownOrAny(c, account ?? identity.account);
-      return c.json(await accountOf(c, id)((object) => object.usage(query)));
+      const isOfAll = account === undefined && hasScope(identity, 'admin');
+      const id = isOfAll ? '' : ownOrAny(c, account ?? identity.account);
+      const report = await (isOfAll ? usageOfAll(c, query) : accountOf(c, id)((object) => object.usage(query)));
+      return format === 'csv' ? csvResponse(report) : c.json(report);
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
@@ -41,7 +43,7 @@ function accountAsked(c: Context<AppEnv>): string {
 
 async function usageOfAll(
   c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account'>,
+  query: Omit<z.output<typeof usageQuery>, 'account' | 'format'>,
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of names(c.env.STORE)) accounts.push(name);

@@ -17,12 +17,16 @@ test.each([
 
 test('windows follow each other without a gap, and their ids differ', () => {
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 4e12 }), fc.constantFrom(...PERIODS.filter((period) => period !== 'total')), (time, period) => {
-      const { start, end } = spanAt(period, time);
-      expect(start <= time && time < end).toBe(true);
-      expect(spanAt(period, end - 1)).toEqual({ start, end });
-      expect(spanAt(period, end).start).toBe(end);
-      expect(spanId(period, end)).not.toBe(spanId(period, start));
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 4e12 }),
+      fc.constantFrom(...PERIODS.filter((period) => period !== 'total')),
+      (time, period) => {
+        const { start, end } = spanAt(period, time);
+        expect(start <= time && time < end).toBe(true);
+        expect(spanAt(period, end - 1)).toEqual({ start, end });
+        expect(spanAt(period, end).start).toBe(end);
+        expect(spanId(period, end)).not.toBe(spanId(period, start));
+      },
+    ),
   );
 });

@@ -299,6 +299,8 @@ export function admissionRequestOf(
     conversation,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    tags: identity.tags,
+    user: identity.user,
     defaults: defaultLimits(identity.account, settings),
   };
 }

@@ -12,6 +12,7 @@ import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { rollUpDimensions } from './dimensions.ts';
 import { type Closing, ERASED_MODEL, ROLLUP_MODEL, SUMS } from './tables.ts';
 
 /** What an object that wakes must know to decide as if it had never slept. */
@@ -33,12 +34,14 @@ interface Fold {
   open: string[];
   /** What the folded rows of the latest hour have cost; absent in what a version before wrote. */
   hour?: { start: number; cost: Nanodollars };
+  /** The number of the last change of the rollups; absent in what a version before wrote. */
+  seq?: number;
 }
 
 const FOLD_EVERY = 1_000;
 const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
   stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
-const UPSERT = `on conflict (day, model) do update set requests = requests + excluded.requests, ${SUMS.map(
+const UPSERT = `on conflict (day, model) do update set seq = excluded.seq, requests = requests + excluded.requests, ${SUMS.map(
   (column) => `${column} = ${column} + excluded.${column}`,
 ).join(', ')}`;
 
@@ -52,6 +55,9 @@ function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boo
 export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
+  #seq: number;
+  /** The first day whose rollups have changed since a number; unknown when the object wakes. */
+  #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -59,6 +65,7 @@ export class Ledger extends Tables {
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
+    this.#seq = this.#fold.seq ?? 0;
   }
 
   /** @returns rows after this id are not in the rollups yet. */
@@ -66,12 +73,24 @@ export class Ledger extends Tables {
     return this.#fold.marker;
   }
 
+  /** @returns the number of the last change of the rollups. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
+  firstDayChanged(since: number): number {
+    const day = this.#changed.since <= since ? this.#changed.day : 0;
+    this.#changed = { since: this.#seq, day: Number.MAX_SAFE_INTEGER };
+    return day;
+  }
+
   /** Writes the row of a request that was admitted; `hold.id` must be new. */
   open(hold: Hold, opening: Opening, buckets: Buckets): void {
     this.write(
-      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, status, stage, max_tokens, hold,
-         held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at)
-       values (?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, tags, user, status, stage,
+         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       hold.id,
       hold.at,
       opening.route,
@@ -80,6 +99,8 @@ export class Ledger extends Tables {
       opening.conversation,
       opening.prefix,
       opening.token,
+      opening.tags,
+      opening.user,
       hold.stage,
       hold.maxTokens,
       hold.nanodollars,
@@ -226,6 +247,7 @@ export class Ledger extends Tables {
     });
     this.together(() => {
       this.write('delete from rollups');
+      this.write('delete from dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
     });
   }
@@ -255,10 +277,11 @@ export class Ledger extends Tables {
 
   #addNameless(day: number, sums: Record<'requests' | (typeof SUMS)[number], number>): void {
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       values (?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
       day,
       ERASED_MODEL,
+      this.#nextSeq(day),
       sums.requests,
       ...SUMS.map((column) => sums[column]),
     );
@@ -333,18 +356,31 @@ export class Ledger extends Tables {
   }
 
   #setFold(fold: Fold): void {
-    this.#fold = fold;
-    this.setMeta('fold', writeFormat('fold', fold));
+    this.#fold = { ...fold, seq: this.#seq };
+    this.setMeta('fold', writeFormat('fold', this.#fold));
+  }
+
+  /** Numbers a change of the rollups of a day, and of later ones. */
+  #nextSeq(day: number): number {
+    this.#seq += 1;
+    this.#changed.day = Math.min(this.#changed.day, day);
+    return this.#seq;
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {
+    const [first] = this.read<{ day: number | null }>(
+      `select min(at) / ${DAY_MS} as day from ledger where ${where}`,
+      binding,
+    );
+    const seq = this.#nextSeq(first?.day ?? 0);
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
          ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
+    rollUpDimensions(this, where, sign, binding, seq);
     this.write(
       `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
        where limits is not null and jti in (select token from ledger where ${where})`,

@@ -35,6 +35,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   erase(): Erasure;
 
   usage(query: UsageQuery): UsageReport;
+  changedSums(since: number): ChangedSums;
   savings(query: SavingsQuery): SavingsRow[];
   requests(page: PageOf): Page<LedgerRow>;
   request(id: string): LedgerRequest | undefined;
@@ -97,6 +98,34 @@ export interface UsageQuery {
   from?: string | undefined;
   to?: string | undefined;
   group_by: UsageGroup;
+}
+
+/** What an account has spent in a day on a model, or by a token, a user or a tag: an absolute sum. */
+export interface ChangedSum {
+  /** `YYYY-MM-DD`. */
+  day: string;
+  dimension: 'model' | 'token' | 'user' | 'tag';
+  /** The model, the jti, …; `(other)` for all for which a day had no room; an empty tag for requests with any. */
+  value: string;
+  requests: number;
+  /** Cost in nanodollars, and tokens by kind, as the ledger's columns are named. */
+  sums: Record<
+    | 'cost'
+    | 'input_tokens'
+    | 'output_tokens'
+    | 'cache_read_tokens'
+    | 'cache_write_5m_tokens'
+    | 'cache_write_1h_tokens'
+    | 'thinking_tokens'
+    | 'web_searches',
+    number
+  >;
+}
+
+/** The sums that have changed since a number, and the number to ask by next. */
+export interface ChangedSums {
+  seq: number;
+  rows: ChangedSum[];
 }
 
 export interface SavingsQuery {

@@ -17,6 +17,10 @@ export interface AdmissionRequest {
   prefix?: string | undefined;
   /** The credential that asks; absent in development without one. */
   token?: CredentialUse | undefined;
+  /** What the request is for, as `identity/tags.ts` writes it. */
+  tags?: string | undefined;
+  /** A hash of the end user that it names. */
+  user?: string | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */

@@ -14,6 +14,7 @@ import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { VersionPublisher } from './publish-versions.ts';
+import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
 import { TokensWithLimits } from './token-limits.ts';
 
@@ -27,6 +28,7 @@ export class AccountState {
   readonly credentials: Credentials;
   readonly limitedTokens: TokensWithLimits;
   readonly credits: Credits;
+  readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
   readonly versions: Versions;
@@ -53,6 +55,7 @@ export class AccountState {
     this.limitedTokens = new TokensWithLimits(ledger);
     this.credentials = new Credentials(ledger, this.limitedTokens);
     this.credits = new Credits(ledger);
+    this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');

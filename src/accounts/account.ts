@@ -219,9 +219,9 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return requestsOf(this.#state.ledger, page);
   }
 
-  /** @returns one row of the ledger, or undefined. */
+  /** @returns one row of the ledger, or what was refused under this id, or undefined. */
   request(id: string): LedgerRequest | undefined {
-    return ledgerRequestOf(this.#state.ledger, id);
+    return ledgerRequestOf(this.#state.ledger, id) ?? this.#state.refusals.find(id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
@@ -348,7 +348,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** Settles orphans at their hold, goes on erasing, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, budget, credentials, publisher } = this.#state;
+    const { alarm, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();
     const now = this.#state.advance();
     settleOrphans(this.#state, now);
@@ -358,6 +358,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     const { retention } = this.#state;
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
+    refusals.prune(now - retention);
     await eraseElsewhere(this.#state);
     await publisher.publishAll();
   }

@@ -1,4 +1,5 @@
 import { type Context, Hono } from 'hono';
+import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -8,7 +9,7 @@ import { check } from '../http/check.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { isAccount } from '../identity/identity.ts';
-import { readAccounts, unlistAccount } from '../kv/account-list.ts';
+import { forgetMark, readAccounts, unlistAccount } from '../kv/account-list.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
@@ -74,6 +75,7 @@ export function accountsRoutes() {
       const id = c.req.param('id');
       const progress = await accountOf(c, id)((object) => object.erase());
       await unlistAccount(c.env.STORE, id);
+      for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
       return c.json({ type: 'account', id, ...progress }, 202);
     });
 }

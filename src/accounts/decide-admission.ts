@@ -25,7 +25,13 @@ export function decideAdmission(state: AccountState, request: AdmissionRequest):
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.credentials.see(token, now);
   }
-  return worstCase ? placeHold(state, request, worstCase, now) : admitUnheld(state, request, now);
+  const decision = worstCase ? placeHold(state, request, worstCase, now) : admitUnheld(state, request, now);
+  if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
+  else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, now);
+  }
+  return decision;
 }
 
 /** @returns why a caller would be refused whatever they asked for; null where they may ask. Takes nothing. */

@@ -115,12 +115,19 @@ export const ledgerRowSchema = z.object({
   ms: z.nullable(z.number()),
 });
 
+const refusalSchema = z.object({
+  limited_by: z.described(z.string(), 'Whose limit it was, as the header sluice-limited-by said it.'),
+  limit: z.described(z.string(), 'The limit, as it is named in the limits.'),
+  message: z.described(z.string(), 'What the caller was told.'),
+});
+
 /** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   tries: z.described(
     z.array(ledgerRowSchema),
     'The rows of all its tries, this one first: `<request_id>.2` is the second.',
   ),
+  refusal: z.described(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
 });
 
 const usageTotalSchema = z.object({ requests: z.int(), cost_usd: usd, usage: tokenCountsSchema });

@@ -1,9 +1,11 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { ApiError, DO_NOT_RETRY, invalidRequest, misconfigured } from '../http/errors.ts';
+import { withMark } from '../http/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
+import { accountMark } from './account-mark.ts';
 import type { AppEnv } from './context.ts';
 import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
 
@@ -35,8 +37,11 @@ export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | un
 export function authenticate(own?: Authenticate) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
-    c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     c.get('entry').line.account = identity.account;
+    const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
+    c.set('requestId', requestId);
+    c.get('entry').line.request_id = requestId;
+    c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });
 }

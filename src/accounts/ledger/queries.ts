@@ -51,7 +51,7 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
   );
   const tries = rows.map(ledgerRow);
   const row = tries.find(({ request_id }) => request_id === id);
-  return row && { ...row, tries };
+  return row && { ...row, tries, refusal: null };
 }
 
 /** @returns the conversations that these requests belong to. */

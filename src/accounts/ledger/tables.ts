@@ -81,6 +81,9 @@ const DIMENSIONS_SQL = `
     from ledger, meta where meta.key = 'fold' and id <= json_extract(meta.value, '$.marker')
       and status != 'held' and token is not null group by 1, 3;`;
 
+/** Refused requests: of a second in one row, as JSON. */
+const REFUSALS_SQL = 'create table refusals (at integer primary key, refused text not null) strict;';
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -158,4 +161,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 4, sql: STORED_SQL },
   { version: 5, sql: TOTALS_SQL },
   { version: 6, sql: DIMENSIONS_SQL },
+  { version: 7, sql: REFUSALS_SQL },
 ];

@@ -5,6 +5,7 @@ import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
+import { alertsRoutes } from './alerts/alerts.route.ts';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
 import type { AppEnv } from './auth/context.ts';
 import { loopbackOnly } from './auth/loopback.ts';
@@ -53,6 +54,7 @@ const CLOSED = [
   '/models/*',
   '/v1/*',
   '/accounts/*',
+  '/alerts/*',
   '/conversations/*',
   '/prefixes/*',
   '/classifiers/*',
@@ -101,6 +103,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
+  app.route('/', alertsRoutes());
   app.route('/', webhooks.events);
   app.use(unknown);
   own = handlersOf(app);

@@ -35,6 +35,10 @@ export const limitsSchema = z.strictObject({
     z.optional(modelNames),
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
   ),
+  alerts: z.described(
+    z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
+    'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+  ),
   on_shortfall: z.described(
     z.optional(z.enum(['clamp', 'refuse'])),
     'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',

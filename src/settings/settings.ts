@@ -181,6 +181,7 @@ export const settingsSchema = z.object({
     ),
     'Further hosts that results may be sent to, separated by commas.',
   ),
+  ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
@@ -260,6 +261,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
   }
+  checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

@@ -1,7 +1,7 @@
-import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { ALERT_SOURCE } from '../delivery/alert-outbox.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { callInbox } from '../webhooks/inbox/call-inbox.ts';
 

@@ -72,12 +72,19 @@ export const tokenLimits = z.strictObject({
 
 export type TokenLimits = z.output<typeof tokenLimits>;
 
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const moment = z
+  .string()
+  .check(
+    z.refine(
+      (text) => MOMENT.test(text) && Number.isFinite(Date.parse(text)),
+      'must be a time such as 2027-01-01T00:00:00Z',
+    ),
+  );
+
 /** US dollars that an account is given beside its limit `usd_total`. */
 export const creditRequest = z.strictObject({
   usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
-  expires_at: z.described(
-    z.optional(z.iso.datetime({ offset: true })),
-    'When what is left of it is gone. Default: never.',
-  ),
+  expires_at: z.described(z.optional(moment), 'When what is left of it is gone. Default: never.'),
   note: z.described(z.optional(z.string().check(z.maxLength(512))), 'What it is for.'),
 });

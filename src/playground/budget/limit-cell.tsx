@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { formatUsd } from '../ui/format.ts';
@@ -12,7 +12,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
   const button = useRef<HTMLButtonElement>(null);
   const field = useRef<HTMLInputElement>(null);
   const limit = row.limit?.[period] ?? null;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (editing.value) field.current?.select();
   }, [editing.value]);
   const close = () => {

@@ -27,8 +27,8 @@ export function Operator() {
                 title={TITLES[period]}
                 value={formatUsd(spent)}
                 of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
-                full={limit === null ? undefined : part(spent, limit)}
-                held={limit === null ? 0 : part(leased, limit)}
+                full={limit === null ? undefined : partOf(spent, limit)}
+                held={limit === null ? 0 : partOf(leased, limit)}
                 note={`${leased > 0 ? `${formatUsd(leased)} set aside · ` : ''}resets ${formatMoment(resets_at)}`}
               />
             );
@@ -44,7 +44,7 @@ export function Operator() {
   );
 }
 
-function part(spent: number, limit: number): number {
+function partOf(spent: number, limit: number): number {
   if (limit === 0) return spent > 0 ? 1 : 0;
   return Math.min(1, Math.max(0, spent / limit));
 }

@@ -63,7 +63,7 @@ export function keepOverview(): () => void {
         if (stopped) return;
         deployment.value = shared;
         alerts.value = told.data;
-        spenders.value = rows;
+        spenders.value = withKnown(rows);
         overviewFault.value = undefined;
       }
     } catch (thrown) {
@@ -76,6 +76,15 @@ export function keepOverview(): () => void {
     stopped = true;
     clearTimeout(timer);
   };
+}
+
+/** Keeps what a change of a limit has told of accounts that the list only names. */
+function withKnown(rows: Spender[]): Spender[] {
+  const known = new Map(spenders.value.map((row) => [`${row.kind} ${row.id}`, row]));
+  return rows.map((row) => {
+    const before = known.get(`${row.kind} ${row.id}`);
+    return { ...row, spent: row.spent ?? before?.spent, limit: row.limit ?? before?.limit };
+  });
 }
 
 /** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */

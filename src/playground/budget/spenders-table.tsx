@@ -1,6 +1,6 @@
 /** The table of accounts and groups: a page of fifty rows at a time, so that a thousand cost no more than fifty. */
 import { useComputed, useSignal } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
@@ -27,6 +27,7 @@ export function SpendersTable() {
   const filter = useSignal('');
   const first = useSignal(0);
   const body = useRef<HTMLTableSectionElement>(null);
+  const focusNext = useRef<string | undefined>(undefined);
   const sorted = useComputed(() => {
     const wanted = filter.value.trim().toLowerCase();
     const rows = spenders.value.filter(
@@ -50,26 +51,31 @@ export function SpendersTable() {
   };
   const move = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
-    const row = target.closest('tr');
     const column = target.dataset.column;
-    if (!row || column === undefined) return;
-    const focusIn = (tr: Element | null | undefined) =>
-      tr?.querySelector<HTMLElement>(`[data-column="${column}"]`)?.focus();
-    if (event.key === 'ArrowDown') focusIn(row.nextElementSibling);
-    else if (event.key === 'ArrowUp') focusIn(row.previousElementSibling);
+    if (column === undefined) return;
+    const places = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
+    const at = places.indexOf(target);
+    if (event.key === 'ArrowDown') places[at + 1]?.focus();
+    else if (event.key === 'ArrowUp') places[at - 1]?.focus();
     else if (event.key === 'PageDown' || event.key === 'PageUp') {
+      focusNext.current = column;
       turn(event.key === 'PageDown' ? 1 : -1);
-      requestAnimationFrame(() => focusIn(body.current?.firstElementChild));
     } else return;
     event.preventDefault();
   };
+  // The row that had the focus is gone with its page.
+  useLayoutEffect(() => {
+    if (focusNext.current !== undefined) {
+      body.current?.querySelector<HTMLElement>(`[data-column="${focusNext.current}"]`)?.focus();
+    }
+    focusNext.current = undefined;
+  }, [start]);
   return (
     <section class="stack" aria-labelledby="spenders">
-      <div class="row spread">
+      <div class="apart">
         <h3 id="spenders">Accounts and groups</h3>
-        <div class="row">
+        <div class="inline filters">
           <input
-            type="search"
             aria-label="Filter by name or group"
             placeholder="Filter"
             onInput={(event) => {
@@ -90,8 +96,8 @@ export function SpendersTable() {
       {deployment.value === undefined && (
         <p class="quiet">What each has spent is listed where the setting DEPLOYMENT_LIMITS is set: {'{}'} is enough.</p>
       )}
-      <div class="table-frame">
-        <table class="table spenders">
+      <div class="table-frame spenders">
+        <table class="table">
           <thead>
             <tr>
               {COLUMNS.map(([column, name]) => (
@@ -132,7 +138,7 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
     <tr>
       <th scope="row">
         {kind === 'account' ? (
-          <button type="button" class="link" data-column="id" onClick={() => (account.value = id)}>
+          <button type="button" class="link" data-column="id" onClick={() => show(id)}>
             {id}
           </button>
         ) : (
@@ -149,6 +155,12 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
       <td>{seen === null ? '' : formatMoment(seen)}</td>
     </tr>
   );
+}
+
+/** Shows an account below. */
+function show(id: string): void {
+  account.value = id;
+  document.getElementById('standing')?.scrollIntoView({ block: 'start' });
 }
 
 function valueIn({ id, group, spent, limit, seen }: Spender, column: Column, period: Period): string | number {

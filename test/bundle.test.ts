@@ -4,9 +4,9 @@ import { descriptionOf } from '../src/http/zod.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
 
 /** Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out. */
-const LIMIT_BYTES = 130_000;
+const LIMIT_BYTES = 180_000;
 
-test('the deployed Worker is at most 130 kB, compressed', () => {
+test('the deployed Worker is at most 180 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -19,6 +19,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Usage: 'accounts',
   Accounts: 'accounts',
   Tokens: 'accounts',
+  Alerts: 'alerts',
   Health: 'health',
 };
 

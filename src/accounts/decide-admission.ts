@@ -25,7 +25,13 @@ export function decideAdmission(state: AccountState, request: AdmissionRequest):
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.credentials.see(token, now);
   }
-  return worstCase ? placeHold(state, request, worstCase, now) : admitUnheld(state, request, now);
+  const decision = worstCase ? placeHold(state, request, worstCase, now) : admitUnheld(state, request, now);
+  if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
+  else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, now);
+  }
+  return decision;
 }
 
 /** @returns why a caller would be refused whatever they asked for; null where they may ask. Takes nothing. */
@@ -36,8 +42,9 @@ export function refusalOfCaller(
   state.limits.noteDefaults(defaults);
   const now = state.advance();
   if (token && state.credentials.isRevoked(token)) return { outcome: 'revoked' };
-  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now);
-  return refusal ? refuse(state, refusal, now) : null;
+  const { purses } = limitsOfToken(state, token?.jti);
+  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now, purses);
+  return refusal ? refuse(state, refusal, now, token?.jti) : null;
 }
 
 /** Admits what costs no money: a token count, or a request that never goes up. It takes from a bucket and holds nothing. */
@@ -71,20 +78,34 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const decision = decide(budget, rules, worstCase, now, request);
+  const { repeats, counted } = request;
+  const { purses, models } = limitsOfToken(state, token?.jti);
+  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models });
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);
-    return refuse(state, decision, now);
+    return refuse(state, decision, now, token?.jti);
   }
   const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
   const deadline = now + HOLD_MS;
   const stage = 'admitted';
-  const hold: Hold = { id: requestId, at: now, deadline, nanodollars, inputTokens, outputTokens, maxTokens, stage };
+  const jti = token?.jti ?? null;
+  const hold: Hold = {
+    id: requestId,
+    at: now,
+    deadline,
+    nanodollars,
+    inputTokens,
+    outputTokens,
+    maxTokens,
+    stage,
+    token: jti,
+  };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row first: an id that was used before throws here, and nothing has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti }), buckets);
   place(budget, hold, buckets);
+  state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
@@ -95,16 +116,25 @@ function placeHold(
 
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const standing = quotaStatusNow(state, now);
+  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
   return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !state.listed };
 }
 
-function refuse(state: AccountState, refusal: Refusal, now: number): AdmissionDecision {
-  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now) };
+function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
+  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now, jti) };
 }
 
-function quotaStatusNow({ budget, limits }: AccountState, now: number): QuotaStatus {
-  return quotaStatusOf(budget, limits.rules, now);
+function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: number, jti?: string): QuotaStatus {
+  const status = quotaStatusOf(budget, limits.rules, now);
+  const purse = limitedTokens.purseOf(jti);
+  if (!purse) return status;
+  return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
+}
+
+/** @returns what the limits of the token that asks add to those of its account. */
+function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
+  const purse = limitedTokens.purseOf(jti);
+  return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }
 
 function checkWorstCase({ inputTokens, inputCost, outputTokens, outputPrice, leastOutput }: WorstCase): void {

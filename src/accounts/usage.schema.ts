@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix']);
+export const usageGroupSchema = z.enum(['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix']);
 
 const DAY_FAULT = 'Input should be a day, YYYY-MM-DD';
 const day = z
@@ -21,6 +21,7 @@ export const accountQuery = z.object({
 export const usageQuery = z.object({
   ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
+  format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
 });
 

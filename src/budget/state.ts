@@ -17,6 +17,8 @@ export interface Hold {
   maxTokens: number;
   /** How far the request has come, as it was last told. */
   stage: string;
+  /** The id of the token that asked; null in development without one. */
+  token?: string | null | undefined;
 }
 
 interface WindowTotal extends Span {
@@ -41,6 +43,8 @@ export interface Budget {
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
+  /** What credit adds to the limit `usd_total`, as of `last`. */
+  credit: Nanodollars;
 }
 
 /** What a request took out of the buckets. */
@@ -55,11 +59,18 @@ export function emptyBudget(now: number): Budget {
   const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
   return {
     last: now,
-    windows: { day: total('day'), week: total('week'), month: total('month') },
+    windows: {
+      hour: total('hour'),
+      day: total('day'),
+      week: total('week'),
+      month: total('month'),
+      total: total('total'),
+    },
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
     heldOutput: 0,
     holds: new Map(),
+    credit: 0,
   };
 }
 

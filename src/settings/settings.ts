@@ -185,6 +185,7 @@ export const settingsSchema = z.object({
     ),
     'Further hosts that results may be sent to, separated by commas.',
   ),
+  ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
@@ -252,8 +253,8 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
     throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
-  const capped = [DEFAULT_LIMITS.usd_per_day, DEFAULT_LIMITS.usd_per_week, DEFAULT_LIMITS.usd_per_month];
-  if (JWKS_URL !== undefined && capped.every((limit) => limit === undefined)) {
+  const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
+  if (JWKS_URL !== undefined && !isCapped) {
     throw misconfigured(
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
@@ -263,6 +264,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
   }
+  checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

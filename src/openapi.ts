@@ -17,6 +17,7 @@ import type { Scope } from './identity/identity.ts';
 import { counts } from './messages/count-tokens.reference.ts';
 import { messages } from './messages/messages.reference.ts';
 import { models } from './models/models.reference.ts';
+import { deploymentPools, groups } from './pools/pools.reference.ts';
 import { prefixes } from './prefixes/prefixes.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './reference/errors.ts';
 import { HEADERS } from './reference/headers.ts';
@@ -35,6 +36,8 @@ export const RESOURCES: readonly Resource[] = [
   usage,
   accounts,
   tokens,
+  groups,
+  deploymentPools,
   health,
 ];
 

@@ -1,4 +1,4 @@
-import { advance, type Budget, emptyBudget, place } from '../budget/state.ts';
+import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -9,6 +9,7 @@ import { Versions } from '../versions/version-rows.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { InboxList } from './inbox-list.ts';
+import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
@@ -31,6 +32,7 @@ export class AccountState {
   readonly limits: LimitsInForce;
   readonly budget: Budget;
   readonly alarm: Alarm;
+  readonly leases: Leases;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #env: () => Bindings;
@@ -54,6 +56,16 @@ export class AccountState {
     this.storage = new StorageQuota(this.conversations, this.versions);
     this.budget = recallBudget(ledger);
     this.limits = new LimitsInForce(ledger);
+    this.leases = new Leases({
+      account: ctx.id.name,
+      tables: ledger,
+      budget: this.budget,
+      alarm: this.alarm,
+      limits: () => this.limits.limits,
+      env,
+      now,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
@@ -118,6 +130,11 @@ function recallBudget(ledger: Ledger): Budget {
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
+  for (const period of PERIODS) {
+    for (const { group, cost } of ledger.settledOfGroupsSince(budget.windows[period].start)) {
+      windowsOfGroup(budget, group)[period].settled = cost;
+    }
+  }
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;
 }

@@ -63,13 +63,14 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
    *
    * @throws TypeError if its worst case is none; nothing has changed then
    */
-  admit(request: AdmissionRequest): AdmissionDecision {
+  admit(request: AdmissionRequest): AdmissionDecision | Promise<AdmissionDecision> {
     return decideAdmission(this.#state, request);
   }
 
   /** Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. */
-  admitJson(request: string): string {
-    return JSON.stringify(this.admit(JSON.parse(request) as AdmissionRequest));
+  admitJson(request: string): string | Promise<string> {
+    const decision = this.admit(JSON.parse(request) as AdmissionRequest);
+    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
   }
 
   /**
@@ -172,6 +173,22 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Replaces the account's own limits; null takes the deployment's for all. */
   setLimits(limits: Limits | null): void {
     this.#state.limits.setOwn(limits);
+  }
+
+  /** @returns the group that an admin has chosen for the account, or null. */
+  getGroup(): string | null {
+    return this.#state.leases.group ?? null;
+  }
+
+  /** Chooses the account's group; null leaves it to its credentials. What was held before stays with the group before. */
+  setGroup(group: string | null): void {
+    this.#state.leases.setGroup(group ?? undefined);
+  }
+
+  /** Tells a pool, which has asked by its name, where the account stands. */
+  async reportTo(pool: string): Promise<void> {
+    this.#state.advance();
+    await this.#state.leases.report(pool);
   }
 
   /** @returns what was spent, by day, model, conversation or prefix. */
@@ -324,6 +341,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
     await eraseElsewhere(this.#state);
+    await this.#state.leases.reportChanges();
     await publisher.publishAll();
   }
 

@@ -10,14 +10,20 @@ import { listOf, readPage } from '../http/page.ts';
 import { isAccount } from '../identity/identity.ts';
 import { readAccounts, unlistAccount } from '../kv/account-list.ts';
 import { limitsSchema } from '../settings/limits.schema.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
+import { accountsQuery } from './usage.schema.ts';
 
 /** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
 export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
+      const { sort, period } = check(accountsQuery, c.req.query());
+      if (sort === 'spent') {
+        return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
+      }
       const page = await readAccounts(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows = page.names.map((id) => ({ type: 'account', id }));
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));

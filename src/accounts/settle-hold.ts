@@ -18,7 +18,8 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
   const closing = closingOf(settlement, row.hold, now, true);
   ledger.close(requestId, closing, budget.fullAt);
-  correct(budget, row.at, closing.cost - row.cost);
+  correct(budget, row.at, closing.cost - row.cost, row.group ?? undefined);
+  state.leases.corrected(row.at, row.group ?? undefined);
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
 }
 
@@ -39,12 +40,14 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const { cost, overHold } = closing;
   if (hold.at <= state.erasing) {
     ledger.forgetRow(hold, closing);
+    state.leases.outlived(hold, closing);
     settle(budget, hold, cost, budget.fullAt);
     return { outcome: 'erased', cost, overHold };
   }
   const buckets = bucketsAfterSettlement(budget, limits.rules, spent ?? spentOf(closing));
   ledger.close(hold.id, closing, buckets);
   settle(budget, hold, cost, buckets);
+  state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
 }
 
@@ -65,12 +68,14 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     outputTokens: 0,
     maxTokens: 0,
     stage: 'unheld',
+    group: settlement.opening?.group ?? undefined,
   };
   const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
   ledger.close(hold.id, closing, buckets);
   budget.fullAt = buckets;
-  correct(budget, at, cost);
+  correct(budget, at, cost, hold.group);
+  state.leases.corrected(at, hold.group);
   alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
   return { outcome: 'unheld', cost, overHold };
 }

@@ -2,13 +2,14 @@ import { type Context, Hono } from 'hono';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
-import { notFound } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { readPage } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import { names } from '../kv/account-list.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
-import { usageQuery } from './usage.schema.ts';
+import { type AccountUsageGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
@@ -18,8 +19,13 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, ...query } = check(usageQuery, c.req.query());
+      const { account, group_by, ...days } = check(usageQuery, c.req.query());
       const identity = c.get('identity');
+      if (isSharedGroup(group_by)) {
+        requireAllAccounts(c, account);
+        return c.json(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by })));
+      }
+      const query = { ...days, group_by };
       if (account === undefined && hasScope(identity, 'admin')) return c.json(await usageOfAll(c, query));
       const id = ownOrAny(c, account ?? identity.account);
       return c.json(await accountOf(c, id)((object) => object.usage(query)));
@@ -35,13 +41,21 @@ export function usageRoutes() {
     });
 }
 
+/** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
+function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
+  if (!hasScope(c.get('identity'), 'admin')) {
+    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', { headers: DO_NOT_RETRY });
+  }
+  if (account !== undefined) throw invalidRequest('group_by: account and group sum all accounts. Leave `account` out.');
+}
+
 function accountAsked(c: Context<AppEnv>): string {
   return ownOrAny(c, c.req.query('account') ?? c.get('identity').account);
 }
 
 async function usageOfAll(
   c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account'>,
+  query: Omit<z.output<typeof usageQuery>, 'account' | 'group_by'> & { group_by: AccountUsageGroup },
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of names(c.env.STORE)) accounts.push(name);

@@ -52,11 +52,11 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
-  const { account, scopes, token } = data;
+  const { account, scopes, token, group } = data;
   refuseSourceAccount(account);
-  if (!token) return { account, scopes, token: undefined };
+  if (!token) return { account, scopes, token: undefined, group };
   const { jti, issued_at, expires_at } = token;
-  return { account, scopes, token: { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' } };
+  return { account, scopes, group, token: { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' } };
 }
 
 async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {

@@ -11,7 +11,7 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import type { ServedWorstCase, WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
+import { freeIn, rateRefusal, refusalBy, type SharedRoom, shortOfMoney, shortOfShared } from './refusals.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
 import { PERIODS } from './windows.ts';
@@ -66,6 +66,8 @@ export interface Circumstances {
   repeats?: boolean | undefined;
   /** The upstream was asked to count its input, for this decision alone. */
   counted?: boolean | undefined;
+  /** What the windows of its pools leave, where they have a limit. */
+  shared?: readonly SharedRoom[] | undefined;
 }
 
 /** Decides on a request by its worst case. Changes nothing but the time; `place` makes a hold of what is granted. */
@@ -74,7 +76,7 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false }: Circumstances = {},
+  { repeats = false, counted = false, shared = [] }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -84,16 +86,18 @@ export function decide(
     const model = barred[0] ?? '';
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
   }
-  if (!worstCase.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
+  if (!worstCase.known && (shared.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
   const asked = worstCase.outputTokens;
-  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, worstCase.leastOutput)) : asked;
+  const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so it is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const broke = shortOfMoney(budget, rules, sure, time);
   if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, least) } : broke;
+  const brokeTogether = shortOfShared(shared, sure, time);
+  if (brokeTogether) return brokeTogether;
   if (budget.holds.size >= rules.concurrent) {
     const running = budget.holds.size;
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
@@ -122,12 +126,13 @@ export function decide(
   }
 
   // Half of what is free, so that the next request finds room too. A request that must not be lowered may take all.
-  const share = Math.floor(freeIn(budget, rules) / (rules.clamp ? 2 : 1));
+  const free = freeIn(budget, rules, shared);
+  const share = Math.floor(free / (rules.clamp ? 2 : 1));
   const affordable = affordableOutput(share, worstCase);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps where the input is a large part of the cost, or where the request may not fit at all.
-    const fits = worstCase.inputCost + least * worstCase.outputPrice <= freeIn(budget, rules);
+    const fits = worstCase.inputCost + least * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
   let maxTokens = Math.min(asked, Math.max(least, affordable));
@@ -140,6 +145,18 @@ export function decide(
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
+}
+
+/** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */
+export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
+  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const { inputCost, outputPrice, outputTokens } = worstCase;
+  const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
+  return { least, most: inputCost + outputTokens * outputPrice };
+}
+
+function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): number {
+  return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
 }
 
 function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, 'inputTokens' | 'inputCost'> {

@@ -1,6 +1,6 @@
 /** What is left of a budget, and why a request does not fit into it. */
 
-import type { Refusal } from '../durable/contracts/admission.ts';
+import type { PoolKind, Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { capacity, level, waitFor } from './bucket.ts';
 import { CEILING, type Rules } from './rules.ts';
@@ -8,7 +8,20 @@ import type { Budget } from './state.ts';
 import { PERIODS, type Period } from './windows.ts';
 
 /** After this it is worth asking again for money that other requests hold. */
-const HELD_RETRY_MS = 2_000;
+export const HELD_RETRY_MS = 2_000;
+
+/** What one window of a pool leaves to this account. */
+export interface SharedRoom {
+  by: PoolKind;
+  period: Period;
+  /** Leased and unused, and what nobody has leased, as the pool told last. */
+  free: Nanodollars;
+  /** The same with what others hold: more can never be free in this window. */
+  left: Nanodollars;
+  limit: Nanodollars;
+  /** When the window ends; milliseconds since 1970. */
+  end: number;
+}
 
 /** @returns the limit of a window; `CEILING` where it has none. */
 export function limitOf(rules: Rules, period: Period): Nanodollars {
@@ -22,8 +35,24 @@ export function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollar
 }
 
 /** @returns what is free in the tightest window. */
-export function freeIn(budget: Budget, rules: Rules): Nanodollars {
-  return Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
+export function freeIn(budget: Budget, rules: Rules, shared: readonly SharedRoom[] = []): Nanodollars {
+  const own = Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
+  return shared.reduce((least, { free }) => Math.min(least, free), own);
+}
+
+/** @returns the refusal by the pools' window that stays too tight for the longest, if any is. It tells none of their figures. */
+export function shortOfShared(shared: readonly SharedRoom[], needed: Nanodollars, now: number): Refusal | undefined {
+  const short = shared.filter(({ free }) => free < needed);
+  const never = short.filter(({ limit }) => limit < needed);
+  const spent = short.filter(({ left }) => left < needed);
+  const [first, ...others] = [never, spent, short].find((rooms) => rooms.length > 0) ?? [];
+  if (first === undefined) return undefined;
+  const longest = others.reduce((most, room) => (room.end > most.end ? room : most), first);
+  const { by, period, end } = longest;
+  const isHeld = never.length === 0 && spent.length === 0;
+  const reason = isHeld ? 'held' : 'spend';
+  const resetsAt = isHeld ? now + HELD_RETRY_MS : end;
+  return { ...refusalBy(reason, `usd_per_${period}`, now, resetsAt, needed, 0, never.length > 0), by };
 }
 
 /** @returns the refusal by the window that stays too tight for the longest, if any is. */

@@ -17,9 +17,11 @@ export interface Hold {
   maxTokens: number;
   /** How far the request has come, as it was last told. */
   stage: string;
+  /** The group whose pool pays too; absent where there is none. */
+  group?: string | undefined;
 }
 
-interface WindowTotal extends Span {
+export interface WindowTotal extends Span {
   settled: Nanodollars;
   held: Nanodollars;
 }
@@ -37,6 +39,8 @@ export interface Budget {
   /** The latest time seen. If the clock goes back, this stays where it is. */
   last: number;
   windows: Record<Period, WindowTotal>;
+  /** The same of what belongs to a group, for each group that has anything in them. */
+  groups: Map<string, Record<Period, WindowTotal>>;
   fullAt: Buckets;
   heldInput: number;
   heldOutput: number;
@@ -52,10 +56,10 @@ export interface Spent {
 
 /** @returns the budget of an account that has used nothing, as of `now`. */
 export function emptyBudget(now: number): Budget {
-  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
   return {
     last: now,
-    windows: { day: total('day'), week: total('week'), month: total('month') },
+    windows: emptyWindows(now),
+    groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
     heldOutput: 0,
@@ -70,12 +74,36 @@ export function emptyBudget(now: number): Budget {
  */
 export function advance(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
-  for (const period of PERIODS) {
-    if (budget.last >= budget.windows[period].end) {
-      budget.windows[period] = { ...spanAt(period, budget.last), settled: 0, held: 0 };
-    }
-  }
+  roll(budget.windows, budget.last);
+  for (const windows of budget.groups.values()) roll(windows, budget.last);
   return budget.last;
+}
+
+/** @returns the windows of a group; made empty where it has none yet. */
+export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
+  const known = budget.groups.get(group);
+  if (known) return known;
+  const made = emptyWindows(budget.last);
+  budget.groups.set(group, made);
+  return made;
+}
+
+function emptyWindows(now: number): Record<Period, WindowTotal> {
+  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
+  return { day: total('day'), week: total('week'), month: total('month') };
+}
+
+function roll(windows: Record<Period, WindowTotal>, now: number): void {
+  for (const period of PERIODS) {
+    if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
+  }
+}
+
+/** @returns every window that a time lies in: the account's, and those of the group that pays too. */
+function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
+  const own = PERIODS.map((period) => budget.windows[period]);
+  const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
+  return all.filter((window) => contains(window, at));
 }
 
 /** Takes a token count out of its bucket: the one made for a request that was refused all the same. */
@@ -97,10 +125,7 @@ export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.holds.set(hold.id, hold);
   budget.heldInput += hold.inputTokens;
   budget.heldOutput += hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, hold.at)) window.held += hold.nanodollars;
-  }
+  for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
 /** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
@@ -119,20 +144,15 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
   budget.fullAt = buckets;
   budget.heldInput -= hold.inputTokens;
   budget.heldOutput -= hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (!contains(window, hold.at)) continue;
+  for (const window of windowsAt(budget, hold.at, hold.group)) {
     window.held -= hold.nanodollars;
     window.settled += spent;
   }
 }
 
 /** Adds to the settled sums of the windows that `at` lies in: for a request without a hold, or as a correction, which may be negative. */
-export function correct(budget: Budget, at: number, difference: Nanodollars): void {
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, at)) window.settled += difference;
-  }
+export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
+  for (const window of windowsAt(budget, at, group)) window.settled += difference;
 }
 
 function contains({ start, end }: Span, time: number): boolean {

@@ -2,6 +2,7 @@ import { LruCache } from '../cache/lru.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { ConversationObject } from '../durable/contracts/conversation.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
+import type { PoolObject } from '../durable/contracts/pool.ts';
 
 /** The binding that accounts' objects are reached by. */
 export interface AccountBinding {
@@ -75,4 +76,21 @@ export function inboxStub(
     ? env.INBOX.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
     : env.INBOX;
   return namespace.get(namespace.idFromName(source));
+}
+
+/** The binding that pools are reached by. */
+export interface PoolBinding {
+  POOL: DurableObjectNamespace<PoolObject>;
+}
+
+/** Returns the stub of a pool by its name, as `poolName` makes it. */
+export function poolStub(
+  env: PoolBinding,
+  settings: { JURISDICTION?: string | undefined },
+  name: string,
+): DurableObjectStub<PoolObject> {
+  const namespace = settings.JURISDICTION
+    ? env.POOL.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
+    : env.POOL;
+  return namespace.get(namespace.idFromName(name));
 }

@@ -6,6 +6,8 @@ export interface Identity {
   scopes: readonly Scope[];
   /** The token that was sent; undefined if none was needed, as in development. */
   token: VerifiedToken | undefined;
+  /** The group that the credential names; absent where it names none. */
+  group?: string | undefined;
 }
 
 /** What an account's object knows about a token, to refuse it once revoked and to list it. The token itself is not stored. */

@@ -30,11 +30,12 @@ export interface AccountPage {
 export async function readAccounts(
   store: KVNamespace,
   page: { limit: number; after?: string | undefined; before?: string | undefined },
+  prefix = ACCOUNT_PREFIX,
 ): Promise<AccountPage> {
   const { limit, after, before } = page;
   const found: string[] = [];
   // KV has no start key: a page further on is reached through those before it, a thousand names a step.
-  for await (const name of names(store)) {
+  for await (const name of names(store, prefix)) {
     if (before !== undefined && compareBytes(name, before) >= 0) break;
     if (after !== undefined && compareBytes(name, after) <= 0) continue;
     found.push(name);
@@ -44,16 +45,16 @@ export async function readAccounts(
   return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
 }
 
-/** Yields every account on the list, in the order of KV. */
-export async function* names(store: KVNamespace): AsyncGenerator<string> {
+/** Yields every account on the list, in the order of KV. @param prefix names another list */
+export async function* names(store: KVNamespace, prefix = ACCOUNT_PREFIX): AsyncGenerator<string> {
   let cursor: string | undefined;
   do {
     const page = await store.list({
-      prefix: ACCOUNT_PREFIX,
+      prefix,
       limit: KEYS_AT_ONCE,
       ...(cursor === undefined ? {} : { cursor }),
     });
-    for (const { name } of page.keys) yield name.slice(ACCOUNT_PREFIX.length);
+    for (const { name } of page.keys) yield name.slice(prefix.length);
     cursor = page.list_complete ? undefined : page.cursor;
   } while (cursor !== undefined);
 }

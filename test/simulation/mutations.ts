@@ -6,7 +6,7 @@ export const FOUND = 7;
 export interface Mutation {
   name: string;
   /** What is simulated. */
-  object: 'conversation' | 'account' | 'inbox';
+  object: 'conversation' | 'account' | 'inbox' | 'pool';
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];

@@ -1,4 +1,4 @@
-import type { QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
+import type { PoolKind, QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
@@ -8,6 +8,8 @@ type SpendPeriod = 'day' | 'week' | 'month';
 const PERIOD_NAMES: Record<SpendPeriod, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
 /** Shares of a spend limit from which on clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
+/** Whose a shared budget is, in words. */
+const SHARED_BY: Record<PoolKind, string> = { group: 'this account’s group', deployment: 'this deployment' };
 const MOST_UTILIZATION = 0.99;
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
@@ -17,7 +19,7 @@ export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
 export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
-  const headers: Record<string, string> = { 'sluice-limited-by': 'account' };
+  const headers: Record<string, string> = { 'sluice-limited-by': refusal.by ?? 'account' };
   const cause = refusal;
   switch (refusal.reason) {
     case 'model':
@@ -33,9 +35,17 @@ export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError 
         { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
     case 'spend':
+      if (refusal.by !== undefined) return sharedSpendError(refusal, refusal.by, headers);
       return refusal.never ? tooDearError(refusal, headers) : spendError(refusal, headers);
     case 'held':
       headers['retry-after'] = String(refusal.retryAfter);
+      if (refusal.by !== undefined) {
+        return new ApiError(
+          'rate_limit_error',
+          `What is left of the ${PERIOD_NAMES[periodOf(refusal)]} spend limit of ${SHARED_BY[refusal.by]} is set aside for requests that are running. Try again in ${refusal.retryAfter} s.`,
+          { headers: { ...headers, ...quotaHeaders(standing) }, cause },
+        );
+      }
       return new ApiError(
         'rate_limit_error',
         `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
@@ -73,6 +83,22 @@ function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiErr
   const { needed, left: _, advice } = refusal;
   const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
   return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
+}
+
+/** @returns the error for a request that a shared budget cannot pay. It tells nothing of what others have spent. */
+function sharedSpendError(refusal: Refusal, by: PoolKind, headers: Record<string, string>): ApiError {
+  const period = PERIOD_NAMES[periodOf(refusal)];
+  const cost = `$${formatUsd(refusal.needed)}`;
+  if (refusal.never) {
+    const message = `This request may cost ${cost}, which is larger than the whole ${period} spend limit of ${SHARED_BY[by]}. Send a smaller one, or have that limit raised.`;
+    return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
+  }
+  const resetsAt = new Date(refusal.resetsAt).toISOString();
+  const message = `The ${period} spend limit of ${SHARED_BY[by]} leaves no room for this request, which may cost ${cost}. It resets at ${resetsAt}.`;
+  return new ApiError('billing_error', message, {
+    cause: refusal,
+    headers: { ...headers, ...DO_NOT_RETRY, 'retry-after': String(refusal.retryAfter) },
+  });
 }
 
 function spendError(refusal: Refusal, headers: Record<string, string>): ApiError {

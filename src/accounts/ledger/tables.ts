@@ -44,6 +44,18 @@ export const ERASED_MODEL = '(erased)';
 /** The columns that came after the first list of conversations. */
 const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
 
+/** Which group's pool pays for a request too, and the rollups of what groups pay for: those of all have it as well. */
+const GROUPS_SQL = `
+  alter table ledger add column pool_group text;
+  create table group_rollups (
+    pool_group text not null,
+    day integer not null,
+    model text not null,
+    requests integer not null,
+    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (pool_group, day, model)
+  ) strict, without rowid;`;
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -119,4 +131,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   },
   { version: 3, sql: VERSIONS_SQL },
   { version: 4, sql: STORED_SQL },
+  { version: 5, sql: GROUPS_SQL },
 ];

@@ -1,4 +1,4 @@
-import type { UsageGroup } from '../../accounts/usage.schema.ts';
+import type { AccountUsageGroup } from '../../accounts/usage.schema.ts';
 import type {
   LedgerRequest,
   LedgerRow,
@@ -16,8 +16,8 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admit(request: AdmissionRequest): AdmissionDecision;
-  admitJson(request: string): string;
+  admit(request: AdmissionRequest): AdmissionDecision | Promise<AdmissionDecision>;
+  admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
@@ -26,6 +26,9 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   standing(defaults?: Limits): StandingReport;
   getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
+  getGroup(): string | null;
+  setGroup(group: string | null): void;
+  reportTo(pool: string): Promise<void>;
   listed(): void;
   storesNothing(conversation: string): void;
   erase(): Erasure;
@@ -76,7 +79,7 @@ export interface UsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
-  group_by: UsageGroup;
+  group_by: AccountUsageGroup;
 }
 
 export interface SavingsQuery {

@@ -25,6 +25,8 @@ export interface AdmissionRequest {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
+  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
+  pools?: { deployment: boolean; group?: string | undefined } | undefined;
   /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
@@ -35,6 +37,8 @@ export type AdmissionDecision =
   | { outcome: 'count_needed' }
   | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus }
   | ({ outcome: 'full' } & StorageRefusal)
+  /** A pool has to be asked, and could not be. */
+  | { outcome: 'unreachable' }
   | {
       outcome: 'admitted';
       hold: Nanodollars;
@@ -45,9 +49,14 @@ export type AdmissionDecision =
       unlisted: boolean;
     };
 
+/** Whose shared budget a pool is. */
+export type PoolKind = 'group' | 'deployment';
+
 /** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
+  /** Whose limit it is; absent where it is the account's own. Of a pool's figures nothing is told. */
+  by?: PoolKind | undefined;
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
   /** The limit, as it is named in the account's limits. */
   limit: string;

@@ -53,6 +53,8 @@ export interface Opening {
   conversation: string | null;
   prefix: string | null;
   token: string | null;
+  /** The group whose pool pays too. */
+  group: string | null;
 }
 
 /** The state of a conversation after a change; versions only grow, so a report that comes late changes nothing. */

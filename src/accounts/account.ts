@@ -341,7 +341,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
     await eraseElsewhere(this.#state);
-    await this.#state.leases.reportChanges();
+    await this.#state.leases.reportCorrections();
     await publisher.publishAll();
   }
 

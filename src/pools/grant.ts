@@ -31,7 +31,7 @@ export interface KnownLease {
   seq: number;
   /** When it last told anything; milliseconds since 1970. */
   toldAt: number;
-  /** Whether it has anything that it does not spend: then it is asked when it is silent. */
+  /** Whether it has anything that it has not spent, or not reported: then it is asked when it is silent. */
   open: boolean;
   windows: Record<string, LeasedWindow>;
 }

@@ -9,8 +9,10 @@ import { ERASED, POOL_MIGRATIONS, SUM_COLUMNS } from './tables.ts';
 
 /** A lease with whose it is. */
 export interface PoolLease extends KnownLease {
-  /** null once the account was erased. */
+  /** null once the account was erased and has nothing leased any more. */
   account: string | null;
+  /** Whether it was erased, and not used since: then its name is told to nobody. */
+  isErased: boolean;
   group: string | null;
   /** When the account was last used; milliseconds since 1970. */
   seenAt: number | null;
@@ -26,6 +28,7 @@ type SumsOfKey = Record<string, SqlStorageValue> & SumColumns & { key: string | 
 interface LeaseRow extends Record<string, SqlStorageValue> {
   id: string;
   account: string | null;
+  erased: number;
   pool_group: string | null;
   incarnation: number;
   seq: number;
@@ -58,6 +61,7 @@ export class PoolStore extends Tables {
     return this.read<LeaseRow>('select * from leases').map((row) => ({
       id: row.id,
       account: row.account,
+      isErased: row.erased === 1,
       group: row.pool_group,
       incarnation: row.incarnation,
       seq: row.seq,
@@ -73,10 +77,11 @@ export class PoolStore extends Tables {
   /** Writes a lease as it is now. */
   put(lease: PoolLease): void {
     this.write(
-      `insert or replace into leases (id, account, pool_group, incarnation, seq, told_at, open, windows, seen_at, limits, epoch)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert or replace into leases (id, account, erased, pool_group, incarnation, seq, told_at, open, windows, seen_at, limits, epoch)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       lease.id,
       lease.account,
+      lease.isErased ? 1 : 0,
       lease.group,
       lease.incarnation,
       lease.seq,
@@ -143,7 +148,7 @@ export class PoolStore extends Tables {
 
   /** @returns what was spent, by account or by group; the dearest first. */
   sumsBy({ from, to, group_by }: SharedUsageQuery): SumsOfKey[] {
-    const key = group_by === 'account' ? `coalesce(leases.account, '${ERASED}')` : "nullif(sums.pool_group, '')";
+    const key = group_by === 'account' ? `iif(leases.erased = 0, coalesce(leases.account, '${ERASED}'), '${ERASED}')` : "nullif(sums.pool_group, '')";
     return this.read<SumsOfKey>(
       `select ${key} as key, ${SUM_COLUMNS.map((column) => `sum(sums.${column}) as ${column}`).join(', ')}
        from sums left join leases on leases.id = sums.lease

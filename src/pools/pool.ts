@@ -106,7 +106,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const ids = new Map(PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
     const spentIn = ({ windows }: PoolLease, each: Period) => windows[ids.get(each) ?? '']?.spent ?? 0;
     const named = [...this.#books.known.values()].flatMap((lease) =>
-      lease.account === null ? [] : [{ ...lease, account: lease.account }],
+      lease.account === null || lease.isErased ? [] : [{ ...lease, account: lease.account }],
     );
     named.sort((left, right) => {
       const more = spentIn(right, period) - spentIn(left, period);
@@ -160,20 +160,25 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
     const granted = grantLease(this.#books, this.#rulesNow(), call, this.now());
     const { handover } = call;
-    const isErased = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
-    const kept = isErased ? undefined : before;
+    const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
+    const kept = isHandedOver ? undefined : before;
+    const open = granted.open || call.owes === true;
+    const isErased = call.nameless === true && (isHandedOver || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
-      account: call.account ?? kept?.account ?? null,
-      group: call.group ?? (call.account === undefined ? (kept?.group ?? null) : null),
+      open,
+      // Until it has returned everything it may have to be asked.
+      account: isErased && !open ? null : (call.account ?? before?.account ?? null),
+      isErased,
+      group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
       seenAt: call.seenAt ?? kept?.seenAt ?? null,
       limits: isErased ? null : (call.limits ?? null),
-      epoch: isErased ? handover.epoch : (before?.epoch ?? 0),
+      epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
     };
     this.#books.known.set(lease.id, lease);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isErased) this.#store.erase(lease.id, handover);
+      if (isHandedOver) this.#store.erase(lease.id, handover);
       if (call.sums) this.#store.putSums(lease.id, call.sums);
     });
     if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));

@@ -19,8 +19,8 @@ export const SUM_COLUMNS = [
 export const ERASED = '(erased)';
 
 /**
- * A lease is one row, rewritten by each call that is newer. `account` is null once the account was erased; `lease` is empty
- * for the sums of all that were.
+ * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
+ * more, only to be asked by; then `account` is null. `lease` is empty for the sums of all that were erased.
  */
 export const POOL_MIGRATIONS: readonly Migration[] = [
   {
@@ -29,6 +29,7 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
       create table leases (
         id text primary key,
         account text,
+        erased integer not null,
         pool_group text,
         incarnation integer not null,
         seq integer not null,

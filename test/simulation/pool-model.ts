@@ -28,6 +28,8 @@ export class PoolModel {
   readonly #spent = new Map<string, Spent>();
   readonly #costs = new Map<string, number>();
   readonly #totals = new Map<string, number>();
+  /** What an account had spent and erased before any pool knew it. */
+  readonly #unknown = new Map<string, number>();
   #allowed = 0;
   #seen = -1;
 
@@ -47,11 +49,6 @@ export class PoolModel {
     this.#costs.set(id, nanodollars);
   }
 
-  /** A pool's limit is about to be changed: from now on, or from whenever it hears of it. */
-  limited(name: string, limit: number): void {
-    this.#pools.find((pool) => pool.name === name)?.limits.push({ from: this.#world.clock.now, limit });
-  }
-
   look(): void {
     const hosts = [...this.#accounts.values(), ...this.#pools.map(({ host }) => host)];
     const changes = hosts.reduce((sum, { storage }) => sum + storage.changes, 0);
@@ -59,9 +56,10 @@ export class PoolModel {
     this.#seen = changes;
     this.#readRows();
     for (const pool of this.#pools) {
+      this.#readLimit(pool);
       this.#checkLimit(pool);
       this.#checkGrants(pool);
-      if (this.#leases(pool).some(({ open }) => open === 1) && pool.host.storage.armed === null) {
+      if (this.#leases(pool).some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
         throw new Violation(`${pool.name} has leases open, and no alarm`);
       }
     }
@@ -77,6 +75,10 @@ export class PoolModel {
 
   #readRows(): void {
     for (const [account, host] of this.#accounts) {
+      if (read(host, 'ledger', "select 1 from meta where key = 'lease'").length === 0) {
+        const [erased] = read(host, 'ledger', "select sum(cost) as cost from rollups where model = '(erased)'");
+        this.#unknown.set(account, Number(erased?.cost ?? 0));
+      }
       const known = new Set<string>();
       for (const row of read(host, 'ledger', 'select id, at, status, hold, cost, pool_group from ledger')) {
         const id = String(row.id);
@@ -90,6 +92,14 @@ export class PoolModel {
         spent.amount = Math.min(spent.amount, this.#costs.get(id) ?? spent.amount);
       }
     }
+  }
+
+  #readLimit({ host, limits }: Watched): void {
+    const [row] = read(host, 'leases', "select value from meta where key = 'limits'");
+    if (!row) return;
+    const { usd_per_day } = JSON.parse(String(row.value)) as { usd_per_day: number };
+    const limit = Math.round(usd_per_day * 1e9);
+    if (limit !== limits.at(-1)?.limit) limits.push({ from: this.#world.clock.now, limit });
   }
 
   /** What is settled and held in a window, by all accounts or by one. */
@@ -107,7 +117,7 @@ export class PoolModel {
   #checkLimit({ name, limits }: Watched): void {
     const { now } = this.#world.clock;
     // A lowered limit is felt once no lease can be used that was granted before.
-    const inForce = limits.filter((_, at) => (limits[at + 1]?.from ?? now) >= now - this.#graceMs());
+    const inForce = limits.filter((_, at) => (limits[at + 1]?.from ?? now) >= now - USABLE_MS);
     const most = Math.max(...inForce.map(({ limit }) => limit));
     for (const period of PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
@@ -121,11 +131,6 @@ export class PoolModel {
         }
       }
     }
-  }
-
-  /** The call by which a limit is changed may be under way for long. */
-  #graceMs(): number {
-    return USABLE_MS + 1_000;
   }
 
   /** No account goes beyond what its pool has written down. */
@@ -161,14 +166,18 @@ export class PoolModel {
     let [all, told] = [0, nameless.reduce((sum, cost) => sum + cost, 0)];
     for (const [account, host] of this.#accounts) {
       const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
-      const [row] = read(host, 'ledger', "select coalesce(sum(cost), 0) as cost from ledger where status != 'held'");
-      const [erased] = read(host, 'ledger', "select coalesce(sum(cost), 0) as cost from rollups where model = '(erased)'");
-      const named = Number(row?.cost ?? 0);
+      const folded = "select coalesce(sum(cost), 0) as cost from rollups where model";
+      const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
+      const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
+      const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
+      const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
+      const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
+      const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
       if (!identity) continue;
       const { id } = JSON.parse(String(identity.value)) as { id: string };
       const own = reported.get(id) ?? 0;
       if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
-      all += named + Number(erased?.cost ?? 0);
+      all += named + Number(erased?.cost ?? 0) - (this.#unknown.get(account) ?? 0);
       told += own;
     }
     if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);

@@ -6,8 +6,11 @@ import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { callPool } from '../../src/pools/call-pool.ts';
+import type { PoolLimits } from '../../src/settings/limits.schema.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
+import { settle } from './clock.ts';
+import type { Host } from './host.ts';
 import { PoolModel } from './pool-model.ts';
 import { findFailure, type Search } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
@@ -91,11 +94,7 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
     const pools = new Map(POOLS.map((name) => [name, hostOf('POOL', name)]));
     const accounts = new Map(ACCOUNTS.map((name) => [name, hostOf('ACCOUNT', name)]));
     const model = new PoolModel(world, accounts, pools, LIMIT);
-    let isReady = false;
-    void limitAll(model).then(() => {
-      isReady = true;
-    });
-    while (!isReady) await world.step();
+    await limitAll(pools);
     const look = () => model.look();
     new Sharers(world, model).issue(scenario.commands);
     await world.run(STEPS, look);
@@ -106,15 +105,18 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
 
 const settings = settingsOf(env);
 
-async function limitAll(model: PoolModel): Promise<void> {
-  for (const name of POOLS) await limit(model, name, LIMIT);
+/** Gives pools their limits, before anything else happens. */
+async function limitAll(pools: ReadonlyMap<string, Host>): Promise<void> {
+  for (const host of pools.values()) {
+    void host.invoke('setLimits', [limitsOf(LIMIT)]);
+    await settle();
+    host.flush();
+  }
 }
 
-async function limit(model: PoolModel, name: string, nanodollars: number): Promise<void> {
+function limitsOf(nanodollars: number): PoolLimits {
   const usd = nanodollars / 1e9;
-  const limits = { usd_per_day: usd, usd_per_week: usd, usd_per_month: usd };
-  await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(limits));
-  model.limited(name, nanodollars);
+  return { usd_per_day: usd, usd_per_week: usd, usd_per_month: usd };
 }
 
 /** Those who use the accounts at the same time. */
@@ -152,8 +154,12 @@ class Sharers {
       case 'move':
         return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
       case 'limit':
-        await limit(this.#model, command.pool, LIMIT * command.factor);
+        return await this.#limit(command.pool, LIMIT * command.factor);
     }
+  }
+
+  async #limit(name: string, nanodollars: number): Promise<void> {
+    await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(limitsOf(nanodollars)));
   }
 
   async #ask(name: string, share: number, clamps: boolean): Promise<void> {

@@ -30,6 +30,8 @@ export class Lease {
   #sentAt = Number.NEGATIVE_INFINITY;
   #slice = Number.POSITIVE_INFINITY;
   #isOpen = false;
+  /** Whether the newest call keeps or wants anything. */
+  #keepsAny = false;
   /** Settled since the last call. */
   #flow = 0;
   /** The most that was held at a time since the last call. */
@@ -49,6 +51,15 @@ export class Lease {
   /** @returns whether the pool may count more for this account than it has spent. */
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** @returns whether the pool may count more for this account than it has spent and holds. */
+  get keepsUnused(): boolean {
+    if (!this.#isOpen) return false;
+    return this.#each().some(({ id, window }) => {
+      const granted = this.#grants.get(id)?.granted;
+      return typeof granted === 'number' && restOf(granted, window) > 0;
+    });
   }
 
   /** @returns whether an amount may be held from it now, in every window. */
@@ -115,7 +126,9 @@ export class Lease {
     this.#sentAt = now;
     this.#flow = 0;
     this.#peak = held + demand.most;
-    this.#isOpen = windows.some(({ kept, want }) => kept + want > 0);
+    // It is closed once the pool has confirmed that.
+    this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
+    this.#isOpen = true;
     return { seq: this.#seq, windows, wish };
   }
 
@@ -131,6 +144,7 @@ export class Lease {
       this.#grants.set(grant.id, { ...grant, granted });
     }
     this.#slice = slice;
+    this.#isOpen = this.#keepsAny;
     this.#usableUntil = sentAt + USABLE_MS;
   }
 

@@ -10,7 +10,7 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import { settingsOf } from '../../settings/settings.ts';
-import { sumsOfDay } from '../ledger/day-sums.ts';
+import { daysOf, sumsOfDay } from '../ledger/day-sums.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Closing } from '../ledger/tables.ts';
 import { Handovers } from './handovers.ts';
@@ -24,6 +24,14 @@ const MOST_RETURNS = 3;
 const REPORT_AGAIN_MS = 20_000;
 /** What is settled out of turn is reported by the alarm. */
 const CORRECTED_MS = 5_000;
+const CORRECT_AGAIN_MS = 30_000;
+
+/** What a pool has to be told although nothing is leased from it: the sums of a day have changed. */
+interface Correction {
+  name: string;
+  /** Days since 1970. */
+  day: number;
+}
 
 /** What stands in `meta` of an account's leases. */
 interface StoredIdentity {
@@ -66,6 +74,9 @@ export class Leases {
   readonly #open = new Map<string, OpenLease>();
   /** Days whose sums have changed since they were reported. */
   readonly #dirty = new Set<number>();
+  /** Days whose sums are under way. */
+  #reporting: ReadonlySet<number> = NO_DAYS;
+  #corrected: Correction[];
   #identity: StoredIdentity | undefined;
   #isIncarnate = false;
   #group: string | undefined;
@@ -81,6 +92,7 @@ export class Leases {
     const stored = tables.meta('lease');
     this.#identity = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
     this.#group = tables.meta('group');
+    this.#corrected = JSON.parse(tables.meta('corrected') ?? '[]') as Correction[];
     this.#handovers = new Handovers(tables);
   }
 
@@ -124,6 +136,7 @@ export class Leases {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
+    this.#touch();
     await this.#ask(open);
   }
 
@@ -153,18 +166,19 @@ export class Leases {
 
   /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */
   corrected(at: number, group: string | undefined): void {
-    if (!this.#identity) return;
-    const names = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
-    for (const name of names) if (this.#identity.pools.includes(name)) this.#lease(name);
-    this.#dirty.add(dayOf(at));
+    const { pools = [] } = this.#identity ?? {};
+    const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
+    const names = all.filter((name) => pools.includes(name));
+    if (names.length === 0) return;
+    this.#setCorrected([...this.#corrected, ...names.map((name) => ({ name, day: dayOf(at) }))]);
     this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
   }
 
   /** Notes that a request was settled after the account was erased. */
   outlived(hold: Hold, closing: Closing): void {
-    if (!this.#identity?.pools.includes(DEPLOYMENT_POOL)) return;
-    this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
-    this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
+    if (this.#identity?.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
+    // A pool cannot ask a lease that has no name any more.
+    this.corrected(hold.at, hold.group);
   }
 
   /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
@@ -172,14 +186,28 @@ export class Leases {
     await this.#ask(this.#lease(name));
   }
 
-  /** Tells every pool what it does not know yet: for the alarm, which may be the only thing that still wakes the object. */
-  async reportChanges(): Promise<void> {
-    if (this.#dirty.size === 0) return;
-    const asked = [...this.#open.values()].map((open) => this.#ask(open));
-    await Promise.allSettled(asked);
-    if (this.#dirty.size > 0 && this.#open.has(DEPLOYMENT_POOL)) {
-      this.#around.alarm.wakeFor(this.#around.now() + IDLE_MS, 1);
+  /** Tells pools what was settled out of turn: for the alarm, which may be the only thing that still wakes the object. */
+  async reportCorrections(): Promise<void> {
+    for (const name of new Set(this.#corrected.map((one) => one.name))) {
+      const told = this.#corrected.filter((one) => one.name === name);
+      if (name === DEPLOYMENT_POOL) for (const { day } of told) this.#dirty.add(day);
+      const open = this.#lease(name);
+      open.reportedAt = 0;
+      await this.#ask(open).then(
+        () => {
+          const isTold = !told.some(({ day }) => name === DEPLOYMENT_POOL && this.#dirty.has(day));
+          if (isTold) this.#setCorrected(this.#corrected.filter((one) => !told.includes(one)));
+        },
+        leaveToNext,
+      );
     }
+    if (this.#corrected.length > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
+  }
+
+  #setCorrected(corrected: Correction[]): void {
+    this.#corrected = corrected;
+    const text = corrected.length === 0 ? undefined : JSON.stringify(corrected);
+    this.#around.tables.setMeta('corrected', text);
   }
 
   /** Takes down what is handed over to the pools, before the rows go that it is made of. */
@@ -190,8 +218,10 @@ export class Leases {
     if (!this.#identity) return;
     // A lease that was never used in this life may have days that were not reported.
     if (this.#identity.pools.includes(DEPLOYMENT_POOL)) this.#lease(DEPLOYMENT_POOL);
-    const days = [...this.#dirty];
+    // A report that is under way may be lost.
+    const days = [...this.#dirty.union(this.#reporting).union(new Set(this.#corrected.map(({ day }) => day)))];
     this.#dirty.clear();
+    if (this.#corrected.length > 0) this.#setCorrected([]);
     for (const name of this.#identity.pools) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? this.#sumsOf(days) : NO_SUMS);
     }
@@ -221,8 +251,17 @@ export class Leases {
       // What an object before this one has not reported is of these days.
       const today = dayOf(budget.last);
       this.#dirty.add(today).add(today - 1);
+      if (!this.#identity?.pools.includes(name)) this.#reportHistory(today - 1);
     }
     return open;
+  }
+
+  /** Has what was spent before the deployment shared a budget be reported too: by the alarm, since it may be much. */
+  #reportHistory(before: number): void {
+    const days = daysOf(this.#around.tables).filter((day) => day < before);
+    if (days.length === 0) return;
+    this.#setCorrected([...this.#corrected, ...days.map((day) => ({ name: DEPLOYMENT_POOL, day }))]);
+    this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
   }
 
   async #ask(open: OpenLease): Promise<void> {
@@ -251,19 +290,22 @@ export class Leases {
     const { env, now } = this.#around;
     const sentAt = now();
     const identity = this.#incarnate(name);
-    const isIdle = demand.most === 0 && this.#timer === undefined;
     const handover = this.#handovers.first(name);
+    const isIdle = demand.most === 0 && (this.#timer === undefined || handover !== undefined);
     const reports = this.#reports(open, isIdle, handover !== undefined, sentAt);
     const sums = reports ? this.#takeSums(sentAt, open) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
-      account: this.#isNamed ? this.#around.account : undefined,
+      account: this.#around.account,
+      nameless: !this.#isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle),
       seenAt: this.#seenAt,
       group: this.#group,
       limits: limitsInUsd(this.#around.limits()),
       sums,
+      // An erased account that nobody has used since has nothing that a pool does not know.
+      owes: this.#isNamed && this.#isUnreported(open),
       handover,
     };
     const text = JSON.stringify(call);
@@ -278,6 +320,7 @@ export class Leases {
         this.#putBack(sums);
         return;
       }
+      if (sums) this.#reporting = NO_DAYS;
       lease.take(answer, sentAt);
     } catch (thrown) {
       this.#putBack(sums);
@@ -293,11 +336,13 @@ export class Leases {
   #takeSums(now: number, open: OpenLease): SumsReport {
     open.reportedAt = now;
     const days = [...this.#dirty];
+    this.#reporting = new Set(days);
     this.#dirty.clear();
     return this.#sumsOf(days);
   }
 
   #putBack(sums: SumsReport | undefined): void {
+    if (sums) this.#reporting = NO_DAYS;
     for (const day of sums?.days ?? []) this.#dirty.add(day);
   }
 
@@ -328,6 +373,15 @@ export class Leases {
     return identity;
   }
 
+  #isUnreported({ name }: OpenLease): boolean {
+    return name === DEPLOYMENT_POOL && this.#dirty.size > 0;
+  }
+
+  /** @returns whether a pool counts more than is held, or knows less than was spent. */
+  #owes(): boolean {
+    return [...this.#open.values()].some((open) => open.lease.keepsUnused || this.#isUnreported(open));
+  }
+
   #touch(): void {
     this.#uses += 1;
     if (this.#timer === undefined) this.#waitIdle(this.#uses, 0);
@@ -339,10 +393,12 @@ export class Leases {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
       this.#timer = undefined;
       const told = [...this.#open.values()].map((open) =>
-        open.lease.isOpen || (open.name === DEPLOYMENT_POOL && this.#dirty.size > 0) ? this.#ask(open) : undefined,
+        open.lease.isOpen || this.#isUnreported(open) ? this.#ask(open) : undefined,
       );
-      const again = Promise.all(told).catch(() => {
-        if (this.#timer === undefined && returns + 1 < MOST_RETURNS) this.#waitIdle(this.#uses, returns + 1);
+      // Some of it may have been a call for a request, which returns nothing; or it was lost.
+      const again = Promise.allSettled(told).then(() => {
+        if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
+        if (this.#owes()) this.#waitIdle(this.#uses, returns + 1);
       });
       this.#around.waitUntil(again);
     }, IDLE_MS);
@@ -350,6 +406,7 @@ export class Leases {
 }
 
 const NO_LEASES: readonly OpenLease[] = [];
+const NO_DAYS: ReadonlySet<number> = new Set();
 const NO_SUMS: SumsReport = { days: [], rows: [] };
 
 function dayOf(time: number): number {

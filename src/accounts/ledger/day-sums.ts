@@ -48,3 +48,16 @@ export function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
   }
   return rows;
 }
+
+/** @returns the days that something was settled on, in days since 1970. */
+export function daysOf(ledger: Ledger): number[] {
+  return ledger
+    .read<{ day: number }>(
+      `select distinct day from (
+         select day from rollups where model != '${ERASED_MODEL}'
+         union all select at / ${DAY_MS} as day from ledger where id > ? and status != 'held'
+       ) order by day`,
+      ledger.marker,
+    )
+    .map(({ day }) => day);
+}

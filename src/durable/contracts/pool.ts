@@ -17,8 +17,10 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
 export interface LeaseCall {
   /** The lease's own id. It names the account's figures also when its name was erased. */
   lease: string;
-  /** Absent where the account has no name any more. */
+  /** By what the account is asked; absent where the platform does not tell its object. */
   account?: string | undefined;
+  /** Whether nobody has used the account in this life of its object: one that was erased has no name until then. */
+  nameless?: boolean | undefined;
   /** Grows each time the account's object wakes and leases anew. */
   incarnation: number;
   /** Grows with each call of an incarnation. */
@@ -32,6 +34,8 @@ export interface LeaseCall {
   /** The account's own limits in USD, by the names of its windows; what is absent has none. */
   limits?: PoolLimits | undefined;
   sums?: SumsReport | undefined;
+  /** Whether there are sums that it has not reported: then it is asked when it is silent. */
+  owes?: boolean | undefined;
   handover?: Handover | undefined;
 }
 

@@ -39,9 +39,10 @@ const deployment = (description: string): Answer => ({
 const membership = (description: string, name: string | null): Answer => ({
   description,
   content: [
-    { schema: z.withMeta(membershipAnswer, { id: 'Membership' }), example: { account: 'alice', group: name } },
+    { schema: membershipSchema, example: { account: 'alice', group: name } },
   ],
 });
+const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
 const spendRow = {
   type: 'account',
   id: 'alice',

@@ -129,9 +129,9 @@ function refuseUnknown(app: Hono<AppEnv>) {
 
 /** Gives the request an id, parses the settings, and writes the log line when the answer has ended. */
 const identify = createMiddleware<AppEnv>(async (c, next) => {
-  const requestId = createRequestId();
-  c.set('requestId', requestId);
-  const entry = new LogEntry(requestId, c.req.method, c.req.path);
+  const made = createRequestId();
+  c.set('requestId', made);
+  const entry = new LogEntry(made, c.req.method, c.req.path);
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
   const place = new Place(room);
@@ -142,10 +142,12 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   } catch (thrown) {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
-    c.res = errorResponse(error, requestId);
+    c.res = errorResponse(error, c.get('requestId'));
   } finally {
     place.leave();
   }
+  // Once it was known who asks, it has got their account's mark.
+  const requestId = c.get('requestId');
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);
   // Without it a browser could take an answer for a page with a script in it.

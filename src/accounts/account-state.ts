@@ -1,5 +1,5 @@
 import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
-import { PERIODS } from '../budget/windows.ts';
+import { PERIODS, SHARED_PERIODS } from '../budget/windows.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { migrate } from '../durable/migrations.ts';
@@ -8,13 +8,16 @@ import { settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
+import { Credits } from './credits.ts';
 import { InboxList } from './inbox-list.ts';
 import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { VersionPublisher } from './publish-versions.ts';
+import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
+import { TokensWithLimits } from './token-limits.ts';
 
 const ALARM_GRAIN_MS = 60_000;
 
@@ -24,6 +27,9 @@ export class AccountState {
   readonly accountId: string | undefined;
   readonly ledger: Ledger;
   readonly credentials: Credentials;
+  readonly limitedTokens: TokensWithLimits;
+  readonly credits: Credits;
+  readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
   readonly versions: Versions;
@@ -48,13 +54,17 @@ export class AccountState {
     const ledger = new Ledger(ctx.storage);
     this.ledger = ledger;
     this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
-    this.credentials = new Credentials(ledger);
+    this.limitedTokens = new TokensWithLimits(ledger);
+    this.credentials = new Credentials(ledger, this.limitedTokens);
+    this.credits = new Credits(ledger);
+    this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
     this.storage = new StorageQuota(this.conversations, this.versions);
     this.budget = recallBudget(ledger);
+    for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);
     this.leases = new Leases({
       account: ctx.id.name,
@@ -78,7 +88,9 @@ export class AccountState {
 
   /** Moves the budget to the present. @returns the time to decide by, never earlier than any before */
   advance(): number {
-    return advance(this.budget, this.now());
+    const now = advance(this.budget, this.now());
+    this.budget.credit = this.credits.usable(now);
+    return now;
   }
 
   /** @returns for how many milliseconds rows stay; undefined while the setting cannot be read. */
@@ -129,8 +141,11 @@ function recallBudget(ledger: Ledger): Budget {
   const budget = emptyBudget(memory.last);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
-  for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
   for (const period of PERIODS) {
+    const window = budget.windows[period];
+    window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
+  }
+  for (const period of SHARED_PERIODS) {
     for (const { group, cost } of ledger.settledOfGroupsSince(budget.windows[period].start)) {
       windowsOfGroup(budget, group)[period].settled = cost;
     }

@@ -4,9 +4,12 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
+  ChangedSums,
+  CreditAnswer,
   Erasure,
   MintedToken,
   NameRow,
+  NewCredit,
   NewVersion,
   PutAnswer,
   SavingsQuery,
@@ -17,18 +20,26 @@ import type {
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
-import type { Limits } from '../settings/limits.schema.ts';
+import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
+import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
-import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from './usage-answers.schema.ts';
+import type {
+  CreditRow,
+  LedgerRequest,
+  LedgerRow,
+  StandingReport,
+  TokenRow,
+  UsageReport,
+} from './usage-answers.schema.ts';
 
 /** A hold is renewed only once less than this is left of it: a renewal writes a row. */
 const RENEW_BELOW_MS = 10 * 60_000;
@@ -153,16 +164,17 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** @returns where the account stands, for people. */
-  standing(defaults?: Limits): StandingReport {
+  standing(defaults?: Limits, jti?: string): StandingReport {
     this.#state.limits.noteDefaults(defaults);
-    const { budget, limits, storage } = this.#state;
+    this.#state.advance();
+    const { budget, limits, storage, limitedTokens } = this.#state;
     const quotaStatus = reportQuotaStatus(
       budget,
       limits.rules,
       { inForce: limits.limits, own: limits.own },
       this.now(),
     );
-    return { ...quotaStatus, ...storage.report(limits.limits, budget.last) };
+    return { ...quotaStatus, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
   }
 
   /** @returns the account's own limits, or null. */
@@ -191,9 +203,32 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     await this.#state.leases.report(pool);
   }
 
+  /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
+  patchLimits(patch: LimitsPatch): void {
+    this.#state.limits.patchOwn(patch);
+  }
+
+  /** Gives the account credit beside its limit `usd_total`, once for a key. */
+  giveCredit(credit: NewCredit): CreditAnswer {
+    return this.#state.credits.grant(credit, this.#state.advance());
+  }
+
+  /** @returns a page of the account's credits, newest first. */
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow> {
+    const { limits, credits, budget } = this.#state;
+    limits.noteDefaults(defaults);
+    const now = this.#state.advance();
+    return credits.page(page, limits.rules.spend.total ?? 0, budget.windows.total.settled, now);
+  }
+
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
     return usageOf(this.#state.ledger, query);
+  }
+
+  /** @returns the sums that have changed since they were told last, for who sums up over accounts; -1 for all of them. */
+  changedSums(since: number): ChangedSums {
+    return changedSums(this.#state.ledger, since);
   }
 
   /** @returns a page of the ledger, newest first. */
@@ -201,9 +236,9 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return requestsOf(this.#state.ledger, page);
   }
 
-  /** @returns one row of the ledger, or undefined. */
+  /** @returns one row of the ledger, or what was refused under this id, or undefined. */
   request(id: string): LedgerRequest | undefined {
-    return ledgerRequestOf(this.#state.ledger, id);
+    return ledgerRequestOf(this.#state.ledger, id) ?? this.#state.refusals.find(id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
@@ -330,7 +365,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** Settles orphans at their hold, goes on erasing, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, budget, credentials, publisher } = this.#state;
+    const { alarm, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();
     const now = this.#state.advance();
     settleOrphans(this.#state, now);
@@ -340,6 +375,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     const { retention } = this.#state;
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
+    refusals.prune(now - retention);
     await eraseElsewhere(this.#state);
     await this.#state.leases.reportCorrections();
     await publisher.publishAll();

@@ -60,7 +60,7 @@ async function leaseAndDecide(
     attempt = tryAdmission(state, request, false);
     if (attempt.outcome === 'short' && rounds >= MOST_ROUNDS) {
       const now = state.advance();
-      const by = attempt.leases[0]?.lease.id.kind;
+      const by = attempt.leases[0]?.lease.id.kind ?? 'deployment';
       const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, attempt.demand.least, 0, false);
       return refuse(state, { ...held, by }, now);
     }
@@ -82,7 +82,13 @@ function tryAdmission(
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.credentials.see(token, now);
   }
-  return worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
+  const decision = worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
+  if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
+  else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, now);
+  }
+  return decision;
 }
 
 /** @returns why a caller would be refused whatever they asked for; null where they may ask. Takes nothing. */
@@ -93,8 +99,9 @@ export function refusalOfCaller(
   state.limits.noteDefaults(defaults);
   const now = state.advance();
   if (token && state.credentials.isRevoked(token)) return { outcome: 'revoked' };
-  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now);
-  return refusal ? refuse(state, refusal, now) : null;
+  const { purses } = limitsOfToken(state, token?.jti);
+  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now, purses);
+  return refusal ? refuse(state, refusal, now, token?.jti) : null;
 }
 
 /** Admits what costs no money: a token count, or a request that never goes up. It takes from a bucket and holds nothing. */
@@ -129,16 +136,20 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
+  const { repeats, counted } = request;
+  const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
-  const shared = leases.flatMap(({ lease }) => lease.rooms(now));
-  const decision = decide(budget, rules, worstCase, now, { ...request, shared });
+  const shared = leases.flatMap(({ lease }) => lease.purses(now));
+  const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
+  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models });
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
-  if (decision.kind === 'refused' && decision.by !== undefined && mayAsk) {
+  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
+  if (isByPool && mayAsk) {
     return { outcome: 'short', leases, demand: rangeOf(worstCase, rules) };
   }
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);
-    return refuse(state, decision, now);
+    return refuse(state, decision, now, token?.jti);
   }
   const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
@@ -148,13 +159,25 @@ function placeHold(
   }
   const deadline = now + HOLD_MS;
   const stage = 'admitted';
+  const jti = token?.jti ?? null;
   const group = state.leases.groupOf(request);
-  const amounts = { nanodollars, inputTokens, outputTokens, maxTokens };
-  const hold: Hold = { id: requestId, at: now, deadline, ...amounts, stage, group };
+  const hold: Hold = {
+    id: requestId,
+    at: now,
+    deadline,
+    nanodollars,
+    inputTokens,
+    outputTokens,
+    maxTokens,
+    stage,
+    token: jti,
+    group,
+  };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row first: an id that was used before throws here, and nothing has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
   place(budget, hold, buckets);
+  state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
@@ -167,16 +190,25 @@ function placeHold(
 
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const standing = quotaStatusNow(state, now);
+  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
   return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !state.listed };
 }
 
-function refuse(state: AccountState, refusal: Refusal, now: number): AdmissionDecision {
-  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now) };
+function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
+  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now, jti) };
 }
 
-function quotaStatusNow({ budget, limits }: AccountState, now: number): QuotaStatus {
-  return quotaStatusOf(budget, limits.rules, now);
+function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: number, jti?: string): QuotaStatus {
+  const status = quotaStatusOf(budget, limits.rules, now);
+  const purse = limitedTokens.purseOf(jti);
+  if (!purse) return status;
+  return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
+}
+
+/** @returns what the limits of the token that asks add to those of its account. */
+function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
+  const purse = limitedTokens.purseOf(jti);
+  return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }
 
 function checkWorstCase({ inputTokens, inputCost, outputTokens, outputPrice, leastOutput }: WorstCase): void {

@@ -32,9 +32,11 @@ export function eraseAccount(state: AccountState): Erasure {
 }
 
 function begin(state: AccountState, now: number): void {
-  const { credentials, ledger, versions, limits, budget } = state;
+  const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
   credentials.revokeAll(now);
   credentials.erase();
+  credits.forgetNotes();
+  refusals.prune(now);
   limits.setOwn(null);
   state.leases.beginErasure(now);
   ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));

@@ -1,6 +1,16 @@
 import * as z from '../http/zod.ts';
 
-export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix', 'account', 'group']);
+export const usageGroupSchema = z.enum([
+  'day',
+  'model',
+  'token',
+  'user',
+  'tag',
+  'conversation',
+  'prefix',
+  'account',
+  'group',
+]);
 
 const day = z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' });
 
@@ -15,7 +25,11 @@ export const accountQuery = z.object({
   account: z.described(z.optional(z.string()), 'An admin’s may be any account.'),
 });
 
-export const usageQuery = z.extend(daysQuery, { group_by: z._default(usageGroupSchema, 'day'), ...accountQuery.shape });
+export const usageQuery = z.extend(daysQuery, {
+  group_by: z._default(usageGroupSchema, 'day'),
+  format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
+  ...accountQuery.shape,
+});
 
 /** What only the deployment's pool can sum by, and not an account. */
 const SHARED_GROUPS = ['account', 'group'] as const;

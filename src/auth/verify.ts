@@ -11,6 +11,7 @@ import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isGroup, isSourceAccount } from '../identity/identity.ts';
+import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
@@ -156,6 +157,7 @@ async function identityOf(
     account: claims.sub,
     scopes,
     ...(isGroup(group) ? { group } : {}),
+    tags: tagsOfClaim(claims.tags),
     token: {
       jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
       issued_at: claims.iat,

@@ -2,7 +2,7 @@
 import type { Nanodollars } from '../pricing/cost.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
-import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
+import { PERIODS, type Period, SHARED_PERIODS, type SharedPeriod, type Span, spanAt } from './windows.ts';
 
 /** What a running request has set aside. */
 export interface Hold {
@@ -19,6 +19,8 @@ export interface Hold {
   stage: string;
   /** The group whose pool pays too; absent where there is none. */
   group?: string | undefined;
+  /** The id of the token that asked; null in development without one. */
+  token?: string | null | undefined;
 }
 
 export interface WindowTotal extends Span {
@@ -40,11 +42,13 @@ export interface Budget {
   last: number;
   windows: Record<Period, WindowTotal>;
   /** The same of what belongs to a group, for each group that has anything in them. */
-  groups: Map<string, Record<Period, WindowTotal>>;
+  groups: Map<string, Record<SharedPeriod, WindowTotal>>;
   fullAt: Buckets;
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
+  /** What credit adds to the limit `usd_total`, as of `last`. */
+  credit: Nanodollars;
 }
 
 /** What a request took out of the buckets. */
@@ -56,14 +60,22 @@ export interface Spent {
 
 /** @returns the budget of an account that has used nothing, as of `now`. */
 export function emptyBudget(now: number): Budget {
+  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
   return {
     last: now,
-    windows: emptyWindows(now),
+    windows: {
+      hour: total('hour'),
+      day: total('day'),
+      week: total('week'),
+      month: total('month'),
+      total: total('total'),
+    },
     groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
     heldOutput: 0,
     holds: new Map(),
+    credit: 0,
   };
 }
 
@@ -74,27 +86,23 @@ export function emptyBudget(now: number): Budget {
  */
 export function advance(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
-  roll(budget.windows, budget.last);
-  for (const windows of budget.groups.values()) roll(windows, budget.last);
+  roll(budget.windows, PERIODS, budget.last);
+  for (const windows of budget.groups.values()) roll(windows, SHARED_PERIODS, budget.last);
   return budget.last;
 }
 
 /** @returns the windows of a group; made empty where it has none yet. */
-export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
+export function windowsOfGroup(budget: Budget, group: string): Record<SharedPeriod, WindowTotal> {
   const known = budget.groups.get(group);
   if (known) return known;
-  const made = emptyWindows(budget.last);
+  const total = (period: SharedPeriod): WindowTotal => ({ ...spanAt(period, budget.last), settled: 0, held: 0 });
+  const made = { day: total('day'), week: total('week'), month: total('month') };
   budget.groups.set(group, made);
   return made;
 }
 
-function emptyWindows(now: number): Record<Period, WindowTotal> {
-  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
-  return { day: total('day'), week: total('week'), month: total('month') };
-}
-
-function roll(windows: Record<Period, WindowTotal>, now: number): void {
-  for (const period of PERIODS) {
+function roll<P extends Period>(windows: Record<P, WindowTotal>, periods: readonly P[], now: number): void {
+  for (const period of periods) {
     if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
   }
 }

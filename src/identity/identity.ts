@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { tagsSchema } from './tags.ts';
 
 /** What a credential may do. `admin` includes the others. */
 export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
@@ -62,6 +63,10 @@ export const callerSchema = z.strictObject({
       }),
     ),
     'The credential, if it shall be listed and revocable at this edge.',
+  ),
+  tags: z.described(
+    z.optional(tagsSchema),
+    'What the ledger books its requests under; without them the header `sluice-tags` says so.',
   ),
 });
 

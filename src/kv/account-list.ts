@@ -3,6 +3,7 @@
 import { encoder } from '../http/bytes.ts';
 
 const ACCOUNT_PREFIX = 'account:';
+const MARK_PREFIX = 'mark:';
 /** KV gives at most so many keys at once. */
 const KEYS_AT_ONCE = 1_000;
 
@@ -14,6 +15,21 @@ export async function listAccount(store: KVNamespace, account: string): Promise<
 /** Takes an account off the list. */
 export async function unlistAccount(store: KVNamespace, account: string): Promise<void> {
   await store.delete(ACCOUNT_PREFIX + account);
+}
+
+/** Notes which account has a mark, so that who asks by it need not go through the list. */
+export async function noteMark(store: KVNamespace, mark: string, account: string): Promise<void> {
+  await store.put(MARK_PREFIX + mark, account);
+}
+
+/** @returns the account that a mark was noted for last; null where none was. */
+export async function accountByMark(store: KVNamespace, mark: string): Promise<string | null> {
+  return await store.get(MARK_PREFIX + mark);
+}
+
+/** Forgets a mark. */
+export async function forgetMark(store: KVNamespace, mark: string): Promise<void> {
+  await store.delete(MARK_PREFIX + mark);
 }
 
 /** A page of the list. */

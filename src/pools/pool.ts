@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
-import { PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
+import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -84,7 +84,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   standing(): PoolStandingReport {
     const now = this.now();
     const rules = this.#rulesNow();
-    const spend = (period: Period): PoolStandingReport['day'] => {
+    const spend = (period: SharedPeriod): PoolStandingReport['day'] => {
       const { start, end } = spanAt(period, now);
       const window = spanId(period, start);
       const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };
@@ -103,8 +103,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
   accounts({ period, limit = 20, after_id, before_id }: SpendQuery): Page<AccountSpendRow> {
     const now = this.now();
-    const ids = new Map(PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
-    const spentIn = ({ windows }: PoolLease, each: Period) => windows[ids.get(each) ?? '']?.spent ?? 0;
+    const ids = new Map(SHARED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
+    const spentIn = ({ windows }: PoolLease, each: SharedPeriod) => windows[ids.get(each) ?? '']?.spent ?? 0;
     const named = [...this.#books.known.values()].flatMap((lease) =>
       lease.account === null || lease.isErased ? [] : [{ ...lease, account: lease.account }],
     );
@@ -222,7 +222,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
 
 const NOTHING = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as SumColumns;
 
-function eachPeriod<T>(valueOf: (period: Period) => T): Record<Period, T> {
+function eachPeriod<T>(valueOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
   return { day: valueOf('day'), week: valueOf('week'), month: valueOf('month') };
 }
 

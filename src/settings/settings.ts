@@ -257,8 +257,8 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
     throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
-  const capped = [DEFAULT_LIMITS.usd_per_day, DEFAULT_LIMITS.usd_per_week, DEFAULT_LIMITS.usd_per_month];
-  if (JWKS_URL !== undefined && capped.every((limit) => limit === undefined)) {
+  const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
+  if (JWKS_URL !== undefined && !isCapped) {
     throw misconfigured(
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );

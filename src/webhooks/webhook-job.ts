@@ -1,5 +1,6 @@
 /** Consumes the queue: classifies each event once, and delivers the result. */
 
+import { requestIdOf } from '../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../classification/task/classify.ts';
 import { taskOf } from '../classification/task/task.ts';
 import { deliver, type Target, type Undelivered } from '../delivery/deliver.ts';
@@ -9,7 +10,6 @@ import type { Remote } from '../durable/call-object.ts';
 import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
 import { toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
-import { createRequestId } from '../http/request-id.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf, sourceSettings } from '../settings/settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -147,7 +147,7 @@ class WebhookJob {
     try {
       const task = await taskOf(asked, place);
       version = task.version;
-      const requestId = createRequestId();
+      const requestId = await requestIdOf(account, this.#settings);
       this.#line.request_id = requestId;
       outcome = await classify(task, text, {
         ...place,

@@ -1,5 +1,5 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
-import { PERIODS, type Period, spanAt, spanId } from '../../src/budget/windows.ts';
+import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../../src/budget/windows.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 
@@ -103,7 +103,7 @@ export class PoolModel {
   }
 
   /** What is settled and held in a window, by all accounts or by one. */
-  #sum(pool: string, period: Period, start: number, account?: string): number {
+  #sum(pool: string, period: SharedPeriod, start: number, account?: string): number {
     const end = spanAt(period, start).end;
     let sum = 0;
     for (const spent of this.#spent.values()) {
@@ -119,7 +119,7 @@ export class PoolModel {
     // A lowered limit is felt once no lease can be used that was granted before.
     const inForce = limits.filter((_, at) => (limits[at + 1]?.from ?? now) >= now - USABLE_MS);
     const most = Math.max(...inForce.map(({ limit }) => limit));
-    for (const period of PERIODS) {
+    for (const period of SHARED_PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
         const { start } = spanAt(period, time);
         const key = `${name} ${spanId(period, start)}`;
@@ -142,7 +142,7 @@ export class PoolModel {
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
       };
-      for (const period of PERIODS) {
+      for (const period of SHARED_PERIODS) {
         const { start } = spanAt(period, this.#world.clock.now);
         const used = this.#sum(pool.name, period, start, account);
         const granted = windows[spanId(period, start)]?.granted ?? 0;

@@ -1,4 +1,5 @@
 import { pause } from '../../async/pause.ts';
+import { accountMark } from '../../auth/account-mark.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
@@ -9,7 +10,7 @@ import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { listAccount } from '../../kv/account-list.ts';
+import { listAccount, noteMark } from '../../kv/account-list.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
@@ -301,6 +302,8 @@ export function admissionRequestOf(
     conversation,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    tags: identity.tags,
+    user: identity.user,
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };
@@ -347,6 +350,9 @@ function unsent({ requestId, route, model, conversation, prefix }: MeterRequest)
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */
 export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
-  await listAccount(request.store, request.identity.account);
+  const { store, settings, identity } = request;
+  const mark = await accountMark(identity.account, settings);
+  if (mark !== undefined) await noteMark(store, mark, identity.account);
+  await listAccount(store, identity.account);
   await callAccount(request, (account) => account.listed());
 }

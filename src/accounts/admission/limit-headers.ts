@@ -1,16 +1,32 @@
-import type { PoolKind, QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
+import { NEVER, PERIODS, type Period } from '../../budget/windows.ts';
+import type { LimitOwner, QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
 
-type SpendPeriod = 'day' | 'week' | 'month';
-
-const PERIOD_NAMES: Record<SpendPeriod, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
+const PERIOD_NAMES: Record<Period, string> = {
+  hour: 'hourly',
+  day: 'daily',
+  week: 'weekly',
+  month: 'monthly',
+  total: 'total',
+};
+const OWNER_NAMES: Record<LimitOwner, string> = {
+  account: 'this account',
+  token: 'this token',
+  group: 'this account’s group',
+  deployment: 'this deployment',
+};
 /** Shares of a spend limit from which on clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
-/** Whose a shared budget is, in words. */
-const SHARED_BY: Record<PoolKind, string> = { group: 'this account’s group', deployment: 'this deployment' };
 const MOST_UTILIZATION = 0.99;
+/** What helps where a limit never resets. */
+const TOTAL_HELP: Record<LimitOwner, string> = {
+  account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
+  token: 'It does not reset: ask for another token.',
+  group: 'It does not reset: an administrator can raise usd_total.',
+  deployment: 'It does not reset: its operator can raise usd_total.',
+};
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
 export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
@@ -19,13 +35,14 @@ export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
 export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
-  const headers: Record<string, string> = { 'sluice-limited-by': refusal.by ?? 'account' };
+  const { by = 'account' } = refusal;
+  const headers: Record<string, string> = { 'sluice-limited-by': by };
   const cause = refusal;
   switch (refusal.reason) {
     case 'model':
       return new ApiError(
         'permission_error',
-        `This account may not use ${refusal.model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        `This ${by === 'token' ? by : 'account'} may not use ${refusal.model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
         { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
     case 'unpriced':
@@ -35,20 +52,12 @@ export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError 
         { headers: { ...headers, ...DO_NOT_RETRY }, cause },
       );
     case 'spend':
-      if (refusal.by !== undefined) return sharedSpendError(refusal, refusal.by, headers);
       return refusal.never ? tooDearError(refusal, headers) : spendError(refusal, headers);
     case 'held':
       headers['retry-after'] = String(refusal.retryAfter);
-      if (refusal.by !== undefined) {
-        return new ApiError(
-          'rate_limit_error',
-          `What is left of the ${PERIOD_NAMES[periodOf(refusal)]} spend limit of ${SHARED_BY[refusal.by]} is set aside for requests that are running. Try again in ${refusal.retryAfter} s.`,
-          { headers: { ...headers, ...quotaHeaders(standing) }, cause },
-        );
-      }
       return new ApiError(
         'rate_limit_error',
-        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
+        `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
         { headers: { ...headers, ...quotaHeaders(standing) }, cause },
       );
     case 'concurrency':
@@ -74,48 +83,39 @@ function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): stri
     : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
-function periodOf({ limit }: Refusal): SpendPeriod {
-  return limit.replace('usd_per_', '') as SpendPeriod;
+function periodOf({ limit }: Refusal): Period {
+  return limit.replace(/^usd_(per_)?/, '') as Period;
 }
 
 /** @returns the error for a request that never fits. It names no time, since waiting does not help. */
 function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiError {
-  const { needed, left: _, advice } = refusal;
-  const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+  const { needed, advice, by = 'account' } = refusal;
+  const message = `This request may cost $${formatUsd(needed)}, which is larger than ${by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
   return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
-}
-
-/** @returns the error for a request that a shared budget cannot pay. It tells nothing of what others have spent. */
-function sharedSpendError(refusal: Refusal, by: PoolKind, headers: Record<string, string>): ApiError {
-  const period = PERIOD_NAMES[periodOf(refusal)];
-  const cost = `$${formatUsd(refusal.needed)}`;
-  if (refusal.never) {
-    const message = `This request may cost ${cost}, which is larger than the whole ${period} spend limit of ${SHARED_BY[by]}. Send a smaller one, or have that limit raised.`;
-    return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
-  }
-  const resetsAt = new Date(refusal.resetsAt).toISOString();
-  const message = `The ${period} spend limit of ${SHARED_BY[by]} leaves no room for this request, which may cost ${cost}. It resets at ${resetsAt}.`;
-  return new ApiError('billing_error', message, {
-    cause: refusal,
-    headers: { ...headers, ...DO_NOT_RETRY, 'retry-after': String(refusal.retryAfter) },
-  });
 }
 
 function spendError(refusal: Refusal, headers: Record<string, string>): ApiError {
   const period = periodOf(refusal);
-  const resets = String(Math.ceil(refusal.resetsAt / 1_000));
-  const dollars = (nanodollars: number) => `$${formatUsd(nanodollars)}`;
-  const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
-  const message = `The ${PERIOD_NAMES[period]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
+  const { by = 'account', left, needed, resetsAt, retryAfter } = refusal;
+  const isShared = by === 'group' || by === 'deployment';
+  // How much others have spent is none of the caller's business.
+  const figures = isShared ? '' : `: $${formatUsd(left)} is left and this request needs $${formatUsd(needed)}`;
+  const resets = String(Math.ceil(resetsAt / 1_000));
+  const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
+  const message = `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
   return new ApiError('billing_error', message, {
     cause: refusal,
     headers: {
       ...headers,
       ...DO_NOT_RETRY,
-      'retry-after': String(refusal.retryAfter),
+      ...(period === 'total'
+        ? {}
+        : {
+            'retry-after': String(retryAfter),
+            'anthropic-ratelimit-unified-reset': resets,
+            'anthropic-ratelimit-unified-overage-reset': resets,
+          }),
       'anthropic-ratelimit-unified-status': 'rejected',
-      'anthropic-ratelimit-unified-reset': resets,
-      'anthropic-ratelimit-unified-overage-reset': resets,
       'anthropic-ratelimit-unified-overage-utilization': '1',
       'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
       'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[period],
@@ -149,10 +149,10 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Re
 
 /** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
 function spendHeaders(standing: QuotaStatus): Record<string, string> {
-  const windows = (['day', 'week', 'month'] as const).flatMap((period) => standing[period] ?? []);
+  const windows = [...PERIODS, 'token' as const].flatMap((name) => standing[name] ?? []);
   const shares = windows.map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
-    resets: String(Math.ceil(resetsAt / 1_000)),
+    resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),
   }));
   const [most] = shares.sort((left, right) => right.share - left.share);
   if (!most) return {};
@@ -167,8 +167,12 @@ function spendHeaders(standing: QuotaStatus): Record<string, string> {
     ...(threshold === undefined
       ? {}
       : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': String(threshold) }),
-    'anthropic-ratelimit-unified-reset': most.resets,
-    'anthropic-ratelimit-unified-overage-reset': most.resets,
+    ...(most.resets === undefined
+      ? {}
+      : {
+          'anthropic-ratelimit-unified-reset': most.resets,
+          'anthropic-ratelimit-unified-overage-reset': most.resets,
+        }),
   };
 }
 

@@ -1,6 +1,6 @@
-import type { SharedRoom } from '../../budget/refusals.ts';
+import type { Purse } from '../../budget/purses.ts';
 import type { WindowTotal } from '../../budget/state.ts';
-import { PERIODS, type Period, spanId } from '../../budget/windows.ts';
+import { limitName, SHARED_PERIODS, type SharedPeriod, spanId } from '../../budget/windows.ts';
 import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contracts/pool.ts';
 import type { PoolId } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -23,7 +23,7 @@ export const NO_DEMAND: Demand = { least: 0, most: 0 };
 /** What an account has leased from one pool, and how far it may go. It is never stored: an object that wakes leases anew. */
 export class Lease {
   readonly id: PoolId;
-  readonly #windows: () => Record<Period, WindowTotal>;
+  readonly #windows: () => Record<SharedPeriod, WindowTotal>;
   readonly #grants = new Map<string, LeaseGrant>();
   #seq = 0;
   #usableUntil = Number.NEGATIVE_INFINITY;
@@ -38,7 +38,7 @@ export class Lease {
   #peak = 0;
 
   /** @param windows what the account has settled and held of what this pool pays for, as it is now */
-  constructor(id: PoolId, windows: () => Record<Period, WindowTotal>) {
+  constructor(id: PoolId, windows: () => Record<SharedPeriod, WindowTotal>) {
     this.id = id;
     this.#windows = windows;
   }
@@ -71,14 +71,20 @@ export class Lease {
     });
   }
 
-  /** @returns what the limited windows leave, as far as it is known; nothing where the lease is not usable. */
-  rooms(now: number): SharedRoom[] {
+  /**
+   * @returns a purse for each limited window, as the pool told last: free in it is what is leased and unused, and what nobody
+   * has leased; nothing where the lease is not usable
+   */
+  purses(now: number): Purse[] {
     if (now >= this.#usableUntil) return [];
     return this.#each().flatMap(({ id, period, window }) => {
       const grant = this.#grants.get(id);
       if (!grant || grant.granted === null) return [];
       const free = restOf(grant.granted, window) + Math.max(0, grant.free);
-      return [{ by: this.id.kind, period, free, left: grant.left, limit: grant.limit, end: window.end }];
+      const { limit: most, left } = grant;
+      const held = Math.max(0, left - free);
+      const { kind: by } = this.id;
+      return [{ by, name: limitName(period), most, settled: most - free - held, held, end: window.end }];
     });
   }
 
@@ -152,9 +158,9 @@ export class Lease {
     return Math.max(...this.#each().map(({ window }) => window.held));
   }
 
-  #each(): { id: string; period: Period; window: WindowTotal }[] {
+  #each(): { id: string; period: SharedPeriod; window: WindowTotal }[] {
     const windows = this.#windows();
-    return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
+    return SHARED_PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
   }
 }
 

@@ -6,12 +6,13 @@
  * shared by a thousand of them.
  */
 
-import { DAY_MS } from '../../async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { rollUpDimensions } from './dimensions.ts';
 import { type Closing, ERASED_MODEL, ROLLUP_MODEL, SUMS } from './tables.ts';
 
 /** What an object that wakes must know to decide as if it had never slept. */
@@ -20,6 +21,16 @@ export interface Memory {
   fullAt: Omit<Buckets, 'counts'>;
   holds: Hold[];
   unfolded: number;
+}
+
+/** As much of a row as settling it needs. */
+interface FoundRow extends Record<string, SqlStorageValue> {
+  at: number;
+  status: string;
+  hold: number;
+  cost: number;
+  token: string | null;
+  group: string | null;
 }
 
 /** Where the folded rows end. */
@@ -31,6 +42,10 @@ interface Fold {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
+  /** What the folded rows of the latest hour have cost; absent in what a version before wrote. */
+  hour?: { start: number; cost: Nanodollars };
+  /** The number of the last change of the rollups; absent in what a version before wrote. */
+  seq?: number;
 }
 
 const FOLD_EVERY = 1_000;
@@ -39,7 +54,7 @@ const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens =
 const ADD_SUMS = `do update set requests = requests + excluded.requests, ${SUMS.map(
   (column) => `${column} = ${column} + excluded.${column}`,
 ).join(', ')}`;
-const UPSERT = `on conflict (day, model) ${ADD_SUMS}`;
+const UPSERT = `on conflict (day, model) ${ADD_SUMS}, seq = excluded.seq`;
 const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
 
 type Sums = Record<'requests' | (typeof SUMS)[number], number>;
@@ -54,6 +69,9 @@ function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boo
 export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
+  #seq: number;
+  /** The first day whose rollups have changed since a number; unknown when the object wakes. */
+  #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -61,6 +79,7 @@ export class Ledger extends Tables {
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
+    this.#seq = this.#fold.seq ?? 0;
   }
 
   /** @returns rows after this id are not in the rollups yet. */
@@ -68,12 +87,24 @@ export class Ledger extends Tables {
     return this.#fold.marker;
   }
 
+  /** @returns the number of the last change of the rollups. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
+  firstDayChanged(since: number): number {
+    const day = this.#changed.since <= since ? this.#changed.day : 0;
+    this.#changed = { since: this.#seq, day: Number.MAX_SAFE_INTEGER };
+    return day;
+  }
+
   /** Writes the row of a request that was admitted; `hold.id` must be new. */
   open(hold: Hold, opening: Opening, buckets: Buckets): void {
     this.write(
-      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, status, stage, max_tokens, hold,
-         held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at, pool_group)
-       values (?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, tags, user, status, stage,
+         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at, pool_group)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       hold.id,
       hold.at,
       opening.route,
@@ -82,6 +113,8 @@ export class Ledger extends Tables {
       opening.conversation,
       opening.prefix,
       opening.token,
+      opening.tags,
+      opening.user,
       hold.stage,
       hold.maxTokens,
       hold.nanodollars,
@@ -109,12 +142,16 @@ export class Ledger extends Tables {
     else {
       // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
       this.together(() => {
-        if (!this.#fold.open.includes(id)) this.#rollUp('id = ?', -1, id);
+        const before = this.find(id);
+        const isNew = this.#fold.open.includes(id);
+        if (!isNew) this.#rollUp('id = ?', -1, id);
         update();
         this.#rollUp('id = ?', 1, id);
         const { input, output } = buckets;
+        const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
+          ...this.#hourWith(before?.at ?? closing.at, more),
           input,
           output,
           last: closing.at,
@@ -163,9 +200,9 @@ export class Ledger extends Tables {
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): { at: number; status: string; hold: number; cost: number; group: string | null } | undefined {
-    return this.read<{ at: number; status: string; hold: number; cost: number; group: string | null }>(
-      'select at, status, hold, cost, pool_group as "group" from ledger where id = ?',
+  find(id: string): FoundRow | undefined {
+    return this.read<FoundRow>(
+      'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
       id,
     )[0];
   }
@@ -174,16 +211,23 @@ export class Ledger extends Tables {
   fold(atOnce = false): void {
     if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
     const { marker } = this.#fold;
-    const [seen] = this.read<{ id: string } & Record<'last' | 'requests' | 'input' | 'output', number>>(
-      `select max(id) as id, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
+    const [seen] = this.read<{ id: string } & Record<'latest' | 'last' | 'requests' | 'input' | 'output', number>>(
+      `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
          max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
       marker,
     );
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
+    const [inHour] = this.read<{ cost: number }>(
+      "select coalesce(sum(cost), 0) as cost from ledger where id > ? and status != 'held' and at >= ?",
+      marker,
+      hour,
+    );
     this.together(() => {
       this.#rollUp("id > ? and status != 'held'", 1, marker);
       this.#setFold({
+        ...this.#hourWith(hour, inHour?.cost ?? 0),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -219,6 +263,7 @@ export class Ledger extends Tables {
     const first = days.at(-1) ?? 0;
     this.together(() => {
       this.write('delete from rollups');
+      this.write('delete from dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
       this.write('delete from group_rollups where day < ?', first);
       const grouped = this.read<{ pool_group: string; day: number } & Sums>(
@@ -235,7 +280,11 @@ export class Ledger extends Tables {
     const sums = sumsOfClosing(closing);
     this.together(() => {
       this.write('delete from ledger where id = ?', hold.id);
-      this.forget(hold.id);
+      this.#setFold({
+        ...this.#fold,
+        ...this.#hourWith(hold.at, closing.cost),
+        open: this.#fold.open.filter((id) => id !== hold.id),
+      });
       this.#addNameless(day, sums);
       if (hold.group !== undefined) this.#addNamelessOfGroup(hold.group, day, sums);
     });
@@ -255,20 +304,14 @@ export class Ledger extends Tables {
 
   #addNameless(day: number, sums: Sums): void {
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       values (?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
       day,
       ERASED_MODEL,
+      this.#nextSeq(day),
       sums.requests,
       ...SUMS.map((column) => sums[column]),
     );
-  }
-
-  /** Takes a row that was open at the last fold off its list. */
-  forget(id: string): void {
-    if (this.#fold.open.includes(id)) {
-      this.#setFold({ ...this.#fold, open: this.#fold.open.filter((open) => open !== id) });
-    }
   }
 
   /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
@@ -281,7 +324,7 @@ export class Ledger extends Tables {
     );
     this.#unfolded = seen?.unfolded ?? 0;
     const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
-      max_tokens as maxTokens, stage, pool_group as "group"`;
+      max_tokens as maxTokens, stage, token, pool_group as "group"`;
     type Row = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
     const rows = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
     for (const id of open) {
@@ -326,15 +369,55 @@ export class Ledger extends Tables {
     );
   }
 
+  /** @returns what was settled by requests admitted in the hour that began at `start`. */
+  settledInHour(start: number): Nanodollars {
+    const [row] = this.read<{ cost: number }>(
+      'select coalesce(sum(cost), 0) as cost from ledger where id > ? and at >= ?',
+      this.#fold.marker,
+      start,
+    );
+    const { hour } = this.#fold;
+    return (hour?.start === start ? hour.cost : 0) + (row?.cost ?? 0);
+  }
+
+  /** @returns what each token has settled since the last fold. */
+  unfoldedByToken(): Map<string, Nanodollars> {
+    const rows = this.read<{ token: string; cost: number }>(
+      'select token, sum(cost) as cost from ledger where id > ? and token is not null group by token',
+      this.#fold.marker,
+    );
+    return new Map(rows.map(({ token, cost }) => [token, cost]));
+  }
+
+  /** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
+  #hourWith(at: number, cost: Nanodollars): Pick<Fold, 'hour'> {
+    const start = hourOf(at);
+    const { hour } = this.#fold;
+    if (hour === undefined || start > hour.start) return { hour: { start, cost } };
+    return { hour: start === hour.start ? { start, cost: hour.cost + cost } : hour };
+  }
+
   #setFold(fold: Fold): void {
-    this.#fold = fold;
-    this.setMeta('fold', writeFormat('fold', fold));
+    this.#fold = { ...fold, seq: this.#seq };
+    this.setMeta('fold', writeFormat('fold', this.#fold));
+  }
+
+  /** Numbers a change of the rollups of a day, and of later ones. */
+  #nextSeq(day: number): number {
+    this.#seq += 1;
+    this.#changed.day = Math.min(this.#changed.day, day);
+    return this.#seq;
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {
+    const [first] = this.read<{ day: number | null }>(
+      `select min(at) / ${DAY_MS} as day from ledger where ${where}`,
+      binding,
+    );
+    const seq = this.#nextSeq(first?.day ?? 0);
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
          ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
@@ -344,6 +427,13 @@ export class Ledger extends Tables {
        select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
          ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
+      binding,
+    );
+    rollUpDimensions(this, where, sign, binding, seq);
+    this.write(
+      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
+       where limits is not null and jti in (select token from ledger where ${where})`,
+      binding,
       binding,
     );
   }
@@ -362,4 +452,8 @@ export function sumsOfClosing({ cost, tokens }: Closing): Sums {
     thinking_tokens: tokens.thinking,
     web_searches: tokens.webSearches,
   };
+}
+
+function hourOf(time: number): number {
+  return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

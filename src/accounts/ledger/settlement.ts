@@ -26,6 +26,8 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
     prefix: known.prefix ?? null,
     token: known.token ?? null,
     group: known.group ?? null,
+    tags: known.tags || null,
+    user: known.user ?? null,
   };
 }
 

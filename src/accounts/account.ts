@@ -197,10 +197,10 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.leases.setGroup(group ?? undefined);
   }
 
-  /** Tells a pool, which has asked by its name, where the account stands. */
-  async reportTo(pool: string): Promise<void> {
+  /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
+  async reportTo(pool: string, since: number): Promise<void> {
     this.#state.advance();
-    await this.#state.leases.report(pool);
+    await this.#state.leases.report(pool, since);
   }
 
   /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */

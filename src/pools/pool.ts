@@ -190,7 +190,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     if (account === null) return;
     const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
     try {
-      await callAccount(request, (object) => object.reportTo(this.#name));
+      await callAccount(request, (object) => object.reportTo(this.#name, lease.toldAt));
     } catch {
       // What it has is counted until it answers.
     }

@@ -182,8 +182,13 @@ export class Leases {
   }
 
   /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
-  async report(name: string): Promise<void> {
-    await this.#ask(this.#lease(name));
+  async report(name: string, since: number): Promise<void> {
+    const open = this.#lease(name);
+    if (name === DEPLOYMENT_POOL) {
+      // What was settled after that may be of a request that was admitted the day before.
+      for (const day of daysOf(this.#around.tables)) if (day >= dayOf(since) - 1) this.#dirty.add(day);
+    }
+    await this.#ask(open);
   }
 
   /** Tells pools what was settled out of turn: for the alarm, which may be the only thing that still wakes the object. */

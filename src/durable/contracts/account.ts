@@ -29,7 +29,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
   setGroup(group: string | null): void;
-  reportTo(pool: string): Promise<void>;
+  reportTo(pool: string, since: number): Promise<void>;
   patchLimits(patch: LimitsPatch): void;
   giveCredit(credit: NewCredit): CreditAnswer;
   credits(page: PageOf, defaults?: Limits): Page<CreditRow>;

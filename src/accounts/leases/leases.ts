@@ -17,7 +17,7 @@ import { Handovers } from './handovers.ts';
 import { type Demand, Lease, NO_DEMAND } from './lease.ts';
 
 /** An account that was not used for so long returns what it does not hold. */
-const IDLE_MS = 5_000;
+const IDLE_MS = 2_000;
 /** Then it has told its pools so often that it is left to their alarms. */
 const MOST_RETURNS = 3;
 /** A busy account reports its sums no more often. */
@@ -136,7 +136,7 @@ export class Leases {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
-    this.#touch();
+    this.#waitUnlessWaiting();
     await this.#ask(open);
   }
 
@@ -389,6 +389,10 @@ export class Leases {
 
   #touch(): void {
     this.#uses += 1;
+    this.#waitUnlessWaiting();
+  }
+
+  #waitUnlessWaiting(): void {
     if (this.#timer === undefined) this.#waitIdle(this.#uses, 0);
   }
 

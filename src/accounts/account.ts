@@ -25,7 +25,7 @@ import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
@@ -70,17 +70,20 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /**
-   * Decides on a request and sets aside what it can cost, in one step.
+   * Decides on a request that no pool pays for and sets aside what it can cost, in one step.
    *
-   * @throws TypeError if its worst case is none; nothing has changed then
+   * @throws TypeError if its worst case is none, Error if a pool has to be asked; nothing has changed then
    */
-  admit(request: AdmissionRequest): AdmissionDecision | Promise<AdmissionDecision> {
-    return decideAdmission(this.#state, request);
+  admit(request: AdmissionRequest): AdmissionDecision {
+    return decideAlone(this.#state, request);
   }
 
-  /** Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. */
+  /**
+   * Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. Where a pool
+   * has to be asked, others are admitted meanwhile.
+   */
   admitJson(request: string): string | Promise<string> {
-    const decision = this.admit(JSON.parse(request) as AdmissionRequest);
+    const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
     return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
   }
 

@@ -38,6 +38,17 @@ export function decideAdmission(
 }
 
 /**
+ * Decides on a request that no pool pays for.
+ *
+ * @throws TypeError as `decideAdmission`, Error where a pool has to be asked
+ */
+export function decideAlone(state: AccountState, request: AdmissionRequest): AdmissionDecision {
+  const attempt = tryAdmission(state, request, true);
+  if (attempt.outcome === 'short') throw new Error('A pool pays for this request: ask by admitJson.');
+  return attempt;
+}
+
+/**
  * Leases what a request lacks, and decides anew after each wait, as if the request had only now come.
  *
  * @throws TypeError as `decideAdmission`

@@ -95,7 +95,18 @@ export class RefusalLog {
   }
 }
 
-function refusedRequestOf({ id, at, route, model, conversation, prefix, token, tags, user, refusal }: Refused): LedgerRequest {
+function refusedRequestOf({
+  id,
+  at,
+  route,
+  model,
+  conversation,
+  prefix,
+  token,
+  tags,
+  user,
+  refusal,
+}: Refused): LedgerRequest {
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
     request_id: id,

@@ -8,8 +8,8 @@ import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
 import type * as z from '../http/zod.ts';
 import { accountByMark, names, noteMark } from '../kv/account-list.ts';
-import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
+import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
 import { type AccountUsageGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
@@ -55,7 +55,9 @@ export function usageRoutes() {
 /** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
 function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
   if (!hasScope(c.get('identity'), 'admin')) {
-    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', { headers: DO_NOT_RETRY });
+    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', {
+      headers: DO_NOT_RETRY,
+    });
   }
   if (account !== undefined) throw invalidRequest('group_by: account and group sum all accounts. Leave `account` out.');
 }

@@ -69,9 +69,7 @@ export function booksOf<Known extends KnownLease>(leases: Iterable<Known>): Leas
 /** @returns whether a call is newer than what is known of its lease. */
 export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
   if (!known) return true;
-  return (
-    call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq)
-  );
+  return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
 }
 
 /**

@@ -20,7 +20,5 @@ export function groupPool(group: string): string {
 
 /** @returns which pool has this name. */
 export function poolOf(name: string): PoolId {
-  return name.startsWith(GROUP_POOL)
-    ? { kind: 'group', group: name.slice(GROUP_POOL.length) }
-    : { kind: 'deployment' };
+  return name.startsWith(GROUP_POOL) ? { kind: 'group', group: name.slice(GROUP_POOL.length) } : { kind: 'deployment' };
 }

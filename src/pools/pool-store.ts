@@ -148,7 +148,10 @@ export class PoolStore extends Tables {
 
   /** @returns what was spent, by account or by group; the dearest first. */
   sumsBy({ from, to, group_by }: SharedUsageQuery): SumsOfKey[] {
-    const key = group_by === 'account' ? `iif(leases.erased = 0, coalesce(leases.account, '${ERASED}'), '${ERASED}')` : "nullif(sums.pool_group, '')";
+    const key =
+      group_by === 'account'
+        ? `iif(leases.erased = 0, coalesce(leases.account, '${ERASED}'), '${ERASED}')`
+        : "nullif(sums.pool_group, '')";
     return this.read<SumsOfKey>(
       `select ${key} as key, ${SUM_COLUMNS.map((column) => `sum(sums.${column}) as ${column}`).join(', ')}
        from sums left join leases on leases.id = sums.lease

@@ -5,8 +5,8 @@ import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/win
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
-import type { LeaseAnswer, LeaseCall, PoolObject, SharedUsageQuery, SpendQuery } from '../durable/contracts/pool.ts';
 import type { Page } from '../durable/contracts/page.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject, SharedUsageQuery, SpendQuery } from '../durable/contracts/pool.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
@@ -64,7 +64,10 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const call = JSON.parse(text) as LeaseCall;
     const known = this.#books.known.get(call.lease);
     const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
-    const answer: LeaseAnswer = { ...answerFor(this.#books, this.#rulesNow(), lease, call.windows), epoch: lease.epoch };
+    const answer: LeaseAnswer = {
+      ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
+      epoch: lease.epoch,
+    };
     return JSON.stringify(answer);
   }
 

@@ -1,4 +1,4 @@
-import { usageReportSchema } from '../accounts/usage-answers.schema.ts';
+import type { usageReportSchema } from '../accounts/usage-answers.schema.ts';
 import { time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';

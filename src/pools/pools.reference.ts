@@ -3,13 +3,7 @@ import * as z from '../http/zod.ts';
 import type { Answer, Resource } from '../reference/resource.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 import { membersQuery } from './pools.schema.ts';
-import {
-  accountSpendRow,
-  deploymentAnswer,
-  groupAnswer,
-  groupRow,
-  membershipAnswer,
-} from './pools-answers.schema.ts';
+import { accountSpendRow, deploymentAnswer, groupAnswer, groupRow, membershipAnswer } from './pools-answers.schema.ts';
 
 const sharedWindow = (name: string, limit: number | null, resets: string) => ({
   window: name,
@@ -38,9 +32,7 @@ const deployment = (description: string): Answer => ({
 });
 const membership = (description: string, name: string | null): Answer => ({
   description,
-  content: [
-    { schema: membershipSchema, example: { account: 'alice', group: name } },
-  ],
+  content: [{ schema: membershipSchema, example: { account: 'alice', group: name } }],
 });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
 const spendRow = {

@@ -652,7 +652,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
           await inAccount((account) => {
             if (next.do === 'admit') {
               const ask = askOf({ size: next.size, defaults: limits });
-              const answer = account.admit(ask) as AdmissionDecision;
+              const answer: AdmissionDecision = account.admit(ask);
               if (answer.outcome === 'admitted') ids.push(ask.requestId);
             } else {
               const id = ids[next.which % ids.length];

@@ -59,7 +59,10 @@ export class PoolModel {
       this.#readLimit(pool);
       this.#checkLimit(pool);
       this.#checkGrants(pool);
-      if (this.#leases(pool).some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
+      if (
+        this.#leases(pool).some(({ open, account }) => open === 1 && account !== null) &&
+        pool.host.storage.armed === null
+      ) {
         throw new Violation(`${pool.name} has leases open, and no alarm`);
       }
     }
@@ -127,7 +130,9 @@ export class PoolModel {
         const before = this.#totals.get(key) ?? 0;
         this.#totals.set(key, total);
         if (total > before && total > most + this.#allowed) {
-          throw new Violation(`${key}: ${total} settled and held, and ${most} is the limit, with ${this.#allowed} of debt`);
+          throw new Violation(
+            `${key}: ${total} settled and held, and ${most} is the limit, with ${this.#allowed} of debt`,
+          );
         }
       }
     }
@@ -166,7 +171,7 @@ export class PoolModel {
     let [all, told] = [0, nameless.reduce((sum, cost) => sum + cost, 0)];
     for (const [account, host] of this.#accounts) {
       const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
-      const folded = "select coalesce(sum(cost), 0) as cost from rollups where model";
+      const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
       const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
       const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
       const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");

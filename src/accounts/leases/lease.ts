@@ -160,7 +160,11 @@ export class Lease {
 
   #each(): { id: string; period: SharedPeriod; window: WindowTotal }[] {
     const windows = this.#windows();
-    return SHARED_PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
+    return SHARED_PERIODS.map((period) => ({
+      id: spanId(period, windows[period].start),
+      period,
+      window: windows[period],
+    }));
   }
 }
 

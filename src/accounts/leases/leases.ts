@@ -198,13 +198,10 @@ export class Leases {
       if (name === DEPLOYMENT_POOL) for (const { day } of told) this.#dirty.add(day);
       const open = this.#lease(name);
       open.reportedAt = 0;
-      await this.#ask(open).then(
-        () => {
-          const isTold = !told.some(({ day }) => name === DEPLOYMENT_POOL && this.#dirty.has(day));
-          if (isTold) this.#setCorrected(this.#corrected.filter((one) => !told.includes(one)));
-        },
-        leaveToNext,
-      );
+      await this.#ask(open).then(() => {
+        const isTold = !told.some(({ day }) => name === DEPLOYMENT_POOL && this.#dirty.has(day));
+        if (isTold) this.#setCorrected(this.#corrected.filter((one) => !told.includes(one)));
+      }, leaveToNext);
     }
     if (this.#corrected.length > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }

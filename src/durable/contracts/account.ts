@@ -17,7 +17,7 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admit(request: AdmissionRequest): AdmissionDecision | Promise<AdmissionDecision>;
+  admit(request: AdmissionRequest): AdmissionDecision;
   admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;

@@ -1,10 +1,10 @@
-import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
+import { alertsRoutes } from './alerts/alerts.route.ts';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
 import type { AppEnv } from './auth/context.ts';
 import { loopbackOnly } from './auth/loopback.ts';
@@ -16,6 +16,7 @@ import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
+import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
 import { createRequestId } from './http/request-id.ts';
 import { unknownPath } from './http/unknown-path.ts';
@@ -56,6 +57,7 @@ const CLOSED = [
   '/accounts/*',
   '/groups/*',
   '/pools/*',
+  '/alerts/*',
   '/conversations/*',
   '/prefixes/*',
   '/classifiers/*',
@@ -105,6 +107,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
   app.route('/', poolsRoutes());
+  app.route('/', alertsRoutes());
   app.route('/', webhooks.events);
   app.use(unknown);
   own = handlersOf(app);

@@ -9,6 +9,7 @@ import {
 import { accounts } from './accounts/accounts.reference.ts';
 import { tokens } from './accounts/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
+import { alerts } from './alerts/alerts.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
@@ -38,6 +39,7 @@ export const RESOURCES: readonly Resource[] = [
   tokens,
   groups,
   deploymentPools,
+  alerts,
   health,
 ];
 

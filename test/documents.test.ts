@@ -21,6 +21,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Tokens: 'accounts',
   Groups: 'pools',
   Deployment: 'pools',
+  Alerts: 'alerts',
   Health: 'health',
 };
 

@@ -28,6 +28,7 @@ const ORDER = [
   'health',
   'models',
   'messages',
+  'alerts',
   'webhooks',
   'webhooks/inbox',
   'webhooks/sources',

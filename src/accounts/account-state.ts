@@ -1,5 +1,6 @@
 import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
 import { PERIODS, SHARED_PERIODS } from '../budget/windows.ts';
+import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { migrate } from '../durable/migrations.ts';
@@ -39,6 +40,8 @@ export class AccountState {
   readonly budget: Budget;
   readonly alarm: Alarm;
   readonly leases: Leases;
+  /** What is to be told to the operator. */
+  readonly alerts: AlertOutbox;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #env: () => Bindings;
@@ -55,6 +58,14 @@ export class AccountState {
     this.ledger = ledger;
     this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
     this.limitedTokens = new TokensWithLimits(ledger);
+    this.alerts = new AlertOutbox({
+      meta: (key) => ledger.meta(key),
+      setMeta: (key, value) => ledger.setMeta(key, value),
+      wakeFor: (time) => this.alarm.wakeFor(time, 1_000),
+      now,
+      env,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     this.credentials = new Credentials(ledger, this.limitedTokens);
     this.credits = new Credits(ledger);
     this.refusals = new RefusalLog(ledger);

@@ -31,6 +31,7 @@ import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
+import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
 import type {
   CreditRow,
@@ -105,7 +106,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   settle(settlement: Settlement): Settled {
     const settled = settleHold(this.#state, settlement);
     const { conversation } = settlement;
-    const { outcome, cost } = settled;
+    const { outcome, cost, overHold } = settled;
+    if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
       this.#state.conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
@@ -188,6 +190,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Replaces the account's own limits; null takes the deployment's for all. */
   setLimits(limits: Limits | null): void {
     this.#state.limits.setOwn(limits);
+    this.#state.advance();
+    raiseAlerts(this.#state);
   }
 
   /** @returns the group that an admin has chosen for the account, or null. */
@@ -209,6 +213,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
   patchLimits(patch: LimitsPatch): void {
     this.#state.limits.patchOwn(patch);
+    this.#state.advance();
+    raiseAlerts(this.#state);
   }
 
   /** Gives the account credit beside its limit `usd_total`, once for a key. */
@@ -368,10 +374,11 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** Settles orphans at their hold, goes on erasing, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, budget, credentials, publisher, refusals } = this.#state;
+    const { alarm, alerts, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();
     const now = this.#state.advance();
     settleOrphans(this.#state, now);
+    raiseAlerts(this.#state);
     credentials.prune(now);
     continueRows(this.#state, now);
     for (const { deadline } of budget.holds.values()) alarm.wakeFor(deadline);
@@ -379,6 +386,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
     refusals.prune(now - retention);
+    await alerts.send();
     await eraseElsewhere(this.#state);
     await this.#state.leases.reportCorrections();
     await publisher.publishAll();

@@ -12,7 +12,10 @@ export const usageGroupSchema = z.enum([
   'group',
 ]);
 
-const day = z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' });
+const DAY_FAULT = 'Input should be a day, YYYY-MM-DD';
+const day = z
+  .string({ error: DAY_FAULT })
+  .check(z.regex(/^\d{4}-\d\d-\d\d$/, { error: DAY_FAULT, abort: true }), z.refine(isInCalendar, DAY_FAULT));
 
 /** Which days are asked for: from the first, before the second. */
 export const daysQuery = z.object({
@@ -25,7 +28,8 @@ export const accountQuery = z.object({
   account: z.described(z.optional(z.string()), 'An admin’s may be any account.'),
 });
 
-export const usageQuery = z.extend(daysQuery, {
+export const usageQuery = z.object({
+  ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
@@ -48,3 +52,8 @@ export const accountsQuery = z.object({
 export type AccountUsageGroup = Exclude<UsageGroup, (typeof SHARED_GROUPS)[number]>;
 
 export type UsageGroup = z.output<typeof usageGroupSchema>;
+
+function isInCalendar(day: string): boolean {
+  const date = new Date(day);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
+}

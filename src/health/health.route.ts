@@ -1,5 +1,5 @@
-import { Hono } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
+import { Hono } from '../http/hono.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';

@@ -225,8 +225,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
 
 const NOTHING = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as SumColumns;
 
-function eachPeriod<T>(valueOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
-  return { day: valueOf('day'), week: valueOf('week'), month: valueOf('month') };
+function eachPeriod<T>(figureOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
+  return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };
 }
 
 function totalOf(sums: SumColumns): SharedUsageReport['total'] {

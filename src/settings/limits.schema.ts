@@ -35,6 +35,10 @@ export const limitsSchema = z.strictObject({
     z.optional(modelNames),
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
   ),
+  alerts: z.described(
+    z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
+    'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+  ),
   on_shortfall: z.described(
     z.optional(z.enum(['clamp', 'refuse'])),
     'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',
@@ -77,12 +81,19 @@ export const tokenLimits = z.strictObject({
 
 export type TokenLimits = z.output<typeof tokenLimits>;
 
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const moment = z
+  .string()
+  .check(
+    z.refine(
+      (text) => MOMENT.test(text) && Number.isFinite(Date.parse(text)),
+      'must be a time such as 2027-01-01T00:00:00Z',
+    ),
+  );
+
 /** US dollars that an account is given beside its limit `usd_total`. */
 export const creditRequest = z.strictObject({
   usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
-  expires_at: z.described(
-    z.optional(z.iso.datetime({ offset: true })),
-    'When what is left of it is gone. Default: never.',
-  ),
+  expires_at: z.described(z.optional(moment), 'When what is left of it is gone. Default: never.'),
   note: z.described(z.optional(z.string().check(z.maxLength(512))), 'What it is for.'),
 });

@@ -1,3 +1,4 @@
+import { pause } from '../async/pause.ts';
 import type { Sendable } from '../http/long-body.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
@@ -122,12 +123,12 @@ async function sendUntil(
     if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
     if (!sent || payment === undefined || payment === 'free') {
       course.sentAt = undefined;
-      await sleep(wait, signal);
+      await pause(wait, signal);
       continue;
     }
     await payment.settle();
     course.sentAt = undefined;
-    await sleep(wait, signal);
+    await pause(wait, signal);
     try {
       sendable = await payment.admit();
     } catch {
@@ -227,19 +228,4 @@ function retryAfterMs(headers: Headers): number | undefined {
   if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
-}
-
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop);
-      resolve();
-    }, milliseconds);
-    if (signal.aborted) stop();
-    else signal.addEventListener('abort', stop, { once: true });
-  });
 }

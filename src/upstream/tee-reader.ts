@@ -28,14 +28,14 @@ export function keepBuffer({ buffer }: Uint8Array): void {
  * Reads a copy of a stream to its end, looking at it now and then.
  *
  * @param carried what carries the stream itself on; once it has ended, the rest is read without waiting
- * @param take gets each piece, whose buffer is used again; true ends the reading
+ * @param take gets each piece, whose buffer is used again, and whether it was all that had come; true ends the reading
  * @throws what the copy broke with, after all that came before
  */
 export async function readTee(
   reader: ReadableStreamBYOBReader,
   carried: Promise<boolean>,
   pauseMs: number,
-  take: (piece: Uint8Array) => boolean,
+  take: (piece: Uint8Array, isAll: boolean) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
   let wake: (() => void) | undefined;
@@ -61,9 +61,10 @@ export async function readTee(
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
+    const room = view.length;
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
-    const isTaken = value !== undefined && length > 0 && take(value);
+    const isTaken = value !== undefined && length > 0 && take(value, length < room);
     if (value && isLarge) keepBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;

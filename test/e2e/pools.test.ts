@@ -73,9 +73,13 @@ async function api<T>(path: string): Promise<T> {
   return (await response.json()) as T;
 }
 
+/** So long nobody is answered, and all give up: what is left is held for requests that were killed. */
+const PATIENCE_MS = 10_000;
+
 /** Those who call until the shared budget is spent, and wait where they are asked to. */
 class Callers {
   answered = 0;
+  #answeredAt = Date.now();
   running = 0;
   readonly #waiting: (() => void)[] = [];
   readonly endings = new Map<string, number>();
@@ -89,6 +93,7 @@ class Callers {
   }
 
   open(): void {
+    this.#answeredAt = Date.now();
     this.#open();
   }
 
@@ -104,7 +109,7 @@ class Callers {
       this.running -= 1;
       this.#waiting.shift()?.();
       this.endings.set(ended, (this.endings.get(ended) ?? 0) + 1);
-      if (ended === '429 billing_error deployment') return;
+      if (ended === '429 billing_error deployment' || Date.now() - this.#answeredAt > PATIENCE_MS) return;
       if (ended !== '200') await pause(100 + Math.random() * 400);
     }
   }
@@ -123,6 +128,7 @@ class Callers {
       return 'broken';
     }
     this.answered += 1;
+    this.#answeredAt = Date.now();
     return '200';
   }
 }

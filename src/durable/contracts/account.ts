@@ -96,10 +96,13 @@ export interface NewCredit {
 /** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
 export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
-export interface UsageQuery {
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
+/** Days, `YYYY-MM-DD`; the second exclusive. */
+interface Days {
   from?: string | undefined;
   to?: string | undefined;
+}
+
+export interface UsageQuery extends Days {
   group_by: AccountUsageGroup;
 }
 
@@ -131,12 +134,9 @@ export interface ChangedSums {
   rows: ChangedSum[];
 }
 
-export interface SavingsQuery {
+export interface SavingsQuery extends Days {
   /** Versions as the ledger names them: name@version. */
   versions: readonly string[];
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
 }
 
 export type SavingsRow = PrefixStats['data'][number];
@@ -157,7 +157,7 @@ export interface VersionId {
   hash: string;
 }
 
-/** `published` is false where KV has not taken it yet: it will be told again. */
+/** `published` is false where KV has not taken it yet: it is written again later. */
 export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
 
 /** A name and the version that it points to. */

@@ -1,3 +1,4 @@
+import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { EventState } from '../../webhooks/webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import type { Page, PageOf } from './page.ts';
@@ -5,16 +6,18 @@ import type { Page, PageOf } from './page.ts';
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
+  acceptAlert(event: NewEvent): void;
   begin(id: string, leaseMs: number): Work;
   record(id: string, classification: Classification, last?: { lease: number; attempt: Attempt }): Classification | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
+  alerts(page: PageOf): Page<AlertRow>;
   read(id: string): EventReport | undefined;
   replay(id: string): EventReport | undefined;
   erase(account: string, until: number): { remaining: number };
 }
 
-/** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
+/** What is to be done for an event; the lease names the job that has taken it up. */
 export type Work =
   | { kind: 'none' }
   | {
@@ -25,11 +28,11 @@ export type Work =
       subject: string | null;
       receivedAt: number;
       classification: Classification | null;
-      /** How often this, classifying or delivering, has failed before, one time after the other. */
+      /** How often in a row this, classifying or delivering, has failed. */
       failures: number;
     };
 
-/** How a run has ended. */
+/** How a job has ended. */
 export interface Conclusion {
   lease: number;
   attempt: Attempt;

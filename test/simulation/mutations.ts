@@ -94,6 +94,47 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [["for (const row of of('new')) {", "for (const row of [...of('new')].reverse().slice(1)) {"]],
   },
   {
+    name: 'a call to a pool that comes late and counts',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['known && !isNewer(call, known) ? known', 'known && !call ? known']],
+  },
+  {
+    name: 'a lease that is used before its pool has written it',
+    object: 'pool',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
+  },
+  {
+    name: 'an incarnation that does not grow',
+    object: 'pool',
+    file: 'src/accounts/leases/leases.ts',
+    edits: [['this.#isIncarnate ? incarnation : incarnation + 1', 'incarnation']],
+  },
+  {
+    name: 'a grant of what somebody has',
+    object: 'pool',
+    file: 'src/pools/grant.ts',
+    edits: [
+      [
+        'return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;',
+        'return limit - (books.counts.get(id)?.spent ?? 0) - spent - kept;',
+      ],
+    ],
+  },
+  {
+    name: 'a pool that nothing wakes for',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['    if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));\n', '']],
+  },
+  {
+    name: 'an erasure whose sums are handed over twice',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
+  },
+  {
     name: 'a classification that replaces another',
     object: 'inbox',
     file: 'src/webhooks/inbox/inbox.ts',

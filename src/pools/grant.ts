@@ -61,7 +61,7 @@ export function booksOf<Known extends KnownLease>(leases: Iterable<Known>): Leas
   };
   for (const lease of leases) {
     books.known.set(lease.id, lease);
-    count(books, lease, 1);
+    addToCounts(books, lease, 1);
   }
   return books;
 }
@@ -80,7 +80,7 @@ export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: Kno
  */
 export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): KnownLease {
   const before = books.known.get(call.lease);
-  if (before) count(books, before, -1);
+  if (before) addToCounts(books, before, -1);
   const windows: Record<string, LeasedWindow> = {};
   for (const [id, window] of Object.entries(before?.windows ?? {})) {
     if (window.end + REMEMBERED_MS > now) windows[id] = window;
@@ -92,7 +92,7 @@ export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall,
   const { lease: id, incarnation, seq } = call;
   const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
   const lease = { id, incarnation, seq, toldAt: now, open, windows };
-  count(books, lease, 1);
+  addToCounts(books, lease, 1);
   return lease;
 }
 
@@ -161,7 +161,7 @@ function activeCount(books: LeaseBooks, asking: string, now: number): number {
   return books.active.count;
 }
 
-function count(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1): void {
+function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1): void {
   for (const [id, { spent, granted }] of Object.entries(windows)) {
     const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
     total.spent += sign * spent;

@@ -24,8 +24,8 @@ const MOST_SILENT_MS = 15 * MINUTE_MS;
 /** How many accounts one alarm asks, and how many at a time: an object may have six connections open. */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
-const ALARM_GRAIN_MS = 10_000;
-const NEXT_PAGE_MS = 1_000;
+const ASK_GRAIN_MS = 10_000;
+const ASK_ON_MS = 1_000;
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants slices of each window, and keeps what
@@ -48,7 +48,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#store.prepare();
-    this.#alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
+    this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
     this.#books = booksOf(this.#store.leases());
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
     void ctx.blockConcurrencyWhile(() => this.#alarm.load());
@@ -156,8 +156,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
-    if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + NEXT_PAGE_MS, 1);
-    for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + NEXT_PAGE_MS, this.#askAt(lease)));
+    if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {

@@ -57,7 +57,7 @@ const ADD_SUMS = `do update set requests = requests + excluded.requests, ${SUMS.
 const UPSERT = `on conflict (day, model) ${ADD_SUMS}, seq = excluded.seq`;
 const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
 
-type Sums = Record<'requests' | (typeof SUMS)[number], number>;
+type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
 
 /** @returns whether the rest of the row is as it was opened: each column that is written costs. */
 function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
@@ -251,7 +251,7 @@ export class Ledger extends Tables {
     const sums = SUMS.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ');
     let before = Number.MAX_SAFE_INTEGER;
     const kept = days.map((day) => {
-      const [row] = this.read<Sums>(
+      const [row] = this.read<LedgerSums>(
         `select coalesce(sum(requests), 0) as requests, ${sums} from rollups where day >= ? and day < ?`,
         day,
         before,
@@ -266,7 +266,7 @@ export class Ledger extends Tables {
       this.write('delete from dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
       this.write('delete from group_rollups where day < ?', first);
-      const grouped = this.read<{ pool_group: string; day: number } & Sums>(
+      const grouped = this.read<{ pool_group: string; day: number } & LedgerSums>(
         `select pool_group, day, sum(requests) as requests, ${sums} from group_rollups group by pool_group, day`,
       );
       this.write('delete from group_rollups');
@@ -290,7 +290,7 @@ export class Ledger extends Tables {
     });
   }
 
-  #addNamelessOfGroup(group: string, day: number, sums: Sums): void {
+  #addNamelessOfGroup(group: string, day: number, sums: LedgerSums): void {
     this.write(
       `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
        values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT_GROUP}`,
@@ -302,7 +302,7 @@ export class Ledger extends Tables {
     );
   }
 
-  #addNameless(day: number, sums: Sums): void {
+  #addNameless(day: number, sums: LedgerSums): void {
     this.write(
       `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
        values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
@@ -440,7 +440,7 @@ export class Ledger extends Tables {
 }
 
 /** @returns what one row adds to the sums. */
-export function sumsOfClosing({ cost, tokens }: Closing): Sums {
+export function sumsOfClosing({ cost, tokens }: Closing): LedgerSums {
   return {
     requests: 1,
     cost,

@@ -46,8 +46,8 @@ import type {
 const RENEW_BELOW_MS = 10 * 60_000;
 
 /**
- * The object of one account: its limits, holds, ledger and credentials. Here stand the methods that others call; what
- * they do stands in the modules beside it, which share an `AccountState`.
+ * The object of one account: its limits, holds, ledger and credentials. Here stand the methods that others call (all of
+ * them, so the file is long); what they do stands in the modules beside it, which share an `AccountState`.
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
  * between a check and its hold no other request can come.

@@ -28,6 +28,11 @@ export class IdleTimeout {
     this.#last = now;
   }
 
+  /** Stops the clock until the next `touch`: it is not the upstream that is waited for. */
+  pause(): void {
+    this.#last = Number.POSITIVE_INFINITY;
+  }
+
   /** Sets another limit and reason; the time begins anew. */
   expect(limitMs: number, reason: () => unknown): void {
     this.#last = Date.now();

@@ -6,6 +6,7 @@ import { errorEvent } from '../http/errors.ts';
 import { joinedPieces } from '../http/pieces.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
+import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
@@ -15,7 +16,7 @@ const NO_BYTES = new Uint8Array(0);
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
-const LAZY_WAIT_MS = 25;
+const LAZY_WAIT_MS = 50;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
 const MOMENT_MS = 25;
 /**
@@ -138,28 +139,18 @@ async function pour(
       write(writable, following.value.slice());
     }
     if (rest && !following?.done) {
-      // What has come is on its way down before all is set up for what follows.
-      await scheduler.wait(0);
-      rest.reader.releaseLock();
-      const [down, copy] = rest.body.tee();
-      const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
-        () => true,
-        () => false,
-      );
-      let hasBroken = false;
-      let readsBehind = 0;
-      let goesOn: () => void = () => {};
-      const abandoned = new Promise<false>((resolve) => {
-        goesOn = () => resolve(false);
+      const take = (piece: Uint8Array, at: number) => {
+        watchdog.touch(at);
+        usage.push(piece, false, at);
+      };
+      const density = await probeDensity(rest.reader, (piece, at) => {
+        write(writable, piece.slice());
+        take(piece, at);
       });
-      const reading = readCopy(copy, usage, pipe, (isAll) => {
-        watchdog.touch(Date.now());
-        if (hasBroken && isAll) readsBehind += 1;
-        if (readsBehind > READS_BEHIND_BREAK) goesOn();
-      });
-      const isCarried = await pipe;
-      hasBroken = !isCarried;
-      isRead = await (isCarried ? reading : Promise.race([reading, abandoned, wait()]));
+      if (density !== 'ended') {
+        rest.reader.releaseLock();
+        isRead = await carryDown(rest.body, density, writable, usage, watchdog);
+      }
     }
   } catch {
     // It broke behind an answer that was whole.
@@ -192,6 +183,61 @@ async function pour(
   } finally {
     writeLastWords(writable, words);
   }
+}
+
+/**
+ * Carries the rest of a stream down: gathered while it is dense, otherwise by the native pipe.
+ *
+ * @returns whether all that came has been read; false if the caller has left
+ * @throws what a gathered stream broke with, after all that came before
+ */
+async function carryDown(
+  body: ReadableStream<Uint8Array>,
+  density: 'dense' | 'sparse',
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  if (density === 'sparse') return await carryNatively(body, writable, usage, watchdog);
+  const writer = writable.getWriter();
+  const gathered = await gather(body, {
+    take(piece) {
+      watchdog.touch();
+      usage.push(piece);
+      return writer.write(piece);
+    },
+    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
+  }).finally(() => writer.releaseLock());
+  if (typeof gathered === 'string') return gathered === 'ended';
+  return await carryNatively(gathered.sparse, writable, usage, watchdog);
+}
+
+/** @returns whether all that came has been read; false if the caller has left. */
+async function carryNatively(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const [down, copy] = body.tee();
+  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+    () => true,
+    () => false,
+  );
+  let hasBroken = false;
+  let readsBehind = 0;
+  let goesOn: () => void = () => {};
+  const abandoned = new Promise<false>((resolve) => {
+    goesOn = () => resolve(false);
+  });
+  const reading = readCopy(copy, usage, pipe, (isAll) => {
+    watchdog.touch(Date.now());
+    if (hasBroken && isAll) readsBehind += 1;
+    if (readsBehind > READS_BEHIND_BREAK) goesOn();
+  });
+  const isCarried = await pipe;
+  hasBroken = !isCarried;
+  return await (isCarried ? reading : Promise.race([reading, abandoned, wait()]));
 }
 
 /**

@@ -6,6 +6,9 @@
 /** At the end too the runtime gives the buffer back, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
+/** Says whether more of a stream may come, of which so many bytes have come: a promise says when. */
+type RoomForMore = (bytes: number) => Promise<void> | undefined;
+
 const TEE_PIECE_BYTES = 65_536;
 /** What a slow answer brings between two looks fits into this: an open answer must not hold a large buffer all the time. */
 const SMALL_PIECE_BYTES = 4_096;
@@ -79,9 +82,13 @@ export async function readTee(
  * The runtime's pipe takes each chunk as it comes: a read of many at once would keep the copy waiting as well, and lose
  * them both where the stream breaks.
  *
+ * @param room is told how many bytes have come, and may return a promise for when more may come. Default: they come at once
  * @returns a reader, to cancel it by, and whether the stream has come whole, which never rejects
  */
-export function drive(stream: ReadableStream<Uint8Array>): {
+export function drive(
+  stream: ReadableStream<Uint8Array>,
+  room?: RoomForMore,
+): {
   reader: ReadableStreamBYOBReader;
   whole: Promise<boolean>;
 } {
@@ -92,7 +99,7 @@ export function drive(stream: ReadableStream<Uint8Array>): {
     // Who reads the copy is told of it there.
     () => false,
   );
-  void drain(reader);
+  void drain(reader, room);
   return { reader, whole };
 }
 
@@ -101,13 +108,16 @@ export function drive(stream: ReadableStream<Uint8Array>): {
  *
  * @returns whether it came whole; it never rejects
  */
-export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> {
+export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
   let buffer = takeBuffer();
+  let bytes = 0;
   try {
     for (;;) {
       const { value, done }: Piece = await reader.readAtLeast(TEE_PIECE_BYTES, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < TEE_PIECE_BYTES) break;
+      bytes += value.length;
+      await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));
     return true;

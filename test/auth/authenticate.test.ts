@@ -35,6 +35,8 @@ const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${metho
   });
 const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /accounts/:id/limits': {},
+  'PATCH /accounts/:id/limits': {},
+  'POST /accounts/:id/credit': { usd: 1 },
   'POST /tokens': { account: 'bob', scopes: ['messages'] },
   'POST /conversations': {},
   'PATCH /conversations/:id': {},

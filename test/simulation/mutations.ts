@@ -54,8 +54,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'numbers of lost events that are given again',
     object: 'conversation',
-    file: 'src/conversations/turn/turn-recovery.ts',
-    edits: [['log.skip(MOST_LOST);', '']],
+    file: 'src/conversations/turn/restore-turn.ts',
+    edits: [['log.skip(SKIPPED_EVENT_NUMBERS);', '']],
   },
   {
     name: 'a settlement that is not repeated',

@@ -1,5 +1,6 @@
 /**
- * The rows behind a budget: one for each request, written twice, and rollups that many requests share.
+ * The rows behind a budget: one for each request, written twice, and rollups that many requests share. All that moves the
+ * marker between the two stands here, since each step must leave the sums as they were; so the file is long.
  *
  * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; of
  * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
@@ -79,7 +80,7 @@ export class Ledger extends Tables {
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
-    this.#seq = this.#fold.seq ?? 0;
+    this.#seq = this.#fold.seq ?? this.#lastSeq();
   }
 
   /** @returns rows after this id are not in the rollups yet. */
@@ -400,6 +401,14 @@ export class Ledger extends Tables {
   #setFold(fold: Fold): void {
     this.#fold = { ...fold, seq: this.#seq };
     this.setMeta('fold', writeFormat('fold', this.#fold));
+  }
+
+  /** @returns the number of the last change as the rollups tell it: a release that does not know it leaves it out. */
+  #lastSeq(): number {
+    const [row] = this.read<{ seq: number | null }>(
+      'select max(seq) as seq from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
+    );
+    return row?.seq ?? 0;
   }
 
   /** Numbers a change of the rollups of a day, and of later ones. */

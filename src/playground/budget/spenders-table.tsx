@@ -69,7 +69,7 @@ export function SpendersTable() {
       body.current?.querySelector<HTMLElement>(`[data-column="${focusNext.current}"]`)?.focus();
     }
     focusNext.current = undefined;
-  }, [start]);
+  });
   return (
     <section class="stack" aria-labelledby="spenders">
       <div class="apart">

@@ -87,7 +87,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await withAccounts(page, server.url);
     await page.goto(`${server.url}/#/budget`);
     const table = page.getByRole('region', { name: 'Accounts and groups' });
-    await table.getByText('1 to 50 of 1,001').waitFor();
+    await table.getByText(/of 1,001/).waitFor();
     await page.getByText('Everybody, this month').waitFor();
     const names = () => table.getByRole('row').locator('th').allTextContents();
     const press = async (key: string, times = 1) => {
@@ -134,7 +134,6 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await table.getByRole('button', { name: 'Name' }).click();
     expect(await table.getByRole('columnheader', { name: 'Name' }).getAttribute('aria-sort')).toBe('ascending');
     expect((await names()).slice(5, 7)).toEqual(['account-0000', 'account-0001']);
-    console.log(JSON.stringify({ longest_task_ms: worst }));
     for (const [name, ms] of Object.entries(worst)) expect(ms, name).toBeLessThanOrEqual(LONGEST_MS);
     expect(faults).toEqual([]);
     await close();
@@ -145,7 +144,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       const { page, close } = await openPage(browser, 'about:blank', { colorScheme, viewport });
       await withAccounts(page, server.url);
       await page.goto(`${server.url}/#/budget`);
-      await page.getByText('1 to 50 of 1,001').waitFor();
+      await page.getByText(/of 1,001/).waitFor();
       await page.evaluate(axe.source);
       const violations = await page.evaluate(async () => {
         const { run } = (globalThis as unknown as { axe: typeof axe }).axe;

@@ -19,7 +19,7 @@ export interface LeaseFigures {
 }
 
 const CEILINGS = { busyCalls: 2.05, busyRows: 2.2, rareCalls: 4, rareRows: 8, addedCpu: 0.2 };
-const BUSY_REQUESTS = 3_200;
+const BUSY_REQUESTS = 12_800;
 /** Accounts have returned their leases after this time. */
 const RETURNED_MS = 6_000;
 

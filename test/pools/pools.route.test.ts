@@ -2,6 +2,7 @@ import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:te
 import { env } from 'cloudflare:workers';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
+import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
@@ -16,9 +17,15 @@ const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content:
 const COST = 520_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
 
+// What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {
-  await abortAllDurableObjects();
+  await runInDurableObject(pool(), (_, { storage }) => {
+    for (const table of ['leases', 'sums', 'meta']) {
+      storage.sql.exec(`delete from ${table}${table === 'meta' ? " where key != 'schema_version'" : ''}`);
+    }
+  });
   await reset();
+  await abortAllDurableObjects();
 });
 
 const message = () =>
@@ -55,34 +62,39 @@ const spent = async (app: TestApp) =>
 describe('a limit that accounts share', () => {
   test('of a group refuses its accounts alone, by its name and without the figures of others', async () => {
     const app = shared();
-    await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.003 });
+    await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
     await admin(app, 'PUT', '/groups/red/accounts/bob');
-    expect((await post(app, 'alice')).status).toBe(200);
-    expect((await post(app, 'alice')).status).toBe(200);
-    expect((await post(app, 'alice')).status).toBe(200);
-    expect((await post(app, 'bob')).status).toBe(200);
-    const refused = await post(app, 'bob');
+    const answered = { alice: 0, bob: 0 };
+    let refused: Response | undefined;
+    for (let asked = 0; refused === undefined; asked += 1) {
+      const account = asked % 3 === 2 ? 'bob' : 'alice';
+      const response = await post(app, account);
+      if (response.status === 200) answered[account] += 1;
+      else if (response.headers.get('x-should-retry') === 'false') refused = response;
+      // What another has leased and does not use comes back.
+      else await pause(500);
+    }
+    expect(answered.bob).toBeGreaterThan(0);
     expect(refused.status).toBe(429);
     expect(refused.headers.get('sluice-limited-by')).toBe('group');
     const { message: said, type } = await errorOf(refused);
     expect(type).toBe('billing_error');
-    expect(said).not.toContain('0.0015');
+    expect(said).not.toContain('0.008');
     expect(said).not.toMatch(/left/);
     expect((await post(app, 'carol')).status).toBe(200);
     const { day } = await admin<PoolStandingReport>(app, 'GET', '/groups/red');
-    expect([day.limit_usd, nano(day.spent_usd)]).toEqual([0.003, 4 * COST]);
+    expect([day.limit_usd, nano(day.spent_usd)]).toEqual([0.008, (answered.alice + answered.bob) * COST]);
     const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/groups/red/accounts');
     expect(data.map(({ id, spent_usd }) => [id, nano(spent_usd.day)])).toEqual([
-      ['alice', 3 * COST],
-      ['bob', COST],
+      ['alice', answered.alice * COST],
+      ['bob', answered.bob * COST],
     ]);
   });
 
   test('of the deployment refuses everybody', async () => {
     const app = shared();
-    await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.002 });
-    expect((await post(app, 'alice')).status).toBe(200);
+    await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.0001 });
     const refused = await post(app, 'bob');
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'deployment']);
   });

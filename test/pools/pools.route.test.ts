@@ -7,7 +7,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Omit<Bindings, 'POOL'> & { POOL: DurableObjectNamespace<Pool> };
@@ -28,16 +28,20 @@ afterEach(async () => {
   await abortAllDurableObjects();
 });
 
-const message = () =>
-  Response.json({
-    id: 'msg_01',
-    type: 'message',
-    role: 'assistant',
-    model: MODEL,
-    content: [{ type: 'text', text: 'Hi' }],
-    stop_reason: 'end_turn',
-    usage: { input_tokens: 20, output_tokens: 100 },
-  });
+const message = ({ url }: Sent) =>
+  Response.json(
+    url.pathname.endsWith('/count_tokens')
+      ? { input_tokens: 20 }
+      : {
+          id: 'msg_01',
+          type: 'message',
+          role: 'assistant',
+          model: MODEL,
+          content: [{ type: 'text', text: 'Hi' }],
+          stop_reason: 'end_turn',
+          usage: { input_tokens: 20, output_tokens: 100 },
+        },
+  );
 const shared = (vars: Record<string, unknown> = {}) =>
   testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
 

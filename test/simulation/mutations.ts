@@ -106,23 +106,6 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
   },
   {
-    name: 'an incarnation that does not grow',
-    object: 'pool',
-    file: 'src/accounts/leases/leases.ts',
-    edits: [['this.#isIncarnate ? incarnation : incarnation + 1', 'incarnation']],
-  },
-  {
-    name: 'a grant of what somebody has',
-    object: 'pool',
-    file: 'src/pools/grant.ts',
-    edits: [
-      [
-        'return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;',
-        'return limit - (books.counts.get(id)?.spent ?? 0) - spent - kept;',
-      ],
-    ],
-  },
-  {
     name: 'a pool that nothing wakes for',
     object: 'pool',
     file: 'src/pools/pool.ts',

@@ -138,7 +138,7 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
     <tr>
       <th scope="row">
         {kind === 'account' ? (
-          <button type="button" class="link" data-column="id" onClick={() => show(id)}>
+          <button type="button" class="link" data-column="id" onClick={() => showAccount(id)}>
             {id}
           </button>
         ) : (
@@ -158,7 +158,7 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
 }
 
 /** Shows an account below. */
-function show(id: string): void {
+function showAccount(id: string): void {
   account.value = id;
   document.getElementById('standing')?.scrollIntoView({ block: 'start' });
 }

@@ -128,7 +128,7 @@ export const groups: Resource = {
     'DELETE /groups/:id/accounts/:account': {
       operation: 'deleteGroupAccount',
       summary: 'Take an account out of a group',
-      description: 'Then its credentials say in which group it is.',
+      description: 'Then its credentials say in which group it is. One that is in another group stays there.',
       needs: 'admin',
       answers: { 200: membership('No group is chosen for it.', null) },
       errors: [503],

@@ -63,7 +63,9 @@ export function poolsRoutes() {
       const group = groupNamed(c);
       const account = c.req.param('account');
       const call = member(c, account);
-      if ((await call((object) => object.getGroup())) !== group) throw notFound('This account is not in this group.');
+      const known = await call((object) => object.getGroup());
+      // To take it out twice changes nothing, and not the group that it was moved to meanwhile.
+      if (known !== group) return c.json({ account, group: known });
       await call((object) => object.setGroup(null));
       return c.json({ account, group: null });
     })

@@ -34,11 +34,11 @@ export const RESOURCES: readonly Resource[] = [
   prefixes,
   classification,
   webhooks,
+  groups,
+  deploymentPools,
   usage,
   accounts,
   tokens,
-  groups,
-  deploymentPools,
   alerts,
   health,
 ];

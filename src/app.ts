@@ -23,6 +23,7 @@ import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
 import { modelsRoutes } from './models/models.route.ts';
+import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
 import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
@@ -54,6 +55,8 @@ const CLOSED = [
   '/models/*',
   '/v1/*',
   '/accounts/*',
+  '/groups/*',
+  '/pools/*',
   '/alerts/*',
   '/conversations/*',
   '/prefixes/*',
@@ -103,6 +106,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
+  app.route('/', poolsRoutes());
   app.route('/', alertsRoutes());
   app.route('/', webhooks.events);
   app.use(unknown);

@@ -18,6 +18,7 @@ import type { Scope } from './identity/identity.ts';
 import { counts } from './messages/count-tokens.reference.ts';
 import { messages } from './messages/messages.reference.ts';
 import { models } from './models/models.reference.ts';
+import { deploymentPools, groups } from './pools/pools.reference.ts';
 import { prefixes } from './prefixes/prefixes.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './reference/errors.ts';
 import { HEADERS } from './reference/headers.ts';
@@ -33,6 +34,8 @@ export const RESOURCES: readonly Resource[] = [
   prefixes,
   classification,
   webhooks,
+  groups,
+  deploymentPools,
   usage,
   accounts,
   tokens,

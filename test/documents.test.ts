@@ -19,6 +19,8 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Usage: 'accounts',
   Accounts: 'accounts',
   Tokens: 'accounts',
+  Groups: 'pools',
+  Deployment: 'pools',
   Alerts: 'alerts',
   Health: 'health',
 };

@@ -46,6 +46,7 @@ const ORDER = [
   'prefixes',
   'accounts',
   'accounts/admission',
+  'accounts/leases',
   'accounts/ledger',
   'versions',
   'pools',

@@ -1,5 +1,5 @@
-import { advance, type Budget, emptyBudget, place } from '../budget/state.ts';
-import { PERIODS } from '../budget/windows.ts';
+import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
+import { PERIODS, SHARED_PERIODS } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -11,6 +11,7 @@ import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { Credits } from './credits.ts';
 import { InboxList } from './inbox-list.ts';
+import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
@@ -38,6 +39,7 @@ export class AccountState {
   readonly limits: LimitsInForce;
   readonly budget: Budget;
   readonly alarm: Alarm;
+  readonly leases: Leases;
   /** What is to be told to the operator. */
   readonly alerts: AlertOutbox;
   /** The clock, in milliseconds since 1970. */
@@ -75,6 +77,16 @@ export class AccountState {
     this.budget = recallBudget(ledger);
     for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);
+    this.leases = new Leases({
+      account: ctx.id.name,
+      tables: ledger,
+      budget: this.budget,
+      alarm: this.alarm,
+      limits: () => this.limits.limits,
+      env,
+      now,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
@@ -143,6 +155,11 @@ function recallBudget(ledger: Ledger): Budget {
   for (const period of PERIODS) {
     const window = budget.windows[period];
     window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
+  }
+  for (const period of SHARED_PERIODS) {
+    for (const { group, cost } of ledger.settledOfGroupsSince(budget.windows[period].start)) {
+      windowsOfGroup(budget, group)[period].settled = cost;
+    }
   }
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;

@@ -25,7 +25,7 @@ import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
@@ -71,17 +71,21 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /**
-   * Decides on a request and sets aside what it can cost, in one step.
+   * Decides on a request that no pool pays for and sets aside what it can cost, in one step.
    *
-   * @throws TypeError if its worst case is none; nothing has changed then
+   * @throws TypeError if its worst case is none, Error if a pool has to be asked; nothing has changed then
    */
   admit(request: AdmissionRequest): AdmissionDecision {
-    return decideAdmission(this.#state, request);
+    return decideAlone(this.#state, request);
   }
 
-  /** Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. */
-  admitJson(request: string): string {
-    return JSON.stringify(this.admit(JSON.parse(request) as AdmissionRequest));
+  /**
+   * Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. Where a pool
+   * has to be asked, others are admitted meanwhile.
+   */
+  admitJson(request: string): string | Promise<string> {
+    const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
+    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
   }
 
   /**
@@ -188,6 +192,22 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.limits.setOwn(limits);
     this.#state.advance();
     raiseAlerts(this.#state);
+  }
+
+  /** @returns the group that an admin has chosen for the account, or null. */
+  getGroup(): string | null {
+    return this.#state.leases.group ?? null;
+  }
+
+  /** Chooses the account's group; null leaves it to its credentials. What was held before stays with the group before. */
+  setGroup(group: string | null): void {
+    this.#state.leases.setGroup(group ?? undefined);
+  }
+
+  /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
+  async reportTo(pool: string, since: number): Promise<void> {
+    this.#state.advance();
+    await this.#state.leases.report(pool, since);
   }
 
   /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
@@ -368,6 +388,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     refusals.prune(now - retention);
     await alerts.send();
     await eraseElsewhere(this.#state);
+    await this.#state.leases.reportCorrections();
     await publisher.publishAll();
   }
 

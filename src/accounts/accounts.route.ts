@@ -11,9 +11,11 @@ import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { isAccount } from '../identity/identity.ts';
 import { forgetMark, readAccounts, unlistAccount } from '../kv/account-list.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
+import { accountsQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
@@ -22,6 +24,10 @@ export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
+      const { sort, period } = check(accountsQuery, c.req.query());
+      if (sort === 'spent') {
+        return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
+      }
       const page = await readAccounts(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows = page.names.map((id) => ({ type: 'account', id }));
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));

@@ -40,12 +40,14 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const { cost, overHold } = closing;
   if (hold.at <= state.erasing) {
     ledger.forgetRow(hold, closing);
+    state.leases.outlived(hold, closing);
     settleAll(state, hold, cost, budget.fullAt);
     return { outcome: 'erased', cost, overHold };
   }
   const buckets = bucketsAfterSettlement(budget, limits.rules, spent ?? spentOf(closing));
   ledger.close(hold.id, closing, buckets);
   settleAll(state, hold, cost, buckets);
+  state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
 }
 
@@ -57,8 +59,13 @@ function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: 
 }
 
 /** Adds to what was settled wherever it counts; `more` may be negative. */
-function correctAll(state: AccountState, { at, token }: Pick<Hold, 'at' | 'token'>, more: Nanodollars): void {
-  correct(state.budget, at, more);
+function correctAll(
+  state: AccountState,
+  { at, token, group }: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
+  more: Nanodollars,
+): void {
+  correct(state.budget, at, more, group ?? undefined);
+  state.leases.corrected(at, group ?? undefined);
   state.limitedTokens.settle(token, 0, more);
   state.credits.charge(at, more);
 }
@@ -81,6 +88,7 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     maxTokens: 0,
     stage: 'unheld',
     token: settlement.opening?.token,
+    group: settlement.opening?.group ?? undefined,
   };
   const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);

@@ -3,15 +3,16 @@ import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
-import { notFound } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
 import type * as z from '../http/zod.ts';
 import { accountByMark, names, noteMark } from '../kv/account-list.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
-import { usageQuery } from './usage.schema.ts';
+import { type AccountUsageGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
 
@@ -22,12 +23,17 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, ...query } = check(usageQuery, c.req.query());
-      const identity = c.get('identity');
-      const isOfAll = account === undefined && hasScope(identity, 'admin');
-      const id = isOfAll ? '' : ownOrAny(c, account ?? identity.account);
-      const report = await (isOfAll ? usageOfAll(c, query) : accountOf(c, id)((object) => object.usage(query)));
-      return format === 'csv' ? csvResponse(report) : c.json(report);
+      const { account, format, group_by, ...days } = check(usageQuery, c.req.query());
+      const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
+      if (isSharedGroup(group_by)) {
+        requireAllAccounts(c, account);
+        return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by })));
+      }
+      const query = { ...days, group_by };
+      const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
+      if (isOfAll) return answer(await usageOfAll(c, query));
+      const id = ownOrAny(c, account ?? c.get('identity').account);
+      return answer(await accountOf(c, id)((object) => object.usage(query)));
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
@@ -45,6 +51,16 @@ export function usageRoutes() {
       }
       return c.json(row);
     });
+}
+
+/** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
+function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
+  if (!hasScope(c.get('identity'), 'admin')) {
+    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', {
+      headers: DO_NOT_RETRY,
+    });
+  }
+  if (account !== undefined) throw invalidRequest('group_by: account and group sum all accounts. Leave `account` out.');
 }
 
 /** @returns whether an admin asks, and says not whose it is. */
@@ -81,7 +97,7 @@ function accountAsked(c: Context<AppEnv>): string {
 
 async function usageOfAll(
   c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account' | 'format'>,
+  query: Omit<z.output<typeof usageQuery>, 'account' | 'format' | 'group_by'> & { group_by: AccountUsageGroup },
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of names(c.env.STORE)) accounts.push(name);

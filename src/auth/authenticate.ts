@@ -66,13 +66,13 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
-  const { account, scopes, token } = data;
+  const { account, scopes, token, group } = data;
   const tags = data.tags && tagsOfClaim(data.tags);
   refuseSourceAccount(account);
-  if (!token) return { account, scopes, token: undefined, tags };
+  if (!token) return { account, scopes, token: undefined, tags, group };
   const { jti, issued_at, expires_at } = token;
   const known = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
-  return { account, scopes, token: known, tags };
+  return { account, scopes, token: known, tags, group };
 }
 
 async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {

@@ -95,7 +95,7 @@ export function decide(
   }
 
   const asked = worstCase.outputTokens;
-  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, worstCase.leastOutput)) : asked;
+  const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so it is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const broke = shortOfMoney(purses, sure, time);
@@ -147,6 +147,18 @@ export function decide(
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
+}
+
+/** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */
+export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
+  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const { inputCost, outputPrice, outputTokens } = worstCase;
+  const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
+  return { least, most: inputCost + outputTokens * outputPrice };
+}
+
+function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): number {
+  return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
 }
 
 function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, 'inputTokens' | 'inputCost'> {

@@ -8,7 +8,7 @@ import { leftIn, type Purse } from './purses.ts';
 import { NEVER } from './windows.ts';
 
 /** After this it is worth asking again for money that other requests hold. */
-const HELD_RETRY_MS = 2_000;
+export const HELD_RETRY_MS = 2_000;
 
 /** @returns the refusal by the purse that stays too tight for the longest, if any is. */
 export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now: number): Refusal | undefined {
@@ -19,7 +19,7 @@ export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now:
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const left = Math.max(0, leftIn(first));
+    const left = leftOf(first);
     return { ...refusalBy('held', first.name, now, now + HELD_RETRY_MS, needed, left, false), by: first.by };
   }
   const longest = others.reduce((most, purse) => (purse.end > most.end ? purse : most), first);
@@ -29,9 +29,14 @@ export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now:
 /** The refusal by one purse. Of one that never resets it may be worth asking in an hour: somebody may have added to it. */
 function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
   const { name, by, end, most } = purse;
-  const left = Math.max(0, leftIn(purse));
+  const left = leftOf(purse);
   const resetsAt = end >= NEVER ? now + HOUR_MS : end;
   return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
+}
+
+/** @returns what is told to be left; of what accounts share nothing is told, since it is what others have left. */
+function leftOf(purse: Purse): Nanodollars {
+  return purse.by === 'group' || purse.by === 'deployment' ? 0 : Math.max(0, leftIn(purse));
 }
 
 /** @returns the refusal by a bucket. */

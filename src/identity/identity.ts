@@ -17,6 +17,11 @@ export function isAccount(name: unknown): name is string {
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
 
+/** @returns whether a string can name a group: what can name an account. */
+export function isGroup(name: unknown): name is string {
+  return isAccount(name);
+}
+
 const SOURCE_ACCOUNT = 'webhook-';
 
 /** @returns the account that pays for a source of webhooks, if its definition names no other. */
@@ -38,6 +43,10 @@ export const callerSchema = z.strictObject({
   scopes: z.described(
     z._default(z.readonly(z.array(z.enum(SCOPES))), ['messages', 'classify']),
     'What the caller may do.',
+  ),
+  group: z.described(
+    z.optional(z.custom<string>(isGroup, 'must be 1 to 128 characters')),
+    'Whose shared budget pays too, unless an admin has chosen another group.',
   ),
   token: z.described(
     z.optional(

@@ -45,11 +45,12 @@ export interface AccountPage {
 export async function readAccounts(
   store: KVNamespace,
   page: { limit: number; after?: string | undefined; before?: string | undefined },
+  prefix = ACCOUNT_PREFIX,
 ): Promise<AccountPage> {
   const { limit, after, before } = page;
   const found: string[] = [];
   // KV has no start key: a page further on is reached through those before it, a thousand names a step.
-  for await (const name of names(store)) {
+  for await (const name of names(store, prefix)) {
     if (before !== undefined && compareBytes(name, before) >= 0) break;
     if (after !== undefined && compareBytes(name, after) <= 0) continue;
     found.push(name);
@@ -59,9 +60,9 @@ export async function readAccounts(
   return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
 }
 
-/** Yields every account on the list, in the order of KV. */
-export async function* names(store: KVNamespace): AsyncGenerator<string> {
-  yield* storedKeys(store, ACCOUNT_PREFIX);
+/** Yields every account on the list, in the order of KV. @param prefix names another list */
+export async function* names(store: KVNamespace, prefix = ACCOUNT_PREFIX): AsyncGenerator<string> {
+  yield* storedKeys(store, prefix);
 }
 
 function compareBytes(left: string, right: string): number {

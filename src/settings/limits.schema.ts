@@ -53,6 +53,15 @@ export const limitsSchema = z.strictObject({
   ),
 });
 
+/** The limits of a pool, which accounts share: an absent one is no limit. */
+export const poolLimitsSchema = z.strictObject({
+  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+});
+
+export type PoolLimits = z.output<typeof poolLimitsSchema>;
+
 export type Limits = z.output<typeof limitsSchema>;
 
 /** A change of an account's own limits: what is null is removed, what is absent stays. */

@@ -3,7 +3,7 @@ import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
-import { limitsSchema } from './limits.schema.ts';
+import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
 
 const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
@@ -143,9 +143,17 @@ export const settingsSchema = z.object({
     z._default(z.enum(['true', 'false']), 'false'),
     '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
   ),
+  JWT_GROUP_CLAIM: z.described(
+    z.optional(z.string().check(z.minLength(1))),
+    'The claim of a token that names its account’s group, unless an admin has chosen one.',
+  ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
     'JSON: the limits of accounts without their own.',
+  ),
+  DEPLOYMENT_LIMITS: z.described(
+    z.optional(jsonSetting(poolLimitsSchema)),
+    'JSON: limits in USD that all accounts share; `{}` only sums what they spend.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),

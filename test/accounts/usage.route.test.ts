@@ -165,7 +165,7 @@ test('a question that is malformed is a 400 that says where', async () => {
     ['?from=2026-11-31', 'from'],
     ['?to=2026-11-20T00:00:00Z', 'to'],
     ['?from=', 'from'],
-    ['?group_by=account', 'group_by'],
+    ['?group_by=colour', 'group_by'],
     ['?group_by=', 'group_by'],
   ] as const) {
     const response = await app().fetch(`/usage${query}`, { headers: await admin() });

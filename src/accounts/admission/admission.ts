@@ -273,6 +273,8 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
       throw refusalError(answer.refusal, answer.standing);
     case 'full':
       throw storageError(answer);
+    case 'unreachable':
+      throw new ObjectUnreachable('pool', undefined);
     case 'count_needed':
       throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
         headers: DO_NOT_RETRY,
@@ -303,7 +305,14 @@ export function admissionRequestOf(
     tags: identity.tags,
     user: identity.user,
     defaults: defaultLimits(identity.account, settings),
+    pools: poolsOf(identity, settings),
   };
+}
+
+/** @returns the pools that pay for an account's requests too, as far as they are known here; undefined where none does. */
+function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
+  const deployment = DEPLOYMENT_LIMITS !== undefined;
+  return deployment || group !== undefined ? { deployment, group } : undefined;
 }
 
 /** @returns the ledger's name of a further try: that of the request, with its number behind it. */

@@ -24,6 +24,16 @@ export interface Memory {
   unfolded: number;
 }
 
+/** As much of a row as settling it needs. */
+interface FoundRow extends Record<string, SqlStorageValue> {
+  at: number;
+  status: string;
+  hold: number;
+  cost: number;
+  token: string | null;
+  group: string | null;
+}
+
 /** Where the folded rows end. */
 interface Fold {
   marker: string;
@@ -42,9 +52,13 @@ interface Fold {
 const FOLD_EVERY = 1_000;
 const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
   stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
-const UPSERT = `on conflict (day, model) do update set seq = excluded.seq, requests = requests + excluded.requests, ${SUMS.map(
+const ADD_SUMS = `do update set requests = requests + excluded.requests, ${SUMS.map(
   (column) => `${column} = ${column} + excluded.${column}`,
 ).join(', ')}`;
+const UPSERT = `on conflict (day, model) ${ADD_SUMS}, seq = excluded.seq`;
+const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
+
+type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
 
 /** @returns whether the rest of the row is as it was opened: each column that is written costs. */
 function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
@@ -90,8 +104,8 @@ export class Ledger extends Tables {
   open(hold: Hold, opening: Opening, buckets: Buckets): void {
     this.write(
       `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, tags, user, status, stage,
-         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at, pool_group)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       hold.id,
       hold.at,
       opening.route,
@@ -111,6 +125,7 @@ export class Ledger extends Tables {
       buckets.requests,
       buckets.input,
       buckets.output,
+      opening.group,
     );
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
@@ -186,9 +201,9 @@ export class Ledger extends Tables {
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): { at: number; status: string; hold: number; cost: number; token: string | null } | undefined {
-    return this.read<{ at: number; status: string; hold: number; cost: number; token: string | null }>(
-      'select at, status, hold, cost, token from ledger where id = ?',
+  find(id: string): FoundRow | undefined {
+    return this.read<FoundRow>(
+      'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
       id,
     )[0];
   }
@@ -235,10 +250,9 @@ export class Ledger extends Tables {
     this.fold(true);
     const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
     const sums = SUMS.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ');
-    type Sums = Record<'requests' | (typeof SUMS)[number], number>;
     let before = Number.MAX_SAFE_INTEGER;
     const kept = days.map((day) => {
-      const [row] = this.read<Sums>(
+      const [row] = this.read<LedgerSums>(
         `select coalesce(sum(requests), 0) as requests, ${sums} from rollups where day >= ? and day < ?`,
         day,
         before,
@@ -246,37 +260,50 @@ export class Ledger extends Tables {
       before = day;
       return { day, row };
     });
+    // Of a group's sums the days stay: they are few, and its pool must go on to count them.
+    const first = days.at(-1) ?? 0;
     this.together(() => {
       this.write('delete from rollups');
       this.write('delete from dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
+      this.write('delete from group_rollups where day < ?', first);
+      const grouped = this.read<{ pool_group: string; day: number } & LedgerSums>(
+        `select pool_group, day, sum(requests) as requests, ${sums} from group_rollups group by pool_group, day`,
+      );
+      this.write('delete from group_rollups');
+      for (const { pool_group, day, ...row } of grouped) this.#addNamelessOfGroup(pool_group, day, row);
     });
   }
 
   /** Takes the row of a request out that was erased while it ran: what it has cost stays without its name. */
-  forgetRow(hold: Hold, { cost, tokens }: Closing): void {
+  forgetRow(hold: Hold, closing: Closing): void {
+    const day = Math.floor(hold.at / DAY_MS);
+    const sums = sumsOfClosing(closing);
     this.together(() => {
       this.write('delete from ledger where id = ?', hold.id);
       this.#setFold({
         ...this.#fold,
-        ...this.#hourWith(hold.at, cost),
+        ...this.#hourWith(hold.at, closing.cost),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
-      this.#addNameless(Math.floor(hold.at / DAY_MS), {
-        requests: 1,
-        cost,
-        input_tokens: tokens.input,
-        output_tokens: tokens.output,
-        cache_read_tokens: tokens.cacheRead,
-        cache_write_5m_tokens: tokens.cacheWrite5m,
-        cache_write_1h_tokens: tokens.cacheWrite1h,
-        thinking_tokens: tokens.thinking,
-        web_searches: tokens.webSearches,
-      });
+      this.#addNameless(day, sums);
+      if (hold.group !== undefined) this.#addNamelessOfGroup(hold.group, day, sums);
     });
   }
 
-  #addNameless(day: number, sums: Record<'requests' | (typeof SUMS)[number], number>): void {
+  #addNamelessOfGroup(group: string, day: number, sums: LedgerSums): void {
+    this.write(
+      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT_GROUP}`,
+      group,
+      day,
+      ERASED_MODEL,
+      sums.requests,
+      ...SUMS.map((column) => sums[column]),
+    );
+  }
+
+  #addNameless(day: number, sums: LedgerSums): void {
     this.write(
       `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
        values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
@@ -298,12 +325,13 @@ export class Ledger extends Tables {
     );
     this.#unfolded = seen?.unfolded ?? 0;
     const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
-      max_tokens as maxTokens, stage, token`;
-    type Row = Record<string, SqlStorageValue> & Hold;
-    const holds = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
+      max_tokens as maxTokens, stage, token, pool_group as "group"`;
+    type Row = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
+    const rows = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
     for (const id of open) {
-      holds.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
+      rows.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
     }
+    const holds = rows.map((row): Hold => ({ ...row, group: row.group ?? undefined }));
     return {
       last: Math.max(last, seen?.last ?? 0),
       fullAt: {
@@ -326,6 +354,20 @@ export class Ledger extends Tables {
       start,
     );
     return (row?.folded ?? 0) + (row?.unfolded ?? 0);
+  }
+
+  /** @returns what was settled for each group by requests admitted since `start`, a day's beginning. */
+  settledOfGroupsSince(start: number): { group: string; cost: Nanodollars }[] {
+    return this.read<{ group: string; cost: number }>(
+      `select "group", sum(cost) as cost from (
+         select pool_group as "group", cost from group_rollups where day >= ?
+         union all
+         select pool_group as "group", cost from ledger where id > ? and at >= ? and pool_group is not null
+       ) group by "group"`,
+      Math.floor(start / DAY_MS),
+      this.#fold.marker,
+      start,
+    );
   }
 
   /** @returns what was settled by requests admitted in the hour that began at `start`. */
@@ -389,6 +431,13 @@ export class Ledger extends Tables {
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
+    this.write(
+      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
+       select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+         ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
+       from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
+      binding,
+    );
     rollUpDimensions(this, where, sign, binding, seq);
     this.write(
       `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
@@ -397,6 +446,21 @@ export class Ledger extends Tables {
       binding,
     );
   }
+}
+
+/** @returns what one row adds to the sums. */
+export function sumsOfClosing({ cost, tokens }: Closing): LedgerSums {
+  return {
+    requests: 1,
+    cost,
+    input_tokens: tokens.input,
+    output_tokens: tokens.output,
+    cache_read_tokens: tokens.cacheRead,
+    cache_write_5m_tokens: tokens.cacheWrite5m,
+    cache_write_1h_tokens: tokens.cacheWrite1h,
+    thinking_tokens: tokens.thinking,
+    web_searches: tokens.webSearches,
+  };
 }
 
 function hourOf(time: number): number {

@@ -45,6 +45,18 @@ export const ERASED_MODEL = '(erased)';
 /** The columns that came after the first list of conversations. */
 const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
 
+/** Which group's pool pays for a request too, and the rollups of what groups pay for: those of all have it as well. */
+const GROUPS_SQL = `
+  alter table ledger add column pool_group text;
+  create table group_rollups (
+    pool_group text not null,
+    day integer not null,
+    model text not null,
+    requests integer not null,
+    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (pool_group, day, model)
+  ) strict, without rowid;`;
+
 /** What came with limits in all: credit beside them, and the limits of single tokens with what these have spent. */
 const TOTALS_SQL = `
   create table credits (
@@ -162,4 +174,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 5, sql: TOTALS_SQL },
   { version: 6, sql: DIMENSIONS_SQL },
   { version: 7, sql: REFUSALS_SQL },
+  { version: 8, sql: GROUPS_SQL },
 ];

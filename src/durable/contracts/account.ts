@@ -1,4 +1,4 @@
-import type { UsageGroup } from '../../accounts/usage.schema.ts';
+import type { AccountUsageGroup } from '../../accounts/usage.schema.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -18,7 +18,7 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admit(request: AdmissionRequest): AdmissionDecision;
-  admitJson(request: string): string;
+  admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
@@ -27,6 +27,9 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   standing(defaults?: Limits, jti?: string): StandingReport;
   getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
+  getGroup(): string | null;
+  setGroup(group: string | null): void;
+  reportTo(pool: string, since: number): Promise<void>;
   patchLimits(patch: LimitsPatch): void;
   giveCredit(credit: NewCredit): CreditAnswer;
   credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
@@ -100,7 +103,7 @@ interface Days {
 }
 
 export interface UsageQuery extends Days {
-  group_by: UsageGroup;
+  group_by: AccountUsageGroup;
 }
 
 /** What an account has spent in a day on a model, or by a token, a user or a tag: an absolute sum. */

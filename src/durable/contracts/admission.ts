@@ -29,6 +29,8 @@ export interface AdmissionRequest {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
+  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
+  pools?: { deployment: boolean; group?: string | undefined } | undefined;
   /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
@@ -39,6 +41,8 @@ export type AdmissionDecision =
   | { outcome: 'count_needed' }
   | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus }
   | ({ outcome: 'full' } & StorageRefusal)
+  /** A pool has to be asked, and could not be. */
+  | { outcome: 'unreachable' }
   | {
       outcome: 'admitted';
       hold: Nanodollars;
@@ -48,6 +52,9 @@ export type AdmissionDecision =
       /** Whether this account is not on the list of accounts yet. Who puts it there calls `listed()`. */
       unlisted: boolean;
     };
+
+/** Whose shared budget a pool is. */
+export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
 
 /** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {

@@ -54,6 +54,8 @@ export interface Opening {
   conversation: string | null;
   prefix: string | null;
   token: string | null;
+  /** The group whose pool pays too. */
+  group: string | null;
   /** As `identity/tags.ts` writes them. */
   tags: string | null;
   /** A hash of the end user that the request named. */

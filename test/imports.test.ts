@@ -56,6 +56,7 @@ const ORDER = [
   'kv',
   '*.schema.ts',
   'upstream',
+  'upstream/choice',
   'upstream/kinds',
   'upstream/request',
   'upstream/usage',

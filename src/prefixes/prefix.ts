@@ -9,9 +9,10 @@
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
-import { LongBody, type Sendable } from '../http/long-body.ts';
+import { LongBody } from '../http/long-body.ts';
 import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../http/pieces.ts';
 import { parseLong } from '../http/read-json.ts';
+import type { Sendable } from '../http/sendable.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';

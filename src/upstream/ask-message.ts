@@ -5,7 +5,7 @@
  * size that the Worker may have.
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
+import type { Sendable } from '../http/sendable.ts';
 import type { Settings } from '../settings/settings.ts';
 import { notTheApi, readAnswer } from './buffered.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';

@@ -1,5 +1,5 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
+import type { Sendable } from '../http/sendable.ts';
 import type { Settings } from '../settings/settings.ts';
 import { timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';

@@ -1,6 +1,6 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
+import type { Sendable } from '../http/sendable.ts';
 import type { Settings } from '../settings/settings.ts';
 import { bufferedResponse, readAnswer } from './buffered.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';

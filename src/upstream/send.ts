@@ -1,4 +1,4 @@
-import type { Sendable } from '../http/long-body.ts';
+import type { Sendable } from '../http/sendable.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
 import type { Upstream } from './upstream.ts';

@@ -1,6 +1,6 @@
 /** A request that may be sent several times, each time paid for by itself. */
 
-import type { Sendable } from '../../http/long-body.ts';
+import type { Sendable } from '../../http/sendable.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { Payment } from '../../upstream/send.ts';
 import type { Admission, RequestMeter } from './admission.ts';

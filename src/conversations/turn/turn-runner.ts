@@ -12,7 +12,7 @@ import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
-import type { Sendable } from '../../http/long-body.ts';
+import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';

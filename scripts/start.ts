@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { START_SECRET_HEADER } from '../src/http/hosts.ts';
 import { parseSettings } from '../src/settings/settings.ts';
+import { openUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { hideInspector } from './inspector.ts';
@@ -83,6 +84,7 @@ async function prepare(): Promise<{ options: StartOptions; vars: string; priced:
     const named = await Promise.all(read.envFiles.map((file) => readEnvFile(resolve(file))));
     const given = Object.assign({}, kept, ...named) as Record<string, string>;
     const settings = parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
+    openUpstreams(settings);
     await addSecrets({ ...given, ...read.variables });
     for (const name of await closeDevVars(read.environment)) {
       console.error(

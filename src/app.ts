@@ -25,6 +25,7 @@ import { modelsRoutes } from './models/models.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
 import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
+import { openUpstreams } from './upstream/kinds/entry.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 
@@ -134,6 +135,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   c.set('place', place);
   try {
     c.set('settings', settingsOf(c.env));
+    openUpstreams(c.get('settings'));
     await next();
   } catch (thrown) {
     const error = toApiError(thrown);

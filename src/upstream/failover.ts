@@ -1,6 +1,6 @@
 /** Sends a request to one of several upstreams, and to the next one while nothing of an answer has come. */
 
-import { decoder, encoder } from '../http/bytes.ts';
+import { decoder } from '../http/bytes.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
 import {
   isApiError,
@@ -19,7 +19,7 @@ import { orderOfTries } from './choice/order.ts';
 import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { isEventStream } from './content-type.ts';
-import { interrupted, timedOut, upstreamUnreachable } from './failure.ts';
+import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
 import { type FailedVerdict, judge, judgeOpening } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
@@ -38,10 +38,12 @@ interface FailedAttempt {
   response?: Response;
   opening?: Uint8Array;
   thrown?: unknown;
+  /** Whether its breaker has been told already. */
+  isNoted?: boolean;
 }
 
 /** An upstream that can take the request, with the state of its breaker. */
-interface Choice {
+interface TryChoice {
   name: string;
   upstream: OpenUpstream;
   breaker: Breaker;
@@ -114,7 +116,7 @@ class Failover {
   }
 
   /** @returns the upstreams that are left in this round. */
-  #order(): ReturnType<typeof orderOfTries<Choice>> {
+  #order(): ReturnType<typeof orderOfTries<TryChoice>> {
     const now = Date.now();
     const { health } = this.#pool;
     const left = this.#able.filter(({ name }) => !this.#tried.has(name));
@@ -145,7 +147,7 @@ class Failover {
   }
 
   /** @returns the answer; undefined where the next upstream must be tried */
-  async #try(choice: Choice, hasOther: boolean): Promise<Response | undefined> {
+  async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
     const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
@@ -166,16 +168,18 @@ class Failover {
       }
       failed = attempt;
     } catch (thrown) {
-      // The caller has left, or the time for all tries is up: that tells nothing about this upstream, or was noted.
+      // The time for all tries is up, or the caller has left, which tells nothing about this upstream.
       end();
-      breaker.leave(leave);
+      const { reason } = this.#options.controller.signal;
+      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.fail(leave, Date.now());
+      else breaker.leave(leave);
       throw thrown;
     }
     end();
     const { kind, waitMs } = failed.verdict;
     const isShort = kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (isShort) breaker.leave(leave);
+    else if (isShort || failed.isNoted) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keep(failed);
     if (isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline) {
@@ -186,19 +190,21 @@ class Failover {
     return undefined;
   }
 
-  async #attempt({ upstream, breaker }: Choice, leave: Leave, hasOther: boolean): Promise<Response | FailedAttempt> {
+  async #attempt({ upstream, breaker }: TryChoice, leave: Leave, hasOther: boolean): Promise<Response | FailedAttempt> {
     const { controller, waitUntil = () => {} } = this.#options;
+    const isOneOfSeveral = this.#able.length > 1;
     const own = new AbortController();
-    const signal = AbortSignal.any([controller.signal, own.signal]);
+    const signal = isOneOfSeveral ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
     const { streams } = this.#routing;
-    let isLate = false;
+    const { first_byte_ms } = upstream.entry;
+    let isNoted = false;
     /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
     const onLate = () => {
-      isLate = true;
+      isNoted = true;
       breaker.fail(leave, Date.now());
       if (hasOther) own.abort(timedOut());
     };
-    const timer = streams ? setTimeout(onLate, upstream.entry.first_byte_ms) : undefined;
+    let timer = isOneOfSeveral && streams ? setTimeout(onLate, first_byte_ms) : undefined;
     let sentAt = Date.now();
     try {
       const fetchIt = this.#pool.fetchOf(upstream);
@@ -210,15 +216,19 @@ class Failover {
       const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
       this.#course.elapsedMs = Date.now() - sentAt;
       if (response.status >= 300) return await this.#refused(response, own);
-      const { opening, answer } = hasOther ? await opened(response) : { opening: undefined, answer: response };
+      // The headers of a whole answer come with it, and its bytes at once.
+      if (isOneOfSeveral && !streams) timer = setTimeout(onLate, first_byte_ms);
+      const { opening, answer } = isOneOfSeveral
+        ? await openedAnswer(response)
+        : { opening: undefined, answer: response };
       const verdict = opening ? judgeOpening(decoder.decode(opening)) : { kind: 'answer' as const };
       if (verdict.kind !== 'answer') {
         // An error in the place of a message: nothing has run.
         this.#course.sentAt = undefined;
         return { verdict, response: answer, ...(opening && { opening }) };
       }
-      if (!isLate) breaker.succeed(leave, Date.now());
-      noteHome(this.#pool, this.#routing, upstream.name, Date.now());
+      if (!isNoted) breaker.succeed(leave, Date.now());
+      if (isOneOfSeveral) noteHome(this.#pool, this.#routing, upstream.name, Date.now());
       this.#course.opening = isEventStream(answer) ? opening : undefined;
       return answer;
     } catch (thrown) {
@@ -227,8 +237,8 @@ class Failover {
       this.#course.elapsedMs = elapsedMs;
       if (this.#course.sentAt !== undefined && !wasSent(thrown, elapsedMs)) this.#course.sentAt = undefined;
       const isUp = this.#course.sentAt !== undefined;
-      if (thrown instanceof ApiError) return { verdict: { kind: 'down' }, thrown };
-      return { verdict: { kind: 'down' }, thrown: upstreamUnreachable(isUp, thrown) };
+      const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
+      return { verdict: { kind: 'down' }, thrown: told, isNoted };
     } finally {
       if (timer !== undefined) clearTimeout(timer);
     }
@@ -318,7 +328,7 @@ class Failover {
  * @returns the bytes, and the answer; the body of a stream goes on behind them
  * @throws UpstreamFailure where none came
  */
-async function opened(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
+async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
   const { body } = response;
   if (!body) return { opening: undefined, answer: response };
   const streams = isEventStream(response);

@@ -1,19 +1,19 @@
 /** What an upstream's answer, or its failure, means for the choice between upstreams. */
 
-import { isAboutRequest } from './error-blame.ts';
 import { encoder } from '../http/bytes.ts';
 import { parseObject } from '../json/object.ts';
+import { isAboutRequest } from './error-blame.ts';
 import { field, string } from './usage/usage-report.ts';
 
 /**
  * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, which only its
  * operator can change. `again` is what the upstream itself asks to be sent again: it is well.
  */
-export type Verdict =
+export type UpstreamVerdict =
   | { kind: 'answer' }
-  | { kind: 'overloaded' | 'down' | 'refused' | 'again'; /** What it asks to wait. */ waitMs?: number | undefined };
+  | { kind: 'overloaded' | 'down' | 'refused' | 'again' /** What it asks to wait. */; waitMs?: number | undefined };
 
-export type FailedVerdict = Exclude<Verdict, { kind: 'answer' }>;
+export type FailedVerdict = Exclude<UpstreamVerdict, { kind: 'answer' }>;
 
 /** For so long an upstream that refuses this deployment is left alone: it does not change by itself. */
 export const REFUSED_MS = 30_000;
@@ -26,7 +26,7 @@ export function judge(
   { status, headers }: Pick<Response, 'status' | 'headers'>,
   waitMs: number | undefined,
   text: string,
-): Verdict {
+): UpstreamVerdict {
   if (status < 300) return { kind: 'answer' };
   if (status === 429 || status === 529 || status === 503) return { kind: 'overloaded', waitMs };
   if (status === 408 || status >= 500) return { kind: 'down', waitMs };
@@ -39,7 +39,7 @@ export function judge(
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 
 /** @returns what the first bytes of a stream mean: it can begin with an error, although its status is a success's. */
-export function judgeOpening(text: string): Verdict {
+export function judgeOpening(text: string): UpstreamVerdict {
   const [, data] = ERROR_EVENT.exec(text) ?? [];
   if (data === undefined) return { kind: 'answer' };
   const type = string(field(field(parseObject(encoder.encode(data)), 'error'), 'type'));

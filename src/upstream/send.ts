@@ -8,8 +8,8 @@ import {
   wasSent,
 } from './attempt.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
-import { timedOut, upstreamUnreachable } from './failure.ts';
 import { sendAmong } from './failover.ts';
+import { timedOut, upstreamUnreachable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -86,4 +86,3 @@ async function sendUntil(
     }
   }
 }
-

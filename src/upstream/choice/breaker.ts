@@ -37,9 +37,9 @@ export const BREAKER_OPTIONS: BreakerOptions = {
 };
 
 /** The window is counted in so many parts: the oldest part is forgotten as a whole. */
-const PARTS = 10;
+const WINDOW_PARTS = 10;
 
-interface Part {
+interface WindowPart {
   /** The number of the part since 1970. */
   number: number;
   tries: number;
@@ -49,7 +49,7 @@ interface Part {
 /** The breaker of one upstream and model. It has no clock of its own: each call says when it is made. */
 export class Breaker {
   readonly #options: BreakerOptions;
-  #parts: Part[] = [];
+  #parts: WindowPart[] = [];
   #inRow = 0;
   #generation = 0;
   #isOpen = false;
@@ -76,12 +76,12 @@ export class Breaker {
 
   /** @returns tries and failures of the last time. */
   counts(now: number): { tries: number; failed: number } {
-    const oldest = this.#numberAt(now) - PARTS + 1;
+    const oldest = this.#numberAt(now) - WINDOW_PARTS + 1;
     this.#parts = this.#parts.filter(({ number }) => number >= oldest);
-    return this.#parts.reduce(
-      (sum, { tries, failed }) => ({ tries: sum.tries + tries, failed: sum.failed + failed }),
-      { tries: 0, failed: 0 },
-    );
+    return this.#parts.reduce((sum, { tries, failed }) => ({ tries: sum.tries + tries, failed: sum.failed + failed }), {
+      tries: 0,
+      failed: 0,
+    });
   }
 
   /** @returns the leave to make a try; undefined while the breaker is open, or another try is its probe. */
@@ -158,16 +158,16 @@ export class Breaker {
   }
 
   #numberAt(now: number): number {
-    return Math.floor((now * PARTS) / this.#options.windowMs);
+    return Math.floor((now * WINDOW_PARTS) / this.#options.windowMs);
   }
 
-  #partAt(now: number): Part {
+  #partAt(now: number): WindowPart {
     const number = this.#numberAt(now);
     const last = this.#parts.at(-1);
     if (last && last.number >= number) return last;
     const part = { number, tries: 0, failed: 0 };
     this.#parts.push(part);
-    if (this.#parts.length > PARTS) this.#parts.shift();
+    if (this.#parts.length > WINDOW_PARTS) this.#parts.shift();
     return part;
   }
 }

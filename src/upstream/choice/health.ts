@@ -36,7 +36,8 @@ export class HealthBook {
     const breaker = new Breaker();
     this.#breakers.set(key, { upstream, model, breaker });
     this.#keys.add(key);
-    if (this.#keys.size > MOST_BREAKERS) for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
+    if (this.#keys.size > MOST_BREAKERS)
+      for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
     return breaker;
   }
 

@@ -3,7 +3,7 @@
 import type { BreakerState } from './breaker.ts';
 
 /** An upstream as its order is found by. */
-export interface Candidate {
+export interface TryCandidate {
   name: string;
   state: BreakerState;
   /** When its breaker is half open; milliseconds since 1970. */
@@ -20,7 +20,7 @@ export interface Candidate {
  * @returns those to try, and those whose breaker is open: to be tried where there is nothing else, the one first that is due
  * first
  */
-export function orderOfTries<T extends Candidate>(
+export function orderOfTries<T extends TryCandidate>(
   candidates: readonly T[],
   stays: string | undefined,
 ): { well: T[]; open: T[] } {

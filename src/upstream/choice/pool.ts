@@ -38,15 +38,15 @@ export interface UpstreamPool {
   fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
 }
 
-type Known = Pick<UpstreamPool, 'health' | 'homes'>;
+type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
 
 /** A deployment has one list of upstreams. More are there in tests, or while a setting changes. */
 const MOST_LISTS = 20;
 const MOST_HOMES = 5_000;
-const known = new LruCache<string, Known>({ most: MOST_LISTS });
+const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
 
 /** @returns what this isolate knows of a list of upstreams: its Worker and its objects share it. */
-export function knownOf(list: unknown): Known {
+export function isolateKnowledge(list: unknown): IsolateKnowledge {
   const key = JSON.stringify(list);
   let found = known.get(key);
   if (!found) {
@@ -56,12 +56,19 @@ export function knownOf(list: unknown): Known {
   return found;
 }
 
+/** No upstream can take a request, now or later. */
+export class NoUpstream extends ApiError {
+  constructor(type: 'not_found_error' | 'invalid_request_error', message: string) {
+    super(type, message, { headers: DO_NOT_RETRY });
+  }
+}
+
 const COUNTS = '/v1/messages/count_tokens';
 const FILES = { method: 'GET', path: '/v1/files', headers: {} };
 
 /**
  * @returns the upstreams that can take a request, in their order
- * @throws ApiError 404 for a model that none serves, 400 for what none of those has that serve it
+ * @throws NoUpstream 404 for a model that none serves, 400 for what none of those has that serve it
  */
 export function ableOf(
   { all, homes }: Pick<UpstreamPool, 'all' | 'homes'>,
@@ -71,7 +78,7 @@ export function ableOf(
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
   if (serving.length === 0) {
     const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
-    throw new ApiError('not_found_error', message, { headers: DO_NOT_RETRY });
+    throw new NoUpstream('not_found_error', message);
   }
   const able = serving.filter((one) => lackOf(one, call, owned) === undefined);
   if (able.length === 0) {
@@ -79,9 +86,7 @@ export function ableOf(
     const others = all.filter((one) => lackOf(one, call, owned) === undefined).map(({ name }) => name);
     const where = others.length > 0 ? `${others.join(', ')} could take it, with another model` : 'None of them could';
     const of = model === undefined ? 'this edge' : model.slice(0, 128);
-    throw new ApiError('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`, {
-      headers: DO_NOT_RETRY,
-    });
+    throw new NoUpstream('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
   }
   if (owned === undefined) return able;
   const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(account, model))?.name);

@@ -32,6 +32,12 @@ export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]
   return table;
 }
 
+/** @returns what an upstream says of `cancel_stops`; undefined where the deployment's setting counts. */
+export function cancelStopsAt(settings: Settings, upstream: string | undefined): Settings['CANCEL_STOPS'] | undefined {
+  if (settings.UPSTREAMS.length === 0) return undefined;
+  return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops;
+}
+
 function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
   const overrides: Record<string, ModelOverride> = {};
   for (const row of settings.models.rows) {
@@ -39,7 +45,9 @@ function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): Mode
       const id = one.idOf(row.id);
       return id === undefined ? [] : [{ id, prices: pricesOf(row, one, settings) }];
     });
-    const prices = there.map((one) => one.prices).reduce((left, right) => dearer(left, right), there[0]?.prices ?? row.prices);
+    const prices = there
+      .map((one) => one.prices)
+      .reduce((left, right) => dearer(left, right), there[0]?.prices ?? row.prices);
     const aliases = [...row.aliases, ...there.map(({ id }) => id).filter((id) => id !== row.id)];
     overrides[row.id] = { ...row, aliases, prices };
   }

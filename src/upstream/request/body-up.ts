@@ -1,5 +1,6 @@
 import type { JsonBody } from '../../http/json-body.ts';
-import { LongBody, type Sendable } from '../../http/long-body.ts';
+import { LongBody } from '../../http/long-body.ts';
+import type { Sendable } from '../../http/sendable.ts';
 import { edit } from '../../json/edit.ts';
 
 /**

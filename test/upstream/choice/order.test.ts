@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Candidate, orderOfTries } from '../../../src/upstream/choice/order.ts';
+import { orderOfTries, type TryCandidate } from '../../../src/upstream/choice/order.ts';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const candidates = fc
@@ -13,7 +13,7 @@ const candidates = fc
     }),
     { selector: ({ name }) => name },
   )
-  .map((given): Candidate[] => given);
+  .map((given): TryCandidate[] => given);
 const stays = fc.option(fc.constantFrom(...NAMES), { nil: undefined });
 
 test('each upstream with room stands in the order once, the open ones behind the others', () => {

@@ -80,7 +80,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   });
   app.use(identify, loopbackOnly, allowOrigins);
   // These need no credential: health, and webhooks, which need only their signature.
-  app.route('/', healthRoutes(options.fetch));
+  app.route('/', healthRoutes(options.fetch, options.authenticate));
   const webhooks = webhooksRoutes(options);
   app.route('/', webhooks.receiving);
   for (const path of options.publicPaths ?? []) app.use(path, open);

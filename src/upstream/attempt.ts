@@ -67,7 +67,7 @@ export interface Payment {
 }
 
 /** If the upstream asks to wait longer than this, its answer goes to the caller, who can wait. */
-const LONGEST_WAIT_MS = 10_000;
+export const LONGEST_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 const RETRYABLE: ReadonlySet<number> = new Set([408, 409]);

@@ -4,6 +4,7 @@ import { decoder } from '../http/bytes.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
 import {
   isApiError,
+  LONGEST_WAIT_MS,
   mayHaveRun,
   readStart,
   retryAfterMs,
@@ -87,6 +88,8 @@ class Failover {
   #isLastResort = false;
   #canFallBack = true;
   #best: FailedAttempt | undefined;
+  /** Whether one of those that failed in this round may soon be well. */
+  #isWorthWaiting = false;
 
   constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
     this.#pool = pool;
@@ -124,7 +127,8 @@ class Failover {
       const { name, entry } = upstream;
       const breaker = health.breaker(name, this.#modelKey());
       const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
-      return { name, upstream, breaker, state: breaker.state(now), dueAt: breaker.dueAt, isFull };
+      const state = breaker.lets(now) ? breaker.state(now) : 'open';
+      return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull };
     });
     return orderOfTries(choices, homeOf(this.#pool, this.#routing, now));
   }
@@ -151,9 +155,9 @@ class Failover {
     const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
-    this.#tried.add(name);
-    // Another request has become the probe in the meantime.
+    // Another request has become the probe in the meantime: this one sees it as open from now on.
     if (!leave) return undefined;
+    this.#tried.add(name);
     const end = this.#pool.health.begin(name, now);
     this.#course.upstream = name;
     let failed: FailedAttempt;
@@ -268,6 +272,8 @@ class Failover {
   /** Keeps the failure that tells the caller most: that the operator's key is refused helps nobody else. */
   #keep(failed: FailedAttempt): void {
     // What may have run is settled with its own answer.
+    const { kind, waitMs = 0 } = failed.verdict;
+    this.#isWorthWaiting ||= kind !== 'refused' && waitMs <= LONGEST_WAIT_MS;
     const isLess = this.#best !== undefined && failed.verdict.kind === 'refused' && this.#course.sentAt === undefined;
     if (!isLess) this.#best = failed;
   }
@@ -302,13 +308,15 @@ class Failover {
 
   /** Waits, and begins another round. @returns false where there is to be none */
   async #again(): Promise<boolean> {
-    if (this.#best === undefined || this.#best.verdict.kind === 'refused' || !this.#mayRetry()) return false;
-    const wait = waitBeforeRetry(this.#best.response, this.#rounds);
+    if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
+    // What one of several says of itself need not hold for the others.
+    const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await sleep(wait, this.#options.controller.signal);
     this.#rounds += 1;
     this.#tried.clear();
     this.#isLastResort = false;
+    this.#isWorthWaiting = false;
     return true;
   }
 

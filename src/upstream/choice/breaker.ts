@@ -84,12 +84,17 @@ export class Breaker {
     });
   }
 
+  /** @returns whether `enter` gives leave: also half open it does not while another try is its probe. */
+  lets(now: number): boolean {
+    if (!this.#isOpen) return true;
+    const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
+    return now >= this.#dueAt && !isProbed;
+  }
+
   /** @returns the leave to make a try; undefined while the breaker is open, or another try is its probe. */
   enter(now: number): Leave | undefined {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
-    if (now < this.#dueAt) return undefined;
-    const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
-    if (isProbed) return undefined;
+    if (!this.lets(now)) return undefined;
     this.#probeSince = now;
     // An earlier probe that was forgotten must not decide in the place of this one.
     this.#generation += 1;

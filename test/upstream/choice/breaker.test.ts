@@ -42,8 +42,10 @@ test('whatever happens in whatever order, at most one probe is out, and nobody e
         now += wait;
         if (what === 'enter') {
           const before = breaker.state(now);
+          const lets = breaker.lets(now);
           const leave = breaker.enter(now);
           if (before === 'open') expect(leave).toBeUndefined();
+          expect(leave !== undefined).toBe(lets);
           if (before === 'closed') expect(leave?.isProbe).toBe(false);
           if (before !== 'closed' && leave) {
             expect(leave.isProbe).toBe(true);

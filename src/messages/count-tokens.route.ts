@@ -42,7 +42,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   c.get('entry').line.model = name.slice(0, 128);
   const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
-  const routing = { model: name, streams: false };
+  const routing = { model: name, streams: false, isQuick: true };
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',

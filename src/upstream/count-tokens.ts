@@ -54,7 +54,7 @@ export async function askCount(
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const timer = setTimeout(() => controller.abort(timedOut()), timeoutMs);
   const course: SendProgress = { sentAt: undefined };
-  const routing = { model, streams: false };
+  const routing = { model, streams: false, isQuick: true };
   try {
     const response = await send(
       upstream,

@@ -28,6 +28,8 @@ import { takeBuffer } from './tee-reader.ts';
 
 /** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
 const SHORT_WAIT_MS = 2_000;
+/** The answer to a count comes at once, or not at all. */
+const QUICK_MS = 5_000;
 /** For so long the words of an error are waited for. */
 const ERROR_BODY_MS = 5_000;
 /** The model in the place of all that no table has: else anyone could make breakers without end. */
@@ -199,8 +201,8 @@ class Failover {
     const isOneOfSeveral = this.#able.length > 1;
     const own = new AbortController();
     const signal = isOneOfSeveral ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
-    const { streams } = this.#routing;
-    const { first_byte_ms } = upstream.entry;
+    const { streams, isQuick = false } = this.#routing;
+    const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
     let isNoted = false;
     /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
     const onLate = () => {
@@ -208,7 +210,7 @@ class Failover {
       breaker.fail(leave, Date.now());
       if (hasOther) own.abort(timedOut());
     };
-    let timer = isOneOfSeveral && streams ? setTimeout(onLate, first_byte_ms) : undefined;
+    let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
     let sentAt = Date.now();
     try {
       const fetchIt = this.#pool.fetchOf(upstream);
@@ -221,7 +223,7 @@ class Failover {
       this.#course.elapsedMs = Date.now() - sentAt;
       if (response.status >= 300) return await this.#refused(response, own);
       // The headers of a whole answer come with it, and its bytes at once.
-      if (isOneOfSeveral && !streams) timer = setTimeout(onLate, first_byte_ms);
+      if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
       const { opening, answer } = isOneOfSeveral
         ? await openedAnswer(response)
         : { opening: undefined, answer: response };

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { cost } from '../../src/pricing/cost.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
 
 const MODEL = 'claude-haiku-5-5';
@@ -128,6 +129,7 @@ beforeAll(async () => {
   const keys = places.map(({ name, key }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, key]);
   edge = await startEdge(inject('worker'), {
     MODE: 'development',
+    SIGNING_SECRET: SECRET,
     UPSTREAMS: JSON.stringify(upstreams),
     ...Object.fromEntries(keys),
   });
@@ -141,7 +143,11 @@ afterAll(async () => {
 let asked = 0;
 
 /** Asks once, and reads the whole answer. @returns milliseconds to the end, and what came */
-async function ask(path: string, streams: boolean): Promise<{ ms: number; status: number; text: string; said: string }> {
+async function ask(
+  path: string,
+  streams: boolean,
+  as?: string,
+): Promise<{ ms: number; status: number; text: string; said: string }> {
   asked += 1;
   const said = `question ${asked}`;
   const body = JSON.stringify({
@@ -154,7 +160,7 @@ async function ask(path: string, streams: boolean): Promise<{ ms: number; status
   const started = performance.now();
   const response = await fetch(edge.url + path.replace('#', ''), {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) },
     body,
   });
   const text = await response.text();
@@ -162,14 +168,19 @@ async function ask(path: string, streams: boolean): Promise<{ ms: number; status
 }
 
 /** Lets fifty callers ask one after the other, together so many times. */
-async function askAll(count: number, path = '/v1/messages', streams = true): Promise<Awaited<ReturnType<typeof ask>>[]> {
+async function askAll(
+  count: number,
+  path = '/v1/messages',
+  streams = true,
+  of?: string,
+): Promise<Awaited<ReturnType<typeof ask>>[]> {
   const answers: Awaited<ReturnType<typeof ask>>[] = [];
   let left = count;
   await Promise.all(
-    Array.from({ length: CALLERS }, async () => {
+    Array.from({ length: CALLERS }, async (_, caller) => {
       while (left > 0) {
         left -= 1;
-        answers.push(await ask(path, streams));
+        answers.push(await ask(path, streams, of && `${of}-${caller}`));
       }
     }),
   );
@@ -250,28 +261,41 @@ const p = (share: number, values: readonly number[]) =>
 
 test('once a breaker is open, 99 of 100 answers come within 1.5 times what 95 of 100 took before', async () => {
   for (const place of places) place.mood = 'well';
-  // The first is asked first: its breaker closes with the first probe.
-  await expect
-    .poll(async () => {
-      await askAll(CALLERS);
-      const health = (await (await fetch(`${edge.url}/health?upstreams`)).json()) as {
-        upstreams: { models: { state: string }[] }[];
-      };
-      return health.upstreams[0]?.models.every(({ state }) => state === 'closed');
-    })
-    .toBe(true);
-  const before = await askAll(1_000);
+  // Who has been there comes back: nobody of those that follow has a cache anywhere, so the first is asked first.
+  let nth = 0;
+  const isBack = () =>
+    expect
+      .poll(async () => {
+        nth += 1;
+        await askAll(CALLERS, '/v1/messages', true, `again-${nth}`);
+        const health = (await (await fetch(`${edge.url}/health?upstreams`)).json()) as {
+          upstreams: { models: { state: string }[] }[];
+        };
+        return health.upstreams[0]?.models.every(({ state }) => state === 'closed');
+      })
+      .toBe(true);
+  await isBack();
+  const before = await askAll(1_000, '/v1/messages', true, 'before');
   expectAnswered(before);
   const [first] = places;
   if (!first) throw new Error('No upstream.');
   for (const mood of ['hangs', 'overloaded'] as const) {
     first.mood = mood;
-    expectAnswered(await askAll(CALLERS * 2));
-    const after = await askAll(1_000);
+    expectAnswered(await askAll(CALLERS * 2, '/v1/messages', true, mood));
+    const after = await askAll(1_000, '/v1/messages', true, mood);
     expectAnswered(after);
-    const limit = 1.5 * p(0.95, before.map(({ ms }) => ms));
+    const limit =
+      1.5 *
+      p(
+        0.95,
+        before.map(({ ms }) => ms),
+      );
     const share = after.filter(({ ms }) => ms <= limit).length / after.length;
-    console.log(`${mood}: p95 before ${(limit / 1.5).toFixed(0)} ms, within 1.5 times that ${(100 * share).toFixed(2)} %`);
+    console.log(
+      `${mood}: p95 before ${(limit / 1.5).toFixed(0)} ms, within 1.5 times that ${(100 * share).toFixed(2)} %`,
+    );
     expect(share).toBeGreaterThanOrEqual(0.99);
+    first.mood = 'well';
+    await isBack();
   }
 });

@@ -13,6 +13,8 @@ export interface Routing {
   model?: string | undefined;
   /** Whether the answer streams. */
   streams: boolean;
+  /** Whether a whole answer is due within a few seconds: a count, or a list. */
+  isQuick?: boolean | undefined;
   /** Whose prompts the cache is likely to have: an account. */
   account?: string | undefined;
   /** The upstream that answered the turn before. */

@@ -24,6 +24,8 @@ export interface CanonicalCall {
   /** Whether the answer streams. */
   streams?: boolean | undefined;
   body?: BodyMaker | undefined;
+  /** @returns whether the body has a member of this name. Default: it has none that a kind would add. */
+  has?: ((member: string) => boolean) | undefined;
 }
 
 /** A request in the form of an upstream, as it is sent. */
@@ -40,6 +42,8 @@ export interface Adaptation {
   headers: CallHeaders;
   /** What is changed in the body, beside the model's id. */
   changes: BodyChanges;
+  /** Members of the body where it has none of that name, by key: the JSON text of the value. */
+  defaults?: Readonly<Record<string, string>>;
 }
 
 /** What an endpoint works with when it proves who it is. */
@@ -73,6 +77,8 @@ export class KeyFault extends Error {
 export interface KindOf<Fields extends z.core.$ZodLooseShape> {
   /** What an entry of UPSTREAMS has for this kind, beside what every entry has. */
   fields: Fields;
+  /** @returns what is wrong with fields that are right by themselves; undefined if nothing is. */
+  fault?(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>): string | undefined;
   /** Whether an entry needs no secret. Default: it needs one. */
   keyless?: boolean;
   /** Whether its answers are the simulator's. Default: they are Claude's. */

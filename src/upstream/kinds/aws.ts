@@ -7,7 +7,6 @@ import { toService } from './service-headers.ts';
 /** Claude Platform on AWS: the Claude API itself, with Amazon's access keys and bills. */
 export const awsKind = defineKind({
   fields: { base_url: baseUrl, region: hostLabel('us-west-2'), workspace: segment('wrkspc_01ABC') },
-  idOf: (model) => model,
   open: ({ base_url, region, workspace }, secret) => {
     const base = withoutVersion(base_url ?? `https://aws-external-anthropic.${region}.api.aws`);
     const key = readAwsKey(secret, { service: 'aws-external-anthropic', region });

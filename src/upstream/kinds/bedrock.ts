@@ -8,7 +8,6 @@ import { toService } from './service-headers.ts';
 /** Claude on Amazon Bedrock, at its endpoint that takes requests as the Claude API does. */
 export const bedrockKind = defineKind({
   fields: { base_url: baseUrl, region: hostLabel('us-east-1') },
-  idOf: (model) => (model.includes('anthropic.') ? model : `anthropic.${undated(model)}`),
   open: ({ base_url, region }, secret) => {
     const base = withoutVersion(base_url ?? `https://bedrock-mantle.${region}.api.aws/anthropic`);
     return {
@@ -22,6 +21,7 @@ export const bedrockKind = defineKind({
         };
       },
       authorize: readAwsKey(secret, { service: 'bedrock-mantle', region }).authorize,
+      idOf: (model) => (model.includes('anthropic.') ? model : `anthropic.${undated(model)}`),
       lacks: onlyHas('messages', 'token counts'),
     };
   },

@@ -12,7 +12,6 @@ import {
   type CanonicalCall,
   type Endpoint,
   KeyFault,
-  type Kind,
 } from './kind.ts';
 import { KINDS } from './kinds.ts';
 
@@ -135,7 +134,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
     throw thrown;
   }
-  const ids = new ModelIds(entry.models, settings.models, kind.idOf);
+  const ids = new ModelIds(entry.models, settings.models, (model, known) => endpoint.idOf?.(model, known) ?? model);
   return {
     entry,
     name: entry.name,
@@ -175,9 +174,9 @@ class ModelIds {
   readonly #served: ReadonlyMap<string, string | undefined> | undefined;
   readonly #names = new Map<string, string>();
   readonly #table: ModelTable;
-  readonly #idOf: Kind['idOf'];
+  readonly #idOf: NonNullable<Endpoint['idOf']>;
 
-  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: Kind['idOf']) {
+  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<Endpoint['idOf']>) {
     this.#table = table;
     this.#idOf = idOf;
     this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#key(name), id]));

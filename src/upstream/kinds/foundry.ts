@@ -12,8 +12,6 @@ export const foundryKind = defineKind({
   fields: { base_url: baseUrl, resource: z.optional(hostLabel('my-resource')) },
   fault: ({ base_url, resource }) =>
     (base_url === undefined) === (resource === undefined) ? 'needs either resource or base_url' : undefined,
-  // The name of a deployment there; by default it is the model's.
-  idOf: (model) => model,
   open: ({ base_url, resource }, key) => {
     const base = withoutVersion(base_url ?? `https://${resource}.services.ai.azure.com/anthropic`);
     const credential = JWT.test(key) ? { authorization: `Bearer ${key}` } : { 'x-api-key': key };

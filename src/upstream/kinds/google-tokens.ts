@@ -4,6 +4,7 @@ import { importPKCS8, SignJWT } from 'jose';
 import { upstreamRefusedKey } from '../../http/errors.ts';
 import { isLoopback } from '../../http/hosts.ts';
 import * as z from '../../http/zod.ts';
+import { parseOrUndefined } from '../../json/parse.ts';
 import { type Authorizing, KeyFault } from './kind.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
@@ -44,7 +45,7 @@ export class GoogleTokens {
    * @throws KeyFault for anything else
    */
   constructor(secret: string) {
-    const { data } = serviceAccount.safeParse(jsonOf(secret));
+    const { data } = serviceAccount.safeParse(parseOrUndefined(secret));
     if (!data) {
       throw new KeyFault("must be the JSON of a service account's key, with client_email, private_key and token_uri");
     }
@@ -84,7 +85,7 @@ export class GoogleTokens {
     });
     const text = await response.text();
     if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamRefusedKey();
-    const { data } = tokenAnswer.safeParse(response.ok ? jsonOf(text) : undefined);
+    const { data } = tokenAnswer.safeParse(response.ok ? parseOrUndefined(text) : undefined);
     if (!data) throw new Error(`no access token: ${response.status}`);
     this.#token = { text: data.access_token, endsAt: askedAt + data.expires_in * 1_000 };
     return data.access_token;
@@ -105,14 +106,5 @@ export class GoogleTokens {
       .setIssuedAt(iat)
       .setExpirationTime(iat + LIFETIME_SECONDS)
       .sign(this.#key);
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // What is not JSON has not the form that is asked for, and is refused for that.
-    return undefined;
   }
 }

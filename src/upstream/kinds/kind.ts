@@ -64,6 +64,12 @@ export interface Endpoint {
   adapt?(call: CanonicalCall): Adaptation;
   /** @returns the headers that carry the credential, for exactly this request. */
   authorize(request: AdaptedCall, by: Authorizing): CallHeaders | Promise<CallHeaders>;
+  /**
+   * @param model as the request names it
+   * @param known the id of the same model in the model table; where it has none, the name without its date
+   * @returns the id of a model where the entry does not say it. Default: as the request names it
+   */
+  idOf?(model: string, known: string): string;
   /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
   lacks?(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
 }
@@ -83,12 +89,6 @@ export interface KindOf<Fields extends z.core.$ZodLooseShape> {
   keyless?: boolean;
   /** Whether its answers are the simulator's. Default: they are Claude's. */
   simulated?: boolean;
-  /**
-   * @param model as the request names it
-   * @param known the id of the same model in the model table; where it has none, the name without its date
-   * @returns the id of a model where the entry does not say it
-   */
-  idOf(model: string, known: string): string;
   /**
    * Makes an upstream of this kind.
    *

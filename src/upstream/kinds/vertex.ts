@@ -1,7 +1,7 @@
 import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, segment } from './fields.ts';
 import { GoogleTokens } from './google-tokens.ts';
-import { defineKind } from './kind.ts';
+import { type Authorizing, defineKind, type Endpoint } from './kind.ts';
 import { toService } from './service-headers.ts';
 
 /** The hosts of regions that do not have the usual name. */
@@ -11,34 +11,49 @@ const HOSTS: ReadonlyMap<string, string> = new Map([
   ['eu', 'aiplatform.eu.rep.googleapis.com'],
 ]);
 
+/** What an entry of this kind has. */
+interface VertexOptions {
+  base_url?: string | undefined;
+  project: string;
+  region: string;
+}
+
 /** Claude on Google Cloud's Vertex AI. */
 export const vertexKind = defineKind({
   fields: { base_url: baseUrl, project: segment('my-project'), region: hostLabel('global') },
-  // A snapshot's date stands behind an @ there.
-  idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
-  open: ({ base_url, project, region }, secret) => {
-    const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
-    const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
+  open: (options, secret) => {
     const tokens = new GoogleTokens(secret);
-    return {
-      address: ({ path, streams }, idThere = '') => {
-        const query = withoutBeta(path);
-        if (asksCount(path)) return `${models}/count-tokens:rawPredict${query}`;
-        return `${models}/${segmentOf(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
-      },
-      adapt: ({ path, headers }) => {
-        const { 'anthropic-version': version, ...others } = toService(headers);
-        return {
-          headers: others,
-          changes: asksCount(path) ? {} : { model: undefined },
-          ...(version !== undefined && { defaults: { anthropic_version: JSON.stringify(version) } }),
-        };
-      },
-      authorize: async (_, by) => ({ authorization: `Bearer ${await tokens.token(by)}` }),
-      lacks: onlyHas('messages', 'token counts'),
-    };
+    return vertexEndpoint(options, (by) => tokens.token(by));
   },
 });
+
+/** @returns an upstream of this kind, whose access tokens come from wherever. */
+export function vertexEndpoint(
+  { base_url, project, region }: VertexOptions,
+  tokenOf: (by: Authorizing) => Promise<string>,
+): Endpoint {
+  const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
+  const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
+  return {
+    address: ({ path, streams }, idThere = '') => {
+      const query = withoutBeta(path);
+      if (asksCount(path)) return `${models}/count-tokens:rawPredict${query}`;
+      return `${models}/${segmentOf(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
+    },
+    adapt: ({ path, headers }) => {
+      const { 'anthropic-version': version, ...others } = toService(headers);
+      return {
+        headers: others,
+        changes: asksCount(path) ? {} : { model: undefined },
+        ...(version !== undefined && { defaults: { anthropic_version: JSON.stringify(version) } }),
+      };
+    },
+    authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
+    // A snapshot's date stands behind an @ there.
+    idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
+    lacks: onlyHas('messages', 'token counts'),
+  };
+}
 
 function asksCount(path: string): boolean {
   return path.startsWith('/v1/messages/count_tokens');

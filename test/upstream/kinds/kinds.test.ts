@@ -2,9 +2,12 @@ import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '../../../src/http/errors.ts';
+import { edit } from '../../../src/json/edit.ts';
 import { MODELS } from '../../../src/pricing/models.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
+import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { type OpenUpstream, openUpstreams } from '../../../src/upstream/kinds/entry.ts';
+import { simulatedModels } from '../../../src/upstream/simulated-models.ts';
 import { runs } from '../../support/runs.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
@@ -138,8 +141,52 @@ describe('a field that would change the address is refused', () => {
     [{ kind: 'foundry' }, 'it needs either resource or base_url'],
     [{ kind: 'foundry', resource: 'r', base_url: 'https://x.example' }, 'it needs either resource or base_url'],
     [{ kind: 'foundry', resource: 'r.evil' }, 'resource must be a name such as'],
+    [{ kind: 'simulator', as: 'openai' }, 'as must be one of anthropic, aws, bedrock, vertex, foundry'],
+    [{ kind: 'simulator', as: 'vertex', signs: true }, 'it signs as aws or bedrock only'],
     [{ kind: 'bedrock', region: 'us-east-1', workspace: 'w' }, 'it unrecognized key: "workspace"'],
   ])('%j', (fields, told) => {
     expect(refusal(fields)).toContain(`the entry "one": ${told}`);
+  });
+});
+
+describe('the simulator stands for each kind', () => {
+  test.each([
+    [{}],
+    [{ as: 'anthropic' }],
+    [{ as: 'aws' }],
+    [{ as: 'aws', signs: true }],
+    [{ as: 'bedrock' }],
+    [{ as: 'bedrock', signs: true }],
+    [{ as: 'vertex' }],
+    [{ as: 'foundry' }],
+  ])('%j', async (fields) => {
+    const upstream = open({ kind: 'simulator', ...fields });
+    const simulate = createSimulator({ models: simulatedModels(MODELS) });
+    expect(upstream.simulated).toBe(true);
+    for (const [path, streams] of [
+      ['/v1/messages', false],
+      ['/v1/messages?beta=true', true],
+      ['/v1/messages/count_tokens', false],
+    ] as const) {
+      const model = 'claude-haiku-4-5';
+      const json = { model, messages: [{ role: 'user', content: 'Hello' }] };
+      const body = path.endsWith('tokens') ? json : { ...json, max_tokens: 9, ...(streams && { stream: true }) };
+      const sent = await upstream.prepare(
+        {
+          method: 'POST',
+          path,
+          headers: { 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+          model,
+          streams,
+          body: (changes) => edit(JSON.stringify(body), changes),
+        },
+        { signal: new AbortController().signal, waitUntil: () => undefined },
+      );
+      const answer = await simulate(
+        new Request(sent.url, { method: 'POST', headers: sent.headers, body: sent.body as string }),
+      );
+      expect([path, answer.status, await answer.text()]).toEqual([path, 200, expect.any(String)]);
+      expect(answer.headers.get('content-type')?.includes('event-stream')).toBe(streams);
+    }
   });
 });

@@ -96,11 +96,18 @@ function placeHold(
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
   const standing = quotaStatusNow(state, now);
-  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !state.listed };
+  const fallbacks = fallbacksOf(state);
+  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, ...fallbacks, standing, unlisted: !state.listed };
 }
 
 function refuse(state: AccountState, refusal: Refusal, now: number): AdmissionDecision {
-  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now) };
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now) };
+}
+
+/** @returns the models that may step in, by the account's limits. */
+function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {
+  const { fallback_models: fallbacks } = limits.limits;
+  return fallbacks === undefined ? {} : { fallbacks };
 }
 
 function quotaStatusNow({ budget, limits }: AccountState, now: number): QuotaStatus {

@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix']);
+export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix', 'upstream']);
 
 const day = z.iso.date({ error: 'Input should be a day, YYYY-MM-DD' });
 

@@ -6,13 +6,17 @@ import { checkHeld, layHeld, refOf, type TakenPrefix } from './history/held-pref
 import { type NextRequest, nextRequest } from './history/next-request.ts';
 import { heldOf, prefixReaderOf } from './prefix-holds.ts';
 import { firstProfile, startConversation } from './profile-changes.ts';
-import type { Profile, TurnRow } from './storage/rows.ts';
+import type { Profile, TurnRow, TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
+import { latestTurnOf } from './storage/turn-queries.ts';
 import { Turn } from './turn/turn.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
 
 /** How often the alarm looks after a running turn: an object that died wakes by it. */
 export const WATCH_MS = 30_000;
+
+/** Turns whose prompt the upstream has read. */
+const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
 /** What the object does when a turn ends. */
 interface TurnEvents {
@@ -56,6 +60,7 @@ export function beginTurn(
   const { place, requestId } = request;
   // Before anything is stored: this throws where the deployment has no upstream.
   const upstream = context.upstream();
+  const stays = upstream.pool && latestTurnOf(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const now = context.now();
   const isNew = !transcript.profile?.exists;
   const prefix = isNew ? heldOf(taken) : (transcript.profile?.prefix ?? null);
@@ -93,6 +98,8 @@ export function beginTurn(
       : undefined,
     settings: context.settings(),
     upstream,
+    stays,
+    fallbacks: request.fallbacks,
     transcript,
     headers: request.headers,
     query: request.query,

@@ -17,6 +17,6 @@ export async function buildPrompt(
 ): Promise<ReadableStream<Uint8Array>> {
   if (prefix !== undefined) checkHeld(held, prefix);
   const request = nextCountRequest(body, context.transcript, context.settings());
-  const { bytes } = held ? await layHeld(prefixReaderOf(context, place.account), held, request) : request;
+  const { bytes } = held ? (await layHeld(prefixReaderOf(context, place.account), held, request)).body : request;
   return new Blob([bytes]).stream();
 }

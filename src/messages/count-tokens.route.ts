@@ -42,8 +42,14 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   c.get('entry').line.model = name.slice(0, 128);
   const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
+  const routing = { model: name, streams: false };
   const response = await relay(
-    { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },
+    {
+      path: '/v1/messages/count_tokens',
+      body: (more) => bodyUp(body, { ...changes, ...more }),
+      caller: c.req.raw,
+      routing,
+    },
     { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders: () => c.get('place').leave() },
   );
   for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);

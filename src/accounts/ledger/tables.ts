@@ -18,6 +18,8 @@ export interface Closing {
   stopReason: string | null;
   errorType: string | null;
   upstreamRequestId: string | null;
+  /** Where there are several upstreams: the name of the one that answered. */
+  upstream: string | null;
   ttftMs: number | null;
   ms: number | null;
   at: number;
@@ -119,4 +121,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   },
   { version: 3, sql: VERSIONS_SQL },
   { version: 4, sql: STORED_SQL },
+  { version: 5, sql: 'alter table ledger add column upstream text;' },
 ];

@@ -17,6 +17,13 @@ export interface TakenPrefix extends HeldPrefix {
   maxTokens: number | undefined;
 }
 
+/** The body of a turn behind its prefix. */
+export interface LaidBody {
+  body: JsonBody;
+  /** The models that the prefix says may step in. */
+  fallbacks: readonly string[] | undefined;
+}
+
 /** @returns the version as requests and ledgers name it. */
 export function refOf({ name, hash }: HeldPrefix): string {
   return `${name}@${hash}`;
@@ -80,9 +87,10 @@ export function checkHeld(held: HeldPrefix | null | undefined, ref: string): voi
 /**
  * Puts a conversation's prefix before the body of a turn.
  *
+ * @returns the body, and the models that the prefix says may step in
  * @throws ApiError 400 where they contradict each other, 413 for what has become too large
  */
-export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: JsonBody): Promise<JsonBody> {
+export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
   const found = await findPrefix(reader, { name: held.name, hash: held.hash }, [held.owner]);
   if (!found) {
     throw new ApiError('api_error', `The prefix ${refOf(held)} of this conversation could not be found.`, {
@@ -93,5 +101,5 @@ export async function layHeld(reader: PrefixReader, held: HeldPrefix, body: Json
   const { MAX_BODY_BYTES } = reader.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
-  return expanded;
+  return { body: expanded, fallbacks: found.value.content.fallback_models };
 }

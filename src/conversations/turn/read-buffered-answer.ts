@@ -1,10 +1,10 @@
 import { encoder } from '../../http/bytes.ts';
 import { type ApiError, toApiError } from '../../http/errors.ts';
 import { isObject, parseObject } from '../../json/object.ts';
+import { mayHaveRun } from '../../upstream/attempt.ts';
 import { bufferedResponse, isBeginning, readBuffered } from '../../upstream/buffered.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
-import { mayHaveRun } from '../../upstream/send.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
 import { eventsOf } from './message-events.ts';
 import type { Turn } from './turn.ts';

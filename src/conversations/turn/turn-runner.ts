@@ -18,10 +18,13 @@ import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
+import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
+import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
+import type { LaidBody } from '../history/held-prefix.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
@@ -39,9 +42,13 @@ export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity'
   /** Bytes of the new messages. */
   adds: number;
   /** Puts the conversation's prefix before the turn's body. */
-  prefix?: { ref: string; lay(body: JsonBody): Promise<JsonBody> } | undefined;
+  prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
   settings: Settings;
   upstream: Upstream;
+  /** Where there are several: the name of the one that answered the turn before. */
+  stays?: string | undefined;
+  /** The models that the caller says may step in. */
+  fallbacks?: readonly string[] | undefined;
   transcript: Transcript;
   /** The caller's headers and query, which go up. */
   headers: PlainHeaders;
@@ -134,22 +141,42 @@ export class TurnRunner {
   }
 
   async #go(plan: NextRequest): Promise<void> {
-    const { settings, upstream, headers, query, prefix } = this.#context;
-    if (prefix) plan.body = await this.#abort.race(prefix.lay(plan.body));
-    const granted = await this.#admit(plan);
-    const bodyOf = ({ maxTokens }: Pick<RequestMeter, 'maxTokens'>) =>
-      maxTokens === undefined ? bodyUp(plan.body, {}) : withMaxTokens(plan.body, maxTokens);
-    const paid = payments(granted, bodyOf, (again) => this.#take(again));
+    const { settings, upstream, headers, query, prefix, identity, stays } = this.#context;
+    let { fallbacks } = this.#context;
+    if (prefix) {
+      const laid = await this.#abort.race(prefix.lay(plan.body));
+      plan.body = laid.body;
+      fallbacks ??= laid.fallbacks;
+    }
+    const owned = upstream.pool && ownedIn(plan.body);
+    const routing = { streams: true, account: identity.account, stays, owned };
+    const granted = await this.#admit(plan, { fallbacks, routing });
+    let latest: RequestMeter = granted;
+    const bodyOf =
+      ({ maxTokens, model }: RequestMeter): BodyMaker =>
+      (more) =>
+        changed(plan.body, {
+          ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+          ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
+          ...more,
+        });
+    const paid = payments(granted, bodyOf, (again) => {
+      latest = again;
+      this.#take(again);
+    });
     const body = bodyOf(granted);
     // The edge has removed the other headers that do not go up.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { course } = this.turn;
-    const payment = paid.payment(() => unansweredOutcome(this.turn.course.sentAt, this.#context.now()));
+    const payment = paid.payment(() => ({
+      ...unansweredOutcome(course.sentAt, this.#context.now()),
+      upstream: course.upstream,
+    }));
     const answering = send(
       upstream,
-      { method: 'POST', path: `/v1/messages${query}`, headers, body },
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: { ...routing, model: granted.model } },
       {
         maxRetries: settings.UPSTREAM_MAX_RETRIES,
         timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
@@ -158,29 +185,34 @@ export class TurnRunner {
         caller: headers,
         course,
         payment,
+        waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
     // The request has gone up. What a crash would cost now is stored meanwhile.
     this.#take(granted);
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
-    granted.release();
+    latest.release();
+    const told = {
+      ...latest.headers,
+      ...(course.upstream === undefined ? {} : { 'sluice-upstream': course.upstream }),
+    };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, granted.headers);
+      await this.#answerBuffered(response, told);
       return;
     }
-    const retires = retiresSoon(settings.models.find(plan.model));
+    const retires = retiresSoon(settings.models.find(latest.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
     const started: Started = {
       kind: 'stream',
-      headers: { ...headersKept(response.headers), ...notice, ...granted.headers },
+      headers: { ...headersKept(response.headers), ...notice, ...told },
     };
     this.#answerCaller = () => this.#resolveStarted(started);
-    this.#end(await this.#read(response.body));
+    this.#end(await this.#read(response.body, course.opening));
     this.#answerCaller();
   }
 
@@ -199,9 +231,10 @@ export class TurnRunner {
     this.#resolveStarted(started);
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<TurnEnd> {
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
     this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
     const { how, rest } = await readAnswerStream(body, {
+      opening,
       turn: this.turn,
       publisher: this.#publisher,
       timer: this.#timer,
@@ -243,7 +276,7 @@ export class TurnRunner {
     }, GRANT_MS);
   }
 
-  async #admit(plan: NextRequest): Promise<Admission> {
+  async #admit(plan: NextRequest, choice: Pick<MeterRequest, 'fallbacks' | 'routing'>): Promise<Admission> {
     const { requestId, identity, accounts, store, settings, upstream, headers, waitUntil, conversation } =
       this.#context;
     const request: MeterRequest = {
@@ -261,6 +294,7 @@ export class TurnRunner {
       prefix: this.#context.prefix?.ref,
       count: plan.count,
       streams: true,
+      ...choice,
       adds: this.#context.adds,
       waitUntil,
     };
@@ -288,6 +322,7 @@ export class TurnRunner {
   #end(how: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
+    this.turn.course.leave?.(how.kind === 'cut');
     if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
@@ -299,9 +334,10 @@ export class TurnRunner {
   }
 }
 
-function withMaxTokens(body: JsonBody, maxTokens: number): Sendable {
-  const changes = { max_tokens: String(maxTokens) };
-  return body instanceof RequestBody ? body.with(changes).bytes : bodyUp(body, changes);
+/** @returns a body with some members changed; a history in it is not parsed for that. */
+function changed(body: JsonBody, changes: BodyChanges): Sendable {
+  if (!(body instanceof RequestBody) || Object.keys(changes).length === 0) return bodyUp(body, changes);
+  return body.with(changes).bytes;
 }
 
 function unanswered(): ApiError {

@@ -5,9 +5,9 @@ import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
+import type { SendProgress } from '../../upstream/attempt.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
-import type { SendProgress } from '../../upstream/send.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { grown } from '../storage/history-cache.ts';
@@ -264,7 +264,12 @@ export class Turn {
 
   /** A try was admitted and sent: what settles it is to be stored, for an object that dies. */
   grant({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, now: number): void {
-    Object.assign(this.row, { grant: { ...grant, requestId }, sentAt: now, coversUntil: now + COVER_MS });
+    const { upstream } = this.course;
+    Object.assign(this.row, {
+      grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
+      sentAt: now,
+      coversUntil: now + COVER_MS,
+    });
     this.#isGrantStored = false;
   }
 
@@ -312,8 +317,15 @@ export class Turn {
       sent: this.course.sentAt !== undefined,
       end,
       upstream_request_id: this.upstreamRequestId,
+      ...this.#told,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
     };
+  }
+
+  /** Where there are several upstreams: the name of the one that answered, or was tried last. */
+  get #told(): Pick<RequestOutcome, 'upstream'> {
+    const upstream = this.course.upstream ?? this.row.grant?.upstream;
+    return upstream === undefined ? {} : { upstream };
   }
 
   #message(how: TurnEnd, status: TurnStatus, usage: Usage, kept: Json[]): Json | undefined {

@@ -57,7 +57,7 @@ export class RequestBody implements JsonBody {
   }
 
   /** @returns the same body with some members changed, each given as its JSON text. */
-  with(changes: Readonly<Record<string, string>>): RequestBody {
+  with(changes: Readonly<Record<string, string | undefined>>): RequestBody {
     return new RequestBody(edit(this.#text, changes), this.#history);
   }
 }

@@ -16,8 +16,7 @@ export const bedrockKind = defineKind({
         const { 'anthropic-user-profile-id': profile, ...others } = toService(headers);
         return {
           headers: others,
-          changes: {},
-          ...(profile !== undefined && { defaults: { user_profile_id: JSON.stringify(profile) } }),
+          changes: profile === undefined ? {} : { user_profile_id: { ifAbsent: JSON.stringify(profile) } },
         };
       },
       authorize: readAwsKey(secret, { service: 'bedrock-mantle', region }).authorize,

@@ -152,18 +152,13 @@ async function adaptedCall(
   idThere: string | undefined,
   by: Authorizing,
 ): Promise<AdaptedCall> {
-  const {
-    headers,
-    changes,
-    defaults = {},
-  }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
-  const added = Object.entries(defaults).filter(([member]) => !call.has?.(member));
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
   const renamed = idThere === undefined || idThere === call.model ? {} : { model: JSON.stringify(idThere) };
   const request = {
     method: call.method,
     url: endpoint.address(call, idThere),
     headers,
-    body: call.body?.({ ...renamed, ...Object.fromEntries(added), ...changes }),
+    body: call.body?.({ ...renamed, ...changes }),
   };
   return { ...request, headers: { ...headers, ...(await endpoint.authorize(request, by)) } };
 }

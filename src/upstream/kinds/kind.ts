@@ -2,12 +2,13 @@
 
 import type { Sendable } from '../../http/sendable.ts';
 import type * as z from '../../http/zod.ts';
+import type { Changes } from '../../json/edit.ts';
 
 /** Headers by their names in lower case. */
 export type CallHeaders = Readonly<Record<string, string>>;
 
-/** Changes of a body's outermost members, by key: the JSON text of the new value, or undefined to take the member out. */
-export type BodyChanges = Readonly<Record<string, string | undefined>>;
+/** Changes of a body's outermost members. */
+export type BodyChanges = Changes;
 
 /** Makes the body that goes up, with some members changed. It may be called once for each try. */
 export type BodyMaker = (changes: BodyChanges) => Sendable;
@@ -24,8 +25,6 @@ export interface CanonicalCall {
   /** Whether the answer streams. */
   streams?: boolean | undefined;
   body?: BodyMaker | undefined;
-  /** @returns whether the body has a member of this name. Default: it has none that a kind would add. */
-  has?: ((member: string) => boolean) | undefined;
 }
 
 /** A request in the form of an upstream, as it is sent. */
@@ -42,8 +41,6 @@ export interface Adaptation {
   headers: CallHeaders;
   /** What is changed in the body, beside the model's id. */
   changes: BodyChanges;
-  /** Members of the body where it has none of that name, by key: the JSON text of the value. */
-  defaults?: Readonly<Record<string, string>>;
 }
 
 /** What an endpoint works with when it proves who it is. */

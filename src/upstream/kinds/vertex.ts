@@ -44,8 +44,10 @@ export function vertexEndpoint(
       const { 'anthropic-version': version, ...others } = toService(headers);
       return {
         headers: others,
-        changes: asksCount(path) ? {} : { model: undefined },
-        ...(version !== undefined && { defaults: { anthropic_version: JSON.stringify(version) } }),
+        changes: {
+          ...(asksCount(path) ? {} : { model: undefined }),
+          ...(version !== undefined && { anthropic_version: { ifAbsent: JSON.stringify(version) } }),
+        },
       };
     },
     authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),

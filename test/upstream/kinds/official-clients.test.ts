@@ -205,7 +205,6 @@ async function sentUp(upstream: OpenUpstream, asked: SignedRequest): Promise<Sig
       model: json.model,
       streams: json.stream,
       body: (changes) => edit(text, changes),
-      has: (member) => Object.hasOwn(json, member),
     },
     {
       ...BY,

@@ -14,6 +14,7 @@ import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
+import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
 import { measureWebhooks, webhookTable } from './webhooks.ts';
 import { burst, burst500, spread500, workloads } from './workloads.ts';
 
@@ -23,6 +24,7 @@ const usage = `npm run bench -- [options]
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
   --webhooks       webhooks alone
   --memory         what an isolate holds, alone
+  --upstreams      kinds of upstream alone
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
@@ -109,6 +111,7 @@ async function main(): Promise<void> {
       workload: { type: 'string' },
       webhooks: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
+      upstreams: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -143,6 +146,12 @@ async function main(): Promise<void> {
     const memory = await measureMemory(await build(metered.worker), origin);
     console.log(memoryTable(memory));
     if (values.check && memory.some(isMemoryOver)) process.exitCode = 1;
+    return;
+  }
+  if (values.upstreams) {
+    const costs = await measureUpstreams(await build(metered.worker), origin, rounds);
+    console.log(upstreamTable(costs));
+    if (values.check && costs.some(isUpstreamOver)) process.exitCode = 1;
     return;
   }
   const plan: Plan = {

@@ -4,7 +4,6 @@ import { defineKind } from './kind.ts';
 /** The Claude API, or any gateway that speaks as it does. */
 export const anthropicKind = defineKind({
   fields: { base_url: baseUrl },
-  idOf: (id) => id,
   open: ({ base_url }, key) => {
     const base = withoutVersion(base_url ?? 'https://api.anthropic.com');
     const credential = { 'x-api-key': key };

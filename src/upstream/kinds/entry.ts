@@ -5,7 +5,14 @@ import * as z from '../../http/zod.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
 import { priceTable } from '../../settings/prices.ts';
 import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
-import { type AdaptedCall, type Authorizing, type CanonicalCall, type Endpoint, KeyFault, type Kind } from './kind.ts';
+import {
+  type Adaptation,
+  type AdaptedCall,
+  type Authorizing,
+  type CanonicalCall,
+  type Endpoint,
+  KeyFault,
+} from './kind.ts';
 import { KINDS } from './kinds.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
@@ -68,9 +75,11 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
   const names = new Set<string>();
   for (const [index, given] of settings.UPSTREAMS.entries()) {
     const called = typeof given.name === 'string' ? JSON.stringify(given.name.slice(0, 40)) : `number ${index + 1}`;
-    const own = typeof given.kind === 'string' && Object.hasOwn(KINDS, given.kind) ? KINDS[given.kind]?.fields : {};
-    const { data, error } = z.strictObject({ ...own, ...common }).safeParse(given);
+    const kind = typeof given.kind === 'string' && Object.hasOwn(KINDS, given.kind) ? KINDS[given.kind] : undefined;
+    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(given);
+    const fault = data && kind?.fault?.(data);
     const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
+    if (fault !== undefined) told.push(`it ${fault}`);
     if (names.has(String(given.name))) told.push('name is the one of another entry');
     names.add(String(given.name));
     if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);
@@ -111,7 +120,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
   const kind = KINDS[entry.kind];
   if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
   const keyName = keyNameOf(entry.name);
-  const secret = settings.upstreamKeys[keyName];
+  const secret = settings.upstreamKeys[keyName]?.trim();
   if (secret === undefined && !kind.keyless) {
     throw misconfigured(
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
@@ -125,7 +134,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
     throw thrown;
   }
-  const ids = new ModelIds(entry.models, settings.models, kind.idOf);
+  const ids = new ModelIds(entry.models, settings.models, (model, known) => endpoint.idOf?.(model, known) ?? model);
   return {
     entry,
     name: entry.name,
@@ -143,7 +152,7 @@ async function adaptedCall(
   idThere: string | undefined,
   by: Authorizing,
 ): Promise<AdaptedCall> {
-  const { headers, changes } = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
   const renamed = idThere === undefined || idThere === call.model ? {} : { model: JSON.stringify(idThere) };
   const request = {
     method: call.method,
@@ -160,9 +169,9 @@ class ModelIds {
   readonly #served: ReadonlyMap<string, string | undefined> | undefined;
   readonly #names = new Map<string, string>();
   readonly #table: ModelTable;
-  readonly #idOf: Kind['idOf'];
+  readonly #idOf: NonNullable<Endpoint['idOf']>;
 
-  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: Kind['idOf']) {
+  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<Endpoint['idOf']>) {
     this.#table = table;
     this.#idOf = idOf;
     this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#key(name), id]));

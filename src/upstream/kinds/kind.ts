@@ -2,12 +2,13 @@
 
 import type { Sendable } from '../../http/sendable.ts';
 import type * as z from '../../http/zod.ts';
+import type { Changes } from '../../json/edit.ts';
 
 /** Headers by their names in lower case. */
 export type CallHeaders = Readonly<Record<string, string>>;
 
-/** Changes of a body's outermost members, by key: the JSON text of the new value, or undefined to take the member out. */
-export type BodyChanges = Readonly<Record<string, string | undefined>>;
+/** Changes of a body's outermost members. */
+export type BodyChanges = Changes;
 
 /** Makes the body that goes up, with some members changed. It may be called once for each try. */
 export type BodyMaker = (changes: BodyChanges) => Sendable;
@@ -60,6 +61,12 @@ export interface Endpoint {
   adapt?(call: CanonicalCall): Adaptation;
   /** @returns the headers that carry the credential, for exactly this request. */
   authorize(request: AdaptedCall, by: Authorizing): CallHeaders | Promise<CallHeaders>;
+  /**
+   * @param model as the request names it
+   * @param known the id of the same model in the model table; where it has none, the name without its date
+   * @returns the id of a model where the entry does not say it. Default: as the request names it
+   */
+  idOf?(model: string, known: string): string;
   /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
   lacks?(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
 }
@@ -73,16 +80,12 @@ export class KeyFault extends Error {
 export interface KindOf<Fields extends z.core.$ZodLooseShape> {
   /** What an entry of UPSTREAMS has for this kind, beside what every entry has. */
   fields: Fields;
+  /** @returns what is wrong with fields that are right by themselves; undefined if nothing is. */
+  fault?(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>): string | undefined;
   /** Whether an entry needs no secret. Default: it needs one. */
   keyless?: boolean;
   /** Whether its answers are the simulator's. Default: they are Claude's. */
   simulated?: boolean;
-  /**
-   * @param model as the request names it
-   * @param known the id of the same model in the model table; where it has none, the name without its date
-   * @returns the id of a model where the entry does not say it
-   */
-  idOf(model: string, known: string): string;
   /**
    * Makes an upstream of this kind.
    *

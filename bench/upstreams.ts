@@ -1,0 +1,87 @@
+import { metered } from './contenders.ts';
+import { Client } from './measure.ts';
+import { startChild } from './processes.ts';
+import { type Bundle, type Server, startServer } from './server.ts';
+import { type Spread, spread } from './statistics.ts';
+import { align, number, verdict } from './table.ts';
+import { burst, long, type Workload } from './workloads.ts';
+
+/** What a request costs at one kind of upstream, beside the same at another. */
+export interface UpstreamCost {
+  workload: string;
+  upstream: string;
+  /** CPU per request. */
+  cpuMs: Spread;
+  /** Of the first kind's CPU, within each round. */
+  ratio: Spread;
+  most: number | undefined;
+}
+
+/** Each is a deployment with one upstream, and what its CPU may be beside that of the first. */
+const kinds = (origin: string) => [
+  { name: 'anthropic', entry: { kind: 'anthropic', base_url: origin }, key: 'bench', most: undefined },
+  // The Claude API alone, without the setting.
+  { name: 'none', entry: undefined, key: '', most: undefined },
+  { name: 'bedrock', entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin }, key: 'bench', most: 1.2 },
+  {
+    name: 'bedrock, signed',
+    entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin },
+    key: `AKIABENCHBENCH000000:${'s'.repeat(40)}`,
+    most: undefined,
+  },
+];
+
+export async function measureUpstreams(bundle: Bundle, origin: string, rounds: number): Promise<UpstreamCost[]> {
+  const load = startChild(new URL('load.ts', import.meta.url));
+  const measured: { name: string; most: number | undefined; server: Server; client: Client }[] = [];
+  for (const { name, entry, key, most } of kinds(origin)) {
+    const own = entry && { UPSTREAMS: JSON.stringify([{ name: 'one', ...entry }]), UPSTREAM_ONE_KEY: key };
+    const server = await startServer({ ...metered, vars: { ...metered.vars, ...own } }, bundle, origin);
+    measured.push({ name, most, server, client: new Client(load, metered, server) });
+  }
+  const costs: UpstreamCost[] = [];
+  for (const workload of [burst, long]) costs.push(...(await measureWorkload(workload, measured, rounds)));
+  for (const { server } of measured) await server.stop();
+  load.disconnect();
+  return costs;
+}
+
+async function measureWorkload(
+  workload: Workload,
+  measured: { name: string; most: number | undefined; client: Client }[],
+  rounds: number,
+): Promise<UpstreamCost[]> {
+  for (const { client } of measured) await client.warmUp(workload);
+  const figures: number[][] = measured.map(() => []);
+  for (let round = 0; round < rounds; round += 1) {
+    // Who comes second finds another machine than who comes first, so they take turns at it.
+    const order = [...measured.entries()];
+    for (const [index, { client }] of round % 2 === 0 ? order : order.toReversed()) {
+      const cpu = await client.measureCpu(workload);
+      if (cpu !== undefined) figures[index]?.push(cpu);
+    }
+  }
+  return measured.flatMap(({ name, most }, index) => {
+    const own = figures[index] ?? [];
+    if (own.length === 0) return [];
+    const ratios = own.map((cpu, round) => cpu / (figures[0]?.[round] ?? Number.NaN));
+    return { workload: workload.title, upstream: name, cpuMs: spread(own), ratio: spread(ratios), most };
+  });
+}
+
+export function isOver({ ratio, most, workload }: UpstreamCost): boolean {
+  return most !== undefined && workload === burst.title && ratio.median > most;
+}
+
+export function upstreamTable(costs: UpstreamCost[]): string {
+  return align([
+    ['one upstream', 'kind', 'CPU ms/request', '× anthropic', 'ceiling'],
+    ...costs.map((cost) => [
+      `  ${cost.workload}`,
+      cost.upstream,
+      `${number(cost.cpuMs.median)} (${number(cost.cpuMs.min)}–${number(cost.cpuMs.max)})`,
+      `${number(cost.ratio.median)} (${number(cost.ratio.min)}–${number(cost.ratio.max)})`,
+      cost.most !== undefined && cost.workload === burst.title ? verdict(`${cost.most} ×`, isOver(cost)) : '',
+    ]),
+  ]);
+}

@@ -1,10 +1,10 @@
 import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
 
-/** It is 143 kB: its schemas are those of zod/mini, and what only types and the reference need stays out. */
-const LIMIT_BYTES = 144_000;
+/** It is 158 kB, 6 kB of them the services beside the Claude API: its schemas are those of zod/mini, and what only types and the reference need stays out. */
+const LIMIT_BYTES = 160_000;
 
-test('the deployed Worker is at most 144 kB, compressed', () => {
+test('the deployed Worker is at most 160 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -35,6 +35,7 @@ const EXPOSED_HEADERS = [
   'anthropic-ratelimit-unified-overage-disabled-reason',
   'sluice-request-id',
   'sluice-upstream',
+  'sluice-fallback-from',
   'sluice-limited-by',
   'sluice-model-retires',
   'sluice-max-tokens',

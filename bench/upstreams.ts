@@ -1,4 +1,5 @@
 import { metered } from './contenders.ts';
+import { type Counts, countDuring } from './counts.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
@@ -15,13 +16,31 @@ export interface UpstreamCost {
   /** Of the first kind's CPU, within each round. */
   ratio: Spread;
   most: number | undefined;
+  /** Object calls and rows written, for each request. */
+  counts: Counts;
+}
+
+interface Kind {
+  name: string;
+  entry: object | undefined;
+  key: string;
+  most: number | undefined;
+  isTwice?: boolean;
 }
 
 /** Each is a deployment with one upstream, and what its CPU may be beside that of the first. */
-const kinds = (origin: string) => [
+const kinds = (origin: string): Kind[] => [
   { name: 'anthropic', entry: { kind: 'anthropic', base_url: origin }, key: 'bench', most: undefined },
   // The Claude API alone, without the setting.
   { name: 'none', entry: undefined, key: '', most: undefined },
+  // A second one that is well beside the first.
+  {
+    name: 'anthropic, two',
+    entry: { kind: 'anthropic', base_url: origin },
+    key: 'bench',
+    most: undefined,
+    isTwice: true,
+  },
   { name: 'bedrock', entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin }, key: 'bench', most: 1.2 },
   {
     name: 'bedrock, signed',
@@ -31,11 +50,19 @@ const kinds = (origin: string) => [
   },
 ];
 
+interface Measured {
+  name: string;
+  most: number | undefined;
+  server: Server;
+  client: Client;
+}
+
 export async function measureUpstreams(bundle: Bundle, origin: string, rounds: number): Promise<UpstreamCost[]> {
   const load = startChild(new URL('load.ts', import.meta.url));
-  const measured: { name: string; most: number | undefined; server: Server; client: Client }[] = [];
-  for (const { name, entry, key, most } of kinds(origin)) {
-    const own = entry && { UPSTREAMS: JSON.stringify([{ name: 'one', ...entry }]), UPSTREAM_ONE_KEY: key };
+  const measured: Measured[] = [];
+  for (const { name, entry, key, most, isTwice } of kinds(origin)) {
+    const list = (isTwice ? ['one', 'two'] : ['one']).map((one) => ({ name: one, ...entry }));
+    const own = entry && { UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: key, UPSTREAM_TWO_KEY: key };
     const server = await startServer({ ...metered, vars: { ...metered.vars, ...own } }, bundle, origin);
     measured.push({ name, most, server, client: new Client(load, metered, server) });
   }
@@ -48,7 +75,7 @@ export async function measureUpstreams(bundle: Bundle, origin: string, rounds: n
 
 async function measureWorkload(
   workload: Workload,
-  measured: { name: string; most: number | undefined; client: Client }[],
+  measured: readonly Measured[],
   rounds: number,
 ): Promise<UpstreamCost[]> {
   for (const { client } of measured) await client.warmUp(workload);
@@ -61,11 +88,23 @@ async function measureWorkload(
       if (cpu !== undefined) figures[index]?.push(cpu);
     }
   }
+  const counts: Counts[] = [];
+  for (const { server, client } of measured) {
+    counts.push(await countDuring(server, workload.requests, () => client.send(workload)));
+  }
   return measured.flatMap(({ name, most }, index) => {
     const own = figures[index] ?? [];
-    if (own.length === 0) return [];
+    const billed = counts[index];
+    if (own.length === 0 || !billed) return [];
     const ratios = own.map((cpu, round) => cpu / (figures[0]?.[round] ?? Number.NaN));
-    return { workload: workload.title, upstream: name, cpuMs: spread(own), ratio: spread(ratios), most };
+    return {
+      workload: workload.title,
+      upstream: name,
+      cpuMs: spread(own),
+      ratio: spread(ratios),
+      most,
+      counts: billed,
+    };
   });
 }
 
@@ -75,13 +114,15 @@ export function isOver({ ratio, most, workload }: UpstreamCost): boolean {
 
 export function upstreamTable(costs: UpstreamCost[]): string {
   return align([
-    ['one upstream', 'kind', 'CPU ms/request', '× anthropic', 'ceiling'],
+    ['one upstream', 'kind', 'CPU ms/request', '× anthropic', 'ceiling', 'object calls', 'rows'],
     ...costs.map((cost) => [
       `  ${cost.workload}`,
       cost.upstream,
       `${number(cost.cpuMs.median)} (${number(cost.cpuMs.min)}–${number(cost.cpuMs.max)})`,
       `${number(cost.ratio.median)} (${number(cost.ratio.min)}–${number(cost.ratio.max)})`,
       cost.most !== undefined && cost.workload === burst.title ? verdict(`${cost.most} ×`, isOver(cost)) : '',
+      number(cost.counts.objectCalls),
+      number(cost.counts.rowsWritten),
     ]),
   ]);
 }

@@ -110,7 +110,7 @@ class Failover {
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#pay())) return this.#give();
-        const answer = await this.#try(next, well.length > 1);
+        const answer = await this.#try(next, well.length + open.length > 1 || this.#mayRetry());
         if (answer) return answer;
         continue;
       }

@@ -1,6 +1,26 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName = 'label' | 'json' | 'burst' | 'burst500' | 'spread500' | 'flushed' | 'paced' | 'open';
+export type AnswerName =
+  | 'label'
+  | 'json'
+  | 'burst'
+  | 'burst500'
+  | 'spread500'
+  | 'flushed'
+  | 'paced'
+  | 'tokens40'
+  | 'tokens100'
+  | 'open';
+
+/** The last line of an event that tells when it was written: a comment with milliseconds since 1970. */
+export const WRITTEN_AT = /^: written at (\d{13}\.\d{3})\n/gm;
+
+/** @returns the event; a delta with a comment that tells when it is written: now. */
+export function stamped(event: Buffer): Buffer {
+  if (!event.includes('event: content_block_delta\n')) return event;
+  const now = (performance.timeOrigin + performance.now()).toFixed(3);
+  return Buffer.concat([event.subarray(0, -1), Buffer.from(`: written at ${now}\n\n`)]);
+}
 
 interface Answer {
   contentType: string;
@@ -8,6 +28,8 @@ interface Answer {
   writes: Buffer[];
   /** Between two writes. */
   pauseMs: number;
+  /** Whether each delta tells when it was written. */
+  isStamped?: boolean;
 }
 
 const inputUsage = {
@@ -96,6 +118,9 @@ export const answers: Record<AnswerName, Answer> = {
   spread500: { contentType: eventStream, writes: events(500), pauseMs: 5 },
   flushed: { contentType: eventStream, writes: events(1000), pauseMs: 0 },
   paced: { contentType: eventStream, writes: events(20), pauseMs: 4 },
+  // An event a token, as many in a second.
+  tokens40: { contentType: eventStream, writes: events(40), pauseMs: 25, isStamped: true },
+  tokens100: { contentType: eventStream, writes: events(100), pauseMs: 10, isStamped: true },
   // It begins, and goes on for longer than anything is measured.
   open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
 };

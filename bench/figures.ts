@@ -7,6 +7,8 @@ export interface Measurement {
   requestsPerSecond: number;
   firstEventMs: number[];
   endMs: number[];
+  /** From writing each event to its arrival; empty where events do not tell when they were written. */
+  delayMs: number[];
 }
 
 /** The figures that are printed of each workload. Another one is another entry. */
@@ -23,6 +25,10 @@ export const figures = {
   },
   endP50: { title: 'end p50 ms', value: (measured: Measurement) => quantile(measured.endMs, 0.5) },
   endP99: { title: 'end p99 ms', value: (measured: Measurement) => quantile(measured.endMs, 0.99) },
+  delayP99: {
+    title: 'event delay p99 ms',
+    value: ({ delayMs }: Measurement) => (delayMs.length > 0 ? quantile(delayMs, 0.99) : undefined),
+  },
 } satisfies Record<string, { title: string; value: (measured: Measurement) => number | undefined }>;
 
 type FigureName = keyof typeof figures;

@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { WRITTEN_AT } from './answers.ts';
 import { findContender } from './contenders.ts';
 import { answerHeaders, leastBytes, requestBody, special, type Workload, workloads } from './workloads.ts';
 
@@ -22,11 +23,14 @@ export interface LoadResult {
   elapsedMs: number;
   firstEventMs: number[];
   endMs: number[];
+  /** From writing each event to its arrival, of those that tell when they were written. */
+  delayMs: number[];
 }
 
 interface Timing {
   firstEventMs: number;
   endMs: number;
+  delayMs: number[];
 }
 
 interface Exchange {
@@ -50,17 +54,26 @@ function send(exchange: Exchange): Promise<Timing> {
         let firstEventMs = -1;
         let bytes = 0;
         let tail = '';
+        let line = '';
+        const delayMs: number[] = [];
         response.on('data', (chunk: Buffer) => {
           if (firstEventMs < 0 && (!workload.stream || chunk.includes('event: '))) {
             firstEventMs = performance.now() - start;
           }
           bytes += chunk.length;
+          const now = performance.timeOrigin + performance.now();
+          if (workload.name.startsWith('tokens')) {
+            // A line may come in two pieces.
+            const text = line + chunk.toString('latin1');
+            line = text.slice(text.lastIndexOf('\n') + 1);
+            for (const [, writtenAt] of text.matchAll(WRITTEN_AT)) delayMs.push(now - Number(writtenAt));
+          }
           tail = (tail + chunk.toString('latin1', Math.max(0, chunk.length - 200))).slice(-200);
         });
         response.on('end', () => {
           const endMs = performance.now() - start;
           const whole = bytes >= exchange.leastBytes && (!workload.stream || tail.includes('event: message_stop'));
-          if (response.statusCode === 200 && whole) resolve({ firstEventMs, endMs });
+          if (response.statusCode === 200 && whole) resolve({ firstEventMs, endMs, delayMs });
           else reject(new Error(`${workload.name}: status ${response.statusCode}, ${bytes} bytes, end: ${tail}`));
         });
         response.on('error', reject);
@@ -106,6 +119,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
     elapsedMs: performance.now() - start,
     firstEventMs: timings.map((timing) => timing.firstEventMs),
     endMs: timings.map((timing) => timing.endMs),
+    delayMs: timings.flatMap((timing) => timing.delayMs),
   };
 }
 

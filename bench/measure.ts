@@ -85,6 +85,7 @@ export class Client {
       requestsPerSecond: (workload.requests / busy.elapsedMs) * 1000,
       firstEventMs: calm.firstEventMs,
       endMs: calm.endMs,
+      delayMs: [...busy.delayMs, ...calm.delayMs],
     };
   }
 }

@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { basename, dirname, extname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
+import { bundleWorker } from '../scripts/bundle.ts';
 import type { Contender } from './contenders.ts';
 import { childPids, cpuMs, endWithThisProcess } from './processes.ts';
 
@@ -42,56 +40,19 @@ function quietRuntime(): string {
 }
 process.env.MINIFLARE_WORKERD_PATH ??= quietRuntime();
 
-type Module = { path: string; type: 'ESModule' | 'Text' | 'Data' | 'CompiledWasm' };
-
 /** A Worker as it is deployed. */
 export interface Bundle {
-  /** The entry is the first. */
-  modules: Module[];
+  /** Of its only module. */
+  code: string;
   bytes: number;
   gzipBytes: number;
 }
 
-/** What wrangler's own rules make of a file beside the entry. */
-const moduleTypes: Record<string, Module['type']> = {
-  '.js': 'ESModule',
-  '.txt': 'Text',
-  '.html': 'Text',
-  '.sql': 'Text',
-  '.bin': 'Data',
-  '.wasm': 'CompiledWasm',
-};
-
-/** Builds a Worker as `wrangler deploy` does, and measures what would be uploaded. */
-export async function buildWorker(worker: Contender['worker'], outdir: string): Promise<Bundle> {
-  await mkdir(outdir, { recursive: true });
-  const whole = worker === 'wrangler.toml';
-  const configured = whole || worker.configured === true;
-  const main = whole ? (config.main ?? '') : fileURLToPath(worker.file);
-  // Without a configuration of its own, a file would be given wrangler.toml's objects, which it does not export.
-  const ownConfig = join(outdir, 'bench.wrangler.json');
-  const { compatibility_date, compatibility_flags, minify, keep_names, define } = config;
-  const own = { name: 'bench', main, compatibility_date, compatibility_flags, minify, keep_names, define };
-  await writeFile(ownConfig, JSON.stringify(own));
-  const configPath = configured ? join(root, 'wrangler.toml') : ownConfig;
-  const deploy = ['deploy', main, '--dry-run', '--outdir', outdir, '--config', configPath];
-  await promisify(execFile)(process.execPath, [join(root, 'node_modules/wrangler/bin/wrangler.js'), ...deploy], {
-    cwd: root,
-    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
-  });
-  const entry = `${basename(main, extname(main))}.js`;
-  const modules = (await readdir(outdir))
-    .toSorted((a, b) => Number(b === entry) - Number(a === entry))
-    .flatMap((file) => {
-      const type = moduleTypes[extname(file)];
-      return type === undefined ? [] : [{ path: join(outdir, file), type }];
-    });
-  const contents = await Promise.all(modules.map(({ path }) => readFile(path)));
-  return {
-    modules,
-    bytes: contents.reduce((sum, content) => sum + content.length, 0),
-    gzipBytes: contents.reduce((sum, content) => sum + gzipSync(content).length, 0),
-  };
+/** Bundles a Worker as `npm run deploy` does, and measures what would be uploaded. */
+export async function buildWorker(worker: Contender['worker']): Promise<Bundle> {
+  const entry = worker === 'wrangler.toml' ? undefined : fileURLToPath(worker.file);
+  const { code } = await bundleWorker(config.define, entry);
+  return { code, bytes: Buffer.byteLength(code), gzipBytes: gzipSync(code, { level: 9 }).length };
 }
 
 /** A Worker that runs in a workerd process of its own. */
@@ -120,7 +81,7 @@ export async function startServer(
   upstream: string,
   { disk = newDisk(), inspected = false }: { disk?: string; inspected?: boolean } = {},
 ): Promise<Server> {
-  // The rules sort modules by their names' ends while bundling, which is done; the assets are none of the Worker's work.
+  // Bundling, and its rules, are done; the assets are none of the Worker's work.
   const {
     modulesRules: _,
     assets: __,
@@ -138,8 +99,8 @@ export async function startServer(
     ...convertV4MiniflareOptions({
       ...configured,
       name: contender.name,
-      modules: bundle.modules,
-      modulesRoot: dirname(bundle.modules[0]?.path ?? root),
+      modules: true,
+      script: bundle.code,
       // In place of Miniflare's options, whose variables come from the developer's .dev.vars too.
       bindings: { ...config.vars, ...contender.vars, ANTHROPIC_BASE_URL: upstream },
       // Past Miniflare's entry Worker, which would add two thirds to the bare Worker's cost and so hide Sluice's.

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type AnswerName, answers } from './answers.ts';
+import { type AnswerName, answers, stamped } from './answers.ts';
 
 /** The fake upstream, a process of its own: it speaks the Messages API's format and tells its parent its port. */
 
@@ -20,7 +20,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     response.end('{"type":"error","error":{"type":"not_found_error","message":"x-bench names no answer"}}');
     return;
   }
-  const { contentType, writes, pauseMs } = answers[name];
+  const { contentType, writes, pauseMs, isStamped } = answers[name];
   response.setHeaders(
     new Headers({
       'content-type': contentType,
@@ -41,7 +41,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       return;
     }
     next += 1;
-    response.write(piece);
+    response.write(isStamped ? stamped(piece) : piece);
     if (pauseMs > 0) setTimeout(write, pauseMs);
     else setImmediate(write);
   };

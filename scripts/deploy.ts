@@ -3,9 +3,9 @@
  * `wrangler deploy`. What already exists is left as it is, so it can be run again at any time.
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
@@ -13,6 +13,7 @@ import { descriptionOf } from '../src/http/zod.ts';
 import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
 import { keyNames, readUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
+import { bundleWorker } from './bundle.ts';
 
 /** How long a new address may take until resolvers and certificates know it. */
 const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
@@ -20,6 +21,8 @@ const HEALTH_ATTEMPT_MS = 10_000;
 const HEALTH_PAUSE_MS = 2_000;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+/** Alone in its folder: wrangler uploads every module beside it. */
+const BUNDLE = join(root, '.wrangler/worker/index.js');
 const args = process.argv.slice(2);
 const { values } = parseArgs({
   args,
@@ -40,8 +43,10 @@ async function deploy(): Promise<void> {
   const config = unstable_readConfig({ config: join(root, 'wrangler.toml'), env: environment }, { hideWarnings: true });
   const settings = checkSettings(config.vars);
   await build();
-  // Without a name, wrangler warns that there are several environments.
-  const deployArgs = ['deploy', ...args, ...(environment === undefined ? ['--env', ''] : [])];
+  await putBundle(config.define);
+  // Without a name, wrangler warns that there are several environments. It is to upload what is bundled as it is.
+  const asBundled = [relative(root, BUNDLE), '--no-bundle', '--minify=false'];
+  const deployArgs = ['deploy', ...asBundled, ...args, ...(environment === undefined ? ['--env', ''] : [])];
   if (values['dry-run']) {
     await show(deployArgs);
     return;
@@ -50,6 +55,14 @@ async function deploy(): Promise<void> {
   const address = await deployWorker(deployArgs);
   const secrets = await namesOfSecrets();
   report(address, secrets, missingSecrets(settings, secrets), await health(address));
+}
+
+/** Bundles the Worker, and writes it with its source map, which wrangler uploads beside it. */
+async function putBundle(define: Record<string, string>): Promise<void> {
+  const { code, map } = await bundleWorker(define);
+  await mkdir(dirname(BUNDLE), { recursive: true });
+  await writeFile(BUNDLE, code);
+  await writeFile(`${BUNDLE}.map`, map);
 }
 
 /**

@@ -1,4 +1,3 @@
-import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { accountsRoutes } from './accounts/accounts.route.ts';
@@ -16,6 +15,7 @@ import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
+import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
 import { createRequestId } from './http/request-id.ts';
 import { unknownPath } from './http/unknown-path.ts';

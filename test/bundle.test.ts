@@ -1,10 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
+import { descriptionOf } from '../src/http/zod.ts';
+import { settingsSchema } from '../src/settings/settings.ts';
 
-/** It is 143 kB: its schemas are those of zod/mini, and what only types and the reference need stays out. */
-const LIMIT_BYTES = 144_000;
+/** It is 145 kB, 6 kB of them the services beside the Claude API: its schemas are those of zod/mini, and what only types and the reference need stays out. */
+const LIMIT_BYTES = 146_000;
 
-test('the deployed Worker is at most 144 kB, compressed', () => {
+test('the deployed Worker is at most 146 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 
@@ -13,6 +15,13 @@ test('what only the reference and types are made of is not deployed', () => {
   expect(files).toContain('src/upstream/messages.schema.ts');
   const isLeftOut = (file: string) => /-answers\.schema\.ts$|\.reference\.ts$|^src\/reference\//.test(file);
   expect(files.filter(isLeftOut)).toEqual([]);
+});
+
+test('no description of a schema is deployed', () => {
+  const { code } = inject('deployed');
+  const descriptions = Object.values(settingsSchema.shape).flatMap((setting) => descriptionOf(setting) ?? []);
+  expect(descriptions.length).toBeGreaterThan(20);
+  expect(descriptions.filter((description) => code.includes(description))).toEqual([]);
 });
 
 test('what is deployed words its refusals in English, as zod/mini does only when it is told to', () => {

@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -6,6 +6,7 @@ import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import { check } from '../http/check.ts';
 import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { isAccount } from '../identity/identity.ts';
 import { readAccounts, unlistAccount } from '../kv/account-list.ts';

@@ -1,9 +1,9 @@
-import { Hono } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { mintToken } from '../auth/mint.ts';
 import { check } from '../http/check.ts';
 import { invalidRequest, misconfigured } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { accountOf } from './accounts.route.ts';
 import { readJson } from './admission/read-body.ts';

@@ -1,8 +1,9 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
 import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import { names } from '../kv/account-list.ts';

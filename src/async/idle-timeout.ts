@@ -1,6 +1,6 @@
 /**
- * Aborts when nothing has happened for too long. One timer serves for the wait for an answer and for silences in it. It is
- * not set anew with each byte: when it runs out, it is seen how much time is left.
+ * Aborts when nothing has happened for too long: in the wait for an answer, and in silences in it. Its timer is not set
+ * anew with each byte; when it runs out, it is set again for the time that is left.
  */
 export class IdleTimeout {
   readonly #controller: AbortController;
@@ -11,10 +11,9 @@ export class IdleTimeout {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param controller is aborted when time is up
+   * @param controller aborted when the time is up, with what `reason` returns
    * @param tickMs the shortest limit that will be set, in milliseconds
    * @param limitMs the first limit, in milliseconds
-   * @param reason makes the reason of the abort
    */
   constructor(controller: AbortController, tickMs: number, limitMs: number, reason: () => unknown) {
     this.#controller = controller;
@@ -27,6 +26,11 @@ export class IdleTimeout {
   /** Says that something has happened: the time begins anew. */
   touch(now = Date.now()): void {
     this.#last = now;
+  }
+
+  /** Stops the clock until the next `touch`: it is not the upstream that is waited for. */
+  pause(): void {
+    this.#last = Number.POSITIVE_INFINITY;
   }
 
   /** Sets another limit and reason; the time begins anew. */

@@ -7,7 +7,7 @@ export interface LruOptions<V> {
   sizeOf?(value: V): number;
 }
 
-/** Keeps what was used last, up to a limit: when there is no room, the least recently used entries go first. */
+/** Keeps values up to a limit of their sizes. When there is no room, the least recently used go first. */
 export class LruCache<K, V> {
   /** A map keeps the order in which its keys were put in: the least recently used stands first. */
   readonly #entries = new Map<K, { value: V; size: number }>();
@@ -32,7 +32,7 @@ export class LruCache<K, V> {
     return this.#entries.has(key);
   }
 
-  /** Stores a value in the place of the one before it. A value that is too large is not stored, and the old one is gone. */
+  /** Stores a value in place of the one before it. A value that is too large is not stored, but replaces the one before. */
   set(key: K, value: V): void {
     this.delete(key);
     const { most, largest, sizeOf } = this.#options;

@@ -1,7 +1,6 @@
-import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Content, Resource } from '../reference/resource.ts';
-import { nameList, versionList } from '../versions/versions.reference.ts';
+import { storedRoutes } from '../versions/versions.reference.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
 import { classifyRequest } from './classify.schema.ts';
@@ -11,31 +10,9 @@ import { evaluation } from './evaluation-answers.schema.ts';
 
 const version = 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e';
 const labels = [{ name: 'billing', description: 'charges, invoices, refunds' }, { name: 'bug' }, { name: 'other' }];
-const row = {
-  type: 'classifier',
-  name: 'tickets',
-  version,
-  owner: 'account',
-  description: null,
-  bytes: 141,
-  created_at: '2026-11-20T10:06:16.310Z',
-  updated_at: '2026-11-20T10:06:16.310Z',
-};
-const stored = {
-  type: 'classifier',
-  name: 'tickets',
-  version,
-  owner: 'account',
-  labels,
-  multi: false,
-  allow_none: false,
-};
-const usage = {
-  input_tokens: 259,
-  output_tokens: 9,
-  cache_read_input_tokens: 0,
-  cache_creation_input_tokens: 0,
-};
+const named = { type: 'classifier', name: 'tickets', version, owner: 'account' };
+const stored = { ...named, labels, multi: false, allow_none: false };
+const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
 const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
@@ -57,24 +34,11 @@ const events: Content = {
 const STREAMS =
   'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
 
-const perLabel = {
-  support: 1,
-  true_positives: 1,
-  false_positives: 0,
-  false_negatives: 0,
-  precision: 1,
-  recall: 1,
-  f1: 1,
-};
-const never = {
-  support: 0,
-  true_positives: 0,
-  false_positives: 0,
-  false_negatives: 0,
-  precision: null,
-  recall: null,
-  f1: null,
-};
+/** The figures of a label that was given `support` times, each time rightly. */
+const figuresOf = (label: string, support: 0 | 1) => ({
+  ...{ label, support, true_positives: support, false_positives: 0, false_negatives: 0 },
+  ...{ precision: support || null, recall: support || null, f1: support || null },
+});
 
 const evaluationContent: Content = {
   schema: z.union([
@@ -109,89 +73,25 @@ export const classification: Resource = {
       },
       errors: [404, 429, 503, 504, 529],
     },
-    'GET /classifiers': {
-      operation: 'listClassifiers',
-      summary: 'List the classifiers that one can use',
+    ...storedRoutes({
+      kind: 'classifier',
+      title: 'Classifier',
+      plural: 'classifiers',
       needs: 'classify',
-      query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them, in the order of their names.',
-          content: [
-            {
-              schema: nameList,
-              example: { data: [row], has_more: false, first_id: 'tickets', last_id: 'tickets' },
-            },
-          ],
-        },
-      },
-    },
-    'PUT /classifiers/:name': {
-      operation: 'putClassifier',
-      summary: 'Store a version, or point the name at one',
-      description: 'What an admin stores is the deployment’s, for every account.',
-      needs: 'prefixes',
-      body: {
-        schema: z.withMeta(
-          z.union([
-            z.withMeta(putClassifier.fields, { id: 'ClassifierFields' }),
-            z.withMeta(putClassifier.pointer, { id: 'ClassifierPointer' }),
-          ]),
-          { id: 'ClassifierRequest' },
-        ),
+      example: { name: 'tickets', version, description: null, bytes: 141 },
+      put: {
+        schemas: putClassifier,
         example: { labels },
-      },
-      answers: {
-        200: {
+        answer: {
           description: 'The version that the name points to now.',
           content: [{ schema: classifier, example: stored }],
         },
+        errors: [429, 503],
       },
-      errors: [429, 503],
-    },
-    'GET /classifiers/:name': {
-      operation: 'getClassifier',
-      summary: 'Read a version',
-      needs: 'classify',
-      answers: {
-        200: {
-          description: 'All that it is made of.',
-          content: [{ schema: classifier, example: stored }],
-        },
-      },
-      errors: [503],
-    },
-    'GET /classifiers/:name/versions': {
-      operation: 'listClassifierVersions',
-      summary: 'Page through its versions, newest first',
-      needs: 'classify',
-      query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: versionList,
-              example: {
-                data: [
-                  {
-                    type: 'classifier_version',
-                    version,
-                    current: true,
-                    description: null,
-                    bytes: 141,
-                    created_at: '2026-11-20T10:06:16.310Z',
-                  },
-                ],
-                has_more: false,
-                first_id: version,
-                last_id: version,
-              },
-            },
-          ],
-        },
-      },
-    },
+      content: { schema: classifier, example: stored },
+      deleted: classifierDeleted,
+      remove: { summary: 'Take the name away' },
+    }),
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
       summary: 'Try it on labelled examples',
@@ -217,11 +117,7 @@ export const classification: Resource = {
                     examples: 1,
                     accuracy: 1,
                     macro_f1: 1,
-                    labels: [
-                      { label: 'billing', ...perLabel },
-                      { label: 'bug', ...never },
-                      { label: 'other', ...never },
-                    ],
+                    labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
                     confusion: null,
                     mistakes: [],
                     skipped: [],
@@ -238,18 +134,6 @@ export const classification: Resource = {
             jsonLines,
           ],
           headers,
-        },
-      },
-      errors: [503],
-    },
-    'DELETE /classifiers/:name': {
-      operation: 'deleteClassifier',
-      summary: 'Take the name away',
-      needs: 'prefixes',
-      answers: {
-        200: {
-          description: 'It is gone.',
-          content: [{ schema: classifierDeleted, example: { type: 'classifier_deleted', name: 'tickets' } }],
         },
       },
       errors: [503],

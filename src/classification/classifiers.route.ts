@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { admittedFor } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -6,6 +6,7 @@ import type { AppEnv } from '../auth/context.ts';
 import { encoder } from '../http/bytes.ts';
 import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import type { Found } from '../versions/kv-copies.ts';
@@ -18,8 +19,8 @@ import type { CandidateReport } from './evaluation-answers.schema.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import type { Classifying } from './task/call.ts';
 import { type Classifier, classifierOf } from './task/classifier.ts';
+import { CLASSIFIERS } from './task/classifier-kind.ts';
 import { Total } from './task/classify-all.ts';
-import { CLASSIFIERS } from './task/find-classifier.ts';
 import { prepare } from './task/task.ts';
 
 /** Makes the routes of classifiers. An admin stores the deployment's, everybody else those of their account. */

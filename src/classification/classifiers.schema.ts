@@ -28,14 +28,14 @@ export const label = z.strictObject({
     'Texts that have this label.',
   ),
 });
-const jsonSchema = z.record(z.string(), z.unknown(), { error: 'Input should be a JSON schema: an object' });
+const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an object' });
 
 /** An example of the whole task: a text and its answer. */
 const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
   label: z.described(z.optional(z.nullable(name)), 'null: none of them.'),
   labels: z.described(z.optional(z.array(name)), 'In place of `label`, with `multi`.'),
-  fields: z.optional(z.record(z.string(), z.unknown())),
+  fields: z.optional(z.looseObject({})),
 });
 
 const labels = z

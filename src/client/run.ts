@@ -50,15 +50,13 @@ export class Run extends SdkReader {
   constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
     super();
     this.#begin = begin;
-    const close = () => this.close();
-    if (options.signal?.aborted) close();
-    options.signal?.addEventListener('abort', close);
+    const forget = this.closeOn(options.signal);
     void this.#run(request)
       .then(
         () => this.feed.end(),
         (error: unknown) => this.feed.end(error),
       )
-      .finally(() => options.signal?.removeEventListener('abort', close));
+      .finally(forget);
   }
 
   /** The cost of all turns that have ended, in US dollars. */

@@ -9,6 +9,14 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /** Stops listening. */
   abstract close(): void;
 
+  /** Closes it when the signal is aborted. @returns a function that ends this */
+  protected closeOn(signal: AbortSignal | undefined): () => void {
+    const close = () => this.close();
+    if (signal?.aborted) close();
+    signal?.addEventListener('abort', close);
+    return () => signal?.removeEventListener('abort', close);
+  }
+
   /** @returns the message that stands at the end, once all events have been read */
   protected abstract lastMessage(): Message;
 

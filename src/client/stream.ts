@@ -83,14 +83,11 @@ export class MessageStream extends SdkReader {
     this.#opened = new Promise((resolve) => {
       this.#open = resolve;
     });
-    const { signal } = options;
-    const close = () => this.close();
-    if (signal?.aborted) close();
-    signal?.addEventListener('abort', close);
-    const forget = onReturn((why) => this.#checkConnection(why));
+    const forgetSignal = this.closeOn(options.signal);
+    const forgetReturn = onReturn((why) => this.#checkConnection(why));
     void this.#run().then((error) => {
-      forget();
-      signal?.removeEventListener('abort', close);
+      forgetSignal();
+      forgetReturn();
       this.#open(false);
       this.feed.end(error);
     });

@@ -1,15 +1,31 @@
 /** Answers from a turn that runs or has ended: to the request that began it, to the same request again, to a resume. */
 
+import { revoked } from '../accounts/admission/admission.ts';
+import { callAccount } from '../durable/call-account.ts';
 import type { Resumed, TurnAnswer, TurnRequest, TurnSummary } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
+import type { Identity } from '../identity/caller.ts';
 import { GRACE_MS } from './maintenance.ts';
+import type { ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithId, turnWithKey } from './storage/turn-queries.ts';
 import { EventLog } from './turn/event-log.ts';
 import { recallTurn } from './turn/turn-recovery.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
-import { bufferedAnswer, ended, interruptedCall, keptHeaders, wireError } from './turn-answer.ts';
+import { bufferedAnswer, ended, interruptedCall, wireError } from './turn-answer.ts';
+
+/** Asks the account whether a credential is revoked, for what is answered without an admission. @throws ApiError 401 if so */
+export async function refuseRevokedCaller(
+  { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
+  identity: Identity,
+): Promise<void> {
+  const { token } = identity;
+  if (!token) return;
+  const seen = { jti: token.jti, iat: token.issued_at, exp: token.expires_at };
+  const request = { identity, accounts: env, settings: settings() };
+  if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
+}
 
 /**
  * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
@@ -22,11 +38,9 @@ export function findRepeatedTurn(
   { key, retried, hash, again, requestId }: TurnRequest,
   now: number,
 ): TurnRow | undefined {
-  if (again) {
-    const begun = turnOfRequest(transcript, requestId);
-    if (begun) return begun;
-    throw interruptedCall();
-  }
+  const begun = again ? turnOfRequest(transcript, requestId) : undefined;
+  if (begun) return begun;
+  if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
   const latest = latestTurn(transcript);
@@ -41,8 +55,8 @@ export async function answerOf(runner: TurnRunner, stream: boolean): Promise<Tur
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
   if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
   if (stream) {
-    const events = log.whole;
-    const trailer = runner.turn.ended?.trailer;
+    const events = log.completeText;
+    const trailer = runner.turn.ended?.summary;
     if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
     const { text, after } = log.opening;
     return { ...started, turn: row.id, first: text, body: log.follow(after) };
@@ -67,7 +81,8 @@ export async function attachTo(
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);
   if (!stored || stored.status === 'failed' || !log) throw ended(transcript.profile?.id ?? '', row.id);
-  const headers = keptHeaders(stored);
+  const requestId = stored.outcome?.upstream_request_id;
+  const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
   return bufferedAnswer(recallTurn(transcript, stored), headers);
 }
@@ -76,7 +91,7 @@ export async function attachTo(
  * Resumes the events of a turn.
  *
  * @param running the turn that runs now
- * @param after the id of the last event that the listener has; without it the running turn is told from its beginning
+ * @param after the id of the last event that the listener has; without it the stream begins at the running turn's first
  */
 export function resumeTurn(
   transcript: Transcript,
@@ -102,7 +117,7 @@ export function resumeTurn(
   const log = row && storedLogOf(transcript, row);
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
-  // A crash may have lost events that the listener has: it still gets the last one, which tells the end.
+  // A crash may have lost events that the listener has. It still gets the last one, which says how the turn ended.
   return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
 }
 
@@ -110,6 +125,6 @@ export function resumeTurn(
 function storedLogOf(transcript: Transcript, row: TurnRow): EventLog | undefined {
   const rows = transcript.log.count(row.seq);
   if (rows === 0 || row.outcome === null) return undefined;
-  const trailer: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
-  return new EventLog(transcript, row, { events: row.events, rows }, JSON.stringify(trailer));
+  const summary: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
+  return new EventLog(transcript, row, { events: row.events, rows }, JSON.stringify(summary));
 }

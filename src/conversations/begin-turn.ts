@@ -1,36 +1,27 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
-import type { TurnRequest } from '../durable/contracts/conversation.ts';
-import type { ConversationContext } from './conversation-context.ts';
-import { checkHeld, layHeld, refOf, type TakenPrefix } from './history/held-prefix.ts';
+import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
+import { checkHeld, layHeld, type TakenPrefix } from './held-prefix.ts';
 import { type NextRequest, nextRequest } from './history/next-request.ts';
-import { heldOf, prefixReaderOf } from './prefix-holds.ts';
-import { firstProfile, startConversation } from './profile-changes.ts';
-import type { Profile, TurnRow, TurnStatus } from './storage/rows.ts';
+import type { ConversationContext } from './maintenance.ts';
+import { startConversation } from './profile-changes.ts';
+import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { latestTurnOf } from './storage/turn-queries.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 import { Turn } from './turn/turn.ts';
-import { TurnRunner } from './turn/turn-runner.ts';
+import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
 
-/** How often the alarm looks after a running turn: an object that died wakes by it. */
+/** How often the alarm comes while a turn runs: it wakes an object that died. */
 export const WATCH_MS = 30_000;
 
 /** Turns whose prompt the upstream has read. */
 const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
-/** What the object does when a turn ends. */
-interface TurnEvents {
-  /** The turn has ended and is stored: the lock is free. */
-  onEnd(): void;
-  /** The end could not be stored: the object must be aborted. */
-  onBroken(thrown: unknown): void;
-}
-
 /**
  * Plans a turn; nothing is written or waited for.
  *
  * @param present the conversation's profile, where it exists
- * @param prefix what a conversation that begins has taken
+ * @param prefix the one that a new conversation has taken
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
 export function planTurn(
@@ -44,9 +35,23 @@ export function planTurn(
   return nextRequest(request.body, transcript, settings(), { prefix, betas });
 }
 
+/** Builds the prompt of a conversation's next turn as it would go up, to be counted. @throws ApiError as `planTurn` */
+export async function buildPrompt(
+  context: ConversationContext,
+  { account, prefix: held }: Profile,
+  { prefix, body }: PromptRequest & { body: string },
+): Promise<ReadableStream<Uint8Array>> {
+  if (prefix !== undefined) checkHeld(held, prefix);
+  const request = nextRequest(body, context.transcript, context.settings(), { counts: true });
+  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
+  return new Blob([bytes]).stream();
+}
+
 /**
  * Stores a turn and its messages, and makes its runner. Nothing is waited for: the caller takes the lock with the result.
  *
+ * @param onEnd is called when the turn has ended and is stored
+ * @param onBroken is called when the end could not be stored: the object must be aborted
  * @throws ApiError where the deployment has no upstream; nothing is stored then
  */
 export function beginTurn(
@@ -54,17 +59,17 @@ export function beginTurn(
   request: TurnRequest,
   planned: NextRequest,
   taken: TakenPrefix | undefined,
-  { onEnd, onBroken }: TurnEvents,
+  { onEnd, onBroken }: { onEnd(): void } & Pick<TurnContext, 'onBroken'>,
 ): TurnRunner {
-  const { transcript, maintenance, env } = context;
-  const { place, requestId } = request;
+  const { transcript, maintenance, env, waitUntil } = context;
+  const { place, requestId, identity, headers, query } = request;
   // Before anything is stored: this throws where the deployment has no upstream.
   const upstream = context.upstream();
-  const stays = upstream.pool && latestTurnOf(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
+  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const now = context.now();
   const isNew = !transcript.profile?.exists;
-  const prefix = isNew ? heldOf(taken) : (transcript.profile?.prefix ?? null);
-  if (isNew) startConversation(context, firstProfile(context, place, now));
+  const prefix = (isNew ? taken?.held : transcript.profile?.prefix) ?? null;
+  if (isNew) startConversation(context, place);
   const profile = transcript.profile;
   if (!profile) throw new TypeError('A conversation without a profile.');
   const row = newTurnRow(transcript, request, planned, now);
@@ -81,32 +86,30 @@ export function beginTurn(
     return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: now, text };
   });
   transcript.beginTurn(row, messages);
-  const known = transcript.recollection;
-  if (known) transcript.recollect({ ...known, fresh: { turn: row.seq, messages: planned.messages } });
-  maintenance.wakeFor(now + WATCH_MS);
-  const turn = new Turn(transcript, row, planned.maxTokens, { asked: planned.messages.length });
+  const cached = transcript.cachedHistory;
+  if (cached) transcript.cacheHistory({ ...cached, fresh: { turn: row.seq, messages: planned.messages } });
+  maintenance.alarm.wakeFor(now + WATCH_MS);
+  const turn = new Turn(transcript, row, planned.maxTokens, { newMessages: planned.messages.length });
   return new TurnRunner(turn, {
     requestId,
-    identity: request.identity,
+    identity,
+    headers,
+    query,
     accounts: env,
     store: env.STORE,
-    waitUntil: context.waitUntil,
+    waitUntil,
     conversation: place.id,
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    prefix: prefix
-      ? { ref: refOf(prefix), lay: (body) => layHeld(prefixReaderOf(context, place.account), prefix, body) }
-      : undefined,
+    prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
     settings: context.settings(),
     upstream,
     stays,
     fallbacks: request.fallbacks,
     transcript,
-    headers: request.headers,
-    query: request.query,
     now: context.now,
     onEnd: (settled) => {
       onEnd();
-      if (settled !== undefined) context.waitUntil(maintenance.confirm(row, settled));
+      if (settled !== undefined) waitUntil(maintenance.confirm(row, settled));
       else maintenance.forgetFailed(row);
     },
     onBroken,
@@ -114,15 +117,17 @@ export function beginTurn(
 }
 
 function newTurnRow(transcript: Transcript, request: TurnRequest, planned: NextRequest, now: number): TurnRow {
+  const { requestId, hash, route } = request;
+  const { model, frame, sentFrom, follows } = planned;
   return {
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
-    id: `turn_${request.requestId.slice(-12)}`,
-    requestId: request.requestId,
+    id: `turn_${requestId.slice(-12)}`,
+    requestId,
     key: request.key ?? null,
-    hash: request.hash,
+    hash,
     status: 'running',
-    route: request.route,
-    model: planned.model,
+    route,
+    model,
     beganAt: now,
     endedAt: null,
     grant: null,
@@ -132,9 +137,9 @@ function newTurnRow(transcript: Transcript, request: TurnRequest, planned: NextR
     settled: false,
     cost: 0,
     tokens: null,
-    frame: planned.frame,
-    sentFrom: planned.sentFrom,
-    follows: planned.follows,
+    frame,
+    sentFrom,
+    follows,
     events: 0,
   };
 }

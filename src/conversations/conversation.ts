@@ -1,5 +1,3 @@
-// Longer than 350 lines: the calls of the object and its lock must be read together.
-
 import { DurableObject } from 'cloudflare:workers';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -14,25 +12,20 @@ import type {
   TurnAnswer,
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
+import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
-import { answerOf, attachTo, findRepeatedTurn, resumeTurn } from './attach.ts';
-import { beginTurn, planTurn, WATCH_MS } from './begin-turn.ts';
-import { buildPrompt } from './build-prompt.ts';
-import type { ConversationContext } from './conversation-context.ts';
+import { answerOf, attachTo, findRepeatedTurn, refuseRevokedCaller, resumeTurn } from './attach.ts';
+import { beginTurn, buildPrompt, planTurn, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
-import { sendCopy, storeCopy } from './copy.ts';
+import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
-import type { TakenPrefix } from './history/held-prefix.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
-import { CONFIRM_AGAIN_MS, GRACE_MS, Maintenance } from './maintenance.ts';
-import { releaseUnused, takeFor } from './prefix-holds.ts';
-import { changesOf, storeCreated, storeDeletion } from './profile-changes.ts';
-import { recoverTurns } from './recover-turns.ts';
-import { refuseRevokedCaller } from './refuse-revoked-caller.ts';
+import { CONFIRM_AGAIN_MS, type ConversationContext, GRACE_MS, Maintenance } from './maintenance.ts';
+import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
@@ -76,21 +69,20 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#transcript = new Transcript(ctx.storage);
     const shared = {
       transcript: this.#transcript,
+      env,
       settings: () => this.settings(),
+      upstream: () => this.upstream(),
       now: () => this.now(),
       waitUntil: (work: Promise<unknown>) => ctx.waitUntil(work),
     };
     this.#maintenance = new Maintenance({
       ...shared,
       storage: ctx.storage,
-      accounts: env,
       isBusy: () => this.#runner !== undefined || this.#adopting,
       erase: () => this.erase(),
     });
-    this.#context = { ...shared, maintenance: this.#maintenance, env, upstream: () => this.upstream() };
-    void ctx.blockConcurrencyWhile(async () => {
-      this.#maintenance.alarmAt = await ctx.storage.getAlarm();
-    });
+    this.#context = { ...shared, maintenance: this.#maintenance };
+    void ctx.blockConcurrencyWhile(() => this.#maintenance.alarm.load());
   }
 
   /** The clock, which tests replace; milliseconds since 1970. */
@@ -106,12 +98,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return upstreamOf(this.settings());
   }
 
-  /**
-   * Begins a turn, or attaches to the one that the same request began before.
-   *
-   * @param call the turn's request without its body, as JSON
-   * @param sent the body
-   */
+  /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
     return this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
   }
@@ -123,7 +110,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       this.#recover();
       // The prefix is taken before the lock is: from the lock on nothing is waited for.
       const taken =
-        prefix === undefined || this.#present() ? undefined : await takeFor(this.#context, request.place, prefix);
+        prefix === undefined || this.#present() ? undefined : await takePrefix(this.#context, request.place, prefix);
       try {
         return await this.#turn(read, taken);
       } finally {
@@ -134,10 +121,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     }
   }
 
-  /**
-   * @returns the prompt of a turn as it would go up, to be counted; undefined where there is no conversation yet: then the
-   * request has the whole prompt
-   */
+  /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
     this.#recover();
     try {
@@ -200,12 +184,13 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     fields: Omit<ConversationFields, 'system' | 'tools'>,
     texts: { system?: CrossingText; tools?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const [system, tools] = [await receivedText(texts.system), await receivedText(texts.tools)];
+    const system = texts.system && (await receivedText(texts.system));
+    const tools = texts.tools && (await receivedText(texts.tools));
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let prefix: TakenPrefix | undefined;
     try {
-      if (fields.prefix !== undefined) prefix = await takeFor(this.#context, place, fields.prefix);
+      if (fields.prefix !== undefined) prefix = await takePrefix(this.#context, place, fields.prefix);
     } catch (thrown) {
       return failedResult(thrown);
     }
@@ -213,7 +198,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       if (prefix) releaseUnused(this.#context, prefix);
       return idTaken(place.id);
     }
-    storeCreated(this.#context, place, fields, { system, tools, prefix });
+    storeCreated(this.#context, place, fields, { system, tools }, prefix);
     return this.read();
   }
 
@@ -241,7 +226,9 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     if (!profile) return unknownConversation();
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
-    return await sendCopy(this.#context, { account: profile.account, id: to }, texts);
+    const place = { account: profile.account, id: to };
+    const copying = conversationStub(this.env, this.settings(), place).adopt(place, texts);
+    return await (copying as Promise<Result<CrossingText>>);
   }
 
   /** Begins with the history of another conversation: all of it, or nothing. */
@@ -271,32 +258,28 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       await within(this.#runner.done, STOP_MS);
     }
     storeDeletion(this.#context, this.#transcript.profile ?? profile);
-    this.#maintenance.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    this.#maintenance.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     await this.#maintenance.clear();
     return existed;
   }
 
   /** Renews the hold of the running turn, repeats what was not confirmed, and deletes what has expired. */
   override async alarm(): Promise<void> {
-    this.#maintenance.alarmAt = null;
+    const { alarm } = this.#maintenance;
+    alarm.fired();
     const now = this.now();
     // The settings cannot be read: neither the retention nor the account's address is known.
-    if (retentionOf(() => this.settings()) === undefined) return this.#maintenance.wakeFor(now + UNREADABLE_MS);
+    if (retentionOf(() => this.settings()) === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
     if (this.#runner) {
-      this.#maintenance.wakeFor(now + WATCH_MS);
+      alarm.wakeFor(now + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
-      return;
-    }
-    if (this.#adopting) return this.#maintenance.wakeFor(now + GRACE_MS);
-    if (profile.exists && this.#maintenance.isExpired(profile, now)) {
-      await this.erase();
-      return;
-    }
-    await this.#maintenance.tidy(now);
+    } else if (this.#adopting) alarm.wakeFor(now + GRACE_MS);
+    else if (profile.exists && this.#maintenance.expiresAt(profile) <= now) await this.erase();
+    else await this.#maintenance.tidy();
   }
 
   async #turn(request: ReadRequest, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
@@ -320,7 +303,15 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       await refuseRevokedCaller(this.#context, request.identity);
       throw thrown;
     }
-    const runner = this.#begin(request, planned, prefix);
+    // This takes the lock: from here on no other turn begins.
+    const runner = beginTurn(this.#context, request, planned, prefix, {
+      onEnd: () => {
+        this.#runner = undefined;
+      },
+      // An abort also undoes what was written since the last wait.
+      onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
+    });
+    this.#runner = runner;
     // A long prompt must not stay in memory for as long as the answer takes.
     request.body = '';
     planned.messages = [];
@@ -328,23 +319,11 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return await answerOf(runner, request.stream);
   }
 
-  /** Takes the lock: from here on no other turn begins. */
-  #begin(request: TurnRequest, planned: NextRequest, taken: TakenPrefix | undefined): TurnRunner {
-    this.#runner = beginTurn(this.#context, request, planned, taken, {
-      onEnd: () => {
-        this.#runner = undefined;
-      },
-      // An abort also undoes what was written since the last wait.
-      onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
-    });
-    return this.#runner;
-  }
-
   /** Ends the turns that a crash has interrupted: once, before anything else is done. */
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
-    recoverTurns(this.#context);
+    this.#maintenance.recoverTurns();
   }
 
   #currentProfile(): Profile | undefined {

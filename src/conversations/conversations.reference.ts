@@ -52,12 +52,24 @@ const message = {
   status: 'complete',
 };
 
+const lines = [report, message, { type: 'end', messages: 1 }];
+
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string): Answer => ({
   description,
   content: [{ schema: reportSchema, example: report }],
+});
+/** A page of a list with one example. */
+const page = (schema: z.ZodMiniType, id: string, example: { id: string }): Answer => ({
+  description: 'A page of them.',
+  content: [
+    {
+      schema: z.withMeta(listSchema(schema), { id }),
+      example: { data: [example], has_more: false, first_id: example.id, last_id: example.id },
+    },
+  ],
 });
 
 const route = { needs: 'messages' } as const;
@@ -72,17 +84,7 @@ export const conversations: Resource = {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(rowSchema), { id: 'ConversationList' }),
-              example: { data: [row], has_more: false, first_id: 'trip', last_id: 'trip' },
-            },
-          ],
-        },
-      },
+      answers: { 200: page(rowSchema, 'ConversationList', row) },
     },
     'POST /conversations': {
       ...route,
@@ -127,17 +129,7 @@ export const conversations: Resource = {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
-      answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(messageSchema), { id: 'ConversationMessageList' }),
-              example: { data: [message], has_more: false, first_id: message.id, last_id: message.id },
-            },
-          ],
-        },
-      },
+      answers: { 200: page(messageSchema, 'ConversationMessageList', message) },
       errors: [503],
     },
     'GET /conversations/:id/export': {
@@ -151,9 +143,7 @@ export const conversations: Resource = {
             {
               type: 'application/jsonl',
               schema: z.string(),
-              example: [report, message, { type: 'end', messages: 1 }]
-                .map((line) => `${JSON.stringify(line)}\n`)
-                .join(''),
+              example: lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
             },
           ],
         },

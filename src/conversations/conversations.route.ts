@@ -1,15 +1,18 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { accountOf } from '../accounts/accounts.route.ts';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
+import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { check } from '../http/check.ts';
-import { ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { readPage } from '../http/page.ts';
+import { withOneReading } from '../http/read-json.ts';
 import { memberTexts } from '../json/edit.ts';
 import {
   createConversation,
@@ -21,11 +24,9 @@ import {
   stopQuery,
 } from './conversations.schema.ts';
 import { endingInError } from './export-stream.ts';
-import { crossing } from './turn-answer.ts';
-import { conversationUnreachable, mounted, stubOf, thrownFrom, withOneReading } from './turn-proxy.ts';
+import { crossing, noConversation } from './turn-answer.ts';
+import { apiErrorOf, callOwn, mounted } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
-
-const DAY_SECONDS = 86_400;
 
 /** Makes the routes of conversations. */
 export function conversationsRoutes() {
@@ -48,10 +49,10 @@ export function conversationsRoutes() {
         const text = texts.get(name);
         return text === undefined ? {} : { [name]: crossing(text) };
       };
-      const creating = callConversation<CrossingText>(c, id, (object) =>
+      const created = await storing(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
       );
-      return json(await storing(c, id, creating), 201, quotaStatus);
+      return json(created, 201, quotaStatus);
     })
     .get('/conversations/:id', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.read())),
@@ -62,21 +63,12 @@ export function conversationsRoutes() {
       checkRetention(c, patch.retention_seconds);
       const id = idOf(c);
       const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
-      const patched = await storing(
-        c,
-        id,
-        callConversation<CrossingText>(c, id, (object) => object.patch(patch)),
-      );
-      return json(patched, 200, quotaStatus);
+      return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
-      const existed = await stubOf(c, id)
-        .erase()
-        .catch((thrown: unknown) => {
-          throw conversationUnreachable(thrown);
-        });
-      if (!existed) throw unknownOr404();
+      const existed = await callOwn<boolean>(c, id, (object) => object.erase());
+      if (!existed) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
@@ -105,24 +97,14 @@ export function conversationsRoutes() {
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
       const quotaStatus = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
-      const forked = await storing(
-        c,
-        id,
-        callConversation<CrossingText>(c, from, (object) => object.fork(id, at)),
-      );
-      return json(forked, 201, quotaStatus);
+      return json(await storing(c, id, (object) => object.fork(id, at), from), 201, quotaStatus);
     });
 }
 
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = idOf(c);
   const after = c.req.header('last-event-id') ?? c.req.query('after');
-  let resumed: Resumed;
-  try {
-    resumed = (await stubOf(c, id).resume(after === '' ? undefined : after)) as Resumed;
-  } catch (thrown) {
-    throw conversationUnreachable(thrown);
-  }
+  const resumed = await callOwn<Resumed>(c, id, (object) => object.resume(after === '' ? undefined : after));
   switch (resumed.kind) {
     case 'stream': {
       const entry = c.get('entry');
@@ -139,39 +121,29 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
         { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
-      throw unknownOr404();
+      throw noConversation();
     case 'error':
-      throw thrownFrom(c, resumed.error);
+      throw apiErrorOf(c, resumed.error);
   }
 }
 
-type Stub = ReturnType<typeof stubOf>;
-
-/**
- * Calls a conversation of the caller's own account.
- *
- * @throws ApiError as the object says; 404 for an unknown conversation, 503 while the object cannot be reached
- */
-async function callConversation<T>(
-  c: Context<AppEnv>,
-  id: string,
-  method: (object: Stub) => PromiseLike<unknown>,
-): Promise<T> {
+/** Calls a conversation of the caller's own account. @throws ApiError as the object says; 503 while it cannot be reached */
+async function callConversation<T>(c: Context<AppEnv>, id: string, method: Parameters<typeof callOwn>[2]): Promise<T> {
   c.get('entry').line.conversation = id;
-  let result: Result<T>;
-  try {
-    result = (await method(stubOf(c, id))) as Result<T>;
-  } catch (thrown) {
-    throw conversationUnreachable(thrown);
-  }
-  if (!result.ok) throw thrownFrom(c, result.error);
+  const result = await callOwn<Result<T>>(c, id, method);
+  if (!result.ok) throw apiErrorOf(c, result.error);
   return result.value;
 }
 
-/** Waits for what stores something, and releases its reserved storage where it fails. */
-async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Promise<T> {
+/** Calls a method that stores something in the conversation `id`. If it fails, the reserved storage is released. */
+async function storing(
+  c: Context<AppEnv>,
+  id: string,
+  method: Parameters<typeof callOwn>[2],
+  called = id,
+): Promise<CrossingText> {
   try {
-    return await work;
+    return await callConversation<CrossingText>(c, called, method);
   } catch (thrown) {
     c.get('entry').during(callAccount(contextOf(c), (account) => account.storesNothing(id)));
     throw thrown;
@@ -181,21 +153,17 @@ async function storing<T>(c: Context<AppEnv>, id: string, work: Promise<T>): Pro
 /** @throws ApiError 404 for an invalid id, as for an unknown one */
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
-  if (!isConversationId(id)) throw unknownOr404();
+  if (!isConversationId(id)) throw noConversation();
   return id;
 }
 
-function unknownOr404(): ApiError {
-  return notFound('There is no such conversation.');
-}
-
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return withOneReading(await readJson(c, 'free'));
+  return withOneReading(await readJson(c, 'free'), 'everywhere');
 }
 
 /** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */
 function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
-  const most = c.get('settings').RETENTION_DAYS * DAY_SECONDS;
+  const most = c.get('settings').RETENTION_DAYS * (DAY_MS / 1_000);
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
   throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
 }

@@ -2,15 +2,13 @@ import { fieldError } from '../http/check.ts';
 import type { PageQuery } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
-import { messagesRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest } from '../upstream/messages.schema.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
-const conversationId = z.string({ error: 'Input should be a string' }).check(
-  z.regex(ID, {
-    error: 'Input should be 1 to 128 letters, digits, hyphens or underscores',
-  }),
-);
+const conversationId = z
+  .string({ error: 'Input should be a string' })
+  .check(z.regex(ID, { error: 'Input should be 1 to 128 letters, digits, hyphens or underscores' }));
 
 /** The extension field of a Messages request. */
 export const namedConversation = z.object({ conversation: conversationId });
@@ -20,11 +18,8 @@ export function isConversationId(id: string): boolean {
   return ID.test(id);
 }
 
-/** A Messages request to a conversation, which may give what the request leaves out. */
-export const conversationRequest = z.extend(messagesRequest, {
-  model: z.optional(messagesRequest.shape.model),
-  max_tokens: z.optional(messagesRequest.shape.max_tokens),
-});
+/** A Messages request to a conversation, which may have defaults for what the request leaves out. */
+export const conversationRequest = defaultedRequest;
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
@@ -36,42 +31,41 @@ export const history = z.nullable(
 );
 
 const title = z.nullable(z.string().check(z.maxLength(1_000)));
+const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
 const metadata = z.nullable(
-  z
-    .record(
-      z.string().check(z.maxLength(256)),
-      z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean(), z.null()]),
-    )
-    .check(z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' })),
+  z.catchall(z.object({}), metadataValue).check(
+    z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+    z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
+      error: 'must have keys of at most 256 characters',
+    }),
+  ),
 );
-const defaultModelField = z
-  .string()
-  .check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256));
 const defaultMaxTokens = z.int().check(z.gte(0));
 const retentionSeconds = z.described(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
-const system = z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
-  error: fieldError('Input should be a string or a list of text blocks'),
-});
-const tools = z.array(z.looseObject({}));
-
 /** What a conversation can be created with; each turn may say otherwise for itself. */
 export const createConversation = z.strictObject({
   id: z.optional(conversationId),
   title: z.optional(title),
-  system: z.optional(system),
-  tools: z.optional(tools),
+  system: z.optional(
+    z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
+      error: fieldError('Input should be a string or a list of text blocks'),
+    }),
+  ),
+  tools: z.optional(z.array(z.looseObject({}))),
   prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
-  model: z.optional(defaultModelField),
+  model: z.optional(
+    z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
+  ),
   max_tokens: z.optional(defaultMaxTokens),
   metadata: z.optional(metadata),
   retention_seconds: z.optional(retentionSeconds),
   history: z.optional(history),
 });
 
-/** What can be changed; `system`, `tools` and `defaultModelField` are frozen, so that the upstream's cache keeps hitting. */
+/** What can be changed. `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
 export const patchConversation = z.strictObject({
   title: z.optional(title),
   metadata: z.optional(metadata),

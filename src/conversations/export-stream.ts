@@ -1,4 +1,4 @@
-/** An export on its way to the caller. If it is interrupted, its last line says so: a broken body looks complete. */
+/** Carries an export to the caller. If it is interrupted, its last line says so: a broken body looks complete. */
 
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorBody } from '../http/errors.ts';
@@ -7,11 +7,7 @@ import { LINE_FEED } from '../json/characters.ts';
 /** The last line of a complete export. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 
-/**
- * Copies the lines, and adds an `error` as the last one where the object died in the middle.
- *
- * @param waitUntil keeps the request alive meanwhile
- */
+/** Copies the lines, and adds an `error` as the last one where the object died; `waitUntil` keeps the request alive. */
 export function endingInError(
   lines: ReadableStream<Uint8Array>,
   requestId: string,

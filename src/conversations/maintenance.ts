@@ -1,24 +1,19 @@
-/** The work of a conversation after a change: settlements, reports to its account, deletion in time. */
+/** The work of a conversation after a change: settlements, reports to its account, deletion when the time has come. */
 
-import { type MeteredRequest, type RequestMeter, requestMeterOf } from '../accounts/admission/admission.ts';
+import { type RequestMeter, requestMeterOf } from '../accounts/admission/admission.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
+import { Alarm } from '../durable/alarm.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
-import type { Settings } from '../settings/settings.ts';
-import { releasePrefix } from './history/held-prefix.ts';
+import { releasePrefix } from './held-prefix.ts';
+import type { ObjectContext } from './object-context.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import {
-  correctCost,
-  expiredTurns,
-  oldestToExpire,
-  turnAt,
-  unconfirmedTurns,
-  unsettledTurns,
-} from './storage/turn-queries.ts';
+import { expiredTurns, oldestToExpire, turnAt, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
+import { recoverTurn } from './turn/turn-recovery.ts';
 import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
+import { died } from './turn-answer.ts';
 
 /** How long a turn can be resumed and attached to after its end. */
 export const GRACE_MS = 10 * 60_000;
@@ -27,44 +22,60 @@ export const CONFIRM_AGAIN_MS = 15_000;
 const CONFIRM_MS = 60_000;
 
 /** What maintenance needs of its object. */
-export interface Maintained {
-  transcript: Transcript;
+interface Maintained extends ObjectContext {
   storage: DurableObjectStorage;
-  accounts: MeteredRequest['accounts'];
-  settings(): Settings;
-  now(): number;
-  waitUntil(work: Promise<unknown>): void;
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
   erase(): Promise<unknown>;
 }
 
+/** The object's context, with its maintenance. */
+export interface ConversationContext extends ObjectContext {
+  maintenance: Maintenance;
+}
+
 /** Maintains a conversation. A crash loses nothing: what is not confirmed is in the rows, and an alarm repeats it. */
 export class Maintenance {
+  readonly alarm: Alarm;
   readonly #object: Maintained;
-  #alarmAt: number | null = null;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #settling = new Map<number, number>();
 
   constructor(object: Maintained) {
     this.#object = object;
+    this.alarm = new Alarm(object.storage);
   }
 
-  /** Tells for when the alarm is set; null when it has just come. */
-  set alarmAt(time: number | null) {
-    this.#alarmAt = time;
+  /** Ends the turns that were running when the object died, and settles what is not settled. */
+  recoverTurns(): void {
+    const { transcript, now, waitUntil } = this.#object;
+    const unsettled = unsettledTurns(transcript);
+    for (const row of unsettled.filter(({ status }) => status === 'running')) {
+      const turn = recoverTurn(transcript, row);
+      const meter = this.#meterOf(turn.row);
+      const settled = transcript.together(() => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, now()));
+      if (settled !== undefined) waitUntil(this.confirm(turn.row, settled));
+    }
+    const { profile } = transcript;
+    // A first turn must not continue a copy that was interrupted.
+    if (profile && !profile.exists && !profile.deleted) transcript.dropUnborn();
+    if (unsettled.length === 0 && !profile?.unreported) return;
+    this.#wakeToConfirm();
+    waitUntil(this.settlePending());
   }
 
   /** @returns what settles a turn, even one that began before a crash. */
-  meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
-    const request = {
-      requestId: row.grant?.requestId ?? row.requestId,
-      model: row.model,
-      identity: { account: this.#object.transcript.profile?.account ?? '' },
-      accounts: this.#object.accounts,
-      settings: this.#object.settings(),
-    };
-    return requestMeterOf(request, row.grant ?? UNKNOWN_GRANT);
+  #meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
+    const account = this.#object.transcript.profile?.account ?? '';
+    const requestId = row.grant?.requestId ?? row.requestId;
+    return requestMeterOf(
+      { ...this.#accountRequest(account), requestId, model: row.model },
+      row.grant ?? UNKNOWN_GRANT,
+    );
+  }
+
+  #accountRequest(account: string) {
+    return { identity: { account }, accounts: this.#object.env, settings: this.#object.settings() };
   }
 
   /**
@@ -72,33 +83,34 @@ export class Maintenance {
    * confirmation the alarm repeats the settlement; a repeated settlement changes nothing.
    */
   async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
+    const { transcript, now, erase } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
-    const since = this.#object.now();
+    const since = now();
     this.#settling.set(seq, since);
     try {
       const settled = await done;
-      if (this.#object.transcript.profile) this.#object.transcript.settleTurn(row);
-      if (settled.outcome !== 'erased') this.#correct(row, settled.cost + (row.grant?.earlier ?? 0));
+      if (transcript.profile) transcript.changeTurn(row, { settled: true });
+      if (settled.outcome !== 'erased') this.#correctCost(row, settled.cost + (row.grant?.earlier ?? 0));
       if (row.status === 'failed') this.forgetFailed(row);
-      const { profile } = this.#object.transcript;
-      if (settled.outcome === 'erased' && profile && !profile.deleted) await this.#object.erase();
+      const { profile } = transcript;
+      if (settled.outcome === 'erased' && profile && !profile.deleted) await erase();
     } catch {
-      this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+      this.#wakeToConfirm();
     } finally {
       if (this.#settling.get(seq) === since) this.#settling.delete(seq);
     }
   }
 
   /** Stores the account's figure, which is the one that counts: a turn without a known usage has cost its hold. */
-  #correct({ seq, id, cost }: TurnRow, settled: number): void {
+  #correctCost({ seq, id, cost }: TurnRow, settled: number): void {
     const { transcript } = this.#object;
     if (settled === cost) return;
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
     const { profile } = transcript;
     if (stored?.id !== id || !profile) return;
-    correctCost(transcript, stored, settled);
+    transcript.changeTurn(stored, { cost: settled });
     transcript.save({ ...profile, cost: profile.cost + settled - stored.cost });
   }
 
@@ -111,88 +123,86 @@ export class Maintenance {
   }
 
   /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
-  async tidy(now: number): Promise<void> {
-    this.deleteExpired(now);
+  async tidy(): Promise<void> {
+    const { transcript, isBusy } = this.#object;
+    this.#deleteExpired();
     await this.settlePending();
-    if (!this.#object.isBusy() && !this.#object.transcript.profile?.exists) await this.clear();
-    else this.wakeNext();
+    if (!isBusy() && !transcript.profile?.exists) await this.clear();
+    else this.#wakeNext();
   }
 
   /** Repeats what was not confirmed. */
   async settlePending(): Promise<void> {
-    for (const row of unconfirmedTurns(this.#object.transcript)) {
-      const { profile } = this.#object.transcript;
-      if (!row.outcome || !profile) continue;
+    const { transcript } = this.#object;
+    for (const row of unsettledTurns(transcript)) {
+      const { outcome, status } = row;
+      const { profile } = transcript;
+      if (status === 'running' || !outcome || !profile) continue;
       if (this.#object.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;
-      const named = row.status === 'stopped' || row.status === 'interrupted' ? { status: row.status } : {};
-      const ms = (row.endedAt ?? row.beganAt) - row.beganAt;
-      const { done } = this.meterOf(row).settle(row.outcome, {
-        ...named,
-        ms,
+      const { done } = this.#meterOf(row).settle(outcome, {
+        ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+        ms: (row.endedAt ?? row.beganAt) - row.beganAt,
         conversation: conversationReportOf(profile),
       });
-      await within(this.confirm(row, done), CONFIRM_MS).catch(() =>
-        this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS),
-      );
+      await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.#wakeToConfirm());
     }
     await this.#report();
   }
 
   /** Reports a change to the account that no settlement has reported. */
   async #report(): Promise<void> {
-    const { profile } = this.#object.transcript;
+    const { transcript, erase } = this.#object;
+    const { profile } = transcript;
     if (!profile?.unreported) return;
-    const { account } = profile;
     try {
-      const request = { identity: { account }, accounts: this.#object.accounts, settings: this.#object.settings() };
+      const report = conversationReportOf(profile);
+      const request = this.#accountRequest(profile.account);
       const { erased } = await within(
-        callAccount(request, (object) => object.noteConversation(conversationReportOf(profile))),
+        callAccount(request, (account) => account.noteConversation(report)),
         CONFIRM_MS,
       );
-      const now = this.#object.transcript.profile;
-      if (now?.version === profile.version) this.#object.transcript.save({ ...now, unreported: false });
-      if (erased && !profile.deleted) await this.#object.erase();
+      const now = transcript.profile;
+      if (now?.version === profile.version) transcript.save({ ...now, unreported: false });
+      if (erased && !profile.deleted) await erase();
     } catch {
-      this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+      this.#wakeToConfirm();
     }
   }
 
   /** Deletes everything, once the conversation is gone and everything is confirmed. */
   async clear(): Promise<void> {
-    if (this.#object.isBusy() || this.#object.transcript.profile?.exists) return;
-    this.deleteExpired(this.#object.now());
+    const { transcript, storage, isBusy } = this.#object;
+    if (isBusy() || transcript.profile?.exists) return;
+    this.#deleteExpired();
     await this.settlePending();
-    const { profile } = this.#object.transcript;
-    if (this.#object.isBusy() || !profile || profile.exists) return;
-    if (
-      profile.unreported ||
-      this.#object.transcript.turns().some(({ settled, status }) => !settled || status === 'running')
-    ) {
-      this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+    const { profile } = transcript;
+    if (isBusy() || !profile || profile.exists) return;
+    const turns = transcript.turns();
+    if (profile.unreported || turns.some(({ settled, status }) => !settled || status === 'running')) {
+      this.#wakeToConfirm();
       return;
     }
-    if (!profile.deleted && this.#object.transcript.turns().some(({ status }) => status === 'failed')) {
+    if (!profile.deleted && turns.some(({ status }) => status === 'failed')) {
       // A client may still resume a first turn to see how it failed.
-      this.wakeNext();
+      this.#wakeNext();
       return;
     }
     if (profile.prefix && !(await this.#release(profile.prefix))) {
-      this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+      this.#wakeToConfirm();
       return;
     }
-    if (this.#object.isBusy() || this.#object.transcript.profile?.exists) return;
+    if (isBusy() || transcript.profile?.exists) return;
     // Both in one step: rows without an alarm would stay for ever, and a turn that begins in between would be deleted.
-    const deletions = [this.#object.storage.deleteAlarm(), this.#object.storage.deleteAll()];
-    this.#alarmAt = null;
-    this.#object.transcript.forget();
+    const deletions = [storage.deleteAlarm(), storage.deleteAll()];
+    this.alarm.fired();
+    transcript.forget();
     await Promise.all(deletions);
   }
 
   /** Releases the prefix. @returns whether its owner has confirmed it */
   async #release(held: HeldPrefix): Promise<boolean> {
     try {
-      const reader = { accounts: this.#object.accounts, settings: this.#object.settings() };
-      await within(releasePrefix(reader, held), CONFIRM_MS);
+      await within(releasePrefix(this.#object, held), CONFIRM_MS);
       return true;
     } catch {
       return false;
@@ -200,49 +210,45 @@ export class Maintenance {
   }
 
   /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
-  deleteExpired(now: number): void {
-    const transcript = this.#object.transcript;
-    for (const row of expiredTurns(transcript, now - GRACE_MS)) {
+  #deleteExpired(): void {
+    const { transcript, now } = this.#object;
+    for (const row of expiredTurns(transcript, now() - GRACE_MS)) {
       transcript.log.delete(row.seq);
       if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
     }
   }
 
-  /** @returns whether a conversation's retention is over. */
-  isExpired(profile: Profile, now: number): boolean {
-    return profile.updatedAt + this.#retention(profile) <= now;
-  }
-
-  #retention({ retentionSeconds }: Profile): number {
-    return retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
+  /** @returns when a conversation's retention is over; milliseconds since 1970 */
+  expiresAt({ updatedAt, retentionSeconds }: Profile): number {
+    const retentionMs =
+      retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
+    return updatedAt + retentionMs;
   }
 
   /** Sets the alarm for the next thing that is due. */
-  wakeNext(): void {
-    const { profile } = this.#object.transcript;
+  #wakeNext(): void {
+    const { transcript } = this.#object;
+    const { profile } = transcript;
     if (!profile) return;
-    const [pending] = unsettledTurns(this.#object.transcript);
-    if (pending || profile.unreported) this.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
-    const oldest = oldestToExpire(this.#object.transcript);
-    if (oldest !== undefined) this.wakeFor(oldest + GRACE_MS);
-    if (profile.exists) this.wakeFor(profile.updatedAt + this.#retention(profile));
+    if (unsettledTurns(transcript).length > 0 || profile.unreported) this.#wakeToConfirm();
+    const oldest = oldestToExpire(transcript);
+    if (oldest !== undefined) this.alarm.wakeFor(oldest + GRACE_MS);
+    if (profile.exists) this.alarm.wakeFor(this.expiresAt(profile));
   }
 
-  /** Sets the alarm, unless it is set for an earlier time already; `time` in milliseconds since 1970. */
-  wakeFor(time: number): void {
-    if (this.#alarmAt !== null && this.#alarmAt <= time) return;
-    this.#alarmAt = time;
-    void this.#object.storage.setAlarm(time);
+  #wakeToConfirm(): void {
+    this.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
   }
 
   /** Changes the profile, and reports that to the account. */
   change(change: Partial<Profile>): void {
-    const { profile } = this.#object.transcript;
+    const { transcript, now, waitUntil } = this.#object;
+    const { profile } = transcript;
     if (!profile) return;
-    const now = this.#object.now();
-    const version = Math.max(profile.version + 1, now);
-    this.#object.transcript.save({ ...profile, ...change, version, updatedAt: now, unreported: true });
-    this.wakeFor(now + CONFIRM_AGAIN_MS);
-    this.#object.waitUntil(this.#report());
+    const updatedAt = now();
+    const version = Math.max(profile.version + 1, updatedAt);
+    transcript.save({ ...profile, ...change, version, updatedAt, unreported: true });
+    this.#wakeToConfirm();
+    waitUntil(this.#report());
   }
 }

@@ -1,23 +1,23 @@
-/** How the profile of a conversation begins, and what a request changes in it. */
+/** How the profile of a conversation begins and ends, and what a request changes in it. */
 
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
-import type { ConversationContext } from './conversation-context.ts';
+import { ApiError } from '../http/errors.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
-import type { TakenPrefix } from './history/held-prefix.ts';
-import { newProfile } from './history/next-request.ts';
-import { heldOf, releaseInBackground } from './prefix-holds.ts';
-import type { Profile } from './storage/rows.ts';
-
-/** @returns an empty profile, newer than what was stored here before. */
-export function firstProfile({ transcript }: ConversationContext, place: ConversationPlace, now: number): Profile {
-  return newProfile(place, now, Math.max((transcript.profile?.version ?? 0) + 1, now));
-}
+import { holdPrefix, releaseInBackground, type TakenPrefix } from './held-prefix.ts';
+import { adopt } from './history/forks.ts';
+import { type ConversationContext, GRACE_MS } from './maintenance.ts';
+import type { HeldPrefix, Profile } from './storage/rows.ts';
 
 /** Stores the profile of a new conversation, and deletes what a failed turn or copy has left here. */
-export function startConversation(context: ConversationContext, profile: Profile): void {
-  const { transcript } = context;
-  const { prefix, nextTurn = 1 } = transcript.profile ?? {};
+export function startConversation(
+  context: ConversationContext,
+  place: ConversationPlace,
+  fields: Partial<Profile> = {},
+): void {
+  const { transcript, now } = context;
+  const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
   if (prefix) releaseInBackground(context, prefix);
+  const profile: Profile = { ...newProfile(place, now(), version), ...fields };
   transcript.create(profile);
   // A listener of a failed turn must not hear another turn that has its number.
   const next = Math.max(nextTurn, transcript.newestTurn + 1);
@@ -25,33 +25,86 @@ export function startConversation(context: ConversationContext, profile: Profile
   if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
 }
 
+/** @returns an empty profile, newer than the version that was stored before. */
+function newProfile(place: ConversationPlace, now: number, version: number): Profile {
+  return {
+    ...place,
+    exists: false,
+    createdAt: now,
+    updatedAt: now,
+    version: Math.max(version + 1, now),
+    unreported: false,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    prefix: null,
+    retentionSeconds: null,
+    history: null,
+    turns: 0,
+    messages: 0,
+    cost: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    nextTurn: 1,
+    nextMessage: 1,
+    sentFrom: 0,
+    deleted: false,
+  };
+}
+
 /** Stores a new conversation, empty, with the defaults of its turns. */
 export function storeCreated(
   context: ConversationContext,
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools'>,
-  {
-    system,
-    tools,
-    prefix,
-  }: { system?: string | undefined; tools?: string | undefined; prefix?: TakenPrefix | undefined },
+  frozen: { system: string | undefined; tools: string | undefined },
+  prefix: TakenPrefix | undefined,
 ): void {
-  const { transcript, maintenance, now } = context;
-  const profile = firstProfile(context, place, now());
-  startConversation(context, { ...profile, exists: true, unreported: true, prefix: heldOf(prefix) });
+  const { transcript, maintenance } = context;
+  startConversation(context, place, { exists: true, unreported: true, prefix: prefix?.held ?? null });
   transcript.together(() => {
-    transcript.freeze('system', system);
-    transcript.freeze('tools', tools);
-    const { model, maxTokens } = prefix ?? {};
-    maintenance.change({
-      ...(model === undefined ? {} : { model }),
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...changesOf(fields),
-    });
+    transcript.freeze('system', frozen.system);
+    transcript.freeze('tools', frozen.tools);
+    const { model = null, maxTokens = null } = prefix ?? {};
+    maintenance.change({ model, maxTokens, ...changesOf(fields) });
   });
 }
 
-/** Deletes everything but the profile, which the account must still be told about. */
+/**
+ * Stores the copy of another conversation: all of it, or nothing.
+ *
+ * @param lines what `forkTo` of the other conversation wrote
+ * @throws ApiError 500 for a copy that is not complete
+ */
+export async function storeCopy(
+  context: ConversationContext,
+  place: ConversationPlace,
+  lines: ReadableStream<Uint8Array>,
+): Promise<void> {
+  const { transcript, maintenance, now } = context;
+  let held: HeldPrefix | undefined;
+  try {
+    startConversation(context, place);
+    // After a crash in the middle the alarm deletes what was written.
+    maintenance.alarm.wakeFor(now() + GRACE_MS);
+    const copied = await adopt(transcript, lines);
+    if (copied?.prefix) {
+      held = await holdPrefix(context, place, copied.prefix);
+      copied.prefix = held;
+    }
+    if (!copied || transcript.profile?.deleted)
+      throw new ApiError('api_error', 'The conversation could not be copied whole. Try again.');
+    maintenance.change({ ...copied, exists: true });
+  } catch (thrown) {
+    transcript.empty();
+    if (held) releaseInBackground(context, held);
+    maintenance.alarm.wakeFor(now());
+    throw thrown;
+  }
+}
+
+/** Deletes everything but the profile: the account must still learn of the deletion. */
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
     transcript.empty();
@@ -63,16 +116,9 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
 
 /** @returns the members of the profile that a request changes. */
 export function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
-  const change: Partial<Profile> = {};
-  if (fields.title !== undefined) change.title = fields.title;
-  if (fields.metadata !== undefined) change.metadata = fields.metadata;
-  if (fields.model !== undefined) change.model = fields.model;
-  if (fields.max_tokens !== undefined) change.maxTokens = fields.max_tokens;
-  if (fields.retention_seconds !== undefined) change.retentionSeconds = fields.retention_seconds;
-  if (fields.history !== undefined) {
-    change.history = fields.history;
-    // Under another limit, turns that were left out may fit again.
-    change.sentFrom = 0;
-  }
-  return change;
+  const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
+  // Under another limit, turns that were left out may fit again.
+  const sentFrom = history === undefined ? undefined : 0;
+  const all = { title, metadata, model, maxTokens, retentionSeconds, history, sentFrom };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

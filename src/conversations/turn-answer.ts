@@ -2,8 +2,7 @@
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, toApiError } from '../http/errors.ts';
-import type { TurnRow } from './storage/rows.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError } from '../http/errors.ts';
 import type { Turn } from './turn/turn.ts';
 
 /** Packs an answer for its way to the edge. */
@@ -21,6 +20,7 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
   return { ...rest, events: packed.slice(end + 1) };
 }
 
+/** A longer text goes as a stream. */
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 /** @returns a text of any length in the form that an object's call can carry. */
@@ -29,11 +29,7 @@ export function crossing(text: string): CrossingText {
 }
 
 /** Reads a text that came by an object's call. */
-export async function receivedText<T extends CrossingText | undefined>(
-  crossed: T,
-): Promise<T extends undefined ? undefined : string>;
-export async function receivedText(crossed: CrossingText | undefined): Promise<string | undefined> {
-  if (crossed === undefined) return undefined;
+export async function receivedText(crossed: CrossingText): Promise<string> {
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 
@@ -43,24 +39,20 @@ export function bufferedAnswer(turn: Turn, headers: Record<string, string>): Tur
   if (!ended) throw new TypeError('A turn that has not ended.');
   if (ended.message) {
     const body = JSON.stringify(ended.message);
-    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.trailer };
+    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.summary };
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
-  const kept = ended.status === 'interrupted';
-  const error = kept
-    ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
-        headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
-      })
-    : new ApiError(isKnown(reason.type) ? reason.type : 'api_error', reason.message);
+  const error =
+    ended.status === 'interrupted'
+      ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
+          headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
+        })
+      : new ApiError(KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error', reason.message);
   return { kind: 'error', error: wireError(error) };
 }
 
-/** The upstream's error types are an open set. Only the known ones have an HTTP status. */
-function isKnown(type: string): type is ApiError['type'] {
-  return KNOWN.has(type);
-}
-
-const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
+/** The upstream's error types that a caller gets. It may send others, which have no HTTP status here. */
+const KNOWN_TYPES = [
   'invalid_request_error',
   'not_found_error',
   'request_too_large',
@@ -68,13 +60,7 @@ const KNOWN: ReadonlySet<string> = new Set<ApiError['type']>([
   'api_error',
   'timeout_error',
   'overloaded_error',
-]);
-
-/** @returns the headers for an answer that is sent again. */
-export function keptHeaders(row: TurnRow): Record<string, string> {
-  const id = row.outcome?.upstream_request_id;
-  return id === undefined ? {} : { 'request-id': id };
-}
+] as const;
 
 /** @returns the 409 for a conversation that has a turn running. */
 export function conflict(id: string, turn: string): ApiError {
@@ -125,22 +111,24 @@ export function failedResult(thrown: unknown): { ok: false; error: WireError } {
 }
 
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
+export function noConversation(): ApiError {
+  return notFound('There is no such conversation.');
+}
+
+/** @returns the same as the result of a call. */
 export function unknownConversation(): { ok: false; error: WireError } {
-  return failedResult(new ApiError('not_found_error', 'There is no such conversation.'));
+  return failedResult(noConversation());
 }
 
 /** @returns the 404 for a message. */
 export function noMessage(id: string | undefined): { ok: false; error: WireError } {
-  const message = `This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`;
-  return failedResult(new ApiError('not_found_error', message));
+  return failedResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
 }
 
 /** @returns the 409 for an id that is in use. */
 export function idTaken(id: string): { ok: false; error: WireError } {
-  const error = new ApiError('conflict_error', `There is a conversation ${id} already. Choose another id.`, {
-    headers: DO_NOT_RETRY,
-  });
-  return failedResult(error);
+  const message = `There is a conversation ${id} already. Choose another id.`;
+  return failedResult(new ApiError('conflict_error', message, { headers: DO_NOT_RETRY }));
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */

@@ -4,16 +4,16 @@ import { basePath } from 'hono/route';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { AppEnv } from '../auth/context.ts';
-import { ObjectUnreachable } from '../durable/call-object.ts';
+import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { decoder, sha256Hex } from '../http/bytes.ts';
-import { check, inOneReading } from '../http/check.ts';
+import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { streamOfPieces } from '../http/pieces.ts';
-import { withText } from '../http/read-json.ts';
+import { withOneReading } from '../http/read-json.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -23,7 +23,7 @@ import { conversationRequest, namedConversation } from './conversations.schema.t
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
-export interface ConverseOptions {
+export interface TurnProxyOptions {
   streamByDefault: boolean;
   /** Opens the log line; the returned function closes it, and must be called. */
   log(): Log;
@@ -58,7 +58,7 @@ export async function proxyTurn(
   c: Context<AppEnv>,
   body: JsonBody,
   id: string,
-  { streamByDefault, log }: ConverseOptions,
+  { streamByDefault, log }: TurnProxyOptions,
 ): Promise<Response> {
   const identity = c.get('identity');
   const entry = c.get('entry');
@@ -81,9 +81,9 @@ export async function proxyTurn(
     headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
   };
-  const taken = await withUserId(withOneReading(body), c.get('settings'), identity.account);
+  const taken = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, taken);
-  if (answer.kind === 'error') throw thrownFrom(c, answer.error);
+  if (answer.kind === 'error') throw apiErrorOf(c, answer.error);
   entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   if (answer.kind === 'stream') return streamedTurn(c, answer, headers, log());
@@ -101,15 +101,20 @@ export async function proxyTurn(
   return new Response(answer.body, { status: answer.status, headers });
 }
 
-/** @returns a body without repeated keys: a stored message goes up again and again, and must always mean the same. */
-export function withOneReading(body: JsonBody): JsonBody {
-  const text = inOneReading(body.text, body.json);
-  return withText(body, text, body.json);
-}
+/** A conversation's object, as the edge calls it. */
+type Stub = ReturnType<typeof conversationStub>;
 
-/** @returns the stub of a conversation of the caller's own account. */
-export function stubOf(c: Context<AppEnv>, id: string) {
-  return conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id });
+/** Calls a conversation of the caller's own account. @throws ApiError 503 while its object cannot be reached */
+export async function callOwn<T>(
+  c: Context<AppEnv>,
+  id: string,
+  method: (object: Stub) => PromiseLike<unknown>,
+): Promise<T> {
+  try {
+    return (await method(conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id }))) as T;
+  } catch (thrown) {
+    throw new ObjectUnreachable('conversation', thrown);
+  }
 }
 
 /** Calls the object, and once more if the call was lost: the second call attaches to a turn that the first one began. */
@@ -118,18 +123,17 @@ async function callTurn(
   request: Omit<TurnRequest, 'body' | 'again'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
-  const { id } = request.place;
   const call = async (again: boolean) =>
-    unpack((await stubOf(c, id).turn(JSON.stringify({ ...request, again }), bodyFor(body))) as PackedAnswer);
+    unpack(
+      await callOwn<PackedAnswer>(c, request.place.id, (object) =>
+        object.turn(JSON.stringify({ ...request, again }), bodyFor(body)),
+      ),
+    );
   try {
     return await call(false);
   } catch (thrown) {
-    if ((thrown as { overloaded?: unknown }).overloaded === true) throw conversationUnreachable(thrown);
-  }
-  try {
+    if (!(thrown instanceof ObjectUnreachable) || isOverloaded(thrown.cause)) throw thrown;
     return await call(true);
-  } catch (thrown) {
-    throw conversationUnreachable(thrown);
   }
 }
 
@@ -147,14 +151,11 @@ export async function countedPromptOf(
   const identity = c.get('identity');
   const prefix = prefixNamed(c.req.raw.headers, request.json);
   const place = { account: identity.account, id };
-  let prompt: Result<ReadableStream<Uint8Array>> | undefined;
-  try {
-    prompt = (await stubOf(c, id).prompt({ place, identity, prefix, body: bodyFor(request) })) as typeof prompt;
-  } catch (thrown) {
-    throw conversationUnreachable(thrown);
-  }
+  const prompt = await callOwn<Result<ReadableStream<Uint8Array>> | undefined>(c, id, (object) =>
+    object.prompt({ place, identity, prefix, body: bodyFor(request) }),
+  );
   if (!prompt) return undefined;
-  if (!prompt.ok) throw thrownFrom(c, prompt.error);
+  if (!prompt.ok) throw apiErrorOf(c, prompt.error);
   const bytes = new Uint8Array(await new Response(prompt.value).arrayBuffer());
   const text = decoder.decode(bytes);
   return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
@@ -168,23 +169,18 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 }
 
 /** @returns an object's error as the app throws it. */
-export function thrownFrom(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
+export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
   // The object does not know the path under which the app is mounted.
   const reached = mounted(c, location);
-  const told = { ...headers, location: reached };
-  return new ApiError(type, message.replaceAll(location, reached), { status, headers: told, logged });
+  const options = { status, headers: { ...headers, location: reached }, logged };
+  return new ApiError(type, message.replaceAll(location, reached), options);
 }
 
 /** @returns a path of this edge as callers reach it, also where the app is mounted in another one. */
 export function mounted(c: Context<AppEnv>, path: string): string {
   return basePath(c).replace(/\/$/, '') + path;
-}
-
-/** @returns the error for an object that does not answer. */
-export function conversationUnreachable(cause: unknown): ApiError {
-  return new ObjectUnreachable('conversation', cause);
 }
 
 function idempotencyKeyOf(caller: Headers): string | undefined {

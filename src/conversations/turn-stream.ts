@@ -2,8 +2,9 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { TurnSummary } from '../durable/contracts/conversation.ts';
-import { decoder, encoder, joined } from '../http/bytes.ts';
+import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorEvent } from '../http/errors.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';
@@ -11,9 +12,8 @@ import { EVENT_STREAM } from '../upstream/content-type.ts';
 import type { RequestOutcome } from '../upstream/relay.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
+import { END_OF_STREAM } from './turn/event-log.ts';
 
-/** The byte that ends a complete stream of the object. The turn's summary follows it, for the log. */
-const END = 0;
 /** Marks an error of the connection. Inside an unfinished event the error seems to have that event's id. */
 const CUT_REMARK = ': sluice-cut\n';
 
@@ -35,30 +35,29 @@ export function streamedTurn(
   const { readable, writable } = new IdentityTransformStream();
   const { signal } = c.req.raw;
   const body = answer.body.getReader({ mode: 'byob' });
-  const carried = new Promise<void>((resolve) => {
-    let open = true;
-    const end = (trailer: string | undefined) => {
-      if (!open) return;
-      open = false;
-      const told = trailer ? (JSON.parse(trailer) as TurnSummary) : undefined;
-      if (told) log(told.outcome, told.nanodollars);
-      else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
-      // The result of an object's call must be disposed of.
-      (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      resolve();
-    };
-    const leave = () => {
-      // The turn goes on without the caller. A write to a caller who has left may never end.
-      body.cancel().catch(() => {});
-      end(undefined);
-    };
-    if (signal.aborted) leave();
-    else {
-      signal.addEventListener('abort', leave, { once: true });
-      carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
-    }
-  });
-  c.executionCtx.waitUntil(carried);
+  const carried = Promise.withResolvers<void>();
+  let isOpen = true;
+  const end = (json: string | undefined) => {
+    if (!isOpen) return;
+    isOpen = false;
+    const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
+    if (summary) log(summary.outcome, summary.nanodollars);
+    else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+    // The result of an object's call must be disposed of.
+    (answer as Partial<Disposable>)[Symbol.dispose]?.();
+    carried.resolve();
+  };
+  const leave = () => {
+    // The turn goes on without the caller. A write to a caller who has left may never end.
+    body.cancel().catch(() => {});
+    end(undefined);
+  };
+  if (signal.aborted) leave();
+  else {
+    signal.addEventListener('abort', leave, { once: true });
+    carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
+  }
+  c.executionCtx.waitUntil(carried.promise);
   return new Response(readable, { headers: eventStreamHeaders(headers) });
 }
 
@@ -82,7 +81,7 @@ async function carry(
   const writer = writable.getWriter();
   const tail = new Tail();
   let buffer = takeBuffer();
-  let trailer: string | undefined;
+  let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
     tail.push(events);
@@ -94,22 +93,22 @@ async function carry(
     // The runtime returns the buffer at the end as well.
     if (value) buffer = value.buffer as ArrayBuffer;
     if (!value || value.length === 0) break;
-    if (trailer !== undefined) {
-      trailer += decoder.decode(value);
+    if (summary !== undefined) {
+      summary += decoder.decode(value);
       continue;
     }
-    const end = value.indexOf(END);
+    const end = value.indexOf(END_OF_STREAM);
     const events = end < 0 ? value : value.subarray(0, end);
-    if (end >= 0) trailer = decoder.decode(value.subarray(end + 1));
+    if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
     if (events.length === 0) continue;
     tail.push(events);
     await writer.write(events);
   }
-  if (trailer === undefined) {
+  if (summary === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
   } else keepBuffer(new Uint8Array(buffer));
   writer.close().catch(() => {});
-  return trailer;
+  return summary;
 }
 
 const NOTHING_KNOWN: Omit<RequestOutcome, 'end'> = {
@@ -134,7 +133,7 @@ class Tail {
 
   get end() {
     // Joined first: the shared decoder would store half a character of one piece for its next user.
-    const lines = decoder.decode(joined(...this.#parts)).split('\n');
+    const lines = decoder.decode(joinedPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     return {

@@ -1,4 +1,4 @@
-/** The one alarm that an object has, set to the earliest of the times that its parts ask for. */
+/** The one alarm that an object has, set to the earliest time that a part of it needs. */
 export class Alarm {
   readonly #storage: DurableObjectStorage;
   readonly #grain: number;

@@ -1,7 +1,7 @@
-import type { AccountObject } from '../durable/contracts/account.ts';
 import type { Identity } from '../identity/caller.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callObject, type Remote } from './call-object.ts';
+import type { AccountObject } from './contracts/account.ts';
 import { type AccountBinding, accountStub } from './stubs.ts';
 
 /** Whose account is called, and by which binding. */
@@ -24,17 +24,16 @@ export async function callAccount<T>(
   call: (account: Remote<AccountObject>) => Promise<T>,
   persistence?: Parameters<typeof callObject>[2],
 ): Promise<T> {
-  return await callObject('account', () => callOnce(request, call), persistence);
-}
-
-async function callOnce<T>(request: AccountRequest, call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
   const { accounts, settings, identity } = request;
-  request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
-  try {
-    return await call(request.stub);
-  } catch (thrown) {
-    // A stub that has thrown stays broken.
-    request.stub = undefined;
-    throw thrown;
-  }
+  const callOnce = async () => {
+    request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
+    try {
+      return await call(request.stub);
+    } catch (thrown) {
+      // A stub that has thrown stays broken.
+      request.stub = undefined;
+      throw thrown;
+    }
+  };
+  return await callObject('account', callOnce, persistence);
 }

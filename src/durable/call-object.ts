@@ -8,7 +8,7 @@ export type Remote<T> = {
     : never;
 };
 
-/** The objects that are called, and what a caller reads when one cannot be reached. */
+/** The message of the error for each kind of object that cannot be reached. */
 const UNREACHABLE = {
   account: 'The account could not be reached. Try again in a moment.',
   conversation: 'The conversation could not be reached. Try again in a moment.',
@@ -45,19 +45,16 @@ export async function callObject<T>(
   call: () => Promise<T>,
   persistence: keyof typeof PAUSES_MS = 'usual',
 ): Promise<T> {
-  for (const pauseMs of PAUSES_MS[persistence]) {
+  for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (thrown) {
-      if (persistence === 'usual' && !isRetryable(thrown)) throw new ObjectUnreachable(object, thrown);
+      const pauseMs = PAUSES_MS[persistence][attempt];
+      const mayHelp = persistence === 'persistent' || isRetryable(thrown);
+      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown);
+      // Not the same for all: those who were lost together must not come back together.
+      await pause(pauseMs * (0.5 + Math.random()));
     }
-    // Not the same for all: those who were lost together must not come back together.
-    await pause(pauseMs * (0.5 + Math.random()));
-  }
-  try {
-    return await call();
-  } catch (thrown) {
-    throw new ObjectUnreachable(object, thrown);
   }
 }
 

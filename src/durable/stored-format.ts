@@ -1,5 +1,5 @@
 /**
- * The formats of what stands as JSON inside rows.
+ * The formats of JSON that rows hold.
  *
  * A member may be added at any time: a release that does not know it ignores it. A member that changes its meaning, or is
  * removed, makes a new version of its format. One release learns to read that version, and only the next release writes

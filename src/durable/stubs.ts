@@ -1,26 +1,25 @@
 import { LruCache } from '../cache/lru.ts';
-import type { AccountObject } from '../durable/contracts/account.ts';
-import type { ConversationObject } from '../durable/contracts/conversation.ts';
-import type { InboxObject } from '../durable/contracts/inbox.ts';
+import type { Bindings } from './bindings.ts';
+import type { AccountObject } from './contracts/account.ts';
+import type { ConversationObject } from './contracts/conversation.ts';
+import type { InboxObject } from './contracts/inbox.ts';
 
-/** The binding that accounts' objects are reached by. */
-export interface AccountBinding {
-  ACCOUNT: DurableObjectNamespace<AccountObject>;
+/** The bindings that objects are reached by. */
+export type AccountBinding = Pick<Bindings, 'ACCOUNT'>;
+export type InboxBinding = Pick<Bindings, 'INBOX'>;
+
+/** `JURISDICTION` is part of an object's id: in another one there is another, empty object. */
+interface Jurisdiction {
+  JURISDICTION?: string | undefined;
 }
 
-/**
- * Returns the stub of an account's object.
- *
- * @param settings `JURISDICTION` is part of the object's id: another one is another, empty account
- */
+/** @returns the stub of an account's object. */
 export function accountStub(
   env: AccountBinding,
-  settings: { JURISDICTION?: string | undefined },
+  settings: Jurisdiction,
   accountId: string,
 ): DurableObjectStub<AccountObject> {
-  const namespace = settings.JURISDICTION
-    ? env.ACCOUNT.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
-    : env.ACCOUNT;
+  const namespace = inJurisdiction(env.ACCOUNT, settings);
   let known = ids.get(env.ACCOUNT);
   if (!known) {
     known = new LruCache({ most: MOST_IDS });
@@ -39,40 +38,25 @@ export function accountStub(
 const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MOST_IDS = 1_000;
 
-/** The binding that conversations' objects are reached by. */
-export interface ConversationBinding {
-  CONVERSATION: DurableObjectNamespace<ConversationObject>;
-}
-
-/**
- * Returns the stub of a conversation's object.
- *
- * @param place both names are part of the object's id, so that nobody reaches another account's by any id
- */
+/** @returns the stub of a conversation's object. Both names are part of its id: nobody reaches another account's. */
 export function conversationStub(
-  env: ConversationBinding,
-  settings: { JURISDICTION?: string | undefined },
-  place: { account: string; id: string },
+  env: Pick<Bindings, 'CONVERSATION'>,
+  settings: Jurisdiction,
+  { account, id }: { account: string; id: string },
 ): DurableObjectStub<ConversationObject> {
-  const namespace = settings.JURISDICTION
-    ? env.CONVERSATION.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
-    : env.CONVERSATION;
-  return namespace.get(namespace.idFromName(JSON.stringify([place.account, place.id])));
+  const namespace = inJurisdiction(env.CONVERSATION, settings);
+  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
 }
 
-/** The binding that inboxes are reached by. */
-export interface InboxBinding {
-  INBOX: DurableObjectNamespace<InboxObject>;
-}
-
-/** Returns the stub of the inbox of a webhook source. */
-export function inboxStub(
-  env: InboxBinding,
-  settings: { JURISDICTION?: string | undefined },
-  source: string,
-): DurableObjectStub<InboxObject> {
-  const namespace = settings.JURISDICTION
-    ? env.INBOX.jurisdiction(settings.JURISDICTION as DurableObjectJurisdiction)
-    : env.INBOX;
+/** @returns the stub of the inbox of a webhook source. */
+export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
+  const namespace = inJurisdiction(env.INBOX, settings);
   return namespace.get(namespace.idFromName(source));
+}
+
+function inJurisdiction<T extends Rpc.DurableObjectBranded>(
+  namespace: DurableObjectNamespace<T>,
+  { JURISDICTION }: Jurisdiction,
+): DurableObjectNamespace<T> {
+  return JURISDICTION ? namespace.jurisdiction(JURISDICTION as DurableObjectJurisdiction) : namespace;
 }

@@ -2,23 +2,29 @@
 export class Tables {
   /** Rows that this instance has written. The platform bills them, and tests compare them. */
   rowsWritten = 0;
-  readonly #storage: DurableObjectStorage;
+  protected readonly storage: DurableObjectStorage;
 
   constructor(storage: DurableObjectStorage) {
-    this.#storage = storage;
+    this.storage = storage;
   }
 
   /** Runs one statement. @returns how many rows it has written */
   write(statement: string, ...bindings: SqlStorageValue[]): number {
-    const cursor = this.#storage.sql.exec(statement, ...bindings);
-    const { rowsWritten } = cursor;
+    const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
     this.rowsWritten += rowsWritten;
     return rowsWritten;
   }
 
+  /** Adds a row, given by the names of its columns. */
+  insert(table: string, row: Readonly<Record<string, SqlStorageValue>>): void {
+    const names = Object.keys(row);
+    const places = names.map(() => '?').join(', ');
+    this.write(`insert into ${table} (${names.join(', ')}) values (${places})`, ...Object.values(row));
+  }
+
   /** @returns the rows of one query. */
   read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
-    return this.#storage.sql.exec<Row>(query, ...bindings).toArray();
+    return this.storage.sql.exec<Row>(query, ...bindings).toArray();
   }
 
   /** @returns the value of a key in the table `meta`, or undefined. */
@@ -33,7 +39,7 @@ export class Tables {
   }
 
   /** Runs statements in one transaction: all of them are stored, or none. */
-  together(change: () => void): void {
-    this.#storage.transactionSync(change);
+  together<T>(change: () => T): T {
+    return this.storage.transactionSync(change);
   }
 }

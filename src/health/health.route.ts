@@ -1,7 +1,8 @@
-import { Hono, type MiddlewareHandler } from 'hono';
+import type { MiddlewareHandler } from 'hono';
 import { refuseRevoked } from '../accounts/admission/refuse-revoked.ts';
 import { type Authenticate, authenticate, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
+import { Hono } from '../http/hono.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';

@@ -10,17 +10,6 @@ export const decoder = new TextDecoder();
 /** Encodes text as UTF-8. */
 export const encoder = new TextEncoder();
 
-/** @returns a new array with the bytes of all pieces. */
-export function joined(...pieces: Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
-}
-
 /** @returns the SHA-256 of bytes as 64 hexadecimal digits in lower case. */
 export async function sha256Hex(bytes: Uint8Array): Promise<string> {
   return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)));

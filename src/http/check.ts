@@ -1,22 +1,5 @@
-import { repeatsKeys } from '../json/repeated-keys.ts';
 import { invalidRequest } from './errors.ts';
 import type * as z from './zod.ts';
-
-/**
- * Makes sure that all readers of a JSON text read the same: of a repeated key one takes the first value, another the last.
- *
- * @param json what the text parses to
- * @returns the text as it came; written anew if some object repeats a key
- * @throws ApiError 400 if that cannot be done, since the text nests too deep
- */
-export function inOneReading(text: string, json: object): string {
-  if (!repeatsKeys(text, json)) return text;
-  try {
-    return JSON.stringify(json);
-  } catch {
-    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
-  }
-}
 
 /**
  * Checks a value against a schema.

@@ -1,3 +1,5 @@
+import { withoutRepeatedKeys } from '../json/edit.ts';
+import { repeatsKeys } from '../json/repeated-keys.ts';
 import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
@@ -54,6 +56,26 @@ export function parseLong(bytes: Uint8Array, onShape: (shape: Shape) => void = (
 export function withText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
   if (text === body.text) return body;
   return body instanceof LongBody ? body.with(text, json) : { text, bytes: encoder.encode(text), json };
+}
+
+/**
+ * Makes sure that all readers of a body read the same: of a repeated key one takes the first value, another the last.
+ *
+ * @param where in which objects: the outermost alone, so that the other bytes stay as they came; or all, for what is
+ * stored and goes up again and again
+ * @throws ApiError 400 where that cannot be done, since the body nests too deep
+ */
+export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
+  const { text, json } = body;
+  if (where === 'outermost') return withText(body, withoutRepeatedKeys(text, json), json);
+  if (!repeatsKeys(text, json)) return body;
+  let written: string;
+  try {
+    written = JSON.stringify(json);
+  } catch {
+    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
+  }
+  return withText(body, written, json);
 }
 
 /** @returns a body with the same text, of which something else is judged than what that parses to */

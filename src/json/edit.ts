@@ -123,7 +123,7 @@ function members(text: string): Member[] {
   let at = find(NOT_SPACE, text, text.indexOf('{') + 1);
   while (text[at] === '"') {
     const start = at;
-    const keyEnd = skipString(text, at);
+    const keyEnd = endOfString(text, at);
     const key = JSON.parse(text.slice(at, keyEnd)) as string;
     const valueStart = find(NOT_SPACE, text, text.indexOf(':', keyEnd) + 1);
     const end = skipValue(text, valueStart);
@@ -137,13 +137,13 @@ function members(text: string): Member[] {
 
 function skipValue(text: string, at: number): number {
   const first = text[at];
-  if (first === '"') return skipString(text, at);
+  if (first === '"') return endOfString(text, at);
   if (first !== '{' && first !== '[') return find(SCALAR_END, text, at);
   let depth = 0;
   let next = at;
   do {
     const character = text[next];
-    if (character === '"') next = skipString(text, next);
+    if (character === '"') next = endOfString(text, next);
     else {
       depth += character === '{' || character === '[' ? 1 : -1;
       next += 1;
@@ -153,8 +153,9 @@ function skipValue(text: string, at: number): number {
   return next;
 }
 
-function skipString(text: string, at: number): number {
-  for (let quote = text.indexOf('"', at + 1); ; quote = text.indexOf('"', quote + 1)) {
+/** @returns the place behind the string whose opening quote stands at `start`. */
+export function endOfString(text: string, start: number): number {
+  for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
     while (text[quote - 1 - backslashes] === '\\') backslashes += 1;
     if (backslashes % 2 === 0) return quote + 1;

@@ -2,46 +2,9 @@
  * The part of JSON Schema that describes extracted fields: what the API's structured output knows, and the bounds that it
  * does not check. `format` and `pattern` go to the model, but are not checked here.
  */
-import { isObject, type Json } from '../json/object.ts';
+import { isObject, type Json } from './object.ts';
 
-const SCHEMA_TYPES: ReadonlySet<unknown> = new Set([
-  'string',
-  'number',
-  'integer',
-  'boolean',
-  'null',
-  'array',
-  'object',
-]);
-const KEYWORDS: ReadonlySet<string> = new Set([
-  'type',
-  'enum',
-  'const',
-  'properties',
-  'required',
-  'additionalProperties',
-  'items',
-  'minItems',
-  'maxItems',
-  'minLength',
-  'maxLength',
-  'minimum',
-  'maximum',
-  'exclusiveMinimum',
-  'exclusiveMaximum',
-  'multipleOf',
-  'anyOf',
-  'oneOf',
-  'allOf',
-  'title',
-  'description',
-  'default',
-  'examples',
-  'format',
-  'pattern',
-  '$schema',
-  '$comment',
-]);
+const SCHEMA_TYPES = ['string', 'number', 'integer', 'boolean', 'null', 'array', 'object'];
 const SCHEMA_LISTS = ['anyOf', 'oneOf', 'allOf'] as const;
 const BOUNDS = [
   'minItems',
@@ -54,6 +17,12 @@ const BOUNDS = [
   'exclusiveMaximum',
   'multipleOf',
 ] as const;
+const TEXTS = ['title', 'description', 'format', 'pattern'] as const;
+const OTHER_KEYWORDS = [
+  ...['type', 'enum', 'const', 'properties', 'required', 'additionalProperties', 'items'],
+  ...['default', 'examples', '$schema', '$comment'],
+];
+const KEYWORDS: ReadonlySet<string> = new Set([...OTHER_KEYWORDS, ...SCHEMA_LISTS, ...BOUNDS, ...TEXTS]);
 const DEEPEST_SCHEMA = 16;
 /** For `multipleOf`: 0.3 counts as a multiple of 0.1, although it is not quite one in binary numbers. */
 const TOLERANCE = 1e-9;
@@ -68,8 +37,8 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
   if (unknown !== undefined) return `${at(unknown)} is not supported. Write the schema without it`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
-  if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.has(name)))) {
-    return `${at('type')} should be one of ${[...SCHEMA_TYPES].join(', ')}`;
+  if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.includes(name)))) {
+    return `${at('type')} should be one of ${SCHEMA_TYPES.join(', ')}`;
   }
   if (choices !== undefined && !(Array.isArray(choices) && choices.length > 0 && choices.every(isPrimitive))) {
     return `${at('enum')} should be a list of strings, numbers, booleans or null that is not empty`;
@@ -87,9 +56,7 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
   if (bound) return `${at(bound)} should be a number`;
   if (schema.multipleOf !== undefined && !(Number(schema.multipleOf) > 0))
     return `${at('multipleOf')} should be above 0`;
-  const text = (['title', 'description', 'format', 'pattern'] as const).find(
-    (name) => schema[name] !== undefined && typeof schema[name] !== 'string',
-  );
+  const text = TEXTS.find((name) => schema[name] !== undefined && typeof schema[name] !== 'string');
   if (text) return `${at(text)} should be a string`;
   if (properties !== undefined && !isObject(properties)) return `${at('properties')} should be an object of schemas`;
   const absent = (required as string[] | undefined)?.find((name) => !Object.hasOwn(properties ?? {}, name));

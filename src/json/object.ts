@@ -1,3 +1,5 @@
+import { parseOrUndefined } from './parse.ts';
+
 /** An object as JSON has it, its members unknown. */
 export type Json = Record<string, unknown>;
 
@@ -6,12 +8,8 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** @returns the JSON object that the bytes hold; undefined if they hold anything else. */
-export function parseObject(bytes: Uint8Array): Json | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+/** @returns the JSON object that a text, or its bytes, holds; undefined if they hold anything else. */
+export function parseObject(json: Uint8Array | string): Json | undefined {
+  const value = parseOrUndefined(typeof json === 'string' ? json : new TextDecoder().decode(json));
+  return isObject(value) ? value : undefined;
 }

@@ -1,9 +1,8 @@
-import { BACKSLASH, QUOTE } from './characters.ts';
+/** Finds keys that an object repeats: some JSON readers take the first value, others the last. */
 
-/**
- * Finds keys that an object repeats: some JSON readers take the first value, others the last. Repetitions in the outermost
- * object are removed (edit.ts). Those further inside go up as they came: removing them would change the caller's bytes.
- */
+import { QUOTE } from './characters.ts';
+import { endOfString } from './edit.ts';
+
 const COLON = 58;
 /** Space, tab, line feed, carriage return. */
 const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
@@ -36,14 +35,6 @@ function* keysOf(text: string): Generator<{ start: number; end: number; value: n
     const next = skipSpace(text, end);
     if (text.charCodeAt(next) === COLON) yield { start, end, value: skipSpace(text, next + 1) };
     start = end;
-  }
-}
-
-function endOfString(text: string, start: number): number {
-  for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
-    let backslashes = 0;
-    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes += 1;
-    if (backslashes % 2 === 0) return quote + 1;
   }
 }
 

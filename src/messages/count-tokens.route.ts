@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
@@ -9,8 +8,9 @@ import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
-import { withText } from '../http/read-json.ts';
+import { withOneReading, withText } from '../http/read-json.ts';
 import { edit } from '../json/edit.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
@@ -20,7 +20,7 @@ import { bodyUp } from '../upstream/request/body-up.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
-import { logOutcome, withoutRepetition } from './messages.route.ts';
+import { logOutcome } from './messages.route.ts';
 
 /** Counts the tokens of a prompt, and says what the figure means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
@@ -35,7 +35,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, fetchUpstream);
-  const sent = withoutRepetition(await readLong(c, 'count'));
+  const sent = withOneReading(await readLong(c, 'count'), 'outermost');
   const body = await promptAsked(c, sent);
   const request = check(countRequest, body.json);
   const name = settings.models.resolve(request.model);

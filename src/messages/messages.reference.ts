@@ -1,9 +1,9 @@
 import { namedConversation } from '../conversations/conversations.schema.ts';
 import * as z from '../http/zod.ts';
-import { namedPrefix, prefixedRequest } from '../prefixes/prefixes.schema.ts';
+import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import { eventStream } from '../reference/event-stream.ts';
 import type { Content, Resource } from '../reference/resource.ts';
-import { messageParam, messagesRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest, messageParam, messagesRequest } from '../upstream/messages.schema.ts';
 
 export const messageList = z.described(
   z.array(messageParam).check(z.minLength(1)),
@@ -13,7 +13,7 @@ export const messageList = z.described(
 /** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
 const body = z.withMeta(
   z.described(
-    z.extend(prefixedRequest, {
+    z.extend(defaultedRequest, {
       model: z.described(
         z.optional(messagesRequest.shape.model),
         'A model’s id, or an alias of this deployment. A conversation or a prefix may give it.',

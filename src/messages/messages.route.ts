@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
 import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
@@ -10,9 +9,9 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { check } from '../http/check.ts';
-import { type JsonBody, RELEASED } from '../http/json-body.ts';
-import { withText } from '../http/read-json.ts';
-import { withoutRepeatedKeys } from '../json/edit.ts';
+import { Hono } from '../http/hono.ts';
+import { RELEASED } from '../http/json-body.ts';
+import { withOneReading } from '../http/read-json.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
@@ -55,7 +54,7 @@ async function answerMessage(
   const context = contextOf(c);
   const { requestId, identity, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, options.fetch);
-  const sent = withoutRepetition(await readLong(c, options.admit ? 'nothing' : 'price'));
+  const sent = withOneReading(await readLong(c, options.admit ? 'nothing' : 'price'), 'outermost');
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
@@ -147,12 +146,6 @@ async function answerMessage(
   const retires = retiresSoon(settings.models.find(latest?.model ?? model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
-}
-
-/** @returns the body without repeated keys, so that the upstream cannot read another value than was checked here. */
-export function withoutRepetition(body: JsonBody): JsonBody {
-  const text = withoutRepeatedKeys(body.text, body.json);
-  return withText(body, text, body.json);
 }
 
 /** @returns a function to call once with the outcome of the answer: it fills the log line and lets it be written. */

@@ -1,10 +1,10 @@
 import type { Context } from 'hono';
-import { Hono } from 'hono';
 import { admitted } from '../accounts/admission/admit-free.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
 import { mayUse, pageOfModels, usableModels } from '../pricing/allowed-models.ts';

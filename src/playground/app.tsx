@@ -4,16 +4,16 @@ import { useEffect } from 'preact/hooks';
 import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
 import { Classify } from './classify/classify.tsx';
-import { refreshStanding } from './edge/account.ts';
+import { refreshStanding, standing } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
-import { Spent } from './spent.tsx';
 import { nextTheme, theme } from './theme.ts';
-import { TokenDialog } from './token-dialog.tsx';
-import { TokenGate } from './token-gate.tsx';
+import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
+import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
-import { IconButton } from './ui/icon-button.tsx';
+import { formatUsd } from './ui/format.ts';
+import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
@@ -76,15 +76,7 @@ export function App() {
           {state.value === 'unreachable' && (
             <div class="page">
               <Fault text={refusal.value ?? 'The edge could not be reached.'}>
-                <button
-                  type="button"
-                  class="button small"
-                  onClick={() => {
-                    void start();
-                  }}
-                >
-                  Try again
-                </button>
+                <SmallButton kind="first" name="Try again" onClick={() => void start()} />
               </Fault>
             </div>
           )}
@@ -93,5 +85,21 @@ export function App() {
       {asksToken.value && <TokenDialog onClose={() => (asksToken.value = false)} />}
       <Announcer />
     </>
+  );
+}
+
+/** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */
+function Spent() {
+  const day = standing.value?.day;
+  return (
+    <a
+      class="spent"
+      href="#/budget"
+      title="Spent today, and what is held for requests that run"
+      data-known={day !== undefined}
+    >
+      {formatUsd(day ? day.settled_usd + day.held_usd : 0)}
+      <span> today</span>
+    </a>
   );
 }

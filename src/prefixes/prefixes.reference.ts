@@ -1,30 +1,11 @@
 import { daysQuery } from '../accounts/usage.schema.ts';
-import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Resource } from '../reference/resource.ts';
-import { nameList, versionList } from '../versions/versions.reference.ts';
+import { storedRoutes } from '../versions/versions.reference.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
 
 const version = 'support@e53125914ba65717eeaabaa926446a5b';
-const row = {
-  type: 'prefix',
-  name: 'support',
-  version,
-  owner: 'account',
-  description: 'How Acme answers',
-  bytes: 98,
-  created_at: '2026-11-20T10:06:16.310Z',
-  updated_at: '2026-11-20T10:06:16.310Z',
-};
-const versionExample = {
-  type: 'prefix_version',
-  version,
-  current: true,
-  description: 'How Acme answers',
-  bytes: 98,
-  created_at: '2026-11-20T10:06:16.310Z',
-};
 const fields = {
   system: 'You answer for Acme, in one sentence.',
   model: 'claude-haiku-5-5',
@@ -51,40 +32,16 @@ export const prefixes: Resource = {
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
   parameters: { name: { description: 'Its name; where it is read, `name@version` too.', example: 'support' } },
   routes: {
-    'GET /prefixes': {
-      operation: 'listPrefixes',
-      summary: 'List the prefixes that one can use',
+    ...storedRoutes({
+      kind: 'prefix',
+      title: 'Prefix',
+      plural: 'prefixes',
       needs: 'messages',
-      query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them, in the order of their names.',
-          content: [
-            {
-              schema: nameList,
-              example: { data: [row], has_more: false, first_id: 'support', last_id: 'support' },
-            },
-          ],
-        },
-      },
-    },
-    'PUT /prefixes/:name': {
-      operation: 'putPrefix',
-      summary: 'Store a version, or point the name at one',
-      description: 'What an admin stores is the deployment’s, for every account.',
-      needs: 'prefixes',
-      body: {
-        schema: z.withMeta(
-          z.union([
-            z.withMeta(putPrefix.fields, { id: 'PrefixFields' }),
-            z.withMeta(putPrefix.pointer, { id: 'PrefixPointer' }),
-          ]),
-          { id: 'PrefixRequest' },
-        ),
+      example: { name: 'support', version, description: 'How Acme answers', bytes: 98 },
+      put: {
+        schemas: putPrefix,
         example: fields,
-      },
-      answers: {
-        200: {
+        answer: {
           description: 'What the version comes to, and whether caching it pays.',
           content: [
             {
@@ -106,43 +63,18 @@ export const prefixes: Resource = {
             },
           ],
         },
+        errors: [429, 503, 504, 529],
       },
-      errors: [429, 503, 504, 529],
-    },
-    'GET /prefixes/:name': {
-      operation: 'getPrefix',
-      summary: 'Read a version',
-      needs: 'messages',
-      answers: {
-        200: {
-          description: 'All that it is made of.',
-          content: [
-            {
-              schema: z.withMeta(prefixContent, { id: 'Prefix' }),
-              example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
-            },
-          ],
-        },
+      content: {
+        schema: z.withMeta(prefixContent, { id: 'Prefix' }),
+        example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
       },
-      errors: [503],
-    },
-    'GET /prefixes/:name/versions': {
-      operation: 'listPrefixVersions',
-      summary: 'Page through its versions, newest first',
-      needs: 'messages',
-      query: pageSchema,
-      answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: versionList,
-              example: { data: [versionExample], has_more: false, first_id: version, last_id: version },
-            },
-          ],
-        },
+      deleted: prefixDeleted,
+      remove: {
+        summary: 'Delete a prefix',
+        description: 'Its versions stay for those who name them: `name@version`.',
       },
-    },
+    }),
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',
       summary: 'See what caching it has saved',
@@ -166,19 +98,6 @@ export const prefixes: Resource = {
           ],
         },
       },
-    },
-    'DELETE /prefixes/:name': {
-      operation: 'deletePrefix',
-      summary: 'Delete a prefix',
-      description: 'Its versions stay for those who name them: `name@version`.',
-      needs: 'prefixes',
-      answers: {
-        200: {
-          description: 'It is gone.',
-          content: [{ schema: prefixDeleted, example: { type: 'prefix_deleted', name: 'support' } }],
-        },
-      },
-      errors: [503],
     },
   },
 };

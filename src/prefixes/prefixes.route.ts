@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { admittedFor } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
@@ -9,6 +9,7 @@ import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { SavingsRow } from '../durable/contracts/account.ts';
 import { encoder } from '../http/bytes.ts';
 import { check } from '../http/check.ts';
+import { Hono } from '../http/hono.ts';
 import { piecesOf, streamOfPieces } from '../http/pieces.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';

@@ -48,9 +48,3 @@ const prefixPointer = z.strictObject({ version: prefixRef });
 
 /** The two bodies of `PUT /prefixes/:name`. */
 export const putPrefix = { fields: prefixFields, pointer: prefixPointer };
-
-/** A request with a prefix: `model` and `max_tokens` may come from the prefix. */
-export const prefixedRequest = z.extend(messagesRequest, {
-  model: z.optional(messagesRequest.shape.model),
-  max_tokens: z.optional(messagesRequest.shape.max_tokens),
-});

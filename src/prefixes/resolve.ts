@@ -5,10 +5,11 @@ import { check } from '../http/check.ts';
 import { invalidRequest, tooLarge } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { sizeOf } from '../http/read-json.ts';
+import { defaultedRequest } from '../upstream/messages.schema.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { findPrefix, unknownPrefix } from './find-prefix.ts';
 import { expand, type Prefix } from './prefix.ts';
-import { namedPrefix, prefixedRequest } from './prefixes.schema.ts';
+import { namedPrefix } from './prefixes.schema.ts';
 
 /** A body with its prefix expanded. */
 export interface PrefixedBody {
@@ -62,7 +63,7 @@ export async function withPrefix(
 ): Promise<PrefixedBody> {
   const ref = prefixNamed(c.req.raw.headers, body.json);
   if (ref === undefined) return { body, prefix: undefined };
-  check(prefixedRequest, body.json);
+  check(defaultedRequest, body.json);
   const { name, hash, value } = await prefixAsked(c, ref);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });

@@ -44,9 +44,9 @@ export interface CostOptions {
   batch?: boolean;
   /** Finds the row of an iteration that ran on another model; without it the request's own row is used. */
   priceOf?: (model: string) => Model;
-  /** The model that was asked for, which an iteration without a name ran on. Default: the one that answered. */
+  /** The model that was asked for. Iterations without a model ran on it. Default: the one that answered. */
   asked?: Model | undefined;
-  /** The longest cache lifetime that was asked for: that of cache writes of which none is told. Default: five minutes. */
+  /** The longest cache lifetime that was asked for. It prices cache writes without one. Default: five minutes. */
   cacheTtl?: '5m' | '1h' | undefined;
 }
 
@@ -78,7 +78,7 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
-/** @returns whether the usage tells by its iterations what each model has cost, where one stepped in for another. */
+/** @returns whether a fallback has answered, and the iterations tell what each model has used. */
 export function tellsFallback(usage: Usage): boolean {
   const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
@@ -87,8 +87,8 @@ export function tellsFallback(usage: Usage): boolean {
 }
 
 /**
- * @returns the samplings that make up `usage`, where they must be priced one by one: each by its own model if another
- * one stepped in, each by its own prompt if long prompts are dearer. Undefined where the totals alone decide.
+ * @returns the iterations that must be priced one by one: by their own models if a fallback has answered, by their own
+ * prompts if long prompts are dearer. Undefined where the totals decide.
  */
 function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   const steps = iterationsOf(usage, SAMPLED);
@@ -157,8 +157,8 @@ function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'
 }
 
 /**
- * The split stands only in `message_start`. What is written later, in a loop of served tools, has no lifetime told: it is
- * priced at the longest that was asked for.
+ * Splits cache writes by lifetime. Only `message_start` has the split. What is written later, in a loop of served tools,
+ * is priced at the longest lifetime that was asked for.
  */
 function cacheWrites(
   usage: TokenCounts,
@@ -173,7 +173,7 @@ function cacheWrites(
     : { fiveMinutes: fiveMinutes + untold, oneHour, total };
 }
 
-/** More tokens than any request has. A larger number is not a count. */
+/** A larger number is no count of a request's tokens. */
 const MOST_TOKENS = 1e8;
 
 /** @returns whether a value is a count of tokens or uses: whole, not negative, not beyond what any request has. */

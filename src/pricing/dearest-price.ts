@@ -3,7 +3,7 @@ import type { Model, ModelTable, TokenPrices } from './models.ts';
 import { LONGEST_MODEL_NAME } from './models.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
-/** @returns the rows that a model may be billed by: its own, or every row for one that is not in the table. */
+/** @returns the rows that a model may be billed by: its own, or every row if the table does not have it. */
 export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
   const row = rowOf(models, name);
   return row ? [row] : models.rows;
@@ -21,7 +21,7 @@ export function namesOf(models: ModelTable, name: unknown, asked?: string): stri
   if (typeof name !== 'string') return ['default'];
   const row = rowOf(models, name);
   const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
-  // A limit cannot have a name this long, so a name that was cut matches none.
+  // No limit has a name this long, so a shortened name matches none.
   return [...new Set(names.map((one) => one.slice(0, LONGEST_MODEL_NAME + 1)))];
 }
 
@@ -30,7 +30,12 @@ export function longestOutput(rows: readonly Model[]): number {
   return Math.max(...rows.map((row) => row.max_tokens));
 }
 
-/** @returns the dearest that a token of input and of output can be. */
+/**
+ * Finds the most that a token can cost.
+ *
+ * @param geography a factor in tenths, since a workspace may set one that the request does not name
+ * @returns the dearest input and output token, in nanodollars
+ */
 export function dearest(
   rows: readonly Model[],
   promptTokens: number,
@@ -52,7 +57,6 @@ export function dearest(
     if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
     if (fast) consider(prices.fast);
   }
-  // The geography is in tenths. It is not read from the request alone: a workspace may set one by itself.
   return {
     input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
     output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),

@@ -1,17 +1,17 @@
 /**
- * Models that a request names beside its own: by whatever member of the body the API may come to use one, it is limited
- * and held for, so that what this edge does not know yet does not go round a limit.
+ * Finds the models that a request names beside its own, in any member of the body. They are limited and held for too, so
+ * that a member which this edge does not know yet is no way round a limit.
  */
 
 import { isObject, type Json } from '../json/object.ts';
 import { repeatsKeys, valuesNamed } from '../json/repeated-keys.ts';
 
-/** Members that name a model, wherever they stand. */
+/** Members that name a model, at any depth. */
 const NAMING = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
-/** Members that callers write for themselves: a model's name in there is a word like any other. */
+/** Members with the caller's own words, where a model's name means nothing to the API. */
 const FREE_OF_TOOLS: ReadonlySet<string> = new Set(['input_schema', 'input_examples', 'description']);
 const FREE_OF_BODIES: ReadonlySet<string> = new Set([
-  // The request's own model, and what is read elsewhere.
+  // The request's own model, and members that are read elsewhere.
   'model',
   'messages',
   'tools',
@@ -22,13 +22,13 @@ const FREE_OF_BODIES: ReadonlySet<string> = new Set([
 ]);
 const FREE_OF_OUTPUT: ReadonlySet<string> = new Set(['format']);
 
-/** @returns an entry of `fallbacks` as an object: a name is one that says nothing else, and of others nothing is known. */
+/** @returns an entry of `fallbacks` as an object. A string is a model's name; of anything else nothing is known. */
 export function fallbackOf(entry: unknown): Json {
   if (isObject(entry)) return entry;
   return typeof entry === 'string' ? { model: entry } : {};
 }
 
-/** @returns what of a body asks for further models, beside its tools: as a tool that asks for one. */
+/** @returns the further models that a body names outside its tools, each as a tool that names it. */
 export function furtherModels(body: Json): Json[] {
   const found: unknown[] = [];
   for (const [name, value] of Object.entries(body)) {
@@ -43,7 +43,7 @@ export function furtherModels(body: Json): Json[] {
   return found.map((model) => ({ model }));
 }
 
-/** @returns a tool once for each further model that it may use; an advisor uses one whether it names it or not. */
+/** @returns a copy of the tool for each further model that it may use. An advisor uses one even if it names none. */
 export function usesOfModels(tool: Json, type: string): Json[] {
   const found: unknown[] = [];
   const isAdvisor = type.startsWith('advisor');
@@ -53,9 +53,10 @@ export function usesOfModels(tool: Json, type: string): Json[] {
 }
 
 /**
+ * Finds the models of a body that repeats keys: the API may read another value than we do.
+ *
  * @param text the body as it goes up
- * @returns every model that another reader than ours could find in it, and one that nobody knows; none where there is
- * one reading only
+ * @returns every model that could be read from it, and an unknown one; none where no key is repeated
  */
 export function modelsOfOtherReadings(text: string, body: Json): Json[] {
   if (!repeatsKeys(text, body)) return [];
@@ -67,9 +68,9 @@ const NONE: ReadonlySet<string> = new Set();
 const OWN_MODEL: ReadonlySet<string> = new Set(['model']);
 
 /**
- * Finds what names a model in a value, however deep. With a stack of its own: a body may nest as deep as it is long.
+ * Finds the models that a value names, at any depth. Without recursion: a hostile body may nest as deep as it is long.
  *
- * @param free members of the value itself that are not looked into
+ * @param free members of the value itself that are passed over
  */
 function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): void {
   const stack: [unknown, ReadonlySet<string>][] = [[value, free]];
@@ -86,7 +87,7 @@ function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): v
   }
 }
 
-/** A request with more further models than these costs more than any limit allows. */
+/** The most further models that are added up. More of them cost more than any limit allows. */
 const MOST_FURTHER = 1_000;
 
 function note(model: unknown, found: unknown[]): void {

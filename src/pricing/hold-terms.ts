@@ -1,56 +1,56 @@
-/** By what admission decides, and by what an answer is settled that did not end by itself. */
+/** What admission decides by, and what an interrupted answer is settled by. */
 import type { Nanodollars } from './cost.ts';
 
 /** The worst case: the most that a request can cost. Plain JSON, since it is passed to the account's object. */
 export interface WorstCase {
-  /** Input tokens of all steps and attempts together. */
+  /** Input tokens of all steps and attempts, added up. */
   inputTokens: number;
-  /** What does not depend on `max_tokens`: input at its dearest, searches, sub-requests to other models. */
+  /** The cost that `max_tokens` does not change: input at its dearest, searches, requests to other models. */
   inputCost: Nanodollars;
   /** `max_tokens` as asked. */
   outputTokens: number;
-  /** What each unit of `max_tokens` can cost: the output price, once for each step and attempt. */
+  /** What each token of `max_tokens` can cost: the output price, once for each step and attempt. */
   outputPrice: Nanodollars;
-  /** `max_tokens` must not be lowered below this: one more than thinking's budget. */
+  /** The least that `max_tokens` may be lowered to: one more than thinking's budget. */
   leastOutput: number;
-  /** False where the context window had to be held, because nothing in the body bounds the input. */
+  /** False if nothing in the body limits the input, so that the whole context window is held. */
   bounded: boolean;
   /** Whether counting the tokens could make the worst case cheaper. */
   countable: boolean;
-  /** Whether every model that it names is in the price table. */
+  /** Whether every model that the request names is in the price table. */
   known: boolean;
-  /** Every model that may be billed, each by all of its names; the API's own choice of fallbacks is `default`. */
+  /** Every model that may be billed, each with all of its names. `default` is the API's own choice of fallbacks. */
   models: string[][];
-  /** Where the API itself calls tools: what its steps can cost. */
+  /** What the steps can cost, if the API itself calls tools. */
   served?: ServedWorstCase;
-  /** Why the input is not bounded by the body, in words for the caller. */
+  /** Why nothing in the body limits the input, in words for the caller. */
   because?: string;
 }
 
-/** What a loop of the API's own tools can cost: for limits that estimate it, and for who asks what would fit. */
+/** What a loop of the API's own tools can cost. Used by limits that estimate it, and by refusals that say what would fit. */
 export interface ServedWorstCase {
   /** The tool that is named in a refusal. */
   tool: string;
-  /** Whether lowering its `max_uses` makes the request cheaper: it is the only one. */
+  /** Whether it is the only served tool, so that a lower `max_uses` makes the request cheaper. */
   single: boolean;
   uses: number;
-  /** These replace the members of the worst case if an account's limits say `served_tools: "estimate"`. */
+  /** `inputTokens` and `inputCost` replace those of the worst case where limits say `served_tools: "estimate"`. */
   inputTokens: number;
   inputCost: Nanodollars;
-  /** What each use adds to `inputCost`, exactly and estimated; and to `outputPrice`. */
+  /** What each use adds to `inputCost`, exact and estimated, and to `outputPrice`. */
   useCost: Nanodollars;
   estimatedUseCost: Nanodollars;
   useOutputPrice: Nanodollars;
 }
 
-/** What an answer that did not end by itself is settled by. */
+/** What an interrupted answer is settled by. */
 export interface Terms {
-  /** The first prompt, from above: in tokens, and in nanodollars at its dearest. */
+  /** The most that the first prompt can be: in tokens, and in nanodollars. */
   promptTokens: number;
   promptCost: Nanodollars;
-  /** What a token of a later prompt costs, at its dearest; in nanodollars. The geography is told by the answer. */
+  /** The most that a token of a later prompt can cost, in nanodollars. The answer tells the geography. */
   inputPrice: Nanodollars;
-  /** What a token of output costs, at its dearest, where the answer tells nothing. */
+  /** The most that a token of output can cost, in nanodollars, where the answer tells nothing. */
   outputPrice: Nanodollars;
   /** The most tokens that the model writes in a second. */
   tokensPerSecond: number;
@@ -60,7 +60,7 @@ export interface Terms {
   steps: 'one' | 'several';
   /** Whether the API may summarize the prompt first, which is billed beside the answer. */
   compacts: boolean;
-  /** What a token of an advisor costs, at its dearest; absent without one. */
+  /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
   advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
   /** Whether the answer streams. */
   streams: boolean;

@@ -37,11 +37,11 @@ export interface Model {
   max_tokens: number;
   /** Prefixes shorter than this are not cached, silently. */
   minimum_cacheable_tokens: number;
-  /** The most tokens that it writes in a second: bounds what was written and not seen. */
+  /** The most tokens that it writes in a second. Limits what is booked for output that nobody saw. */
   tokens_per_second: number;
   /** The same at `speed: "fast"`. */
   fast_tokens_per_second: number;
-  /** Day on which the API stops to answer for it, where one is announced. */
+  /** When the API stops to answer for it, where that is announced. */
   retires_at: string | null;
   replacement: string | null;
   prices: ModelPrices;
@@ -130,7 +130,7 @@ export const MODELS: readonly Model[] = [
 /** What `PRICES` may say of a model: any part of a row; a new row needs `prices`. */
 export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
 
-/** How a snapshot of a model, or its newest one, is named. */
+/** The end of a snapshot's name, or of the newest one's. */
 const SNAPSHOT = /-(?:\d{8}|latest)$/;
 
 /** @returns a model's name without the date, or `-latest`, behind it. */
@@ -138,7 +138,7 @@ export function undated(name: string): string {
   return name.replace(SNAPSHOT, '');
 }
 
-/** The models of one deployment: the table above with its overrides, found by id or alias, dated or not. */
+/** The models of a deployment: the table above with the deployment's changes, found by id or alias, dated or not. */
 export class ModelTable {
   readonly rows: readonly Model[];
   readonly #byName = new Map<string, Model>();
@@ -168,7 +168,7 @@ export class ModelTable {
   /** @returns the model's id as the upstream knows it: what the deployment's alias stands for, else the name itself. */
   resolve(name: string): string {
     const alias = (given: string) => (Object.hasOwn(this.#aliases, given) ? this.#aliases[given] : undefined);
-    // A snapshot of a known model goes where its model goes.
+    // An alias of a model holds for its snapshots too.
     const model = undated(name);
     return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
   }
@@ -200,7 +200,7 @@ export function retiresSoon(model: Model | undefined, now = Date.now()): string 
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
 
-/** A row that is nowhere cheaper than any other: by it a model is priced of which nothing is known. */
+/** @returns a row that is at least as dear as every other, to price models that nobody knows. */
 function dearestPrices(rows: readonly Model[]): Model {
   const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
   const fast = rows.flatMap(({ prices }) => prices.fast ?? []);

@@ -1,32 +1,28 @@
-/**
- * What bounds a request's input beside its bytes: found by one walk over its body.
- *
- * Only what costs more, or less, than its bytes is looked for, block by block.
- */
+/** Finds, by one walk over a request's body, what makes its input cost more, or less, than its bytes. */
 
 import { isObject, type Json } from '../json/object.ts';
 import { furtherModels, usesOfModels } from './further-models.ts';
 
 const PER_MESSAGE = 16;
-/** For tools as a whole, for an output format, for a listing of MCP tools. */
+/** Tokens for all custom tools together, for an output format, and for a listing of MCP tools. */
 const PER_SCHEMA = 1_024;
-/** A tool that the API defines is a short name for a schema that is not in the body; a toolset for many. */
+/** Tokens of a tool that the API defines: its schema is not in the body. A toolset has many such schemas. */
 const PER_NATIVE_TOOL = 2_048;
 const PER_TOOLSET = 8_192;
 /**
  * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
- * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026); the rest is for what
- * frames it.
+ * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is room for
+ * what the API puts around it.
  */
 export const PER_IMAGE = 5_000;
 /** Steps of the API's own tool loop where no `max_uses` limits it, and searches in each of them. */
 export const UNLIMITED_USES = 10;
-/** Content nests four deep at most in anything the API accepts. */
+/** How deep content is read. What the API accepts nests at most four deep. */
 const DEEPEST_CONTENT = 32;
-/** What frames the content of a page that was fetched: its address, title and time. */
+/** Tokens of a fetched page's address, title and time. */
 const PER_PAGE = 1_000;
 
-/** Blocks whose cost is in their bytes. */
+/** Blocks that cost at most their bytes. */
 const LEAVES = new Set([
   'text',
   'thinking',
@@ -62,57 +58,59 @@ const CONTAINERS = new Set([
   'text_editor_code_execution_tool_result',
   'tool_search_tool_result',
 ]);
-/** A few bytes stand for much that the API holds, and counts: a tool's definition, a file that cannot change. */
+/** Blocks that name something long that the API has: a tool's definition, a file that cannot change. */
 const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
 /** Tools that the API itself calls, and whose definition is short. */
 const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
-/** What a walk over a body finds. */
+/** What was found in a body. */
 export interface PromptFeatures {
-  /** Tokens beyond bytes, less the bytes that are no text (base64 of images). */
+  /** Tokens to add to the bytes of the body. Base64 of images is subtracted. */
   extra: number;
-  /** By what the input is bounded: its bytes, a count of its tokens, the context window alone. */
+  /** What limits the input: the bytes of the body, a count of its tokens, or only the context window. */
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';
-  /** Images by URL: each may be another one after it was counted. */
+  /** How many images are given by URL. Each may have changed after it was counted. */
   linkedImages: number;
-  /** Whether anything else in it may grow after it was counted. */
+  /** Whether anything else may grow after it was counted. */
   changes: boolean;
-  /** Why it is the window, in words for the caller. */
+  /** Why only the context window limits it, in words for the caller. */
   because: string | undefined;
-  /** The tools that the API itself calls, all together: after each use it reads the whole prompt again. */
+  /** The tools that the API itself calls, added up. After each use it reads the whole prompt again. */
   served: Served;
+  /** The most web searches that may be billed. */
   searches: number;
-  /** At most `MOST_ADVISORS` of them. */
+  /** Tools that ask for another model, at most `MOST_ADVISORS` + 1 of them. */
   advisors: readonly Json[];
 }
 
-/** Tools that the API itself calls. Sums, since a body may have as many of them as it has room for. */
+/** Sums over the tools that the API itself calls. A list could be as long as a body has room for. */
 export interface Served {
   tools: number;
-  /** Of the first one. */
+  /** The name of the first one. */
   name: string;
-  /** Of those that are limited. */
+  /** The sum of `max_uses` over those that have it. */
   uses: number;
+  /** Whether any has no `max_uses`. */
   unlimited: boolean;
-  /** The most tokens that all their uses bring into the prompt; infinite where nothing limits them. */
+  /** The most tokens that all uses add to the prompt; infinite where nothing limits them. */
   growth: number;
-  /** Whether definitions are in the prompt that are not in the body. */
+  /** Whether the prompt has definitions that the body has not. */
   hidden: boolean;
 }
 
 type ServedTool = Pick<Served, 'name' | 'growth' | 'hidden'> & { uses: number | undefined };
 
-/** What makes the API call tools of which the body does not tell. */
+/** A member that makes the API call tools which the body does not list. */
 const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, hidden: true };
 const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, hidden: false };
-/** More advisors than anybody has: a request with more of them is one that no budget pays. */
+/** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
 export const MOST_ADVISORS = 64;
 
-/** Of no messages at all. */
+/** What is found in no messages at all. */
 export const NO_FEATURES: PromptFeatures = {
   extra: 0,
   by: 'bytes',
@@ -125,7 +123,7 @@ export const NO_FEATURES: PromptFeatures = {
   advisors: [],
 };
 
-/** @returns what bounds messages beside their bytes, together with what was found in those before them. */
+/** @returns what was found in messages, and before them. */
 export function featuresOf(messages: readonly unknown[], before: PromptFeatures = NO_FEATURES): PromptFeatures {
   const found = { ...before };
   readMessages(messages, found);
@@ -134,7 +132,7 @@ export function featuresOf(messages: readonly unknown[], before: PromptFeatures 
 
 /**
  * @param lengthOf tells how long a string is, where those of the body may stand for longer ones
- * @returns the findings of a whole body, together with what was found in messages before its own
+ * @returns what was found in a whole body, and in the messages before its own
  */
 export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES, lengthOf?: LengthOf): PromptFeatures {
   const found = { ...before };
@@ -164,7 +162,7 @@ function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void 
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
     serve({ ...HIDDEN, name: 'skills' }, found);
   }
-  // The conversation lies at the API; the body has only what is new in it.
+  // The API has the conversation. The body has only what is new.
   if (body.thread) byWindow('thread', found);
 }
 
@@ -176,7 +174,7 @@ function readMessages(messages: readonly unknown[], found: PromptFeatures, lengt
   }
 }
 
-/** Walks with a stack of its own: a body may nest as deep as it is long. */
+/** Reads blocks level by level, without recursion: a hostile body may nest as deep as it is long. */
 function readBlocks(content: unknown, found: PromptFeatures, lengthOf: LengthOf = ownLength): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
@@ -229,15 +227,15 @@ function readSource(
     found.extra += PER_IMAGE - inBody;
   } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
   else if (kind === 'base64') {
-    // Pages and text lie compressed in a PDF: neither can be counted from its bytes, nor is a page's text limited.
+    // A PDF is compressed, so its bytes tell neither its pages nor how much text they have.
     byCount(found);
   } else if (kind === 'text') {
-    // In its bytes.
+    // Its bytes are in the body.
   } else if (kind === 'content') {
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
   } else if (kind === 'file') byCount(found);
   else {
-    // What stands behind a URL may be another thing after it was counted.
+    // The document may have changed after it was counted.
     found.changes = true;
     byWindow('a document by URL', found);
   }
@@ -272,9 +270,9 @@ function servedTool(type: string, tool: Json): ServedTool {
   };
 }
 
-/** Notes models that a request may use beside its own: each as a tool that asks for one. */
+/** Adds models that a request may use beside its own. Each is given as a tool that names it. */
 export function noteModels(advisors: readonly Json[], found: PromptFeatures): void {
-  // One more than are looked at says that there are too many.
+  // One more than the most says that there are too many.
   if (found.advisors.length <= MOST_ADVISORS)
     found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
 }
@@ -300,7 +298,7 @@ function byCount(found: PromptFeatures): void {
   if (found.by === 'bytes') found.by = 'count';
 }
 
-/** Notes the cache lifetime that something asks for, if it is the longest. */
+/** Keeps the longest cache lifetime that was asked for. */
 export function noteCache(control: unknown, found: PromptFeatures): void {
   if (control === undefined || control === null) return;
   const ttl = isObject(control) ? control.ttl : undefined;

@@ -1,19 +1,19 @@
 /**
- * How many tokens a text can have at the most, by classes of characters.
+ * Computes how many tokens a text can have at the most, by classes of characters.
  *
  * The API's tokenizers are not public. The weights are such that no text of the kinds that models write has more tokens
  * by the public tokenizers that `test/pricing/token-ceiling.test.ts` compares with, and are not much above them. Nothing is
- * allocated: an answer that was interrupted may be megabytes long.
+ * allocated, since an interrupted answer may be megabytes long.
  */
 
 import { encoder } from '../http/bytes.ts';
 import { SPACE } from '../json/characters.ts';
 
-/** A token, in the unit of the weights. */
+/** What a token weighs. All other weights are in twentieths of it. */
 const TOKEN = 20;
 const LETTER_IN_WORD = 12;
 const CAPITAL_IN_WORD = 16;
-/** From its ninth letter on a word is more likely no word: a key, an id, base64. */
+/** What is longer is rather a key, an id or base64 than a word. */
 const LONG_WORD = 8;
 const LETTER_IN_LONG_WORD = 16;
 const NEXT_SPACE = 1;
@@ -34,22 +34,22 @@ const CLASSES = Uint8Array.from({ length: 128 }, (_, byte) => {
   return byte > SPACE && byte < 127 ? SIGN : WHITE;
 });
 
-/** The weight of a character by the first of its UTF-8 bytes; bytes that follow have none. */
+/** The weight of a character by the first of its UTF-8 bytes. The other bytes weigh nothing. */
 const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte < 0xc0) return 0;
-  // Of two bytes, Latin with accents, Greek, Cyrillic, Hebrew and Arabic have fewer tokens than bytes.
+  // Common scripts with two bytes a character have fewer tokens than bytes.
   if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
   // Chinese characters, rare ones included; Hangul; what lies in other planes.
   if (byte > 0xe4 && byte < 0xea) return 47;
   return byte > 0xea && byte < 0xee ? 54 : byte < 0xf0 ? 60 : 80;
 });
 
-/** Of Latin with accents, Greek, Cyrillic, Hebrew and Arabic. */
+/** @returns whether a byte begins a character of Latin with accents, Greek, Cyrillic, Hebrew or Arabic. */
 function isCommonLead(byte: number): boolean {
   return byte < 0xc9 || (byte > 0xcd && byte < 0xd4) || (byte > 0xd6 && byte < 0xdc);
 }
 
-/** Of the scripts that share a first byte, those that have fewer tokens than the others. */
+/** Scripts that have fewer tokens than others with the same first byte, told by the second byte. */
 const SECONDS: Readonly<Record<number, (second: number) => number>> = {
   // Devanagari and Thai.
   224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),
@@ -63,7 +63,7 @@ const SECONDS: Readonly<Record<number, (second: number) => number>> = {
   226: (second) => (second === 0x80 ? 30 : second === 0x94 || second === 0x95 ? 40 : 60),
 };
 
-/** @returns the most tokens that a UTF-8 text, or a part of one, can have; not rounded, so that parts can be summed. */
+/** @returns the most tokens that a UTF-8 text, or a part of one, can have. Not rounded, so that parts can be added up. */
 export function mostTokens(bytes: Uint8Array, start = 0, end = bytes.length): number {
   let weight = 0;
   let letters = 0;
@@ -104,7 +104,7 @@ function letterWeight(kind: number, letters: number): number {
   return kind === LOWER ? LETTER_IN_WORD : CAPITAL_IN_WORD;
 }
 
-/** A single space is part of the word, or the sign, behind it. */
+/** @returns whether a single space before this byte is part of the same token. */
 function joins(next: number | undefined): boolean {
   if (next === undefined) return false;
   if (next >= 128) return next < 0xe0 && isCommonLead(next);

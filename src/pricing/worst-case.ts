@@ -1,9 +1,9 @@
 /**
- * The most that a request can cost, found from its body alone: what a hold is made of.
+ * Computes the most that a request can cost, from its body alone. Its hold is that much.
  *
- * Text is bounded by bytes, since no token of the API's tokenizers stands for less than one. The bytes of the whole
- * body are taken at once: JSON only ever lengthens the text in it (quotes, escapes, names), so nothing is encoded or
- * serialized to find them; what costs more, or less, than its bytes is in its findings.
+ * A token of the API's tokenizers is at least one byte, so text has at most as many tokens as bytes. JSON only makes text
+ * longer (quotes, escapes, names), so the bytes of the body are enough, and nothing is encoded or serialized to count them.
+ * `prompt-features.ts` finds what costs more, or less, than its bytes.
  */
 
 import { isObject, type Json } from '../json/object.ts';
@@ -26,39 +26,39 @@ import {
 } from './prompt-features.ts';
 
 export interface WorstCaseOptions {
-  /** UTF-8 bytes of the body as it goes up. It may be more, never less: for a merged body it is the sum of its parts. */
+  /** UTF-8 bytes of the body as it goes up, or more: for a merged body the sum of its parts. */
   bytes: number;
   models: ModelTable;
-  /** The part of the body, as text and parsed, that may repeat keys; absent where it is known that none are repeated. */
+  /** The part of the body that may repeat keys, as text and parsed; absent where no key is repeated. */
   readings?: { text: string; json: Json } | undefined;
-  /** How long a string of the body is, where it may stand for a longer one. */
+  /** Tells how long a string of the body is, where it may stand for a longer one. */
   lengthOf?: ((value: string) => number) | undefined;
-  /** The model's name as the caller wrote it, by which limits may allow it too. */
+  /** The model's name as the caller wrote it. Limits may allow it by that name too. */
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** Input tokens as count_tokens, or the turn before, tells them; null if the count was refused, absent if nobody counted. */
+  /** Input tokens as count_tokens or the turn before tells them; null if the count was refused, absent if nobody counted. */
   count?: number | null;
-  /** The findings in messages that stand before those of the body: a conversation's history. */
+  /** What was found in the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
   /** The setting SERVED_STEP_TOKENS. Default 50,000. */
   servedStepTokens?: number;
 }
 
-/** Tokens held for what the API adds to every request. */
+/** Tokens that the API adds to every request, at the most. */
 const PER_REQUEST = 256;
-/** No budget pays for more than these; and up to these every sum stays an exact integer. */
+/** No budget pays for more than these two. Up to them every sum is an exact integer. */
 const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
-/** Input tokens from which on the API summarizes the prompt, where the request names no other number. */
+/** From how many input tokens on the API summarizes the prompt, unless the request says another number. */
 const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 50_000;
 
 /**
  * Computes the most that a request can cost.
  *
- * @param body a Messages body as it goes up, so that its names are the upstream's: an object whose `messages` is a list;
- *   nothing else about it is assumed
+ * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
+ *   assumed.
  */
 export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: WorstCase; terms: Terms } {
   const { readings } = options;
@@ -160,7 +160,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: Wor
   return { bound: worstCase, terms };
 }
 
-/** @returns the most tokens of the first prompt: before the API's own tools have added anything to it. */
+/** @returns the most tokens of the first prompt, before the API's own tools have added to it. */
 function promptTokensIn(
   found: PromptFeatures,
   window: number,
@@ -170,7 +170,7 @@ function promptTokensIn(
   if (count === undefined || count === null || found.changes) {
     return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
   }
-  // count_tokens is an estimate; its error is within two percent, and on short prompts a few dozen tokens.
+  // count_tokens is an estimate. It is wrong by at most two percent, on short prompts by a few dozen tokens.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
   return { tokens: Math.min(byBytes, count + margin), bounded: true };
 }

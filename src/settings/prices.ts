@@ -1,14 +1,26 @@
 import * as z from '../http/zod.ts';
 
 /** US dollars per million tokens: with three decimals, a token's price is a number of nanodollars without a fraction. */
-const pricePerMillion = z.number().check(z.gte(0), z.multipleOf(0.001, 'must have at most three decimals'));
-const priceOverrides = z.strictObject({
-  input: pricePerMillion,
-  output: pricePerMillion,
-  cache_write_5m: pricePerMillion,
-  cache_write_1h: pricePerMillion,
-  cache_read: pricePerMillion,
+const pricePerMillion = z.number().check(
+  z.gte(0),
+  z.refine((price) => Math.round(price * 1_000) / 1_000 === price, 'must have at most three decimals'),
+);
+const pricesOf = <T extends z.ZodMiniType>(price: T) => ({
+  input: price,
+  output: price,
+  cache_write_5m: price,
+  cache_write_1h: price,
+  cache_read: price,
 });
+const allPrices = pricesOf(pricePerMillion);
+const retiresAt = z
+  .string()
+  .check(
+    z.refine(
+      (text) => text.endsWith('Z') && !Number.isNaN(Date.parse(text)),
+      'must be a time such as 2027-01-31T00:00:00Z',
+    ),
+  );
 const modelOverride = z.strictObject({
   display_name: z.optional(z.string()),
   aliases: z.optional(z.array(z.string())),
@@ -17,18 +29,19 @@ const modelOverride = z.strictObject({
   minimum_cacheable_tokens: z.optional(z.int().check(z.gte(0))),
   tokens_per_second: z.optional(z.int().check(z.gte(1))),
   fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
-  retires_at: z.optional(z.nullable(z.iso.datetime())),
+  retires_at: z.optional(z.nullable(retiresAt)),
   replacement: z.optional(z.nullable(z.string())),
   prices: z.optional(
-    z.extend(z.partial(priceOverrides), {
-      long_prompt: z.optional(z.extend(priceOverrides, { above_tokens: z.int().check(z.gte(0)) })),
-      fast: z.optional(priceOverrides),
+    z.strictObject({
+      ...pricesOf(z.optional(pricePerMillion)),
+      long_prompt: z.optional(z.strictObject({ ...allPrices, above_tokens: z.int().check(z.gte(0)) })),
+      fast: z.optional(z.strictObject(allPrices)),
     }),
   ),
 });
 
 /** The form of the setting PRICES: models by their id, each with what differs from the built-in table or adds to it. */
-export const priceTable = z.record(z.string(), modelOverride);
+export const priceTable = z.catchall(z.object({}), modelOverride);
 
 /** Rows that override or extend the model table, by model id. Prices are in US dollars per million tokens. */
 export type Prices = z.input<typeof priceTable>;

@@ -52,7 +52,13 @@ const standardSecret = z.string().check(
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );
 const standardSecrets = z.pipe(listed, z.array(standardSecret));
-const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an https URL' });
+const urlSetting = (fault: string) =>
+  z.string().check(
+    z.trim(),
+    z.refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ''), fault),
+  );
+const anyHttpUrl = urlSetting('must be an http or https URL');
+const httpUrl = urlSetting('must be an https URL');
 
 /** Which answers an upstream stops to write, and to bill, when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
@@ -77,9 +83,7 @@ export const settingsSchema = z.object({
   ANTHROPIC_BASE_URL: z.described(
     z._default(
       z.pipe(
-        z
-          .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-          .check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
+        anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
         // Clients differ in whether the version belongs to a base URL.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
@@ -137,14 +141,14 @@ export const settingsSchema = z.object({
     'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(
-    z._default(jsonSetting(z.record(z.string(), z.string().check(z.minLength(1)))), {}),
+    z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
   ),
   PRICES: z.described(z._default(jsonSetting(priceTable), {}), 'JSON: rows that override or extend the model table.'),
   SIGNING_SECRET: z.described(z.optional(secret), 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
   SIGNING_SECRET_PREVIOUS: z.described(z.optional(secret), 'Secret. The one before, valid as well during a rotation.'),
   JWKS_URL: z.described(
-    z.optional(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })),
+    z.optional(anyHttpUrl),
     'Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.',
   ),
   JWT_ISSUER: z.described(z.optional(z.string()), 'The `iss` of the provider’s tokens.'),
@@ -223,7 +227,7 @@ let sharedPrices: Prices | undefined;
  */
 export function sharePrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
-  if (error) throw new Error(`prices: ${z.prettifyError(error)}`);
+  if (error) throw new Error(`prices: ${faultsOf(error)}`);
   if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
     throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
   }
@@ -253,8 +257,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const result = settingsSchema.safeParse(given);
   if (!result.success) {
-    const faults = result.error.issues.map((issue) => `${issue.path.join('.')} (${issue.message})`);
-    throw malformed([...new Set(faults)].join('; '));
+    throw malformed(faultsOf(result.error));
   }
   const settings = result.data;
   const development = settings.MODE === 'development';
@@ -313,6 +316,10 @@ function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settin
   }
   const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
   if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
+}
+
+function faultsOf({ issues }: z.core.$ZodError): string {
+  return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
 }
 
 function malformed(faults: string): ApiError {

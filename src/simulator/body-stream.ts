@@ -5,13 +5,11 @@ import type { Random } from './random/digest.ts';
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {
   text: string;
-  /** The number of tokens in it. */
   tokens: number;
   /** Whether the first content starts here. The time to the first token passes before it. */
   isFirstContent: boolean;
 }
 
-/** The pace of a body. */
 export interface Pace {
   /** Milliseconds to the first token. */
   ttftMs: number;
@@ -52,19 +50,19 @@ async function* paced(
   }
 }
 
-/** Yields the parts until a fault that counts events ends or breaks them. */
-function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart | 'cut' | 'silence'> {
-  const { cutEvents, endEvents, silenceAfter, malformed } = faults;
+/** Yields the parts until a fault that counts events ends or breaks them. @returns what happens to the body then */
+function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart, 'cut' | 'silence' | undefined> {
+  const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
   let count = 0;
   for (const part of parts) {
-    if (count === cutEvents) return yield 'cut';
-    if (count === endEvents) return;
-    if (count === silenceAfter) return yield 'silence';
+    if (count === cutEvents) return 'cut';
+    if (count === endEvents) return undefined;
+    if (count === silenceAfter) return 'silence';
     count++;
     yield count === malformed ? { ...part, text: broken(part.text) } : part;
   }
-  if (cutEvents !== undefined && count === cutEvents) yield 'cut';
-  if (silenceAfter !== undefined && count === silenceAfter) yield 'silence';
+  if (count === cutEvents) return 'cut';
+  return count === silenceAfter ? 'silence' : undefined;
 }
 
 /** @returns an event or JSON whose object is not closed */
@@ -74,7 +72,7 @@ function broken(text: string): string {
   return text.slice(0, start + Math.max(1, Math.floor((text.length - start) / 2))) + end;
 }
 
-/** @returns the error that a caller sees when a connection is interrupted */
+/** The error that a caller sees when a connection is interrupted. */
 class ConnectionCut extends TypeError {
   constructor() {
     super('terminated: the simulator cut the connection');
@@ -89,10 +87,7 @@ async function* chunks(
 ): AsyncGenerator<Uint8Array> {
   let fate: 'cut' | 'silence' | undefined;
   function* upToFate(): Generator<BodyPart> {
-    for (const part of faultyParts(parts, faults)) {
-      if (typeof part === 'string') fate = part;
-      else yield part;
-    }
+    fate = yield* faultyParts(parts, faults);
   }
   let joined = '';
   for await (const text of paced(upToFate(), pace, faults, signal)) {
@@ -109,7 +104,7 @@ async function* chunks(
 
 async function* upToByte(
   source: AsyncGenerator<Uint8Array>,
-  { cutBytes, endBytes }: Faults,
+  { 'cut-bytes': cutBytes, 'end-bytes': endBytes }: Faults,
 ): AsyncGenerator<Uint8Array> {
   let left = Math.min(cutBytes ?? Number.POSITIVE_INFINITY, endBytes ?? Number.POSITIVE_INFINITY);
   const isCut = cutBytes !== undefined && cutBytes === left;

@@ -25,28 +25,7 @@ import { ApiError, invalid } from './request/errors.ts';
  * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
  * breaks it.
  */
-export interface Faults {
-  status?: number;
-  retryAfter?: string;
-  retryAfterMs?: string;
-  shouldRetry?: string;
-  network?: true;
-  times?: number;
-  key?: string;
-  slowStart?: number;
-  ttft?: number;
-  tps?: number;
-  cutEvents?: number;
-  cutBytes?: number;
-  endEvents?: number;
-  endBytes?: number;
-  silenceAfter?: number;
-  malformed?: number;
-  split?: number | 'random';
-  flush?: true;
-  stopReason?: (typeof forcibleStopReasons)[number];
-  answer?: string;
-}
+export type Faults = { [Name in keyof typeof readers]?: ReturnType<(typeof readers)[Name]> };
 
 const header = 'sluice-simulate';
 
@@ -79,31 +58,34 @@ function decoded(name: string, value: string): string {
   }
 }
 
-const entries: Record<string, (value: string) => Faults> = {
-  status: (value) => ({ status: whole('status', value, 400, 599) }),
-  'retry-after': (value) => ({ retryAfter: decimal('retry-after', value) }),
-  'retry-after-ms': (value) => ({ retryAfterMs: decimal('retry-after-ms', value) }),
-  'should-retry': (value) => ({ shouldRetry: oneOf('should-retry', value, ['true', 'false']) }),
-  times: (value) => ({ times: whole('times', value) }),
-  key: (value) => ({ key: value }),
-  'slow-start': (value) => ({ slowStart: whole('slow-start', value) }),
-  ttft: (value) => ({ ttft: whole('ttft', value) }),
-  tps: (value) => ({ tps: Number(decimal('tps', value)) }),
-  'cut-events': (value) => ({ cutEvents: whole('cut-events', value) }),
-  'cut-bytes': (value) => ({ cutBytes: whole('cut-bytes', value) }),
-  'end-events': (value) => ({ endEvents: whole('end-events', value) }),
-  'end-bytes': (value) => ({ endBytes: whole('end-bytes', value) }),
-  'silence-after': (value) => ({ silenceAfter: whole('silence-after', value) }),
-  malformed: (value) => ({ malformed: whole('malformed', value, 1) }),
-  split: (value) => ({ split: value === 'random' ? value : whole('split', value, 1) }),
-  'stop-reason': (value) => ({ stopReason: oneOf('stop-reason', value, forcibleStopReasons) }),
-  answer: (value) => ({ answer: decoded('answer', value) }),
+const flag = (): true => true;
+
+const readers = {
+  status: (name: string, value: string) => whole(name, value, 400, 599),
+  'retry-after': decimal,
+  'retry-after-ms': decimal,
+  'should-retry': (name: string, value: string) => oneOf(name, value, ['true', 'false']),
+  network: flag,
+  times: whole,
+  key: (_: string, value: string) => value,
+  'slow-start': whole,
+  ttft: whole,
+  tps: (name: string, value: string) => Number(decimal(name, value)),
+  'cut-events': whole,
+  'cut-bytes': whole,
+  'end-events': whole,
+  'end-bytes': whole,
+  'silence-after': whole,
+  malformed: (name: string, value: string) => whole(name, value, 1),
+  split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
+  flush: flag,
+  'stop-reason': (name: string, value: string) => oneOf(name, value, forcibleStopReasons),
+  answer: decoded,
 };
 
-const flags: Record<string, () => Faults> = {
-  network: () => ({ network: true }),
-  flush: () => ({ flush: true }),
-};
+function isFault(name: string): name is keyof Faults {
+  return Object.hasOwn(readers, name);
+}
 
 /**
  * Reads the header's value.
@@ -116,10 +98,10 @@ export function readFaults(value: string): Faults {
     if (entry === '') continue;
     const at = entry.indexOf('=');
     const name = at === -1 ? entry : entry.slice(0, at).trimEnd();
-    const reader = at === -1 ? flags : entries;
-    const read = Object.hasOwn(reader, name) ? reader[name] : undefined;
-    if (read === undefined) throw invalid(`${header}: ${entry.slice(0, 100)}: no such fault`);
-    Object.assign(faults, read(entry.slice(at + 1).trimStart()));
+    if (!isFault(name) || (readers[name] === flag) !== (at === -1)) {
+      throw invalid(`${header}: ${entry.slice(0, 100)}: no such fault`);
+    }
+    Object.assign(faults, { [name]: readers[name](name, entry.slice(at + 1).trimStart()) });
   }
   return faults;
 }
@@ -157,9 +139,14 @@ const messages = new Map<number, string>([
 ]);
 
 /** @returns the error that `status` asks for, if it does */
-export function statusFault({ status, retryAfter, retryAfterMs, shouldRetry }: Faults): ApiError | undefined {
+export function statusFault(faults: Faults): ApiError | undefined {
+  const { status } = faults;
   if (status === undefined) return undefined;
-  const headers = { 'retry-after': retryAfter, 'retry-after-ms': retryAfterMs, 'x-should-retry': shouldRetry };
+  const headers = {
+    'retry-after': faults['retry-after'],
+    'retry-after-ms': faults['retry-after-ms'],
+    'x-should-retry': faults['should-retry'],
+  };
   const given = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return new ApiError(status, messages.get(status) ?? `Status ${status} (simulated).`, Object.fromEntries(given));
 }

@@ -17,7 +17,6 @@ import { answerAsService } from './services.ts';
 
 export type { SimulatedModel } from './request/models.ts';
 
-/** Options of a simulator. */
 export interface SimulatorOptions {
   /** The models that it simulates. */
   models: readonly SimulatedModel[];
@@ -38,15 +37,14 @@ export type Simulator = (request: Request) => Promise<Response>;
 
 type Route = { name: 'messages' | 'count' | 'models' } | { name: 'model'; id: string };
 
-/** @returns the route of a request; anything before `/v1` counts as the path of the base URL */
-function routeOf(request: Request, path: string): Route {
-  const [, rest = ''] = /\/v1\/(messages(?:\/count_tokens)?|models(?:\/[^/]+)?)\/?$/.exec(path) ?? [];
-  if (request.method === 'POST' && rest === 'messages') return { name: 'messages' };
-  if (request.method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
-  if (request.method === 'GET' && rest === 'models') return { name: 'models' };
-  if (request.method === 'GET' && rest.startsWith('models/')) {
-    return { name: 'model', id: decodedSegment(rest.slice('models/'.length)) };
-  }
+/** Finds the route of a request; anything before `/v1` counts as the path of the base URL. */
+function routeOf(method: string, path: string): Route {
+  const [, rest = '', id] = /\/v1\/(messages(?:\/count_tokens)?|models)(?:\/([^/]+))?\/?$/.exec(path) ?? [];
+  if (id !== undefined && rest !== 'models') throw new ApiError(404, 'Not found');
+  if (method === 'GET' && id !== undefined) return { name: 'model', id: decodedSegment(id) };
+  if (method === 'GET' && rest === 'models') return { name: 'models' };
+  if (method === 'POST' && rest === 'messages') return { name: 'messages' };
+  if (method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
   throw new ApiError(404, 'Not found');
 }
 
@@ -81,7 +79,6 @@ function protocolOf(headers: Headers): Protocol {
   return { version, beta: (headers.get('anthropic-beta') ?? '').trim() !== '' };
 }
 
-/** One request that is being answered. */
 interface Call {
   request: Request;
   account: string;
@@ -129,7 +126,7 @@ class SimulatedApi {
 
   async #route(request: Request, startedAt: number, nonce: Digest, headers: Record<string, string>): Promise<Response> {
     const url = new URL(request.url);
-    const route = routeOf(request, url.pathname);
+    const route = routeOf(request.method, url.pathname);
     checkBrowser(request.headers);
     const account = hex(digest(credentialOf(request.headers)));
     const protocol = protocolOf(request.headers);
@@ -148,7 +145,7 @@ class SimulatedApi {
     const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
     if (value === null) return {};
     const faults = this.#faultCounter.next(readFaults(value));
-    if (faults.slowStart !== undefined) await pause(faults.slowStart, request.signal);
+    if (faults['slow-start'] !== undefined) await pause(faults['slow-start'], request.signal);
     if (faults.network) throw new TypeError('fetch failed: the simulator lost the network');
     const error = statusFault(faults);
     if (error !== undefined) throw error;
@@ -182,7 +179,7 @@ class SimulatedApi {
       identity,
       nonce,
       text: call.faults.answer,
-      stopReason: call.faults.stopReason,
+      stopReason: call.faults['stop-reason'],
     });
     const message: AnsweredMessage = {
       id: identifier('msg_', digest('message', nonce)),

@@ -11,9 +11,8 @@ export interface StreamEnd {
 /** @returns the line ends that complete an event whose data is complete; undefined if the data is not, or no event has begun. */
 export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
   if (atBoundary) return undefined;
-  // Only the carriage return of the empty line has arrived.
-  if (unfinishedLine === '\r') return isJson(data) ? '\n' : undefined;
-  if (unfinishedLine === '') return isJson(data) ? '\n' : undefined;
+  // The carriage return of the empty line may have arrived.
+  if (unfinishedLine === '\r' || unfinishedLine === '') return isJson(data) ? '\n' : undefined;
   const line = unfinishedLine.replace(/\r$/, '');
   if (!line.startsWith('data:')) return undefined;
   const value = line.slice(line[5] === ' ' ? 6 : 5);
@@ -34,10 +33,8 @@ export function cutEnding(end: StreamEnd, errorEvent: string): string {
 }
 
 function isJson(text: string | undefined): boolean {
-  if (text === undefined) return false;
   try {
-    JSON.parse(text);
-    return true;
+    return text !== undefined && JSON.parse(text) !== undefined;
   } catch {
     return false;
   }

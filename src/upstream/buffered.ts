@@ -1,8 +1,9 @@
 /** Answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
-import { decoder, joined } from '../http/bytes.ts';
+import { decoder } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { mayHaveRun, type SendProgress } from './attempt.ts';
 import { isAboutRequest } from './error-blame.ts';
@@ -38,9 +39,7 @@ export async function readBuffered(
   } finally {
     watchdog.stop();
   }
-  const [only] = pieces;
-  if (only && pieces.length === 1) return only;
-  return joined(...pieces);
+  return pieces.length === 1 && pieces[0] ? pieces[0] : joinedPieces(pieces);
 }
 
 /**

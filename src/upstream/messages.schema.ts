@@ -15,17 +15,16 @@ export const messageParam = z.looseObject(
 type Message = z.output<typeof messageParam>;
 
 /** Only the first fault is told: a list may have millions of messages, each with a fault. */
-const messages = z.array(z.custom<Message>(), { error: fieldError('Input should be a valid list') }).check(
-  z.minLength(1, 'at least one message is required'),
-  z.superRefine((list, context) => {
-    for (const [index, item] of list.entries()) {
-      const [issue] = messageParam.safeParse(item).error?.issues ?? [];
+const messages = z
+  .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
+  .check(z.minLength(1, 'at least one message is required'), ({ value, issues }) => {
+    for (const [index, input] of value.entries()) {
+      const [issue] = messageParam.safeParse(input).error?.issues ?? [];
       if (issue === undefined) continue;
-      context.addIssue({ code: 'custom', message: issue.message, path: [index, ...issue.path] });
+      issues.push({ code: 'custom', input, message: issue.message, path: [index, ...issue.path] });
       return;
     }
-  }),
-);
+  });
 
 const model = z
   .string({ error: fieldError('Input should be a valid string') })
@@ -47,6 +46,13 @@ const fields = {
 
 /** A Messages request: only what this edge checks. Everything else is left to the upstream. */
 export const messagesRequest = z.looseObject(fields);
+
+/** The same with a conversation or a prefix, which may give the model and `max_tokens`. */
+export const defaultedRequest = z.looseObject({
+  ...fields,
+  model: z.optional(model),
+  max_tokens: z.optional(maxTokens),
+});
 
 /** The same for the count routes, which need no `max_tokens`. */
 export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });

@@ -1,12 +1,5 @@
-import {
-  NOT_REACHED,
-  readRefusal,
-  type SendOptions,
-  type SendRequest,
-  sleep,
-  waitBeforeRetry,
-  wasSent,
-} from './attempt.ts';
+import { pause } from '../async/pause.ts';
+import { NOT_REACHED, readRefusal, type SendOptions, type SendRequest, waitBeforeRetry, wasSent } from './attempt.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
@@ -72,12 +65,12 @@ async function sendUntil(
     if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
     if (!sent || payment === undefined || payment === 'free') {
       course.sentAt = undefined;
-      await sleep(wait, signal);
+      await pause(wait, signal);
       continue;
     }
     await payment.settle();
     course.sentAt = undefined;
-    await sleep(wait, signal);
+    await pause(wait, signal);
     try {
       sendable = (await payment.admit())({});
     } catch {

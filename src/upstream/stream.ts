@@ -1,10 +1,12 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
-import { encoder, joined } from '../http/bytes.ts';
+import { encoder } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
+import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
@@ -14,13 +16,18 @@ const NO_BYTES = new Uint8Array(0);
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
-const LAZY_WAIT_MS = 25;
+const LAZY_WAIT_MS = 50;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
 const MOMENT_MS = 25;
-/** An upstream that broke has nothing more to say after so long. */
-const BREAK_MS = 30;
-/** How long a copy may lag behind a pipe that broke before it is clear that the caller, not the upstream, is gone. */
-const COPY_GRACE_MS = 1_000;
+/**
+ * How often a copy may still give all that has come after its pipe broke. If the upstream broke, it does so twice: a read
+ * that waited, and one of what came since. More comes only from an upstream that goes on, so that the caller is gone. No
+ * clock could tell this: a busy runtime may stand still at any place for any time.
+ */
+const READS_BEHIND_BREAK = 2;
+/** How often, and how long each time, a copy is waited for that neither gives anything nor ends. */
+const COPY_WAITS = 20;
+const COPY_WAIT_MS = 50;
 
 export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
 
@@ -137,27 +144,18 @@ async function pour(
       write(writable, following.value.slice());
     }
     if (rest && !following?.done) {
-      // What has come is on its way down before all is set up for what follows.
-      await scheduler.wait(0);
-      rest.reader.releaseLock();
-      const [down, copy] = rest.body.tee();
-      const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
-        () => true,
-        () => false,
-      );
-      let brokeAt: number | undefined;
-      let goesOn: () => void = () => {};
-      const abandoned = new Promise<false>((resolve) => {
-        goesOn = () => resolve(false);
-      });
-      const reading = readCopy(copy, usage, pipe, (at) => {
+      const take = (piece: Uint8Array, at: number) => {
         watchdog.touch(at);
-        // What still comes from the upstream tells that it is the other side which has broken.
-        if (brokeAt !== undefined && at - brokeAt > BREAK_MS) goesOn();
+        usage.push(piece, false, at);
+      };
+      const density = await probeDensity(rest.reader, (piece, at) => {
+        write(writable, piece.slice());
+        take(piece, at);
       });
-      const isCarried = await pipe;
-      if (!isCarried) brokeAt = Date.now();
-      isRead = await (isCarried ? reading : Promise.race([reading, abandoned, wait(COPY_GRACE_MS)]));
+      if (density !== 'ended') {
+        rest.reader.releaseLock();
+        isRead = await carryDown(rest.body, density, writable, usage, watchdog);
+      }
     }
   } catch {
     // It broke behind an answer that was whole.
@@ -178,6 +176,8 @@ async function pour(
         if (report.completed && usage.end.atBoundary) words += comment(remark);
       } else if (signal.aborted || !isRead) {
         controller.abort(callerLeft());
+        // Should the caller be there all the same, this must not look like a clean end, wherever the stream stopped.
+        if (!signal.aborted) words = `\n${errorEvent(interrupted(false), requestId)}`;
         finish(usage.report, 'client_gone', firstByte);
       } else {
         const silent = endOf(controller.signal.reason) === 'silent';
@@ -191,6 +191,61 @@ async function pour(
 }
 
 /**
+ * Carries the rest of a stream down: gathered while it is dense, otherwise by the native pipe.
+ *
+ * @returns whether all that came has been read; false if the caller has left
+ * @throws what a gathered stream broke with, after all that came before
+ */
+async function carryDown(
+  body: ReadableStream<Uint8Array>,
+  density: 'dense' | 'sparse',
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  if (density === 'sparse') return await carryNatively(body, writable, usage, watchdog);
+  const writer = writable.getWriter();
+  const gathered = await gather(body, {
+    take(piece) {
+      watchdog.touch();
+      usage.push(piece);
+      return writer.write(piece);
+    },
+    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
+  }).finally(() => writer.releaseLock());
+  if (typeof gathered === 'string') return gathered === 'ended';
+  return await carryNatively(gathered.sparse, writable, usage, watchdog);
+}
+
+/** @returns whether all that came has been read; false if the caller has left. */
+async function carryNatively(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const [down, copy] = body.tee();
+  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+    () => true,
+    () => false,
+  );
+  let hasBroken = false;
+  let readsBehind = 0;
+  let goesOn: () => void = () => {};
+  const abandoned = new Promise<false>((resolve) => {
+    goesOn = () => resolve(false);
+  });
+  const reading = readCopy(copy, usage, pipe, (isAll) => {
+    watchdog.touch(Date.now());
+    if (hasBroken && isAll) readsBehind += 1;
+    if (readsBehind > READS_BEHIND_BREAK) goesOn();
+  });
+  const isCarried = await pipe;
+  hasBroken = !isCarried;
+  return await (isCarried ? reading : Promise.race([reading, abandoned, wait()]));
+}
+
+/**
  * Reads the copy of a stream to its end.
  *
  * @returns true in the end; it never rejects: a copy that breaks has ended where it broke
@@ -199,11 +254,11 @@ async function readCopy(
   copy: ReadableStream<Uint8Array>,
   usage: UsageReader,
   pipe: Promise<boolean>,
-  onPiece: (at: number) => void,
+  onPiece: (isAll: boolean) => void,
 ): Promise<boolean> {
   try {
-    await readTee(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece) => {
-      onPiece(Date.now());
+    await readTee(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece, isAll) => {
+      onPiece(isAll);
       usage.push(piece);
       return false;
     });
@@ -250,14 +305,15 @@ function ignoreGone(): void {}
 
 /** @returns a copy with the remark behind it. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
-  return joined(bytes, encoder.encode(comment(remark)));
+  return joinedPieces([bytes, encoder.encode(comment(remark))]);
 }
 
 function comment(remark: string | undefined): string {
   return remark === undefined ? '' : `: ${remark}\n\n`;
 }
 
-async function wait(milliseconds: number): Promise<false> {
-  await scheduler.wait(milliseconds);
+/** Waits for a copy, in several turns: in each of them what has come since the last one can be read first. */
+async function wait(): Promise<false> {
+  for (let turn = 0; turn < COPY_WAITS; turn += 1) await scheduler.wait(COPY_WAIT_MS);
   return false;
 }

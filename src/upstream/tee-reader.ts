@@ -6,6 +6,9 @@
 /** At the end too the runtime gives the buffer back, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
+/** Says whether more of a stream may come, of which so many bytes have come: a promise says when. */
+type RoomForMore = (bytes: number) => Promise<void> | undefined;
+
 const TEE_PIECE_BYTES = 65_536;
 /** What a slow answer brings between two looks fits into this: an open answer must not hold a large buffer all the time. */
 const SMALL_PIECE_BYTES = 4_096;
@@ -28,14 +31,14 @@ export function keepBuffer({ buffer }: Uint8Array): void {
  * Reads a copy of a stream to its end, looking at it now and then.
  *
  * @param carried what carries the stream itself on; once it has ended, the rest is read without waiting
- * @param take gets each piece, whose buffer is used again; true ends the reading
+ * @param take gets each piece, whose buffer is used again, and whether it was all that had come; true ends the reading
  * @throws what the copy broke with, after all that came before
  */
 export async function readTee(
   reader: ReadableStreamBYOBReader,
   carried: Promise<boolean>,
   pauseMs: number,
-  take: (piece: Uint8Array) => boolean,
+  take: (piece: Uint8Array, isAll: boolean) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
   let wake: (() => void) | undefined;
@@ -61,9 +64,10 @@ export async function readTee(
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
+    const room = view.length;
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
-    const isTaken = value !== undefined && length > 0 && take(value);
+    const isTaken = value !== undefined && length > 0 && take(value, length < room);
     if (value && isLarge) keepBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
@@ -78,9 +82,13 @@ export async function readTee(
  * The runtime's pipe takes each chunk as it comes: a read of many at once would keep the copy waiting as well, and lose
  * them both where the stream breaks.
  *
+ * @param room is told how many bytes have come, and may return a promise for when more may come. Default: they come at once
  * @returns a reader, to cancel it by, and whether the stream has come whole, which never rejects
  */
-export function drive(stream: ReadableStream<Uint8Array>): {
+export function drive(
+  stream: ReadableStream<Uint8Array>,
+  room?: RoomForMore,
+): {
   reader: ReadableStreamBYOBReader;
   whole: Promise<boolean>;
 } {
@@ -91,7 +99,7 @@ export function drive(stream: ReadableStream<Uint8Array>): {
     // Who reads the copy is told of it there.
     () => false,
   );
-  void drain(reader);
+  void drain(reader, room);
   return { reader, whole };
 }
 
@@ -100,13 +108,16 @@ export function drive(stream: ReadableStream<Uint8Array>): {
  *
  * @returns whether it came whole; it never rejects
  */
-export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> {
+export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
   let buffer = takeBuffer();
+  let bytes = 0;
   try {
     for (;;) {
       const { value, done }: Piece = await reader.readAtLeast(TEE_PIECE_BYTES, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < TEE_PIECE_BYTES) break;
+      bytes += value.length;
+      await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));
     return true;

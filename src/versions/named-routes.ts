@@ -1,5 +1,5 @@
 /** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -8,6 +8,7 @@ import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/acc
 import type { Page } from '../durable/contracts/page.ts';
 import { check } from '../http/check.ts';
 import { invalidRequest, tooLarge } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';

@@ -1,10 +1,11 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
 import { check } from '../http/check.ts';
 import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { sourcePrefix, sourceSettings } from '../settings/settings.ts';
 import { receive } from '../webhooks/receive.ts';

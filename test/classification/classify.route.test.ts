@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
+import type * as z from '../../src/http/zod.ts';
 import { errorOf } from '../support/app.ts';
 import {
   bindings,
@@ -13,40 +15,21 @@ import {
   USAGE,
 } from '../support/classification.ts';
 
-interface Answer {
-  label?: string | null;
-  labels?: string[];
-  confidence: number | null;
-  fields: Record<string, unknown> | null;
-  cached: boolean;
-  usage: Record<string, number>;
-  cost_usd: number;
-  model: string;
-}
-
-interface Results extends Pick<Answer, 'usage' | 'cost_usd' | 'model'> {
-  results: (Omit<Answer, 'usage' | 'cost_usd' | 'model'> & {
-    id: string;
-    error: { type: string; message: string } | null;
-  })[];
-}
+type Results = z.output<typeof classifyResults>;
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const nano = (dollars: number) => Math.round(dollars * 1e9);
 const NO_USAGE = { cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const ticket = (input: string) => ({ input, labels: LABELS });
 
-async function answerOf(response: Response): Promise<Answer> {
+async function jsonOf<Json>(response: Response): Promise<Json> {
   const text = await response.text();
   expect(response.status, text).toBe(200);
-  return JSON.parse(text) as Answer;
+  return JSON.parse(text) as Json;
 }
 
-async function resultsOf(response: Response): Promise<Results> {
-  const text = await response.text();
-  expect(response.status, text).toBe(200);
-  return JSON.parse(text) as Results;
-}
+const answerOf = (response: Response) => jsonOf<ClassifyAnswer>(response);
+const resultsOf = (response: Response) => jsonOf<Results>(response);
 
 test('one text gets one of the labels, what it cost to the nanodollar, and a row in the ledger', async () => {
   const { ask, rows, app } = await caller(() => labelled('billing'));

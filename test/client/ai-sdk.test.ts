@@ -9,49 +9,36 @@ const user = (...parts: UIMessage['parts']): UIMessage => ({ id: 'u1', role: 'us
 const hello = user({ type: 'text', text: 'Hello' });
 
 const [start, ...end] = answerOf('');
+const begins = (index: number, content_block: object) => ({ type: 'content_block_start', index, content_block });
+const grows = (index: number, delta: object) => ({ type: 'content_block_delta', index, delta });
+const stops = (index: number) => ({ type: 'content_block_stop', index });
 const everything = [
   start,
-  { type: 'content_block_start', index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } },
-  { type: 'content_block_delta', index: 0, delta: { type: 'thinking_delta', thinking: 'Let me see' } },
-  { type: 'content_block_delta', index: 0, delta: { type: 'signature_delta', signature: 'c2ln' } },
-  { type: 'content_block_stop', index: 0 },
-  {
-    type: 'content_block_start',
-    index: 1,
-    content_block: { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} },
-  },
-  { type: 'content_block_delta', index: 1, delta: { type: 'input_json_delta', partial_json: '{"query":"x"}' } },
-  { type: 'content_block_stop', index: 1 },
-  {
-    type: 'content_block_start',
-    index: 2,
-    content_block: {
-      type: 'web_search_tool_result',
-      tool_use_id: 'srvtoolu_1',
-      content: [{ type: 'web_search_result', url: 'https://example.com', title: 'X' }],
-    },
-  },
-  { type: 'content_block_stop', index: 2 },
-  { type: 'content_block_start', index: 3, content_block: { type: 'text', text: '' } },
-  { type: 'content_block_delta', index: 3, delta: { type: 'text_delta', text: 'It ' } },
-  {
-    type: 'content_block_delta',
-    index: 3,
-    delta: {
-      type: 'citations_delta',
-      citation: { type: 'web_search_result_location', url: 'https://example.com', title: 'X' },
-    },
-  },
-  { type: 'content_block_delta', index: 3, delta: { type: 'text_delta', text: 'is.' } },
-  { type: 'content_block_stop', index: 3 },
-  {
-    type: 'content_block_start',
-    index: 4,
-    content_block: { type: 'tool_use', id: 'toolu_1', name: 'save', input: {} },
-  },
-  { type: 'content_block_delta', index: 4, delta: { type: 'input_json_delta', partial_json: '{"a":' } },
-  { type: 'content_block_delta', index: 4, delta: { type: 'input_json_delta', partial_json: '1}' } },
-  { type: 'content_block_stop', index: 4 },
+  begins(0, { type: 'thinking', thinking: '', signature: '' }),
+  grows(0, { type: 'thinking_delta', thinking: 'Let me see' }),
+  grows(0, { type: 'signature_delta', signature: 'c2ln' }),
+  stops(0),
+  begins(1, { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} }),
+  grows(1, { type: 'input_json_delta', partial_json: '{"query":"x"}' }),
+  stops(1),
+  begins(2, {
+    type: 'web_search_tool_result',
+    tool_use_id: 'srvtoolu_1',
+    content: [{ type: 'web_search_result', url: 'https://example.com', title: 'X' }],
+  }),
+  stops(2),
+  begins(3, { type: 'text', text: '' }),
+  grows(3, { type: 'text_delta', text: 'It ' }),
+  grows(3, {
+    type: 'citations_delta',
+    citation: { type: 'web_search_result_location', url: 'https://example.com', title: 'X' },
+  }),
+  grows(3, { type: 'text_delta', text: 'is.' }),
+  stops(3),
+  begins(4, { type: 'tool_use', id: 'toolu_1', name: 'save', input: {} }),
+  grows(4, { type: 'input_json_delta', partial_json: '{"a":' }),
+  grows(4, { type: 'input_json_delta', partial_json: '1}' }),
+  stops(4),
   { type: 'message_delta', delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 5 } },
   ...end.slice(-1),
 ] as { type: string }[];

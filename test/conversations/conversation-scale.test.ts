@@ -7,7 +7,7 @@ import type { Profile } from '../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
+import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
 import {
   atRest,
   bindings,
@@ -231,11 +231,12 @@ test('what the account says of a turn’s cost is taken once, however often it s
     const transcript = new Transcript(storage);
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
-    const upkeep = new Maintenance({
+    const maintenance = new Maintenance({
       transcript,
       storage,
-      accounts: bindings,
+      env: bindings,
       settings: () => parseSettings({}),
+      upstream: () => upstreamOf(parseSettings({})),
       now: () => Date.now(),
       waitUntil: () => {},
       isBusy: () => true,
@@ -243,7 +244,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
     });
     const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
     const before = transcript.profile?.cost ?? 0;
-    await Promise.all([upkeep.confirm(row, settled), upkeep.confirm(row, settled)]);
+    await Promise.all([maintenance.confirm(row, settled), maintenance.confirm(row, settled)]);
     return { total: transcript.profile?.cost, once: before + 1_000 };
   });
   expect(total).toBe(once);

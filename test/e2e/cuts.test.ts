@@ -132,6 +132,31 @@ test.each(sdks)('the official SDK $version raises a typed error wherever a strea
   });
 });
 
+test('a cut is told by a runtime that stands still now and then', async () => {
+  edge.log.length = 0;
+  let isOver = false;
+  const freezing = (async () => {
+    for (let round = 0; !isOver; round += 1) {
+      await edge.freeze(35 + (round % 5) * 5);
+      // It must come to run at different points of its work.
+      await new Promise((resolve) => setTimeout(resolve, round % 7));
+    }
+  })();
+  try {
+    await forEach(300, async (index) => {
+      const place = 200 + index;
+      const received = await (await post(`text,cut,${place}`)).text();
+      expect(received, `cut at ${place}`).toContain('event: error');
+    });
+  } finally {
+    isOver = true;
+    await freezing;
+  }
+  await expect.poll(() => edge.log.length).toBe(300);
+  // None of these callers has left, and none is taken for one who has.
+  expect([...new Set(edge.log.map(({ error_type }) => error_type))]).toEqual(['upstream_cut']);
+});
+
 test.each(['', 'a-turn'])('each event is shown before the next one comes: %s', async (conversation) => {
   const named = conversation === '' ? {} : { 'sluice-conversation': conversation };
   const headers = { ...JSON_TYPE, 'x-stream': 'text,asked', ...named };

@@ -46,7 +46,7 @@ afterAll(() => rm(project, { recursive: true, force: true }));
 /** Starts a Worker of the project, under its own wrangler.toml. */
 async function startOwn(folder: string, vars: Record<string, string>): Promise<Edge> {
   const place = join(project, folder);
-  return await startEdge((await buildWorker([], place)).code, vars, undefined, place);
+  return await startEdge(await buildWorker(place), vars, undefined, place);
 }
 
 async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {

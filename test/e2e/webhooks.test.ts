@@ -3,13 +3,12 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
-import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
 import { SECRET } from '../support/tokens.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -100,7 +99,6 @@ async function allEvents(edge: { url: string }): Promise<EventRow[]> {
 const ledgerOf = async (edge: { url: string }) =>
   (await get<Page<LedgerRow>>(edge, '/usage/requests?account=webhook-github&limit=1000')).data;
 
-let impatient: string;
 let receiver: Receiving;
 let state: string;
 let running: Edge[] = [];
@@ -112,8 +110,6 @@ const start = async (script: string) => {
 };
 
 beforeAll(async () => {
-  const main = fileURLToPath(new URL('../fixtures/impatient-worker.ts', import.meta.url));
-  impatient = (await buildWorker([main, '--define', 'SLUICE_SIMULATOR:true'])).code;
   receiver = await receiving();
 });
 
@@ -150,7 +146,7 @@ test('an event posted five times at once, and again after a restart, is classifi
 
 test('a receiver that fails three times gets it on the fourth; one that goes on failing has it parked and replayed', async () => {
   await fresh();
-  const edge = await start(impatient);
+  const edge = await start(inject('impatient'));
   let failures = 3;
   receiver.answer = () => (failures-- > 0 ? 500 : 204);
   await post(edge, 'fourth');
@@ -176,7 +172,7 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
 
 test('a budget that is spent holds events back, and they are worked on when it has room again', async () => {
   await fresh();
-  const edge = await start(impatient);
+  const edge = await start(inject('impatient'));
   const limit = async (limits: object) =>
     await fetch(`${edge.url}/accounts/webhook-github/limits`, {
       method: 'PUT',
@@ -216,7 +212,7 @@ test('a budget that is spent holds events back, and they are worked on when it h
 
 test(`with the server killed at random while ${EVENTS} events flow, each is classified once and delivered under its id`, async () => {
   await fresh();
-  let edge = await start(impatient);
+  let edge = await start(inject('impatient'));
   // One in ten is refused at first.
   const refused = new Set<string>();
   receiver.answer = (id) => (id.endsWith('7') && refused.size < refused.add(id).size ? 500 : 204);
@@ -248,7 +244,7 @@ test(`with the server killed at random while ${EVENTS} events flow, each is clas
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 150));
       await edge.kill();
       running = running.filter((other) => other !== edge);
-      edge = await start(impatient);
+      edge = await start(inject('impatient'));
       if ((await allEvents(edge)).some(({ state }) => state !== 'delivered')) interrupted += 1;
     }
   };

@@ -25,7 +25,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/conversations/conversation.ts',
     edits: [
       [
-        '    this.#maintenance.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
+        '    this.#maintenance.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
         '    await this.#maintenance.clear();',
       ],
     ],
@@ -34,7 +34,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a turn that nothing watches over',
     object: 'conversation',
     file: 'src/conversations/begin-turn.ts',
-    edits: [['  maintenance.wakeFor(now + WATCH_MS);\n  const turn', '  const turn']],
+    edits: [['  maintenance.alarm.wakeFor(now + WATCH_MS);\n  const turn', '  const turn']],
   },
   {
     name: 'a crash that nobody cleans up behind',
@@ -47,18 +47,15 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'conversation',
     file: 'src/conversations/maintenance.ts',
     edits: [
-      ['const deletions = [this.#object.storage.deleteAlarm(), this.#object.storage.deleteAll()];', ''],
-      [
-        'await Promise.all(deletions);',
-        'await this.#object.storage.deleteAlarm();\n    await this.#object.storage.deleteAll();',
-      ],
+      ['const deletions = [storage.deleteAlarm(), storage.deleteAll()];', ''],
+      ['await Promise.all(deletions);', 'await storage.deleteAlarm();\n    await storage.deleteAll();'],
     ],
   },
   {
     name: 'numbers of lost events that are given again',
     object: 'conversation',
     file: 'src/conversations/turn/turn-recovery.ts',
-    edits: [['log.leaveOut(MOST_LOST);', '']],
+    edits: [['log.skip(MOST_LOST);', '']],
   },
   {
     name: 'a settlement that is not repeated',

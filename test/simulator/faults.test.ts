@@ -223,7 +223,7 @@ describe('faults', () => {
   });
 
   it('are read in any order, with any space between', () => {
-    expect(readFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, retryAfter: '1', flush: true });
+    expect(readFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, 'retry-after': '1', flush: true });
     expect(readFaults('')).toEqual({});
   });
 });

@@ -1,13 +1,16 @@
 import type { TestProject } from 'vitest/node';
+import { unstable_readConfig } from 'wrangler';
 import { build } from '../../scripts/build.ts';
+import { type Bundle, bundleWorker } from '../../scripts/bundle.ts';
 import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
 import { startBrowser } from './browser.ts';
-import { type Bundle, buildWorker } from './edge.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The code of the built Worker, with the simulator in it. */
+    /** The code of the bundled Worker, with the simulator in it. */
     worker: string;
+    /** The same with the shortest patience everywhere: test/fixtures/impatient-worker.ts. */
+    impatient: string;
     /** The Worker as it is deployed. */
     deployed: Bundle;
   }
@@ -22,13 +25,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
   // Added by one server, they would make those start again that run beside it.
   await addSecrets(await readDevVars());
   await build();
-  const [browser, simulating, deployed] = await Promise.all([
+  const simulator = { SLUICE_SIMULATOR: 'true' };
+  const [browser, simulating, impatient, deployed] = await Promise.all([
     startBrowser(),
-    buildWorker(['--define', 'SLUICE_SIMULATOR:true']),
-    buildWorker(),
+    bundleWorker(simulator),
+    bundleWorker(simulator, 'test/fixtures/impatient-worker.ts'),
+    bundleWorker(unstable_readConfig({ config: 'wrangler.toml' }).define),
   ]);
   project.provide('browser', browser?.wsEndpoint());
   project.provide('worker', simulating.code);
+  project.provide('impatient', impatient.code);
   project.provide('deployed', deployed);
   return async () => await browser?.close();
 }

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
@@ -17,42 +17,24 @@ export interface Edge {
   stop(): Promise<void>;
   /** Ends the runtime as a power cut does: nothing that runs in it comes to its end. */
   kill(): Promise<void>;
-}
-
-/** Of esbuild's account of a build: how much of each file is in each output. */
-interface Metafile {
-  outputs: Record<string, { inputs: Record<string, { bytesInOutput: number }> }>;
-}
-
-/** What `wrangler deploy` uploads. */
-export interface Bundle {
-  /** Of its only module. */
-  code: string;
-  /** The source files of which something is in it. */
-  files: string[];
+  /** Stops the runtime for some milliseconds, as a busy machine does. */
+  freeze(milliseconds: number): Promise<void>;
 }
 
 /**
- * Builds a Worker as `wrangler deploy` does.
+ * Builds somebody else's Worker, as `wrangler deploy` does.
  *
- * @param args what else wrangler is told; a file at their beginning is built in place of wrangler.toml's entry
- * @param folder where its wrangler.toml is; absent for the product's own
+ * @param folder where its wrangler.toml is
+ * @returns the code of its only module
  */
-export async function buildWorker(args: string[] = [], folder = root): Promise<Bundle> {
-  const entry = args[0]?.endsWith('.ts') ? basename(args[0], '.ts') : 'index';
+export async function buildWorker(folder: string): Promise<string> {
   const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
   try {
-    await promisify(execFile)(
-      process.execPath,
-      [wrangler, 'deploy', '--dry-run', '--metafile', '--outdir', outdir, ...args],
-      { cwd: folder, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
-    );
-    const meta = JSON.parse(await readFile(join(outdir, 'bundle-meta.json'), 'utf8')) as Metafile;
-    const parts = Object.values(meta.outputs).flatMap(({ inputs }) => Object.entries(inputs));
-    return {
-      code: await readFile(join(outdir, `${entry}.js`), 'utf8'),
-      files: parts.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) => file),
-    };
+    await promisify(execFile)(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', outdir], {
+      cwd: folder,
+      env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
+    });
+    return await readFile(join(outdir, 'index.js'), 'utf8');
   } finally {
     await rm(outdir, { recursive: true, force: true });
   }
@@ -95,6 +77,11 @@ export async function startEdge(
     url: origin,
     log,
     stop: () => miniflare.dispose(),
+    freeze: async (milliseconds) => {
+      for (const pid of started) process.kill(pid, 'SIGSTOP');
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      for (const pid of started) process.kill(pid, 'SIGCONT');
+    },
     kill: async () => {
       for (const pid of started) process.kill(pid, 'SIGKILL');
       await miniflare.dispose();

@@ -4,12 +4,12 @@
  * (absent: this one). Run after each release; it takes the place of the one that was kept before.
  */
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { brotliCompressSync, constants } from 'node:zlib';
-import { buildWorker } from './edge.ts';
 import { type Kept, RELEASE_FOLDER } from './kept-release.ts';
 
 const folder = resolve(process.argv[2] ?? '.');
@@ -20,7 +20,10 @@ const MADE_OF = ['src', 'wrangler.toml', 'package.json', 'package-lock.json'];
 const changed = (await run('git', ['status', '--porcelain', ...MADE_OF], { cwd: folder })).stdout.trim();
 if (changed !== '') throw new Error(`${folder} has changes that are in no commit: what is kept must be one.`);
 const commit = (await run('git', ['rev-parse', 'HEAD'], { cwd: folder })).stdout.trim();
-const { code } = await buildWorker([], folder);
+const made = await mkdtemp(join(tmpdir(), 'sluice-release-'));
+await run('npm', ['run', 'deploy', '--', '--dry-run', '--outdir', made], { cwd: folder });
+const code = await readFile(join(made, 'index.js'));
+await rm(made, { recursive: true });
 const kept: Kept = { commit, formats: await formatsOf(folder) };
 await mkdir(RELEASE_FOLDER, { recursive: true });
 await writeFile(

@@ -1,5 +1,5 @@
 import type { QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
-import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorType } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
 
@@ -17,44 +17,41 @@ export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
 export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
-  const headers: Record<string, string> = { 'sluice-limited-by': 'account' };
-  const cause = refusal;
+  const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
+    new ApiError(type, message, { headers: { 'sluice-limited-by': 'account', ...headers }, cause: refusal });
+  const { model, retryAfter } = refusal;
+  const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(standing) };
   switch (refusal.reason) {
     case 'model':
-      return new ApiError(
+      return errorOf(
         'permission_error',
-        `This account may not use ${refusal.model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
-        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
+        `This account may not use ${model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        DO_NOT_RETRY,
       );
     case 'unpriced':
-      return new ApiError(
+      return errorOf(
         'permission_error',
-        `This account has a limit in USD, and this edge knows no price of ${refusal.model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
-        { headers: { ...headers, ...DO_NOT_RETRY }, cause },
+        `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
+        DO_NOT_RETRY,
       );
     case 'spend':
-      return refusal.never ? tooDearError(refusal, headers) : spendError(refusal, headers);
+      return refusal.never
+        ? errorOf('billing_error', tooDearSentence(refusal), DO_NOT_RETRY)
+        : errorOf('billing_error', spendSentence(refusal), { ...DO_NOT_RETRY, ...spentHeaders(refusal) });
     case 'held':
-      headers['retry-after'] = String(refusal.retryAfter);
-      return new ApiError(
+      return errorOf(
         'rate_limit_error',
-        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${refusal.retryAfter} s.`,
-        { headers: { ...headers, ...quotaHeaders(standing) }, cause },
+        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${retryAfter} s.`,
+        soon,
       );
     case 'concurrency':
-      headers['retry-after'] = String(refusal.retryAfter);
-      return new ApiError(
+      return errorOf(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
-        { headers: { ...headers, ...quotaHeaders(standing) }, cause },
+        soon,
       );
     case 'rate':
-      headers['retry-after'] = String(refusal.retryAfter);
-      if (refusal.never) Object.assign(headers, DO_NOT_RETRY);
-      return new ApiError('rate_limit_error', rateSentence(refusal), {
-        headers: { ...headers, ...quotaHeaders(standing) },
-        cause,
-      });
+      return errorOf('rate_limit_error', rateSentence(refusal), refusal.never ? { ...soon, ...DO_NOT_RETRY } : soon);
   }
 }
 
@@ -68,34 +65,33 @@ function periodOf({ limit }: Refusal): SpendPeriod {
   return limit.replace('usd_per_', '') as SpendPeriod;
 }
 
-/** @returns the error for a request that never fits. It names no time, since waiting does not help. */
-function tooDearError(refusal: Refusal, headers: Record<string, string>): ApiError {
-  const { needed, left: _, advice } = refusal;
-  const message = `This request may cost $${formatUsd(needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
-  return new ApiError('billing_error', message, { cause: refusal, headers: { ...headers, ...DO_NOT_RETRY } });
+/** Words a request that never fits. No time is named, since waiting does not help. */
+function tooDearSentence(refusal: Refusal): string {
+  return `This request may cost ${dollars(refusal.needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${refusal.advice}.`;
 }
 
-function spendError(refusal: Refusal, headers: Record<string, string>): ApiError {
-  const period = periodOf(refusal);
-  const resets = String(Math.ceil(refusal.resetsAt / 1_000));
-  const dollars = (nanodollars: number) => `$${formatUsd(nanodollars)}`;
+function spendSentence(refusal: Refusal): string {
   const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
-  const message = `The ${PERIOD_NAMES[period]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
-  return new ApiError('billing_error', message, {
-    cause: refusal,
-    headers: {
-      ...headers,
-      ...DO_NOT_RETRY,
-      'retry-after': String(refusal.retryAfter),
-      'anthropic-ratelimit-unified-status': 'rejected',
-      'anthropic-ratelimit-unified-reset': resets,
-      'anthropic-ratelimit-unified-overage-reset': resets,
-      'anthropic-ratelimit-unified-overage-utilization': '1',
-      'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
-      'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[period],
-      'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
-    },
-  });
+  return `The ${PERIOD_NAMES[periodOf(refusal)]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
+}
+
+function dollars(nanodollars: number): string {
+  return `$${formatUsd(nanodollars)}`;
+}
+
+/** @returns the headers of an account whose spend limit is reached. */
+function spentHeaders(refusal: Refusal): Record<string, string> {
+  const resets = String(Math.ceil(refusal.resetsAt / 1_000));
+  return {
+    'retry-after': String(refusal.retryAfter),
+    'anthropic-ratelimit-unified-status': 'rejected',
+    'anthropic-ratelimit-unified-reset': resets,
+    'anthropic-ratelimit-unified-overage-reset': resets,
+    'anthropic-ratelimit-unified-overage-utilization': '1',
+    'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
+    'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[periodOf(refusal)],
+    'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
+  };
 }
 
 function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {

@@ -10,7 +10,7 @@ import type { ClassificationResult } from '../task/classify.ts';
 import { classifyAll, Total } from '../task/classify-all.ts';
 import type { Reason } from '../task/failure.ts';
 import type { Task } from '../task/task.ts';
-import { type Judged, metricsOf } from './metrics.ts';
+import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
 
 /** An example. `expected` has its labels as a list, which is empty for no label. */
 export interface EvaluationExample {
@@ -104,7 +104,7 @@ export function evaluationReport(
     }
     const { given, confidence } = answerIn(outcome);
     judged.push({ expected, given });
-    const isRight = given?.length === expected.length && given.every((label) => expected.includes(label));
+    const isRight = given !== null && hasSameLabels(expected, given);
     if (!isRight) mistakes.push({ id, input, expected: [...expected], given: given && [...given], confidence });
   }
   const names = classifier.labels.map(({ name }) => name);

@@ -1,4 +1,5 @@
 /** Computes how good a classifier is from the labels that were expected and the labels that were given. No I/O. */
+import type { CandidateReport } from '../evaluation-answers.schema.ts';
 
 /** The labels of one example. Without `multi` a list has one label, or is empty for no label. */
 export interface Judged {
@@ -7,40 +8,7 @@ export interface Judged {
   given: readonly string[] | null;
 }
 
-/** The metrics of one label: how often it was given rightly, given wrongly, and missing. */
-export interface LabelMetrics {
-  label: string;
-  /** Examples that have it. */
-  support: number;
-  true_positives: number;
-  false_positives: number;
-  false_negatives: number;
-  /** null: it was never given. */
-  precision: number | null;
-  /** null: no example has it. */
-  recall: number | null;
-  /** null: it was never given, and no example has it. */
-  f1: number | null;
-}
-
-/** A row of the confusion matrix: for the examples of one label, how often each was given. */
-export interface ConfusionRow {
-  expected: string | null;
-  given: { label: string | null; count: number }[];
-  /** How many had no valid answer. */
-  unanswered: number;
-}
-
-export interface Metrics {
-  examples: number;
-  /** The share of examples whose labels are exactly those expected, from 0 to 1; null without examples. */
-  accuracy: number | null;
-  /** The mean F1 of the labels that have one. */
-  macro_f1: number | null;
-  labels: LabelMetrics[];
-  /** null with `multi`: an example with several labels has no single row. */
-  confusion: ConfusionRow[] | null;
-}
+type Metrics = Pick<CandidateReport, 'examples' | 'accuracy' | 'macro_f1' | 'labels' | 'confusion'>;
 
 /**
  * Computes the metrics of a classifier.
@@ -50,7 +18,7 @@ export interface Metrics {
  */
 export function metricsOf(judged: readonly Judged[], labels: readonly string[], multi: boolean): Metrics {
   const perLabel = labels.map((label) => labelMetrics(label, judged));
-  const right = judged.filter(({ expected, given }) => given !== null && isSameLabel(expected, given)).length;
+  const right = judged.filter(({ expected, given }) => given !== null && hasSameLabels(expected, given)).length;
   return {
     examples: judged.length,
     accuracy: ratio(right, judged.length),
@@ -60,7 +28,7 @@ export function metricsOf(judged: readonly Judged[], labels: readonly string[], 
   };
 }
 
-function labelMetrics(label: string, judged: readonly Judged[]): LabelMetrics {
+function labelMetrics(label: string, judged: readonly Judged[]): Metrics['labels'][number] {
   let [tp, fp, fn] = [0, 0, 0];
   for (const { expected, given } of judged) {
     const isGiven = given?.includes(label) ?? false;
@@ -81,7 +49,7 @@ function labelMetrics(label: string, judged: readonly Judged[]): LabelMetrics {
   };
 }
 
-function confusionOf(judged: readonly Judged[], labels: readonly string[]): ConfusionRow[] {
+function confusionOf(judged: readonly Judged[], labels: readonly string[]): Metrics['confusion'] {
   const isUsed = judged.some(({ expected, given }) => expected.length === 0 || given?.length === 0);
   const names = isUsed ? [...labels, null] : [...labels];
   return names.map((expected) => {
@@ -96,7 +64,8 @@ function confusionOf(judged: readonly Judged[], labels: readonly string[]): Conf
   });
 }
 
-function isSameLabel(left: readonly string[], right: readonly string[]): boolean {
+/** @returns whether two lists have the same labels, in any order */
+export function hasSameLabels(left: readonly string[], right: readonly string[]): boolean {
   return left.length === right.length && left.every((label) => right.includes(label));
 }
 

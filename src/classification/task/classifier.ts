@@ -141,9 +141,9 @@ function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> |
   return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
 }
 
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
 /** @returns the members that are not undefined */
-function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
+function withoutUndefined<T extends object>(value: T): Given<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
 }

@@ -6,9 +6,10 @@ import type { Prefix } from '../../prefixes/prefix.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
 import { MODELS } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { findStored } from '../../versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
 import { type Classifier, classifierOf } from './classifier.ts';
-import { findClassifier, unknownClassifier } from './find-classifier.ts';
+import { CLASSIFIERS } from './classifier-kind.ts';
 import { type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
 /** What is done with each input of a request: found, checked and prepared once. */
@@ -48,11 +49,11 @@ export async function taskOf(
   const reader = { account: identity.account, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([
-    ref === undefined ? undefined : findClassifier(reader, ref),
+    ref === undefined ? undefined : findStored(CLASSIFIERS, reader, ref),
     prefixRef === undefined ? undefined : findPrefix(reader, prefixRef),
   ]);
   if (prefixRef !== undefined && !prefix) throw unknownPrefix(prefixRef);
-  if (ref !== undefined && !found) throw unknownClassifier(ref);
+  if (ref !== undefined && !found) throw CLASSIFIERS.unknown(ref);
   if (found) refuseParts(parts);
   const { model, votes, cache_seconds } = asked;
   const classifier = found ? found.value : classifierOf(parts);

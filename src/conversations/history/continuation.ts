@@ -1,4 +1,5 @@
 /** Checks that messages continue a history, before anything is stored or goes up. */
+
 import { invalidRequest } from '../../http/errors.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { answeredTools, calledTools } from './replayable-blocks.ts';
@@ -89,9 +90,9 @@ function checkAnswered(at: HistoryState, path: string): void {
 }
 
 /** A message of the history, to be compared with what a client sends. */
-export interface Known extends SentMessage {
+export interface StoredMessage extends SentMessage {
   /** Whether the answer was interrupted: the client may have less of it, or a little more. */
-  cut: boolean;
+  isPartial: boolean;
 }
 
 /**
@@ -102,22 +103,22 @@ export interface Known extends SentMessage {
  *
  * @returns how many messages are in the history already; 0 if they do not begin with all of it
  */
-export function resent(history: Iterable<Known>, messages: readonly SentMessage[]): number {
+export function resent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
   let at = 0;
-  for (const known of history) {
+  for (const stored of history) {
     const message = messages[at];
-    if (known.role === 'assistant' && known.cut && message?.role !== 'assistant') continue;
-    if (!message || message.role !== known.role || !isSameMessage(known, message)) return 0;
+    if (stored.role === 'assistant' && stored.isPartial && message?.role !== 'assistant') continue;
+    if (!message || message.role !== stored.role || !isSameMessage(stored, message)) return 0;
     at += 1;
   }
   return at;
 }
 
-function isSameMessage(known: Known, message: SentMessage): boolean {
-  if (known.role !== 'assistant') return canonical(known.content) === canonical(message.content);
-  const [before, now] = [shownText(known.content), shownText(message.content)];
-  if (known.cut && (before.startsWith(now) || now.startsWith(before))) return true;
-  return before === now && calledTools(known.content).join() === calledTools(message.content).join();
+function isSameMessage(stored: StoredMessage, message: SentMessage): boolean {
+  if (stored.role !== 'assistant') return canonical(stored.content) === canonical(message.content);
+  const [before, now] = [shownText(stored.content), shownText(message.content)];
+  if (stored.isPartial && (before.startsWith(now) || now.startsWith(before))) return true;
+  return before === now && calledTools(stored.content).join() === calledTools(message.content).join();
 }
 
 /** @returns the text of a content without white space, because clients join and trim blocks. */

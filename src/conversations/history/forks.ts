@@ -2,15 +2,7 @@
 import { itemTexts } from '../../json/edit.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import {
-  committedTurns,
-  countHistory,
-  failTurn,
-  forgetTokens,
-  messagesOf,
-  turnAt,
-  turnsWithoutMessages,
-} from '../storage/turn-queries.ts';
+import { committedTurns, countHistory, messagesOf, turnAt, turnsWithoutMessages } from '../storage/turn-queries.ts';
 import { messageOf } from './next-request.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { streamOf } from './views.ts';
@@ -32,10 +24,12 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     for (const turn of gone) {
       transcript.log.delete(turn.seq);
       if (turn.settled) transcript.deleteTurn(turn.seq);
-      else failTurn(transcript, turn.seq);
+      // It is no part of the history then, and its key is free.
+      else transcript.changeTurn(turn, { status: 'failed', key: null });
     }
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
-    forgetTokens(transcript, found.turn);
+    const rest = turnAt(transcript, found.turn);
+    if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
     const nextTurn = Math.max(profile.nextTurn, (gone.at(-1)?.seq ?? 0) + 1);
     return { turns, messages, nextTurn, sentFrom: profile.sentFrom >= cut ? 0 : profile.sentFrom };
@@ -86,14 +80,14 @@ export function forkTo(
         }
       }
     }
-    const unchanged = transcript.profile?.exists === true && rewound(transcript, version, turns);
-    yield line(unchanged ? 'end' : 'changed', 'null');
+    const isComplete = transcript.profile?.exists === true && hasAll(transcript, version, turns);
+    yield line(isComplete ? 'end' : 'changed', 'null');
   }
   return streamOf(lines());
 }
 
 /** @returns whether all turns that were copied are still there. */
-function rewound(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
+function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
   if (transcript.profile?.version === version) return true;
   const last = turns.at(-1);
   return last === undefined || turnAt(transcript, last.seq) !== undefined;
@@ -126,8 +120,8 @@ export async function adopt(
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"turn"') {
-        const told = JSON.parse(first) as TurnRow;
-        const turn = { ...told, seq: taken + told.seq };
+        const copy = JSON.parse(first) as TurnRow;
+        const turn = { ...copy, seq: taken + copy.seq };
         transcript.beginTurn(turn, []);
         transcript.endTurn(turn);
         nextTurn = turn.seq + 1;

@@ -1,6 +1,7 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
-import { invalidRequest } from '../../http/errors.ts';
+import { encoder } from '../../http/bytes.ts';
+import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
@@ -8,24 +9,22 @@ import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
-import type { CachedTurn } from '../storage/history-cache.ts';
+import type { MessageText } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
-import type { Profile, TurnRow } from '../storage/rows.ts';
+import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { latestTurnOf } from '../storage/turn-queries.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
 import {
   beginning,
   checkContinuation,
   type HistoryState,
-  type Known,
   pass,
   resent,
   type SentMessage,
+  type StoredMessage,
 } from './continuation.ts';
-import type { TakenPrefix } from './held-prefix.ts';
-import { outgrown } from './outgrown.ts';
 import { answeredTools } from './replayable-blocks.ts';
-import { roomFor } from './truncate.ts';
+import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest {
@@ -36,7 +35,7 @@ export interface NextRequest {
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;
-  /** The most tokens that the prompt can have, if the last turn tells. */
+  /** The most tokens that the prompt can have, if the last turn's usage tells. The next three are members of its row. */
   count: number | undefined;
   frame: string | null;
   sentFrom: number;
@@ -61,39 +60,33 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
 ]);
 /** The most characters of a frame; longer ones are not stored. */
 const LONGEST_FRAME = 4_000;
-const PAUSED = 'pause_turn';
+
+/** The defaults that a prefix gives to a new conversation. */
+export interface PrefixDefaults {
+  model: string | undefined;
+  maxTokens: number | undefined;
+}
+
+interface RequestOptions {
+  /** Of a new conversation. */
+  prefix?: PrefixDefaults | undefined;
+  /** The header `anthropic-beta`, which can change how the API counts a prompt. */
+  betas?: string | undefined;
+  /** Whether the prompt is only counted: members about the answer are left out then. */
+  counts?: boolean;
+}
 
 /**
  * Plans a turn; nothing is written.
  *
  * @param text the caller's body, which the schema of a conversation's request has accepted
- * @param prefix the prefix of a new conversation
- * @param betas the header `anthropic-beta`, which can change how the API counts a prompt
  * @throws ApiError 400 for messages that do not continue the history, 413 for what has become too large
  */
 export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas }: { prefix?: TakenModel | undefined; betas?: string | undefined } = {},
-): NextRequest {
-  return withHistory(text, transcript, settings, { prefix, betas, counts: false });
-}
-
-/**
- * Builds the prompt of a turn to be counted: members about the answer are left out.
- *
- * @throws ApiError as `nextRequest`
- */
-export function nextCountRequest(text: string, transcript: Transcript, settings: Settings): JsonBody {
-  return withHistory(text, transcript, settings, { counts: true }).body;
-}
-
-function withHistory(
-  text: string,
-  transcript: Transcript,
-  settings: Settings,
-  { prefix, betas, counts }: { prefix?: TakenModel | undefined; betas?: string | undefined; counts: boolean },
+  { prefix, betas, counts = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -109,14 +102,14 @@ function withHistory(
   const model = settings.models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
-  const known = transcript.recollection;
-  const last = known ? known.last : latestTurnOf(transcript, [...ANSWERED, 'empty']);
-  const tail = known?.tail ?? tailIn(transcript);
+  const cached = transcript.cachedHistory;
+  const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
+  const tail = cached?.tail ?? tailIn(transcript);
   const { fresh, at } = newMessages(incoming, transcript, last, tail);
   const news = texts.slice(incoming.length - fresh.length);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
 
-  const frozen = profile && (known?.frozen ?? transcript.frozen);
+  const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
@@ -126,24 +119,29 @@ function withHistory(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const cached = hasBreakpoint(text) || hasBreakpoint(changes.system ?? '') || hasBreakpoint(changes.tools ?? '');
-  if (!cached) changes.cache_control = '{"type":"ephemeral"}';
+  const hasOwnCaching = [text, changes.system, changes.tools].some((part) => part && hasBreakpoint(part));
+  if (!hasOwnCaching) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(members, frozen, model, betas);
-  const follows = answersCalls(fresh) || fresh.length === 0;
-  const room = roomFor(transcript, profile, newsSize(news), follows);
-  const sentFrom = room.from;
-  const history = known?.from === sentFrom ? known.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
-  if (frozen) transcript.recollect({ from: sentFrom, history, tail, last, frozen });
+  const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
+  const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
+  const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
+  const history =
+    cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${news.join(',')}]`;
   const prompt = new RequestBody(edit(text, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw outgrown(settings.MAX_BODY_BYTES, prompt.hasHistory);
+  // The upstream has reported how many tokens the prompt has without the new messages, if only they are new.
+  const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
+  const before = isExtended ? last.tokens : null;
+  const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
     body: prompt,
     model,
     maxTokens,
-    count: frame === null ? undefined : countOf({ last, frame, sentFrom, fresh, news, settings, model }),
+    count: before === null || added === undefined ? undefined : before + added,
     frame,
     sentFrom,
     follows,
@@ -163,17 +161,14 @@ function newMessages(
   incoming: readonly SentMessage[],
   transcript: Transcript,
   last: TurnRow | undefined,
-  tail: readonly CachedTurn[],
+  tail: readonly MessageText[],
 ): { fresh: readonly SentMessage[]; at: HistoryState } {
-  const known =
-    incoming.length < 2
-      ? 0
-      : resent(knownOf(transcript, false), incoming) || resent(knownOf(transcript, true), incoming);
-  const fresh = incoming.slice(known);
+  const countResent = (sent: boolean) => resent(storedMessages(transcript, sent), incoming);
+  const fresh = incoming.slice(incoming.length < 2 ? 0 : countResent(false) || countResent(true));
   const { at, answers } = stateAfter(tail);
   // An empty turn has not continued a paused answer.
-  const answer = last?.status === 'empty' ? latestTurnOf(transcript, ANSWERED) : last;
-  const paused = answer?.outcome?.stop_reason === PAUSED && at.role === 'assistant';
+  const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
+  const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
   if (fresh.length === 0) {
     throw invalidRequest(
@@ -188,28 +183,29 @@ function newMessages(
   return { fresh, at };
 }
 
-function* knownOf(transcript: Transcript, sent: boolean): Generator<Known> {
-  for (const said of transcript.said({ sent })) {
-    yield { ...messageOf(said), cut: said.status === 'interrupted' || said.status === 'stopped' };
+function* storedMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
+  for (const message of transcript.texts({ sent })) {
+    const { status } = message;
+    yield { ...messageOf(message), isPartial: status === 'interrupted' || status === 'stopped' };
   }
 }
 
 /** @returns a stored message, parsed. */
-export function messageOf({ role, text }: CachedTurn): SentMessage {
+export function messageOf({ role, text }: MessageText): SentMessage {
   return { role, content: (JSON.parse(text) as { content?: unknown }).content };
 }
 
 /** Reads the last answer and what follows it: tool calls before it need no results any more. */
-function tailIn(transcript: Transcript): readonly CachedTurn[] {
-  const tail: CachedTurn[] = [];
-  for (const { role, text } of transcript.said({ sent: true, backwards: true })) {
+function tailIn(transcript: Transcript): readonly MessageText[] {
+  const tail: MessageText[] = [];
+  for (const { role, text } of transcript.texts({ sent: true, backwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
   }
   return tail.reverse();
 }
 
-function stateAfter(tail: readonly CachedTurn[]): { at: HistoryState; answers: SentMessage[] } {
+function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
   const messages = tail.map(messageOf);
   const at = beginning();
   for (const message of messages) pass(at, message);
@@ -220,7 +216,7 @@ function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[])
   const [only] = fresh;
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
-  return resent([{ ...last, cut: false }], fresh) === 1;
+  return resent([{ ...last, isPartial: false }], fresh) === 1;
 }
 
 function owesResults(answers: readonly SentMessage[]): boolean {
@@ -229,27 +225,17 @@ function owesResults(answers: readonly SentMessage[]): boolean {
   return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
 }
 
-function answersCalls(fresh: readonly SentMessage[]): boolean {
-  return answeredTools(fresh[0]?.content).length > 0;
-}
-
 /** Reads the history once; the texts go up as they are stored. */
 function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
   const texts: string[] = [];
   let length = 0;
-  for (const { text } of transcript.said({ from, sent: true })) {
+  for (const { text } of transcript.texts({ from, sent: true })) {
     length += text.length;
     if (length > limit) throw outgrown(limit, true);
     texts.push(text);
   }
   return SentHistory.EMPTY.plus(texts);
 }
-
-function newsSize(news: readonly string[]): number {
-  return news.reduce((sum, text) => sum + text.length, 0);
-}
-
-type TakenModel = Pick<TakenPrefix, 'model' | 'maxTokens'>;
 
 /** @returns what decides the length of a prompt beside its messages; null where that is too long to be stored. */
 function frameOf(
@@ -271,51 +257,29 @@ function frameOf(
   return frame.length <= LONGEST_FRAME ? frame : null;
 }
 
-interface CountedPrompt {
-  last: TurnRow | undefined;
-  frame: string;
-  sentFrom: number;
-  fresh: readonly SentMessage[];
-  news: readonly string[];
-  settings: Settings;
-  model: string;
+/** @returns the most tokens that new messages can have; undefined where that is not limited. */
+function tokensAdded(
+  messages: readonly SentMessage[],
+  texts: readonly string[],
+  model: string,
+  { models }: Settings,
+): number | undefined {
+  const bytes = texts.reduce((sum, text) => sum + encoder.encode(text).length, 0);
+  const { bound: worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
+  return worstCase.bounded ? worstCase.inputTokens : undefined;
 }
 
-/** Counts the prompt: the last turn's tokens, which the upstream reported, and the worst case of the new messages. */
-function countOf({ last, frame, sentFrom, fresh, news, settings, model }: CountedPrompt): number | undefined {
-  if (!last || last.tokens === null || last.frame !== frame || last.sentFrom !== sentFrom) return undefined;
-  const bytes = news.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
-  const { bound: worstCase } = worstCaseOf(
-    { model, messages: fresh, max_tokens: 0 },
-    { bytes, models: settings.models },
+/**
+ * Makes the 413 for a request that is too large to go up.
+ *
+ * @param hasHistory whether it has a history: then a smaller request does not help, and the error says what does
+ */
+export function outgrown(limitBytes: number, hasHistory: boolean): ApiError {
+  if (!hasHistory) return tooLarge(limitBytes);
+  return new ApiError(
+    'request_too_large',
+    `The history of this conversation has outgrown the ${limitBytes} bytes that one request may have. ` +
+      'Go back (POST /conversations/:id/rewind), go on from an earlier message (POST /conversations/:id/fork with `at`), ' +
+      'or have its oldest turns left out: PATCH /conversations/:id with {"history":{"max_tokens":…,"strategy":"truncate"}}.',
   );
-  return worstCase.bounded ? last.tokens + worstCase.inputTokens : undefined;
-}
-
-/** @returns the profile of a new conversation. */
-export function newProfile(place: { account: string; id: string }, now: number, version: number): Profile {
-  return {
-    ...place,
-    exists: false,
-    createdAt: now,
-    updatedAt: now,
-    version,
-    unreported: false,
-    title: null,
-    metadata: null,
-    model: null,
-    maxTokens: null,
-    prefix: null,
-    retentionSeconds: null,
-    history: null,
-    turns: 0,
-    messages: 0,
-    cost: 0,
-    inputTokens: 0,
-    outputTokens: 0,
-    nextTurn: 1,
-    nextMessage: 1,
-    sentFrom: 0,
-    deleted: false,
-  };
 }

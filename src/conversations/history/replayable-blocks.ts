@@ -1,6 +1,6 @@
 /** Chooses the blocks of an answer that go into the history: those that the API accepts in the next request. */
-import type { Json } from '../../json/object.ts';
-import { isObject } from '../../json/object.ts';
+
+import { isObject, type Json } from '../../json/object.ts';
 
 /** A content block while it is streamed. */
 export interface Block {

@@ -4,8 +4,8 @@ import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnSizes } from '../storage/turn-queries.ts';
 
-/** The size of a turn. */
-export interface Sized {
+/** A turn, by its size. */
+export interface SizedTurn {
   /** The number of its first message. */
   from: number;
   /** Tokens that it adds to a prompt. */
@@ -27,7 +27,7 @@ const CHARACTERS_PER_TOKEN = 3;
  * @param most the limit in tokens
  * @returns `start` where everything fits
  */
-export function firstToSend(turns: readonly Sized[], start: number, fresh: number, most: number): number {
+export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: number, most: number): number {
   const sent = turns.filter(({ from }) => from >= start);
   let tokens = fresh + sent.reduce((sum, turn) => sum + turn.tokens, 0);
   if (tokens <= most) return start;
@@ -47,20 +47,20 @@ export function firstToSend(turns: readonly Sized[], start: number, fresh: numbe
  * @param follows whether they continue the last turn, which must stay then
  * @throws ApiError 400 where the limit is exceeded and the strategy is `error`
  */
-export function roomFor(
+export function firstMessageSent(
   transcript: Transcript,
   profile: Profile | undefined,
   characters: number,
   follows: boolean,
-): { from: number } {
+): number {
   const from = profile?.sentFrom ?? 0;
-  if (!profile?.history) return { from };
+  if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
   const total = (start: number) =>
     fresh + turns.filter((turn) => turn.from >= start).reduce((sum, turn) => sum + turn.tokens, 0);
-  if (total(from) <= most) return { from };
+  if (total(from) <= most) return from;
   if (strategy === 'error') {
     throw invalidRequest(
       `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or let it truncate (PATCH history).`,
@@ -68,18 +68,18 @@ export function roomFor(
   }
   const first = firstToSend(turns, from, fresh, most);
   // A new question can be sent without any earlier turn; results of tool calls cannot.
-  return { from: total(first) > most && !follows ? profile.nextMessage : first };
+  return total(first) > most && !follows ? profile.nextMessage : first;
 }
 
-function sizesOf(transcript: Transcript): Sized[] {
+function sizesOf(transcript: Transcript): SizedTurn[] {
   let before: { tokens: number; sentFrom: number } | undefined;
-  return turnSizes(transcript).map(({ first, characters, tokens: told, sentFrom, follows }) => {
-    const known = told === null ? undefined : { tokens: told, sentFrom };
+  return turnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
+    const reported = tokens === null ? undefined : { tokens, sentFrom };
     // One prompt is the beginning of the next: the difference is what the turn added.
-    const added = known && before?.sentFrom === known.sentFrom ? known.tokens - before.tokens : 0;
-    const all = known && !before ? known.tokens : 0;
-    before = known;
-    const tokens = added > 0 ? added : all > 0 ? all : Math.ceil(characters / CHARACTERS_PER_TOKEN);
-    return { from: first, tokens, follows };
+    const added = reported && before?.sentFrom === reported.sentFrom ? reported.tokens - before.tokens : 0;
+    const all = reported && !before ? reported.tokens : 0;
+    before = reported;
+    const estimated = Math.ceil(characters / CHARACTERS_PER_TOKEN);
+    return { from: first, tokens: added > 0 ? added : all > 0 ? all : estimated, follows };
   });
 }

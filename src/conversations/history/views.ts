@@ -4,17 +4,15 @@ import { encoder } from '../../http/bytes.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery } from '../conversations.schema.ts';
-import type { MessageRow, Profile } from '../storage/rows.ts';
+import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { refOf } from './held-prefix.ts';
 
-/** Rows are read in steps, only when the caller takes them: a page does not have to fit into memory. */
 const ROWS_AT_ONCE = 50;
 
-/** @returns the JSON text of a conversation by itself. */
+/** @returns the JSON text of a conversation without its messages; `turn` is the one that runs. */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
   const { frozen } = transcript;
-  const fields: Record<string, string> = {
+  return object({
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
@@ -34,8 +32,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     messages: String(profile.messages),
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
-  };
-  return object(fields);
+  });
 }
 
 /** @returns a page of the messages, oldest first, as a stream of JSON text. */
@@ -84,7 +81,10 @@ export function exportLines(profile: Profile, transcript: Transcript): ReadableS
   return streamOf(lines());
 }
 
-/** Reads rows in steps of 50: the object does other work in between, and no query may stay open meanwhile. */
+/**
+ * Reads rows in steps, when the caller takes them: a page need not fit into memory, and no query stays open while the
+ * object does other work.
+ */
 function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
     const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
@@ -96,14 +96,14 @@ function* rowsBetween(transcript: Transcript, from: number, to: number, pending 
 }
 
 function messageText({ id, role, text, createdAt, status, cost, outcome }: MessageRow): string {
-  const answered = role === 'assistant' && outcome !== null;
+  const isAnswer = role === 'assistant' && outcome !== null;
   return object({
     type: '"message"',
     id: JSON.stringify(id),
     role: JSON.stringify(role),
     content: memberTexts(text).get('content') ?? '[]',
-    usage: answered ? JSON.stringify(outcome.usage ?? null) : 'null',
-    cost_usd: answered ? String(toUsd(cost)) : 'null',
+    usage: isAnswer ? JSON.stringify(outcome.usage ?? null) : 'null',
+    cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
     created_at: isoTime(createdAt),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
   });

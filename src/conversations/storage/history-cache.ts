@@ -4,9 +4,9 @@ import { LruCache } from '../../cache/lru.ts';
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { TurnRow } from './rows.ts';
 
-export interface CachedTurn {
+/** A message of a history: its role, and all of it as JSON. */
+export interface MessageText {
   role: string;
-  /** The message as JSON. */
   text: string;
 }
 
@@ -15,47 +15,43 @@ export interface CachedHistory {
   from: number;
   history: SentHistory;
   /** The last answer and what came after it, oldest first. */
-  tail: readonly CachedTurn[];
+  tail: readonly MessageText[];
   /** The last turn that is sent. */
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined };
   /** The messages of the running turn; part of the history once it is committed. */
-  fresh?: { turn: number; messages: readonly CachedTurn[] };
+  fresh?: { turn: number; messages: readonly MessageText[] };
 }
 
-/** For all conversations of the isolate, which has 128 MB. A character counts as two bytes. */
-const MOST_CACHED_BYTES = 24_000_000;
-/** A larger history is not cached, because it would replace too many others. */
-const LONGEST = 4_000_000;
-
-/** The histories that this isolate remembers, each by an object that stands for its conversation. */
+/** The histories that this isolate caches, each by an object that stands for its conversation. Sizes are bytes. */
 export const historyCache = new LruCache<object, CachedHistory>({
-  most: MOST_CACHED_BYTES,
-  largest: LONGEST,
-  sizeOf: cachedSizeOf,
+  // For all conversations of the isolate, which has 128 MB.
+  most: 24_000_000,
+  // A larger history would replace too many others.
+  largest: 4_000_000,
+  sizeOf({ history, tail, frozen, fresh }) {
+    const messages = [...tail, ...(fresh?.messages ?? [])];
+    const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? ''];
+    // A character counts as two bytes.
+    return history.size + texts.reduce((sum, text) => sum + 2 * text.length, 0);
+  },
 });
-
-function cachedSizeOf({ history, tail, frozen, fresh }: CachedHistory): number {
-  const texts = [...tail, ...(fresh?.messages ?? [])].map(({ text }) => text);
-  const characters = [...texts, frozen.system ?? '', frozen.tools ?? ''].reduce((sum, text) => sum + text.length, 0);
-  return history.size + 2 * characters;
-}
 
 /**
  * @param messages oldest first
  * @returns the last answer, of one or more messages, and what came after it
  */
-export function tailOf(messages: readonly CachedTurn[]): readonly CachedTurn[] {
+export function tailOf(messages: readonly MessageText[]): readonly MessageText[] {
   let start = messages.length;
   while (start > 0 && !(messages[start]?.role === 'assistant' && messages[start - 1]?.role !== 'assistant')) start -= 1;
   return start === 0 ? messages : messages.slice(start);
 }
 
 /** @returns the cached history with the running turn added, and its answer's text if there is one. */
-export function grown(known: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
-  const { fresh, ...rest } = known;
+export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
+  const { fresh, ...rest } = cached;
   const added = [...(fresh?.messages ?? [])];
   if (answer !== undefined) added.push({ role: 'assistant', text: answer });
-  const history = known.history.plus(added.map(({ text }) => text));
-  return { ...rest, history, tail: tailOf([...known.tail, ...added]), last };
+  const history = cached.history.plus(added.map(({ text }) => text));
+  return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
 }

@@ -2,8 +2,9 @@
  * Writes the events of a log as one short text.
  *
  * Most events are deltas that differ from the one before in one string only. Only that string is written, and the text
- * before it once. Ids are left out, since they follow from the numbers. Control characters, which valid JSON must escape,
- * separate the entries. A text without them is from an older version, or could not be shortened: it is as it is shown.
+ * before it once. Ids are left out, because they follow from the numbers. Control characters, which valid JSON must
+ * escape, separate the entries. A text without them is from an older version, or could not be shortened: it is as it is
+ * shown.
  */
 import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
 
@@ -16,7 +17,7 @@ const WHOLE = '\u0003';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these characters separate the entries.
 const ENTRIES = /[\u0001-\u0003]/;
 
-/** A batch of events while it grows. */
+/** A batch of events that grows. */
 export class LogText {
   readonly #entries: string[] = [];
   #head = '';
@@ -29,25 +30,26 @@ export class LogText {
   }
 
   /**
-   * Adds a delta that says one string.
+   * Adds a delta with one string.
    *
    * @param text the event as it is shown, without its id
-   * @param head what stands before the string in its data
-   * @param said the string, as it is written there
+   * @param head the text before the string in its data
+   * @param string as it is written there
    */
-  addLike(text: string, head: string, said: string): void {
+  addLike(text: string, head: string, string: string): void {
     // A delta in another form (a padded one, for example) cannot be restored from these two.
-    if (text.length === DELTA_LINES.length + head.length + said.length + DELTA_END.length) this.addRun(head, [said]);
+    if (text.length === DELTA_LINES.length + head.length + string.length + DELTA_END.length)
+      this.addRun(head, [string]);
     else this.add(text);
   }
 
   /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addLike`. */
-  addRun(head: string, said: readonly string[]): void {
+  addRun(head: string, strings: readonly string[]): void {
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
       this.#head = head;
     }
-    this.#entries.push(LIKE, said.join(`\n${LIKE}`), '\n');
+    this.#entries.push(LIKE, strings.join(`\n${LIKE}`), '\n');
   }
 
   /** @returns the batch as one text; undefined where it cannot be shortened. */
@@ -79,10 +81,10 @@ export function shown(text: string, turn: string, first: number): string {
       continue;
     }
     const end = text.indexOf('\n', at);
-    const said = text.slice(at + 1, end);
-    if (kind === HEAD) head = said;
+    const entry = text.slice(at + 1, end);
+    if (kind === HEAD) head = entry;
     else {
-      parts.push(`id: ${turn}-${event}\n${DELTA_LINES}${head}`, said, DELTA_END);
+      parts.push(`id: ${turn}-${event}\n${DELTA_LINES}${head}`, entry, DELTA_END);
       event += 1;
     }
     at = end + 1;

@@ -1,6 +1,7 @@
-/** The rows of a conversation as objects in memory. */
+/** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import { type FormatName, readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
 /** The status of a turn. A `failed` one is no part of the history; its row stays until it is settled and its log expires. */
@@ -13,6 +14,11 @@ export interface HeldPrefix {
   hash: string;
   /** The id of the hold, used once: its release must not end another one. */
   holder: string;
+}
+
+/** @returns the version of a prefix as requests and ledgers name it. */
+export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
+  return `${name}@${hash}`;
 }
 
 /** Everything of a conversation but its turns and messages. */
@@ -31,7 +37,7 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
-  /** Absent in what was created before there were prefixes. */
+  /** Absent in conversations that are older than prefixes. */
   prefix?: HeldPrefix | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
@@ -50,6 +56,7 @@ export interface Profile {
   deleted: boolean;
 }
 
+/** A turn. Its members are the columns of its table. */
 export interface TurnRow {
   seq: number;
   id: string;
@@ -62,9 +69,9 @@ export interface TurnRow {
   beganAt: number;
   endedAt: number | null;
   grant: StoredGrant | null;
-  /** When the admitted try went up; milliseconds since 1970. */
+  /** When the admitted try went up. */
   sentAt: number | null;
-  /** Until when the stored rows bound the cost of a turn that a crash interrupts; milliseconds since 1970. */
+  /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
   outcome: RequestOutcome | null;
   settled: boolean;
@@ -79,6 +86,7 @@ export interface TurnRow {
   events: number;
 }
 
+/** A message, with the status and cost of its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -89,4 +97,51 @@ export interface MessageRow {
   status: TurnStatus;
   cost: number;
   outcome: RequestOutcome | null;
+}
+
+/** A message as it is stored when its turn begins. */
+export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>;
+
+/** A row as SQLite gives it. */
+export type RawRow = Record<string, SqlStorageValue>;
+
+/** @returns a turn from its row. */
+export function turnOf(row: RawRow): TurnRow {
+  const turn = membersOf(row) as unknown as TurnRow;
+  const { settled, follows, grant, outcome } = row;
+  const json = {
+    grant: storedJson<StoredGrant>('grant', grant),
+    outcome: storedJson<RequestOutcome>('outcome', outcome),
+  };
+  return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
+}
+
+/** @returns a message from its row; `divided` reads a text that is too long for the row, by the message's number. */
+export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
+  const message = membersOf(row) as unknown as MessageRow;
+  const text = message.text ?? divided(message.seq);
+  return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
+}
+
+/** @returns the columns of some members of a turn. */
+export function columnsOf(turn: Partial<TurnRow>): RawRow {
+  const columns = Object.entries(turn).map(([member, value]): [string, SqlStorageValue] => {
+    const name = member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    if (typeof value === 'boolean') return [name, value ? 1 : 0];
+    return [name, value !== null && typeof value === 'object' ? writeFormat(member as FormatName, value) : value];
+  });
+  return Object.fromEntries(columns);
+}
+
+/** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
+function membersOf(row: RawRow): RawRow {
+  const named = Object.entries(row).map(([name, value]) => [
+    name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()),
+    value,
+  ]);
+  return Object.fromEntries(named);
+}
+
+function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
+  return typeof value === 'string' ? readFormat<T | null>(name, value) : null;
 }

@@ -1,4 +1,4 @@
-/** What is asked about the turns of a conversation, and small changes of their rows. */
+/** Queries about the turns of a conversation. */
 
 import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, RECENT } from './tables.ts';
@@ -24,9 +24,10 @@ export function turnWithKey(transcript: Transcript, key: string): TurnRow | unde
   return transcript.turns("key = ? and status != 'failed'", key).at(-1);
 }
 
-/** @returns the newest turn, of whatever status. */
-export function latestTurn(transcript: Transcript): TurnRow | undefined {
-  return transcript.turns('seq = (select max(seq) from turns)').at(0);
+/** @returns the newest turn, or the newest with one of some statuses. */
+export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatus[]): TurnRow | undefined {
+  const among = statuses ? `status in (${statuses.map((status) => `'${status}'`).join(', ')})` : '1';
+  return transcript.turns(`seq = (select seq from turns where ${among} order by seq desc limit 1)`).at(0);
 }
 
 /** @returns the turns whose settlement the account has not confirmed, the running one with them. */
@@ -34,17 +35,10 @@ export function unsettledTurns(transcript: Transcript): TurnRow[] {
   return transcript.turns(`settled = 0 and ${RECENT}`);
 }
 
-/** @returns unsettled turns that have ended. */
-export function unconfirmedTurns(transcript: Transcript): TurnRow[] {
-  return transcript.turns(`settled = 0 and status != 'running' and ${RECENT}`);
-}
-
 /** @returns turns that ended by `endedBy`, and whose rows or logs can be deleted. */
 export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[] {
-  return transcript.turns(
-    `status != 'running' and ended_at <= ? and (status = 'failed' or seq in (select turn from log))`,
-    endedBy,
-  );
+  const expires = "(status = 'failed' or seq in (select turn from log))";
+  return transcript.turns(`status != 'running' and ended_at <= ? and ${expires}`, endedBy);
 }
 
 /** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
@@ -53,21 +47,6 @@ export function oldestToExpire(transcript: Transcript): number | undefined {
     "select min(ended_at) as at from turns where status = 'failed' or seq in (select turn from log)",
   );
   return typeof row?.at === 'number' ? row.at : undefined;
-}
-
-/** Stores what a turn has cost in the end, in nanodollars. By its id as well: numbers are given again. */
-export function correctCost(transcript: Transcript, { seq, id }: Pick<TurnRow, 'seq' | 'id'>, cost: number): void {
-  transcript.write('update turns set cost = ? where seq = ? and id = ?', cost, seq, id);
-}
-
-/** Marks a turn as failed, so that it is no part of the history and its key is free. */
-export function failTurn(transcript: Transcript, seq: number): void {
-  transcript.write("update turns set status = 'failed', key = null where seq = ?", seq);
-}
-
-/** Forgets how long the prompt of a turn was. */
-export function forgetTokens(transcript: Transcript, seq: number): void {
-  transcript.write('update turns set tokens = null, frame = null where seq = ? and tokens is not null', seq);
 }
 
 /** @returns the numbers of a turn's messages, in order. */
@@ -82,12 +61,6 @@ export function countHistory(transcript: Transcript): { turns: number; messages:
      from turns t join messages m on m.turn = t.seq where t.status in ${COMMITTED}`,
   );
   return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
-}
-
-/** @returns the newest turn with one of some statuses. */
-export function latestTurnOf(transcript: Transcript, statuses: readonly TurnStatus[]): TurnRow | undefined {
-  const names = statuses.map((status) => `'${status}'`).join(', ');
-  return transcript.turns(`seq = (select seq from turns where status in (${names}) order by seq desc limit 1)`).at(0);
 }
 
 /** @returns the turns from a number on that have no messages. */

@@ -8,9 +8,10 @@
 import { encoder } from '../../http/bytes.ts';
 import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
 import { LogText } from '../storage/log-text.ts';
+import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** The byte that ends a complete stream, and is never in an event. What follows it is for the edge alone. */
+/** The byte that ends a complete stream, and is never in an event. The turn's summary follows it, for the edge alone. */
 export const END_OF_STREAM = 0;
 
 interface Listener {
@@ -19,11 +20,12 @@ interface Listener {
   cursor: number;
   /** The next row that it reads; undefined where it has all stored events. */
   row: number | undefined;
-  wanting: boolean;
+  /** Whether it has asked for more, and nothing has been sent since. */
+  isWaiting: boolean;
 }
 
-/** The most characters of a row that stays in memory while the turn runs. */
-const MOST_KEPT = 262_144;
+/** The most characters of a stored row that stays in memory. */
+const LONGEST_IN_MEMORY = 262_144;
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 export class EventLog {
@@ -33,41 +35,43 @@ export class EventLog {
   readonly #listeners = new Set<Listener>();
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
-  /** What an event's id begins with, and the field that tells it. */
-  readonly #prefix: string;
   /** The same events, as they are stored. */
   #batch = new LogText();
+  /** The line of an event's id, up to its number. */
+  readonly #idLine: string;
   #characters = 0;
   #stored: number;
   #rows: number;
   #shown: number;
-  #ended: string | undefined;
+  /** The turn's summary as JSON, once the log is complete. */
+  #summary: string | undefined;
   /** The row that was written last, for listeners who come a moment later. */
   #latest: { row: number; text: string } | undefined;
-  /** The last event before numbers that were left out. */
+  /** The last event before numbers that were skipped. */
   #gapAfter: number | undefined;
 
-  /** @param ended the trailer of a log that is complete; `events` and `rows` are what is stored of it */
+  /**
+   * @param stored how many events and rows are stored
+   * @param summary the summary of a turn that has ended, as JSON
+   */
   constructor(
     transcript: Transcript,
-    turn: { seq: number; id: string },
+    turn: Pick<TurnRow, 'seq' | 'id'>,
     stored = { events: 0, rows: 0 },
-    ended?: string,
+    summary?: string,
   ) {
     this.#transcript = transcript;
     this.#seq = turn.seq;
     this.id = turn.id;
-    this.#prefix = `id: ${turn.id}-`;
+    this.#idLine = `id: ${turn.id}-`;
     this.#stored = stored.events;
     this.#shown = stored.events;
     this.#rows = stored.rows;
-    this.#ended = ended;
+    this.#summary = summary;
   }
 
-  /**
-   * Skips numbers. Events that were shown before a crash and not stored had numbers too, which must not be used again.
-   */
-  leaveOut(numbers: number): void {
+  /** Skips numbers: those of events that were shown before a crash and not stored must not be used again. */
+  skip(numbers: number): void {
     this.#gapAfter = this.#stored;
     this.#stored += numbers;
     this.#shown += numbers;
@@ -87,54 +91,45 @@ export class EventLog {
     return this.events - this.#shown;
   }
 
-  /** Adds an event of the upstream's, as it came. */
-  add({ event, data, text }: Frame): void {
-    const whole = text ?? `event: ${event}\ndata: ${data}\n\n`;
-    this.#batch.add(whole);
-    this.#push(whole);
+  /** Adds an event as it came; `remark` is a comment behind it. */
+  add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
+    this.#batch.add(text + remark);
+    this.#push(text + remark);
   }
 
-  /** Adds a delta that says one string, as it came; `head` and `said` as for `LogText`. */
-  addLike(text: string, head: string, said: string): void {
-    this.#batch.addLike(text, head, said);
+  /** Adds a delta with one string, as it came; `head` and `string` as for `LogText`. */
+  addLike(text: string, head: string, string: string): void {
+    this.#batch.addLike(text, head, string);
     this.#push(text);
   }
 
   /**
-   * Adds deltas that stand one behind the other and differ in their strings alone.
+   * Adds deltas that follow each other and differ in their strings alone.
    *
    * @param start where in the text the first one begins
-   * @param said what they say, as it is written
-   * @returns where what follows them begins
+   * @returns where the text after them begins
    */
-  addRun(text: string, start: number, head: string, said: readonly string[]): number {
-    this.#batch.addRun(head, said);
+  addRun(text: string, start: number, head: string, strings: readonly string[]): number {
+    this.#batch.addRun(head, strings);
     const around = DELTA_LINES.length + head.length + DELTA_END.length;
     let at = start;
-    for (const { length } of said) {
+    for (const { length } of strings) {
       this.#push(text.slice(at, at + around + length));
       at += around + length;
     }
     return at;
   }
 
-  /** Adds an event of our own; `remark` is a comment behind it. */
-  write(event: string, data: string, remark = ''): void {
-    const whole = `event: ${event}\ndata: ${data}\n\n${remark}`;
-    this.#batch.add(whole);
-    this.#push(whole);
-  }
-
   #push(text: string): void {
     this.#frames.push(text);
-    this.#characters += text.length + this.#prefix.length;
+    this.#characters += text.length + this.#idLine.length;
   }
 
-  /** @returns events that are not stored yet as they are shown: with their ids before them. */
+  /** @returns events that are not stored yet, as they are shown: with their ids before them. */
   #shownText(from: number, to = this.#frames.length): string {
     const parts: string[] = [];
     for (let at = from; at < to; at += 1) {
-      parts.push(this.#prefix, String(this.#stored + at + 1), '\n', this.#frames[at] ?? '');
+      parts.push(this.#idLine, String(this.#stored + at + 1), '\n', this.#frames[at] ?? '');
     }
     return parts.join('');
   }
@@ -142,9 +137,9 @@ export class EventLog {
   /**
    * Stores what is not stored yet; to be called in the transaction that it belongs to.
    *
-   * @param told for a turn that goes on: when, and for how long something may have been unseen
+   * @param time when, and for how long output may have been unseen; absent at the end of the turn
    */
-  store(told?: { at: number; unseenMs: number }): void {
+  store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
     // The ids behind a gap do not follow from the row's first event.
@@ -156,15 +151,14 @@ export class EventLog {
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
     const frames = () => this.#frames.map((_, at) => this.#shownText(at, at + 1));
-    this.#rows = this.#transcript.log.write(this.#seq, row, first, frames, { text, short }, told);
-    this.#latest = this.#rows === row + 1 && text.length <= MOST_KEPT ? { row, text } : undefined;
+    this.#rows = this.#transcript.log.write(this.#seq, row, first, frames, { text, short }, time);
+    this.#latest = this.#rows === row + 1 && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
     this.#characters = 0;
     this.#show(fresh, this.#stored);
   }
 
-  /** Shows what has not been shown yet. */
   show(): void {
     this.#show(this.#unshownText, this.events);
   }
@@ -173,16 +167,16 @@ export class EventLog {
     return this.#listeners.size > 0 ? this.#shownText(this.#shown - this.#stored) : '';
   }
 
-  /** Says in a silence that the turn still runs. */
+  /** Sends an event that says, in a silence, that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
-      if (listener.wanting && listener.cursor === this.#shown) this.#enqueue(listener, PING);
+      if (listener.isWaiting && listener.cursor === this.#shown) this.#enqueue(listener, PING);
     }
   }
 
-  /** Marks the end: the next `store` writes the last events. `trailer` is the turn's summary as JSON. */
-  finish(trailer: string): void {
-    this.#ended = trailer;
+  /** Marks the end: the next `store` writes the last events. `summary` is the turn's, as JSON. */
+  finish(summary: string): void {
+    this.#summary = summary;
   }
 
   /** Shows the last events, and closes the streams of listeners that have everything. */
@@ -197,33 +191,31 @@ export class EventLog {
     return stored + this.#shownText(0);
   }
 
-  /** @returns the complete log, where it has ended and is in memory as one text. */
-  get whole(): string | undefined {
-    const isOne = this.#ended !== undefined && this.#rows === 1 && this.#frames.length === 0;
+  /** The complete log, where the turn has ended and the log is in memory as one text. */
+  get completeText(): string | undefined {
+    const isOne = this.#summary !== undefined && this.#rows === 1 && this.#frames.length === 0;
     return isOne ? this.#latest?.text : undefined;
   }
 
   /** The shown events, where they are in memory as one text, and the number of the last one. */
   get opening(): { text: string; after: number } {
-    const isStored = this.#shown === this.#stored && this.#rows === 1 && this.#latest !== undefined;
-    if (isStored && this.#ended === undefined) return { text: this.#latest?.text ?? '', after: this.#shown };
+    const isOne = this.#shown === this.#stored && this.#rows === 1 && this.#summary === undefined;
+    if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shown };
     return { text: '', after: 0 };
   }
 
-  /** @returns the log's bytes after an event, and what comes from now on, until the turn ends or the reader leaves. */
+  /** @returns the bytes of the events after one, stored and to come, until the turn ends or the reader leaves. */
   follow(after: number): ReadableStream<Uint8Array> {
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        const cursor = Math.min(after, this.#shown);
-        const added: Listener = { controller, cursor, row: undefined, wanting: false };
-        listener = added;
-        this.#listeners.add(added);
+        listener = { controller, cursor: Math.min(after, this.#shown), row: undefined, isWaiting: false };
+        this.#listeners.add(listener);
       },
       pull: () => {
         if (!listener) return;
-        listener.wanting = true;
+        listener.isWaiting = true;
         this.#serve(listener);
       },
       cancel: () => {
@@ -239,32 +231,36 @@ export class EventLog {
     if (shown === before) return;
     this.#shown = shown;
     for (const listener of [...this.#listeners]) {
-      if (!listener.wanting || listener.row !== undefined || listener.cursor !== before) continue;
+      if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
       listener.cursor = shown;
-      if (this.#ended === undefined) this.#enqueue(listener, fresh);
-      else this.#close(listener, fresh, this.#ended);
+      this.#send(listener, fresh);
     }
   }
 
   #serve(listener: Listener): void {
-    const text = listener.wanting ? this.#next(listener) : undefined;
-    const isLast = this.#ended !== undefined && this.#isAtEnd(listener);
-    if (isLast) this.#close(listener, text ?? '', this.#ended ?? '');
-    else if (text !== undefined) this.#enqueue(listener, text);
+    const text = listener.isWaiting ? this.#next(listener) : undefined;
+    if (text !== undefined || this.#isAtEnd(listener)) this.#send(listener, text ?? '');
   }
 
+  /** @returns whether the turn has ended and a listener has all its events, sent or about to be. */
   #isAtEnd({ row, cursor }: Listener): boolean {
-    return row === undefined && cursor === this.#shown;
+    return this.#summary !== undefined && row === undefined && cursor === this.#shown;
   }
 
-  /** @returns what a listener that is behind gets next. */
+  /** Sends a text, and closes the stream where it is the last one. */
+  #send(listener: Listener, text: string): void {
+    if (!this.#isAtEnd(listener)) this.#enqueue(listener, text);
+    else this.#close(listener, text + String.fromCharCode(END_OF_STREAM) + this.#summary);
+  }
+
+  /** @returns the next text for a listener; undefined where it has all that was shown. */
   #next(listener: Listener): string | undefined {
     let skipTo: string | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {
-      // What begins in the first row need not be looked for.
-      listener.row =
-        listener.cursor === 0 && this.#rows > 0 ? 0 : this.#transcript.log.rowOf(this.#seq, listener.cursor + 1);
-      skipTo = `id: ${this.id}-${listener.cursor + 1}\n`;
+      const event = listener.cursor + 1;
+      // The first event is in the first row.
+      listener.row = event === 1 && this.#rows > 0 ? 0 : this.#transcript.log.rowOf(this.#seq, event);
+      skipTo = `${this.#idLine}${event}\n`;
       if (listener.row === undefined) return this.#lose(listener);
     }
     if (listener.row === undefined) {
@@ -287,14 +283,14 @@ export class EventLog {
   /** Fails the stream of a listener whose next row is deleted: it must neither look complete nor wait for ever. */
   #lose(listener: Listener): undefined {
     this.#listeners.delete(listener);
-    // Never at the end, whatever the rest of the log says.
+    // With a row to read it does not count as being at the end.
     listener.row = 0;
     listener.controller.error(new Error('the log of this turn is gone'));
   }
 
   /** Sends a text. A listener that has left throws here, and is removed. */
   #enqueue(listener: Listener, text: string): void {
-    listener.wanting = false;
+    listener.isWaiting = false;
     try {
       listener.controller.enqueue(encoder.encode(text));
     } catch {
@@ -302,10 +298,10 @@ export class EventLog {
     }
   }
 
-  #close(listener: Listener, text: string, trailer: string): void {
+  #close(listener: Listener, text: string): void {
     this.#listeners.delete(listener);
     try {
-      listener.controller.enqueue(encoder.encode(text + String.fromCharCode(END_OF_STREAM) + trailer));
+      listener.controller.enqueue(encoder.encode(text));
       listener.controller.close();
       listener.controller.byobRequest?.respond(0);
     } catch {

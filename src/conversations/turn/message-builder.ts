@@ -1,24 +1,22 @@
-/**
- * Builds a message from its events, as the official SDKs do it: blocks as they came, deltas added to them.
- *
- * Nothing is refused, and unknown kinds of blocks and deltas are stored as they came.
- */
-
 import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 
-/** The form of deltas with one string: the text before the string, and the field that it is added to. */
+/** The common form of deltas that differ in one string. */
 interface LikeDeltas {
+  /** The text before the string. */
   head: string;
   block: Block;
-  /** The block's field; undefined for the JSON of a tool's input. */
+  /** The block's field that the string is added to; undefined for the JSON of a tool's input. */
   name: string | undefined;
 }
 
-/** Builds a message from its events. */
+/**
+ * Builds a message from its events, as the official SDKs do it: blocks as they came, deltas added to them. Nothing is
+ * refused, and unknown kinds of blocks and deltas are stored as they came.
+ */
 export class MessageBuilder {
   /** The message of `message_start`, with the changes of `message_delta`. */
   message: Json | undefined;
@@ -27,63 +25,55 @@ export class MessageBuilder {
   stopped = false;
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
-  #run: LikeDeltas | undefined;
+  /** The form of the last delta, which the next one may have too. */
+  #form: LikeDeltas | undefined;
 
   /**
-   * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: nothing but the
-   * string is read.
+   * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: only the string
+   * is read.
    *
-   * @param from where the data begins in the text
-   * @param to where it ends
-   * @returns what the string says, as it is written; undefined if it was none of these, and nothing has changed
+   * @param from where the data begins in the text; it ends at `to`
+   * @returns the string as it is written; undefined for any other data, of which nothing is taken
    */
   takeLike(text: string, from = 0, to = text.length): string | undefined {
-    const run = this.#run;
-    if (!run || !text.startsWith(run.head, from)) return undefined;
-    const start = from + run.head.length;
+    const form = this.#form;
+    if (!form || !text.startsWith(form.head, from)) return undefined;
+    const start = from + form.head.length;
     const end = stringEnd(text, from, to);
     if (end < start) return undefined;
     const written = text.slice(start, end);
-    const added = isUnescaped(text, start, end) ? written : stringOf(written);
-    if (added === undefined) return undefined;
-    addDelta(run, added, this.#inputs);
-    return written;
+    return this.takeRun([written]) === 1 ? written : undefined;
   }
 
   /**
-   * Takes what deltas say that come one after the other and are like the one before them.
+   * Takes the strings of deltas that follow each other and have the form of the one before them.
    *
-   * @param said their strings, as they are written
-   * @returns how many of them are strings; of the others nothing has been taken
+   * @param strings as they are written
+   * @returns how many of them are strings; nothing is taken of the others
    */
-  takeRun(said: readonly string[]): number {
-    const run = this.#run;
-    if (!run) return 0;
-    const all = said.join('');
-    if (isUnescaped(all, 0, all.length)) {
-      addDelta(run, all, this.#inputs);
-      return said.length;
+  takeRun(strings: readonly string[]): number {
+    if (!this.#form) return 0;
+    const all = strings.join('');
+    if (isUnescaped(all)) {
+      this.#append(this.#form, all);
+      return strings.length;
     }
-    for (const [index, written] of said.entries()) {
-      const added = isUnescaped(written, 0, written.length) ? written : stringOf(written);
-      if (added === undefined) return index;
-      addDelta(run, added, this.#inputs);
+    for (const [index, written] of strings.entries()) {
+      const value = isUnescaped(written) ? written : stringOf(written);
+      if (value === undefined) return index;
+      this.#append(this.#form, value);
     }
-    return said.length;
+    return strings.length;
   }
 
-  /** What stands before the string of a delta that `takeLike` takes. */
+  /** The text before the string of a delta that `takeLike` takes. */
   get head(): string | undefined {
-    return this.#run?.head;
+    return this.#form?.head;
   }
 
-  /**
-   * Takes the data of the next event.
-   *
-   * @param data the same as text, if what comes next may be like it
-   */
-  take(event: Json, data?: string): void {
-    this.#run = undefined;
+  /** Takes the data of the next event; `text` is the same as text, if the next event may have its form. */
+  take(event: Json, text?: string): void {
+    this.#form = undefined;
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
@@ -93,7 +83,7 @@ export class MessageBuilder {
         break;
       case 'content_block_delta':
         this.#grow(event);
-        if (data !== undefined) this.#run = this.#runOf(event, data);
+        if (text !== undefined) this.#form = this.#formOf(event, text);
         break;
       case 'content_block_stop':
         this.#stop(event);
@@ -132,14 +122,18 @@ export class MessageBuilder {
     this.#byIndex.set(index, block);
   }
 
+  #blockAt(index: unknown): Block | undefined {
+    return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+  }
+
   #grow({ index, delta }: Json): void {
-    const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+    const block = this.#blockAt(index);
     if (!block || !isObject(delta)) return;
     const { value } = block;
     for (const [name, added] of Object.entries(delta)) {
       if (name === 'type') continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
-        this.#inputs.set(block, (this.#inputs.get(block) ?? '') + String(added));
+        this.#append({ block, name: undefined }, String(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
       } else if (typeof added === 'string' && typeof value[name] === 'string' && delta.type !== 'signature_delta') {
@@ -149,8 +143,8 @@ export class MessageBuilder {
   }
 
   /** @returns the form of a delta; undefined where it has more than one string. */
-  #runOf({ index, delta }: Json, data: string): LikeDeltas | undefined {
-    const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+  #formOf({ index, delta }: Json, data: string): LikeDeltas | undefined {
+    const block = this.#blockAt(index);
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
     if (name === undefined || others.length > 0 || delta.type === 'signature_delta') return undefined;
@@ -158,15 +152,15 @@ export class MessageBuilder {
     if (typeof added !== 'string') return undefined;
     const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
     if (!isInput && typeof block.value[name] !== 'string') return undefined;
-    const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${JSON.stringify(delta.type)},${JSON.stringify(name)}:"`;
+    const [type, field] = [JSON.stringify(delta.type), JSON.stringify(name)];
+    const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${type},${field}:"`;
     const end = stringEnd(data, 0, data.length);
-    if (!data.startsWith(head) || end < head.length || stringOf(data.slice(head.length, end)) !== added)
-      return undefined;
-    return { head, block, name: isInput ? undefined : name };
+    const isUsual = data.startsWith(head) && end >= head.length && stringOf(data.slice(head.length, end)) === added;
+    return isUsual ? { head, block, name: isInput ? undefined : name } : undefined;
   }
 
   #stop({ index }: Json): void {
-    const block = typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+    const block = this.#blockAt(index);
     if (!block) return;
     block.open = false;
     const input = this.#inputs.get(block);
@@ -184,14 +178,14 @@ export class MessageBuilder {
     this.message = message;
     if (isObject(delta)) Object.assign(message, delta);
     if (!isObject(usage)) return;
-    const said = Object.entries(usage).filter(([, value]) => value !== null);
-    message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(said) };
+    const given = Object.entries(usage).filter(([, value]) => value !== null);
+    message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(given) };
   }
-}
 
-function addDelta({ block, name }: LikeDeltas, said: string, inputs: Map<Block, string>): void {
-  if (name === undefined) inputs.set(block, (inputs.get(block) ?? '') + said);
-  else block.value[name] += said;
+  #append({ block, name }: Pick<LikeDeltas, 'block' | 'name'>, string: string): void {
+    if (name === undefined) this.#inputs.set(block, (this.#inputs.get(block) ?? '') + string);
+    else block.value[name] += string;
+  }
 }
 
 const CLOSING_BRACE = 125;
@@ -205,16 +199,16 @@ function stringEnd(text: string, from: number, to: number): number {
   return text.charCodeAt(at) === CLOSING_BRACE && text.charCodeAt(at - 1) === QUOTE ? at - 1 : -1;
 }
 
-/** @returns whether what stands there in a JSON string is what it says. Deltas are short: no pattern is as quick. */
-function isUnescaped(data: string, start: number, end: number): boolean {
-  for (let at = start; at < end; at += 1) {
-    const code = data.charCodeAt(at);
+/** @returns whether a JSON string, given without its quotes, is its own value. Deltas are short: no pattern is as quick. */
+function isUnescaped(written: string): boolean {
+  for (let at = 0; at < written.length; at += 1) {
+    const code = written.charCodeAt(at);
     if (code < SPACE || code === QUOTE || code === BACKSLASH) return false;
   }
   return true;
 }
 
-/** @returns what a JSON string says, given without its quotes; undefined if that is not one string. */
+/** @returns the value of a JSON string, given without its quotes; undefined if that is not one string. */
 function stringOf(written: string): string | undefined {
   const value = parseOrUndefined(`"${written}"`);
   return typeof value === 'string' ? value : undefined;

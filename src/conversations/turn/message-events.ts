@@ -1,12 +1,9 @@
 import { isObject, type Json } from '../../json/object.ts';
 
-/** The fields of each kind of block that deltas fill, and the type of the delta. */
-const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: string])[]>> = {
-  text: [['text', 'text_delta']],
-  thinking: [
-    ['thinking', 'thinking_delta'],
-    ['signature', 'signature_delta'],
-  ],
+/** The fields of each kind of block that deltas fill. A delta's type is the field's name and `_delta`. */
+const FILLED_FIELDS: Readonly<Record<string, readonly string[]>> = {
+  text: ['text'],
+  thinking: ['thinking', 'signature'],
 };
 
 /**
@@ -18,14 +15,8 @@ const DELTAS: Readonly<Record<string, readonly (readonly [field: string, delta: 
 export function eventsOf(message: Json): string {
   const { content, stop_reason = null, stop_sequence = null, usage, ...rest } = message;
   const { output_tokens, ...input } = isObject(usage) ? usage : {};
-  const opening = {
-    ...rest,
-    content: [],
-    stop_reason: null,
-    stop_sequence: null,
-    usage: { ...input, output_tokens: 0 },
-  };
-  const events = [event('message_start', { message: opening })];
+  const unended = { content: [], stop_reason: null, stop_sequence: null, usage: { ...input, output_tokens: 0 } };
+  const events = [event('message_start', { message: { ...rest, ...unended } })];
   for (const [index, block] of (Array.isArray(content) ? content : []).entries()) {
     if (isObject(block)) events.push(...blockEvents(index, block));
   }
@@ -35,9 +26,9 @@ export function eventsOf(message: Json): string {
 }
 
 function blockEvents(index: number, block: Json): string[] {
-  const fields = (DELTAS[String(block.type)] ?? []).filter(([field]) => typeof block[field] === 'string');
-  const deltas = fields.map(([field, type]) => ({ type, [field]: block[field] }));
-  const start: Json = { ...block, ...Object.fromEntries(fields.map(([field]) => [field, ''])) };
+  const fields = (FILLED_FIELDS[String(block.type)] ?? []).filter((field) => typeof block[field] === 'string');
+  const deltas: Json[] = fields.map((field) => ({ type: `${field}_delta`, [field]: block[field] }));
+  const start: Json = { ...block, ...Object.fromEntries(fields.map((field) => [field, ''])) };
   if (isObject(block.input)) {
     start.input = {};
     deltas.push({ type: 'input_json_delta', partial_json: JSON.stringify(block.input) });

@@ -10,64 +10,60 @@ const STORE_CHARACTERS = 16_384;
 export class Publisher {
   readonly #turn: Turn;
   readonly #now: () => number;
-  #said = false;
-  #at = Date.now();
+  /** Whether a delta has come. */
+  hasDelta = false;
+  /** When something was shown last; milliseconds since 1970. */
+  at = Date.now();
   /** Whether an event is waiting that must be stored before it is shown. */
-  #framing = false;
+  #storesFirst = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #over = false;
+  #hasEnded = false;
 
   constructor(turn: Turn, now: () => number) {
     this.#turn = turn;
     this.#now = now;
   }
 
-  /** Whether a delta has come. */
-  get said(): boolean {
-    return this.#said;
-  }
-
-  /** When something was shown last; milliseconds since 1970. */
-  get at(): number {
-    return this.#at;
-  }
-
-  /** Stores or shows the events of the piece that the turn has taken. */
-  pass({ structural, said }: TakenPiece): void {
-    this.#framing ||= structural || (said && !this.#said);
-    this.#said ||= said;
+  /** Publishes the events of the piece that the turn has taken. */
+  publish({ hasFraming, hasDelta }: TakenPiece): void {
+    this.#storesFirst ||= hasFraming || (hasDelta && !this.hasDelta);
+    this.hasDelta ||= hasDelta;
     const { log } = this.#turn;
     if (log.unshown === 0) return;
-    if (this.#framing || log.unstored >= STORE_CHARACTERS) {
+    if (this.#storesFirst || log.unstored >= STORE_CHARACTERS) {
       this.#store();
       return;
     }
     this.#timer ??= setTimeout(() => this.#store(), STORE_MS);
-    this.#at = Date.now();
-    if (!this.#over) log.show();
+    this.at = Date.now();
+    if (!this.#hasEnded) log.show();
   }
 
   /** Says in a silence that the turn still runs. */
   ping(): void {
     this.#turn.log.ping();
-    this.#at = Date.now();
+    this.at = Date.now();
   }
 
   /** Stops the timer: the end of the turn stores what is left. */
   end(): void {
-    this.#over = true;
-    // Clearing a timer that is not set would cost time as well.
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#hasEnded = true;
+    this.#clearTimer();
   }
 
   #store(): void {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#framing = false;
-    this.#at = Date.now();
-    if (this.#over) return;
+    this.#clearTimer();
+    this.#storesFirst = false;
+    this.at = Date.now();
+    if (this.#hasEnded) return;
     const now = this.#now();
     this.#turn.storeGrant();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+  }
+
+  #clearTimer(): void {
+    // Clearing a timer that is not set would cost time as well.
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 }

@@ -6,7 +6,7 @@ import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
-/** The time between two looks at what has come, once a delta has been shown. */
+/** How often the pieces that have come are taken, once a delta has been shown. */
 const SHOW_MS = 16;
 
 /** What reading an answer needs of its turn. */
@@ -18,15 +18,14 @@ export interface AnswerReader {
   timer: TurnTimer;
   abort: TurnAbort;
   now(): number;
-  /** Is called when there are events to answer the caller with; often more than once. */
+  /** Called when there are events to answer the caller with; often more than once. */
   onEvents(): void;
 }
 
 /**
  * Reads the upstream's stream to its end, and publishes what comes.
  *
- * @returns how the turn ends; `rest` settles when the stream has come to its end behind the last event, and is undefined
- * where that is not known
+ * @returns how the turn ends; `rest` settles when the stream has closed after the last event, where that can be awaited
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
@@ -42,7 +41,7 @@ export async function readAnswerStream(
     const taken = turn.take(piece, now());
     how = taken.how;
     if (how) return true;
-    publisher.pass(taken);
+    publisher.publish(taken);
     // An answer that ends with its first piece is handed over as one text; for any other the caller does not wait.
     if (turn.log.events > 0) onEvents();
     return false;
@@ -52,7 +51,7 @@ export async function readAnswerStream(
     const reader = await readFirst(body, opening, publisher, abort, take);
     if (reader && how) rest = drain(reader);
     else if (reader) {
-      // From here on the pieces are looked at together every few milliseconds: each read costs more than that wait.
+      // From here on pieces are taken together every few milliseconds: a read of each would cost too much.
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
@@ -88,7 +87,7 @@ async function readFirst(
   abort.readers = [reader];
   let buffer = takeBuffer();
   let isLast = opening !== undefined && take(opening);
-  while (!publisher.said && !isLast) {
+  while (!publisher.hasDelta && !isLast) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;
     if (done || !value) return undefined;

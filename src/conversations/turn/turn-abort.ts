@@ -5,48 +5,32 @@ export class TurnAbort {
   readonly controller = new AbortController();
   /** The readers of the upstream's stream and of its copy. */
   readers: readonly ReadableStreamBYOBReader[] = [];
-  #isStopped = false;
-  #reason: ApiError | undefined;
-  readonly #aborted: Promise<never>;
-  #reject: (reason: unknown) => void = () => {};
+  /** Whether a client has stopped the turn. */
+  isStopped = false;
+  /** Why the turn was aborted first; undefined while it goes on. */
+  reason: ApiError | undefined;
+  readonly #aborted = Promise.withResolvers<never>();
 
   constructor() {
-    this.#aborted = new Promise((_, reject) => {
-      this.#reject = reject;
-    });
-    this.#aborted.catch(() => {});
-  }
-
-  /** Whether a client has stopped the turn. */
-  get isStopped(): boolean {
-    return this.#isStopped;
-  }
-
-  /** Why the turn was aborted first; undefined while it goes on. */
-  get reason(): ApiError | undefined {
-    return this.#reason;
+    this.#aborted.promise.catch(() => {});
   }
 
   /** Aborts because a client stops the turn. */
   stop(): void {
-    this.#isStopped = true;
+    this.isStopped = true;
     this.abort(stopped());
   }
 
   abort(reason: ApiError): void {
-    this.#reason ??= reason;
+    this.reason ??= reason;
     this.controller.abort(reason);
-    this.#reject(reason);
+    this.#aborted.reject(reason);
     for (const reader of this.readers) reader.cancel(reason).catch(() => {});
   }
 
-  /**
-   * Waits for work, but no longer than until the turn is aborted.
-   *
-   * @throws ApiError the reason of the abort
-   */
+  /** Waits for work, but no longer than until the turn is aborted. @throws ApiError the reason of the abort */
   async race<T>(work: Promise<T>): Promise<T> {
-    return await Promise.race([work, this.#aborted]);
+    return await Promise.race([work, this.#aborted.promise]);
   }
 }
 

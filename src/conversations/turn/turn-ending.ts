@@ -4,8 +4,7 @@ import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
 import type { ConversationReport } from '../../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../../http/errors.ts';
-import { isObject, type Json } from '../../json/object.ts';
-import { parseOrUndefined } from '../../json/parse.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Frame } from '../../sse/frames.ts';
 import { withoutPending } from '../history/replayable-blocks.ts';
@@ -14,8 +13,9 @@ import type { Transcript } from '../storage/transcript.ts';
 import type { EventLog } from './event-log.ts';
 
 const STOPPED_REMARK = ': sluice-stopped\n\n';
+const NOTHING_SAID = 'This turn was stopped before anything was said: it has not become part of the conversation.';
 
-/** How a turn ends: completed by the API, stopped by a client, by an `error` event of the API, or interrupted. */
+/** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
 export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
@@ -25,24 +25,23 @@ export type TurnEnd =
 /** The result of a turn. */
 export interface Ended {
   status: TurnStatus;
-  trailer: TurnSummary;
-  /** The message for a caller who does not stream; undefined where there is none. */
+  summary: TurnSummary;
+  /** For a caller who does not stream: the message, or the error. */
   message: Json | undefined;
-  /** The error for such a caller. */
   error: { type: string; message: string } | undefined;
 }
 
-/** @returns the status of a turn that has ended; `kept` is the number of its replayable blocks. */
+/** @returns the status of a turn that has ended; `hasAnswer`: whether its answer has replayable blocks */
 export function turnStatusOf(
   how: TurnEnd,
-  { kept, stopReason, maxTokens }: { kept: number; stopReason: string | null; maxTokens: number },
+  { hasAnswer, stopReason, maxTokens }: { hasAnswer: boolean; stopReason: string | null; maxTokens: number },
 ): TurnStatus {
   if (how.kind !== 'complete') {
-    if (kept === 0) return 'failed';
+    if (!hasAnswer) return 'failed';
     return how.kind === 'stopped' ? 'stopped' : 'interrupted';
   }
   if (stopReason === 'refusal') return 'refused';
-  if (kept > 0) return 'complete';
+  if (hasAnswer) return 'complete';
   // No answer was asked for: the request only warmed the prompt cache.
   return maxTokens === 0 ? 'failed' : 'empty';
 }
@@ -59,56 +58,52 @@ export function addEnd(
   open: Iterable<number>,
   { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },
 ): Ended['error'] {
+  const add = (type: string, fields: object = {}, remark?: string) =>
+    log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
+  const fail = (error: { type: string; message: string }) => {
+    log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
+    return { type: error.type, message: error.message };
+  };
   const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
   if (how.kind === 'complete') {
-    log.write('message_stop', '{"type":"message_stop"}', price);
+    add('message_stop', {}, price);
     return undefined;
   }
   if (how.kind === 'error') {
-    const error = errorIn(how.frame.data);
-    log.write('error', eventData(how.frame.data) ? how.frame.data : JSON.stringify(errorBody(error, requestId)));
-    return error;
+    const { data } = how.frame;
+    if (!parseObject(data)) return fail(errorIn(data));
+    log.add({ event: 'error', data });
+    return errorIn(data);
   }
-  if (how.kind === 'stopped' && status === 'stopped') {
-    for (const index of open) {
-      log.write('content_block_stop', JSON.stringify({ type: 'content_block_stop', index }));
-    }
-    const delta = { stop_reason: 'end_turn', stop_sequence: null };
-    const usage = { output_tokens: output };
-    log.write('message_delta', JSON.stringify({ type: 'message_delta', delta, usage }));
-    log.write('message_stop', '{"type":"message_stop"}', STOPPED_REMARK + price);
-    return undefined;
-  }
-  const error =
-    how.kind === 'cut'
-      ? { type: how.error.type, message: how.error.message }
-      : {
-          type: 'api_error',
-          message: 'This turn was stopped before anything was said: it has not become part of the conversation.',
-        };
-  log.write('error', JSON.stringify(errorBody(error, requestId)));
-  return error;
+  if (how.kind === 'cut') return fail(how.error);
+  if (status !== 'stopped') return fail({ type: 'api_error', message: NOTHING_SAID });
+  for (const index of open) add('content_block_stop', { index });
+  const delta = { stop_reason: 'end_turn', stop_sequence: null };
+  add('message_delta', { delta, usage: { output_tokens: output } });
+  add('message_stop', {}, STOPPED_REMARK + price);
+  return undefined;
 }
 
 /**
  * Removes the server tool calls without results from a paused answer, after its continuation has ended without them: the
  * API accepts no further question otherwise.
  *
+ * @param continuation the replayable blocks of the continuation
  * @returns the messages that change, with their new content; empty for one that must be deleted
  */
-export function mend(
+export function repairPaused(
   transcript: Transcript,
-  kept: readonly Json[],
+  continuation: readonly Json[],
 ): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
-  const earlier: (MessageRow & { content: Json[] })[] = [];
+  const paused: (MessageRow & { content: Json[] })[] = [];
   for (const row of transcript.history({ sent: true, backwards: true })) {
     if (row.role !== 'assistant') break;
-    const { content } = eventData(row.text) ?? {};
-    if (Array.isArray(content)) earlier.push({ ...row, content: content.filter(isObject) });
+    const { content } = parseObject(row.text) ?? {};
+    if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
   }
-  const said = [...earlier.flatMap(({ content }) => content), ...kept];
-  const results = new Set(said.map(({ tool_use_id }) => String(tool_use_id)));
-  return earlier.flatMap(({ text: _, ...row }) => {
+  const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
+  const results = new Set(blocks.map(({ tool_use_id }) => String(tool_use_id)));
+  return paused.flatMap(({ text: _, ...row }) => {
     const content = withoutPending(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });
@@ -120,39 +115,21 @@ export function conversationReportOf(profile: Profile): ConversationReport {
   return { id, version, createdAt, updatedAt, title, turns, messages, bytes, gone: deleted || !exists };
 }
 
-/** @returns a conversation's profile after a turn. */
-export function nextProfile(
-  profile: Profile,
-  committed: boolean,
-  answers: number,
-  asked: number,
-  now: number,
-): Profile {
+/** @returns a conversation's profile after a turn with so many new messages, its answer with them. */
+export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
   const version = Math.max(profile.version + 1, now);
   if (!committed) return { ...profile, version };
-  return {
-    ...profile,
-    exists: true,
-    updatedAt: now,
-    version,
-    turns: profile.turns + 1,
-    messages: profile.messages + asked + answers,
-    nextMessage: profile.nextMessage + asked + answers,
-  };
+  const messages = profile.messages + added;
+  const nextMessage = profile.nextMessage + added;
+  return { ...profile, exists: true, updatedAt: now, version, turns: profile.turns + 1, messages, nextMessage };
 }
 
 /** @returns the error in the data of an `error` event. */
 export function errorIn(data: string): { type: string; message: string } {
-  const error = eventData(data)?.error;
+  const error = parseObject(data)?.error;
   const { type, message } = isObject(error) ? error : {};
   return {
     type: typeof type === 'string' ? type : 'api_error',
     message: typeof message === 'string' ? message : 'The upstream ended its answer with an error.',
   };
-}
-
-/** @returns the data of an event as an object; undefined where it is not one. */
-export function eventData(data: string): Json | undefined {
-  const value = parseOrUndefined(data);
-  return isObject(value) ? value : undefined;
 }

@@ -1,6 +1,7 @@
 /** Restores turns from their rows: those that a crash interrupted, and those that a client asks for again. */
 
 import { encoder } from '../../http/bytes.ts';
+import { parseObject } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { isThinkingType } from '../../upstream/usage/hidden-output.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
@@ -9,58 +10,54 @@ import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { COVER_MS, Turn } from './turn.ts';
-import { type Ended, errorIn, eventData } from './turn-ending.ts';
+import { type Ended, errorIn } from './turn-ending.ts';
 
 /** Deltas are stored at least this often, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;
 /** More events than can have been shown without being stored. */
 const MOST_LOST = 100_000;
 
-/** Restores a turn that a crash interrupted, as far as its log tells. */
+/** Restores a turn that a crash interrupted, as far as its log was stored. */
 export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);
   const frames = new FrameReader();
-  const assembly = new MessageBuilder();
+  const builder = new MessageBuilder();
   let events = 0;
   for (const { data } of frames.push(stored)) {
     events += 1;
-    if (assembly.takeLike(data) === undefined) assembly.take(eventData(data) ?? {}, data);
+    if (builder.takeLike(data) === undefined) builder.take(parseObject(data) ?? {}, data);
   }
   const log = new EventLog(transcript, row, { events, rows });
-  log.leaveOut(MOST_LOST);
-  const unseenMs = unseenWhenLost(transcript, row, assembly);
-  const turn = new Turn(transcript, row, 1, { found: { log, assembly, frames, bytes: stored.length, unseenMs } });
+  log.skip(MOST_LOST);
+  const unseenMs = unseenAtCrash(transcript, row, builder);
+  const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, unseenMs } });
   // Without a stored time it may have gone up at any moment since it began.
-  turn.course.sentAt = row.sentAt ?? row.beganAt;
+  turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
   return turn;
 }
 
 /** Restores a turn that has ended, from its log. */
 export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
+  const { outcome, status } = row;
+  if (!outcome) throw new TypeError('A turn that has not ended.');
   const turn = new Turn(transcript, row, 1);
   let error: Ended['error'];
   for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
     if (event === 'error') error = errorIn(data);
-    else turn.assembly.take(eventData(data) ?? {});
+    else turn.builder.take(parseObject(data) ?? {});
   }
-  const { message, blocks } = turn.assembly;
+  const { message, blocks } = turn.builder;
   const content =
-    row.status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
-  const { outcome } = row;
-  if (!outcome) throw new TypeError('A turn that has not ended.');
-  turn.ended = {
-    status: row.status,
-    trailer: { outcome, nanodollars: row.cost },
-    message: error ? undefined : { ...message, content },
-    error,
-  };
+    status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
+  const summary = { outcome, nanodollars: row.cost };
+  turn.ended = { status, summary, message: error ? undefined : { ...message, content }, error };
   return turn;
 }
 
-/** @returns the milliseconds for which an interrupted turn may have written unseen output, as far as its rows bound it. */
-function unseenWhenLost(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
+/** @returns for how many milliseconds an interrupted turn may have written unseen output, by what its rows say. */
+function unseenAtCrash(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
   const sentAt = row.sentAt ?? row.beganAt;
   const { at = sentAt, unseenMs = 0 } = transcript.log.last(row.seq) ?? {};
   const last = blocks.at(-1);

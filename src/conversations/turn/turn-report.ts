@@ -1,4 +1,4 @@
-/** Reports the usage of a turn's answer, complete or not: the turn is settled by it. */
+/** Reports what an answer has used, complete or not: its turn is settled by this. */
 
 import { encoder } from '../../http/bytes.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -8,7 +8,7 @@ import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
 /** @returns the report of a complete answer, from its message. */
-export function wholeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
+export function completeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
   const { model } = message ?? {};
   return {
     ...reportOf(undefined, bytes),
@@ -21,7 +21,7 @@ export function wholeReport({ message, usage, blocks, stopReason }: MessageBuild
 }
 
 /** An interrupted answer, as far as it came. */
-export interface PartialAnswer {
+interface PartialAnswer {
   /** Its events as they were shown. */
   shown: string;
   /** The beginning of an unfinished event. */
@@ -33,7 +33,7 @@ export interface PartialAnswer {
 }
 
 /** @returns the report of an interrupted answer, measured by its events. */
-export function partReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
+export function partialReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // The upstream has written the unfinished event as well.

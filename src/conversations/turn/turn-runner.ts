@@ -1,5 +1,3 @@
-/** Takes a turn upstream: admitted, sent, read, stored and shown, until it ends in one way or another. */
-
 import {
   type Admission,
   admission,
@@ -24,17 +22,23 @@ import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
-import type { LaidBody } from '../history/held-prefix.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
-import { headersKept, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
+import { callerHeaders, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import { unansweredOutcome } from './turn-report.ts';
 import { TurnTimer } from './turn-timer.ts';
+
+/** The body of a turn behind its prefix. */
+export interface LaidBody {
+  body: JsonBody;
+  /** The models that the prefix says may step in. */
+  fallbacks: readonly string[] | undefined;
+}
 
 /** What a turn needs of the request that began it, and of the object that it runs in. */
 export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
@@ -54,7 +58,7 @@ export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity'
   headers: PlainHeaders;
   query: string;
   now(): number;
-  /** Is called once, with what confirms the settlement; undefined where nothing is to be settled. */
+  /** Called once, with what confirms the settlement; undefined where nothing is to be settled. */
   onEnd(settled: Promise<Settled> | undefined): void;
   /** The end could not be stored: the object must start anew, and then ends the turn from its log. */
   onBroken(thrown: unknown): void;
@@ -62,7 +66,7 @@ export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity'
 
 /** An account that does not answer must not lock a conversation for ever. */
 const ADMIT_MS = 45_000;
-/** An answer that takes longer than this has its grant stored in a row of its own. */
+/** An answer that takes longer than this has its grant stored before its end. */
 const GRANT_MS = 20;
 const RENEW_MS = 180_000;
 /** How long the stream may take to end after its last event. */
@@ -71,19 +75,15 @@ const DRAIN_MS = 5_000;
 /** Settles at the account's own figure: the hold, where there is one. */
 export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
-/** Runs one turn. */
+/** Runs one turn: has it admitted, sends it, reads the answer, has it stored and shown, and ends it. */
 export class TurnRunner {
   readonly turn: Turn;
-  /** Settles when the upstream has answered, or will not. Never rejects. */
-  readonly started: Promise<Started>;
-  /** Settles when the turn has ended. Never rejects. */
-  readonly done: Promise<void>;
+  readonly #started = Promise.withResolvers<Started>();
+  readonly #done = Promise.withResolvers<void>();
   readonly #context: TurnContext;
   readonly #publisher: Publisher;
   readonly #timer: TurnTimer;
   readonly #abort = new TurnAbort();
-  #resolveStarted: (started: Started) => void = () => {};
-  #resolveDone: () => void = () => {};
   /** Answers the caller once the headers have come. Further calls change nothing. */
   #answerCaller: () => void = () => {};
   #meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
@@ -103,12 +103,16 @@ export class TurnRunner {
       onSilence: () => this.#ping(),
     });
     this.#timer.expect(ADMIT_MS, unanswered);
-    this.started = new Promise((resolve) => {
-      this.#resolveStarted = resolve;
-    });
-    this.done = new Promise((resolve) => {
-      this.#resolveDone = resolve;
-    });
+  }
+
+  /** Settles when the upstream has answered, or will not. Never rejects. */
+  get started(): Promise<Started> {
+    return this.#started.promise;
+  }
+
+  /** Settles when the turn has ended. Never rejects. */
+  get done(): Promise<void> {
+    return this.#done.promise;
   }
 
   /** Runs the turn to its end. Never rejects. */
@@ -118,16 +122,16 @@ export class TurnRunner {
       await this.#go(plan);
     } catch (thrown) {
       const error = toApiError(thrown);
-      this.#resolveStarted({ kind: 'error', error });
+      this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {
       // A timer that is left running wakes the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
-      this.#resolveDone();
+      this.#done.resolve();
     }
   }
 
-  /** Ends the turn and stores what has been said. */
+  /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void {
     this.#abort.stop();
   }
@@ -169,10 +173,10 @@ export class TurnRunner {
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
-    const { course } = this.turn;
+    const { progress } = this.turn;
     const payment = paid.payment(() => ({
-      ...unansweredOutcome(course.sentAt, this.#context.now()),
-      upstream: course.upstream,
+      ...unansweredOutcome(progress.sentAt, this.#context.now()),
+      upstream: progress.upstream,
     }));
     const answering = send(
       upstream,
@@ -183,19 +187,19 @@ export class TurnRunner {
         controller: this.#abort.controller,
         isWatched: true,
         caller: headers,
-        course,
+        course: progress,
         payment,
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
-    // The request has gone up. What a crash would cost now is stored meanwhile.
+    // The request has gone up: a crash would cost something now. What settles that is stored meanwhile.
     this.#take(granted);
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
     latest.release();
     const told = {
       ...latest.headers,
-      ...(course.upstream === undefined ? {} : { 'sluice-upstream': course.upstream }),
+      ...(progress.upstream === undefined ? {} : { 'sluice-upstream': progress.upstream }),
     };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
@@ -207,12 +211,9 @@ export class TurnRunner {
     }
     const retires = retiresSoon(settings.models.find(latest.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
-    const started: Started = {
-      kind: 'stream',
-      headers: { ...headersKept(response.headers), ...notice, ...told },
-    };
-    this.#answerCaller = () => this.#resolveStarted(started);
-    this.#end(await this.#read(response.body, course.opening));
+    const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...told };
+    this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
+    this.#end(await this.#read(response.body, progress.opening));
     this.#answerCaller();
   }
 
@@ -228,7 +229,7 @@ export class TurnRunner {
     });
     // The turn is ended first: an answer in one piece is taken from its log.
     this.#end(how);
-    this.#resolveStarted(started);
+    this.#started.resolve(started);
   }
 
   async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
@@ -263,7 +264,7 @@ export class TurnRunner {
   #take(admission: Admission): void {
     if (this.#hasEnded) {
       // The turn was stopped during the admission, so that this try never goes up.
-      const { done } = admission.settle(unansweredOutcome(this.turn.course.sentAt, this.#context.now()));
+      const { done } = admission.settle(unansweredOutcome(this.turn.progress.sentAt, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
@@ -276,27 +277,21 @@ export class TurnRunner {
     }, GRANT_MS);
   }
 
-  async #admit(plan: NextRequest, choice: Pick<MeterRequest, 'fallbacks' | 'routing'>): Promise<Admission> {
-    const { requestId, identity, accounts, store, settings, upstream, headers, waitUntil, conversation } =
-      this.#context;
+  async #admit(
+    { body, model, count }: NextRequest,
+    choice: Pick<MeterRequest, 'fallbacks' | 'routing'>,
+  ): Promise<Admission> {
+    const { prefix, ...context } = this.#context;
+    const { route } = this.turn.row;
     const request: MeterRequest = {
-      requestId,
-      route: this.turn.row.route,
-      identity,
-      accounts,
-      store,
-      settings,
-      upstream,
-      body: plan.body,
-      model: plan.model,
-      headers,
-      conversation,
-      prefix: this.#context.prefix?.ref,
-      count: plan.count,
+      ...context,
+      route,
+      body,
+      model,
+      prefix: prefix?.ref,
+      count,
       streams: true,
       ...choice,
-      adds: this.#context.adds,
-      waitUntil,
     };
     // Until the account refuses, it may have placed a hold.
     this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
@@ -311,7 +306,6 @@ export class TurnRunner {
     }
   }
 
-  /** Tells in a silence that the turn still runs. */
   #ping(): void {
     // A caller waits for its answer no longer than until the first ping.
     this.#answerCaller();
@@ -322,7 +316,7 @@ export class TurnRunner {
   #end(how: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.turn.course.leave?.(how.kind === 'cut');
+    this.turn.progress.leave?.(how.kind === 'cut');
     if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;

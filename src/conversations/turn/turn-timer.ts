@@ -4,18 +4,16 @@ import type { Publisher } from './publisher.ts';
 
 const PING_MS = 15_000;
 
-/** What happens when a turn's time is over. */
 interface TimerEvents {
-  /** What was expected has not come in time. */
   onTimeout(reason: ApiError): void;
-  /** Nothing was shown for 15 seconds. */
+  /** Is called when nothing was shown for 15 seconds. */
   onSilence(): void;
 }
 
-/** The one timer of a turn: it tells silences, and aborts what takes too long. */
+/** The one timer of a turn: it notices silences, and aborts what takes too long. */
 export class TurnTimer {
   readonly #publisher: Publisher;
-  /** The longest step between two looks; milliseconds. */
+  /** The longest time between two ticks; milliseconds. */
   readonly #stepMs: number;
   readonly #events: TimerEvents;
   #timer: ReturnType<typeof setTimeout> | undefined;

@@ -72,19 +72,19 @@ export interface MintedToken extends CredentialUse {
   label?: string | undefined;
 }
 
-export interface UsageQuery {
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
+/** Days, `YYYY-MM-DD`; the second exclusive. */
+interface Days {
   from?: string | undefined;
   to?: string | undefined;
+}
+
+export interface UsageQuery extends Days {
   group_by: UsageGroup;
 }
 
-export interface SavingsQuery {
+export interface SavingsQuery extends Days {
   /** Versions as the ledger names them: name@version. */
   versions: readonly string[];
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
 }
 
 export type SavingsRow = PrefixStats['data'][number];
@@ -105,7 +105,7 @@ export interface VersionId {
   hash: string;
 }
 
-/** `published` is false where KV has not taken it yet: it will be told again. */
+/** `published` is false where KV has not taken it yet: it is written again later. */
 export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
 
 /** A name and the version that it points to. */

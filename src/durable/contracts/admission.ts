@@ -1,10 +1,10 @@
-/** What a request asks of its account, and what it is told. */
+/** The admission of a request by its account. */
 
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 
-/** What a request wants of its account. */
+/** A request for admission. */
 export interface AdmissionRequest {
   /** The id of the try in the ledger: it sorts by time, and is used once. */
   requestId: string;

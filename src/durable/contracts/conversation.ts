@@ -37,7 +37,7 @@ export interface ConversationPlace {
   id: string;
 }
 
-/** What the edge hands to a conversation. */
+/** A turn's request, as the edge sends it to a conversation. */
 export interface TurnRequest {
   place: ConversationPlace;
   requestId: string;
@@ -45,7 +45,7 @@ export interface TurnRequest {
   identity: Identity;
   /** The caller's body, a JSON object; as a stream where it is too long for a call. */
   body: CrossingText;
-  /** Tells bodies apart. */
+  /** The SHA-256 of the body. */
   hash: string;
   /** The header `idempotency-key`. */
   key: string | undefined;
@@ -63,7 +63,7 @@ export interface TurnRequest {
   query: string;
 }
 
-/** What the edge hands to a conversation whose next prompt is to be counted. */
+/** The request for a conversation's next prompt, which is to be counted. */
 export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
 
 /** An error as it crosses from the object to the edge. */
@@ -76,7 +76,7 @@ export interface WireError {
 }
 
 export type TurnAnswer =
-  /** `first` is what has been shown already: it is told with the answer, without a way back for it. */
+  /** `first` are the events that have been shown already: so they come with the answer, and not by the stream. */
   | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
   | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
   | {
@@ -89,10 +89,10 @@ export type TurnAnswer =
     }
   | { kind: 'error'; error: WireError };
 
-/** A turn's answer on its way to the edge: what costs most to carry, one that is whole, as a text. */
+/** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to carry. */
 export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
 
-/** What a listener gets who has been away. */
+/** The answer to a client that resumes a turn. */
 export type Resumed =
   | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
   | { kind: 'none' | 'gone' | 'unknown' }
@@ -104,7 +104,7 @@ export type CrossingText = string | ReadableStream<Uint8Array>;
 /** The answer to what changes or reads a conversation: JSON text, or why not. */
 export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
 
-/** What the edge writes into its log line and headers; it follows the end of a stream. */
+/** The turn's summary for the edge's log line and headers; it follows the end of a stream. */
 export interface TurnSummary {
   outcome: RequestOutcome;
   nanodollars: Nanodollars;

@@ -14,7 +14,7 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   erase(account: string, until: number): { remaining: number };
 }
 
-/** What is to be done for an event, and by whom: the lease names the run that has taken it up. */
+/** What is to be done for an event; the lease names the job that has taken it up. */
 export type Work =
   | { kind: 'none' }
   | {
@@ -25,11 +25,11 @@ export type Work =
       subject: string | null;
       receivedAt: number;
       classification: Classification | null;
-      /** How often this, classifying or delivering, has failed before, one time after the other. */
+      /** How often in a row this, classifying or delivering, has failed. */
       failures: number;
     };
 
-/** How a run has ended. */
+/** How a job has ended. */
 export interface Conclusion {
   lease: number;
   attempt: Attempt;

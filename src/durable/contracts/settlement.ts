@@ -1,7 +1,8 @@
-/** What an account is told when a request has ended, and what it answers. */
+/** The settlement of a request with its account. */
+
 import type { Nanodollars } from '../../pricing/cost.ts';
 
-/** How a request has ended. */
+/** How a request has ended, and what it has cost. */
 export interface Settlement {
   requestId: string;
   /** complete, cut, client_gone, refused_upstream, …: goes into the row as it is. */

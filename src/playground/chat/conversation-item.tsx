@@ -1,8 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
+import { SmallButton } from '../ui/button.tsx';
+import { Form } from '../ui/form.tsx';
 import { formatUsd } from '../ui/format.ts';
-import { IconButton } from '../ui/icon-button.tsx';
+import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
 import { fork, remove, rename } from './session/conversations.ts';
 
@@ -27,12 +29,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   if (mode.value === 'renamed') {
     return (
       <li class="item">
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            save();
-          }}
-        >
+        <Form class="" onSubmit={save}>
           <input
             ref={field}
             aria-label="Title"
@@ -43,7 +40,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
               if (event.key === 'Escape') mode.value = 'shown';
             }}
           />
-        </form>
+        </Form>
       </li>
     );
   }
@@ -51,12 +48,8 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     return (
       <li class="item asks">
         <span>Delete it for good?</span>
-        <button type="button" class="button small danger" onClick={() => attempt(() => remove(row.id))}>
-          Delete
-        </button>
-        <button type="button" class="button small plain" onClick={() => (mode.value = 'shown')}>
-          Keep
-        </button>
+        <SmallButton kind="danger" name="Delete" onClick={() => attempt(() => remove(row.id))} />
+        <SmallButton name="Keep" onClick={() => (mode.value = 'shown')} />
       </li>
     );
   }

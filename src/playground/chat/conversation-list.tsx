@@ -1,8 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
-import { Icon } from '../ui/icon.tsx';
-import { IconButton } from '../ui/icon-button.tsx';
+import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
 import { conversations, hasMore, loadMore } from './session/conversations.ts';

@@ -1,20 +1,12 @@
-import { useSignal } from '@preact/signals';
-import { sentenceOf } from '../edge/client.ts';
+import { useMemo } from 'preact/hooks';
+import { Attempt } from '../edge/attempt.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
 
 /** Shows a newcomer what this is, with examples to click. */
 export function Welcome() {
-  const fault = useSignal<string | undefined>(undefined);
-  const busy = useSignal(false);
-  const run = (example: (typeof EXAMPLES)[number]) => {
-    busy.value = true;
-    fault.value = undefined;
-    example.run().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-      busy.value = false;
-    });
-  };
+  const attempt = useMemo(() => new Attempt(), []);
+  const { busy, fault } = attempt;
   return (
     <div class="welcome">
       <div class="column">
@@ -26,9 +18,9 @@ export function Welcome() {
         <ul class="examples">
           {EXAMPLES.map((example) => (
             <li key={example.title}>
-              <button type="button" class="example" disabled={busy.value} onClick={() => run(example)}>
+              <button type="button" class="example" disabled={busy.value} onClick={() => void attempt.run(example.run)}>
                 <strong>{example.title}</strong>
-                <span class="example-shows">{example.shows}</span>
+                <span class="quiet">{example.shows}</span>
               </button>
             </li>
           ))}

@@ -1,57 +1,28 @@
-import { CheckboxChip } from '../ui/chip.tsx';
+import { CheckboxChip, Form, Select, TextArea } from '../ui/form.tsx';
 import { allowNone, busy, classifiers, formText, labels, multi, run, store, stored } from './form.ts';
-import { StoreForm } from './store-form.tsx';
 
 export function ClassifyForm() {
   const inline = stored.value === '';
   return (
     <section class="stack" aria-label="What is classified">
-      <form
-        id="classify"
-        class="stack"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void run();
-        }}
-      >
-        <label class="labelled">
-          Text
-          <textarea
-            rows={4}
-            required
-            placeholder="What is to be sorted"
-            value={formText.value}
-            onInput={(event) => (formText.value = event.currentTarget.value)}
-          />
-        </label>
+      <Form id="classify" onSubmit={() => void run()}>
+        <TextArea label="Text" rows={4} placeholder="What is to be sorted" value={formText} />
         <label class="labelled">
           Classifier
-          <select
+          <Select
             value={stored.value}
-            onChange={(event) => {
-              stored.value = event.currentTarget.value;
-            }}
-          >
-            <option value="">The labels below</option>
-            {classifiers.value.map(({ name }) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
+            options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
+            onChoose={(name) => (stored.value = name)}
+          />
         </label>
         {inline && (
           <>
-            <label class="labelled">
-              Labels
-              <textarea
-                rows={5}
-                required
-                placeholder={'billing: invoices and refunds\nbug: something is broken'}
-                value={labels.value}
-                onInput={(event) => (labels.value = event.currentTarget.value)}
-              />
-            </label>
+            <TextArea
+              label="Labels"
+              rows={5}
+              placeholder={'billing: invoices and refunds\nbug: something is broken'}
+              value={labels}
+            />
             <p class="row">
               <CheckboxChip name="Several may hold" value={multi} />
               <CheckboxChip name="None may hold" value={allowNone} />
@@ -63,8 +34,27 @@ export function ClassifyForm() {
             Classify
           </button>
         </p>
-      </form>
-      {inline && labels.value.trim() !== '' && <StoreForm store={store} />}
+      </Form>
+      {inline && labels.value.trim() !== '' && <StoreForm />}
     </section>
+  );
+}
+
+/** Asks for a name, and stores the labels as a classifier. */
+function StoreForm() {
+  return (
+    <Form class="store-form" onSubmit={(data) => void store(String(data.get('name')).trim())}>
+      <input
+        name="name"
+        aria-label="Name of the classifier"
+        placeholder="Name, such as tickets"
+        required
+        maxLength={64}
+        autocomplete="off"
+      />
+      <button type="submit" class="button plain">
+        Store these labels
+      </button>
+    </Form>
   );
 }

@@ -1,10 +1,16 @@
 import { useEffect } from 'preact/hooks';
 import { sentenceOf } from '../edge/client.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { ClassifyForm } from './classify-form.tsx';
 import { Evaluate } from './evaluate.tsx';
 import { fill, formFault, refreshClassifiers, run } from './form.ts';
 import { Result } from './result.tsx';
-import { SAMPLES } from './samples.ts';
+import { SAMPLES, type Sample } from './samples.ts';
+
+function classifySample(sample: Sample): void {
+  fill(sample);
+  void run();
+}
 
 export function Classify() {
   useEffect(() => {
@@ -19,17 +25,7 @@ export function Classify() {
         <p class="lead-more">Give a text and labels; one of the labels comes back, never anything else.</p>
         <p class="row">
           {SAMPLES.map((sample) => (
-            <button
-              key={sample.title}
-              type="button"
-              class="button small plain"
-              onClick={() => {
-                fill(sample);
-                void run();
-              }}
-            >
-              {sample.title}
-            </button>
+            <SmallButton key={sample.title} name={sample.title} onClick={() => classifySample(sample)} />
           ))}
         </p>
       </header>

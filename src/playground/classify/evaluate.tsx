@@ -1,9 +1,13 @@
 import { useSignal } from '@preact/signals';
+import { useMemo } from 'preact/hooks';
 import type { Evaluation } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { Attempt } from '../edge/attempt.ts';
+import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { Form, Select, TextArea } from '../ui/form.tsx';
 import { EvaluationReport } from './evaluation-report.tsx';
 import { classifiers, fill, store, stored } from './form.ts';
 import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
@@ -15,23 +19,16 @@ export function Evaluate() {
   const name = useSignal('');
   const examples = useSignal('');
   const report = useSignal<Evaluation | undefined>(undefined);
-  const fault = useSignal<string | undefined>(undefined);
-  const busy = useSignal(false);
+  const attempt = useMemo(() => new Attempt(), []);
+  const { busy, fault } = attempt;
   const chosen = name.value || stored.value || classifiers.value[0]?.name || '';
-  const run = async (classifier: string) => {
-    busy.value = true;
-    fault.value = undefined;
-    report.value = undefined;
-    try {
+  const run = (classifier: string) =>
+    attempt.run(async () => {
+      report.value = undefined;
       report.value = await edge().classifiers.evaluate(classifier, { examples: examplesIn(examples.value) });
       announce('The evaluation is complete.');
       await refreshStanding();
-    } catch (thrown) {
-      fault.value = sentenceOf(thrown);
-    } finally {
-      busy.value = false;
-    }
-  };
+    });
   const runSample = async () => {
     const [tickets] = SAMPLES;
     if (!tickets) return;
@@ -40,61 +37,35 @@ export function Evaluate() {
     name.value = EXAMPLE_NAME;
     if (await store(EXAMPLE_NAME)) await run(EXAMPLE_NAME);
   };
+  const names = classifiers.value.map((row) => row.name);
   return (
     <section class="stack evaluate" aria-labelledby="evaluate">
       <header class="page-head">
         <h2 id="evaluate">How good is a classifier?</h2>
-        <button
-          type="button"
-          class="button small plain"
-          disabled={busy.value}
-          onClick={() => {
-            void runSample();
-          }}
-        >
-          Try it with twelve tickets
-        </button>
+        <SmallButton name="Try it with twelve tickets" disabled={busy.value} onClick={() => void runSample()} />
       </header>
-      <form
-        class="stack"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void run(chosen);
-        }}
-      >
+      <Form onSubmit={() => void run(chosen)}>
         <label class="labelled">
           Stored classifier
-          <select
+          <Select
             required
             value={chosen}
-            onChange={(event) => {
-              name.value = event.currentTarget.value;
-            }}
-          >
-            {classifiers.value.length === 0 && <option value="">Store one first</option>}
-            {classifiers.value.map((row) => (
-              <option key={row.name} value={row.name}>
-                {row.name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label class="labelled">
-          Examples: a line each, the right label and the text
-          <textarea
-            rows={6}
-            required
-            placeholder="bug: The app crashes when I open the map."
-            value={examples.value}
-            onInput={(event) => (examples.value = event.currentTarget.value)}
+            options={names.length === 0 ? [['', 'Store one first']] : names}
+            onChoose={(value) => (name.value = value)}
           />
         </label>
+        <TextArea
+          label="Examples: a line each, the right label and the text"
+          rows={6}
+          placeholder="bug: The app crashes when I open the map."
+          value={examples}
+        />
         <p class="row">
           <button type="submit" class="button" disabled={busy.value || chosen === ''}>
             {busy.value ? 'Evaluating…' : 'Evaluate'}
           </button>
         </p>
-      </form>
+      </Form>
       {fault.value && <Fault text={fault.value} />}
       {report.value?.candidates.map((candidate) => (
         <EvaluationReport key={candidate.version + candidate.model} report={candidate} />

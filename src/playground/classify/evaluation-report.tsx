@@ -1,5 +1,6 @@
 import type { Evaluation } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
+import { Facts } from '../ui/facts.tsx';
 import { formatShare, formatUsd } from '../ui/format.ts';
 import { ConfusionMatrix } from './confusion-matrix.tsx';
 
@@ -12,20 +13,13 @@ export function EvaluationReport({ report }: { report: Report }) {
       <h3>
         {report.version.split('@')[0]} by {nameOf(report.model)}
       </h3>
-      <dl class="facts">
-        <div>
-          <dt>Right</dt>
-          <dd>{accuracy === null ? 'none judged' : formatShare(accuracy)}</dd>
-        </div>
-        <div>
-          <dt>Macro F1</dt>
-          <dd>{macro_f1 === null ? 'not known' : macro_f1.toFixed(2)}</dd>
-        </div>
-        <div>
-          <dt>A thousand of these cost</dt>
-          <dd>{cost_per_thousand_usd === null ? 'not known' : formatUsd(cost_per_thousand_usd)}</dd>
-        </div>
-      </dl>
+      <Facts
+        facts={[
+          ['Right', accuracy === null ? 'none judged' : formatShare(accuracy)],
+          ['Macro F1', macro_f1 === null ? 'not known' : macro_f1.toFixed(2)],
+          ['A thousand of these cost', cost_per_thousand_usd === null ? 'not known' : formatUsd(cost_per_thousand_usd)],
+        ]}
+      />
       {confusion && <ConfusionMatrix rows={confusion} />}
       {mistakes.length > 0 && (
         <details class="aside">

@@ -2,7 +2,8 @@
 import { signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { Attempt } from '../edge/attempt.ts';
+import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
 
@@ -15,8 +16,9 @@ export const allowNone = signal(false);
 export const stored = signal('');
 export const classifiers = signal<NamedRow[]>([]);
 export const answer = signal<ClassifyAnswer | undefined>(undefined);
-export const formFault = signal<string | undefined>(undefined);
-export const busy = signal(false);
+
+const attempt = new Attempt();
+export const { busy, fault: formFault } = attempt;
 
 export async function refreshClassifiers(): Promise<void> {
   classifiers.value = (await edge().classifiers.list({ limit: 1_000 })).data;
@@ -32,7 +34,7 @@ export function fill(sample: Sample): void {
 
 /** Classifies the text. */
 export async function run(): Promise<void> {
-  await attempt(async () => {
+  await attempt.run(async () => {
     answer.value = undefined;
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
@@ -43,7 +45,7 @@ export async function run(): Promise<void> {
 
 /** Stores the labels as a classifier. */
 export async function store(name: string): Promise<boolean> {
-  return await attempt(async () => {
+  return await attempt.run(async () => {
     await edge().classifiers.put(name, parts());
     await refreshClassifiers();
     stored.value = name;
@@ -69,18 +71,4 @@ function labelOf(line: string) {
   const at = line.indexOf(':');
   if (at < 1) return line;
   return { name: line.slice(0, at).trim(), description: line.slice(at + 1).trim() };
-}
-
-async function attempt(work: () => Promise<void>): Promise<boolean> {
-  busy.value = true;
-  formFault.value = undefined;
-  try {
-    await work();
-    return true;
-  } catch (thrown) {
-    formFault.value = sentenceOf(thrown);
-    return false;
-  } finally {
-    busy.value = false;
-  }
 }

@@ -1,4 +1,6 @@
+import type { ClassifyAnswer } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
+import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
 import { answer, busy, formFault, labelsOf } from './form.ts';
@@ -16,29 +18,7 @@ export function Result() {
             ))}
             {labelsOf(found).length === 0 && <span>none of them</span>}
           </p>
-          <dl class="facts">
-            <div>
-              <dt>Cost</dt>
-              <dd>{formatUsd(found.cost_usd)}</dd>
-            </div>
-            <div>
-              <dt>Tokens</dt>
-              <dd>
-                {formatCount(
-                  found.usage.input_tokens +
-                    found.usage.cache_read_input_tokens +
-                    found.usage.cache_creation_input_tokens,
-                )}{' '}
-                in, {formatCount(found.usage.output_tokens)} out
-              </dd>
-            </div>
-            {found.confidence !== null && (
-              <div>
-                <dt>Votes that agree</dt>
-                <dd>{formatShare(found.confidence)}</dd>
-              </div>
-            )}
-          </dl>
+          <Facts facts={factsOf(found)} />
           <p class="quiet">
             {found.cached
               ? 'The same text was classified before: served from the edge’s cache, and free.'
@@ -52,4 +32,13 @@ export function Result() {
       )}
     </section>
   );
+}
+
+function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
+  const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+  return [
+    ['Cost', formatUsd(cost_usd)],
+    ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
+    ...(confidence === null ? [] : [['Votes that agree', formatShare(confidence)]]),
+  ] as [string, string][];
 }

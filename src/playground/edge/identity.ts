@@ -1,4 +1,5 @@
 import { computed } from '@preact/signals';
+import { decodeJwt } from 'jose';
 import { token } from './client.ts';
 
 /** The identity in the token. The page only reads it; the edge verifies it. */
@@ -17,9 +18,7 @@ export const identity = computed<Identity>(() => {
 
 function claimsOf(jwt: string): Record<string, unknown> {
   try {
-    const payload = (jwt.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');
-    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
+    return decodeJwt(jwt);
   } catch {
     // If this is not a token, the edge refuses it and says why.
     return {};

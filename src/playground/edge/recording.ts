@@ -7,7 +7,6 @@ export interface WireEvent {
   at: number;
   /** The event's name; `comment` for comments, which official clients do not show. */
   name: string;
-  id: string | undefined;
   data: string;
 }
 
@@ -21,16 +20,16 @@ export interface Recording {
   headers: Record<string, string>;
   /** JSON text. */
   body: string | undefined;
-  status: number | undefined;
+  status?: number;
   answerHeaders: [string, string][];
   /** Milliseconds from the request to the headers of its answer, and to its end. */
-  headersAt: number | undefined;
-  endedAt: number | undefined;
+  headersAt?: number;
+  endedAt?: number;
   events: WireEvent[];
   /** The body of an answer that is not a stream. */
   text: string;
   /** Why there is no answer, or an incomplete one. */
-  fault: string | undefined;
+  fault?: string;
 }
 
 /** The recordings, newest first. */
@@ -64,13 +63,9 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
     path: pathname + search,
     headers,
     body: typeof init.body === 'string' ? init.body : undefined,
-    status: undefined,
     answerHeaders: [],
-    headersAt: undefined,
-    endedAt: undefined,
     events: [],
     text: '',
-    fault: undefined,
   };
   recordings.value = [recording, ...recordings.value].slice(0, MOST_RECORDED);
   const now = () => performance.now() - sentAt;
@@ -103,8 +98,8 @@ function observer(recording: Recording, now: () => number): TransformStream<Uint
   );
   const decoder = new TextDecoder();
   const read = readEvents(
-    ({ id, event, data }) => recording.events.push({ at: now(), name: event || 'message', id, data }),
-    (comment) => recording.events.push({ at: now(), name: 'comment', id: undefined, data: comment }),
+    ({ event, data }) => recording.events.push({ at: now(), name: event || 'message', data }),
+    (comment) => recording.events.push({ at: now(), name: 'comment', data: comment }),
   );
   return new TransformStream({
     transform(piece, controller) {

@@ -19,7 +19,7 @@ export function Code({ code, language, copied = () => code }: CodeProps) {
   }, [code, language]);
   return (
     <figure class="code">
-      <figcaption>
+      <figcaption class="apart">
         <span>{language ?? 'text'}</span>
         <CopyButton text={copied} label="Copy code" />
       </figcaption>

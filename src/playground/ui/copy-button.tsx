@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { announce } from './announcer.tsx';
-import { IconButton } from './icon-button.tsx';
+import { IconButton } from './icon.tsx';
 
 const SHOWN_MS = 1_500;
 

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
-import { IconButton } from './icon-button.tsx';
+import { IconButton } from './icon.tsx';
 
 interface DialogProps {
   title: string;
@@ -19,7 +19,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   }, []);
   return (
     <dialog ref={ref} class="dialog" aria-labelledby={heading} onClose={onClose}>
-      <header class="dialog-head">
+      <header class="apart">
         <h2 id={heading}>{title}</h2>
         <IconButton icon="close" label="Close" onClick={() => ref.current?.close()} />
       </header>

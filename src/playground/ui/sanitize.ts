@@ -9,8 +9,8 @@ const ALLOWED = {
   ],
   ALLOWED_ATTR: ['href', 'class', 'start', 'align', 'title'],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
-  RETURN_DOM_FRAGMENT: true,
-} as const;
+  RETURN_DOM_FRAGMENT: true as const,
+};
 
 DOMPurify.addHook('afterSanitizeAttributes', (node) => {
   if (node.tagName === 'A') {
@@ -24,9 +24,5 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
 
 /** @returns the nodes of HTML, reduced to text and its structure */
 export function sanitize(html: string): DocumentFragment {
-  return DOMPurify.sanitize(html, {
-    ...ALLOWED,
-    ALLOWED_TAGS: [...ALLOWED.ALLOWED_TAGS],
-    ALLOWED_ATTR: [...ALLOWED.ALLOWED_ATTR],
-  });
+  return DOMPurify.sanitize(html, ALLOWED);
 }

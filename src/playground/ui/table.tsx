@@ -1,5 +1,7 @@
 import type { ComponentChildren } from 'preact';
 
+export { SmallButton as RowButton } from './button.tsx';
+
 interface TableProps {
   /** The headings of the columns, in their order. */
   columns: readonly string[];
@@ -38,14 +40,5 @@ export function Table({ columns, action, label, children }: TableProps) {
     <section class="table-frame" tabIndex={0} aria-label={label}>
       {table}
     </section>
-  );
-}
-
-/** Shows the button in the last field of a row. */
-export function RowButton({ name, onClick }: { name: string; onClick: () => void }) {
-  return (
-    <button type="button" class="button small plain" onClick={onClick}>
-      {name}
-    </button>
   );
 }

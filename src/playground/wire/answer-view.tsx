@@ -12,7 +12,7 @@ export function AnswerView({ recording }: { recording: Recording }) {
         <dl class="headers">
           {answerHeaders.map(([name, value]) => (
             <div key={name}>
-              <dt>{name}</dt>
+              <dt class="quiet">{name}</dt>
               <dd>{value}</dd>
             </div>
           ))}

@@ -1,5 +1,7 @@
 /** Writes a recorded call as code: curl, the SDK, and this client. */
+import { parse } from '../../client/errors.ts';
 import type { Recording } from '../edge/recording.ts';
+import { indent } from './shorten.ts';
 
 export interface Snippet {
   name: string;
@@ -31,14 +33,14 @@ function curl({ method, path, headers, body }: Recording, origin: string, withTo
   if (body !== undefined) lines.push("-H 'content-type: application/json'");
   for (const name of SHOWN_HEADERS)
     if (headers[name] !== undefined) lines.push(`-H ${quote(`${name}: ${headers[name]}`)}`);
-  if (body !== undefined) lines.push(`-d ${quote(pretty(body))}`);
+  if (body !== undefined) lines.push(`-d ${quote(indent(body))}`);
   return { name: 'curl', language: 'bash', code: lines.join(' \\\n  ') };
 }
 
 function sdk({ method, path, body }: Recording, origin: string, withToken: boolean): Snippet {
   const key = withToken ? 'process.env.SLUICE_TOKEN' : "'none needed in development'";
   const head = `import Anthropic from '@anthropic-ai/sdk';\n\nconst anthropic = new Anthropic({ baseURL: ${textField(origin)}, apiKey: ${key} });\n`;
-  const fields = parse(body);
+  const fields = parse<Fields>(body ?? '');
   if (path !== '/messages' || !fields) {
     const options = fields ? `, { body: ${literal(fields)} }` : '';
     const call = `anthropic.${method.toLowerCase()}(${textField(path)}${options})`;
@@ -59,7 +61,7 @@ function clientSnippet({ method, path, body }: Recording, origin: string, withTo
   const token = withToken ? ', token: () => process.env.SLUICE_TOKEN' : '';
   const head = `import { createClient } from 'sluice/client';\n\nconst sluice = createClient({ baseURL: ${textField(origin)}${token} });\n`;
   const snippet = (code: string) => ({ name: 'Sluice client', language: 'typescript', code: head + code });
-  const fields = parse(body);
+  const fields = parse<Fields>(body ?? '');
   const [, room = '', name = ''] = path.split('?')[0]?.split('/').map(decodeURIComponent) ?? [];
   if (room === 'messages' && fields) {
     return snippet(
@@ -92,19 +94,4 @@ function textField(value: string): string {
 /** Writes JSON as a JavaScript literal: names without quotes where possible. */
 function literal(value: unknown): string {
   return JSON.stringify(value, undefined, 2).replace(/^(\s*)"([A-Za-z_]\w*)":/gm, '$1$2:');
-}
-
-function pretty(body: string): string {
-  const fields = parse(body);
-  return fields ? JSON.stringify(fields, undefined, 2) : body;
-}
-
-function parse(body: string | undefined): Fields | undefined {
-  if (body === undefined) return undefined;
-  try {
-    return JSON.parse(body) as Fields;
-  } catch {
-    // Text that is not JSON is shown as it is.
-    return undefined;
-  }
 }

@@ -1,7 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { token } from '../edge/client.ts';
-import { recorded, recordings } from '../edge/recording.ts';
+import { type Recording, recorded, recordings } from '../edge/recording.ts';
 import { Code } from '../ui/code.tsx';
+import { Facts } from '../ui/facts.tsx';
+import { Select } from '../ui/form.tsx';
 import { formatClock, formatMs } from '../ui/format.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { AnswerView } from './answer-view.tsx';
@@ -33,65 +35,31 @@ export function Wire() {
         <h1>Wire</h1>
         <label class="inline">
           <span class="quiet">Call</span>
-          <select
+          <Select
             value={recording.number}
-            onChange={(event) => {
-              chosen.value = Number(event.currentTarget.value);
-            }}
-          >
-            {all.map(({ number, method, path, startedAt, status }) => (
-              <option key={number} value={number}>
-                {formatClock(startedAt)} {method} {path} {status ?? ''}
-              </option>
-            ))}
-          </select>
+            options={all.map(({ number, method, path, startedAt, status }) => [
+              number,
+              `${formatClock(startedAt)} ${method} ${path} ${status ?? ''}`,
+            ])}
+            onChoose={(number) => (chosen.value = Number(number))}
+          />
         </label>
       </header>
-      <dl class="facts">
-        <div>
-          <dt>Status</dt>
-          <dd>{recording.status ?? recording.fault ?? 'under way'}</dd>
-        </div>
-        <div>
-          <dt>Headers after</dt>
-          <dd>{recording.headersAt === undefined ? '…' : formatMs(recording.headersAt)}</dd>
-        </div>
-        <div>
-          <dt>Ended after</dt>
-          <dd>{recording.endedAt === undefined ? '…' : formatMs(recording.endedAt)}</dd>
-        </div>
-        <div>
-          <dt>Events</dt>
-          <dd>{recording.events.length}</dd>
-        </div>
-      </dl>
+      <Facts
+        facts={[
+          ['Status', recording.status ?? recording.fault ?? 'under way'],
+          ['Headers after', recording.headersAt === undefined ? '…' : formatMs(recording.headersAt)],
+          ['Ended after', recording.endedAt === undefined ? '…' : formatMs(recording.endedAt)],
+          ['Events', recording.events.length],
+        ]}
+      />
       <div class="wire-columns">
         <section aria-label="Request">
           <h2>Request</h2>
           <Tabs
             label="Request as"
             tabs={[
-              {
-                name: 'Raw',
-                content: () => (
-                  <>
-                    <p class="request-line">
-                      <code>
-                        {recording.method} {recording.path}
-                      </code>
-                    </p>
-                    {recording.body === undefined ? (
-                      <p class="quiet">It has no body.</p>
-                    ) : (
-                      <Code
-                        code={shorten(indent(recording.body))}
-                        language="json"
-                        copied={() => recording.body ?? ''}
-                      />
-                    )}
-                  </>
-                ),
-              },
+              { name: 'Raw', content: () => <RawRequest recording={recording} /> },
               ...snippets.map(({ name, language, code }) => ({
                 name,
                 content: () => <Code code={shorten(code)} language={language} copied={() => code} />,
@@ -105,5 +73,22 @@ export function Wire() {
         </section>
       </div>
     </div>
+  );
+}
+
+function RawRequest({ recording: { method, path, body } }: { recording: Recording }) {
+  return (
+    <>
+      <p class="request-line">
+        <code>
+          {method} {path}
+        </code>
+      </p>
+      {body === undefined ? (
+        <p class="quiet">It has no body.</p>
+      ) : (
+        <Code code={shorten(indent(body))} language="json" copied={() => body} />
+      )}
+    </>
   );
 }

@@ -1,12 +1,11 @@
 import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
 import { redactedData, signThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
-import { type JsonObject, member } from '../request/json.ts';
+import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
-import { redactedThinkingTrigger, refusalTrigger } from './magic-strings.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { quotations } from './quotations.ts';
 import { sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
@@ -49,9 +48,14 @@ export interface AnswerConditions {
   stopReason: (typeof forcibleStopReasons)[number] | undefined;
 }
 
+// Texts of the API's documentation, which make it refuse or hide its thinking.
+export const refusalTrigger =
+  'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
+export const redactedThinkingTrigger =
+  'ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING_46C9A13E193C177646C7398A98432ECCCE4C1253D5E2D82641AC0E52CC2876CB';
+
 const refusalDetails: JsonObject = { type: 'refusal', category: null, explanation: null };
 
-/** Writes one answer: decides what is in it, in which order. */
 class Composer {
   readonly #request: MessageRequest;
   readonly #conditions: AnswerConditions;
@@ -184,7 +188,7 @@ class Composer {
 
   #resume(): void {
     for (const block of this.#said.openServerTools) {
-      this.#tellResults(String(member(block, 'id')), searchQuery(this.#said.text));
+      this.#tellResults(String(block.id), searchQuery(this.#said.text));
     }
   }
 

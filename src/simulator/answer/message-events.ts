@@ -4,7 +4,7 @@ import type { MessageRequest } from '../request/message-request.ts';
 import { safeguardResults } from '../request/safeguards.ts';
 import type { Answer } from './answer.ts';
 
-/** Writes an answer in the API's two forms: as a message, and as events. */
+/** An answer with what both of its forms, message and events, are written from. */
 export interface AnsweredMessage {
   id: string;
   request: MessageRequest;
@@ -27,10 +27,6 @@ function inputUsage({ cache }: AnsweredMessage): JsonObject {
   };
 }
 
-function serverToolUsage({ answer }: AnsweredMessage): JsonObject | null {
-  return answer.webSearches === 0 ? null : { web_search_requests: answer.webSearches, web_fetch_requests: 0 };
-}
-
 function usage(message: AnsweredMessage, output: JsonObject): JsonObject {
   const { cache, request } = message;
   return {
@@ -43,12 +39,12 @@ function usage(message: AnsweredMessage, output: JsonObject): JsonObject {
   };
 }
 
-function outputUsage(message: AnsweredMessage): JsonObject {
-  const { outputTokens, thinkingTokens } = message.answer;
+function outputUsage({ answer }: AnsweredMessage): JsonObject {
+  const { outputTokens, thinkingTokens, webSearches } = answer;
   return {
     output_tokens: outputTokens,
     output_tokens_details: { thinking_tokens: thinkingTokens },
-    server_tool_use: serverToolUsage(message),
+    server_tool_use: webSearches === 0 ? null : { web_search_requests: webSearches, web_fetch_requests: 0 },
   };
 }
 

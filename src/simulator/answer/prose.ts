@@ -36,12 +36,7 @@ const toGetRealAnswers =
 /** The length that the user asks for. */
 export type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
 
-const numerals = new Map(
-  ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'].map((word, index) => [
-    word,
-    index + 1,
-  ]),
-);
+const numerals = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
 /** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
 export function wantedLength(text: string): WantedLength {
@@ -52,7 +47,7 @@ export function wantedLength(text: string): WantedLength {
     );
   if (counted !== null) {
     const [, amount = '', unit] = counted;
-    const count = numerals.get(amount) ?? (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
+    const count = numerals.indexOf(amount) + 1 || (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
     if (count > 0 && unit !== undefined) return { unit: `${unit}s` as 'words' | 'sentences' | 'paragraphs', count };
   }
   if (/\b(long|essay|story|in detail|detailed|at length|comprehensive)\b/.test(part))

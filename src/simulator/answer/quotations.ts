@@ -1,5 +1,5 @@
 import { textOf } from '../request/content-blocks.ts';
-import { isObject, type Json, type JsonObject, member, objectsIn } from '../request/json.ts';
+import { isObject, type Json, type JsonObject, objectsIn } from '../request/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
 import { contentStems } from '../text/words.ts';
 
@@ -31,23 +31,20 @@ function bestSentence(text: string, asked: Set<string>): Passage {
   return best;
 }
 
-function isEnabled(block: JsonObject): boolean {
-  const citations = member(block, 'citations');
-  return isObject(citations) && member(citations, 'enabled') === true;
+function isEnabled({ citations }: JsonObject): boolean {
+  return isObject(citations) && citations.enabled === true;
 }
 
 function titleOf(block: JsonObject): string | null {
-  const title = member(block, 'title');
-  return typeof title === 'string' ? title : null;
+  return typeof block.title === 'string' ? block.title : null;
 }
 
 function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
-  const source = member(block, 'source');
+  const source = block.source;
   if (!isObject(source)) return undefined;
   const common = { document_index: index, document_title: titleOf(block) };
   const title = titleOf(block) ?? 'the document';
-  const data = member(source, 'data');
-  const type = member(source, 'type');
+  const { data, type } = source;
   if (type === 'text' && typeof data === 'string') {
     const { text, start } = bestSentence(data, asked);
     if (text === '') return undefined;
@@ -55,7 +52,7 @@ function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Qu
     return { title, text, citation: { type: 'char_location', cited_text: text, ...common, ...place } };
   }
   if (type === 'content') {
-    const content = member(source, 'content');
+    const content = source.content;
     const texts = typeof content === 'string' ? [content] : objectsIn(content).map(textOf);
     const place = texts.findIndex((entry) => entry.trim() !== '');
     if (place === -1) return undefined;
@@ -69,12 +66,12 @@ function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Qu
 }
 
 function quoteSearchResult(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
-  const texts = objectsIn(member(block, 'content')).map(textOf);
+  const texts = objectsIn(block.content).map(textOf);
   const place = texts.findIndex((entry) => [...contentStems(entry)].some((word) => asked.has(word)));
   const at = Math.max(0, place);
   const text = texts[at];
   if (text === undefined) return undefined;
-  const source: Json = member(block, 'source') ?? '';
+  const source: Json = block.source ?? '';
   const blocks = { start_block_index: at, end_block_index: at + 1 };
   const title = titleOf(block);
   return {
@@ -96,15 +93,15 @@ function citable(messages: readonly RequestMessage[]): JsonObject[] {
   return messages
     .filter(({ role }) => role === 'user')
     .flatMap(({ blocks }) => blocks)
-    .flatMap((block) => (member(block, 'type') === 'tool_result' ? objectsIn(member(block, 'content')) : [block]));
+    .flatMap((block) => (block.type === 'tool_result' ? objectsIn(block.content) : [block]));
 }
 
 /** @returns at most three passages, one for each document with citations enabled: the one closest to the question */
 export function quotations(messages: readonly RequestMessage[], asked: string): Quotation[] {
   const stems = contentStems(asked);
   const blocks = citable(messages);
-  const documents = blocks.filter((block) => member(block, 'type') === 'document');
-  const results = blocks.filter((block) => member(block, 'type') === 'search_result');
+  const documents = blocks.filter((block) => block.type === 'document');
+  const results = blocks.filter((block) => block.type === 'search_result');
   const quoted = [
     ...documents.map((block, index) => (isEnabled(block) ? quoteDocument(block, index, stems) : undefined)),
     ...results.map((block, index) => (isEnabled(block) ? quoteSearchResult(block, index, stems) : undefined)),

@@ -1,12 +1,11 @@
 import type { Random } from '../random/digest.ts';
-import { isObject, type Json, type JsonObject, member } from '../request/json.ts';
+import { isObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { isClientTool, isWebSearch, nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
-import { contentStems, contentWords } from '../text/words.ts';
+import { contentStems, contentWords, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
-/** The most parallel calls. */
 const maximumCalls = 4;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const maximumSummary = 200;
@@ -25,22 +24,21 @@ const definedSchemas: [RegExp, JsonObject][] = [
   [/^computer_/, { type: 'object', properties: { action: { const: 'screenshot' } }, required: ['action'] }],
 ];
 
-/** A call that the answer makes. */
 export interface ToolCall {
   name: string;
   input: Json;
 }
 
 function schemaOf(tool: JsonObject): JsonObject {
-  const own = member(tool, 'input_schema');
+  const own = tool.input_schema;
   if (isObject(own)) return own;
-  const type = String(member(tool, 'type'));
+  const type = String(tool.type);
   return definedSchemas.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
 }
 
 /** @returns the name of a tool and the start of its description */
 function textAbout(tool: JsonObject): string {
-  const description = member(tool, 'description');
+  const description = tool.description;
   if (typeof description !== 'string') return nameOf(tool);
   const [sentence = ''] = description
     .slice(0, maximumSummary)
@@ -63,16 +61,12 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
   const about = contentStems(textAbout(tool));
   const words = contentWords(text);
   const full = new Set(contentWords(textAbout(tool)));
-  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stemOf(word)));
-}
-
-function stemOf(word: string): string {
-  return [...contentStems(word)][0] ?? word;
+  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stem(word)));
 }
 
 /** @returns the tools that a text names; if it names none, the tool that shares most words with it */
 function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
-  const tools = offered.filter((tool) => member(tool, 'defer_loading') !== true);
+  const tools = offered.filter((tool) => tool.defer_loading !== true);
   const named = tools.filter((tool) => isNamed(tool, text));
   if (named.length > 0) return named.slice(0, maximumCalls);
   const words = contentStems(text);
@@ -102,7 +96,7 @@ function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
 export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
   return chosenTools(request, said).map((tool) => {
-    const description = member(tool, 'description');
+    const description = tool.description;
     const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
     const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
     return { name: nameOf(tool), input: isObject(input) ? input : {} };

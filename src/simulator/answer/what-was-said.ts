@@ -1,7 +1,7 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
-import { imageSize } from '../request/image-size.ts';
-import { isObject, type JsonObject, member, objectsIn } from '../request/json.ts';
+import { sizeOfImage } from '../request/image-size.ts';
+import { isObject, type JsonObject } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 /** What an answer reacts to. */
@@ -32,10 +32,6 @@ export interface ToolResult {
   isError: boolean;
 }
 
-function blockTypeOf(block: JsonObject): string {
-  return String(member(block, 'type'));
-}
-
 const reminderStart = '<system-reminder>';
 const reminderEnd = '</system-reminder>';
 
@@ -61,17 +57,13 @@ function lastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
 }
 
 function describeImage(block: JsonObject): string {
-  const source = member(block, 'source');
-  const data = isObject(source) ? member(source, 'data') : undefined;
-  const size = typeof data === 'string' ? imageSize(data) : undefined;
+  const size = sizeOfImage(block);
   if (size === undefined) return 'an image that is not fetched';
   return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
 }
 
-function describeDocument(block: JsonObject): string {
-  const title = member(block, 'title');
-  const source = member(block, 'source');
-  const data = isObject(source) && member(source, 'type') === 'base64' ? member(source, 'data') : undefined;
+function describeDocument({ title, source }: JsonObject): string {
+  const data = isObject(source) && source.type === 'base64' ? source.data : undefined;
   const pages = typeof data === 'string' ? pdfPages(data) : 0;
   const length = pages === 0 ? '' : ` (${pages} ${pages === 1 ? 'page' : 'pages'})`;
   return `${typeof title === 'string' && title !== '' ? `“${title.slice(0, 80)}”` : 'an untitled document'}${length}`;
@@ -80,24 +72,22 @@ function describeDocument(block: JsonObject): string {
 function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
-    if (blockTypeOf(block) === 'tool_use') names.set(String(member(block, 'id')), String(member(block, 'name')));
+    if (block.type === 'tool_use') names.set(String(block.id), String(block.name));
   }
   return turn
-    .filter((block) => blockTypeOf(block) === 'tool_result')
+    .filter(({ type }) => type === 'tool_result')
     .map((block) => ({
-      tool: names.get(String(member(block, 'tool_use_id'))) ?? 'a tool',
+      tool: names.get(String(block.tool_use_id)) ?? 'a tool',
       text: textOf(block),
-      isError: member(block, 'is_error') === true,
+      isError: block.is_error === true,
     }));
 }
 
 function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
   const last = messages.at(-1);
   if (last?.role !== 'assistant') return [];
-  const answered = new Set(last.blocks.map((block) => member(block, 'tool_use_id')));
-  return last.blocks.filter(
-    (block) => blockTypeOf(block) === 'server_tool_use' && !answered.has(member(block, 'id') ?? null),
-  );
+  const answered = new Set(last.blocks.map((block) => block.tool_use_id));
+  return last.blocks.filter(({ type, id }) => type === 'server_tool_use' && !answered.has(id ?? null));
 }
 
 /** Reads the parts of a request that the answer depends on. */
@@ -106,21 +96,21 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const ofUser = messages.filter(({ role }) => role === 'user');
   const textIn = (blocks: JsonObject[]): string =>
     blocks
-      .filter((block) => blockTypeOf(block) === 'text')
+      .filter(({ type }) => type === 'text')
       .map((block) => withoutReminders(textOf(block)))
       .filter((text) => text.trim() !== '')
       .join('\n');
-  const turns = ofUser.filter(({ blocks }) => blocks.some((block) => blockTypeOf(block) !== 'tool_result'));
+  const turns = ofUser.filter(({ blocks }) => blocks.some(({ type }) => type !== 'tool_result'));
   const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);
   const withText = ofUser.findLast(({ blocks }) => textIn(blocks) !== '');
   return {
     text: textIn(turn) || textIn(withText?.blocks ?? []),
     turns: turns.length,
     system: [...system, ...inSystem].map(textOf).join('\n'),
-    images: objectsIn(turn)
-      .filter((block) => blockTypeOf(block) === 'image')
-      .map(describeImage),
-    documents: turn.filter((block) => /^(document|search_result)$/.test(blockTypeOf(block))).map(describeDocument),
+    images: turn.filter(({ type }) => type === 'image').map(describeImage),
+    documents: turn
+      .filter((block) => block.type === 'document' || block.type === 'search_result')
+      .map(describeDocument),
     toolResults: toolResults(turn, messages),
     openServerTools: openServerTools(messages),
   };

@@ -1,6 +1,6 @@
 import { cacheLifetime } from '../request/content-blocks.ts';
-import { imageSize } from '../request/image-size.ts';
-import { isObject, type Json, type JsonObject, member, objectsIn } from '../request/json.ts';
+import { sizeOfImage } from '../request/image-size.ts';
+import { isObject, type Json, type JsonObject, objectsIn } from '../request/json.ts';
 import type { CacheLifetime, Prompt } from '../request/message-request.ts';
 import { countTokens } from '../text/tokens.ts';
 
@@ -51,64 +51,56 @@ function contentTokens(content: Json | undefined): number {
 }
 
 function imageBlockTokens(block: JsonObject): number {
-  const source = member(block, 'source');
-  const data = isObject(source) ? member(source, 'data') : undefined;
-  const size = typeof data === 'string' ? imageSize(data) : undefined;
+  const size = sizeOfImage(block);
   return size === undefined ? tokensOfLargestImage : imageTokens(size.width, size.height);
 }
 
-function documentTokens(block: JsonObject): number {
-  const source = member(block, 'source');
-  const heading = textTokens(member(block, 'title')) + textTokens(member(block, 'context'));
+function documentTokens({ source, title, context }: JsonObject): number {
+  const heading = textTokens(title) + textTokens(context);
   if (!isObject(source)) return heading;
-  const type = member(source, 'type');
-  const data = member(source, 'data');
+  const { type, data } = source;
   if (type === 'base64' && typeof data === 'string') return heading + pdfPages(data) * tokensPerPage;
   if (type === 'text') return heading + textTokens(data);
-  if (type === 'content') return heading + contentTokens(member(source, 'content'));
+  if (type === 'content') return heading + contentTokens(source.content);
   return heading + tokensPerPage;
 }
 
 /** @returns the tokens of a content block: of text at most its UTF-8 bytes, of an unknown block at most those of its JSON */
 function blockTokens(block: JsonObject): number {
-  switch (member(block, 'type')) {
+  switch (block.type) {
     case 'text':
-      return textTokens(member(block, 'text'));
+      return textTokens(block.text);
     case 'image':
       return imageBlockTokens(block);
     case 'document':
       return documentTokens(block);
     case 'search_result': {
-      const heading = textTokens(member(block, 'title')) + textTokens(member(block, 'source'));
-      return heading + contentTokens(member(block, 'content'));
+      const heading = textTokens(block.title) + textTokens(block.source);
+      return heading + contentTokens(block.content);
     }
     case 'thinking':
-      return textTokens(member(block, 'thinking'));
+      return textTokens(block.thinking);
     case 'redacted_thinking':
-      return textTokens(member(block, 'data'));
+      return textTokens(block.data);
     case 'tool_use':
     case 'server_tool_use':
-      return textTokens(member(block, 'name')) + countTokens(JSON.stringify(member(block, 'input') ?? {}));
+      return textTokens(block.name) + countTokens(JSON.stringify(block.input ?? {}));
     case 'tool_result':
-      return contentTokens(member(block, 'content'));
+      return contentTokens(block.content);
     default:
       return countTokens(JSON.stringify(block));
   }
-}
-
-function breakpointOf(block: JsonObject, path: string): CacheLifetime | undefined {
-  return cacheLifetime(member(block, 'cache_control'), `${path}.cache_control`);
 }
 
 /** @returns a block as the cache compares it: without breakpoints, which move on with the conversation */
 function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: CacheLifetime[] } {
   const nested: CacheLifetime[] = [];
   const { cache_control: _, ...rest } = block;
-  const content = member(rest, 'content');
+  const content = rest.content;
   if (!Array.isArray(content)) return { block: rest, nested };
   const inner = content.map((entry) => {
     if (!isObject(entry)) return entry;
-    const lifetime = breakpointOf(entry, 'content');
+    const lifetime = cacheLifetime(entry.cache_control, 'content.cache_control');
     if (lifetime !== undefined) nested.push(lifetime);
     const { cache_control: _, ...remaining } = entry;
     return remaining;
@@ -118,8 +110,8 @@ function withoutCacheControl(block: JsonObject): { block: JsonObject; nested: Ca
 
 function promptBlock(kind: string, block: JsonObject, path: string, tokens: number): PromptBlock {
   const stripped = withoutCacheControl(block);
-  const own = breakpointOf(block, path);
-  const type = member(block, 'type');
+  const own = cacheLifetime(block.cache_control, `${path}.cache_control`);
+  const type = block.type;
   return {
     path,
     bytes: `${kind}:${JSON.stringify(stripped.block)}`,
@@ -134,11 +126,6 @@ function plainBlock(bytes: string, path: string, tokens: number): PromptBlock {
   return { path, bytes, tokens, breakpoint: undefined, breakpoints: 0, cacheable: false };
 }
 
-function schemaBlock(schema: JsonObject): PromptBlock {
-  const bytes = JSON.stringify(schema);
-  return plainBlock(`output:${bytes}`, 'output_config.format', countTokens(bytes) + tokensForOutputSchema);
-}
-
 /** @returns the blocks of a prompt; the sum of their tokens is the answer of `count_tokens` */
 export function promptBlocks(prompt: Prompt): PromptBlock[] {
   const blocks: PromptBlock[] = prompt.tools.map((tool, index) => {
@@ -146,9 +133,13 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
     const overhead = tokensPerTool + (index === 0 ? tokensForTools : 0);
     return promptBlock('tool', tool, `tools.${index}`, countTokens(JSON.stringify(definition)) + overhead);
   });
-  if (prompt.outputSchema !== undefined) blocks.push(schemaBlock(prompt.outputSchema));
+  if (prompt.outputSchema !== undefined) {
+    const bytes = JSON.stringify(prompt.outputSchema);
+    const tokens = countTokens(bytes) + tokensForOutputSchema;
+    blocks.push(plainBlock(`output:${bytes}`, 'output_config.format', tokens));
+  }
   for (const [index, block] of prompt.system.entries()) {
-    blocks.push(promptBlock('system', block, `system.${index}`, textTokens(member(block, 'text'))));
+    blocks.push(promptBlock('system', block, `system.${index}`, textTokens(block.text)));
   }
   for (const [index, message] of prompt.messages.entries()) {
     const path = `messages.${index}`;

@@ -4,8 +4,8 @@ export type Digest = readonly [number, number, number, number];
 const start: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
 
 /**
- * A 128-bit digest of a text, continued from an earlier one. Not cryptographic: it tells prefixes and requests apart and
- * must be synchronous, which the platform's own digests are not.
+ * Makes a 128-bit digest of a text, continued from an earlier one. It is not cryptographic: it only tells prefixes and
+ * requests apart. The platform's own digests would have to be awaited.
  */
 export function digest(text: string, from: Digest = start): Digest {
   let [a, b, c, d] = from;
@@ -24,7 +24,7 @@ export function digest(text: string, from: Digest = start): Digest {
   return [(a ^ b ^ c ^ d) >>> 0, (b ^ a) >>> 0, (c ^ a) >>> 0, (d ^ a) >>> 0];
 }
 
-/** A digest as 32 hexadecimal digits. */
+/** Writes a digest as 32 hexadecimal digits. */
 export function hex(value: Digest): string {
   return value.map((word) => word.toString(16).padStart(8, '0')).join('');
 }
@@ -32,7 +32,7 @@ export function hex(value: Digest): string {
 /** A source of numbers in [0, 1) that are the same for the same digest. */
 export type Random = () => number;
 
-/** The generator (sfc32) that a digest starts. */
+/** Makes the random numbers (sfc32) that a digest starts. */
 export function randomFrom(value: Digest): Random {
   let [a, b, c, d] = value;
   const next = (): number => {
@@ -43,14 +43,14 @@ export function randomFrom(value: Digest): Random {
     c = (((c << 21) | (c >>> 11)) + sum) | 0;
     return (sum >>> 0) / 4294967296;
   };
-  // The first numbers of near seeds are alike.
+  // Similar seeds have similar first numbers, so those are left out.
   for (let i = 0; i < 12; i++) next();
   return next;
 }
 
 const alphabet = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 
-/** An identifier as the API writes them: a prefix, `01`, and 22 letters and digits. */
+/** Makes an identifier as the API does: a prefix, `01`, and 22 letters and digits. */
 export function identifier(prefix: string, value: Digest): string {
   const random = randomFrom(value);
   let id = `${prefix}01`;

@@ -4,23 +4,23 @@ function seal(kind: string, text: string, seed: Digest): string {
   return hex(digest(`${kind}:${text}`, seed));
 }
 
-/** The signature of a thinking block that shows this text: with the same seed always the same, with another text never. */
+/** Signs the text of a thinking block. The signature depends on the text and the seed alone. */
 export function signThinking(thinking: string, seed: Digest): string {
   return btoa(`sluice-simulator:thinking:${seal('thinking', thinking, seed)}`);
 }
 
-/** Whether a thinking block comes back as the simulator made it. */
+/** Tells whether a thinking block comes back as the simulator made it. */
 export function isSignedThinking(thinking: string, signature: string, seed: Digest): boolean {
   return signature === signThinking(thinking, seed);
 }
 
-/** The data of a redacted thinking block. */
+/** Makes the data of a redacted thinking block. */
 export function redactedData(subject: string, seed: Digest): string {
   const id = seal('subject', subject, seed);
   return btoa(`sluice-simulator:redacted:${id}:${seal('redacted', id, seed)}`);
 }
 
-/** Whether a redacted thinking block comes back as the simulator made it. */
+/** Tells whether a redacted thinking block comes back as the simulator made it. */
 export function isRedactedData(data: string, seed: Digest): boolean {
   let opened: string;
   try {

@@ -14,20 +14,34 @@ import { base64Bytes, imageSize, isBase64 } from './image-size.ts';
 import { isObject, type Json, type JsonObject, member } from './json.ts';
 import type { CacheLifetime, Protocol, RequestMessage } from './message-request.ts';
 
-/** The keys of the blocks whose extra keys are refused when no beta is asked for. */
-const keysOf = new Map<string, ReadonlySet<string>>([
-  ['text', new Set(['type', 'text', 'cache_control', 'citations'])],
-  ['image', new Set(['type', 'source', 'cache_control', 'transformations'])],
-  ['document', new Set(['type', 'source', 'cache_control', 'citations', 'context', 'title'])],
-  ['search_result', new Set(['type', 'content', 'source', 'title', 'cache_control', 'citations'])],
-  ['thinking', new Set(['type', 'thinking', 'signature'])],
-  ['redacted_thinking', new Set(['type', 'data'])],
-  ['tool_use', new Set(['type', 'id', 'name', 'input', 'cache_control', 'caller', 'toolset_name'])],
-  ['tool_result', new Set(['type', 'tool_use_id', 'content', 'is_error', 'cache_control', 'toolset_name'])],
-]);
+/** Checks one member of a block. `path` is the member's own. */
+type Check = (value: Json | undefined, path: string, protocol: Protocol) => void;
+
+const imageTypes = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
+
+/** Blocks that stand in results alone, and of which nothing is checked. */
+const onlyWithin = new Set(['tool_reference', 'browser_state']);
+
+const unchecked: Check = () => undefined;
+const cached = { cache_control: cacheLifetime };
+const call = { id: checkId, name: checkToolName, input: requiredObject };
+const result = { tool_use_id: checkId, is_error: optionalBoolean, content: checkResult };
+const cited = { citations: checkCitationsConfig };
+
+/** The members of the blocks whose other members are refused when no beta is asked for. */
+const members: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
+  text: { text: checkText, ...cached, citations: unchecked },
+  image: { source: checkImage, ...cached, transformations: unchecked },
+  document: { title: optionalString, context: optionalString, ...cited, source: checkDocument, ...cached },
+  search_result: { source: requiredString, title: requiredString, ...cited, content: blocksOf('text'), ...cached },
+  thinking: { thinking: requiredString, signature: requiredString },
+  redacted_thinking: { data: requiredString },
+  tool_use: { ...call, ...cached, caller: unchecked, toolset_name: unchecked },
+  tool_result: { ...result, ...cached, toolset_name: unchecked },
+};
 
 const knownTypes = [
-  ...keysOf.keys(),
+  ...Object.keys(members),
   'server_tool_use',
   'web_search_tool_result',
   'web_fetch_tool_result',
@@ -38,59 +52,51 @@ const knownTypes = [
   'container_upload',
 ];
 
-const inToolResults = ['text', 'image', 'search_result', 'document', 'tool_reference', 'browser_state'];
-
-/** Blocks that stand in results alone, and of which nothing is checked. */
-const onlyWithin = new Set(['tool_reference', 'browser_state']);
-
-const imageTypes = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
-
-/** The lifetime that a `cache_control` asks for, or undefined for an absent one and null. */
+/** Reads the lifetime that a `cache_control` asks for; undefined for an absent one and null. */
 export function cacheLifetime(value: Json | undefined, path: string): CacheLifetime | undefined {
   if (value === undefined || value === null) return undefined;
   const control = requiredObject(value, path);
   requiredTag(control, ['ephemeral'], path);
-  return optionalChoice(member(control, 'ttl'), ['5m', '1h'], `${path}.ephemeral.ttl`) ?? '5m';
+  return optionalChoice(control.ttl, ['5m', '1h'], `${path}.ephemeral.ttl`) ?? '5m';
 }
 
-function checkText(block: JsonObject, path: string): void {
-  const text = requiredString(member(block, 'text'), `${path}.text`);
+function checkText(value: Json | undefined, path: string): void {
+  const text = requiredString(value, path);
   if (text === '') throw invalid('messages: text content blocks must be non-empty');
   if (text.trim() === '') throw invalid('messages: text content blocks must contain non-whitespace text');
 }
 
 function checkBase64(source: JsonObject, mediaTypes: readonly string[], path: string): string {
-  const mediaType = requiredString(member(source, 'media_type'), `${path}.media_type`);
+  const mediaType = requiredString(source.media_type, `${path}.media_type`);
   if (!mediaTypes.includes(mediaType)) throw invalid(`${path}.media_type: Input should be ${listed(mediaTypes)}`);
-  const data = requiredString(member(source, 'data'), `${path}.data`);
+  const data = requiredString(source.data, `${path}.data`);
   if (data === '' || !isBase64(data)) throw invalid(`${path}: invalid base64 data`);
   return data;
 }
 
-function checkUrl(source: JsonObject, path: string): void {
-  const url = requiredString(member(source, 'url'), `${path}.url`);
-  if (!/^https:\/\/[^\s/]/i.test(url)) throw invalid(`${path}.url: Only HTTPS URLs are supported.`);
+function checkReference(source: JsonObject, tag: 'url' | 'file', path: string): void {
+  if (tag === 'file') requiredString(source.file_id, `${path}.file_id`);
+  else if (!/^https:\/\/[^\s/]/i.test(requiredString(source.url, `${path}.url`))) {
+    throw invalid(`${path}.url: Only HTTPS URLs are supported.`);
+  }
 }
 
-function checkImage(block: JsonObject, path: string): void {
-  const source = requiredObject(member(block, 'source'), `${path}.source`);
-  const tag = requiredTag(source, ['base64', 'url', 'file'], `${path}.source`);
-  const at = `${path}.source.${tag}`;
-  if (tag === 'url') checkUrl(source, at);
-  else if (tag === 'file') requiredString(member(source, 'file_id'), `${at}.file_id`);
-  else checkImageData(source, at);
-}
-
-function checkImageData(source: JsonObject, at: string): void {
+function checkImage(value: Json | undefined, path: string): void {
+  const source = requiredObject(value, path);
+  const tag = requiredTag(source, ['base64', 'url', 'file'], path);
+  const at = `${path}.${tag}`;
+  if (tag !== 'base64') {
+    checkReference(source, tag, at);
+    return;
+  }
   const data = checkBase64(source, imageTypes, at);
   const bytes = Math.floor((data.length * 3) / 4);
   if (bytes > 5_242_880) throw invalid(`${at}: image exceeds 5 MB maximum: ${bytes} bytes > 5242880 bytes`);
   const size = imageSize(data);
   if (size === undefined) throw invalid('Could not process image');
-  const mediaType = member(source, 'media_type');
-  if (size.mediaType !== mediaType) {
+  if (size.mediaType !== source.media_type) {
     throw invalid(
-      `${at}.data: The image was specified using the ${mediaType} media type, but the image appears to be a ${size.mediaType} image`,
+      `${at}.data: The image was specified using the ${source.media_type} media type, but the image appears to be a ${size.mediaType} image`,
     );
   }
   if (Math.max(size.width, size.height) > 8000) {
@@ -98,91 +104,63 @@ function checkImageData(source: JsonObject, at: string): void {
   }
 }
 
-function checkDocument(block: JsonObject, path: string, protocol: Protocol): void {
-  const source = requiredObject(member(block, 'source'), `${path}.source`);
-  const tag = requiredTag(source, ['base64', 'text', 'content', 'url', 'file'], `${path}.source`);
-  const at = `${path}.source.${tag}`;
-  optionalString(member(block, 'title'), `${path}.title`);
-  optionalString(member(block, 'context'), `${path}.context`);
-  checkCitationsConfig(block, path);
-  if (tag === 'url') checkUrl(source, at);
-  else if (tag === 'file') requiredString(member(source, 'file_id'), `${at}.file_id`);
-  else if (tag === 'base64') checkPdf(source, at);
-  else if (tag === 'text') checkPlainText(source, at);
-  else {
-    const content = member(source, 'content');
-    if (typeof content !== 'string') checkNested(content, ['text', 'image'], `${at}.content`, protocol);
-  }
+function checkDocument(value: Json | undefined, path: string, protocol: Protocol): void {
+  const source = requiredObject(value, path);
+  const tag = requiredTag(source, ['base64', 'text', 'content', 'url', 'file'], path);
+  const at = `${path}.${tag}`;
+  if (tag === 'url' || tag === 'file') checkReference(source, tag, at);
+  else if (tag === 'base64') {
+    const start = String.fromCharCode(...base64Bytes(checkBase64(source, ['application/pdf'], at), 1024));
+    if (!start.includes('%PDF-')) throw invalid('The PDF specified was not valid.');
+  } else if (tag === 'text') {
+    const mediaType = requiredString(source.media_type, `${at}.media_type`);
+    if (mediaType !== 'text/plain') throw invalid(`${at}.media_type: Input should be 'text/plain'`);
+    requiredString(source.data, `${at}.data`);
+  } else if (typeof source.content !== 'string') blocksOf('text', 'image')(source.content, `${at}.content`, protocol);
 }
 
-function checkPdf(source: JsonObject, at: string): void {
-  const data = checkBase64(source, ['application/pdf'], at);
-  const start = String.fromCharCode(...base64Bytes(data, 1024));
-  if (!start.includes('%PDF-')) throw invalid('The PDF specified was not valid.');
+function checkCitationsConfig(value: Json | undefined, path: string): void {
+  if (value !== undefined && value !== null) optionalBoolean(requiredObject(value, path).enabled, `${path}.enabled`);
 }
 
-function checkPlainText(source: JsonObject, at: string): void {
-  const mediaType = requiredString(member(source, 'media_type'), `${at}.media_type`);
-  if (mediaType !== 'text/plain') throw invalid(`${at}.media_type: Input should be 'text/plain'`);
-  requiredString(member(source, 'data'), `${at}.data`);
+/** Makes the check of a list of blocks of those types; with a beta, of any type. */
+function blocksOf(...types: string[]): Check {
+  return (value, path, protocol) => {
+    for (const [index, entry] of requiredList(value, path).entries()) {
+      const at = `${path}.${index}`;
+      const block = requiredObject(entry, at);
+      if (!protocol.beta) requiredTag(block, types, at);
+      if (!onlyWithin.has(String(block.type))) checkBlock(block, at, protocol);
+    }
+  };
 }
 
-function checkCitationsConfig(block: JsonObject, path: string): void {
-  const citations = member(block, 'citations');
-  if (citations === undefined || citations === null) return;
-  optionalBoolean(member(requiredObject(citations, `${path}.citations`), 'enabled'), `${path}.citations.enabled`);
-}
-
-function checkNested(value: Json | undefined, types: readonly string[], path: string, protocol: Protocol): void {
-  for (const [index, block] of requiredList(value, path).entries()) {
-    const at = `${path}.${index}`;
-    const object = requiredObject(block, at);
-    if (!protocol.beta) requiredTag(object, types, at);
-    if (!onlyWithin.has(String(member(object, 'type')))) checkBlock(object, at, protocol);
-  }
+function checkResult(value: Json | undefined, path: string, protocol: Protocol): void {
+  if (typeof (value ?? '') === 'string') return;
+  blocksOf('text', 'image', 'search_result', 'document', ...onlyWithin)(value, path, protocol);
 }
 
 function checkId(value: Json | undefined, path: string): void {
-  if (!/^[a-zA-Z0-9_-]+$/.test(requiredString(value, path))) {
-    throw invalid(`${path}: String should match pattern '^[a-zA-Z0-9_-]+$'`);
-  }
+  if (/^[a-zA-Z0-9_-]+$/.test(requiredString(value, path))) return;
+  throw invalid(`${path}: String should match pattern '^[a-zA-Z0-9_-]+$'`);
 }
 
-/** Checks one content block by itself: its type, its fields, its data. Where it may stand is for the conversation to judge. */
-function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
-  const type = member(block, 'type');
-  const known = knownTypes.find((entry) => entry === type);
-  // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
-  if (known === undefined && (typeof type !== 'string' || !protocol.beta)) requiredTag(block, knownTypes, path);
-  const at = `${path}.${type}`;
-  const keys = known === undefined ? undefined : keysOf.get(known);
-  if (keys !== undefined && !protocol.beta) refuseExtras(block, keys, at);
-  cacheLifetime(member(block, 'cache_control'), `${at}.cache_control`);
+function checkToolName(value: Json | undefined, path: string): void {
+  if (requiredString(value, path) === '') throw invalid(`${path}: String should have at least 1 character`);
+}
 
-  if (type === 'text') checkText(block, at);
-  else if (type === 'image') checkImage(block, at);
-  else if (type === 'document') checkDocument(block, at, protocol);
-  else if (type === 'search_result') {
-    requiredString(member(block, 'source'), `${at}.source`);
-    requiredString(member(block, 'title'), `${at}.title`);
-    checkCitationsConfig(block, at);
-    checkNested(member(block, 'content'), ['text'], `${at}.content`, protocol);
-  } else if (type === 'thinking') {
-    requiredString(member(block, 'thinking'), `${at}.thinking`);
-    requiredString(member(block, 'signature'), `${at}.signature`);
-  } else if (type === 'redacted_thinking') {
-    requiredString(member(block, 'data'), `${at}.data`);
-  } else if (type === 'tool_use' || type === 'server_tool_use') {
-    checkId(member(block, 'id'), `${at}.id`);
-    if (requiredString(member(block, 'name'), `${at}.name`) === '') {
-      throw invalid(`${at}.name: String should have at least 1 character`);
-    }
-    requiredObject(member(block, 'input'), `${at}.input`);
-  } else if (type === 'tool_result') {
-    checkId(member(block, 'tool_use_id'), `${at}.tool_use_id`);
-    optionalBoolean(member(block, 'is_error'), `${at}.is_error`);
-    const content = member(block, 'content') ?? '';
-    if (typeof content !== 'string') checkNested(content, inToolResults, `${at}.content`, protocol);
+/** Checks one content block by itself: its type and its members. The conversation's rules say where it may stand. */
+function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
+  const { type } = block;
+  // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
+  const isOpen = protocol.beta && typeof type === 'string';
+  const known = isOpen && !knownTypes.includes(type) ? '' : requiredTag(block, knownTypes, path);
+  const at = `${path}.${type}`;
+  const own = members[known];
+  if (own !== undefined && !protocol.beta) refuseExtras(block, new Set(['type', ...Object.keys(own)]), at);
+  cacheLifetime(block.cache_control, `${at}.cache_control`);
+  for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? call : {}))) {
+    check(member(block, name), `${at}.${name}`, protocol);
   }
 }
 
@@ -194,9 +172,8 @@ export function contentBlocks(content: Json | undefined, path: string, protocol:
   if (content === undefined) throw invalid(`${path}: Field required`);
   if (typeof content === 'string') {
     if (content === '') return [];
-    const block = { type: 'text', text: content };
-    checkText(block, path);
-    return [block];
+    checkText(content, path);
+    return [{ type: 'text', text: content }];
   }
   if (!Array.isArray(content)) throw invalid(`${path}: Input should be a valid list`);
   return content.map((entry, index) => {
@@ -213,7 +190,7 @@ export function checkRoleOfBlock(
   path: string,
   protocol: Protocol,
 ): void {
-  const type = String(member(block, 'type'));
+  const type = String(block.type);
   const onlyIn = (wanted: string): void => {
     if (role !== wanted) throw invalid(`${path}: \`${type}\` blocks can only be in \`${wanted}\` messages`);
   };
@@ -222,22 +199,22 @@ export function checkRoleOfBlock(
   if (role === 'system' && type === 'document') onlyIn('user');
   if (protocol.version !== '2026-10-21') return;
   if (type === 'document' && role === 'assistant') onlyIn('user');
-  const citations = member(block, 'citations');
+  const citations = block.citations;
   if (type === 'text' && role === 'user' && Array.isArray(citations) && citations.length > 0) {
     throw invalid(`${path}.text.citations: citations are not permitted on \`text\` blocks in \`user\` messages`);
   }
 }
 
-/** The text of a block: its own, or that of the blocks within it (a tool's result, a document's content). */
+/** Reads the text of a block: its own, or that of the blocks within it (a tool's result, a document's content). */
 export function textOf(block: JsonObject): string {
-  const text = member(block, 'text');
+  const text = block.text;
   if (typeof text === 'string') return text;
-  const content = member(block, 'content');
+  const content = block.content;
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return '';
   return content
     .filter(isObject)
-    .map((entry) => member(entry, 'text'))
+    .map((entry) => entry.text)
     .filter((entry) => typeof entry === 'string')
     .join('\n');
 }

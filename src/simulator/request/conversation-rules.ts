@@ -18,15 +18,15 @@ interface Turn {
   blocks: PlacedBlock[];
 }
 
-function typeOf(block: JsonObject): string {
-  return String(member(block, 'type'));
+function isThinking({ type }: JsonObject): boolean {
+  return type === 'thinking' || type === 'redacted_thinking';
 }
 
 function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
   return String(member(block, name));
 }
 
-/** The turns of a conversation; a system message in between neither makes one nor divides one. */
+/** Groups messages into turns. A system message neither makes a turn nor divides one. */
 function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   const turns: Turn[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
@@ -53,13 +53,13 @@ function checkEmptiness(messages: readonly RequestMessage[]): void {
 function checkEndings(messages: readonly RequestMessage[]): void {
   for (const [index, { role, blocks }] of messages.entries()) {
     const last = blocks.at(-1);
-    if (role === 'assistant' && last !== undefined && /^(redacted_)?thinking$/.test(typeOf(last))) {
+    if (role === 'assistant' && last !== undefined && isThinking(last)) {
       throw invalid(`messages.${index}: The final block in an assistant message cannot be \`thinking\`.`);
     }
   }
   const final = messages.at(-1);
   const last = final?.blocks.at(-1);
-  const text = last && member(last, 'text');
+  const text = last?.text;
   if (final?.role === 'assistant' && typeof text === 'string' && text !== text.trimEnd()) {
     throw invalid('messages: final assistant content cannot end with trailing whitespace');
   }
@@ -67,11 +67,11 @@ function checkEndings(messages: readonly RequestMessage[]): void {
 
 function checkToolResults(turn: Turn, previous: Turn | undefined): void {
   const asked = new Set(
-    previous?.blocks.filter(({ block }) => typeOf(block) === 'tool_use').map(({ block }) => idOf(block, 'id')),
+    previous?.blocks.filter(({ block }) => block.type === 'tool_use').map(({ block }) => idOf(block, 'id')),
   );
   const answered = new Set<string>();
   for (const { block, path } of turn.blocks) {
-    if (typeOf(block) !== 'tool_result') continue;
+    if (block.type !== 'tool_result') continue;
     const id = idOf(block, 'tool_use_id');
     if (!asked.has(id)) {
       throw invalid(
@@ -89,12 +89,12 @@ function checkToolResults(turn: Turn, previous: Turn | undefined): void {
 
 function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): void {
   const answered = new Set(
-    next?.blocks.filter(({ block }) => typeOf(block) === 'tool_result').map(({ block }) => idOf(block, 'tool_use_id')),
+    next?.blocks.filter(({ block }) => block.type === 'tool_result').map(({ block }) => idOf(block, 'tool_use_id')),
   );
   const missing: string[] = [];
   let message = 0;
   for (const placed of turn.blocks) {
-    if (typeOf(placed.block) !== 'tool_use') continue;
+    if (placed.block.type !== 'tool_use') continue;
     const id = idOf(placed.block, 'id');
     if (seen.has(id)) throw invalid('messages: `tool_use` ids must be unique');
     seen.add(id);
@@ -108,12 +108,12 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
   }
 }
 
-/** A server tool's result stands behind its use in the same turn; only the last turn, which may be a paused one, can lack it. */
+/** Checks that each call of a server tool has its result in the same turn. Only the last turn, which may be paused, can lack it. */
 function checkServerTools(turn: Turn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
-    const type = typeOf(block);
-    if (type === 'server_tool_use') open.set(idOf(block, 'id'), String(member(block, 'name')));
+    const type = String(block.type);
+    if (type === 'server_tool_use') open.set(idOf(block, 'id'), String(block.name));
     // An MCP server's result answers an mcp_tool_use, a block of a beta.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = idOf(block, 'tool_use_id');
@@ -133,25 +133,25 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
 
 function checkSeals(turn: Turn, seed: Digest): void {
   for (const { block, path } of turn.blocks) {
-    const type = typeOf(block);
-    const thinking = String(member(block, 'thinking'));
-    if (type === 'thinking' && !isSignedThinking(thinking, String(member(block, 'signature')), seed)) {
+    const { type } = block;
+    const thinking = String(block.thinking);
+    if (type === 'thinking' && !isSignedThinking(thinking, String(block.signature), seed)) {
       throw invalid(`${path}: Invalid \`signature\` in \`thinking\` block`);
     }
-    if (type === 'redacted_thinking' && !isRedactedData(String(member(block, 'data')), seed)) {
+    if (type === 'redacted_thinking' && !isRedactedData(String(block.data), seed)) {
       throw invalid(`${path}: Invalid \`data\` in \`redacted_thinking\` block`);
     }
   }
 }
 
-/** Within a tool loop the last assistant turn must still have the thinking that it began with. */
+/** Checks that within a tool loop the last assistant turn still has the thinking that it began with. */
 function checkThinkingLoop(turns: readonly Turn[]): void {
   const last = turns.at(-1);
-  const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => typeOf(block) === 'tool_result');
+  const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');
   const first = (inLoop ? turns.at(-2) : undefined)?.blocks[0];
-  if (first === undefined || /^(redacted_)?thinking$/.test(typeOf(first.block))) return;
+  if (first === undefined || isThinking(first.block)) return;
   throw invalid(
-    `${first.path}.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${typeOf(first.block)}\`. When \`thinking\` is enabled, a final \`assistant\` message must start with a thinking block (preceeding the lastmost set of \`tool_use\` and \`tool_result\` blocks). We recommend you include thinking blocks from previous turns. To avoid this requirement, disable \`thinking\`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking`,
+    `${first.path}.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${first.block.type}\`. When \`thinking\` is enabled, a final \`assistant\` message must start with a thinking block (preceeding the lastmost set of \`tool_use\` and \`tool_result\` blocks). We recommend you include thinking blocks from previous turns. To avoid this requirement, disable \`thinking\`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking`,
   );
 }
 

@@ -28,12 +28,12 @@ export class ApiError extends Error {
     this.details = details;
   }
 
-  /** The API's name for this kind of error; statuses without one of their own share that of their class. */
+  /** Names the kind of error as the API does; a status without a name of its own has that of its class. */
   get type(): string {
     return typeOfStatus.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }
 
-  /** The envelope as JSON text. */
+  /** Writes the envelope as JSON text. */
   envelope(requestId: string): string {
     const details = this.details === undefined ? {} : { details: this.details };
     const error = { type: this.type, message: this.message, ...details };
@@ -41,7 +41,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A 400 `invalid_request_error`, to be thrown. */
+/** Makes a 400 `invalid_request_error`, to be thrown. */
 export function invalid(message: string): ApiError {
   return new ApiError(400, message);
 }

@@ -1,35 +1,35 @@
 import { invalid } from './errors.ts';
-import { isObject, type Json, type JsonObject, member } from './json.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
 
 // Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
 // `messages.0.content.1.image.source`.
 
-/** Values as the API lists them: `'a', 'b' or 'c'`. */
+/** Lists values as the API does: `'a', 'b' or 'c'`. */
 export function listed(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);
   return quoted.length < 2 ? quoted.join('') : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
 }
 
-/** The string at a path; 400 for an absent value or another type. */
+/** Reads a string; 400 for an absent value or another type. */
 export function requiredString(value: Json | undefined, path: string): string {
   if (value === undefined) throw invalid(`${path}: Field required`);
   if (typeof value !== 'string') throw invalid(`${path}: Input should be a valid string`);
   return value;
 }
 
-/** The string at a path, or undefined for an absent one and null. */
+/** Reads a string, or undefined for an absent value and null. */
 export function optionalString(value: Json | undefined, path: string): string | undefined {
   return value === undefined || value === null ? undefined : requiredString(value, path);
 }
 
-/** The boolean at a path, or undefined for an absent one and null. */
+/** Reads a boolean, or undefined for an absent value and null. */
 export function optionalBoolean(value: Json | undefined, path: string): boolean | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'boolean') throw invalid(`${path}: Input should be a valid boolean`);
   return value;
 }
 
-/** The integer at a path, at least `minimum`; 400 for an absent value, another type or a smaller one. */
+/** Reads an integer that is at least `minimum`; 400 for an absent value, another type or a smaller one. */
 export function requiredInteger(value: Json | undefined, path: string, minimum: number): number {
   if (value === undefined) throw invalid(`${path}: Field required`);
   if (typeof value !== 'number') throw invalid(`${path}: Input should be a valid integer`);
@@ -40,7 +40,7 @@ export function requiredInteger(value: Json | undefined, path: string, minimum: 
   return value;
 }
 
-/** The number at a path within the bounds, or undefined for an absent one and null. */
+/** Reads a number within bounds, or undefined for an absent value and null. */
 export function optionalNumber(value: Json | undefined, path: string, from: number, to: number): number | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'number') throw invalid(`${path}: Input should be a valid number`);
@@ -50,14 +50,14 @@ export function optionalNumber(value: Json | undefined, path: string, from: numb
   return value;
 }
 
-/** The list at a path; 400 for an absent value or another type. */
+/** Reads a list; 400 for an absent value or another type. */
 export function requiredList(value: Json | undefined, path: string): Json[] {
   if (value === undefined) throw invalid(`${path}: Field required`);
   if (!Array.isArray(value)) throw invalid(`${path}: Input should be a valid list`);
   return value;
 }
 
-/** The object at a path; 400 for an absent value or another type. */
+/** Reads an object; 400 for an absent value or another type. */
 export function requiredObject(value: Json | undefined, path: string): JsonObject {
   if (value === undefined) throw invalid(`${path}: Field required`);
   if (!isObject(value)) {
@@ -66,7 +66,7 @@ export function requiredObject(value: Json | undefined, path: string): JsonObjec
   return value;
 }
 
-/** One of the given strings, or undefined for an absent value and null. */
+/** Reads one of the given strings, or undefined for an absent value and null. */
 export function optionalChoice<const Choice extends string>(
   value: Json | undefined,
   choices: readonly Choice[],
@@ -78,9 +78,9 @@ export function optionalChoice<const Choice extends string>(
   return choice;
 }
 
-/** The `type` of a tagged object, one of those expected; 400 for an absent or unknown one. */
+/** Reads the `type` of an object, one of those expected; 400 for an absent or unknown one. */
 export function requiredTag<const Tag extends string>(object: JsonObject, tags: readonly Tag[], path: string): Tag {
-  const type = member(object, 'type');
+  const type = object.type;
   if (type === undefined) throw invalid(`${path}: Unable to extract tag using discriminator 'type'`);
   const tag = tags.find((entry) => entry === type);
   if (tag !== undefined) return tag;
@@ -91,7 +91,7 @@ export function requiredTag<const Tag extends string>(object: JsonObject, tags: 
   );
 }
 
-/** 400 for a key that is none of the given ones. `path` is that of the object, empty for the body itself. */
+/** Refuses keys that are none of the given ones. `path` is that of the object, empty for the body itself. */
 export function refuseExtras(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
   const extra = Object.keys(object).find((key) => !keys.has(key));
   if (extra === undefined) return;

@@ -1,3 +1,5 @@
+import { isObject, type JsonObject } from './json.ts';
+
 /** The kind and the size, in pixels, that an image's own header tells. */
 export interface ImageSize {
   mediaType: 'image/png' | 'image/jpeg' | 'image/gif' | 'image/webp';
@@ -5,12 +7,12 @@ export interface ImageSize {
   height: number;
 }
 
-/** Whether a text is base64 with padding, as the API wants it. */
+/** Tells whether a text is base64 with padding, as the API wants it. */
 export function isBase64(text: string): boolean {
   return text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
 }
 
-/** The bytes of (the beginning of) a base64 text; at most `limit` characters of it are read. */
+/** Decodes a base64 text, at most its first `limit` characters. */
 export function base64Bytes(text: string, limit: number): Uint8Array {
   const binary = atob(text.slice(0, limit - (limit % 4)));
   const bytes = new Uint8Array(binary.length);
@@ -74,4 +76,9 @@ export function imageSize(base64: string): ImageSize | undefined {
     if (!(error instanceof RangeError)) throw error;
   }
   return undefined;
+}
+
+/** Reads the size of an image block; undefined where its bytes are not in the request. */
+export function sizeOfImage({ source }: JsonObject): ImageSize | undefined {
+  return isObject(source) && typeof source.data === 'string' ? imageSize(source.data) : undefined;
 }

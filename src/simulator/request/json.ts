@@ -4,28 +4,28 @@ export type Json = null | boolean | number | string | Json[] | JsonObject;
 /** An object as `JSON.parse` makes it; a key that it does not have reads as undefined. */
 export type JsonObject = { [key: string]: Json };
 
-/** Whether a value is a JSON object: not null, not a list. */
+/** Tells whether a value is a JSON object: not null, not a list. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The member of that name that the object itself has; undefined for an absent one, and for what it only inherits. */
+/** Reads a member whose name comes from outside; undefined for an absent one, and for what the object only inherits. */
 export function member(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** The objects of a list; nothing for anything else. */
+/** Picks the objects of a list; nothing of anything else. */
 export function objectsIn(value: Json | undefined): JsonObject[] {
   return Array.isArray(value) ? value.filter(isObject) : [];
 }
 
-/** The strings of a list; nothing for anything else. */
+/** Picks the strings of a list; nothing of anything else. */
 export function stringsIn(value: Json | undefined): string[] {
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];
 }
 
 /**
- * Whether a parsed value is nested at most `limit` levels deep. It walks with a list of its own, level by level: everything
+ * Tells whether a parsed value is nested at most `limit` levels deep. It walks with a list of its own, level by level: everything
  * that recurses over a request (JSON.stringify too) may do so only after this has said yes.
  */
 export function isNestedWithin(value: Json, limit: number): boolean {

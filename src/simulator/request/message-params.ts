@@ -20,47 +20,17 @@ import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
 
-const countKeys = [
-  'model',
-  'messages',
-  'system',
-  'tools',
-  'tool_choice',
-  'thinking',
-  'output_config',
-  'output_format',
-  'cache_control',
-  'context_management',
-  'mcp_servers',
-  'compaction',
-  'billing_policy',
-  'speed',
-  'user_profile_id',
-  'workspace_id',
-];
+const countKeys =
+  'model messages system tools tool_choice thinking output_config output_format cache_control context_management ' +
+  'mcp_servers compaction billing_policy speed user_profile_id workspace_id';
+const createKeys =
+  'max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container diagnostics ' +
+  'fallbacks fallback_credit_token thread';
 
-const createKeys = [
-  ...countKeys,
-  'max_tokens',
-  'stream',
-  'stop_sequences',
-  'temperature',
-  'top_p',
-  'top_k',
-  'metadata',
-  'service_tier',
-  'inference_geo',
-  'container',
-  'diagnostics',
-  'fallbacks',
-  'fallback_credit_token',
-  'thread',
-];
+const keysOfCount = new Set(countKeys.split(' '));
+const keysOfCreate = new Set(`${countKeys} ${createKeys}`.split(' '));
 
-const keysOfCount: ReadonlySet<string> = new Set(countKeys);
-const keysOfCreate: ReadonlySet<string> = new Set(createKeys);
-
-/** What judges a body beside the body itself. */
+/** What a body is judged by. */
 export interface Judgement {
   models: readonly SimulatedModel[];
   protocol: Protocol;
@@ -71,7 +41,7 @@ export interface Judgement {
 }
 
 function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
-  const list = requiredList(member(body, 'messages'), 'messages');
+  const list = requiredList(body.messages, 'messages');
   if (list.length === 0) throw invalid('messages: at least one message is required');
   if (list.length > 100_000) {
     throw invalid(`messages: List should have at most 100000 items after validation, not ${list.length}`);
@@ -79,66 +49,62 @@ function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
   return list.map((entry, index) => {
     const path = `messages.${index}`;
     const message = requiredObject(entry, path);
-    const roleValue = member(message, 'role');
+    const roleValue = message.role;
     if (roleValue === undefined) throw invalid(`${path}.role: Field required`);
     const role = optionalChoice(roleValue, ['user', 'assistant', 'system'], `${path}.role`);
     if (role === undefined) throw invalid(`${path}.role: Input should be 'user', 'assistant' or 'system'`);
-    const blocks = contentBlocks(member(message, 'content'), `${path}.content`, protocol);
+    const blocks = contentBlocks(message.content, `${path}.content`, protocol);
     if (!protocol.beta) refuseExtras(message, new Set(['role', 'content']), path);
     return { role, blocks };
   });
 }
 
 function readSystem(body: JsonObject): JsonObject[] {
-  const system = member(body, 'system');
+  const system = body.system;
   if (system === undefined || system === null || system === '') return [];
   if (typeof system === 'string') return [{ type: 'text', text: system }];
   if (!Array.isArray(system)) throw invalid('system: Input should be a valid list');
   return system.map((entry, index) => {
     const path = `system.${index}`;
     const block = requiredObject(entry, path);
-    if (member(block, 'type') !== 'text') throw invalid(`${path}.type: Input should be 'text'`);
-    if (requiredString(member(block, 'text'), `${path}.text`) === '') {
+    if (block.type !== 'text') throw invalid(`${path}.type: Input should be 'text'`);
+    if (requiredString(block.text, `${path}.text`) === '') {
       throw invalid('system: text content blocks must be non-empty');
     }
-    cacheLifetime(member(block, 'cache_control'), `${path}.cache_control`);
+    cacheLifetime(block.cache_control, `${path}.cache_control`);
     return block;
   });
 }
 
 function readThinking(body: JsonObject, protocol: Protocol): Thinking {
-  const value = member(body, 'thinking');
+  const value = body.thinking;
   if (value === undefined || value === null) return { type: 'disabled' };
   const thinking = requiredObject(value, 'thinking');
   const type = requiredTag(thinking, ['adaptive', 'between_tools', 'disabled', 'enabled'], 'thinking');
   if (type === 'disabled' || type === 'between_tools') return { type: 'disabled' };
-  const shown = member(thinking, 'display');
+  const shown = thinking.display;
   const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
   const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
   if (type === 'adaptive') return { type, display };
-  const budgetTokens = requiredInteger(member(thinking, 'budget_tokens'), 'thinking.enabled.budget_tokens', 1024);
+  const budgetTokens = requiredInteger(thinking.budget_tokens, 'thinking.enabled.budget_tokens', 1024);
   return { type, budgetTokens, display };
 }
 
 function readOutputConfig(body: JsonObject): { effort: string | undefined; outputSchema: JsonObject | undefined } {
-  const config = requiredObject(member(body, 'output_config') ?? {}, 'output_config');
-  const effort = optionalChoice(
-    member(config, 'effort'),
-    ['low', 'medium', 'high', 'xhigh', 'max'],
-    'output_config.effort',
-  );
-  const inConfig = member(config, 'format') ?? null;
+  const config = requiredObject(body.output_config ?? {}, 'output_config');
+  const effort = optionalChoice(config.effort, ['low', 'medium', 'high', 'xhigh', 'max'], 'output_config.effort');
+  const inConfig = config.format ?? null;
   // The name that the parameter had while it was a beta.
-  const format = inConfig ?? member(body, 'output_format') ?? null;
+  const format = inConfig ?? body.output_format ?? null;
   const path = inConfig === null ? 'output_format' : 'output_config.format';
   if (format === null) return { effort, outputSchema: undefined };
   const object = requiredObject(format, path);
   requiredTag(object, ['json_schema'], path);
-  return { effort, outputSchema: requiredObject(member(object, 'schema'), `${path}.json_schema.schema`) };
+  return { effort, outputSchema: requiredObject(object.schema, `${path}.json_schema.schema`) };
 }
 
 function readStopSequences(body: JsonObject): string[] {
-  const value = member(body, 'stop_sequences');
+  const value = body.stop_sequences;
   if (value === undefined || value === null) return [];
   return requiredList(value, 'stop_sequences').map((entry, index) => {
     const sequence = requiredString(entry, `stop_sequences.${index}`);
@@ -152,9 +118,9 @@ function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol)
     const given = ['temperature', 'top_p', 'top_k'].find((key) => member(body, key) !== undefined);
     if (given !== undefined) throw invalid(`${given}: Extra inputs are not permitted`);
   }
-  const temperature = optionalNumber(member(body, 'temperature'), 'temperature', 0, 1);
-  const topP = optionalNumber(member(body, 'top_p'), 'top_p', 0, 1);
-  const topK = optionalNumber(member(body, 'top_k'), 'top_k', 0, Number.POSITIVE_INFINITY);
+  const temperature = optionalNumber(body.temperature, 'temperature', 0, 1);
+  const topP = optionalNumber(body.top_p, 'top_p', 0, 1);
+  const topK = optionalNumber(body.top_k, 'top_k', 0, Number.POSITIVE_INFINITY);
   if (topK !== undefined) requiredInteger(topK, 'top_k', 0);
   if (thinking.type === 'disabled') return;
   const documentation =
@@ -171,22 +137,22 @@ function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol)
 }
 
 function checkMetadata(body: JsonObject): void {
-  const metadata = requiredObject(member(body, 'metadata') ?? {}, 'metadata');
-  const user = optionalString(member(metadata, 'user_id'), 'metadata.user_id') ?? '';
+  const metadata = requiredObject(body.metadata ?? {}, 'metadata');
+  const user = optionalString(metadata.user_id, 'metadata.user_id') ?? '';
   if (user.length > 256) throw invalid('metadata.user_id: String should have at most 256 characters');
   refuseExtras(metadata, new Set(['user_id']), 'metadata');
 }
 
 /**
- * The simulator keeps no conversations, so a thread can be begun but not continued. The official SDK takes this answer as
- * a lost thread and sends the whole conversation again.
+ * Refuses to continue a thread: the simulator keeps none. The official SDK takes this answer as a lost thread, and sends
+ * the whole conversation again.
  */
 function checkThread(body: JsonObject): void {
-  const value = member(body, 'thread');
+  const value = body.thread;
   if (value === undefined || value === null) return;
   const thread = requiredObject(value, 'thread');
   if (requiredTag(thread, ['create', 'continue'], 'thread') === 'create') return;
-  const id = requiredString(member(thread, 'previous_message_id'), 'thread.continue.previous_message_id');
+  const id = requiredString(thread.previous_message_id, 'thread.continue.previous_message_id');
   const message = `thread: no usable Thread state was found for previous_message_id ${id.slice(0, 100)}`;
   throw new ApiError(404, message, {}, { error_code: 'thread_not_found' });
 }
@@ -194,11 +160,11 @@ function checkThread(body: JsonObject): void {
 function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
   const thinking = readThinking(body, protocol);
   return {
-    tools: toolDefinitions(member(body, 'tools'), protocol),
+    tools: toolDefinitions(body.tools, protocol),
     system: readSystem(body),
     messages: readMessages(body, protocol),
     ...readOutputConfig(body),
-    automaticCaching: cacheLifetime(member(body, 'cache_control'), 'cache_control'),
+    automaticCaching: cacheLifetime(body.cache_control, 'cache_control'),
     thinking,
   };
 }
@@ -208,11 +174,11 @@ function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: 
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
 export function readCountRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): Prompt {
-  const model = requiredString(member(body, 'model'), 'model');
+  const model = requiredString(body.model, 'model');
   const prompt = readPrompt(body, protocol);
   if (!protocol.beta) refuseExtras(body, keysOfCount, '');
   servingModel(models, model, now);
-  toolChoice(member(body, 'tool_choice'), prompt.tools, prompt.thinking);
+  toolChoice(body.tool_choice, prompt.tools, prompt.thinking);
   checkConversation(prompt.messages, prompt.thinking, protocol, seed);
   return prompt;
 }
@@ -222,19 +188,19 @@ export function readCountRequest(body: JsonObject, { models, protocol, now, seed
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
 export function readMessageRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): MessageRequest {
-  const id = requiredString(member(body, 'model'), 'model');
-  const maxTokens = requiredInteger(member(body, 'max_tokens'), 'max_tokens', 0);
+  const id = requiredString(body.model, 'model');
+  const maxTokens = requiredInteger(body.max_tokens, 'max_tokens', 0);
   checkThread(body);
   const prompt = readPrompt(body, protocol);
   const { thinking } = prompt;
-  const stream = optionalBoolean(member(body, 'stream'), 'stream') ?? false;
+  const stream = optionalBoolean(body.stream, 'stream') ?? false;
   const stopSequences = readStopSequences(body);
   checkSampling(body, thinking, protocol);
   checkMetadata(body);
-  optionalChoice(member(body, 'service_tier'), ['auto', 'standard_only'], 'service_tier');
-  const speed = optionalChoice(member(body, 'speed'), ['standard', 'fast'], 'speed');
-  const inferenceGeo = optionalString(member(body, 'inference_geo'), 'inference_geo');
-  const safeguards = readSafeguards(member(body, 'safeguards'));
+  optionalChoice(body.service_tier, ['auto', 'standard_only'], 'service_tier');
+  const speed = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
+  const inferenceGeo = optionalString(body.inference_geo, 'inference_geo');
+  const safeguards = readSafeguards(body.safeguards);
   if (!protocol.beta) refuseExtras(body, keysOfCreate, '');
 
   const model = servingModel(models, id, now);
@@ -248,7 +214,7 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
       '`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size',
     );
   }
-  const choice = toolChoice(member(body, 'tool_choice'), prompt.tools, thinking);
+  const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
   checkConversation(prompt.messages, thinking, protocol, seed);
   return { ...prompt, model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
 }

@@ -53,7 +53,7 @@ function named(models: readonly SimulatedModel[], id: string): SimulatedModel {
 }
 
 /**
- * The model of that id or alias, for a request that wants an answer of it.
+ * Finds the model of an id or alias that shall answer.
  * @throws ApiError 404 for an unknown one, and for a retired one, whose error names the replacement.
  */
 export function servingModel(models: readonly SimulatedModel[], id: string, now: number): SimulatedModel {
@@ -63,7 +63,7 @@ export function servingModel(models: readonly SimulatedModel[], id: string, now:
   throw new ApiError(404, `model: ${id}. This model was retired on ${model.retires_at?.slice(0, 10)}.${instead}`);
 }
 
-/** The row of one model as `GET /v1/models/:id` shows it; a retired one still has its row. */
+/** Describes a model as `GET /v1/models/:id` does, also a retired one. */
 export function describeModel(models: readonly SimulatedModel[], id: string, now: number): Record<string, unknown> {
   return row(named(models, id), now);
 }
@@ -79,7 +79,7 @@ function limitFrom(query: URLSearchParams): number {
 }
 
 /**
- * One page of `GET /v1/models`, newest first. Retired models are listed only when `lifecycle` asks for them.
+ * Makes one page of `GET /v1/models`, newest first. Retired models are listed only when `lifecycle` asks for them.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
  */
 export function listModels(

@@ -8,51 +8,45 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import { type Json, type JsonObject, member } from './json.ts';
+import type { Json, JsonObject } from './json.ts';
 import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
 
-const customKeys = new Set([
-  'type',
-  'name',
-  'description',
-  'input_schema',
-  'cache_control',
-  'strict',
-  'defer_loading',
-  'allowed_callers',
-  'eager_input_streaming',
-  'input_examples',
-]);
+const customKeys = new Set(
+  (
+    'type name description input_schema cache_control strict defer_loading allowed_callers ' +
+    'eager_input_streaming input_examples'
+  ).split(' '),
+);
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
 const serverSide =
   /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
 
-/** Whether a tool is the caller's to run. */
+/** Tells whether a tool is the caller's to run. */
 export function isClientTool(tool: JsonObject): boolean {
-  return !serverSide.test(String(member(tool, 'type') ?? 'custom'));
+  return !serverSide.test(String(tool.type ?? 'custom'));
 }
 
-/** Whether a tool is web search, which the simulator runs (without leaving the machine). */
+/** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
 export function isWebSearch(tool: JsonObject): boolean {
-  return /^web_search_\d+$/.test(String(member(tool, 'type')));
+  return /^web_search_\d+$/.test(String(tool.type));
 }
 
-/** A tool's name, empty for a set of tools. */
+/** Reads a tool's name, empty for a set of tools. */
 export function nameOf(tool: JsonObject): string {
-  const name = member(tool, 'name');
+  const name = tool.name;
   return typeof name === 'string' ? name : '';
 }
 
 function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {
-  const name = requiredString(member(tool, 'name'), `${path}.name`);
+  const name = requiredString(tool.name, `${path}.name`);
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) {
     throw invalid(`${path}.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
   }
-  optionalString(member(tool, 'description'), `${path}.description`);
-  optionalBoolean(member(tool, 'strict'), `${path}.strict`);
-  const schema = requiredObject(member(tool, 'input_schema'), `${path}.input_schema`);
-  const type = member(schema, 'type');
+  optionalString(tool.description, `${path}.description`);
+  optionalBoolean(tool.strict, `${path}.strict`);
+  const schema = requiredObject(tool.input_schema, `${path}.input_schema`);
+  const type = schema.type;
   if (type === undefined) throw invalid(`${path}.input_schema.type: Field required`);
   if (type !== 'object') throw invalid(`${path}.input_schema.type: Input should be 'object'`);
   if (!protocol.beta) refuseExtras(tool, customKeys, path);
@@ -68,10 +62,10 @@ export function toolDefinitions(value: Json | undefined, protocol: Protocol): Js
   const names = new Set<string>();
   return value.map((entry, index) => {
     const tool = requiredObject(entry, `tools.${index}`);
-    const type = optionalString(member(tool, 'type'), `tools.${index}.type`) ?? 'custom';
+    const type = optionalString(tool.type, `tools.${index}.type`) ?? 'custom';
     const path = `tools.${index}.${type}`;
     if (type === 'custom') checkCustom(tool, path, protocol);
-    cacheLifetime(member(tool, 'cache_control'), `${path}.cache_control`);
+    cacheLifetime(tool.cache_control, `${path}.cache_control`);
     const name = nameOf(tool);
     if (name !== '' && names.has(name)) throw invalid('tools: Tool names must be unique.');
     names.add(name);
@@ -87,8 +81,8 @@ export function toolChoice(value: Json | undefined, tools: readonly JsonObject[]
   if (value === undefined || value === null) return { type: 'auto', name: undefined, disableParallelToolUse: false };
   const choice = requiredObject(value, 'tool_choice');
   const type = requiredTag(choice, ['auto', 'any', 'tool', 'none'], 'tool_choice');
-  const name = type === 'tool' ? requiredString(member(choice, 'name'), 'tool_choice.tool.name') : undefined;
-  const disable = member(choice, 'disable_parallel_tool_use');
+  const name = type === 'tool' ? requiredString(choice.name, 'tool_choice.tool.name') : undefined;
+  const disable = choice.disable_parallel_tool_use;
   const disableParallelToolUse = optionalBoolean(disable, `tool_choice.${type}.disable_parallel_tool_use`) ?? false;
   if (tools.length === 0 && type !== 'none') {
     throw invalid('tool_choice: tool_choice may only be specified while providing tools.');

@@ -1,54 +1,41 @@
 import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
-import { type Effort, referenced } from './schema-forms.ts';
+import { type Effort, numberOf, referenced } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
 const deepestCheck = 250;
 
+const typeChecks = new Map<string, (value: Json) => boolean>([
+  ['null', (value) => value === null],
+  ['array', Array.isArray],
+  ['object', isObject],
+  ['integer', Number.isInteger],
+]);
+
 function isType(value: Json, type: string): boolean {
-  switch (type) {
-    case 'null':
-      return value === null;
-    case 'array':
-      return Array.isArray(value);
-    case 'object':
-      return isObject(value);
-    case 'integer':
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
-  }
+  return typeChecks.get(type)?.(value) ?? typeof value === type;
 }
 
 function within(value: number, schema: JsonObject, least: string, most: string): boolean {
-  const from = member(schema, least);
-  const to = member(schema, most);
-  return (typeof from !== 'number' || value >= from) && (typeof to !== 'number' || value <= to);
+  return value >= (numberOf(schema, least) ?? -Infinity) && value <= (numberOf(schema, most) ?? Infinity);
 }
 
 function isNumberWithin(value: number, schema: JsonObject): boolean {
-  const above = member(schema, 'exclusiveMinimum');
-  const below = member(schema, 'exclusiveMaximum');
-  const step = member(schema, 'multipleOf');
-  if (typeof above === 'number' && value <= above) return false;
-  if (typeof below === 'number' && value >= below) return false;
-  if (typeof step === 'number' && step > 0) {
-    const times = value / step;
-    if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) return false;
-  }
+  if (value <= (numberOf(schema, 'exclusiveMinimum') ?? -Infinity)) return false;
+  if (value >= (numberOf(schema, 'exclusiveMaximum') ?? Infinity)) return false;
+  const step = numberOf(schema, 'multipleOf') ?? 0;
+  const times = step > 0 ? value / step : 0;
+  if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) return false;
   return within(value, schema, 'minimum', 'maximum');
 }
 
 function isListWithin(value: Json[], schema: JsonObject, root: JsonObject, effort: Effort, depth: number): boolean {
   if (!within(value.length, schema, 'minItems', 'maxItems')) return false;
-  if (
-    member(schema, 'uniqueItems') === true &&
-    new Set(value.map((entry) => JSON.stringify(entry))).size < value.length
-  ) {
+  if (schema.uniqueItems === true && new Set(value.map((entry) => JSON.stringify(entry))).size < value.length) {
     return false;
   }
-  const first = member(schema, 'prefixItems');
+  const first = schema.prefixItems;
   const prefix = Array.isArray(first) ? first : [];
-  const rest = member(schema, 'items');
+  const rest = schema.items;
   return value.every((entry, index) => satisfies(entry, prefix[index] ?? rest ?? true, root, effort, depth));
 }
 
@@ -61,16 +48,17 @@ function isObjectWithin(
 ): boolean {
   const names = Object.keys(value);
   if (!within(names.length, schema, 'minProperties', 'maxProperties')) return false;
-  if (stringsIn(member(schema, 'required')).some((name) => !Object.hasOwn(value, name))) return false;
-  const properties = member(schema, 'properties');
+  if (stringsIn(schema.required).some((name) => !Object.hasOwn(value, name))) return false;
+  const properties = schema.properties;
   const known = isObject(properties) ? properties : {};
-  const other = isObject(member(schema, 'patternProperties')) ? true : (member(schema, 'additionalProperties') ?? true);
+  const other = isObject(schema.patternProperties) ? true : (schema.additionalProperties ?? true);
   return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, root, effort, depth));
 }
 
 /**
- * Whether a value satisfies a schema, patterns and formats aside. It serves to choose between forms of a schema, above all
- * where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, everything does.
+ * Tells whether a value satisfies a schema; patterns and formats are not checked. It chooses between forms of a schema,
+ * above all where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, every
+ * value passes.
  */
 export function satisfies(value: Json, schema: Json, root: JsonObject, effort: Effort, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;

@@ -1,12 +1,12 @@
 import { isObject, type Json, type JsonObject, member, objectsIn, stringsIn } from '../request/json.ts';
 
-// A JSON schema as the list of plain forms that a value of it can have: references followed, `allOf` merged, one branch of
-// each `anyOf` and `oneOf` taken. A plain form has none of these keywords.
+// A plain form of a JSON schema has no references, `allOf`, `anyOf` or `oneOf`: references are followed, all parts of an
+// `allOf` merged, and one branch of each alternative taken. A value of a plain form satisfies the schema.
 
 /** More forms than this are not tried: nested alternatives multiply. */
 const maximumForms = 16;
 
-/** The schema that a `$ref` within the same document points to; undefined where it points nowhere. */
+/** Follows a `$ref` within the same document; undefined where it points nowhere. */
 export function referenced(reference: string, root: JsonObject): Json | undefined {
   if (!reference.startsWith('#')) return undefined;
   let target: Json | undefined = root;
@@ -28,9 +28,15 @@ function decodePointer(part: string): string {
   return text.replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
-/** The types that a schema names, or all that its other keywords speak of; empty where any will do. */
+/** Reads a keyword that is a number; undefined for an absent one and another type. */
+export function numberOf(schema: JsonObject, keyword: string): number | undefined {
+  const value = member(schema, keyword);
+  return typeof value === 'number' ? value : undefined;
+}
+
+/** Reads the types that a schema names, else those that its other keywords are for; empty where any type fits. */
 export function typesOf(schema: JsonObject): string[] {
-  const type = member(schema, 'type');
+  const type = schema.type;
   if (typeof type === 'string') return [type];
   if (Array.isArray(type)) return stringsIn(type);
   const has = (...keys: string[]): boolean => keys.some((key) => Object.hasOwn(schema, key));
@@ -42,7 +48,7 @@ export function typesOf(schema: JsonObject): string[] {
 }
 
 function commonTypes(a: JsonObject, b: JsonObject): string[] | undefined {
-  if (member(a, 'type') === undefined || member(b, 'type') === undefined) return undefined;
+  if (a.type === undefined || b.type === undefined) return undefined;
   const [first, second] = [typesOf(a), typesOf(b)];
   const within = (type: string, types: string[]): boolean =>
     types.includes(type) || (type === 'integer' && types.includes('number'));
@@ -95,7 +101,7 @@ function mergedValue(key: string, a: Json, b: Json): Json {
   return b;
 }
 
-/** A schema whose values satisfy both of two plain ones. */
+/** Merges two plain forms into one whose values satisfy both. */
 function merge(a: JsonObject, b: JsonObject): JsonObject {
   const merged = new Map(Object.entries(a));
   for (const [key, value] of Object.entries(b)) {
@@ -112,14 +118,14 @@ function mergedForms(first: JsonObject[], second: JsonObject[]): JsonObject[] {
   return forms.slice(0, maximumForms);
 }
 
-/** What may still be done: references let a short schema ask for more work than there is time. */
+/** The steps that are left: with references, a short schema can ask for more work than there is time. */
 export interface Effort {
   left: number;
 }
 
 /**
- * The plain forms of a schema, the branches of alternatives in the order that `prefer` gives them; none for `false`, for
- * circular references, and once the effort is used up.
+ * Makes the plain forms of a schema, the branches of alternatives in the order that `prefer` gives them. There are none
+ * for `false`, for circular references, and once the effort is used up.
  */
 export function plainForms(
   schema: Json,

@@ -1,23 +1,19 @@
 import type { Random } from '../random/digest.ts';
-import { type Json, type JsonObject, member } from '../request/json.ts';
+import type { Json, JsonObject } from '../request/json.ts';
 import { textMatching } from '../text/pattern-text.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
+import { numberOf } from './schema-forms.ts';
 
 /** A text longer than this is not made, whatever `minLength` says; in characters. */
 const longestString = 10_000;
-
-function numberOf(schema: JsonObject, key: string): number | undefined {
-  const value = member(schema, key);
-  return typeof value === 'number' ? value : undefined;
-}
 
 function firstMatch(text: string, pattern: RegExp): string | undefined {
   const match = pattern.exec(text.slice(0, 2000));
   return match?.[1] ?? match?.[0];
 }
 
-/** A name that a text speaks of: a capitalised word behind a preposition, else one within a sentence, else the first content word. */
+/** Finds a name in a text: a capitalised word behind a preposition, else one within a sentence, else the first content word. */
 function properName(text: string): string | undefined {
   const behind = firstMatch(text, /\b(?:in|at|for|near|from|to|of|with)\s+(\p{Lu}[\p{L}'-]+(?:\s\p{Lu}[\p{L}'-]+)?)/u);
   const within = behind ?? firstMatch(text, /(?<=\p{Ll}[,]?\s)(\p{Lu}\p{Ll}[\p{L}'-]*)/u);
@@ -53,7 +49,7 @@ function twoDigits(value: number): string {
   return String(value).padStart(2, '0');
 }
 
-/** A text of one of JSON Schema's formats; undefined for a format that is not known. */
+/** Makes a text of one of JSON Schema's formats; undefined for an unknown format. */
 function formatted(format: string, text: string, variant: number, random: Random): string | undefined {
   const day = `2026-${twoDigits(1 + (Math.floor(variant / 28) % 12))}-${twoDigits(1 + ((14 + variant) % 28))}`;
   const word = contentWords(text).find((entry) => /^[a-z]+$/.test(entry)) ?? 'simulated';
@@ -101,18 +97,18 @@ function fitted(text: string, least: number, most: number): string {
 }
 
 /**
- * A string that satisfies a plain schema, taken from the text where the property's name says what is wanted.
+ * Makes a string that satisfies a plain schema, taken from the text where the property's name says what is wanted.
  * @param variant 0 for the first of a list; others differ from it.
  */
 export function stringFor(schema: JsonObject, name: string, text: string, variant: number, random: Random): string {
   const least = Math.min(numberOf(schema, 'minLength') ?? 0, longestString);
   const most = numberOf(schema, 'maxLength') ?? longestString;
-  const pattern = member(schema, 'pattern');
+  const pattern = schema.pattern;
   if (typeof pattern === 'string') {
     const matching = textMatching(pattern, least, most, random);
     if (matching !== undefined) return matching;
   }
-  const format = member(schema, 'format');
+  const format = schema.format;
   const inFormat = typeof format === 'string' ? formatted(format, text, variant, random) : undefined;
   if (inFormat !== undefined) return inFormat;
   const meant = fitted(meantText(name, text), least, most);
@@ -135,7 +131,7 @@ function stepOf(schema: JsonObject, isInteger: boolean): number {
   return multiple;
 }
 
-/** A number that satisfies a plain schema: one that the text names, if it may be that. */
+/** Makes a number that satisfies a plain schema: one that the text names, where that is possible. */
 export function numberFor(schema: JsonObject, text: string, variant: number, isInteger: boolean): number {
   const step = stepOf(schema, isInteger);
   const low = Math.max(numberOf(schema, 'minimum') ?? -Infinity, numberOf(schema, 'exclusiveMinimum') ?? -Infinity);

@@ -3,7 +3,7 @@ import { isObject, type Json, type JsonObject, member, stringsIn } from '../requ
 import { rankLabels } from '../text/labels.ts';
 import { contentStems } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
-import { type Effort, plainForms, typesOf } from './schema-forms.ts';
+import { type Effort, numberOf, plainForms, typesOf } from './schema-forms.ts';
 import { numberFor, stringFor } from './schema-scalars.ts';
 
 /** What a value is made from, besides its schema. */
@@ -50,10 +50,9 @@ class ValueMaker {
     return first ?? null;
   }
 
-  /** Branches by what they have in common with the text; null last, but first where going deeper must end. */
+  /** Ranks branches by what they share with the text; null last, but first where values must not nest any deeper. */
   #ranked(branches: JsonObject[], depth: number): JsonObject[] {
-    const isNull = (branch: JsonObject): boolean =>
-      member(branch, 'type') === 'null' || member(branch, 'const') === null;
+    const isNull = (branch: JsonObject): boolean => branch.type === 'null' || branch.const === null;
     const nulls = branches.filter(isNull);
     const labelled = new Map<string, JsonObject>();
     for (const [index, branch] of branches.filter((entry) => !isNull(entry)).entries()) {
@@ -66,9 +65,9 @@ class ValueMaker {
 
   #plain(form: JsonObject, name: string, depth: number, variant: number): Json {
     this.#made++;
-    const only = member(form, 'const');
+    const only = form.const;
     if (only !== undefined) return only;
-    const choices = member(form, 'enum');
+    const choices = form.enum;
     if (Array.isArray(choices)) return this.#choice(choices, form, variant);
     const { text, random } = this.#source;
     const types = typesOf(form);
@@ -98,7 +97,7 @@ class ValueMaker {
     const { enum: _, ...rest } = form;
     const allowed = choices.filter((choice) => satisfies(choice, rest, this.#root, this.#effort));
     const labels = stringsIn(allowed);
-    const description = member(form, 'description');
+    const description = form.description;
     const descriptions = `${this.#source.descriptions}\n${typeof description === 'string' ? description : ''}`;
     const ranked = rankLabels(labels, { text: this.#source.text, descriptions });
     const others = allowed.filter((choice) => typeof choice !== 'string' && choice !== null);
@@ -107,16 +106,16 @@ class ValueMaker {
   }
 
   #list(form: JsonObject, name: string, depth: number): Json[] {
-    const least = boundOf(form, 'minItems', 0);
+    const least = numberOf(form, 'minItems') ?? 0;
     const usual = depth > comfortableDepth ? 0 : 1;
-    const length = Math.min(Math.max(least, usual), boundOf(form, 'maxItems', maximumItems), maximumItems);
-    const first = member(form, 'prefixItems');
+    const length = Math.min(Math.max(least, usual), numberOf(form, 'maxItems') ?? maximumItems, maximumItems);
+    const first = form.prefixItems;
     const prefix = Array.isArray(first) ? first : [];
-    const rest = member(form, 'items') ?? true;
-    const contained = member(form, 'contains');
+    const rest = form.items ?? true;
+    const contained = form.contains;
     const items: Json[] = [];
     const seen = new Set<string>();
-    const isUnique = member(form, 'uniqueItems') === true;
+    const isUnique = form.uniqueItems === true;
     for (let variant = 0; items.length < Math.max(length, Math.min(prefix.length, least)); variant++) {
       if (depth > deepestValue || this.#made > maximumValues || variant > 2 * maximumItems) break;
       const own = prefix[items.length] ?? rest;
@@ -132,10 +131,10 @@ class ValueMaker {
   }
 
   #object(form: JsonObject, depth: number, variant: number): JsonObject {
-    const declared = member(form, 'properties');
+    const declared = form.properties;
     const properties = isObject(declared) ? declared : {};
     const wanted = this.#wantedNames(form, properties, depth);
-    const other = member(form, 'additionalProperties') ?? true;
+    const other = form.additionalProperties ?? true;
     const entries: [string, Json][] = [];
     for (const name of wanted) {
       const schema = member(properties, name) ?? (other === false ? true : other);
@@ -145,22 +144,22 @@ class ValueMaker {
     return Object.fromEntries(entries);
   }
 
-  /** The required properties, those that the text speaks of unless only required ones are wanted, and as many as the bounds ask for; in the schema's order. */
+  /** Chooses properties, in the schema's order: the required ones, as many as the bounds ask for, and those that the text mentions. */
   #wantedNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
-    const wanted = new Set(stringsIn(member(form, 'required')));
-    const most = boundOf(form, 'maxProperties', Number.POSITIVE_INFINITY);
+    const wanted = new Set(stringsIn(form.required));
+    const most = numberOf(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
     const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
     if (depth < comfortableDepth && !this.#source.requiredOnly)
       for (const name of chosen) if (wanted.size < most) wanted.add(name);
-    const dependent = member(form, 'dependentRequired');
+    const dependent = form.dependentRequired;
     if (isObject(dependent)) {
       // A set grows while it is walked, so what an added property asks for is added as well.
       for (const name of wanted) for (const needed of stringsIn(member(dependent, name))) wanted.add(needed);
     }
-    const least = Math.min(boundOf(form, 'minProperties', 0), maximumItems);
+    const least = Math.min(numberOf(form, 'minProperties') ?? 0, maximumItems);
     for (const name of optional) if (wanted.size < least) wanted.add(name);
     for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
     const inOrder = names.filter((name) => wanted.has(name));
@@ -168,20 +167,15 @@ class ValueMaker {
   }
 
   #isSpokenOf(name: string, schema: Json): boolean {
-    const description = isObject(schema) ? member(schema, 'description') : undefined;
+    const description = isObject(schema) ? schema.description : undefined;
     const stems = contentStems(`${name} ${typeof description === 'string' ? description : ''}`);
     return [...stems].some((word) => this.#stems.has(word));
   }
 }
 
-function boundOf(schema: JsonObject, key: string, otherwise: number): number {
-  const value = member(schema, key);
-  return typeof value === 'number' ? value : otherwise;
-}
-
 /** @returns the texts that distinguish the branches of an alternative: title, description, constants */
 function signs(branch: JsonObject): string {
-  const properties = member(branch, 'properties');
+  const properties = branch.properties;
   const inner = isObject(properties) ? Object.values(properties).filter(isObject) : [];
   return [branch, ...inner]
     .flatMap((schema) => ['title', 'description', 'const'].map((key) => member(schema, key)))

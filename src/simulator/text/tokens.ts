@@ -18,9 +18,9 @@ function runEnd(text: string, start: number, longest: number, belongs: (unit: nu
 }
 
 /**
- * Where the token ends that starts at an index (in UTF-16 units) of a text. A token is about what a tokenizer makes of it: a word of up to eight
- * letters with the space before it, three digits, a run of white space, one sign, one ideograph. Each takes at least one
- * UTF-8 byte, so a text never has more tokens than bytes; no surrogate pair is divided.
+ * Finds where the token ends that starts at an index of a text, in UTF-16 units. As with real tokenizers, a token is a word
+ * of up to eight letters with the space before it, three digits, a run of white space, one sign, or one ideograph. Each has
+ * at least one UTF-8 byte, so a text never has more tokens than bytes. No surrogate pair is divided.
  */
 function tokenEnd(text: string, index: number): number {
   let start = index;
@@ -35,14 +35,14 @@ function tokenEnd(text: string, index: number): number {
   return start + ((text.codePointAt(start) ?? 0) > 0xffff ? 2 : 1);
 }
 
-/** How many tokens a text is estimated to have: never more than its UTF-8 bytes. */
+/** Estimates the tokens of a text: never more than its UTF-8 bytes. */
 export function countTokens(text: string): number {
   let count = 0;
   for (let index = 0; index < text.length; index = tokenEnd(text, index)) count++;
   return count;
 }
 
-/** The first tokens of a text, at most `limit` of them; joined they are its beginning, without a limit the text itself. */
+/** Splits a text into tokens, at most `limit`. Joined they are the beginning of the text, without a limit all of it. */
 export function splitTokens(text: string, limit = Number.POSITIVE_INFINITY): string[] {
   const tokens: string[] = [];
   for (let index = 0; index < text.length && tokens.length < limit; ) {

@@ -1,4 +1,4 @@
-// Long texts are read only as far as this, in UTF-16 units: what somebody asks stands near an end of it.
+// Of a longer text only its two ends are read, in UTF-16 units: a question stands near one of them.
 const maximumLength = 20_000;
 
 const stopwords = new Set(
@@ -11,30 +11,30 @@ const stopwords = new Set(
   ).split(' '),
 );
 
-/** The words of a text, in lower case and in their order; `camelCase` and `snake_case` are divided. */
+/** Splits a text into words, in lower case and in their order; `camelCase` and `snake_case` are divided. */
 export function wordsOf(text: string): string[] {
   const part = text.length > maximumLength ? text.slice(0, maximumLength / 2) + text.slice(-maximumLength / 2) : text;
   const divided = part.replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2').toLowerCase();
   return divided.match(/[\p{L}\p{N}]+/gu) ?? [];
 }
 
-/** A word without its commonest English endings, so that `invoices` meets `invoice` and `refunded` meets `refund`. */
+/** Takes the commonest English endings off a word, so that `invoices` meets `invoice` and `refunded` meets `refund`. */
 export function stem(word: string): string {
   if (word.length < 5) return word;
   return word.replace(/(ings?|edly|ed|ies|es|s|ly|e|y)$/, '');
 }
 
-/** Words that tell what a text is about: four letters or more, and not the words of every sentence. */
+/** Picks the words that tell what a text is about: four letters or more, and not the words of every sentence. */
 export function contentWords(text: string): string[] {
   return wordsOf(text).filter((word) => word.length >= 4 && !stopwords.has(word));
 }
 
-/** The stems of the words that tell what a text is about. */
+/** Makes the stems of the words that tell what a text is about. */
 export function contentStems(text: string): Set<string> {
   return new Set(contentWords(text).map(stem));
 }
 
-/** A text in one line, at most so many characters long, cut between words where that is possible. */
+/** Shortens a text to one line of at most `length` characters, cut between words where that is possible. */
 export function excerpt(text: string, length: number): string {
   const line = text
     .slice(0, length * 4)

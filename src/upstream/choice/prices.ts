@@ -43,7 +43,7 @@ function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): Mode
   for (const row of settings.models.rows) {
     const there = upstreams.flatMap((one) => {
       const id = one.idOf(row.id);
-      return id === undefined ? [] : [{ id, prices: pricesOf(row, one, settings) }];
+      return id === undefined ? [] : [{ id, prices: pricesThere(row, one, settings) }];
     });
     const prices = there
       .map((one) => one.prices)
@@ -60,7 +60,7 @@ function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): Mode
 }
 
 /** @returns the prices of a row at one upstream: its own rows, else the deployment's times its factor, rounded up. */
-function pricesOf({ id, aliases, prices }: Model, { entry }: OpenUpstream, settings: Settings): Model['prices'] {
+function pricesThere({ id, aliases, prices }: Model, { entry }: OpenUpstream, settings: Settings): Model['prices'] {
   const { price_factor = 1, prices: own = {} } = entry;
   const scaled = scaledPrices(prices, price_factor);
   const name = Object.keys(own).find((one) => [id, ...aliases].includes(one) || settings.models.find(one)?.id === id);

@@ -3,6 +3,7 @@
 import { AwsV4Signer } from 'aws4fetch';
 import { sha256Hex, toHex, utf8 } from '../../http/bytes.ts';
 import type { Sendable } from '../../http/sendable.ts';
+import { readApiKey } from './api-key.ts';
 import { type AdaptedCall, type CallHeaders, KeyFault } from './kind.ts';
 
 /** Where a signature holds. */
@@ -32,10 +33,9 @@ export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
     const credentials = { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
     return { signs: true, authorize: (request) => signature(request, { ...scope, ...credentials }, keys) };
   }
-  if (!/^[\x21-\x39\x3b-\x7e]+$/.test(secret)) {
-    throw new KeyFault('must be an API key, or accessKeyId:secretAccessKey, or those two and :sessionToken');
-  }
-  const headers = { authorization: `Bearer ${secret}` };
+  const must = 'must be an API key, or accessKeyId:secretAccessKey, or those two and :sessionToken';
+  if (secret.includes(':')) throw new KeyFault(must);
+  const headers = { authorization: `Bearer ${readApiKey(secret, must)}` };
   return { signs: false, authorize: () => headers };
 }
 

@@ -8,11 +8,14 @@ import type { Kind } from './kind.ts';
 import { simulatorKind } from './simulator.ts';
 import { vertexKind } from './vertex.ts';
 
+/** Whether the simulator is part of this bundle, as in upstream.ts: the deployed Worker does not contain it. */
+declare const SLUICE_SIMULATOR: boolean | undefined;
+
 export const KINDS: Readonly<Record<string, Kind>> = {
   anthropic: anthropicKind,
   aws: awsKind,
   bedrock: bedrockKind,
   vertex: vertexKind,
   foundry: foundryKind,
-  simulator: simulatorKind,
+  ...(typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? { simulator: simulatorKind } : {}),
 };

@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { HOUR_MS } from '../../async/durations.ts';
 import { within } from '../../async/timeout.ts';
 import { MAX_INPUT_BYTES } from '../../classification/classify.schema.ts';
+import { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import type { Conclusion, InboxObject, NewEvent, Work } from '../../durable/contracts/inbox.ts';
@@ -41,14 +42,13 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   /** Accounts that know this inbox, so that erasing them reaches it. */
   readonly #announced = new Set<string>();
   #erasures = 0;
-  #alarmAt: number | null = null;
+  readonly #alarm: Alarm;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
     this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
-    void ctx.blockConcurrencyWhile(async () => {
-      this.#alarmAt = await ctx.storage.getAlarm();
-    });
+    this.#alarm = new Alarm(ctx.storage, WAKE_GRAIN_MS);
+    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
   }
 
   /** Tells the time, in milliseconds since 1970; tests replace it. */
@@ -101,7 +101,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     this.#leases.set(id, lease);
     if (event.dueAt < lease) {
       this.#events.change(event, { dueAt: lease, held: false });
-      this.#wakeFor(lease);
+      this.#alarm.wakeFor(lease);
     }
     const { account, text, subject, receivedAt, result, failures } = event;
     const kind = result === null ? 'classify' : 'deliver';
@@ -127,7 +127,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       const state: EventState = last ? 'classified' : 'delivering';
       this.#events.change(event, { ...ended, state, result: classification, failures: 0 });
       if (last) this.#leases.delete(id);
-      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.#wakeFor(now);
+      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.#alarm.wakeFor(now);
       return classification;
     }
     if (last) this.conclude(id, { ...last, to: { state: 'classified' } });
@@ -146,10 +146,10 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       const state = event.result === null ? 'accepted' : 'delivering';
       const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
       this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, held: true });
-      this.#wakeFor(dueAt);
+      this.#alarm.wakeFor(dueAt);
     } else if (to.state === 'waiting') {
       this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, held: true });
-      this.#wakeFor(to.at);
+      this.#alarm.wakeFor(to.at);
     } else this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
   }
 
@@ -189,20 +189,20 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
     const hasNewer = remaining === 0 && this.#events.hasAny(account);
     this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
-    if (hasNewer) this.#wakeFor(this.now() + REPEAT_MS);
+    if (hasNewer) this.#alarm.wakeFor(this.now() + REPEAT_MS);
     return { remaining };
   }
 
   /** Enqueues events that are due, repeats announcements that were not confirmed, deletes events that are too old. */
   override async alarm(): Promise<void> {
-    this.#alarmAt = null;
+    this.#alarm.fired();
     const now = this.now();
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     const isEnqueued = await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
     const retention = retentionOf(() => settingsOf(this.env));
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
-      this.#wakeFor(now + WAKE_GRAIN_MS);
+      this.#alarm.wakeFor(now + WAKE_GRAIN_MS);
     }
     // If the queue failed, it is not asked again at once.
     this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
@@ -230,7 +230,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
-    this.#wakeFor(this.now() + REPEAT_MS);
+    this.#alarm.wakeFor(this.now() + REPEAT_MS);
     try {
       const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
       const source = this.ctx.id.name ?? '';
@@ -243,7 +243,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       this.#announced.add(account);
     } catch {
       // The announcement stays pending, and the alarm repeats it.
-      this.#wakeFor(this.now() + REPEAT_MS);
+      this.#alarm.wakeFor(this.now() + REPEAT_MS);
     }
   }
 
@@ -265,18 +265,10 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   /** @param earliest the alarm comes no earlier than this for events that are due */
   #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
-    if (due !== undefined) this.#wakeFor(Math.max(due, earliest));
+    if (due !== undefined) this.#alarm.wakeFor(Math.max(due, earliest));
     const oldest = this.#events.oldestDone();
     if (oldest !== undefined)
-      this.#wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));
-  }
-
-  /** Sets the alarm, unless one is set that comes earlier: that one will set the next. */
-  #wakeFor(time: number): void {
-    const at = Math.ceil(time / WAKE_GRAIN_MS) * WAKE_GRAIN_MS;
-    if (this.#alarmAt !== null && this.#alarmAt <= at) return;
-    this.#alarmAt = at;
-    void this.ctx.storage.setAlarm(at);
+      this.#alarm.wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));
   }
 }
 

@@ -14,7 +14,8 @@ const user = (content: unknown): SentMessage => ({ role: 'user', content });
 const assistant = (content: unknown): SentMessage => ({ role: 'assistant', content });
 const call = (id: string) => ({ type: 'tool_use', id, name: 'a', input: {} });
 const result = (id: string, content: unknown = 'ok') => ({ type: 'tool_result', tool_use_id: id, content });
-const known = (messages: readonly SentMessage[], cut = false) => messages.map((message) => ({ ...message, cut }));
+const known = (messages: readonly SentMessage[], isPartial = false) =>
+  messages.map((message) => ({ ...message, isPartial }));
 
 function refusal(history: readonly SentMessage[], messages: readonly SentMessage[]): string | undefined {
   const at = beginning();
@@ -110,7 +111,7 @@ describe('a history that is sent again', () => {
     expect(resent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
   });
 
-  test('may lack an answer that was cut, or know more or less of it', () => {
+  test('may lack an answer that was interrupted, or know more or less of it', () => {
     const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
     expect(resent(before, [user('Hi'), user('Next')])).toBe(1);
     expect(resent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);

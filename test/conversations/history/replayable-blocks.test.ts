@@ -22,10 +22,10 @@ function eventsOf(blocks: readonly { start: Json; deltas: Json[] }[], stopReason
   ];
 }
 
-function assembled(events: readonly Event[]): MessageBuilder {
-  const assembly = new MessageBuilder();
-  for (const event of events) assembly.take(event);
-  return assembly;
+function builderOf(events: readonly Event[]): MessageBuilder {
+  const builder = new MessageBuilder();
+  for (const event of events) builder.take(event);
+  return builder;
 }
 
 const text = (...pieces: string[]) => ({
@@ -51,7 +51,7 @@ const result = (id: string) => ({
 
 describe('assembling', () => {
   test('blocks grow by their deltas; what is unknown is kept', () => {
-    const assembly = assembled(
+    const builder = builderOf(
       eventsOf([
         thinking('sig'),
         text('Hel', 'lo'),
@@ -72,14 +72,14 @@ describe('assembling', () => {
         },
       ]),
     );
-    expect(assembly.blocks.map(({ value }) => value)).toEqual([
+    expect(builder.blocks.map(({ value }) => value)).toEqual([
       { type: 'thinking', thinking: 'Hm, well', signature: 'sig' },
       { type: 'text', text: 'Hello' },
       { type: 'tool_use', id: 'toolu_1', name: 'a_tool', input: { city: 'Bern' } },
       { type: 'from_the_future', note: 'abc', level: 2, more: { x: 1 } },
       { type: 'text', text: 'cited', citations: [{ cited_text: 'q' }] },
     ]);
-    expect(assembly).toMatchObject({
+    expect(builder).toMatchObject({
       stopReason: 'end_turn',
       stopped: true,
       usage: { input_tokens: 3, output_tokens: 5 },
@@ -122,8 +122,8 @@ describe('assembling', () => {
     );
     fc.assert(
       fc.property(fc.array(event), fc.boolean(), (events, complete) => {
-        const assembly = assembled(events as Event[]);
-        replayableBlocks(assembly.blocks, complete ? { complete, stopReason: assembly.stopReason } : { complete });
+        const builder = builderOf(events as Event[]);
+        replayableBlocks(builder.blocks, complete ? { complete, stopReason: builder.stopReason } : { complete });
       }),
     );
   });
@@ -131,9 +131,9 @@ describe('assembling', () => {
 
 describe('what is kept', () => {
   const whole = (blocks: Parameters<typeof eventsOf>[0], stopReason = 'end_turn') =>
-    replayableBlocks(assembled(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
+    replayableBlocks(builderOf(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
   const cut = (blocks: Parameters<typeof eventsOf>[0], events: number) =>
-    replayableBlocks(assembled(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
+    replayableBlocks(builderOf(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
 
   test('of a whole answer all but what the API does not take back', () => {
     expect(

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { firstToSend, type Sized } from '../../../src/conversations/history/truncate.ts';
+import { firstToSend, type SizedTurn } from '../../../src/conversations/history/truncate.ts';
 
 const turns = fc
   .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {
     minLength: 1,
     maxLength: 20,
   })
-  .map((list): Sized[] =>
+  .map((list): SizedTurn[] =>
     list.map((turn, index) => ({ ...turn, from: 1 + 2 * index, follows: index > 0 && turn.follows })),
   );
 

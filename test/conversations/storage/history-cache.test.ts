@@ -10,7 +10,7 @@ import { runs } from '../../support/runs.ts';
 
 afterEach(resetAll);
 
-const recollection = (bytes: number): CachedHistory => ({
+const cachedHistory = (bytes: number): CachedHistory => ({
   from: 0,
   history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
@@ -18,16 +18,16 @@ const recollection = (bytes: number): CachedHistory => ({
   frozen: { system: undefined, tools: undefined },
 });
 
-test('what is remembered stays within its bounds: what was used last stays', () => {
+test('cached histories stay within their limit: the least recently used go first', () => {
   const keys = Array.from({ length: 30 }, () => ({}));
   for (const [at, key] of keys.entries()) {
-    historyCache.set(key, recollection(1_180_000));
+    historyCache.set(key, cachedHistory(1_180_000));
     expect(historyCache.get(keys[0] as object)).toBeDefined();
     if (at > 0) expect(historyCache.get(key)).toBeDefined();
   }
   expect(keys.filter((key) => historyCache.get(key) !== undefined)).toHaveLength(20);
   const tooLong = {};
-  historyCache.set(tooLong, recollection(4_000_000));
+  historyCache.set(tooLong, cachedHistory(4_000_000));
   expect(historyCache.get(tooLong)).toBeUndefined();
   for (const key of keys) historyCache.delete(key);
 });
@@ -51,7 +51,7 @@ type Step =
   | { kind: 'rewind' }
   | { kind: 'history'; max_tokens: number | null };
 
-test('whatever happens, a conversation that remembers sends what one sends that must read it all', async () => {
+test('whatever happens, a conversation with a cached history sends what one without it sends', async () => {
   const settings = simulate();
   const upstream = upstreamOf(settings);
   const sent: string[] = [];
@@ -89,12 +89,12 @@ test('whatever happens, a conversation that remembers sends what one sends that 
     fc.asyncProperty(fc.array(step, { maxLength: 10 }), async (steps) => {
       run += 1;
       const bodies: string[][] = [];
-      for (const remembers of [true, false]) {
-        const id = `c${run}-${remembers}`;
+      for (const isCached of [true, false]) {
+        const id = `c${run}-${isCached}`;
         sent.length = 0;
         await say(bodyOf('Hello', { system: 'Be brief.' }), { id });
         for (const each of steps) {
-          if (!remembers) await evictDurableObject(stubOf(id));
+          if (!isCached) await evictDurableObject(stubOf(id));
           if (each.kind === 'say') {
             await say({ messages: [{ role: 'user', content: each.text }] }, { id, simulate: each.simulate }).catch(
               () => {},

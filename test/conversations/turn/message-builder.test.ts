@@ -77,7 +77,7 @@ function aTurn(): { turn: Turn; stored: string[] } {
     return row + 1;
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
-  return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { asked: 1 }), stored };
+  return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { newMessages: 1 }), stored };
 }
 
 test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {
@@ -111,7 +111,7 @@ test('deltas that are read by their strings alone come to the same as those that
         expect(text).toBe(new TextDecoder().decode(bytes));
         expect(fast.blocks).toEqual(slow.blocks);
         expect(fast.openIndices).toEqual(slow.openIndices);
-        expect(turn.assembly.blocks).toEqual(slow.blocks);
+        expect(turn.builder.blocks).toEqual(slow.blocks);
         turn.log.store();
         const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
         expect(stored.map((row) => shown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
@@ -145,12 +145,12 @@ test('a message that came whole is the same when it is told as events', () => {
   });
   fc.assert(
     fc.property(message, (whole) => {
-      const assembly = new MessageBuilder();
+      const builder = new MessageBuilder();
       const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
-      for (const { data } of frames) assembly.take(JSON.parse(data) as Json);
-      expect(assembly.stopped).toBe(true);
+      for (const { data } of frames) builder.take(JSON.parse(data) as Json);
+      expect(builder.stopped).toBe(true);
       // What bytes cannot say, the halves of a character, becomes the sign for that.
-      const told = { ...assembly.message, content: assembly.blocks.map(({ value }) => value) };
+      const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
       expect(told).toEqual(JSON.parse(JSON.stringify(whole)));
     }),
   );

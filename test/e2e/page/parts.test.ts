@@ -6,7 +6,7 @@ import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
-import { refusalTrigger } from '../../../src/simulator/answer/magic-strings.ts';
+import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { startEdge } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';

@@ -1,6 +1,6 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import { describe, expect, it } from 'vitest';
-import { redactedThinkingTrigger, refusalTrigger } from '../../../src/simulator/answer/magic-strings.ts';
+import { redactedThinkingTrigger, refusalTrigger } from '../../../src/simulator/answer/answer.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { pngOf } from '../pictures.ts';
 

@@ -20,6 +20,9 @@ async function judged(body: unknown, headers: Record<string, string> = {}, path?
 const one = [{ role: 'user', content: 'hi' }];
 const user = (...content: unknown[]): unknown[] => [{ role: 'user', content }];
 const image = (source: object): unknown => ({ type: 'image', source });
+const png = (data: string): unknown => image({ type: 'base64', media_type: 'image/png', data });
+/** A request whose user says these blocks. */
+const saying = (...content: unknown[]): unknown => ({ model, max_tokens: 1, messages: user(...content) });
 const tool = { name: 'look', input_schema: { type: 'object' } };
 const thinking = { type: 'enabled', budget_tokens: 2000 };
 
@@ -125,61 +128,37 @@ describe('a request is refused in the words of the API', () => {
     ],
     [
       "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'",
-      { model, max_tokens: 1, messages: user(image({ type: 'base64', media_type: 'image/bmp', data: 'AAAA' })) },
+      saying(image({ type: 'base64', media_type: 'image/bmp', data: 'AAAA' })),
     ],
-    [
-      'messages.0.content.0.image.source.base64: invalid base64 data',
-      {
-        model,
-        max_tokens: 1,
-        messages: user(image({ type: 'base64', media_type: 'image/png', data: 'data:image/png;base64,AAAA' })),
-      },
-    ],
-    [
-      'Could not process image',
-      { model, max_tokens: 1, messages: user(image({ type: 'base64', media_type: 'image/png', data: 'AAAA' })) },
-    ],
+    ['messages.0.content.0.image.source.base64: invalid base64 data', saying(png('data:image/png;base64,AAAA'))],
+    ['Could not process image', saying(png('AAAA'))],
     [
       'messages.0.content.0.image.source.base64.data: The image was specified using the image/png media type, but the image appears to be a image/gif image',
-      { model, max_tokens: 1, messages: user(image({ type: 'base64', media_type: 'image/png', data: gifOf(3, 3) })) },
+      saying(png(gifOf(3, 3))),
     ],
     [
       'messages.0.content.0.image.source.base64.data: At least one of the image dimensions exceed max allowed size: 8000 pixels',
-      {
-        model,
-        max_tokens: 1,
-        messages: user(image({ type: 'base64', media_type: 'image/png', data: pngOf(8001, 1) })),
-      },
+      saying(png(pngOf(8001, 1))),
     ],
     [
       "messages.0.content.0.image.source: Input tag 's3' found using 'type' does not match any of the expected tags: 'base64', 'url', 'file'",
-      { model, max_tokens: 1, messages: user(image({ type: 's3' })) },
+      saying(image({ type: 's3' })),
     ],
     [
       'messages.0.content.0.image.source.url.url: Only HTTPS URLs are supported.',
-      { model, max_tokens: 1, messages: user(image({ type: 'url', url: 'http://a.test/a.png' })) },
+      saying(image({ type: 'url', url: 'http://a.test/a.png' })),
     ],
     [
       'The PDF specified was not valid.',
-      {
-        model,
-        max_tokens: 1,
-        messages: user({ type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'AAAA' } }),
-      },
+      saying({ type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'AAAA' } }),
     ],
-    ['messages.0.content.0.text.text: Field required', { model, max_tokens: 1, messages: user({ type: 'text' }) }],
+    ['messages.0.content.0.text.text: Field required', saying({ type: 'text' })],
     [
       'messages.0.content.0.text.colour: Extra inputs are not permitted',
-      { model, max_tokens: 1, messages: user({ type: 'text', text: 'x', colour: 1 }) },
+      saying({ type: 'text', text: 'x', colour: 1 }),
     ],
-    [
-      "messages.0.content.0: Unable to extract tag using discriminator 'type'",
-      { model, max_tokens: 1, messages: user({ text: 'x' }) },
-    ],
-    [
-      'messages: text content blocks must be non-empty',
-      { model, max_tokens: 1, messages: user({ type: 'text', text: '' }) },
-    ],
+    ["messages.0.content.0: Unable to extract tag using discriminator 'type'", saying({ text: 'x' })],
+    ['messages: text content blocks must be non-empty', saying({ type: 'text', text: '' })],
     [
       'messages: text content blocks must contain non-whitespace text',
       { model, max_tokens: 1, messages: [{ role: 'user', content: ' \n' }] },

@@ -10,18 +10,7 @@ function make(schema: object, text = 'Book a flight to Lisbon for 2 people', des
   return valueFor(schema as JsonObject, { text, descriptions, random: randomFrom(digest('test')) });
 }
 
-const name = fc.constantFrom(
-  'city',
-  'user_id',
-  'email',
-  'notes',
-  'startDate',
-  'amount',
-  'constructor',
-  '__proto__',
-  'tags',
-  'a b',
-);
+const name = fc.constantFrom('city', 'user_id', 'email', 'notes', 'startDate', 'amount', 'constructor', 'tags', 'a b');
 const label = fc.constantFrom('flight', 'hotel', 'other', 'billing_issue', 'people');
 const pattern = fc.constantFrom(
   '^[A-Z]{2,3}\\d+$',
@@ -109,6 +98,12 @@ const { schema: schemas } = fc.letrec<{ schema: object; leaf: object }>((tie) =>
 }));
 
 describe('a value for a schema', () => {
+  // Apart from the others: the validator of these tests does not know such a property.
+  it('has a property __proto__ as its own', () => {
+    const schema = JSON.parse('{"properties":{"__proto__":{"const":1}},"required":["__proto__"]}') as object;
+    expect(JSON.stringify(make(schema))).toBe('{"__proto__":1}');
+  });
+
   it('satisfies it, whatever it is', () => {
     fc.assert(
       fc.property(schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {

@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { prefixes } from '../../edge/account.ts';
 import { chooseModel, model, models } from '../../edge/models.ts';
-import { CheckboxChip } from '../../ui/chip.tsx';
+import { CheckboxChip, Select } from '../../ui/form.tsx';
 import { session } from '../session/conversations.ts';
 import { maxTokens, prefix, thinking, tools } from '../session/options.ts';
 import { PrefixDialog } from './prefix-dialog.tsx';
@@ -14,55 +14,36 @@ export function AskOptions() {
   const asks = useSignal(false);
   const current = session.value;
   const held = current?.report.value?.prefix?.split('@')[0];
+  const stored = prefixes.value.map(({ name }) => name);
+  const names = held === undefined || stored.includes(held) ? stored : [held, ...stored];
   const choosePrefix = (value: string) => {
     if (value === NEW) asks.value = true;
     else prefix.value = value;
   };
   return (
     <div class="ask-options">
-      <select aria-label="Model" value={model.value?.id} onChange={(event) => chooseModel(event.currentTarget.value)}>
-        {models.value.map(({ id, display_name }) => (
-          <option key={id} value={id}>
-            {display_name}
-          </option>
-        ))}
-      </select>
-      <select
-        aria-label="Prefix"
+      <Select
+        label="Model"
+        value={model.value?.id}
+        options={models.value.map(({ id, display_name }) => [id, display_name])}
+        onChoose={chooseModel}
+      />
+      <Select
+        label="Prefix"
         // A conversation keeps the prefix that it began with.
         disabled={current !== undefined}
         title={current ? 'A conversation holds the prefix that it began with' : 'A stored beginning of the prompt'}
         value={current ? (held ?? '') : prefix.value}
-        onChange={(event) => {
-          choosePrefix(event.currentTarget.value);
-          event.currentTarget.value = prefix.value;
-        }}
-      >
-        <option value="">No prefix</option>
-        {held !== undefined && !prefixes.value.some(({ name }) => name === held) && (
-          <option value={held}>{held}</option>
-        )}
-        {prefixes.value.map(({ name }) => (
-          <option key={name} value={name}>
-            {name}
-          </option>
-        ))}
-        <option value={NEW}>New prefix…</option>
-      </select>
-      <select
-        aria-label="Most tokens of an answer"
+        options={[['', 'No prefix'], ...names, [NEW, 'New prefix…']]}
+        onChoose={choosePrefix}
+      />
+      <Select
+        label="Most tokens of an answer"
         title="max_tokens"
         value={maxTokens.value}
-        onChange={(event) => {
-          maxTokens.value = Number(event.currentTarget.value);
-        }}
-      >
-        {MOST_TOKENS.map((most) => (
-          <option key={most} value={most}>
-            ≤ {most.toLocaleString('en')}
-          </option>
-        ))}
-      </select>
+        options={MOST_TOKENS.map((most) => [most, `≤ ${most.toLocaleString('en')}`])}
+        onChoose={(most) => (maxTokens.value = Number(most))}
+      />
       <CheckboxChip name="Thinking" value={thinking} />
       <CheckboxChip name="Tools" value={tools} title="A clock and dice that run in this page" />
       {asks.value && (

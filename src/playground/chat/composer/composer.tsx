@@ -2,13 +2,13 @@ import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
 import { announce } from '../../ui/announcer.tsx';
-import { Icon } from '../../ui/icon.tsx';
-import { IconButton } from '../../ui/icon-button.tsx';
+import { SmallButton } from '../../ui/button.tsx';
+import { formatCount, formatUsd } from '../../ui/format.ts';
+import { Icon, IconButton } from '../../ui/icon.tsx';
 import { send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
-import { clearDraft, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
-import { DraftCount } from './draft-count.tsx';
-import { ACCEPTED, readPicture } from './images.ts';
+import { clearDraft, counted, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
+import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
@@ -73,11 +73,9 @@ export function Composer() {
     >
       <div class="column">
         {editing.value !== undefined && (
-          <p class="editing">
+          <p class="editing apart">
             <span>Asking again from here: what came after it is removed.</span>
-            <button type="button" class="button small plain" onClick={clearDraft}>
-              Cancel
-            </button>
+            <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
         {fault.value && (
@@ -89,16 +87,11 @@ export function Composer() {
           <ul class="pictures">
             {pictures.value.map((picture) => (
               <li key={picture}>
-                <img
-                  src={`data:${picture.block.source.media_type};base64,${picture.block.source.data}`}
-                  alt={picture.name}
-                />
+                <img src={pictureAddress(picture.block)} alt={picture.name} />
                 <IconButton
                   icon="close"
                   label={`Remove ${picture.name}`}
-                  onClick={() => {
-                    pictures.value = pictures.value.filter((other) => other !== picture);
-                  }}
+                  onClick={() => (pictures.value = pictures.value.filter((other) => other !== picture))}
                 />
               </li>
             ))}
@@ -129,15 +122,7 @@ export function Composer() {
           />
           <IconButton icon="image" label="Add pictures" onClick={() => picker.current?.click()} />
           {running ? (
-            <button
-              type="button"
-              class="send"
-              aria-label="Stop"
-              title="Stop"
-              onClick={() => {
-                current?.stop().catch((thrown: unknown) => current.fail(thrown));
-              }}
-            >
+            <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
               <Icon name="stop" />
             </button>
           ) : (
@@ -146,11 +131,25 @@ export function Composer() {
             </button>
           )}
         </div>
-        <div class="composer-foot">
+        <div class="composer-foot apart">
           <AskOptions />
           <DraftCount />
         </div>
       </div>
     </form>
+  );
+}
+
+/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
+function DraftCount() {
+  const count = counted.value;
+  if (!count) return <p class="draft-count quiet" />;
+  const { input_tokens, cost_usd, fits, context_window } = count;
+  return (
+    <p class="draft-count quiet" data-fits={fits !== false}>
+      {fits === false
+        ? `${formatCount(input_tokens)} tokens: the model takes ${formatCount(context_window ?? 0)}`
+        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to ask`}
+    </p>
   );
 }

@@ -1,9 +1,11 @@
-import { useSignal } from '@preact/signals';
+import { useMemo } from 'preact/hooks';
 import { refreshPrefixes } from '../../edge/account.ts';
-import { edge, sentenceOf } from '../../edge/client.ts';
+import { Attempt } from '../../edge/attempt.ts';
+import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
 import { Fault } from '../../ui/fault.tsx';
+import { Form } from '../../ui/form.tsx';
 
 interface PrefixDialogProps {
   onClose(): void;
@@ -12,35 +14,20 @@ interface PrefixDialogProps {
 }
 
 export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
-  const fault = useSignal<string | undefined>(undefined);
-  const busy = useSignal(false);
+  const attempt = useMemo(() => new Attempt(), []);
   const store = async (form: FormData) => {
-    busy.value = true;
-    fault.value = undefined;
     const name = String(form.get('name')).trim();
-    try {
-      await edge().prefixes.put(name, {
-        system: String(form.get('system')),
-        cache_ttl: form.get('hour') ? '1h' : '5m',
-        ...(model.value ? { model: model.value.id } : {}),
-      });
-      await refreshPrefixes();
-      onStored(name);
-    } catch (thrown) {
-      fault.value = sentenceOf(thrown);
-    } finally {
-      busy.value = false;
-    }
+    await edge().prefixes.put(name, {
+      system: String(form.get('system')),
+      cache_ttl: form.get('hour') ? '1h' : '5m',
+      ...(model.value ? { model: model.value.id } : {}),
+    });
+    await refreshPrefixes();
+    onStored(name);
   };
   return (
     <Dialog title="New prefix" onClose={onClose}>
-      <form
-        class="stack"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void store(new FormData(event.currentTarget));
-        }}
-      >
+      <Form onSubmit={(data) => void attempt.run(() => store(data))}>
         <p class="quiet">
           A beginning of the prompt that many requests share. It is stored once, put in front of each, and read from
           Claude’s cache at a tenth of the price.
@@ -56,11 +43,11 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
         <label class="chip">
           <input type="checkbox" name="hour" /> Cached for an hour, not five minutes
         </label>
-        {fault.value && <Fault text={fault.value} />}
-        <button type="submit" class="button" disabled={busy.value}>
+        {attempt.fault.value && <Fault text={attempt.fault.value} />}
+        <button type="submit" class="button" disabled={attempt.busy.value}>
           Store
         </button>
-      </form>
+      </Form>
     </Dialog>
   );
 }

@@ -1,3 +1,4 @@
+import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
 import { go } from '../../ui/route.ts';
 import type { Failure, Session } from '../session/session.ts';
@@ -13,25 +14,9 @@ export function FailureNote({ failure: { asked, error }, session }: { failure: F
         {error.requestId !== undefined && <code>{error.requestId}</code>}
       </p>
       <p class="row">
-        {asked !== undefined && (
-          <button
-            type="button"
-            class="button small"
-            onClick={() => {
-              void session.send(asked);
-            }}
-          >
-            Try again
-          </button>
-        )}
-        {SPENT.includes(error.type) && (
-          <button type="button" class="button small plain" onClick={() => go('budget')}>
-            See the budget
-          </button>
-        )}
-        <button type="button" class="button small plain" onClick={() => go('wire')}>
-          See the wire
-        </button>
+        {asked !== undefined && <SmallButton kind="first" name="Try again" onClick={() => void session.send(asked)} />}
+        {SPENT.includes(error.type) && <SmallButton name="See the budget" onClick={() => go('budget')} />}
+        <SmallButton name="See the wire" onClick={() => go('wire')} />
       </p>
     </Fault>
   );

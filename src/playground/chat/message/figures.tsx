@@ -1,16 +1,10 @@
+import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 
-interface Usage {
-  input_tokens?: number | null;
-  output_tokens?: number | null;
-  cache_read_input_tokens?: number | null;
-  cache_creation_input_tokens?: number | null;
-}
-
 /** Shows the tokens and the cost of an answer. The line is there from the start, so that nothing moves when they come. */
 export function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
-  const usage = (row?.usage ?? stream?.message?.usage) as Usage | undefined;
+  const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
   const cost = row?.cost_usd;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   if (!usage) return <span class="figures" />;

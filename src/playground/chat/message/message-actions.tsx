@@ -1,6 +1,6 @@
 import type { ConversationMessage } from '../../../client/index.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
-import { IconButton } from '../../ui/icon-button.tsx';
+import { IconButton } from '../../ui/icon.tsx';
 import { draftText as draft, editing, pictures } from '../composer/draft.ts';
 import type { ImageBlock } from '../composer/images.ts';
 import { partsOf, textOf } from '../session/content.ts';
@@ -35,9 +35,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           icon="again"
           label="Regenerate"
           disabled={busy}
-          onClick={() => {
-            void session.ask(question.id, question.content);
-          }}
+          onClick={() => void session.ask(question.id, question.content)}
         />
       )}
       {row.role === 'assistant' && (
@@ -45,9 +43,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           icon="fork"
           label="Fork from here"
           disabled={busy}
-          onClick={() => {
-            fork(session.id, row.id).catch((thrown: unknown) => session.fail(thrown));
-          }}
+          onClick={() => void fork(session.id, row.id).catch((thrown: unknown) => session.fail(thrown))}
         />
       )}
     </>

@@ -50,13 +50,13 @@ export function MessagePart({ part, result, plain, growing }: MessagePartProps) 
             </span>
           </summary>
           <dl>
-            <dt>Input</dt>
+            <dt class="quiet">Input</dt>
             <dd>
               <code>{JSON.stringify(part.input)}</code>
             </dd>
             {result && (
               <>
-                <dt>{result.is_error ? 'Error' : 'Result'}</dt>
+                <dt class="quiet">{result.is_error ? 'Error' : 'Result'}</dt>
                 <dd>
                   <code>{typeof result.content === 'string' ? result.content : JSON.stringify(result.content)}</code>
                 </dd>

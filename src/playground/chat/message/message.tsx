@@ -48,7 +48,7 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
             {session.connected.value ? 'Waiting for the first word' : 'The connection was lost: resuming'}
           </p>
         )}
-        {ending && <p class="ending">{ending}</p>}
+        {ending && <p class="aside-note">{ending}</p>}
       </div>
       <footer class="message-actions">
         {row && <MessageActions row={row} session={session} text={() => textOf(shown)} />}

@@ -5,8 +5,7 @@ import { refreshStanding } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
-import type { Content } from './content.ts';
-import { type Part, partsOf } from './content.ts';
+import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking, tools } from './options.ts';
 import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
 
@@ -58,7 +57,7 @@ export class Session {
       const asked = await this.#readRows();
       if (this.report.value.state === 'running') await this.#resume(asked);
     } catch (thrown) {
-      this.#fail(undefined, thrown);
+      this.fail(thrown);
     } finally {
       this.loaded.value = true;
     }
@@ -80,7 +79,7 @@ export class Session {
       const from = this.rows.value.findIndex(({ id }) => id === before);
       this.rows.value = this.rows.value.slice(0, from);
     } catch (thrown) {
-      this.#fail(undefined, thrown);
+      this.fail(thrown);
       return;
     } finally {
       this.#rewinding.value = false;
@@ -89,7 +88,7 @@ export class Session {
   }
 
   async stop(): Promise<void> {
-    await this.live.value?.stream.stop();
+    await this.live.value?.stream.stop().catch((thrown: unknown) => this.fail(thrown));
   }
 
   /** Stops listening. A running turn goes on. */
@@ -155,9 +154,9 @@ export class Session {
     this.connected.value = true;
     // What was asked is in the history if anything came of it.
     const kept = this.rows.value.length > before;
-    if (error !== undefined) this.#fail(kept ? undefined : live.asked, error);
+    if (error !== undefined) this.fail(error, kept ? undefined : live.asked);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
-    void Promise.all([this.#onSettled(), refreshStanding()]).catch((thrown: unknown) => this.#fail(undefined, thrown));
+    void Promise.all([this.#onSettled(), refreshStanding()]).catch((thrown: unknown) => this.fail(thrown));
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
     return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
   }
@@ -191,12 +190,8 @@ export class Session {
     this.connected.value = state === 'open';
   }
 
-  /** Shows an error. */
-  fail(thrown: unknown): void {
-    this.#fail(undefined, thrown);
-  }
-
-  #fail(asked: Content | undefined, thrown: unknown): void {
+  /** Shows an error. @param asked the question that got no answer */
+  fail(thrown: unknown, asked?: Content): void {
     if (this.#left) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });

@@ -1,5 +1,5 @@
 /** Defines tools that run in this page, to show how a call looks. */
-import type { Tool, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
+import type { Tool, ToolResultBlockParam, ToolUseBlock } from '@anthropic-ai/sdk/resources/messages';
 
 interface PageTool extends Tool {
   run(input: Record<string, unknown>): string;
@@ -47,20 +47,13 @@ export function toolResults(content: readonly { type: string }[]): ToolResultBlo
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
     try {
       if (!tool) throw new Error('This call was not answered: its tool does not run where the conversation goes on.');
-      return { ...result, content: tool.run(call.input) };
+      return { ...result, content: tool.run(call.input as Record<string, unknown>) };
     } catch (thrown) {
       return { ...result, content: thrown instanceof Error ? thrown.message : String(thrown), is_error: true };
     }
   });
 }
 
-interface Call {
-  type: 'tool_use';
-  id: string;
-  name: string;
-  input: Record<string, unknown>;
-}
-
-function isCall(block: { type: string }): block is Call {
+function isCall(block: { type: string }): block is ToolUseBlock {
   return block.type === 'tool_use';
 }

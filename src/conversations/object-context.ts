@@ -1,13 +1,11 @@
 import type { Bindings } from '../durable/bindings.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import type { Maintenance } from './maintenance.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** What a conversation's object shares with the modules that do its work. */
-export interface ConversationContext {
+export interface ObjectContext {
   transcript: Transcript;
-  maintenance: Maintenance;
   env: Bindings;
   settings(): Settings;
   upstream(): Upstream;

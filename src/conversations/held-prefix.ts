@@ -1,0 +1,101 @@
+/** The prefix of a conversation: the version that its name had at creation, which is held so that it is not deleted. */
+
+import { type AccountRequest, callAccount } from '../durable/call-account.ts';
+import type { ConversationPlace } from '../durable/contracts/conversation.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { logFailure } from '../http/log.ts';
+import { sizeOf } from '../http/read-json.ts';
+import { findPrefix, PREFIX_KIND, type PrefixReader, unknownPrefix } from '../prefixes/find-prefix.ts';
+import { expand } from '../prefixes/prefix.ts';
+import { RequestBody } from '../upstream/request/request-body.ts';
+import { parseRef } from '../versions/versions.schema.ts';
+import { outgrown, type PrefixDefaults } from './history/next-request.ts';
+import type { ObjectContext } from './object-context.ts';
+import { type HeldPrefix, refOf } from './storage/rows.ts';
+import type { LaidBody } from './turn/turn-runner.ts';
+
+/** A prefix with the defaults that it gives to a new conversation. */
+export interface TakenPrefix extends PrefixDefaults {
+  held: HeldPrefix;
+}
+
+type Callers = Pick<ObjectContext, 'env' | 'settings'>;
+
+/** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
+export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
+  const found = await findPrefix(prefixReaderOf(context, place.account), ref);
+  if (!found) throw unknownPrefix(ref);
+  const { model, max_tokens: maxTokens } = found.value.content;
+  return { held: await holdPrefix(context, place, found), model, maxTokens };
+}
+
+/** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */
+export async function holdPrefix(
+  context: Callers,
+  { account, id }: ConversationPlace,
+  { owner, name, hash }: Omit<HeldPrefix, 'holder'>,
+): Promise<HeldPrefix> {
+  const holder = JSON.stringify([account, id, crypto.randomUUID()]);
+  const version = { kind: PREFIX_KIND, name, hash };
+  const isHeld = await callAccount(prefixReaderOf(context, owner), (object) => object.holdVersion(version, holder));
+  if (!isHeld) throw unknownPrefix(`${name}@${hash}`);
+  return { owner, name, hash, holder };
+}
+
+/** Releases a conversation's hold on a version. */
+export async function releasePrefix(context: Callers, { owner, name, hash, holder }: HeldPrefix): Promise<void> {
+  const version = { kind: PREFIX_KIND, name, hash };
+  await callAccount(prefixReaderOf(context, owner), (object) => object.releaseVersion(version, holder));
+}
+
+/** Releases a prefix without waiting. A release that fails is only logged: all it costs is a version that stays readable. */
+export function releaseInBackground(context: Callers & Pick<ObjectContext, 'waitUntil'>, held: HeldPrefix): void {
+  const logged = (thrown: unknown) => logFailure({ prefix_not_released: held.holder }, thrown);
+  context.waitUntil(releasePrefix(context, held).catch(logged));
+}
+
+/** Releases a prefix that was taken for a conversation which was not created, or which existed already. */
+export function releaseUnused(context: ObjectContext, { held }: TakenPrefix): void {
+  if (context.transcript.profile?.prefix?.holder !== held.holder) releaseInBackground(context, held);
+}
+
+/**
+ * Checks that the prefix that a request names is the conversation's; a name without a version means that one.
+ *
+ * @throws ApiError 400 where they differ
+ */
+export function checkHeld(held: HeldPrefix | null | undefined, ref: string): void {
+  const named = parseRef(ref);
+  if (!held) {
+    throw invalidRequest('prefix: this conversation was created without one, and takes none later. Leave it out.');
+  }
+  if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
+  throw invalidRequest(`prefix: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
+}
+
+/**
+ * Puts a conversation's prefix before the body of a turn.
+ *
+ * @returns the body, and the models that the prefix says may step in
+ * @throws ApiError 400 where they contradict each other, 413 for what has become too large
+ */
+export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
+  const reader = prefixReaderOf(context, account);
+  const found = await findPrefix(reader, { name: held.name, hash: held.hash }, [held.owner]);
+  if (!found) {
+    throw new ApiError('api_error', `The prefix ${refOf(held)} of this conversation could not be found.`, {
+      logged: 'prefix_lost',
+    });
+  }
+  const expanded = expand(body, found.value);
+  const { MAX_BODY_BYTES } = reader.settings;
+  const hasHistory = body instanceof RequestBody && body.hasHistory;
+  if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
+  return { body: expanded, fallbacks: found.value.content.fallback_models };
+}
+
+/** @returns how an account reads prefixes, and is called itself. */
+function prefixReaderOf({ env, settings }: Callers, account: string): PrefixReader & AccountRequest {
+  return { account, identity: { account }, accounts: env, store: env.STORE, settings: settings() };
+}

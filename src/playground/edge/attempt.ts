@@ -1,0 +1,23 @@
+import { signal } from '@preact/signals';
+import { sentenceOf } from './client.ts';
+
+/** Keeps whether something is under way, and why it has failed. */
+export class Attempt {
+  readonly busy = signal(false);
+  readonly fault = signal<string | undefined>(undefined);
+
+  /** Does some work. @returns whether it succeeded */
+  async run(work: () => Promise<unknown>): Promise<boolean> {
+    this.busy.value = true;
+    this.fault.value = undefined;
+    try {
+      await work();
+      return true;
+    } catch (thrown) {
+      this.fault.value = sentenceOf(thrown);
+      return false;
+    } finally {
+      this.busy.value = false;
+    }
+  }
+}

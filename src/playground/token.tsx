@@ -1,0 +1,63 @@
+import { refusal, takeToken, token } from './edge/client.ts';
+import { identity } from './edge/identity.ts';
+import { Dialog } from './ui/dialog.tsx';
+import { Fault } from './ui/fault.tsx';
+import { Form } from './ui/form.tsx';
+
+/** Asks for a token and uses it. */
+function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
+  const take = (data: FormData) => {
+    const given = String(data.get('token')).trim();
+    if (given === '') return;
+    onTaken();
+    void takeToken(given);
+  };
+  return (
+    <Form onSubmit={take}>
+      <label class="labelled">
+        Token
+        <input name="token" type="password" autocomplete="off" spellcheck={false} required />
+      </label>
+      <p class="quiet">It is kept in this tab until you close it, and sent to this edge alone.</p>
+      <button type="submit" class="button">
+        Use it
+      </button>
+    </Form>
+  );
+}
+
+export function TokenGate() {
+  return (
+    <div class="page gate">
+      <h1>A token, please</h1>
+      <p class="lead-more">
+        This edge answers who holds one of its tokens. Its operator mints them with <code>npm run token</code>.
+      </p>
+      {refusal.value && <Fault text={refusal.value} />}
+      <TokenForm />
+    </div>
+  );
+}
+
+export function TokenDialog({ onClose }: { onClose(): void }) {
+  const { account, admin } = identity.value;
+  const remove = () => {
+    onClose();
+    void takeToken(undefined);
+  };
+  return (
+    <Dialog title="Account" onClose={onClose}>
+      <p>
+        You are <strong>{account}</strong>
+        {admin ? ', an admin' : ''}
+        {token.value === undefined ? '. In development mode no token is needed.' : '.'}
+      </p>
+      {token.value !== undefined && (
+        <button type="button" class="button plain" onClick={remove}>
+          Put the token away
+        </button>
+      )}
+      <TokenForm onTaken={onClose} />
+    </Dialog>
+  );
+}

@@ -1,0 +1,86 @@
+import type { Signal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
+
+interface FormProps {
+  id?: string;
+  class?: string;
+  onSubmit(data: FormData): void;
+  children: ComponentChildren;
+}
+
+/** Shows a form whose fields are handed to a function instead of being sent. */
+export function Form({ id, class: name = 'stack', onSubmit, children }: FormProps) {
+  return (
+    <form
+      id={id}
+      class={name}
+      onSubmit={(event) => {
+        event.preventDefault();
+        onSubmit(new FormData(event.currentTarget));
+      }}
+    >
+      {children}
+    </form>
+  );
+}
+
+interface TextAreaProps {
+  label: string;
+  rows: number;
+  placeholder: string;
+  value: Signal<string>;
+}
+
+/** Shows a field for lines of text, which sets a signal. It must not stay empty. */
+export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
+  return (
+    <label class="labelled">
+      {label}
+      <textarea
+        rows={rows}
+        required
+        placeholder={placeholder}
+        value={value.value}
+        onInput={(event) => (value.value = event.currentTarget.value)}
+      />
+    </label>
+  );
+}
+
+interface SelectProps {
+  /** The name for screen readers, where no label stands beside it. */
+  label?: string;
+  title?: string;
+  disabled?: boolean;
+  required?: boolean;
+  value: string | number | undefined;
+  /** The values to choose from; one whose text differs stands with it. */
+  options: readonly (string | readonly [value: string | number, text: string])[];
+  onChoose(value: string): void;
+}
+
+/** Shows a choice of one value. */
+export function Select({ label, value, options, onChoose, ...rest }: SelectProps) {
+  return (
+    <select aria-label={label} value={value} onChange={(event) => onChoose(event.currentTarget.value)} {...rest}>
+      {options.map((option) => {
+        const [key, text] = typeof option === 'string' ? [option, option] : option;
+        return (
+          <option key={key} value={key}>
+            {text}
+          </option>
+        );
+      })}
+    </select>
+  );
+}
+
+/** Shows a checkbox that sets a signal. `title` explains it when the pointer rests on it. */
+export function CheckboxChip({ name, value, title }: { name: string; value: Signal<boolean>; title?: string }) {
+  return (
+    <label class="chip" title={title}>
+      <input type="checkbox" checked={value.value} onChange={(event) => (value.value = event.currentTarget.checked)} />
+      {name}
+    </label>
+  );
+}

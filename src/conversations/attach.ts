@@ -11,7 +11,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithId, turnWithKey } from './storage/turn-queries.ts';
 import { EventLog } from './turn/event-log.ts';
-import { recallTurn } from './turn/turn-recovery.ts';
+import { restoreEnded } from './turn/restore-turn.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
 import { bufferedAnswer, ended, interruptedCall, wireError } from './turn-answer.ts';
 
@@ -84,7 +84,7 @@ export async function attachTo(
   const requestId = stored.outcome?.upstream_request_id;
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
-  return bufferedAnswer(recallTurn(transcript, stored), headers);
+  return bufferedAnswer(restoreEnded(transcript, stored), headers);
 }
 
 /**

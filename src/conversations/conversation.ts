@@ -323,7 +323,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
-    this.#maintenance.recoverTurns();
+    this.#maintenance.endCrashedTurns();
   }
 
   #currentProfile(): Profile | undefined {

@@ -10,8 +10,8 @@ import { releasePrefix } from './held-prefix.ts';
 import type { ObjectContext } from './object-context.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, turnAt, unsettledTurns } from './storage/turn-queries.ts';
+import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { recoverTurn } from './turn/turn-recovery.ts';
 import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
 import { died } from './turn-answer.ts';
 
@@ -47,11 +47,11 @@ export class Maintenance {
   }
 
   /** Ends the turns that were running when the object died, and settles what is not settled. */
-  recoverTurns(): void {
+  endCrashedTurns(): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = unsettledTurns(transcript);
     for (const row of unsettled.filter(({ status }) => status === 'running')) {
-      const turn = recoverTurn(transcript, row);
+      const turn = restoreCrashed(transcript, row);
       const meter = this.#meterOf(turn.row);
       const settled = transcript.together(() => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, now()));
       if (settled !== undefined) waitUntil(this.confirm(turn.row, settled));

@@ -54,7 +54,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'numbers of lost events that are given again',
     object: 'conversation',
-    file: 'src/conversations/turn/turn-recovery.ts',
+    file: 'src/conversations/turn/restore-turn.ts',
     edits: [['log.skip(MOST_LOST);', '']],
   },
   {

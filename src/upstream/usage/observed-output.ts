@@ -1,7 +1,7 @@
 import { decoder, utf8 } from '../../http/bytes.ts';
 import { BACKSLASH, QUOTE } from '../../json/characters.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
-import { mostTokens, mostTokensOf } from '../../pricing/token-ceiling.ts';
+import { mostTokens, mostTokensOf } from '../../pricing/most-tokens.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
 import { fallbacksIn, field, type Seen, string, type Timing } from './usage-report.ts';

@@ -6,7 +6,7 @@ import type { LedgerRow } from '../../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { ModelTable } from '../../../src/pricing/models.ts';
-import { mostTokensOf } from '../../../src/pricing/token-ceiling.ts';
+import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';

@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { mostTokensOf } from '../../../src/pricing/token-ceiling.ts';
+import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mostTokensOf } from '../../../src/pricing/token-ceiling.ts';
+import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '../../../src/upstream/usage/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../../fixtures/streams.ts';

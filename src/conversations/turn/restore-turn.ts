@@ -14,11 +14,11 @@ import { type Ended, errorIn } from './turn-ending.ts';
 
 /** Deltas are stored at least this often, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;
-/** More events than can have been shown without being stored. */
-const MOST_LOST = 100_000;
+/** How many event numbers are left out: more than can have been shown without being stored. */
+const SKIPPED_EVENT_NUMBERS = 100_000;
 
 /** Restores a turn that a crash interrupted, as far as its log was stored. */
-export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
+export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);
   const frames = new FrameReader();
@@ -29,17 +29,17 @@ export function recoverTurn(transcript: Transcript, row: TurnRow): Turn {
     if (builder.takeLike(data) === undefined) builder.take(parseObject(data) ?? {}, data);
   }
   const log = new EventLog(transcript, row, { events, rows });
-  log.skip(MOST_LOST);
+  log.skip(SKIPPED_EVENT_NUMBERS);
   const unseenMs = unseenAtCrash(transcript, row, builder);
   const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, unseenMs } });
-  // Without a stored time it may have gone up at any moment since it began.
+  // Without a stored time the request may have been sent at any moment since the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
   return turn;
 }
 
 /** Restores a turn that has ended, from its log. */
-export function recallTurn(transcript: Transcript, row: TurnRow): Turn {
+export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   const { outcome, status } = row;
   if (!outcome) throw new TypeError('A turn that has not ended.');
   const turn = new Turn(transcript, row, 1);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { mostTokens, mostTokensOf } from '../../src/pricing/token-ceiling.ts';
+import { mostTokens, mostTokensOf } from '../../src/pricing/most-tokens.ts';
 import { runs } from '../support/runs.ts';
 import { TEXTS, TOKENIZERS } from '../support/tokenizers.ts';
 

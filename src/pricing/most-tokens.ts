@@ -2,7 +2,7 @@
  * Computes how many tokens a text can have at the most, by classes of characters.
  *
  * The API's tokenizers are not public. The weights are such that no text of the kinds that models write has more tokens
- * by the public tokenizers that `test/pricing/token-ceiling.test.ts` compares with, and are not much above them. Nothing is
+ * by the public tokenizers that `test/pricing/most-tokens.test.ts` compares with, and are not much above them. Nothing is
  * allocated, since an interrupted answer may be megabytes long.
  */
 

@@ -8,7 +8,7 @@ import { type FakeUpstream, type Received, startUpstream } from '../support/upst
 
 const MODEL = 'claude-haiku-5-5';
 const row = MODELS.find(({ id }) => id === MODEL);
-const FIRST_BYTE_MS = 1_200;
+const FIRST_BYTE_MS = 2_500;
 /** What a well upstream takes for its first byte, in milliseconds. */
 let answerMs = 40;
 const CALLERS = 50;

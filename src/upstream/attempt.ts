@@ -61,9 +61,10 @@ export interface Payment {
   /**
    * Books the try that has failed, and sets aside what the next model can cost that is named for this case.
    *
-   * @returns undefined where there is no other model, or none that is admitted
+   * @returns `none` where there is no other model, and nothing has changed; `refused` where none is admitted: then nothing is
+   * set aside any more
    */
-  fallBack?(): Promise<{ model: string; body: BodyMaker } | undefined>;
+  fallBack?(): Promise<{ model: string; body: BodyMaker } | 'none' | 'refused'>;
 }
 
 /** If the upstream asks to wait longer than this, its answer goes to the caller, who can wait. */

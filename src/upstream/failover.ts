@@ -89,6 +89,8 @@ class Failover {
   /** Whether upstreams are tried although their breakers are open. */
   #isLastResort = false;
   #canFallBack = true;
+  /** Whether nothing is set aside any more: no further try may go up. */
+  #isUnpaid = false;
   #best: FailedAttempt | undefined;
   /** Whether one of those that failed in this round may soon be well. */
   #isWorthWaiting = false;
@@ -115,6 +117,7 @@ class Failover {
         continue;
       }
       if (await this.#fallBack()) continue;
+      if (this.#isUnpaid) return this.#give();
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
       else if (!(await this.#again())) return this.#give();
     }
@@ -183,7 +186,7 @@ class Failover {
     }
     end();
     const { kind, waitMs } = failed.verdict;
-    const isShort = kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
+    const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     if (kind === 'again') breaker.succeed(leave, Date.now());
     else if (isShort || failed.isNoted) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
@@ -221,7 +224,12 @@ class Failover {
       this.#course.sentAt = sentAt;
       const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
       this.#course.elapsedMs = Date.now() - sentAt;
-      if (response.status >= 300) return await this.#refused(response, own);
+      if (response.status >= 300) {
+        const refused = await this.#refused(response, own);
+        // Who refuses what the caller can correct is well.
+        if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
+        return refused;
+      }
       // The headers of a whole answer come with it, and its bytes at once.
       if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
       const { opening, answer } = isOneOfSeveral
@@ -287,8 +295,9 @@ class Failover {
     const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
-    if (!stepsIn) {
+    if (stepsIn === 'none' || stepsIn === 'refused') {
       this.#canFallBack = false;
+      this.#isUnpaid = stepsIn === 'refused';
       return false;
     }
     const { model, body } = stepsIn;

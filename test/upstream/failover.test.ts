@@ -217,6 +217,24 @@ test('what the caller can correct is the answer of the first upstream, and no br
   expect(placesOf(app)).not.toContain('west');
 });
 
+test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  const ask = async (nth: number) => await app.post('/v1/messages', ASK, bearer(await tokenOf(`p${counter}-${nth}`)));
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1) await ask(nth);
+  says.east = refusal(400, 'invalid_request_error');
+  let nth = 5;
+  await expect
+    .poll(async () => {
+      nth += 1;
+      return (await ask(nth)).headers.get('sluice-upstream');
+    })
+    .toBe('east');
+  says.east = answered;
+  for (let more = 0; more < 3; more += 1)
+    expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
+});
+
 test('a short 429 is waited for once: the cache is there', async () => {
   const app = edge(TWO);
   let nth = 0;
@@ -428,6 +446,22 @@ describe('models and counts', () => {
     expect(response.status).toBe(529);
     expect(placesOf(app)).toEqual(['east']);
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
+  });
+
+  test('where no model that may step in is admitted, nothing goes up that is not paid for', async () => {
+    const app = edge([{ name: 'east' }], {
+      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }),
+      SIGNING_SECRET: SECRET,
+    });
+    says.east = refusal(529, 'overloaded_error');
+    for (let nth = 0; nth < 5; nth += 1) await app.post('/v1/messages', ASK);
+    // The breaker is open now: without another model it would be tried all the same.
+    says = {};
+    app.sent.length = 0;
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect([response.status, app.sent.length]).toEqual([529, 0]);
+    const [row] = await rowsOf(app);
+    expect([row?.status, row?.cost_usd]).toEqual(['retried', 0]);
   });
 
   test('more models than may step in are a 400', async () => {

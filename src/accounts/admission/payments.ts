@@ -34,11 +34,11 @@ export function payments(
         return bodyOf(granted);
       },
       fallBack: async () => {
-        if (!last.hasFallback()) return undefined;
+        if (!last.hasFallback()) return 'none';
         const { cost } = await last.settle(tried(), { status: 'retried' }).done;
         earlier += cost;
         const granted = await last.fallBack(earlier);
-        if (!granted) return undefined;
+        if (!granted) return 'refused';
         last = granted;
         onAdmitted(granted);
         return { model: granted.model, body: bodyOf(granted) };

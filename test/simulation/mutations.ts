@@ -55,7 +55,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'numbers of lost events that are given again',
     object: 'conversation',
     file: 'src/conversations/turn/restore-turn.ts',
-    edits: [['log.skip(MOST_LOST);', '']],
+    edits: [['log.skip(SKIPPED_EVENT_NUMBERS);', '']],
   },
   {
     name: 'a settlement that is not repeated',

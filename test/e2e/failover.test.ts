@@ -298,9 +298,6 @@ test('once a breaker is open, 99 of 100 answers come within 1.5 times what 95 of
     );
     const limit = 1.5 * p95(times.beside);
     const share = times.of.filter((ms) => ms <= limit).length / times.of.length;
-    console.log(
-      `${mood}: healthy p95 ${(limit / 1.5).toFixed(0)} ms, ${(100 * share).toFixed(1)} % within 1.5 times that`,
-    );
     expect(share).toBeGreaterThanOrEqual(0.99);
     // It comes back: whoever has no cache anywhere asks the first one first.
     first.mood = 'well';

@@ -43,6 +43,11 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const routing = { model: name, streams: false, isQuick: true };
+  let answeredBy: string | undefined;
+  const onHeaders = (name: string | undefined) => {
+    answeredBy = name;
+    c.get('place').leave();
+  };
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
@@ -50,9 +55,10 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
       caller: c.req.raw,
       routing,
     },
-    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders: () => c.get('place').leave() },
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
   );
   for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
+  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');

@@ -9,7 +9,7 @@ import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
@@ -319,6 +319,16 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
   ]);
 });
 
+test('how the upstreams are is told to admins alone', async () => {
+  const app = edge(TWO, { ...DEPLOYED });
+  const state = async (headers: Record<string, string> = {}) =>
+    (await app.fetch('/health?upstreams', { headers })).status;
+  expect(await state()).toBe(401);
+  expect(await state(bearer(await tokenOf('somebody', ['messages'])))).toBe(403);
+  expect(await state(bearer(await tokenOf('somebody', ['admin'])))).toBe(200);
+  expect(await (await app.fetch('/health')).json()).toEqual({ status: 'ok', upstream: 'anthropic' });
+});
+
 test('with every breaker open an upstream is tried all the same, where no other model may step in', async () => {
   const app = edge(TWO);
   says = { east: refusal(500, 'api_error'), west: refusal(500, 'api_error') };
@@ -426,7 +436,7 @@ describe('models and counts', () => {
     );
   });
 
-  test('the models of an account’s limits, and of a prefix, step in where the budget no longer pays', async () => {
+  test('the models of an account’s limits step in where the budget no longer pays', async () => {
     const limits = { usd_per_day: 0.003, min_output_tokens: 200, on_shortfall: 'refuse' };
     const app = edge([{ name: 'east' }], {
       DEFAULT_LIMITS: JSON.stringify({ ...limits, fallback_models: ['claude-sonnet-5-5', HAIKU] }),
@@ -437,6 +447,51 @@ describe('models and counts', () => {
     expect((JSON.parse(app.sent.at(-1)?.text ?? '') as { model: string }).model).toBe(HAIKU);
     const none = await app.post('/v1/messages', { ...ASK, max_tokens: 300 }, { 'sluice-fallback-models': '' });
     expect(none.status).toBe(429);
+  });
+
+  test('the models of a prefix step in for whoever uses it, also in a conversation', async () => {
+    const app = edge([{ name: 'east', models: [MODEL, HAIKU] }]);
+    says.east = (sent) => {
+      if (sent.url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 9 });
+      return sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : answered(sent);
+    };
+    const put = await app.fetch('/prefixes/support', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ system: 'You are kind.', fallback_models: [HAIKU] }),
+    });
+    expect(put.status).toBe(200);
+    for (const more of [{}, { conversation: `prefixed-${counter}` }]) {
+      const response = await app.post('/v1/messages', { ...ASK, prefix: 'support', ...more });
+      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+      expect(((await response.json()) as { model: string }).model).toBe(HAIKU);
+    }
+  });
+
+  test('the list says where each model is served, by which id and at which price', async () => {
+    const app = edge([
+      { name: 'east', models: { [MODEL]: 'opus-there' }, price_factor: 1.1 },
+      { name: 'west', models: [MODEL, HAIKU] },
+    ]);
+    const listed = { type: 'model', id: MODEL, display_name: 'Opus', created_at: '2026-10-01T00:00:00Z' };
+    const list = () => Response.json({ data: [listed], has_more: false, first_id: MODEL, last_id: MODEL });
+    says = { east: list, west: list };
+    const { data } = (await (await app.fetch('/models')).json()) as { data: Record<string, unknown>[] };
+    expect(data.map(({ id }) => id)).toEqual([MODEL, HAIKU]);
+    expect(data[0]).toMatchObject({
+      ...listed,
+      prices: { input: 4.4, output: 22 },
+      upstreams: [
+        { name: 'east', id: 'opus-there', prices: { input: 4.4, output: 22 } },
+        { name: 'west', id: MODEL, prices: { input: 4, output: 20 } },
+      ],
+    });
+    expect(data[1]).toMatchObject({ id: HAIKU, upstreams: [{ name: 'west', id: HAIKU }] });
+    expect(await (await app.fetch(`/models/${HAIKU}`)).json()).toMatchObject({
+      id: HAIKU,
+      upstreams: [{ name: 'west' }],
+    });
+    expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
   });
 
   test('a model steps in only if the account may use it', async () => {

@@ -145,7 +145,7 @@ async function main(): Promise<void> {
     return;
   }
   if (values.upstreams) {
-    const costs = await measureUpstreams(await build(metered.worker), origin, rounds);
+    const costs = await measureUpstreams(await build(metered.worker), await build(counted.worker), origin, rounds);
     console.log(upstreamTable(costs));
     if (values.check && costs.some(isUpstreamOver)) process.exitCode = 1;
     return;

@@ -1,5 +1,5 @@
-import { metered } from './contenders.ts';
-import { type Counts, countDuring } from './counts.ts';
+import { type Contender, metered } from './contenders.ts';
+import { type Counts, countBilled } from './counts.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
@@ -55,19 +55,31 @@ interface Measured {
   most: number | undefined;
   server: Server;
   client: Client;
+  contender: Contender;
 }
 
-export async function measureUpstreams(bundle: Bundle, origin: string, rounds: number): Promise<UpstreamCost[]> {
+export async function measureUpstreams(
+  bundle: Bundle,
+  counting: Bundle,
+  origin: string,
+  rounds: number,
+): Promise<UpstreamCost[]> {
   const load = startChild(new URL('load.ts', import.meta.url));
   const measured: Measured[] = [];
   for (const { name, entry, key, most, isTwice } of kinds(origin)) {
     const list = (isTwice ? ['one', 'two'] : ['one']).map((one) => ({ name: one, ...entry }));
     const own = entry && { UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: key, UPSTREAM_TWO_KEY: key };
-    const server = await startServer({ ...metered, vars: { ...metered.vars, ...own } }, bundle, origin);
-    measured.push({ name, most, server, client: new Client(load, metered, server) });
+    const contender = { ...metered, vars: { ...metered.vars, ...own } };
+    const server = await startServer(contender, bundle, origin);
+    measured.push({ name, most, server, contender, client: new Client(load, metered, server) });
   }
   const costs: UpstreamCost[] = [];
-  for (const workload of [burst, long]) costs.push(...(await measureWorkload(workload, measured, rounds)));
+  for (const workload of [burst, long])
+    costs.push(
+      ...(await measureWorkload(workload, measured, rounds, (contender) =>
+        countBilled(contender, workload, counting, origin),
+      )),
+    );
   for (const { server } of measured) await server.stop();
   load.disconnect();
   return costs;
@@ -77,6 +89,7 @@ async function measureWorkload(
   workload: Workload,
   measured: readonly Measured[],
   rounds: number,
+  count: (contender: Contender) => Promise<Counts>,
 ): Promise<UpstreamCost[]> {
   for (const { client } of measured) await client.warmUp(workload);
   const figures: number[][] = measured.map(() => []);
@@ -89,8 +102,8 @@ async function measureWorkload(
     }
   }
   const counts: Counts[] = [];
-  for (const { server, client } of measured) {
-    counts.push(await countDuring(server, workload.requests, () => client.send(workload)));
+  for (const { contender } of measured) {
+    counts.push(await count(contender));
   }
   return measured.flatMap(({ name, most }, index) => {
     const own = figures[index] ?? [];

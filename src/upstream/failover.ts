@@ -202,8 +202,9 @@ class Failover {
   async #attempt({ upstream, breaker }: TryChoice, leave: Leave, hasOther: boolean): Promise<Response | FailedAttempt> {
     const { controller, waitUntil = () => {} } = this.#options;
     const isOneOfSeveral = this.#able.length > 1;
-    const own = new AbortController();
-    const signal = isOneOfSeveral ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
+    // Without another one to go to, nothing ends this try but what ends them all.
+    const own = isOneOfSeveral ? new AbortController() : undefined;
+    const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
     const { streams, isQuick = false } = this.#routing;
     const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
     let isNoted = false;
@@ -211,7 +212,7 @@ class Failover {
     const onLate = () => {
       isNoted = true;
       breaker.fail(leave, Date.now());
-      if (hasOther) own.abort(timedOut());
+      if (hasOther) own?.abort(timedOut());
     };
     let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
     let sentAt = Date.now();
@@ -266,8 +267,8 @@ class Failover {
     return { method, path, headers: kept, model, streams, body: this.#body };
   }
 
-  async #refused(response: Response, own: AbortController): Promise<Response | FailedAttempt> {
-    const timer = setTimeout(() => own.abort(timedOut()), ERROR_BODY_MS);
+  async #refused(response: Response, own: AbortController | undefined): Promise<Response | FailedAttempt> {
+    const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
     const text = await readStart(response);
     clearTimeout(timer);
     const copy = new Response(text, response);

@@ -258,8 +258,15 @@ function ableFor(
   { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
   routing: MeterRequest['routing'] = { streams },
 ) {
-  const given = headers instanceof Headers ? Object.fromEntries(headers) : headers;
-  return ableOf(pool, { method: 'POST', path: '/v1/messages', headers: given }, { ...routing, model });
+  const asked = {
+    method: 'POST',
+    path: '/v1/messages',
+    // Few kinds look at them, and to copy them costs more than the rest of this.
+    get headers() {
+      return headers instanceof Headers ? Object.fromEntries(headers) : headers;
+    },
+  };
+  return ableOf(pool, asked, { ...routing, model });
 }
 
 /** The model of a request, and those that may step in for it. It changes the request as they do. */

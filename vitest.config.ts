@@ -9,7 +9,9 @@ import { testsOfRuntime } from './test/support/runtime.ts';
 const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
+// What these leave behind is for the life of a process: prices of a Worker's own, as an app is made with them.
+const alone = ['test/toolkit/own-upstream.test.ts'];
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...alone]);
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. */
 const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%' } = process.env;
@@ -25,14 +27,21 @@ if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in 
 const common = {
   provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100 },
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
-  testTimeout: 300_000,
-  hookTimeout: 300_000,
-  expect: { poll: { timeout: 60_000 } },
+  testTimeout: 600_000,
+  hookTimeout: 600_000,
+  expect: { poll: { timeout: 240_000 } },
 };
 
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
+
+const workerd = () => ({
+  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false })],
+  define: define(),
+  // A dependency's source map without its sources is no news.
+  logLevel: 'error' as const,
+});
 
 export default defineConfig({
   test: {
@@ -58,7 +67,7 @@ export default defineConfig({
           ...common,
           name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...inWorkerd],
+          exclude: [...ofTheWhole, ...simulated, ...inWorkerd, ...alone],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
         },
@@ -71,12 +80,17 @@ export default defineConfig({
         test: { ...common, name: 'simulation', include: simulated },
       },
       {
-        plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false })],
-        define: define(),
-        // A dependency's source map without its sources is no news.
-        logLevel: 'error',
-        test: { ...common, name: 'workerd', include: inWorkerd },
+        ...workerd(),
+        test: {
+          ...common,
+          name: 'workerd',
+          include: inWorkerd,
+          // A runtime for each file takes half as long again. What is stored ends with its file all the same.
+          isolate: false,
+          setupFiles: './test/support/empty-stores.ts',
+        },
       },
+      { ...workerd(), test: { ...common, name: 'workerd alone', include: alone } },
     ],
   },
 });

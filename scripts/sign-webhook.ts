@@ -1,5 +1,6 @@
 /** Signs events as their senders do, for trying webhooks and for tests. */
-import { sign } from '../src/delivery/signature.ts';
+import type { HmacOptions } from '../src/delivery/hmac.ts';
+import { sign, toBase64 } from '../src/delivery/signature.ts';
 import { toHex } from '../src/http/bytes.ts';
 
 /** @returns the headers that GitHub sends with a body */
@@ -29,4 +30,11 @@ export async function signSlack(bytes: Uint8Array, secret: string, now: number):
   const timestamp = String(Math.floor(now / 1_000));
   const signature = await sign(`v0:${timestamp}:`, bytes, secret);
   return new Headers({ 'x-slack-request-timestamp': timestamp, 'x-slack-signature': `v0=${toHex(signature)}` });
+}
+
+/** @returns the header with the signature of a body, as such a sender sends it. */
+export async function signHmac(bytes: Uint8Array, secret: string, options: HmacOptions): Promise<Headers> {
+  const { header, algorithm, encoding = 'hex', prefix = '' } = options;
+  const signature = await sign('', bytes, secret, algorithm);
+  return new Headers({ [header]: prefix + (encoding === 'hex' ? toHex : toBase64)(signature) });
 }

@@ -9,7 +9,9 @@ const checks = manifest.scripts.check.split(' && ');
 
 // Beside the other tests, which leave a processor free now and then.
 test.each(checks)('%s finds nothing', async (check) => {
-  const [tool = '', ...args] = check.split(' ');
+  const [tool = '', ...given] = check.split(' ');
+  // Several threads of the compiler parse the same twice; the processors have other work here.
+  const args = tool === 'tsc' ? [...given, '--singleThreaded'] : given;
   const found = await promisify(execFile)(`node_modules/.bin/${tool}`, args, { cwd: root }).then(
     () => '',
     ({ stdout, stderr }: { stdout: string; stderr: string }) => stdout + stderr || 'It did not run.',

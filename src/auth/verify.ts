@@ -8,7 +8,7 @@ import {
 } from 'jose';
 import { LruCache } from '../cache/lru.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, tryAgain } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -88,12 +88,8 @@ function providerKeys(url: URL): JWTVerifyGetKey {
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
       // The credential may be valid: the caller may try again.
-      throw new ApiError('api_error', 'The identity provider’s keys could not be read. Try again in a moment.', {
-        status: 503,
-        headers: { 'retry-after': '5' },
-        logged: 'jwks_unavailable',
-        cause: thrown,
-      });
+      const message = 'The identity provider’s keys could not be read. Try again in a moment.';
+      throw tryAgain(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
     }
   };
 }

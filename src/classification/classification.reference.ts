@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { jsonAnswer, linesContent } from '../reference/answers.ts';
 import type { Content, Resource } from '../reference/resource.ts';
 import { storedRoutes } from '../versions/versions.reference.ts';
 import { putClassifier } from './classifiers.schema.ts';
@@ -21,11 +22,7 @@ const lines = [
   { type: 'result', id: 'a', ...askOnce, error: null },
   { type: 'summary', ...spent },
 ];
-const jsonLines: Content = {
-  type: 'application/jsonl',
-  schema: z.string(),
-  example: lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
-};
+const jsonLines = linesContent(lines);
 const events: Content = {
   type: 'text/event-stream',
   schema: z.string(),
@@ -82,10 +79,7 @@ export const classification: Resource = {
       put: {
         schemas: putClassifier,
         example: { labels },
-        answer: {
-          description: 'The version that the name points to now.',
-          content: [{ schema: classifier, example: stored }],
-        },
+        answer: jsonAnswer('The version that the name points to now.', classifier, stored),
         errors: [429, 503],
       },
       content: { schema: classifier, example: stored },

@@ -1,7 +1,8 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/answers.ts';
 import { eventStream } from '../reference/event-stream.ts';
-import type { Answer, Resource } from '../reference/resource.ts';
+import type { Resource } from '../reference/resource.ts';
 import {
   createConversation,
   forkRequest,
@@ -52,25 +53,10 @@ const message = {
   status: 'complete',
 };
 
-const lines = [report, message, { type: 'end', messages: 1 }];
-
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
-const conversation = (description: string): Answer => ({
-  description,
-  content: [{ schema: reportSchema, example: report }],
-});
-/** A page of a list with one example. */
-const page = (schema: z.ZodMiniType, id: string, example: { id: string }): Answer => ({
-  description: 'A page of them.',
-  content: [
-    {
-      schema: z.withMeta(listSchema(schema), { id }),
-      example: { data: [example], has_more: false, first_id: example.id, last_id: example.id },
-    },
-  ],
-});
+const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
 const route = { needs: 'messages' } as const;
 
@@ -84,7 +70,7 @@ export const conversations: Resource = {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
-      answers: { 200: page(rowSchema, 'ConversationList', row) },
+      answers: { 200: pageAnswer(namedList('ConversationList', rowSchema), row, row.id) },
     },
     'POST /conversations': {
       ...route,
@@ -129,7 +115,7 @@ export const conversations: Resource = {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
-      answers: { 200: page(messageSchema, 'ConversationMessageList', message) },
+      answers: { 200: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id) },
       errors: [503],
     },
     'GET /conversations/:id/export': {
@@ -139,13 +125,7 @@ export const conversations: Resource = {
       answers: {
         200: {
           description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-          content: [
-            {
-              type: 'application/jsonl',
-              schema: z.string(),
-              example: lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
-            },
-          ],
+          content: [linesContent([report, message, { type: 'end', messages: 1 }])],
         },
       },
       errors: [503],
@@ -192,12 +172,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
-      answers: {
-        200: {
-          description: 'It is gone.',
-          content: [{ schema: conversationDeleted, example: { type: 'conversation_deleted', id: 'trip' } }],
-        },
-      },
+      answers: { 200: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }) },
       errors: [503],
     },
   },

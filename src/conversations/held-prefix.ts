@@ -6,9 +6,10 @@ import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { logFailure } from '../http/log.ts';
 import { sizeOf } from '../http/read-json.ts';
-import { findPrefix, PREFIX_KIND, type PrefixReader, unknownPrefix } from '../prefixes/find-prefix.ts';
 import { expand } from '../prefixes/prefix.ts';
+import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { RequestBody } from '../upstream/request/request-body.ts';
+import { findStored, requireStored, type StoredReader } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
 import { outgrown, type PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
@@ -24,8 +25,7 @@ type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
-  const found = await findPrefix(prefixReaderOf(context, place.account), ref);
-  if (!found) throw unknownPrefix(ref);
+  const found = await requireStored(PREFIXES, prefixReaderOf(context, place.account), ref);
   const { model, max_tokens: maxTokens } = found.value.content;
   return { held: await holdPrefix(context, place, found), model, maxTokens };
 }
@@ -37,15 +37,15 @@ export async function holdPrefix(
   { owner, name, hash }: Omit<HeldPrefix, 'holder'>,
 ): Promise<HeldPrefix> {
   const holder = JSON.stringify([account, id, crypto.randomUUID()]);
-  const version = { kind: PREFIX_KIND, name, hash };
+  const version = { kind: PREFIXES.kind, name, hash };
   const isHeld = await callAccount(prefixReaderOf(context, owner), (object) => object.holdVersion(version, holder));
-  if (!isHeld) throw unknownPrefix(`${name}@${hash}`);
+  if (!isHeld) throw PREFIXES.unknown(`${name}@${hash}`);
   return { owner, name, hash, holder };
 }
 
 /** Releases a conversation's hold on a version. */
 export async function releasePrefix(context: Callers, { owner, name, hash, holder }: HeldPrefix): Promise<void> {
-  const version = { kind: PREFIX_KIND, name, hash };
+  const version = { kind: PREFIXES.kind, name, hash };
   await callAccount(prefixReaderOf(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
@@ -82,7 +82,7 @@ export function checkHeld(held: HeldPrefix | null | undefined, ref: string): voi
  */
 export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
   const reader = prefixReaderOf(context, account);
-  const found = await findPrefix(reader, { name: held.name, hash: held.hash }, [held.owner]);
+  const found = await findStored(PREFIXES, reader, { name: held.name, hash: held.hash }, [held.owner]);
   if (!found) {
     throw new ApiError('api_error', `The prefix ${refOf(held)} of this conversation could not be found.`, {
       logged: 'prefix_lost',
@@ -96,6 +96,6 @@ export async function layHeld(context: Callers, account: string, held: HeldPrefi
 }
 
 /** @returns how an account reads prefixes, and is called itself. */
-function prefixReaderOf({ env, settings }: Callers, account: string): PrefixReader & AccountRequest {
+function prefixReaderOf({ env, settings }: Callers, account: string): StoredReader & AccountRequest {
   return { account, identity: { account }, accounts: env, store: env.STORE, settings: settings() };
 }

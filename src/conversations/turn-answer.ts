@@ -2,7 +2,7 @@
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
 import type { Turn } from './turn/turn.ts';
 
 /** Packs an answer for its way to the edge. */
@@ -86,11 +86,8 @@ export function ended(id: string, turn: string): ApiError {
 
 /** @returns the 503 for a call that was lost before it began a turn. */
 export function interruptedCall(): ApiError {
-  return new ApiError('api_error', 'The conversation was interrupted before this turn began. Try again.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: 'conversation_interrupted',
-  });
+  const message = 'The conversation was interrupted before this turn began. Try again.';
+  return tryAgain(message, 'conversation_interrupted');
 }
 
 /** @returns the error of a turn that a crash has interrupted. */

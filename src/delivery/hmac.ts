@@ -1,6 +1,5 @@
 /** Signatures of senders that sign only the body, each with its own header and encoding. */
-import { toHex } from '../http/bytes.ts';
-import { candidates, type HashName, type SignatureScheme, schemeOf, sign, toBase64 } from './signature.ts';
+import { candidates, type HashName, type SignatureScheme, schemeOf } from './signature.ts';
 
 export interface HmacOptions {
   /** The header that the signature comes in. */
@@ -26,11 +25,4 @@ export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix =
     },
     { hash: algorithm },
   );
-}
-
-/** @returns the header with the signature of a body, as such a sender sends it. */
-export async function signHmac(bytes: Uint8Array, secret: string, options: HmacOptions): Promise<Headers> {
-  const { header, algorithm, encoding = 'hex', prefix = '' } = options;
-  const signature = await sign('', bytes, secret, algorithm);
-  return new Headers({ [header]: prefix + (encoding === 'hex' ? toHex : toBase64)(signature) });
 }

@@ -136,11 +136,16 @@ export function secondsOf(timestamp: string | null | undefined): number | undefi
 /** @returns the bytes of base64 text; undefined if it is not base64, or not its canonical form */
 function fromBase64(text: string): Bytes | undefined {
   try {
-    const binary = atob(text);
-    return btoa(binary) === text ? Uint8Array.from(binary, (character) => character.charCodeAt(0)) : undefined;
+    const bytes = base64Bytes(text);
+    return toBase64(bytes) === text ? bytes : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
+export function base64Bytes(text: string): Bytes {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
 /** @returns bytes as base64 text */

@@ -1,5 +1,5 @@
 import { misconfigured } from '../http/errors.ts';
-import { candidates, schemeOf, secondsOf, sign, toBase64 } from './signature.ts';
+import { base64Bytes, candidates, schemeOf, secondsOf, sign, toBase64 } from './signature.ts';
 
 /** The headers that the specification names. The timestamp is in seconds since 1970. */
 const ID_HEADER = 'webhook-id';
@@ -11,19 +11,12 @@ const SECRET_PREFIX = 'whsec_';
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
 export const verifyStandard = schemeOf(
   (headers) => {
-    const [id, timestamp, given] = [
-      headers.get(ID_HEADER),
-      headers.get(TIMESTAMP_HEADER),
-      headers.get(SIGNATURE_HEADER),
-    ];
+    const [id, timestamp, given] = [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER].map((name) => headers.get(name));
     const seconds = secondsOf(timestamp);
     if (!id || seconds === undefined || !given) return undefined;
     const values = given.split(' ').filter((value) => value.startsWith('v1,'));
-    const signatures = candidates(
-      values.map((value) => value.slice(3)),
-      'base64',
-    );
-    return { signatures, before: `${id}.${timestamp}.`, seconds };
+    const signatures = values.map((value) => value.slice(3));
+    return { signatures: candidates(signatures, 'base64'), before: `${id}.${timestamp}.`, seconds };
   },
   { covers: 'id', keyOf: signingKey },
 );
@@ -53,8 +46,7 @@ export async function signStandard(
 /** @throws ApiError 500 for a secret that is not base64 */
 function signingKey(secret: string): Uint8Array<ArrayBuffer> {
   try {
-    const binary = atob(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
-    return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+    return base64Bytes(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
   } catch {
     throw misconfigured(
       'A secret of Standard Webhooks is not base64. It looks like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw.',

@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
@@ -19,12 +20,7 @@ export const health: Resource = {
       needs: 'nothing',
       description: 'With `?upstreams` an admin gets the state of each upstream.',
       query: healthQuery,
-      answers: {
-        200: {
-          description: 'It lives.',
-          content: [{ schema: healthAnswer, example: { status: 'ok', upstream: 'anthropic' } }],
-        },
-      },
+      answers: { 200: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }) },
     },
   },
 };

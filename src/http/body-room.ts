@@ -1,7 +1,7 @@
 /** Room for request bodies: an isolate must not run out of memory by what callers send. */
 
 import { LONG_BODY } from './body-shape.ts';
-import { ApiError } from './errors.ts';
+import { type ApiError, tryAgain } from './errors.ts';
 import { release } from './released.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -13,7 +13,6 @@ const MOST_LONG = 40 * MEGABYTE;
 const MOST_STRANGE = 26 * MEGABYTE;
 /** One body counts as so many bytes at most: the largest must find room when there is hardly any other. */
 const MOST_COUNTED = 36 * MEGABYTE;
-const RETRY_AFTER_SECONDS = 2;
 
 /** How much room the bodies of an isolate take. */
 export class Room {
@@ -75,9 +74,6 @@ export class Place {
 }
 
 function full(): ApiError {
-  return new ApiError('api_error', 'Too many large requests are in work here at the moment. Send it again shortly.', {
-    status: 503,
-    headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
-    logged: 'body_room',
-  });
+  const message = 'Too many large requests are in work here at the moment. Send it again shortly.';
+  return tryAgain(message, 'body_room', { seconds: 2 });
 }

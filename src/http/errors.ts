@@ -90,6 +90,21 @@ export function tooLarge(limitBytes: number): ApiError {
   );
 }
 
+/** @returns a 503 with `retry-after` in seconds: what is needed cannot be reached now, and may be later. */
+export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
+  return new ApiError('api_error', message, {
+    status: 503,
+    headers: { 'retry-after': String(seconds) },
+    logged,
+    cause,
+  });
+}
+
+interface RetryOptions {
+  seconds?: number;
+  cause?: unknown;
+}
+
 /** @returns a 405 with the `allow` header that HTTP demands. */
 export function methodNotAllowed(method: string, allowed: readonly string[]): ApiError {
   const allow = allowed.join(', ');

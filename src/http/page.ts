@@ -55,3 +55,19 @@ export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string)
     last_id: last === undefined ? null : idOf(last),
   };
 }
+
+/** @returns a page of rows that are all in memory, as the API pages its lists; an unknown cursor begins at the beginning. */
+export function pageOfRows<T>(
+  rows: readonly T[],
+  { limit = 20, after_id, before_id }: { [Name in keyof PageQuery]?: PageQuery[Name] | undefined },
+  idOf: (row: T) => string,
+) {
+  const at = (id: string) => rows.findIndex((row) => idOf(row) === id);
+  if (before_id !== undefined) {
+    const end = Math.max(0, at(before_id));
+    const start = Math.max(0, end - limit);
+    return listOf(rows.slice(start, end), start > 0, idOf);
+  }
+  const start = after_id === undefined ? 0 : at(after_id) + 1;
+  return listOf(rows.slice(start, start + limit), start + limit < rows.length, idOf);
+}

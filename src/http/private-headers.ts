@@ -1,47 +1,19 @@
-/** Never sent up: they belong to the connection, the browser, the platform or this edge, or are the caller's credentials. */
+/** Request headers that are never sent up, by the reason. */
 const NOT_UP: ReadonlySet<string> = new Set([
-  'authorization',
-  'x-api-key',
-  'proxy-authorization',
-  'proxy-authenticate',
-  'connection',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'host',
-  'content-length',
-  'cookie',
-  'origin',
-  'referer',
-  'x-real-ip',
-  'anthropic-dangerous-direct-browser-access',
+  // Credentials of the caller.
+  ...['authorization', 'x-api-key', 'proxy-authorization', 'proxy-authenticate', 'ocp-apim-subscription-key', 'cookie'],
+  // They belong to the connection.
+  ...['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'content-length'],
+  // They describe the browser or the way to this edge.
+  ...['origin', 'referer', 'anthropic-dangerous-direct-browser-access', 'forwarded', 'x-real-ip', 'true-client-ip'],
+  ...['x-client-ip', 'x-cluster-client-ip', 'x-azure-clientip', 'fastly-client-ip'],
   // It goes up in another form, with the account's name before it: two accounts may choose the same key.
   'idempotency-key',
   // By these the upstream, or a proxy before it, could read another request than was checked here.
-  'content-encoding',
-  'x-http-method-override',
-  'x-http-method',
-  'x-method-override',
-  'x-original-url',
-  'x-rewrite-url',
-  'x-http-path-override',
-  'x-original-host',
-  'x-host',
-  'x-cluster-client-ip',
-  'x-azure-clientip',
-  'fastly-client-ip',
-  'ocp-apim-subscription-key',
+  ...['content-encoding', 'x-http-method-override', 'x-http-method', 'x-method-override', 'x-http-path-override'],
+  ...['x-original-url', 'x-rewrite-url', 'x-original-host', 'x-host'],
   // The upstream must send this answer, and all of it.
-  'if-none-match',
-  'if-modified-since',
-  'if-match',
-  'if-range',
-  'range',
-  'forwarded',
-  'true-client-ip',
-  'x-client-ip',
+  ...['if-none-match', 'if-modified-since', 'if-match', 'if-range', 'range'],
   // The answer is metered, so it must be readable here. The platform compresses it for the caller.
   'accept-encoding',
 ]);

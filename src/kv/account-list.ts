@@ -1,10 +1,9 @@
 /** The list of accounts in KV: one key for each, written once. It has only their names; the rest is in their objects. */
 
 import { encoder } from '../http/bytes.ts';
+import { storedKeys } from './keys.ts';
 
 const ACCOUNT_PREFIX = 'account:';
-/** KV gives at most so many keys at once. */
-const KEYS_AT_ONCE = 1_000;
 
 /** Puts an account on the list. */
 export async function listAccount(store: KVNamespace, account: string): Promise<void> {
@@ -46,16 +45,7 @@ export async function readAccounts(
 
 /** Yields every account on the list, in the order of KV. */
 export async function* names(store: KVNamespace): AsyncGenerator<string> {
-  let cursor: string | undefined;
-  do {
-    const page = await store.list({
-      prefix: ACCOUNT_PREFIX,
-      limit: KEYS_AT_ONCE,
-      ...(cursor === undefined ? {} : { cursor }),
-    });
-    for (const { name } of page.keys) yield name.slice(ACCOUNT_PREFIX.length);
-    cursor = page.list_complete ? undefined : page.cursor;
-  } while (cursor !== undefined);
+  yield* storedKeys(store, ACCOUNT_PREFIX);
 }
 
 function compareBytes(left: string, right: string): number {

@@ -1,5 +1,6 @@
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
+import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { countRequest, messagesRequest } from '../upstream/messages.schema.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
@@ -22,20 +23,12 @@ const route = {
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
   answers: {
-    200: {
-      description: 'The tokens, and what they mean for the model.',
-      content: [
-        {
-          schema: z.withMeta(countAnswer, { id: 'Count' }),
-          example: {
-            input_tokens: 13,
-            context_window: 1_000_000,
-            fits: true,
-            cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
-          },
-        },
-      ],
-    },
+    200: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
+      input_tokens: 13,
+      context_window: 1_000_000,
+      fits: true,
+      cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+    }),
   },
   errors: [404, 429, 501, 503, 504, 529],
 } as const;

@@ -1,5 +1,6 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { modelAnswer } from './models-answers.schema.ts';
 
@@ -22,15 +23,12 @@ const list = {
   needs: 'messages',
   query: pageSchema,
   answers: {
-    200: {
-      description: 'The upstream’s models that the account may use, with limits and prices.',
-      content: [
-        {
-          schema: z.withMeta(listSchema(schema), { id: 'ModelList' }),
-          example: { data: [example], has_more: false, first_id: example.id, last_id: example.id },
-        },
-      ],
-    },
+    200: pageAnswer(
+      namedList('ModelList', schema),
+      example,
+      example.id,
+      'The upstream’s models that the account may use, with limits and prices.',
+    ),
   },
   errors: [429, 504, 529],
 } as const;
@@ -38,7 +36,7 @@ const list = {
 const one = {
   summary: 'Read a model',
   needs: 'messages',
-  answers: { 200: { description: 'The model.', content: [{ schema, example }] } },
+  answers: { 200: jsonAnswer('The model.', schema, example) },
   errors: [404, 429, 504, 529],
 } as const;
 

@@ -5,9 +5,9 @@ import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
-import { readPage } from '../http/page.ts';
+import { pageOfRows, readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
-import { mayUse, pageOfModels, usableModels } from '../pricing/allowed-models.ts';
+import { mayUse, usableModels } from '../pricing/allowed-models.ts';
 import type { Model } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
@@ -34,7 +34,10 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     if (!all.ok) return all;
     const rows = rowsIn(await all.json());
     const usable = allowed ? usableModels(rows, allowed, models) : rows;
-    return Response.json(pageOfModels(usable, page), { headers: all.headers });
+    return Response.json(
+      pageOfRows(usable, page, ({ id }) => id),
+      { headers: all.headers },
+    );
   };
   const one = async (c: Context<AppEnv>) => {
     const settings = c.get('settings');

@@ -1,5 +1,6 @@
 import { daysQuery } from '../accounts/usage.schema.ts';
 import * as z from '../http/zod.ts';
+import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { storedRoutes } from '../versions/versions.reference.ts';
 import { putPrefix } from './prefixes.schema.ts';
@@ -41,28 +42,24 @@ export const prefixes: Resource = {
       put: {
         schemas: putPrefix,
         example: fields,
-        answer: {
-          description: 'What the version comes to, and whether caching it pays.',
-          content: [
-            {
-              schema: z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
-              example: {
-                type: 'prefix',
-                name: 'support',
-                version,
-                model: 'claude-haiku-5-5',
-                input_tokens: 9,
-                minimum_cacheable_tokens: 4_096,
-                warnings: [
-                  'This prefix has 9 tokens, and claude-haiku-5-5 caches from 4096 on: by itself it is not cached.',
-                ],
-                notes: ['Tools come before system and messages in what the upstream caches.'],
-                cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },
-                pays_from_requests: null,
-              },
-            },
-          ],
-        },
+        answer: jsonAnswer(
+          'What the version comes to, and whether caching it pays.',
+          z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
+          {
+            type: 'prefix',
+            name: 'support',
+            version,
+            model: 'claude-haiku-5-5',
+            input_tokens: 9,
+            minimum_cacheable_tokens: 4_096,
+            warnings: [
+              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 4096 on: by itself it is not cached.',
+            ],
+            notes: ['Tools come before system and messages in what the upstream caches.'],
+            cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },
+            pays_from_requests: null,
+          },
+        ),
         errors: [429, 503, 504, 529],
       },
       content: {
@@ -81,22 +78,14 @@ export const prefixes: Resource = {
       needs: 'messages',
       query: daysQuery,
       answers: {
-        200: {
-          description: 'By day and version.',
-          content: [
-            {
-              schema: z.withMeta(prefixStats, { id: 'PrefixStats' }),
-              example: {
-                name: 'support',
-                owner: 'account',
-                from: null,
-                to: null,
-                data: [{ day: '2026-11-20', version, ...savings }],
-                total: savings,
-              },
-            },
-          ],
-        },
+        200: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
+          name: 'support',
+          owner: 'account',
+          from: null,
+          to: null,
+          data: [{ day: '2026-11-20', version, ...savings }],
+          total: savings,
+        }),
       },
     },
   },

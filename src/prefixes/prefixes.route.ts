@@ -18,8 +18,8 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, objectOf, ownerName, ownersSeen } from '../versions/named-routes.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
-import { PREFIX_KIND, PREFIXES, unknownPrefix } from './find-prefix.ts';
 import { canonicalText, countBodies, type Prefix } from './prefix.ts';
+import { PREFIXES } from './prefix-kind.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
 
@@ -107,10 +107,13 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
   const name = c.req.param('name') ?? '';
   const { account } = c.get('identity');
   for (const owner of ownersSeen(c)) {
-    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIX_KIND, name));
+    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIXES.kind, name));
     if (versions.length === 0) continue;
     const query = { versions, from, to };
-    const asked = owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin') ? await usersIn(c, name) : [account];
+    const asked =
+      owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin')
+        ? await Array.fromAsync(usersOf(c.env.STORE, PREFIXES.kind, name))
+        : [account];
     const rows: SavingsRow[] = [];
     for (let at = 0; at < asked.length; at += OBJECTS_AT_ONCE) {
       const reports = asked
@@ -121,11 +124,5 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
     const data = addUp(rows);
     return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalSavings(data) };
   }
-  throw unknownPrefix(name);
-}
-
-async function usersIn(c: Context<AppEnv>, name: string): Promise<string[]> {
-  const users: string[] = [];
-  for await (const user of usersOf(c.env.STORE, PREFIX_KIND, name)) users.push(user);
-  return users;
+  throw PREFIXES.unknown(name);
 }

@@ -6,9 +6,10 @@ import { invalidRequest, tooLarge } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { sizeOf } from '../http/read-json.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
-import type { Found } from '../versions/kv-copies.ts';
-import { findPrefix, unknownPrefix } from './find-prefix.ts';
-import { expand, type Prefix } from './prefix.ts';
+import { requireStored } from '../versions/find-stored.ts';
+import { readerOf } from '../versions/named-routes.ts';
+import { expand } from './prefix.ts';
+import { PREFIXES } from './prefix-kind.ts';
 import { namedPrefix } from './prefixes.schema.ts';
 
 /** A body with its prefix expanded. */
@@ -38,18 +39,6 @@ export function prefixNamed(headers: Headers, body: Readonly<Record<string, unkn
 }
 
 /**
- * Finds the prefix that a request names.
- *
- * @throws ApiError 404 for an unknown prefix, or one of another account
- */
-export async function prefixAsked(c: Context<AppEnv>, ref: string): Promise<Found<Prefix>> {
-  const { account } = c.get('identity');
-  const found = await findPrefix({ account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') }, ref);
-  if (!found) throw unknownPrefix(ref);
-  return found;
-}
-
-/**
  * Expands the prefix that a request names. A request that names none stays as it is.
  *
  * @param defaults members that are set where neither the caller nor the prefix has them
@@ -64,7 +53,7 @@ export async function withPrefix(
   const ref = prefixNamed(c.req.raw.headers, body.json);
   if (ref === undefined) return { body, prefix: undefined };
   check(defaultedRequest, body.json);
-  const { name, hash, value } = await prefixAsked(c, ref);
+  const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
   const { MAX_BODY_BYTES } = c.get('settings');

@@ -1,6 +1,4 @@
 /** The models that an account with the limit `models` may use. */
-import type { PageQuery } from '../http/page.ts';
-import { listOf } from '../http/page.ts';
 import type { ModelTable } from './models.ts';
 
 interface AllowedModel {
@@ -31,18 +29,6 @@ export function usableModels<T extends AllowedModel>(
     const aliases = allowed.filter((name) => models.resolve(name) === row.id);
     return aliases.map((id) => ({ ...row, id }));
   });
-}
-
-/** @returns a page of a list that is whole here, as the API pages its own; an unknown cursor begins at the beginning. */
-export function pageOfModels<T extends AllowedModel>(rows: readonly T[], { limit, after_id, before_id }: PageQuery) {
-  const at = (id: string) => rows.findIndex((row) => row.id === id);
-  if (before_id !== undefined) {
-    const end = Math.max(0, at(before_id));
-    const start = Math.max(0, end - limit);
-    return listOf(rows.slice(start, end), start > 0, ({ id }) => id);
-  }
-  const start = after_id === undefined ? 0 : at(after_id) + 1;
-  return listOf(rows.slice(start, start + limit), start + limit < rows.length, ({ id }) => id);
 }
 
 /** @returns the sentence of a refusal that says which models there are instead. */

@@ -1,19 +1,15 @@
-/** Where requests find what is stored in versions: in the isolate's memory, in KV, and in its owner's object. */
+/** Finds what is stored in versions: in the isolate's memory, in KV, or in its owner's object. */
 
 import { callAccount } from '../durable/call-account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
 import type { ApiError } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
-import { type Found, findVersion, VersionMemory } from './kv-copies.ts';
+import { type Found, findVersion, VersionMemory, type VersionSource } from './kv-copies.ts';
 import { parseRef, type VersionRef } from './versions.schema.ts';
 
 /** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */
-export interface StoredKind<T> {
-  kind: string;
-  read(bytes: Uint8Array): T;
-  /** @returns what a value takes up in memory, in bytes. */
-  held(value: T, bytes: number): number;
+export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'held'> {
   /** Bytes of it that an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** @returns the 404 for a name or a version that there is not. */
@@ -28,21 +24,15 @@ export interface StoredReader {
   settings: Settings;
 }
 
-/** By kind, then by deployment; a kind is a constant, and its memory holds its values alone. */
-const memories = new WeakMap<object, WeakMap<Settings, unknown>>();
+/** What is remembered, by deployment and the name of the kind. */
+const memories = new WeakMap<Settings, Map<string, unknown>>();
 
 /** @returns what this isolate remembers of a deployment's versions of a kind. */
 export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
-  let ofKind = memories.get(kind);
-  if (!ofKind) {
-    ofKind = new WeakMap();
-    memories.set(kind, ofKind);
-  }
-  let memory = ofKind.get(settings) as VersionMemory<T> | undefined;
-  if (!memory) {
-    memory = new VersionMemory(kind.memoryBytes);
-    ofKind.set(settings, memory);
-  }
+  const kinds = memories.get(settings) ?? new Map<string, unknown>();
+  memories.set(settings, kinds);
+  const memory = (kinds.get(kind.kind) as VersionMemory<T> | undefined) ?? new VersionMemory<T>(kind.memoryBytes);
+  kinds.set(kind.kind, memory);
   return memory;
 }
 
@@ -61,17 +51,22 @@ export async function findStored<T>(
   if (!parsed) return undefined;
   return await findVersion(
     {
-      kind: kind.kind,
+      ...kind,
       store,
       memory: memoryOf(kind, settings),
       owners,
-      ask: ({ owner, name }, hash) =>
+      ask: ({ kind, owner, name }, hash) =>
         callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-          object.readVersion({ kind: kind.kind, name, hash }),
+          object.readVersion({ kind, name, hash }),
         ),
-      read: kind.read,
-      held: kind.held,
     },
     parsed,
   );
+}
+
+/** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
+export async function requireStored<T>(kind: StoredKind<T>, reader: StoredReader, ref: string): Promise<Found<T>> {
+  const found = await findStored(kind, reader, ref);
+  if (!found) throw kind.unknown(ref);
+  return found;
 }

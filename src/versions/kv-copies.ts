@@ -1,13 +1,15 @@
 /**
- * Things that are stored in versions: an immutable value for each version, found by what it holds, and for each name a
- * pointer to the version that it means now. Prefixes are one kind of them.
+ * Keeps copies in KV of what is stored in versions: an immutable value for each version, found by the hash of its bytes,
+ * and for each name a pointer to its current version. Prefixes are one kind of them.
  *
- * KV is where requests read. It may say for a minute that something is not there, or what was there before; the owner's
- * object knows at once, and is asked for a version that KV does not have.
+ * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that
+ * KV does not have.
  */
 import { LruCache } from '../cache/lru.ts';
 import { sha256Hex } from '../http/bytes.ts';
-import { ApiError } from '../http/errors.ts';
+import { type ApiError, tryAgain } from '../http/errors.ts';
+import { storedKeys } from '../kv/keys.ts';
+import type { VersionRef } from './versions.schema.ts';
 
 /** A name, and who owns it. */
 export interface VersionPlace {
@@ -61,13 +63,11 @@ export function usesKind(kind: string): string {
 
 /** Yields the accounts that have used a name, in order. @throws ApiError 503 while KV cannot be read */
 export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
-  const prefix = pointerKey({ kind: usesKind(kind), name, owner: '' });
-  let cursor: string | undefined;
-  do {
-    const page = await reaching(() => store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) }));
-    for (const key of page.keys) yield key.name.slice(prefix.length);
-    cursor = page.list_complete ? undefined : page.cursor;
-  } while (cursor !== undefined);
+  try {
+    yield* storedKeys(store, pointerKey({ kind: usesKind(kind), name, owner: '' }));
+  } catch (cause) {
+    throw unavailable(cause);
+  }
 }
 
 /** @returns what identifies a version among those of its name. */
@@ -91,7 +91,7 @@ export async function deleteVersion(store: KVNamespace, place: VersionPlace, has
 }
 
 /**
- * Has a name point to a version; with null, to none. KV accepts one write a second for each name.
+ * Points a name to a version; with null, to none. KV accepts one write a second for each name.
  *
  * @throws ApiError 503 while KV does not take it
  */
@@ -101,14 +101,14 @@ export async function writePointer(store: KVNamespace, place: VersionPlace, hash
 }
 
 /**
- * Finds what a name means now, or one version of it, for ever the same. What this isolate remembers costs no read; what
- * it does not, one for each owner's pointer and one for the value.
+ * Finds the current version of a name, or the version with a hash. What this isolate remembers costs no read; anything
+ * else costs one read for each owner's pointer and one for the value.
  *
  * @throws ApiError 503 while KV cannot be read
  */
 export async function findVersion<T>(
   source: VersionSource<T>,
-  { name, hash }: { name: string; hash?: string | undefined },
+  { name, hash }: VersionRef,
 ): Promise<Found<T> | undefined> {
   const places = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
   if (hash !== undefined) return await findValue(source, places, hash);
@@ -164,15 +164,11 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
 
 /** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
 export function unavailable(cause?: unknown): ApiError {
-  return new ApiError('api_error', 'The store of this edge could not be reached. Try again in a second.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`,
-    cause,
-  });
+  const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
+  return tryAgain('The store of this edge could not be reached. Try again in a second.', logged, { cause });
 }
 
-/** What an isolate remembers: values up to a number of bytes, the least recently used go first; pointers for a minute. */
+/** Remembers values up to a number of bytes, of which the least recently used go first, and pointers for a minute. */
 export class VersionMemory<T> {
   readonly #values: LruCache<string, { value: T; bytes: number }>;
   readonly #pointers = new LruCache<string, { hash: string | null; until: number }>({ most: MOST_POINTERS });
@@ -208,7 +204,7 @@ export class VersionMemory<T> {
     this.#pointers.set(pointerKey(place), { hash, until: this.now() + BELIEVED_MS });
   }
 
-  /** Forgets where a name points: to be called when this isolate has written the name. */
+  /** Forgets where a name points. It is called when this isolate has written the name. */
   forget(place: VersionPlace): void {
     this.#pointers.delete(pointerKey(place));
   }

@@ -1,4 +1,4 @@
-/** What the routes of prefixes and of classifiers have in common: names, their versions, and whose they are. */
+/** Makes the routes that prefixes and classifiers share: names, their versions, and whose they are. */
 import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
@@ -13,7 +13,7 @@ import { listOf, readPage } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
-import { type Found, unavailable, type VersionMemory, type VersionPlace, versionHashOf } from './kv-copies.ts';
+import { type Found, unavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
 import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
@@ -63,32 +63,37 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   c: Context<AppEnv>,
   { stored, schemas, maxBytes, readBody, write, answerPut, admit }: NamedKind<T, F>,
 ): Promise<object> {
-  const place = placeNamed(c, stored, c.req.param('name') ?? '');
+  const { kind } = stored;
+  const name = c.req.param('name') ?? '';
+  if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
+  const owner = ownerOf(c);
+  const place = { kind, owner, name };
   const json = await readBody(c);
   if (Object.hasOwn(json, 'version')) {
     const found = await versionOf(c, stored, place, check(schemas.pointer, json).version);
+    const { hash } = found;
     const answer = await answerPut(c, found);
-    await admit(c, place.owner);
-    await pointName(c, stored, place, found.hash);
+    await admit(c, owner);
+    await publish(c, stored, place, hash, (object) => object.pointVersion({ kind, name, hash }));
     return answer;
   }
   const fields = check(schemas.fields, json);
   const bytes = write(fields);
   if (bytes.length > maxBytes) throw tooLarge(maxBytes);
-  const { name, owner } = place;
   const hash = await versionHashOf(bytes);
   const answer = await answerPut(c, { name, hash, owner, value: stored.read(bytes) });
   await admit(c, owner);
-  await putVersion(c, stored, place, { hash, bytes, description: fields.description });
+  const { description = null } = fields;
+  await publish(c, stored, place, hash, (object) => object.putVersion({ kind, name, hash, bytes, description }));
   return answer;
 }
 
-/** @returns whose names the caller sees, in the order in which they are looked up. */
+/** @returns the owners of the names that the caller sees, in the order in which they are looked up. */
 export function ownersSeen(c: Context<AppEnv>): string[] {
   return [c.get('identity').account, DEPLOYMENT];
 }
 
-/** @returns whose it is what the caller stores: an admin's is the deployment's. */
+/** @returns the owner of what the caller stores. What an admin stores belongs to the deployment. */
 function ownerOf(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
@@ -176,18 +181,9 @@ export function readerOf(c: Context<AppEnv>): StoredReader {
 }
 
 /**
- * @returns where the caller is to store something
- * @throws ApiError 400 for what cannot be a name
- */
-function placeNamed<T>(c: Context<AppEnv>, { kind }: StoredKind<T>, name: string): VersionPlace {
-  if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
-  return { kind, owner: ownerOf(c), name };
-}
-
-/**
- * Finds the version that a name is to point to from now on, among those of its owner.
+ * Finds a stored version to which a name shall point from now on, among those of its owner.
  *
- * @throws ApiError 400 for a version of another name, 404 for one that there is not
+ * @throws ApiError 400 for a version of another name, 404 for an unknown one
  */
 async function versionOf<T>(
   c: Context<AppEnv>,
@@ -204,48 +200,21 @@ async function versionOf<T>(
   return found;
 }
 
-/** Has a name point to a version that there is. */
-async function pointName<T>(
-  c: Context<AppEnv>,
-  stored: StoredKind<T>,
-  place: VersionPlace,
-  hash: string,
-): Promise<void> {
-  const { kind, name } = place;
-  const memory = memoryOf(stored, c.get('settings'));
-  const pointed = await publish(c, memory, place, hash, (object) => object.pointVersion({ kind, name, hash }));
-  if (!pointed) throw stored.unknown(`${name}@${hash}`);
-}
-
-/** Stores a version, and has its name point to it. */
-async function putVersion<T>(
-  c: Context<AppEnv>,
-  stored: StoredKind<T>,
-  place: VersionPlace,
-  version: { hash: string; bytes: Uint8Array; description: string | undefined },
-): Promise<void> {
-  const { kind, name } = place;
-  const { hash, bytes, description = null } = version;
-  await publish(c, memoryOf(stored, c.get('settings')), place, hash, (object) =>
-    object.putVersion({ kind, name, hash, bytes, description }),
-  );
-}
-
 /**
- * Has the owner's object store something, and tell KV of it, before anybody is answered.
+ * Stores a version or a pointer in the owner's object, which copies it to KV before anybody is answered.
  *
- * @returns false where there is no such version
- * @throws ApiError 400 where there is no room, 503 while KV takes nothing
+ * @throws ApiError 400 where there is no room, 404 for an unknown version, 503 while KV takes nothing
  */
-async function publish(
+async function publish<T>(
   c: Context<AppEnv>,
-  memory: VersionMemory<unknown>,
+  stored: StoredKind<T>,
   place: VersionPlace,
   hash: string,
   store: (object: Remote<AccountObject>) => Promise<PutAnswer>,
-): Promise<boolean> {
+): Promise<void> {
+  const memory = memoryOf(stored, c.get('settings'));
   const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
-  if (answer.outcome === 'unknown') return false;
+  if (answer.outcome === 'unknown') throw stored.unknown(`${place.name}@${hash}`);
   if (answer.outcome === 'full') {
     throw invalidRequest(
       'There is no room for more: 1,000 names, and what the limit stored_bytes allows. Delete some first.',
@@ -253,11 +222,10 @@ async function publish(
   }
   if (!answer.published) throw unavailable();
   memory.believe(place, hash);
-  return true;
 }
 
 /**
- * Takes a name away that is the caller's.
+ * Deletes a name of the caller's.
  *
  * @throws ApiError 404 where there is none, 503 while KV takes nothing
  */

@@ -9,6 +9,8 @@
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfRows } from '../http/page.ts';
+import { joinedPieces } from '../http/pieces.ts';
 import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 
@@ -16,10 +18,9 @@ import type { VersionRow } from './versions-answers.schema.ts';
 const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have: a credential must not be able to fill an object. */
 const MOST_NAMES = 1_000;
-/** The condition that selects the row of one version. */
-const THIS = 'kind = ? and name = ? and hash = ?';
-
-type VersionTableRow = Record<string, SqlStorageValue>;
+/** The conditions that select the rows of one name, and of one version. */
+const NAMED = 'kind = ? and name = ?';
+const THIS = `${NAMED} and hash = ?`;
 
 /** Keeps the rows of names and versions of one owner, and writes them to KV. */
 export class Versions {
@@ -40,9 +41,7 @@ export class Versions {
 
   /** @returns the bytes of all versions together. */
   get bytes(): number {
-    this.#bytes ??= Number(
-      this.#tables.read<VersionTableRow>('select coalesce(sum(bytes), 0) as bytes from versions')[0]?.bytes ?? 0,
-    );
+    this.#bytes ??= Number(this.#tables.read('select sum(bytes) as bytes from versions')[0]?.bytes ?? 0);
     return this.#bytes;
   }
 
@@ -57,25 +56,11 @@ export class Versions {
     this.#bytes = undefined;
     this.#tables.together(() => {
       if (known === undefined) {
-        this.#tables.write(
-          "insert into versions (kind, name, hash, at, bytes, description, state) values (?, ?, ?, ?, ?, ?, 'new')",
-          kind,
-          name,
-          hash,
-          now,
-          bytes.length,
-          description,
-        );
+        const row = { at: now, bytes: bytes.length, description, state: 'new' };
+        this.#tables.insert('versions', { kind, name, hash, ...row });
         for (let n = 0; n * VERSION_PIECE_BYTES < bytes.length; n += 1) {
           const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
-          this.#tables.write(
-            'insert into version_pieces (kind, name, hash, n, bytes) values (?, ?, ?, ?, ?)',
-            kind,
-            name,
-            hash,
-            n,
-            piece,
-          );
+          this.#tables.insert('version_pieces', { kind, name, hash, n, bytes: piece });
         }
       } else if (known === 'doomed') this.#setState({ kind, name, hash }, 'new');
       this.#point({ kind, name, hash }, now);
@@ -83,30 +68,18 @@ export class Versions {
     return 'stored';
   }
 
-  /** Has a name point to a version that there is: forward, or back. */
+  /** Points a name to a version that exists: a newer or an older one. */
   point(id: VersionId, now: number): 'stored' | 'unknown' {
-    const state = this.#state(id);
-    if (state === undefined || state === 'doomed') return 'unknown';
+    if (!this.#has(id)) return 'unknown';
     this.#point(id, now);
     return 'stored';
   }
 
   /** @returns the bytes of a version, or undefined. */
   read(id: VersionId): Uint8Array | undefined {
-    const state = this.#state(id);
-    if (state === undefined || state === 'doomed') return undefined;
-    const rows = this.#tables.read<VersionTableRow>(
-      `select bytes from version_pieces where ${THIS} order by n`,
-      ...versionKey(id),
-    );
-    const pieces = rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer));
-    const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-    let at = 0;
-    for (const piece of pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
-    return whole;
+    if (!this.#has(id)) return undefined;
+    const rows = this.#tables.read(`select bytes from version_pieces where ${THIS} order by n`, ...versionKey(id));
+    return joinedPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
 
   /** Notes that the account uses what somebody has stored by a name; KV lists who does. @returns whether it is new */
@@ -114,23 +87,15 @@ export class Versions {
     const used = usesKind(kind);
     if (this.#used.has(used + name)) return false;
     this.#used.add(used + name);
-    const [known] = this.#tables.read(
-      'select 1 from names where kind = ? and name = ? and hash is not null',
-      used,
-      name,
-    );
+    const [known] = this.#tables.read(`select 1 from names where ${NAMED} and hash is not null`, used, name);
     if (known) return false;
     this.#point({ kind: used, name, hash: '' }, now);
     return true;
   }
 
-  /** @returns every version of a name that there is, as ledgers name it. */
+  /** @returns all versions of a name as ledgers name them: name@version. */
   versionsOf(kind: string, name: string): string[] {
-    const rows = this.#tables.read<VersionTableRow>(
-      'select hash from versions where kind = ? and name = ?',
-      kind,
-      name,
-    );
+    const rows = this.#tables.read(`select hash from versions where ${NAMED}`, kind, name);
     return rows.map(({ hash }) => `${name}@${hash}`);
   }
 
@@ -152,49 +117,33 @@ export class Versions {
   history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
     const current = this.name(kind, name);
     if (!current) return undefined;
-    const { limit = 20, after_id, before_id } = page;
-    const rows = this.#tables
-      .read<VersionTableRow>(
-        "select * from versions where kind = ? and name = ? and state != 'doomed' order by at desc, hash",
-        kind,
-        name,
-      )
-      .map(
-        (row): VersionRow => ({
-          type: `${kind}_version`,
-          version: `${name}@${row.hash}`,
-          current: row.hash === current.hash,
-          description: row.description === null ? null : String(row.description),
-          bytes: Number(row.bytes),
-          created_at: new Date(Number(row.at)).toISOString(),
-        }),
-      );
-    const placeOf = (version: string) => rows.findIndex((row) => row.version === version);
-    const before = before_id === undefined ? rows.length : Math.max(0, placeOf(before_id));
-    const from = before_id === undefined ? placeOf(after_id ?? '') + 1 : Math.max(0, before - limit);
-    const data = rows.slice(from, Math.min(before, from + limit));
-    const more = before_id === undefined ? from + data.length < rows.length : from > 0;
-    return { data, has_more: more, first_id: data[0]?.version ?? null, last_id: data.at(-1)?.version ?? null };
+    const query = `select * from versions where ${NAMED} and state != 'doomed' order by at desc, hash`;
+    const rows = this.#tables.read(query, kind, name).map(
+      (row): VersionRow => ({
+        type: `${kind}_version`,
+        version: `${name}@${row.hash}`,
+        current: row.hash === current.hash,
+        description: row.description === null ? null : String(row.description),
+        bytes: Number(row.bytes),
+        created_at: new Date(Number(row.at)).toISOString(),
+      }),
+    );
+    return pageOfRows(rows, page, ({ version }) => version);
   }
 
-  /** Takes a name away, and those of its versions that nobody holds. @returns whether there was one */
+  /** Deletes a name, and those of its versions that nobody holds. @returns whether the name existed */
   remove(kind: string, name: string, now: number): boolean {
-    const [known] = this.#tables.read('select 1 from names where kind = ? and name = ?', kind, name);
+    const [known] = this.#tables.read(`select 1 from names where ${NAMED}`, kind, name);
     if (!known) return false;
     this.#tables.together(() => {
-      this.#tables.write('update names set hash = null, at = ?, told = 0 where kind = ? and name = ?', now, kind, name);
-      this.#tables.write(
-        `update versions set state = 'doomed' where kind = ? and name = ? and not exists (
-           select 1 from version_holds h where h.kind = versions.kind and h.name = versions.name
-             and h.hash = versions.hash)`,
-        kind,
-        name,
-      );
+      this.#tables.write(`update names set hash = null, at = ?, told = 0 where ${NAMED}`, now, kind, name);
+      const isHeld = 'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
+      this.#tables.write(`update versions as v set state = 'doomed' where ${NAMED} and not ${isHeld}`, kind, name);
     });
     return true;
   }
 
-  /** Takes all names and versions away, held or not. */
+  /** Deletes all names and versions, held or not. */
   removeAll(now: number): void {
     this.#used.clear();
     this.#tables.write('delete from version_holds');
@@ -208,13 +157,12 @@ export class Versions {
    * @returns false where there is no such version
    */
   hold(id: VersionId, holder: string): boolean {
-    const state = this.#state(id);
-    if (state === undefined || state === 'doomed') return false;
+    if (!this.#has(id)) return false;
     this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...versionKey(id), holder);
     return true;
   }
 
-  /** Lets a version go, which goes itself if it has no name and nobody else holds it. */
+  /** Ends a hold. A version that nobody else holds is deleted, if its name is deleted too. */
   release(id: VersionId, holder: string): void {
     this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
     const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...versionKey(id));
@@ -252,30 +200,20 @@ export class Versions {
   async #tell(place: VersionPlace): Promise<void> {
     const { kind, name } = place;
     const of = (state: string) =>
-      this.#tables.read<VersionTableRow>(
-        'select hash from versions where kind = ? and name = ? and state = ?',
-        kind,
-        name,
-        state,
-      );
+      this.#tables.read(`select hash from versions where ${NAMED} and state = ?`, kind, name, state);
     // The value is written before the pointer: a pointer must never lead to nothing.
     for (const row of of('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
       if (this.#state(id) === 'new') this.#setState(id, 'told');
     }
-    const [named] = this.#tables.read<VersionTableRow>(
-      'select * from names where kind = ? and name = ? and told = 0',
-      kind,
-      name,
-    );
+    const [named] = this.#tables.read(`select * from names where ${NAMED} and told = 0`, kind, name);
     if (named) {
       const hash = named.hash === null ? null : String(named.hash);
       await writePointer(this.#store, place, hash);
       // If the name was changed meanwhile, these match no row, and it is written to KV again.
-      if (hash === null)
-        this.#tables.write('delete from names where kind = ? and name = ? and hash is null', kind, name);
-      else this.#tables.write('update names set told = 1 where kind = ? and name = ? and hash = ?', kind, name, hash);
+      if (hash === null) this.#tables.write(`delete from names where ${NAMED} and hash is null`, kind, name);
+      else this.#tables.write(`update names set told = 1 where ${THIS}`, kind, name, hash);
     }
     for (const row of of('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
@@ -288,7 +226,7 @@ export class Versions {
   }
 
   #untold(): { kind: string; name: string }[] {
-    const rows = this.#tables.read<VersionTableRow>(
+    const rows = this.#tables.read(
       "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
     );
     return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
@@ -306,8 +244,14 @@ export class Versions {
     );
   }
 
+  /** @returns whether a version exists and is not about to be deleted. */
+  #has(id: VersionId): boolean {
+    const state = this.#state(id);
+    return state !== undefined && state !== 'doomed';
+  }
+
   #state(id: VersionId): string | undefined {
-    const [row] = this.#tables.read<VersionTableRow>(`select state from versions where ${THIS}`, ...versionKey(id));
+    const [row] = this.#tables.read(`select state from versions where ${THIS}`, ...versionKey(id));
     return row && String(row.state);
   }
 
@@ -316,17 +260,13 @@ export class Versions {
   }
 
   #isFull(kind: string, name: string): boolean {
-    const [others] = this.#tables.read<VersionTableRow>(
-      'select count(*) as names from names where kind = ? and name != ?',
-      kind,
-      name,
-    );
+    const [others] = this.#tables.read('select count(*) as names from names where kind = ? and name != ?', kind, name);
     return Number(others?.names) >= MOST_NAMES;
   }
 
   #names(where: string, bindings: string[], rest: string): NameRow[] {
     return this.#tables
-      .read<VersionTableRow>(
+      .read(
         `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
          from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
          where ${where} ${rest}`,

@@ -1,13 +1,14 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Scope } from '../identity/identity.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { ErrorStatus } from '../reference/errors.ts';
 import type { Answer, Route } from '../reference/resource.ts';
 import { nameRow, versionRow } from './versions-answers.schema.ts';
 
-/** Pages of what is stored in versions, the same for every kind. */
-const nameList = z.withMeta(listSchema(z.withMeta(nameRow, { id: 'Name' })), { id: 'NameList' });
-const versionList = z.withMeta(listSchema(z.withMeta(versionRow, { id: 'Version' })), { id: 'VersionList' });
+/** Lists of what is stored in versions, the same for every kind. */
+const nameList = namedList('NameList', z.withMeta(nameRow, { id: 'Name' }));
+const versionList = namedList('VersionList', z.withMeta(versionRow, { id: 'Version' }));
 const storedAt = '2026-11-20T10:06:16.310Z';
 
 interface StoredReference {
@@ -40,9 +41,6 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
   const versionExample = { type: `${kind}_version`, current: true, ...shared };
   const fields = z.withMeta(put.schemas.fields, { id: `${title}Fields` });
   const pointer = z.withMeta(put.schemas.pointer, { id: `${title}Pointer` });
-  const page = (schema: z.ZodMiniType, entry: object, id: string) => [
-    { schema, example: { data: [entry], has_more: false, first_id: id, last_id: id } },
-  ];
   return {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
@@ -50,7 +48,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       needs,
       query: pageSchema,
       answers: {
-        200: { description: 'A page of them, in the order of their names.', content: page(nameList, row, name) },
+        200: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
       },
     },
     [`PUT /${plural}/:name`]: {
@@ -69,7 +67,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       operation: `get${title}`,
       summary: 'Read a version',
       needs,
-      answers: { 200: { description: 'All that it is made of.', content: [content] } },
+      answers: { 200: jsonAnswer('All that it is made of.', content.schema, content.example) },
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
@@ -77,15 +75,13 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       summary: 'Page through its versions, newest first',
       needs,
       query: pageSchema,
-      answers: { 200: { description: 'A page of them.', content: page(versionList, versionExample, version) } },
+      answers: { 200: pageAnswer(versionList, versionExample, version) },
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
       needs: 'prefixes',
-      answers: {
-        200: { description: 'It is gone.', content: [{ schema: deleted, example: { type: `${kind}_deleted`, name } }] },
-      },
+      answers: { 200: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }) },
       errors: [503],
     },
   };

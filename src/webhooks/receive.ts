@@ -4,7 +4,7 @@ import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { Place, room } from '../http/body-room.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, type ErrorOptions } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define.ts';
 
@@ -92,18 +92,14 @@ export function sourceOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
 }
 
-function refusedError(verdict: Exclude<Verdict, 'valid'>): ApiError {
-  const options: ErrorOptions = { headers: DO_NOT_RETRY, logged: `webhook_signature_${verdict}` };
-  switch (verdict) {
-    case 'missing':
-      return new ApiError('authentication_error', 'This request has no signature that its source would send.', options);
-    case 'forged':
-      return new ApiError(
-        'authentication_error',
-        'The signature does not hold: the secret is another one, or the body was changed on its way.',
-        options,
-      );
-    case 'stale':
-      return new ApiError('authentication_error', 'The signature is too old, or of the future. Send it anew.', options);
-  }
+/** Why a request is refused. */
+const REFUSALS: Record<Exclude<Verdict, 'valid'>, string> = {
+  missing: 'This request has no signature that its source would send.',
+  forged: 'The signature does not hold: the secret is another one, or the body was changed on its way.',
+  stale: 'The signature is too old, or of the future. Send it anew.',
+};
+
+function refusedError(verdict: keyof typeof REFUSALS): ApiError {
+  const logged = `webhook_signature_${verdict}`;
+  return new ApiError('authentication_error', REFUSALS[verdict], { headers: DO_NOT_RETRY, logged });
 }

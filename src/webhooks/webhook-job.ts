@@ -44,7 +44,7 @@ export function createConsumer(options: ConsumerOptions = {}) {
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
-        if (typeof message.body === 'string') await new WebhookJob(message.body, webhooks, options, env, ctx).run();
+        if (typeof message.body === 'string') await new WebhookJob(message.body, { webhooks, options, env, ctx }).run();
         message.ack();
       } catch (thrown) {
         logWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
@@ -59,57 +59,53 @@ type TakenWork = Exclude<Work, { kind: 'none' }>;
 type Next = Conclusion['to'];
 type AttemptError = NonNullable<Attempt['error']>;
 
+/** The Worker in which a job runs. */
+interface JobWorker {
+  webhooks: ReadonlyMap<string, Webhook>;
+  options: ConsumerOptions;
+  env: Bindings;
+  ctx: ExecutionContext;
+}
+
 /** Works on one event once. If it crashes, the inbox's alarm starts another job for what is left. */
 class WebhookJob {
   readonly #id: string;
   readonly #source: string;
-  readonly #webhook: Webhook | undefined;
-  readonly #options: ConsumerOptions;
-  readonly #env: Bindings;
-  readonly #ctx: ExecutionContext;
+  readonly #worker: JobWorker;
   readonly #settings: Settings;
   readonly #began = Date.now();
   readonly #line: WorkLine;
 
-  constructor(
-    id: string,
-    webhooks: ReadonlyMap<string, Webhook>,
-    options: ConsumerOptions,
-    env: Bindings,
-    ctx: ExecutionContext,
-  ) {
+  constructor(id: string, worker: JobWorker) {
     this.#id = id;
     this.#source = sourceOf(id);
-    this.#webhook = webhooks.get(this.#source);
-    this.#options = options;
-    this.#env = env;
-    this.#ctx = ctx;
-    this.#settings = settingsOf(env);
+    this.#worker = worker;
+    this.#settings = settingsOf(worker.env);
     this.#line = { event_id: id, source: this.#source };
   }
 
   /** Takes the event, classifies and delivers it. @throws ApiError while the inbox cannot be reached */
   async run(): Promise<void> {
     if (this.#source === '') return;
-    const lease = leaseOf(this.#webhook?.schedule ?? SCHEDULE);
+    const webhook = this.#worker.webhooks.get(this.#source);
+    const lease = leaseOf(webhook?.schedule ?? SCHEDULE);
     const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
     if (work.kind === 'none') return;
     this.#line.account = work.account;
     try {
-      await this.#work(work);
+      await this.#work(work, webhook);
     } finally {
       this.#line.ms = Date.now() - this.#began;
       logWork(this.#line);
     }
   }
 
-  async #work(work: TakenWork): Promise<void> {
-    const webhook = this.#webhook;
+  async #work(work: TakenWork, webhook: Webhook | undefined): Promise<void> {
     if (!webhook) {
       const message = `This deployment has no webhook ${this.#source} any more.`;
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
-    const target = targetOf(webhook, sourceSettings(this.#env, this.#settings, this.#source), this.#settings);
+    const target = targetOf(webhook, sourceSettings(this.#worker.env, this.#settings, this.#source), this.#settings);
     let { classification, failures } = work;
     if (classification === null) {
       const made = await this.#classify(webhook, work);
@@ -137,8 +133,8 @@ class WebhookJob {
     }
     const place = {
       identity: { account, scopes: [], token: undefined },
-      accounts: this.#env,
-      store: this.#env.STORE,
+      accounts: this.#worker.env,
+      store: this.#worker.env.STORE,
       settings: this.#settings,
     };
     const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
@@ -151,11 +147,11 @@ class WebhookJob {
       this.#line.request_id = requestId;
       outcome = await classify(task, text, {
         ...place,
-        upstream: upstreamOf(this.#settings, this.#options.fetch),
+        upstream: upstreamOf(this.#settings, this.#worker.options.fetch),
         requestId,
         route: 'webhook',
         signal: AbortSignal.timeout(schedule.classificationTimeout),
-        waitUntil: (work) => this.#ctx.waitUntil(work),
+        waitUntil: (work) => this.#worker.ctx.waitUntil(work),
       });
     } catch (thrown) {
       // No such classifier, or no key: an operator has to act, perhaps before the last attempt.
@@ -187,9 +183,9 @@ class WebhookJob {
       },
       target,
       {
-        env: this.#env,
+        env: this.#worker.env,
         settings: this.#settings,
-        fetch: this.#options.deliveryFetch ?? ((url, init) => fetch(url, init)),
+        fetch: this.#worker.options.deliveryFetch ?? ((url, init) => fetch(url, init)),
         now: Date.now(),
         timeoutMs: schedule.deliveryTimeout,
       },
@@ -218,7 +214,7 @@ class WebhookJob {
   }
 
   #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
-    return callInbox({ inboxes: this.#env, settings: this.#settings, source: this.#source }, call);
+    return callInbox({ inboxes: this.#worker.env, settings: this.#settings, source: this.#source }, call);
   }
 }
 

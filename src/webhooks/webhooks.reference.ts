@@ -1,6 +1,7 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import type { Answer, Resource } from '../reference/resource.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
+import type { Resource } from '../reference/resource.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
 
@@ -35,15 +36,7 @@ const report = {
   next_attempt_at: null,
 };
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
-const receivedAnswer = (description: string, example: object): Answer => ({
-  description,
-  content: [{ schema: receivedSchema, example }],
-});
 const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
-const event = (description: string): Answer => ({
-  description,
-  content: [{ schema: eventSchema, example: report }],
-});
 
 export const webhooks: Resource = {
   tag: 'Webhooks',
@@ -62,13 +55,12 @@ export const webhooks: Resource = {
       description: 'Needs the signature of its sender alone. What is to be labelled is labelled afterwards.',
       needs: 'signature',
       answers: {
-        200: receivedAnswer(
+        200: jsonAnswer(
           'It was there already, or there is nothing to label; or what the sender’s protocol wants to hear.',
-          {
-            status: 'ignored',
-          },
+          receivedSchema,
+          { status: 'ignored' },
         ),
-        202: receivedAnswer('It is kept, and will be labelled.', { event_id: id, status: 'accepted' }),
+        202: jsonAnswer('It is kept, and will be labelled.', receivedSchema, { event_id: id, status: 'accepted' }),
       },
       errors: [400, 413, 415, 503],
     },
@@ -78,29 +70,21 @@ export const webhooks: Resource = {
       needs: 'admin',
       query: z.extend(pageSchema, eventsQuery.shape),
       answers: {
-        200: {
-          description: 'A page of them, newest first.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(eventRow), { id: 'WebhookEventList' }),
-              example: { data: [row], has_more: false, first_id: id, last_id: id },
-            },
-          ],
-        },
+        200: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
       },
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'See what became of an event',
       needs: 'admin',
-      answers: { 200: event('Its result, and every attempt.') },
+      answers: { 200: jsonAnswer('Its result, and every attempt.', eventSchema, report) },
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Have an event worked on again',
       description: 'It is labelled if it is not, and else delivered again under the same id.',
       needs: 'admin',
-      answers: { 202: event('As it stands now.') },
+      answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
     },
   },
 };

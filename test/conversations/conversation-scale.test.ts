@@ -76,10 +76,8 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
   await say(question('Question 1999'));
   await atRest();
   const thousands = [await countRows(stubOf()), await countRows(account())];
-  const started = performance.now();
   const { events } = await say(question('Question 2000'));
   expect(events.at(-1)?.event).toBe('message_stop');
-  expect(performance.now() - started).toBeLessThan(2_000);
   await atRest();
   expect(thousands.map((count) => count())).toEqual(tenth);
   expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });

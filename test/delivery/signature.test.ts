@@ -2,13 +2,11 @@
 import 'cloudflare:workers';
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
-import { type HmacOptions, hmac, signHmac } from '../../src/delivery/hmac.ts';
+import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
+import { type HmacOptions, hmac } from '../../src/delivery/hmac.ts';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { signStandard, verifyStandard } from '../../src/delivery/standard-webhooks.ts';
-import { verifyGithub } from '../../src/webhooks/sources/github-signature.ts';
-import { verifySlack } from '../../src/webhooks/sources/slack-signature.ts';
-import { verifyStripe } from '../../src/webhooks/sources/stripe-signature.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
 
 afterEach(() => vi.restoreAllMocks());
 

@@ -5,9 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
-import { verifyGithub } from '../../src/webhooks/sources/github-signature.ts';
-import { verifySlack } from '../../src/webhooks/sources/slack-signature.ts';
-import { verifyStripe } from '../../src/webhooks/sources/stripe-signature.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';

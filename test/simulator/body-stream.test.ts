@@ -98,22 +98,32 @@ describe('a stream', () => {
     const length = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0);
     expect(length).toBeGreaterThan(500_000);
     expect(chunks.length).toBeLessThan(length / 60_000 + 2);
-    expect(performance.now() - before).toBeLessThan(3000);
+    // At the pace of a model it would be minutes.
+    expect(performance.now() - before).toBeLessThan(60_000);
   });
 
   it('comes at the pace that is set, the beginning at once', async () => {
-    const before = performance.now();
-    const response = await simulated({ ttftMs: 600, tokensPerSecond: 20 })(post({ ...body, max_tokens: 20 }));
+    vi.useFakeTimers();
     const times: number[] = [];
-    const decoder = new TextDecoder();
     let all = '';
-    for await (const chunk of response.body ?? []) {
-      times.push(performance.now() - before);
-      all += decoder.decode(chunk);
+    try {
+      const before = Date.now();
+      const response = await simulated({ ttftMs: 600, tokensPerSecond: 20 })(post({ ...body, max_tokens: 20 }));
+      const read = (async () => {
+        const decoder = new TextDecoder();
+        for await (const chunk of response.body ?? []) {
+          times.push(Date.now() - before);
+          all += decoder.decode(chunk);
+        }
+      })();
+      await vi.advanceTimersByTimeAsync(10_000);
+      await read;
+    } finally {
+      vi.useRealTimers();
     }
     expect(eventsOf(all).at(-1)?.name).toBe('message_stop');
-    expect(times[0]).toBeLessThan(500);
-    expect(times[1]).toBeGreaterThan(550);
+    expect(times[0]).toBe(0);
+    expect(times[1]).toBeGreaterThanOrEqual(600);
     expect(times.length).toBeGreaterThan(4);
     expect(times.at(-1)).toBeGreaterThan(1_500);
     expect(times.at(-1)).toBeLessThan(6_000);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const READY_MS = 90_000;
+const READY_MS = 240_000;
 /** Whatever the developer's `.dev.vars` says, a test asks no upstream that costs money. */
 const OWN = ['--port', '0', '--var', 'UPSTREAM:simulator'];
 const READY = /^Sluice is ready on (\S+)$/m;

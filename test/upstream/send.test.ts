@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { type Payment, type SendProgress, waitBeforeRetry } from '../../src/upstream/attempt.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
 import { send } from '../../src/upstream/send.ts';
@@ -275,13 +275,22 @@ test('an answer that is not to be retried is given at once', async () => {
 
 test('no wait goes beyond the time limit: the failure at hand is the answer', async () => {
   const busy = new Response('busy', { status: 503, headers: { 'retry-after': '2' } });
-  const { response, calls, ms } = await sendTo([busy], { timeoutMs: 200, maxRetries: 50 });
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const soon = async (answer: Response | (() => Promise<Response>)) => {
+    const sent = sendTo([answer], { timeoutMs: 200, maxRetries: 50 });
+    await vi.advanceTimersByTimeAsync(10_000);
+    return await sent;
+  };
+  const { response, calls, ms } = await soon(busy);
   expect(calls).toHaveLength(1);
   expect(response?.status).toBe(503);
-  expect(ms).toBeLessThan(200);
-  const unreachable = await sendTo([failing], { timeoutMs: 200, maxRetries: 50 });
+  expect(ms).toBe(0);
+  const unreachable = await soon(failing);
   expect(unreachable.error).toMatchObject({ type: 'api_error' });
-  expect(unreachable.ms).toBeLessThan(200);
+  expect(unreachable.ms).toBe(0);
 });
 
 test('all tries together have one time limit, and it is a 504', async () => {
@@ -293,19 +302,24 @@ test('all tries together have one time limit, and it is a 504', async () => {
   expect(error).toMatchObject({ type: 'timeout_error', status: 504, sent: true, end: 'cut' });
   expect(calls).toHaveLength(2);
   expect(ms).toBeGreaterThanOrEqual(1_490);
-  expect(ms).toBeLessThan(5_000);
 });
 
 test('who leaves during a try or a wait ends it at once, and nothing more goes up', async () => {
   const reason = new Error('left');
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
   const waiting = new Response('busy', { status: 503, headers: { 'retry-after': '3' } });
   for (const first of [() => waiting, (signal: AbortSignal) => hanging(signal)]) {
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 50);
-    const { error, calls, ms } = await sendTo([first(controller.signal)], { controller, payment: 'free' });
+    const sent = sendTo([first(controller.signal)], { controller, payment: 'free' });
+    await vi.advanceTimersByTimeAsync(10_000);
+    const { error, calls, ms } = await sent;
     expect(error).toBe(reason);
     expect(calls).toHaveLength(1);
-    expect(ms).toBeLessThan(1_000);
+    expect(ms).toBe(50);
   }
 });
 

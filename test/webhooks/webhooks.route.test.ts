@@ -9,8 +9,8 @@ import urlVerification from '../../examples/webhooks/slack/url-verification.json
 import contact from '../../examples/webhooks/standard/message.json';
 import dispute from '../../examples/webhooks/stripe/dispute.json';
 import refund from '../../examples/webhooks/stripe/refund.json';
-import { signGithub, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
-import { hmac, signHmac } from '../../src/delivery/hmac.ts';
+import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
+import { hmac } from '../../src/delivery/hmac.ts';
 import { signStandard } from '../../src/delivery/standard-webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';

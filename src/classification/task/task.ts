@@ -1,8 +1,8 @@
 import type { AccountBinding } from '../../durable/stubs.ts';
 import { invalidRequest, misconfigured } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { findPrefix, unknownPrefix } from '../../prefixes/find-prefix.ts';
 import type { Prefix } from '../../prefixes/prefix.ts';
+import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
 import { MODELS } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -50,9 +50,9 @@ export async function taskOf(
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([
     ref === undefined ? undefined : findStored(CLASSIFIERS, reader, ref),
-    prefixRef === undefined ? undefined : findPrefix(reader, prefixRef),
+    prefixRef === undefined ? undefined : findStored(PREFIXES, reader, prefixRef),
   ]);
-  if (prefixRef !== undefined && !prefix) throw unknownPrefix(prefixRef);
+  if (prefixRef !== undefined && !prefix) throw PREFIXES.unknown(prefixRef);
   if (ref !== undefined && !found) throw CLASSIFIERS.unknown(ref);
   if (found) refuseParts(parts);
   const { model, votes, cache_seconds } = asked;

@@ -8,7 +8,7 @@ import {
 import { payments } from '../../accounts/admission/payments.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
-import { ApiError, toApiError } from '../../http/errors.ts';
+import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
@@ -335,9 +335,5 @@ function changed(body: JsonBody, changes: BodyChanges): Sendable {
 }
 
 function unanswered(): ApiError {
-  return new ApiError('api_error', 'The account did not answer in time. Try again in a moment.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-    logged: 'account_unreachable: no answer',
-  });
+  return tryAgain('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
 }

@@ -1,12 +1,17 @@
 import type { ComponentChildren } from 'preact';
 
-/** Shows figures side by side, each under its name. */
-export function Facts({ facts }: { facts: readonly (readonly [name: string, value: ComponentChildren])[] }) {
+interface FactsProps {
+  facts: readonly (readonly [name: string, value: ComponentChildren])[];
+  class?: string;
+}
+
+/** Shows values under their names; by default figures side by side. */
+export function Facts({ facts, class: name = 'facts' }: FactsProps) {
   return (
-    <dl class="facts">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt class="quiet">{name}</dt>
+    <dl class={name}>
+      {facts.map(([term, value]) => (
+        <div key={term}>
+          <dt class="quiet">{term}</dt>
           <dd>{value}</dd>
         </div>
       ))}

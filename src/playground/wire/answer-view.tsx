@@ -1,5 +1,6 @@
 import type { Recording } from '../edge/recording.ts';
 import { Code } from '../ui/code.tsx';
+import { Facts } from '../ui/facts.tsx';
 import { formatMs } from '../ui/format.ts';
 import { indent, shorten } from './shorten.ts';
 
@@ -9,14 +10,7 @@ export function AnswerView({ recording }: { recording: Recording }) {
     <>
       <details class="aside">
         <summary>{answerHeaders.length} headers</summary>
-        <dl class="headers">
-          {answerHeaders.map(([name, value]) => (
-            <div key={name}>
-              <dt class="quiet">{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-        </dl>
+        <Facts class="headers" facts={answerHeaders} />
       </details>
       {fault && <p class="quiet">{fault}</p>}
       {text !== '' && <Code code={shorten(indent(text))} language="json" copied={() => text} />}

@@ -4,6 +4,8 @@ import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
+import { Tables } from '../../durable/tables.ts';
+import { listOf } from '../../http/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -67,29 +69,18 @@ type EventTableRow = Record<string, SqlStorageValue>;
 const LISTED = 'seq, id, account, state, received_at, runs, label';
 
 /** Stores the events of one source: the only SQL of an inbox. */
-export class EventStore {
-  readonly #storage: DurableObjectStorage;
+export class EventStore extends Tables {
   readonly #source: string;
 
   constructor(storage: DurableObjectStorage, source: string) {
-    this.#storage = storage;
+    super(storage);
     this.#source = source;
     migrate(storage, EVENT_MIGRATIONS);
   }
 
-  meta(key: string): string | undefined {
-    const [row] = this.#read<{ value: string }>('select value from meta where key = ?', key);
-    return row?.value;
-  }
-
-  setMeta(key: string, value: string | undefined): void {
-    if (value === undefined) this.#write('delete from meta where key = ?', key);
-    else this.#write('insert or replace into meta (key, value) values (?, ?)', key, value);
-  }
-
   /** @returns the keys that begin with the prefix and have this value, without the prefix */
   metaKeys(prefix: string, value: string): string[] {
-    const rows = this.#read<{ key: string }>(
+    const rows = this.read<{ key: string }>(
       'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
       prefix,
       value,
@@ -105,20 +96,17 @@ export class EventStore {
   ): string | undefined {
     const { id, account, text, subject, digest } = event;
     const onlyBody = event.sameBodySameEvent ? digest : null;
-    const [known] = this.#read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    const [known] = this.read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
     if (known) return known.id;
-    const { state, dueAt, failure } = place;
-    const runs = failure ? [failure] : [];
-    this.#write(
-      `insert into events (id, account, state, received_at, due_at, subject, digest, text, runs, attempts, only_body)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      ...[id, account, state, now, dueAt, subject, digest, text, runs.length, JSON.stringify(runs), onlyBody],
-    );
+    const { state, dueAt: due_at, failure } = place;
+    const attempts = JSON.stringify(failure ? [failure] : []);
+    const began = { state, received_at: now, due_at, runs: failure ? 1 : 0, attempts };
+    this.insert('events', { id, account, subject, digest, text, only_body: onlyBody, ...began });
     return undefined;
   }
 
   find(id: string): StoredEvent | undefined {
-    const [row] = this.#read('select * from events where id = ?', id);
+    const [row] = this.read('select * from events where id = ?', id);
     return row && storedOf(row);
   }
 
@@ -138,39 +126,32 @@ export class EventStore {
     const names = Object.keys(columns);
     if (names.length === 0) return;
     const set = names.map((name) => `${name} = ?`).join(', ');
-    this.#write(`update events set ${set} where seq = ?`, ...Object.values(columns), event.seq);
+    this.write(`update events set ${set} where seq = ?`, ...Object.values(columns), event.seq);
   }
 
   /** @returns events that are due, those that have waited longest first */
   due(now: number, limit: number): { seq: number; id: string }[] {
-    return this.#read<{ seq: number; id: string }>(
-      'select seq, id from events where due_at <= ? order by due_at, seq limit ?',
-      now,
-      limit,
-    );
+    return this.read('select seq, id from events where due_at <= ? order by due_at, seq limit ?', now, limit);
   }
 
   /** @returns when the next event is due */
   nextDue(): number | undefined {
-    const [row] = this.#read<{ at: number | null }>('select min(due_at) as at from events where due_at is not null');
+    const [row] = this.read<{ at: number | null }>('select min(due_at) as at from events where due_at is not null');
     return row?.at ?? undefined;
   }
 
   /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
   enqueued(seqs: readonly number[], dueAt: number): void {
-    const list = JSON.stringify(seqs);
-    this.#write(
-      `update events set due_at = ?, held = 0 where seq in (select value from json_each(?)) and due_at is not null`,
-      dueAt,
-      list,
-    );
+    const among = 'seq in (select value from json_each(?))';
+    const change = `update events set due_at = ?, held = 0 where ${among} and due_at is not null`;
+    this.write(change, dueAt, JSON.stringify(seqs));
   }
 
   /** Makes events due that wait for a budget, the oldest first, except those that a job works on. @returns how many */
   release(now: number, limit: number): number {
-    return this.#write(
-      `update events set due_at = ?1 where seq in
-         (select seq from events where due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2)`,
+    const waiting = "due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2";
+    return this.#changed(
+      `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
       now,
       limit,
     );
@@ -178,16 +159,13 @@ export class EventStore {
 
   /** Deletes events that were received before a time and have nothing left to do. @returns how many */
   prune(before: number, limit: number): number {
-    return this.#write(
-      'delete from events where seq in (select seq from events where received_at < ? and due_at is null order by seq limit ?)',
-      before,
-      limit,
-    );
+    const done = 'received_at < ? and due_at is null order by seq limit ?';
+    return this.#changed(`delete from events where seq in (select seq from events where ${done})`, before, limit);
   }
 
   /** @returns when the oldest event that has nothing left to do was received */
   oldestDone(): number | undefined {
-    const [row] = this.#read<{ at: number }>(
+    const [row] = this.read<{ at: number }>(
       'select received_at as at from events where due_at is null order by seq limit 1',
     );
     return row?.at;
@@ -196,26 +174,25 @@ export class EventStore {
   /** Erases events of an account that were received up to a time. @returns how many of them are left */
   erase(account: string, until: number, limit: number): number {
     const where = 'account = ? and received_at <= ?';
-    this.#write(
+    this.write(
       `delete from events where seq in (select seq from events where ${where} limit ?)`,
       account,
       until,
       limit,
     );
-    const [left] = this.#read<{ rows: number }>(`select count(*) as rows from events where ${where}`, account, until);
-    return left?.rows ?? 0;
+    return Number(this.read(`select count(*) as rows from events where ${where}`, account, until)[0]?.rows ?? 0);
   }
 
   /** @returns whether events of an account are stored */
   hasAny(account: string): boolean {
-    return this.#read('select 1 from events where account = ? limit 1', account).length > 0;
+    return this.read('select 1 from events where account = ? limit 1', account).length > 0;
   }
 
   /** @returns a page of the events, newest first */
   page({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }): Page<EventRow> {
     const backwards = before_id !== undefined;
     const order = backwards ? 'asc' : 'desc';
-    const rows = this.#read(
+    const rows = this.read(
       `select ${LISTED} from events
        where (?1 is null or seq ${backwards ? '>' : '<'} (select seq from events where id = ?1))
          and (?2 is null or state = ?2)
@@ -226,17 +203,12 @@ export class EventStore {
     );
     const data = rows.slice(0, limit).map((row) => this.#listed(row));
     if (backwards) data.reverse();
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.event_id ?? null,
-      last_id: data.at(-1)?.event_id ?? null,
-    };
+    return listOf(data, rows.length > limit, ({ event_id }) => event_id);
   }
 
   /** @returns one event with its result and its attempts */
   report(id: string): EventReport | undefined {
-    const [row] = this.#read('select * from events where id = ?', id);
+    const [row] = this.read('select * from events where id = ?', id);
     if (!row) return undefined;
     const { attempts: _, ...listed } = this.#listed(row);
     const { account, subject, digest, result, attempts, dueAt, held } = storedOf(row);
@@ -256,15 +228,10 @@ export class EventStore {
     };
   }
 
-  #read<T extends EventTableRow = EventTableRow>(query: string, ...values: SqlStorageValue[]): T[] {
-    return this.#storage.sql.exec<T>(query, ...values).toArray();
-  }
-
-  /** @returns how many rows of the table have changed */
-  #write(query: string, ...values: SqlStorageValue[]): number {
-    this.#storage.sql.exec(query, ...values);
-    const [changed] = this.#read<{ rows: number }>('select changes() as rows');
-    return changed?.rows ?? 0;
+  /** Runs one statement. @returns how many rows of the table it has changed, without those of its indexes */
+  #changed(query: string, ...values: SqlStorageValue[]): number {
+    this.write(query, ...values);
+    return Number(this.read('select changes() as rows')[0]?.rows ?? 0);
   }
 }
 

@@ -43,23 +43,27 @@ export interface WebhookDefinition<Body> extends TaskAsked {
   schedule?: Partial<Schedule>;
 }
 
+/** The members of a definition that the edge uses as they are, or by their defaults. */
+type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
+
 /** A source of webhooks as the edge uses it. */
-export interface Webhook {
-  source: string;
+export interface Webhook extends Required<Pick<WebhookDefinition<Record<string, unknown>>, DefinedMembers>> {
   signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
-  maxBodyBytes: number;
   /** Whether two events with the same body are one. */
   sameBodySameEvent: boolean;
-  id: (event: IncomingEvent) => string | undefined;
-  text: (event: IncomingEvent) => string | undefined;
-  subject: (event: IncomingEvent) => string | undefined;
-  respond: (event: IncomingEvent) => Response | undefined;
-  account: string;
   deliver: string | Deliver | undefined;
   schedule: Schedule;
   /** How to label. */
   asked: TaskAsked;
 }
+
+/** Labels for messages of any kind: the default of sources that say nothing else. */
+export const MESSAGE_LABELS = [
+  { name: 'question', description: 'Somebody wants to know something.' },
+  { name: 'problem', description: 'Something does not work, or somebody complains.' },
+  { name: 'request', description: 'Somebody wants something to be done.' },
+  { name: 'other', description: 'None of the others.' },
+];
 
 /** More than any sender but GitHub sends. Bodies whose signature is wrong are read up to this size as well. */
 const MOST_BODY_BYTES = 1024 * 1024;

@@ -1,5 +1,5 @@
 import { defineWebhook, type IncomingEvent } from './define.ts';
-import { verifyGithub } from './github-signature.ts';
+import { verifyGithub } from './signatures.ts';
 
 interface Written {
   title?: unknown;

@@ -1,6 +1,5 @@
-import { defineWebhook } from './define.ts';
-import { MESSAGE_LABELS } from './message-labels.ts';
-import { verifySlack } from './slack-signature.ts';
+import { defineWebhook, MESSAGE_LABELS } from './define.ts';
+import { verifySlack } from './signatures.ts';
 
 interface SlackBody {
   type?: unknown;

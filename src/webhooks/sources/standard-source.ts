@@ -1,6 +1,5 @@
 import { verifyStandard } from '../../delivery/standard-webhooks.ts';
-import { defineWebhook } from './define.ts';
-import { MESSAGE_LABELS } from './message-labels.ts';
+import { defineWebhook, MESSAGE_LABELS } from './define.ts';
 
 /** Labels events of any sender that follows Standard Webhooks and has a `text`, at the top or in `data`. */
 export const standard = defineWebhook<{ text?: unknown; data?: { text?: unknown } }>({

@@ -1,5 +1,5 @@
 import { defineWebhook, type IncomingEvent } from './define.ts';
-import { verifyStripe } from './stripe-signature.ts';
+import { verifyStripe } from './signatures.ts';
 
 interface StripeObject {
   id?: unknown;

@@ -419,7 +419,7 @@ describe('room for more than one', () => {
     );
     const body = { ...ASK, stream: false, max_tokens: 2_000 };
     const first = slow.ask(body);
-    await vi.waitUntil(() => slow.app.sent.length === 1, { timeout: 10_000 });
+    await expect.poll(() => slow.app.sent.length).toBe(1);
     const second = await slow.ask(body);
     expect(second.status).toBe(429);
     expect(await errorOf(second)).toMatchObject({ type: 'rate_limit_error' });

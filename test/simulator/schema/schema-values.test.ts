@@ -171,7 +171,8 @@ describe('a value for a schema', () => {
   ])('comes quickly, and is JSON, even for a schema that %s', (_, schema) => {
     const before = performance.now();
     expect(JSON.stringify(make(schema)).length).toBeLessThan(20_000_000);
-    expect(performance.now() - before).toBeLessThan(5000);
+    // Far less; what takes for ever is what must not be.
+    expect(performance.now() - before).toBeLessThan(60_000);
   });
 
   it('is never a crash, for any JSON as a schema', () => {

@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
 import { descriptionOf } from '../src/http/zod.ts';
-import { parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
+import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
+import { keyNames, readUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
 
@@ -74,8 +75,14 @@ function checkSettings(vars: Record<string, unknown>): Settings {
     if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
     throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
   }
+  const key = Object.keys(vars).find(isUpstreamKey);
+  if (key !== undefined) {
+    throw new Error(`${key} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(key)}`);
+  }
   if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
-  return parseSettings(vars);
+  const settings = parseSettings(vars);
+  readUpstreams(settings);
+  return settings;
 }
 
 /** The parts of wrangler.toml that are read here. */
@@ -128,8 +135,10 @@ async function namesOfSecrets(): Promise<string[]> {
 }
 
 /** @returns the names of the secrets that the edge needs and does not have */
-function missingSecrets({ JWKS_URL }: Settings, names: string[]): string[] {
-  const needed = ['ANTHROPIC_API_KEY', ...(JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
+function missingSecrets(settings: Settings, names: string[]): string[] {
+  const upstreams = readUpstreams(settings);
+  const keys = upstreams.length > 0 ? keyNames(upstreams) : ['ANTHROPIC_API_KEY'];
+  const needed = [...keys, ...(settings.JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
   return needed.filter((name) => !names.includes(name));
 }
 

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { START_SECRET_HEADER } from '../src/http/hosts.ts';
 import { parseSettings } from '../src/settings/settings.ts';
+import { type OpenUpstream, openUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { hideInspector } from './inspector.ts';
@@ -22,7 +23,7 @@ const READY_TIMEOUT_MS = 60_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const secret = randomBytes(32).toString('base64url');
-const { options, vars, priced } = await prepare();
+const { options, vars, priced, upstreams } = await prepare();
 const proxy = await listen(options);
 await build();
 const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
@@ -76,13 +77,19 @@ const late = setTimeout(() => {
 server.on('message', (message) => void greet(message));
 
 /** Reads the settings, and prints a sentence if one is malformed. */
-async function prepare(): Promise<{ options: StartOptions; vars: string; priced: string[] }> {
+async function prepare(): Promise<{
+  options: StartOptions;
+  vars: string;
+  priced: string[];
+  upstreams: readonly OpenUpstream[];
+}> {
   try {
     const read = readStartOptions(process.argv.slice(2));
     const kept = await readDevVars(read.environment);
     const named = await Promise.all(read.envFiles.map((file) => readEnvFile(resolve(file))));
     const given = Object.assign({}, kept, ...named) as Record<string, string>;
     const settings = parseSettings({ ...given, ...read.variables, MODE: 'development', START_SECRET: secret });
+    const upstreams = openUpstreams(settings);
     await addSecrets({ ...given, ...read.variables });
     for (const name of await closeDevVars(read.environment)) {
       console.error(
@@ -90,7 +97,7 @@ async function prepare(): Promise<{ options: StartOptions; vars: string; priced:
       );
     }
     const all = { ...(await readDevVars(read.environment)), ...given, START_SECRET: secret };
-    return { options: read, vars: envFileOf(all), priced: Object.keys(settings.PRICES) };
+    return { options: read, vars: envFileOf(all), priced: Object.keys(settings.PRICES), upstreams };
   } catch (thrown) {
     stop(thrown instanceof Error ? thrown.message : String(thrown));
   }
@@ -138,15 +145,21 @@ async function askWorker(port: number, path: string): Promise<Response> {
   return await fetch(`http://127.0.0.1:${port}${path}`, { headers: { [START_SECRET_HEADER]: secret } });
 }
 
+function sourceOf(upstream: string): string {
+  if (upstreams.length > 0) {
+    const names = upstreams.map(({ name, simulated }) => (simulated ? `${name} (simulated)` : name));
+    return `Answers come from the upstreams of UPSTREAMS, in this order: ${names.join(', ')}.`;
+  }
+  return upstream === 'simulator'
+    ? 'Answers come from the built-in simulator. For Claude, put ANTHROPIC_API_KEY in .dev.vars and start again.'
+    : 'Answers come from the Claude API, by the key in .dev.vars or --var.';
+}
+
 function welcome(url: string, upstream: string): string {
-  const source =
-    upstream === 'simulator'
-      ? 'Answers come from the built-in simulator. For Claude, put ANTHROPIC_API_KEY in .dev.vars and start again.'
-      : 'Answers come from the Claude API, by the key in .dev.vars or --var.';
   const open = options.isOpen ? '\nEverybody on your network can read every conversation and spend your key.' : '';
   return `
 Sluice is ready on ${url}
-${source}
+${sourceOf(upstream)}
 Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/limits says otherwise.${open}
 
 Try:

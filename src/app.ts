@@ -27,6 +27,7 @@ import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
 import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
+import { openUpstreams } from './upstream/kinds/entry.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 
@@ -84,7 +85,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   });
   app.use(identify, loopbackOnly, allowOrigins);
   // These need no credential: health, and webhooks, which need only their signature.
-  app.route('/', healthRoutes(options.fetch));
+  app.route('/', healthRoutes(options.fetch, options.authenticate));
   const webhooks = webhooksRoutes(options);
   app.route('/', webhooks.receiving);
   for (const path of options.publicPaths ?? []) app.use(path, open);
@@ -141,6 +142,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   c.set('place', place);
   try {
     c.set('settings', settingsOf(c.env));
+    openUpstreams(c.get('settings'));
     await next();
   } catch (thrown) {
     const error = toApiError(thrown);

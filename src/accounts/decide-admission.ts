@@ -202,11 +202,18 @@ function placeHold(
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
   const standing = quotaStatusNow(state, now, hold.token ?? undefined);
-  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, standing, unlisted: !state.listed };
+  const fallbacks = fallbacksOf(state);
+  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, ...fallbacks, standing, unlisted: !state.listed };
 }
 
 function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
-  return { outcome: 'refused', refusal, standing: quotaStatusNow(state, now, jti) };
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now, jti) };
+}
+
+/** @returns the models that may step in, by the account's limits. */
+function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {
+  const { fallback_models: fallbacks } = limits.limits;
+  return fallbacks === undefined ? {} : { fallbacks };
 }
 
 function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: number, jti?: string): QuotaStatus {

@@ -141,6 +141,7 @@ function refusedRequestOf({
     stop_reason: null,
     error_type: error.type,
     upstream_request_id: null,
+    upstream: null,
     ttft_ms: null,
     ms: null,
   };

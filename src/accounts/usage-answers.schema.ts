@@ -111,6 +111,7 @@ export const ledgerRowSchema = z.object({
   stop_reason: z.nullable(z.string()),
   error_type: z.nullable(z.string()),
   upstream_request_id: z.nullable(z.string()),
+  upstream: z.described(z.nullable(z.string()), 'Where there are several: the name of the one that answered.'),
   ttft_ms: z.nullable(z.number()),
   ms: z.nullable(z.number()),
 });

@@ -39,6 +39,7 @@ const row = {
   stop_reason: 'end_turn',
   error_type: null,
   upstream_request_id: 'req_011CVuWyLpFkJiV6yJmMGfBD',
+  upstream: null,
   ttft_ms: 312,
   ms: 1_204,
 };

@@ -21,6 +21,7 @@ const EXPOSED_HEADERS = [
   ].map((what) => `anthropic-ratelimit-unified-${what}`),
   'sluice-request-id',
   'sluice-upstream',
+  'sluice-fallback-from',
   'sluice-limited-by',
   'sluice-model-retires',
   'sluice-max-tokens',

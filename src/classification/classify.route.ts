@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -45,6 +46,7 @@ export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classi
     upstream: upstreamOf(c.get('settings'), fetchUpstream),
     signal: c.req.raw.signal,
     simulate: c.req.header('sluice-simulate'),
+    fallbacks: fallbacksNamed(c.req.raw.headers),
   };
 }
 
@@ -52,16 +54,21 @@ async function classifyOne(c: Context<AppEnv>, task: Task, input: unknown, by: C
   const outcome = await classify(task, input, by);
   noteCost(c, outcome);
   c.get('entry').line.upstream_request_id = outcome.upstreamRequestId;
+  if (outcome.upstream !== undefined) c.get('entry').line.upstream = outcome.upstream;
   const cost_usd = toUsd(outcome.nanodollars);
   if (outcome.outcome === 'classified') {
     const { result, usage, model, headers } = outcome;
-    return answerWithCost({ ...result, usage, cost_usd, model }, cost_usd, by, headers);
+    return answerWithCost({ ...result, usage, cost_usd, model }, cost_usd, by, {
+      ...headers,
+      ...upstreamHeader(outcome),
+    });
   }
   const { error } = outcome;
   const headers = {
     ...outcome.headers,
     ...error.headers,
     ...simulatorHeader(by),
+    ...upstreamHeader(outcome),
     'sluice-cost-usd': formatUsd(outcome.nanodollars),
   };
   throw new ApiError(error.type, error.message, { status: error.status, headers, logged: error.logged, cause: error });
@@ -125,7 +132,14 @@ export function answerWithCost(
 
 /** @returns the header that marks a simulated answer, so that nobody takes it for one of Claude's */
 function simulatorHeader({ upstream }: Classifying): Record<string, string> {
-  return upstream.simulated ? { 'sluice-upstream': 'simulator' } : {};
+  const { simulated, pool } = upstream;
+  const isAll = pool?.all.every((one) => one.simulated) ?? simulated;
+  return isAll ? { 'sluice-upstream': 'simulator' } : {};
+}
+
+/** @returns the header that says which of several upstreams has answered. */
+function upstreamHeader({ upstream }: ClassificationResult): Record<string, string> {
+  return upstream === undefined ? {} : { 'sluice-upstream': upstream };
 }
 
 /** Writes the cost and the tokens of a request into its log line. */

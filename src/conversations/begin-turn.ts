@@ -5,13 +5,17 @@ import { checkHeld, layHeld, type TakenPrefix } from './held-prefix.ts';
 import { type NextRequest, nextRequest } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
-import { type Profile, refOf, type TurnRow } from './storage/rows.ts';
+import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 import { Turn } from './turn/turn.ts';
 import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
 
 /** How often the alarm comes while a turn runs: it wakes an object that died. */
 export const WATCH_MS = 30_000;
+
+/** Turns whose prompt the upstream has read. */
+const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
 /**
  * Plans a turn; nothing is written or waited for.
@@ -39,7 +43,7 @@ export async function buildPrompt(
 ): Promise<ReadableStream<Uint8Array>> {
   if (prefix !== undefined) checkHeld(held, prefix);
   const request = nextRequest(body, context.transcript, context.settings(), { counts: true });
-  const { bytes } = held ? await layHeld(context, account, held, request.body) : request.body;
+  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
   return new Blob([bytes]).stream();
 }
 
@@ -61,6 +65,7 @@ export function beginTurn(
   const { place, requestId, identity, headers, query } = request;
   // Before anything is stored: this throws where the deployment has no upstream.
   const upstream = context.upstream();
+  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const now = context.now();
   const isNew = !transcript.profile?.exists;
   const prefix = (isNew ? taken?.held : transcript.profile?.prefix) ?? null;
@@ -98,6 +103,8 @@ export function beginTurn(
     prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
     settings: context.settings(),
     upstream,
+    stays,
+    fallbacks: request.fallbacks,
     transcript,
     now: context.now,
     onEnd: (settled) => {

@@ -14,6 +14,7 @@ import { parseRef } from '../versions/versions.schema.ts';
 import { outgrown, type PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
 import { type HeldPrefix, refOf } from './storage/rows.ts';
+import type { LaidBody } from './turn/turn-runner.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends PrefixDefaults {
@@ -76,9 +77,10 @@ export function checkHeld(held: HeldPrefix | null | undefined, ref: string): voi
 /**
  * Puts a conversation's prefix before the body of a turn.
  *
+ * @returns the body, and the models that the prefix says may step in
  * @throws ApiError 400 where they contradict each other, 413 for what has become too large
  */
-export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<JsonBody> {
+export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
   const reader = prefixReaderOf(context, account);
   const found = await findStored(PREFIXES, reader, { name: held.name, hash: held.hash }, [held.owner]);
   if (!found) {
@@ -90,7 +92,7 @@ export async function layHeld(context: Callers, account: string, held: HeldPrefi
   const { MAX_BODY_BYTES } = reader.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
-  return expanded;
+  return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 
 /** @returns how an account reads prefixes, and is called itself. */

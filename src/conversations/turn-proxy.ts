@@ -1,6 +1,7 @@
 /** The edge's side of a conversation: calls its object, and carries the answer to the caller. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
+import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
@@ -76,6 +77,7 @@ export async function proxyTurn(
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
     prefix: prefixNamed(caller, body.json),
+    fallbacks: fallbacksNamed(caller),
     headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
   };

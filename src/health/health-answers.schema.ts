@@ -1,9 +1,34 @@
+import { count, time } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
+
+/** How one of several upstreams is, as far as the isolate knows that answers. */
+export const upstreamState = z.object({
+  name: z.string(),
+  kind: z.string(),
+  running: z.described(count, 'Requests that run there now.'),
+  max_concurrent: z.nullable(count),
+  models: z.array(
+    z.object({
+      model: z.string(),
+      state: z.described(
+        z.enum(['closed', 'open', 'half_open']),
+        'closed: it is called. open: it failed and is left alone. half_open: one request finds out whether it is back.',
+      ),
+      due_at: z.described(z.nullable(time), 'When it is half open.'),
+      tries: z.described(count, 'In the last 30 s.'),
+      failed: count,
+    }),
+  ),
+});
 
 /** What `GET /health` answers. */
 export const healthAnswer = z.object({
   status: z.literal('ok'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
+  upstreams: z.described(
+    z.optional(z.array(upstreamState)),
+    'With `?upstreams`, for admins: each of UPSTREAMS. Isolates find out by themselves, so another one may tell something else.',
+  ),
 });
 
 export type HealthAnswer = z.output<typeof healthAnswer>;

@@ -1,6 +1,14 @@
+import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { healthAnswer } from './health-answers.schema.ts';
+
+const healthQuery = z.object({
+  upstreams: z.described(
+    z.optional(z.literal('')),
+    'Asks for the state of each upstream too; needs the scope `admin`.',
+  ),
+});
 
 export const health: Resource = {
   tag: 'Health',
@@ -10,6 +18,8 @@ export const health: Resource = {
       operation: 'health',
       summary: 'Check that the edge is up',
       needs: 'nothing',
+      description: 'With `?upstreams` an admin gets the state of each upstream.',
+      query: healthQuery,
       answers: { 200: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }) },
     },
   },

@@ -1,14 +1,52 @@
+import type { MiddlewareHandler } from 'hono';
+import { refuseRevoked } from '../accounts/admission/refuse-revoked.ts';
+import { type Authenticate, authenticate, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
+import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
-/** Answers whether the settings are valid, and which upstream answers. */
-export function healthRoutes(fetchUpstream?: Fetch) {
-  return new Hono<AppEnv>().get('/health', (c) => {
-    const { simulated } = upstreamOf(c.get('settings'), fetchUpstream);
-    const answer: HealthAnswer = { status: 'ok', upstream: simulated ? 'simulator' : 'anthropic' };
+/**
+ * Answers whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is.
+ *
+ * @param own a Worker's own function that says who is asking
+ */
+export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
+  const known = whereAsked(authenticate(own));
+  const current = whereAsked(refuseRevoked);
+  const admin = whereAsked(requireScope('admin'));
+  return new Hono<AppEnv>().get('/health', known, current, admin, (c) => {
+    const { simulated, pool } = upstreamOf(c.get('settings'), fetchUpstream);
+    const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
+    const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
+    if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer);
   });
+}
+
+/** @returns a middleware only for requests that ask for the upstreams: all others need no credential. */
+function whereAsked(middleware: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
+  return async (c, next) => (c.req.query('upstreams') === undefined ? await next() : await middleware(c, next));
+}
+
+/** @returns how the upstreams are, as far as this isolate knows. */
+function statesOf({ all, health }: UpstreamPool, now: number): NonNullable<HealthAnswer['upstreams']> {
+  const report = health.report(now);
+  return all.map(({ name, entry }) => ({
+    name,
+    kind: entry.kind,
+    running: health.running(name, now),
+    max_concurrent: entry.max_concurrent ?? null,
+    models: report
+      .filter((one) => one.upstream === name)
+      .map(({ model, state, dueAt, tries, failed }) => ({
+        model,
+        state,
+        due_at: dueAt === null ? null : new Date(dueAt).toISOString(),
+        tries,
+        failed,
+      })),
+  }));
 }

@@ -2,6 +2,8 @@
 export interface LogLine {
   request_id: string;
   upstream_request_id?: string | undefined;
+  /** Where there are several: the name of the one that answered, or was tried last. */
+  upstream?: string | undefined;
   method: string;
   route: string;
   account?: string | undefined;

@@ -1,11 +1,9 @@
 import type { JsonBody } from './json-body.ts';
 import { joinedPieces, lengthOf, piecesOf, type Source, streamOfPieces } from './pieces.ts';
+import type { Sendable } from './sendable.ts';
 
 /** A changed body of so many bytes goes up as a stream: joined, its bytes would be in memory twice. */
 const STREAMED_BYTES = 1_048_576;
-
-/** A body that can be sent several times: a function makes a new stream for each try. */
-export type Sendable = BodyInit | (() => BodyInit);
 
 /** A body whose long parts stay bytes: in `text` and `json` short stand-ins take their places. */
 export class LongBody implements JsonBody {

@@ -10,14 +10,22 @@ const STRUCTURE = /["{}[\]]/g;
 const SCALAR_END = /[,}\]\s]/g;
 const NOT_SPACE = /[^\s]/g;
 
+/** The JSON text of a member's value for an object that has no such member. */
+export interface Default {
+  readonly ifAbsent: string;
+}
+
+/** Changes by key: the JSON text of the new value, undefined to take the member out, or a default. */
+export type Changes = Readonly<Record<string, string | undefined | Default>>;
+
 /**
  * Changes members of a JSON object in its text, and leaves all other text as it is.
  *
  * @param text a valid JSON object
- * @param changes by key: the JSON text of the new value, or undefined to take the member out
  */
-export function edit(text: string, changes: Readonly<Record<string, string | undefined>>): string {
+export function edit(text: string, wanted: Changes): string {
   const all = members(text);
+  const changes = withDefaults(wanted, all);
   // Of a repeated key the last member counts, as for `JSON.parse`; a change removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
   const stays = (member: Member, index: number) =>
@@ -51,6 +59,16 @@ export function edit(text: string, changes: Readonly<Record<string, string | und
     empty = false;
   }
   return edited;
+}
+
+/** @returns the changes without defaults: each one is a new value, or nothing where the object has that member. */
+function withDefaults(changes: Changes, all: readonly Member[]): Record<string, string | undefined> {
+  const own: Record<string, string | undefined> = Object.create(null);
+  for (const [key, value] of Object.entries(changes)) {
+    if (typeof value !== 'object') own[key] = value;
+    else if (!all.some((member) => member.key === key)) own[key] = value.ifAbsent;
+  }
+  return own;
 }
 
 /**

@@ -42,11 +42,23 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   c.get('entry').line.model = name.slice(0, 128);
   const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
+  const routing = { model: name, streams: false, isQuick: true };
+  let answeredBy: string | undefined;
+  const onHeaders = (name: string | undefined) => {
+    answeredBy = name;
+    c.get('place').leave();
+  };
   const response = await relay(
-    { path: '/v1/messages/count_tokens', body: bodyUp(body, changes), caller: c.req.raw },
-    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders: () => c.get('place').leave() },
+    {
+      path: '/v1/messages/count_tokens',
+      body: (more) => bodyUp(body, { ...changes, ...more }),
+      caller: c.req.raw,
+      routing,
+    },
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
   );
   for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
+  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');

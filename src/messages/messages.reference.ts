@@ -36,7 +36,7 @@ const body = z.withMeta(
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
     }),
-    'A Messages request. Every other field of Anthropic’s API goes up as it came.',
+    'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
   ),
   { id: 'MessagesRequest' },
 );
@@ -70,6 +70,7 @@ const headers = [
   'sluice-turn',
   'sluice-model-retires',
   'sluice-upstream',
+  'sluice-fallback-from',
   'anthropic-ratelimit-requests-remaining',
 ] as const;
 

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
+import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
@@ -15,9 +16,11 @@ import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
 import { isEventStream } from '../upstream/content-type.ts';
+import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { type RequestOutcome, relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
+import { ownedIn } from '../upstream/request/owned.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 
@@ -58,11 +61,14 @@ async function answerMessage(
   }
   const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
+  const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
   const body = await withUserId(prefixed.body, settings, identity.account);
   const request = check(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
+  const owned = upstream.pool && ownedIn(body);
+  const routing = { streams, account: identity.account, owned };
   const meter = await (options.admit ?? admit)({
     ...context,
     route: 'messages',
@@ -73,19 +79,34 @@ async function answerMessage(
     headers: c.req.raw.headers,
     streams,
     prefix,
+    fallbacks,
+    routing,
     signal: c.req.raw.signal,
   });
   const changes: Record<string, string> = {};
-  if (model !== request.model) changes.model = JSON.stringify(model);
   if (streams && request.stream === undefined) changes.stream = 'true';
   // The callbacks below live until the answer ends. They see the body through `up`, so that a long prompt can be freed.
   const up = { body };
-  const granted = (by: RequestMeter | undefined) =>
-    bodyUp(up.body, by?.maxTokens === undefined ? changes : { ...changes, max_tokens: String(by.maxTokens) });
-  const paid = meter && payments(meter, granted);
+  const granted = (by: RequestMeter | undefined): BodyMaker => {
+    const { maxTokens, model: admitted = model } = by ?? {};
+    const own = {
+      ...changes,
+      ...(admitted === request.model ? {} : { model: JSON.stringify(admitted) }),
+      ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+    };
+    return (more) => bodyUp(up.body, { ...own, ...more });
+  };
+  /** Of the try that goes up. */
+  let latest = meter;
+  const paid =
+    meter &&
+    payments(meter, granted, (again) => {
+      latest = again;
+    });
   const log = logOutcome(c);
   const place = c.get('place');
   let price: string | undefined;
+  let answeredBy: string | undefined;
   const response = await relay(
     {
       path: '/v1/messages',
@@ -93,6 +114,7 @@ async function answerMessage(
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
+      routing: { ...routing, model: meter?.model ?? model },
       idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
     },
     {
@@ -101,7 +123,8 @@ async function answerMessage(
       requestId,
       waitUntil,
       payment: paid?.payment,
-      onHeaders: () => {
+      onHeaders: (name) => {
+        answeredBy = name;
         up.body = RELEASED;
         meter?.release();
         place.leave();
@@ -117,10 +140,11 @@ async function answerMessage(
       },
     },
   );
-  for (const [name, value] of Object.entries(meter?.headers ?? {})) response.headers.set(name, value);
+  for (const [name, value] of Object.entries(latest?.headers ?? {})) response.headers.set(name, value);
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
-  const retires = retiresSoon(settings.models.find(model));
+  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
+  const retires = retiresSoon(settings.models.find(latest?.model ?? model));
   if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
 }
@@ -129,10 +153,11 @@ async function answerMessage(
 export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined {
   const entry = c.get('entry');
   entry.begin();
-  return ({ usage, model, end, error_type, upstream_request_id, ttft_ms }, nanodollars) => {
+  return ({ usage, model, end, error_type, upstream, upstream_request_id, ttft_ms }, nanodollars) => {
     const { line } = entry;
     line.model = model ?? line.model;
     line.upstream_request_id = upstream_request_id;
+    if (upstream !== undefined) line.upstream = upstream;
     line.ttft_ms = ttft_ms;
     if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
     if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);

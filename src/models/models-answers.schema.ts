@@ -9,6 +9,11 @@ const tokenPrices = z.object({
   cache_read: usdPerMillion,
 });
 
+const modelPrices = z.extend(tokenPrices, {
+  long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int() })),
+  fast: z.optional(tokenPrices),
+});
+
 /** A model as the upstream tells of it, joined with the limits and prices that this edge knows. */
 export const modelAnswer = z.looseObject({
   type: z.literal('model'),
@@ -20,10 +25,9 @@ export const modelAnswer = z.looseObject({
   retires_at: z.nullable(z.string()),
   minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in this edge’s table.'),
   replacement: z.nullable(z.string()),
-  prices: z.nullable(
-    z.extend(tokenPrices, {
-      long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int() })),
-      fast: z.optional(tokenPrices),
-    }),
+  prices: z.nullable(modelPrices),
+  upstreams: z.described(
+    z.optional(z.array(z.object({ name: z.string(), id: z.string(), prices: z.nullable(modelPrices) }))),
+    'Where there are several: those that serve it, in the order in which they are tried, with its id and prices there.',
   ),
 });

@@ -8,44 +8,63 @@ import { Hono } from '../http/hono.ts';
 import { pageOfRows, readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
 import { mayUse, usableModels } from '../pricing/allowed-models.ts';
-import type { Model, ModelTable } from '../pricing/models.ts';
+import type { Model } from '../pricing/models.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { isModelRow, type ModelRow, placesOf, rowsIn, servedModel, servedModels } from './served-models.ts';
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
+const LIST = '/v1/models';
 
 /** Lists the upstream's models with the limits and prices that this edge knows; only those that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
   const mayRead = requireScope('messages');
   const list = async (c: Context<AppEnv>) => {
     const allowed = await allowedModels(c);
-    if (!allowed) return await answerModels(c, '/v1/models', fetchUpstream);
+    const { pool } = upstreamOf(c.get('settings'), fetchUpstream);
+    if (!allowed && !pool) return await answerModels(c, LIST, fetchUpstream);
     const { models } = c.get('settings');
     const page = readPage(c.req.query());
     // A page of the upstream's could have none of the allowed models. So all are fetched, and paged here.
-    const all = await answerModels(c, '/v1/models', fetchUpstream, allOf(c.req.raw));
+    const all = pool
+      ? await answerPooled(c, pool, fetchUpstream)
+      : await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw));
     if (!all.ok) return all;
-    const { data } = (await all.json()) as { data?: unknown };
-    const rows = Array.isArray(data) ? data.filter(isRow) : [];
-    const list = pageOfRows(usableModels(rows, allowed, models), page, ({ id }) => id);
-    return Response.json(list, { headers: all.headers });
+    const rows = rowsIn(await all.json());
+    const usable = allowed ? usableModels(rows, allowed, models) : rows;
+    return Response.json(
+      pageOfRows(usable, page, ({ id }) => id),
+      { headers: all.headers },
+    );
   };
   const one = async (c: Context<AppEnv>) => {
-    const { models } = c.get('settings');
+    const settings = c.get('settings');
+    const { models } = settings;
     const name = c.req.param('id') ?? '';
     // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
-    if (!MODEL_NAME.test(name)) throw notFound('There is no such model. GET /models lists those that there are.');
+    if (!MODEL_NAME.test(name)) throw unknownModel();
     const allowed = await allowedModels(c);
     if (allowed && !mayUse(name, allowed, models)) {
       throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
     }
-    return await answerModels(c, `/v1/models/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
+    const { pool } = upstreamOf(settings, fetchUpstream);
+    if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
+    const standing = await admitted(c);
+    const row = servedModel(pool, name, settings);
+    if (!row) throw unknownModel();
+    return Response.json(joined(row, settings, pool), { headers: standing });
   };
   return new Hono<AppEnv>()
     .get('/v1/models', mayRead, list)
     .get('/models', mayRead, list)
     .get('/v1/models/:id', mayRead, one)
     .get('/models/:id', mayRead, one);
+}
+
+function unknownModel() {
+  return notFound('There is no such model. GET /models lists those that there are.');
 }
 
 /** @returns the account's limit `models`; undefined where it may use any. */
@@ -72,24 +91,44 @@ async function answerModels(
   const { settings, requestId, waitUntil } = contextOf(c);
   const standing = await admitted(c);
   const response = await relay(
-    { path, caller },
+    { path, caller, routing: { streams: false, isQuick: true } },
     { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
   );
   for (const [name, value] of Object.entries(standing)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
-  return Response.json(joinAll(body, settings.models), { headers: response.headers });
+  return Response.json(joinAll(body, settings), { headers: response.headers });
 }
 
-function joinAll(body: unknown, models: ModelTable): unknown {
+/** @returns all models of several upstreams: as one of them lists them that has a list, and as this edge's table has them. */
+async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstream?: Fetch): Promise<Response> {
+  const { settings } = contextOf(c);
+  const asked = { method: 'GET', path: LIST, headers: {} };
+  const hasList = pool.all.some((one) => one.lacks(asked) === undefined);
+  const listed = hasList ? await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw)) : undefined;
+  if (listed && !listed.ok) return listed;
+  const headers = listed?.headers ?? (await admitted(c));
+  const rows = servedModels(pool, listed ? rowsIn(await listed.json()) : [], settings, Date.now());
+  return Response.json({ data: rows.map((row) => joined(row, settings, pool)) }, { headers });
+}
+
+function joinAll(body: unknown, settings: Settings): unknown {
   if (!isObject(body)) return body;
-  return Array.isArray(body.data) ? { ...body, data: body.data.map((row) => join(row, models)) } : join(body, models);
+  if (!Array.isArray(body.data)) return joinedRow(body, settings);
+  return { ...body, data: body.data.map((row) => joinedRow(row, settings)) };
 }
 
-/** @returns a row with what the model table knows. The API's own figures win; the table fills those that are absent. */
-function join(row: unknown, models: ModelTable): unknown {
-  if (!isRow(row)) return row;
-  const model: Model | undefined = models.find(row.id);
+function joinedRow(row: unknown, settings: Settings): unknown {
+  return isModelRow(row) ? joined(row, settings) : row;
+}
+
+/**
+ * @returns a row with what the model table knows. The API's own figures win; the table fills those that are absent. Where
+ * there are several upstreams, its price is the one at the upstream that is tried first.
+ */
+function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRow {
+  const model: Model | undefined = settings.models.find(row.id);
+  const places = pool && placesOf(pool, row.id, settings);
   return {
     ...row,
     max_input_tokens: row.max_input_tokens ?? model?.max_input_tokens ?? null,
@@ -97,10 +136,7 @@ function join(row: unknown, models: ModelTable): unknown {
     retires_at: row.retires_at ?? model?.retires_at ?? null,
     minimum_cacheable_tokens: model?.minimum_cacheable_tokens ?? null,
     replacement: model?.replacement ?? null,
-    prices: model?.prices ?? null,
+    prices: places?.[0]?.prices ?? model?.prices ?? null,
+    ...(places && { upstreams: places }),
   };
-}
-
-function isRow(value: unknown): value is { id: string; [key: string]: unknown } {
-  return isObject(value) && typeof value.id === 'string';
 }

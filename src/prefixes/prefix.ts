@@ -9,11 +9,12 @@
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
-import { LongBody, type Sendable } from '../http/long-body.ts';
+import { LongBody } from '../http/long-body.ts';
 import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../http/pieces.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
+import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
@@ -24,6 +25,7 @@ export interface PrefixContent {
   messages: Json[];
   model?: string;
   max_tokens?: number;
+  fallback_models?: string[];
   cache_ttl: CacheTtl;
   description?: string;
 }
@@ -67,7 +69,7 @@ const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinkin
  * @throws ApiError 400 for what cannot be a prefix
  */
 export function canonicalText(fields: PrefixFields): string {
-  const { tools = [], system = [], messages = [], model, max_tokens, cache_ttl, description } = fields;
+  const { tools = [], system = [], messages = [], model, max_tokens, fallback_models, cache_ttl, description } = fields;
   const blocks = typeof system === 'string' ? (system === '' ? [] : [{ type: 'text', text: system }]) : system;
   const own = [...breakpointsIn('tools', tools), ...breakpointsIn('system', blocks)];
   const [first] = [...own, ...breakpointsIn('messages', messages)];
@@ -85,6 +87,7 @@ export function canonicalText(fields: PrefixFields): string {
     messages,
     ...(model === undefined ? {} : { model }),
     ...(max_tokens === undefined ? {} : { max_tokens }),
+    ...(fallback_models === undefined ? {} : { fallback_models }),
     cache_ttl,
     ...(description === undefined ? {} : { description }),
   };
@@ -205,12 +208,19 @@ const FILLER = { role: 'user', content: '.' };
  *
  * @returns `complete`: the prefix with what was added; `added`: only what was added, or undefined if nothing was
  */
-export function countBodies(prefix: Prefix, model: string): { complete: Sendable; added: string | undefined } {
+export function countBodies(
+  prefix: Prefix,
+  model: string,
+): {
+  complete: BodyMaker;
+  added: BodyMaker | undefined;
+} {
   const endsWithUser = prefix.content.messages.at(-1)?.role === 'user';
   const asked = { model, messages: endsWithUser ? [] : [FILLER] };
   const text = JSON.stringify(asked);
-  const complete = bodyUp(expand({ text, bytes: encoder.encode(text), json: asked }, prefix), {});
-  return { complete, added: endsWithUser ? undefined : text };
+  const whole = expand({ text, bytes: encoder.encode(text), json: asked }, prefix);
+  const complete: BodyMaker = (changes) => bodyUp(whole, changes);
+  return { complete, added: endsWithUser ? undefined : (changes) => edit(text, changes) };
 }
 
 /** @returns the JSON text between the brackets of a list, as the caller wrote it */

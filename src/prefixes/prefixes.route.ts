@@ -67,7 +67,7 @@ async function prefixAnswerOf(
   const upstream = upstreamOf(settings, fetchUpstream);
   const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
-  const counting = { upstream, settings, headers: c.req.raw.headers };
+  const counting = { upstream, settings, model, headers: c.req.raw.headers };
   const { complete, added } = countBodies(prefix, model);
   const [all, rest] = await Promise.all([
     countTokens(complete, counting),

@@ -1,5 +1,6 @@
 import { fieldError } from '../http/check.ts';
 import * as z from '../http/zod.ts';
+import { fallbackModels } from '../settings/limits.schema.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { refSchema } from '../versions/versions.schema.ts';
 
@@ -28,6 +29,10 @@ const prefixFields = z.strictObject({
     'The model of requests that name none.',
   ),
   max_tokens: z.described(z.optional(messagesRequest.shape.max_tokens), '`max_tokens` of requests that have none.'),
+  fallback_models: z.described(
+    z.optional(fallbackModels),
+    'Models that step in where the asked one is overloaded, or the budget does not pay for it.',
+  ),
   cache_ttl: z.described(
     z._default(z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" }), '5m'),
     'How long the upstream keeps it cached after each use.',

@@ -18,6 +18,8 @@ export interface PrefixedBody {
   body: JsonBody;
   /** name@version, for the ledger. */
   prefix: string | undefined;
+  /** The models that it says may step in. */
+  fallbacks?: readonly string[] | undefined;
 }
 
 /**
@@ -52,9 +54,9 @@ export async function withPrefix(
   if (ref === undefined) return { body, prefix: undefined };
   check(defaultedRequest, body.json);
   const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
-  const { model, max_tokens } = value.content;
+  const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
   const { MAX_BODY_BYTES } = c.get('settings');
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
-  return { body: expanded, prefix: `${name}@${hash}` };
+  return { body: expanded, prefix: `${name}@${hash}`, fallbacks };
 }

@@ -4,7 +4,11 @@ export type HeaderName = keyof typeof HEADERS;
 
 /** Response headers, beside the ids that every answer carries. */
 export const HEADERS = {
-  'sluice-upstream': z.described(z.enum(['simulator']), 'Present where the simulator has answered.'),
+  'sluice-upstream': z.described(
+    z.string(),
+    'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
+  ),
+  'sluice-fallback-from': z.described(z.string(), 'The model that was asked for, where another one has stepped in.'),
   'sluice-cost-usd': z.described(z.string(), 'What it cost in US dollars; a stream says it in a comment at its end.'),
   'sluice-max-tokens': z.described(z.string(), 'What `max_tokens` was lowered to, so that the budget can pay for it.'),
   'sluice-turn': z.described(z.string(), 'The turn of the conversation.'),

@@ -11,6 +11,9 @@ const usdAmount = limitAmount(MOST_USD);
 const usdLimit = z.optional(usdAmount);
 const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
 
+/** Models that may step in for another, by id or alias. */
+export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(5));
+
 /** The limits of an account, and of DEFAULT_LIMITS. An absent one has the deployment's default; without a default it is no limit. */
 export const limitsSchema = z.strictObject({
   requests_per_minute: z.described(perMinute, 'Requests a minute; the bucket refills continuously.'),
@@ -38,6 +41,10 @@ export const limitsSchema = z.strictObject({
   alerts: z.described(
     z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
     'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+  ),
+  fallback_models: z.described(
+    z.optional(fallbackModels),
+    'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
   ),
   on_shortfall: z.described(
     z.optional(z.enum(['clamp', 'refuse'])),

@@ -60,6 +60,9 @@ const urlSetting = (fault: string) =>
 const anyHttpUrl = urlSetting('must be an http or https URL');
 const httpUrl = urlSetting('must be an https URL');
 
+/** Which answers an upstream stops to write, and to bill, when their connection is closed. */
+export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
+
 /** The senders whose webhooks the Worker takes by itself, once their secret is set. */
 export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
 
@@ -92,6 +95,17 @@ export const settingsSchema = z.object({
     z.optional(z.enum(['anthropic', 'simulator'])),
     '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
   ),
+  UPSTREAMS: z.described(
+    z._default(
+      jsonSetting(
+        z
+          .array(z.record(z.string(), z.unknown(), 'must be objects such as {"name":"east","kind":"bedrock"}'))
+          .check(z.maxLength(20)),
+      ),
+      [],
+    ),
+    'JSON: where Claude is served, in the order in which it is tried; each with a secret `UPSTREAM_<NAME>_KEY`.',
+  ),
   ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
   MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body.'),
   FORWARD_HEADERS: z.described(
@@ -119,7 +133,7 @@ export const settingsSchema = z.object({
   ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
   CANCEL_STOPS: z.described(
-    z._default(z.enum(['streams', 'always', 'never']), 'streams'),
+    z._default(z.enum(CANCEL_STOPS), 'streams'),
     'Which answers the upstream stops to write, and to bill, when their connection is closed.',
   ),
   SERVED_STEP_TOKENS: z.described(
@@ -206,6 +220,8 @@ export const settingsSchema = z.object({
 export interface Settings extends z.output<typeof settingsSchema> {
   development: boolean;
   models: ModelTable;
+  /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
+  upstreamKeys: Readonly<Record<string, string>>;
 }
 
 let parsedSettings = new WeakMap<object, Settings>();
@@ -257,6 +273,9 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   if (settings.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
+  if (settings.UPSTREAM === 'simulator' && settings.UPSTREAMS.length > 0) {
+    throw misconfigured('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
+  }
   const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = settings;
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
     throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
@@ -282,7 +301,17 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
       settings.MODEL_ALIASES,
     ),
+    upstreamKeys: Object.fromEntries(
+      Object.entries(given).filter((pair): pair is [string, string] => {
+        return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
+      }),
+    ),
   };
+}
+
+/** @returns whether this is the name of the secret of an entry of UPSTREAMS. */
+export function isUpstreamKey(name: string): boolean {
+  return /^UPSTREAM_[A-Z0-9_]+_KEY$/.test(name);
 }
 
 /**

@@ -13,6 +13,7 @@ import { type Judgement, readCountRequest, readMessageRequest } from './request/
 import type { Protocol } from './request/message-request.ts';
 import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
 import { readJsonObject } from './request/request-body.ts';
+import { answerAsService } from './services.ts';
 
 export type { SimulatedModel } from './request/models.ts';
 
@@ -240,9 +241,10 @@ function json(value: Record<string, unknown>, { headers, faults, request }: Call
 /**
  * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts and models, with
  * the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls the tools that
- * it is offered, and gives equal answers to equal requests. Its state (prompt cache, rates) is in memory.
+ * it is offered, and gives equal answers to equal requests. At the addresses of Amazon, Google and Microsoft it answers as
+ * Claude does there. Its state (prompt cache, rates) is in memory.
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);
-  return (request) => api.answer(request);
+  return (request) => answerAsService(request, (asked) => api.answer(asked));
 }

@@ -5,12 +5,14 @@
  * size that the Worker may have.
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
 import type { Settings } from '../settings/settings.ts';
+import type { Payment, SendProgress } from './attempt.ts';
 import { notTheApi, readAnswer } from './buffered.ts';
+import type { Routing } from './choice/pool.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
+import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './relay.ts';
-import { type Payment, type SendProgress, send } from './send.ts';
+import { send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
@@ -26,6 +28,10 @@ export interface MessageCall {
   signal?: AbortSignal | undefined;
   /** Faults that the simulator shall make, as in `sluice-simulate`; a real upstream does not get them. */
   simulate?: string | undefined;
+  /** What the choice between several upstreams goes by. */
+  routing?: Routing | undefined;
+  /** Lets work run on that the answer does not wait for. */
+  waitUntil?: ((work: Promise<unknown>) => void) | undefined;
   /** Pays for another try after one that may have run. Without it there is no other try. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
 }
@@ -42,7 +48,7 @@ export interface Reply {
  *
  * @param body a Messages request that does not stream
  */
-export async function askMessage(body: Sendable, call: MessageCall): Promise<Reply> {
+export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Reply> {
   const { upstream, settings, signal, simulate } = call;
   const started = Date.now();
   const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
@@ -52,6 +58,7 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
     // A complete answer has a usage. Any other is settled by how long it ran.
     ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
     ...observed,
+    upstream: course.upstream,
     end,
     sent: course.sentAt !== undefined,
     ttft_ms: Date.now() - started,
@@ -60,24 +67,25 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
   const controller = new AbortController();
   const leave = () => controller.abort(callerLeft());
   signal?.addEventListener('abort', leave, { once: true });
-  const headers = new Headers({
+  const headers = {
     'content-type': 'application/json',
     'anthropic-version': API_VERSION,
     'x-api-key': upstream.apiKey,
     'accept-encoding': 'identity',
     ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
-  });
+  };
   const payment = call.payment?.(() => ended('cut', { ...reportOf(undefined, 0), error_type: 'upstream_unreachable' }));
   try {
     const response = await send(
       upstream,
-      { method: 'POST', path: '/v1/messages', headers, body },
+      { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
       {
         maxRetries: settings.UPSTREAM_MAX_RETRIES,
         timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
         controller,
         course,
         payment,
+        ...(call.waitUntil && { waitUntil: call.waitUntil }),
       },
     );
     observed.status = response.status;
@@ -98,6 +106,7 @@ export async function askMessage(body: Sendable, call: MessageCall): Promise<Rep
       error,
     };
   } finally {
+    course.leave?.(false);
     signal?.removeEventListener('abort', leave);
   }
 }

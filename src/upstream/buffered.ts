@@ -5,10 +5,10 @@ import { decoder } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { joinedPieces } from '../http/pieces.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { mayHaveRun, type SendProgress } from './attempt.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { mayHaveRun, type SendProgress } from './send.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 

@@ -1,8 +1,10 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
 import type { Settings } from '../settings/settings.ts';
+import type { SendProgress } from './attempt.ts';
+import { NoUpstream } from './choice/pool.ts';
 import { timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
+import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -10,6 +12,8 @@ import type { Upstream } from './upstream.ts';
 export interface CountOptions {
   upstream: Upstream;
   settings: Settings;
+  /** The model as the body names it: by it one of several upstreams is chosen. */
+  model: string;
   /** The caller's; `anthropic-version` and `anthropic-beta` change what is counted. */
   headers: Headers | PlainHeaders;
   /** Aborted when nobody waits for the count any more. */
@@ -37,7 +41,10 @@ const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
  * @throws ApiError while the upstream cannot be reached, or takes too long
  * @throws the signal's reason when it is aborted
  */
-export async function askCount(body: Sendable, { upstream, settings, headers, signal }: CountOptions): Promise<Count> {
+export async function askCount(
+  body: BodyMaker,
+  { upstream, settings, model, headers, signal }: CountOptions,
+): Promise<Count> {
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const controller = new AbortController();
@@ -46,20 +53,25 @@ export async function askCount(body: Sendable, { upstream, settings, headers, si
   signal?.addEventListener('abort', leave, { once: true });
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const timer = setTimeout(() => controller.abort(timedOut()), timeoutMs);
+  const course: SendProgress = { sentAt: undefined };
+  const routing = { model, streams: false, isQuick: true };
   try {
     const response = await send(
       upstream,
-      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, payment: 'free' },
+      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, course, payment: 'free' },
     );
     const answer = readCount(await response.text());
     const { status } = response;
     if (!response.ok) return { tokens: null, status, message: answer.message };
     return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };
   } catch (thrown) {
+    // Nobody here counts it: that is as good as an upstream which refuses to.
+    if (thrown instanceof NoUpstream) return { tokens: null, status: thrown.status, message: thrown.message };
     throw controller.signal.aborted ? controller.signal.reason : thrown;
   } finally {
     clearTimeout(timer);
+    course.leave?.(false);
     signal?.removeEventListener('abort', leave);
   }
 }
@@ -70,7 +82,7 @@ export async function askCount(body: Sendable, { upstream, settings, headers, si
  * @param body JSON, with what counting takes and nothing else
  * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
  */
-export async function countTokens(body: Sendable, counting: CountOptions): Promise<number> {
+export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
   const count = await askCount(body, counting);
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;

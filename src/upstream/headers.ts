@@ -1,4 +1,5 @@
 import { remembering, staysHere } from '../http/private-headers.ts';
+import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 
 /**
  * Not sent up unless FORWARD_HEADERS names them. By these headers a caller could choose a provider, a key or a rule of a
@@ -10,16 +11,6 @@ const WITHHELD: ReadonlySet<string> = new Set([
   'anthropic-organization-id',
   'api-key',
 ]);
-const WITHHELD_PREFIXES = [
-  'x-portkey-',
-  'helicone-',
-  'x-litellm-',
-  'x-bf-',
-  'x-goog-',
-  'x-amz-',
-  'x-amzn-',
-  'x-envoy-',
-];
 
 /** Never sent down: they belong to the connection, or are about the operator's account or the upstream's own origin. */
 const NOT_DOWN: ReadonlySet<string> = new Set([
@@ -45,10 +36,10 @@ const NOT_DOWN_PREFIXES = [
   'anthropic-priority-',
   'access-control-',
   'cf-',
-  ...WITHHELD_PREFIXES,
+  ...CHOOSING_PREFIXES,
 ];
 
-const isWithheld = remembering(WITHHELD, WITHHELD_PREFIXES);
+const isWithheld = remembering(WITHHELD, CHOOSING_PREFIXES);
 const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
 
 /** The version of a request without `anthropic-version`. */

@@ -1,12 +1,14 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
-import type { Sendable } from '../http/long-body.ts';
 import type { Settings } from '../settings/settings.ts';
+import type { Payment, SendProgress } from './attempt.ts';
 import { bufferedResponse, readAnswer } from './buffered.ts';
+import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp } from './headers.ts';
-import { type Payment, type SendProgress, send } from './send.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { send } from './send.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
@@ -18,7 +20,9 @@ export interface RelayRequest {
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
   /** The caller's bytes, or the text in which something had to change. */
-  body?: Sendable | undefined;
+  body?: BodyMaker | undefined;
+  /** What the choice between several upstreams goes by. */
+  routing?: Routing | undefined;
   /** Whether only a message, or an error, is an answer. */
   expectsMessage?: boolean;
   /** Whether another model may take over in the middle of the answer: then its blocks are read, which tell so. */
@@ -33,6 +37,8 @@ export interface RequestOutcome extends Report {
   status: number | undefined;
   end: StreamEnding;
   upstream_request_id: string | undefined;
+  /** Where there are several: the name of the one that answered, or was tried last. */
+  upstream?: string | undefined;
   /** Whether the upstream may have worked on the request, and bills it. */
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
@@ -47,8 +53,12 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
-  /** Called once when the upstream's headers are there: no other try will be made, so the request body is not needed. */
-  onHeaders?(): void;
+  /**
+   * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
+   *
+   * @param upstream its name, where there are several
+   */
+  onHeaders?(upstream: string | undefined): void;
   /**
    * Called once with how the answer ended, also when the caller has left. It must return at once; what must follow runs on.
    *
@@ -89,13 +99,16 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     error_type,
     end,
     sent: course.sentAt !== undefined,
+    upstream: course.upstream,
     seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ttft_ms: Date.now() - started,
   });
   const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
     signal.removeEventListener('abort', leave);
     const sent = course.sentAt !== undefined;
-    return options.onEnd?.({ ...report, ...observed, sent, end, ttft_ms: firstByte - started });
+    const { upstream: answered } = course;
+    course.leave?.(end === 'cut' || end === 'silent');
+    return options.onEnd?.({ ...report, ...observed, upstream: answered, sent, end, ttft_ms: firstByte - started });
   };
 
   const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
@@ -107,7 +120,13 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   try {
     const response = await send(
       upstream,
-      { method: caller.method, path: request.path + queryOf(caller.url), headers, body: request.body },
+      {
+        method: caller.method,
+        path: request.path + queryOf(caller.url),
+        headers,
+        body: request.body,
+        routing: request.routing,
+      },
       {
         maxRetries: settings.UPSTREAM_MAX_RETRIES,
         timeoutMs,
@@ -116,9 +135,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
         caller: caller.headers,
         course,
         payment,
+        waitUntil: options.waitUntil,
       },
     );
-    options.onHeaders?.();
+    options.onHeaders?.(course.upstream);
     observed.status = response.status;
     observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
     refuseEncoding(response);
@@ -127,7 +147,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       watchdog.expect(idleMs, () => interrupted(true));
       const { hasFallbacks: readsBlocks = false } = request;
       const reading = { sentAt: course.sentAt ?? started, readsBlocks };
-      return await relayStream(response, response.body, { signal, controller, watchdog, reading }, options, finish);
+      const state = { signal, controller, watchdog, reading, opening: course.opening };
+      return await relayStream(response, response.body, state, options, finish);
     }
     watchdog.stop();
     if (!response.ok) failed = 'error';
@@ -146,6 +167,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
     signal.removeEventListener('abort', leave);
+    course.leave?.(end === 'cut' || end === 'silent');
     options.onEnd?.(unseen(end, toApiError(thrown).logged));
     throw thrown;
   } finally {

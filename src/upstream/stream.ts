@@ -44,6 +44,8 @@ interface PipeState {
   controller: AbortController;
   watchdog: IdleTimeout;
   reading: UsageReaderOptions;
+  /** The beginning of the stream, where it has been read already; in a spare buffer. */
+  opening?: Uint8Array | undefined;
 }
 
 /**
@@ -59,7 +61,7 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
-  const opening = await readOpening(body, usage, course.watchdog);
+  const opening = await readOpening(body, usage, course.watchdog, course.opening);
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {
     course.watchdog.stop();
@@ -97,11 +99,14 @@ async function readOpening(
   body: ReadableStream<Uint8Array>,
   usage: UsageReader,
   watchdog: IdleTimeout,
+  given: Uint8Array | undefined,
 ): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = await reader.read(new Uint8Array(takeBuffer()));
+    const { value, done }: Piece = given
+      ? { value: given, done: false }
+      : await reader.read(new Uint8Array(takeBuffer()));
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;

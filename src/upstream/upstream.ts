@@ -1,18 +1,23 @@
-import { misconfigured } from '../http/errors.ts';
+import { type ApiError, misconfigured } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
+import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
+import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
 
 /** How a request goes up: `fetch`, or whatever stands in its place. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-/** Where requests go: the Claude API, a gateway before it, or the built-in simulator. */
+/** Where requests go: the Claude API, a gateway before it, the built-in simulator, or any of several. */
 export interface Upstream {
   baseURL: string;
   apiKey: string;
   fetch: Fetch;
+  /** Whether an answer may be the simulator's. */
   simulated: boolean;
+  /** The upstreams of UPSTREAMS, where that is set; `baseURL` and `apiKey` are empty then. */
+  pool?: UpstreamPool | undefined;
 }
 
 /**
@@ -48,20 +53,44 @@ export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream 
 }
 
 function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+  if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, given);
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) {
     // Tested right here: the bundler leaves the simulator out only where it sees that this branch is never taken.
     if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
-    throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+    throw noSimulator();
   }
   if (apiKey === undefined) {
     throw misconfigured(
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated };
+}
+
+function networkFetch(given: Fetch | undefined): Fetch {
   const own = given ?? sharedFetch();
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: own ? likeFetch(own) : callFetch, simulated };
+  return own ? likeFetch(own) : callFetch;
+}
+
+function noSimulator(): ApiError {
+  return misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+}
+
+function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+  const all = openUpstreams(settings);
+  const fetchIt = networkFetch(given);
+  const simulated = all.some((one) => one.simulated);
+  let simulate: Fetch | undefined;
+  if (simulated) {
+    // As above: the bundler must see that this branch is never taken.
+    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) simulate = simulatorUpstream(settings).fetch;
+    else throw noSimulator();
+  }
+  const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
+  const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
 }
 
 /** Calls the global `fetch`: stored as a member of an object it would lose its `this`. */

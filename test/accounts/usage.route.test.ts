@@ -128,6 +128,7 @@ describe('the sum of all accounts', () => {
     expect(await keys('?group_by=model')).toEqual(['claude-haiku-5-5', 'claude-opus-5-5']);
     expect(await keys('?group_by=conversation')).toEqual(['c2', null, 'c1']);
     expect(await keys('?group_by=prefix')).toEqual([null]);
+    expect(await keys('?group_by=upstream')).toEqual([null]);
     expect(await keys('?group_by=conversation&account=alice')).toEqual([null, 'c1']);
   });
 

@@ -127,6 +127,18 @@ test('a malformed setting stops the start with its name', () => {
   expect(stderr).not.toContain('many');
 });
 
+test.each([
+  ['[{"name":"east","kind":"bedrock"}]', 'the entry "east": region must be'],
+  ['[{"name":"east","kind":"anthropic"}]', 'The upstream "east" has no UPSTREAM_EAST_KEY'],
+])('an upstream that is not right stops the start with its name: %s', (upstreams, told) => {
+  const { status, stderr } = spawnSync('npm', ['start', '--', '--var', `UPSTREAMS:${upstreams}`], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(status).toBe(1);
+  expect(stderr).toContain(told);
+});
+
 test('a page from another site, or a name that was made to point here, gets nothing from a development server', async () => {
   const body = JSON.stringify({ ...request, stream: false });
   const headers = { 'content-type': 'application/json' };

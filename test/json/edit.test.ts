@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { edit, withoutRepeatedKeys } from '../../src/json/edit.ts';
+import { type Changes, edit, withoutRepeatedKeys } from '../../src/json/edit.ts';
 import { runs } from '../support/runs.ts';
 
 const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
@@ -15,13 +15,18 @@ const object = fc.tuple(fc.array(fc.tuple(key, value, space, space), { maxLength
   return `${end}{${inner.join(',')}${end}}`;
 });
 
-const changes = fc.dictionary(key, fc.option(value, { nil: undefined }), { maxKeys: 4, noNullPrototype: false });
+const fallback = value.map((ifAbsent) => ({ ifAbsent }));
+const changes = fc.dictionary(key, fc.option(fc.oneof(value, fallback), { nil: undefined }), {
+  maxKeys: 4,
+  noNullPrototype: false,
+});
 
 /** What a change means, said by parsing and writing the whole object anew. */
-function changed(text: string, wanted: Record<string, string | undefined>): unknown {
+function changed(text: string, wanted: Changes): unknown {
   const members = new Map(Object.entries(JSON.parse(text) as object));
   for (const [name, json] of Object.entries(wanted)) {
     if (json === undefined) members.delete(name);
+    else if (typeof json === 'object') members.has(name) || members.set(name, JSON.parse(json.ifAbsent));
     else members.set(name, JSON.parse(json));
   }
   return sorted(members.entries());

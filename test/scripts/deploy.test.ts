@@ -135,6 +135,19 @@ describe('npm run deploy', () => {
     for (const name of SECRETS) expect(output).toMatch(new RegExp(`npx wrangler secret put ${name}$`, 'm'));
   });
 
+  test('asks for the secret of each upstream, where there are several', async () => {
+    const upstreams = `[{"name":"main","kind":"anthropic"},{"name":"east-2","kind":"bedrock","region":"us-east-1"}]`;
+    await writeFile(
+      join(checkout, 'wrangler.toml'),
+      configuration.replace('[observability]', `[vars]\nUPSTREAMS = '${upstreams}'\n\n[observability]`),
+    );
+    answer = { status: 500, body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}' };
+    const { status, output } = await deploy({ secrets: { '': ['UPSTREAM_MAIN_KEY'] } });
+    expect(status, output).toBe(0);
+    expect(output).toMatch(/npx wrangler secret put UPSTREAM_EAST_2_KEY$/m);
+    expect(output).not.toMatch(/secret put (ANTHROPIC_API_KEY|UPSTREAM_MAIN_KEY)/);
+  });
+
   test('has another deployment in another environment', async () => {
     const { status, output, after } = await deploy({ secrets: { '': SECRETS } }, ['--env', 'staging']);
     expect(status, output).toBe(0);
@@ -168,6 +181,8 @@ DEFAULT_LIMITS = '{"usd_per_day":1}'
     ['a malformed setting', 'MAX_BODY_BYTES = "many"', 'MAX_BODY_BYTES'],
     ['a secret for everybody to read', 'ANTHROPIC_API_KEY = "sk-ant-x"', 'npx wrangler secret put ANTHROPIC_API_KEY'],
     ['development mode', 'MODE = "development"', 'MODE'],
+    ['an upstream that is not right', `UPSTREAMS = '[{"name":"east","kind":"bedrock"}]'`, 'the entry "east": region'],
+    ['a key of an upstream for everybody to read', 'UPSTREAM_EAST_KEY = "sk-ant-x"', 'secret put UPSTREAM_EAST_KEY'],
   ])('stops at %s before anything is touched', async (_, line, named) => {
     await writeFile(
       join(checkout, 'wrangler.toml'),

@@ -43,7 +43,7 @@ function call(
     },
   };
   const settings = parseSettings({ MODE: 'development', ...vars });
-  const ask = (more: Partial<MessageCall> = {}) => askMessage(BODY, { upstream, settings, ...more });
+  const ask = (more: Partial<MessageCall> = {}) => askMessage(() => BODY, { upstream, settings, ...more });
   return { seen, ask };
 }
 

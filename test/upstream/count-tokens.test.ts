@@ -22,7 +22,7 @@ function counting(answer: () => Response) {
     },
   };
   const headers = new Headers({ authorization: 'Bearer mine', 'anthropic-beta': 'b', 'idempotency-key': 'k' });
-  return { sent, work: () => countTokens('{}', { upstream, settings, headers }) };
+  return { sent, work: () => countTokens(() => '{}', { upstream, settings, model: 'claude-haiku-5-5', headers }) };
 }
 
 const refusal = (status: number, message = 'words') =>
@@ -77,11 +77,19 @@ test('an answer that stalls behind its headers ends when time is up, and so does
   };
   const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: 50 };
   const headers = new Headers();
-  await expect(countTokens('{}', { upstream, settings: hasty, headers })).rejects.toMatchObject({
+  await expect(
+    countTokens(() => '{}', { upstream, settings: hasty, model: 'claude-haiku-5-5', headers }),
+  ).rejects.toMatchObject({
     type: 'timeout_error',
   });
   const caller = new AbortController();
-  const counted = countTokens('{}', { upstream, settings, headers, signal: caller.signal });
+  const counted = countTokens(() => '{}', {
+    upstream,
+    settings,
+    model: 'claude-haiku-5-5',
+    headers,
+    signal: caller.signal,
+  });
   caller.abort(new Error('left'));
   await expect(counted).rejects.toThrow('left');
 });

@@ -3,8 +3,9 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { type Payment, type SendProgress, waitBeforeRetry } from '../../src/upstream/attempt.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import { type Payment, type SendProgress, send, waitBeforeRetry } from '../../src/upstream/send.ts';
+import { send } from '../../src/upstream/send.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 
 const LONGEST_WAIT_MS = 10_000;
@@ -31,7 +32,7 @@ async function sendTo(
   };
   const started = Date.now();
   const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, simulated: false };
-  const request = { method: 'POST', path: '/v1/messages?beta=true', headers: new Headers({ 'x-a': 'b' }), body: '{}' };
+  const request = { method: 'POST', path: '/v1/messages?beta=true', headers: { 'x-a': 'b' }, body: () => '{}' };
   let response: Response | undefined;
   let error: unknown;
   try {
@@ -221,7 +222,8 @@ test('a try that may have run is booked, and the next one is paid for before it 
     settle: async () => void done.push('settled'),
     admit: async () => {
       done.push('admitted');
-      return `{"try":${done.length}}`;
+      const text = `{"try":${done.length}}`;
+      return () => text;
     },
   };
   const gateway = async () => {

@@ -17,6 +17,8 @@ import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { NO_FEATURES } from '../../pricing/prompt-features.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { ableOf, type Routing, type UpstreamPool } from '../../upstream/choice/pool.ts';
+import { cancelStopsAt, dearestAt, pricesAt } from '../../upstream/choice/prices.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
@@ -40,6 +42,10 @@ export interface MeterRequest {
   body: JsonBody;
   /** The model's id as the upstream knows it. */
   model: string;
+  /** The models that may step in for it, as the caller has named them. Default: those of the account's limits. */
+  fallbacks?: readonly string[] | undefined;
+  /** What the choice between several upstreams goes by, beside the model. */
+  routing?: Omit<Routing, 'model'> | undefined;
   /** The headers as they will go up, but for the credential. */
   headers: Headers | PlainHeaders;
   conversation?: string | undefined;
@@ -79,6 +85,18 @@ export interface RequestMeter {
    * @throws ApiError as `admit`
    */
   again(earlier: Nanodollars): Promise<Admission>;
+  /** The model that is admitted, as the upstream knows it. */
+  model: string;
+  /** The model that was asked for, where another one has stepped in for it. */
+  fallbackFrom: string | undefined;
+  /** @returns whether another model may step in. */
+  hasFallback(): boolean;
+  /**
+   * Admits the request for the next model that may step in, as `again` does.
+   *
+   * @returns undefined where the account admits none of them
+   */
+  fallBack(earlier: Nanodollars): Promise<Admission | undefined>;
 }
 
 /** What a request was booked at. */
@@ -121,29 +139,97 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
  * @throws ApiError as `admit`
  */
 export async function admission(request: MeterRequest): Promise<Admission> {
-  return await admitTry(request, 1);
+  return await admitTry(new ModelChoice(request), 1);
 }
 
-async function admitTry(request: MeterRequest, number: number, earlier = 0): Promise<Admission> {
-  const { settings, body, model } = request;
+/** What an account was asked for a model, and what it has answered. */
+interface Decided {
+  answer: AdmissionDecision;
+  bound: WorstCase;
+  terms: Terms;
+  startedAt: number;
+}
+
+async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promise<Admission> {
+  const { request } = asking;
+  const first = await askFor(asking, number);
+  let decided = first;
+  // Where the budget does not pay for this model, it may pay for another one.
+  const isPoor = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
+  while (isPoor && decided.answer.outcome !== 'admitted') {
+    if (!asking.next()) return grantedBy(first.answer) as never;
+    decided = await askFor(asking, number);
+  }
+  const { answer, bound, terms, startedAt } = decided;
+  const admitted = grantedBy(answer);
+  if (admitted.unlisted) request.waitUntil(putOnList(request));
+  const grant = {
+    ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, request.settings),
+    ...(earlier > 0 ? { earlier } : {}),
+    startedAt,
+  };
+  const lowered = admitted.maxTokens;
+  const next = () => {
+    // The request object itself is changed, not copied, so that `release` frees the body for every try.
+    request.requestId = tryId(request.requestId, number + 1);
+  };
+  return {
+    ...requestMeterOf(request, grant),
+    requestId: request.requestId,
+    model: request.model,
+    fallbackFrom: asking.from,
+    grant,
+    maxTokens: lowered,
+    headers: {
+      ...quotaHeaders(admitted.standing),
+      ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
+      ...(asking.from === undefined ? {} : { 'sluice-fallback-from': asking.from }),
+    },
+    release: () => {
+      request.body = RELEASED;
+    },
+    again: (spent) => {
+      next();
+      return admitTry(asking, number + 1, spent);
+    },
+    hasFallback: () => asking.hasNext,
+    fallBack: async (spent) => {
+      next();
+      while (asking.next()) {
+        try {
+          return await admitTry(asking, number + 1, spent);
+        } catch (thrown) {
+          // Of those that step in one may be refused, or served by nobody: then it is the next one's turn.
+          if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
+        }
+      }
+      return undefined;
+    },
+  };
+}
+
+/** Asks the account to admit the request for its present model. */
+async function askFor({ request, asked: named, allowFallbacks }: ModelChoice, number: number): Promise<Decided> {
+  const { settings, body, model, upstream, routing } = request;
   // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
   const startedAt = Date.now();
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
-  const asked = typeof own.model === 'string' ? own.model : model;
+  const asked = named ?? (typeof own.model === 'string' ? own.model : model);
   const { readings = body } = body;
+  const models = upstream.pool ? dearestAt(settings, ableFor(upstream.pool, request, routing)) : settings.models;
   const options = {
     bytes: sizeOf(body),
     readings: readings ?? undefined,
     // Bound, not an arrow function: one made here would keep the body in memory until the answer has ended.
     lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
-    models: settings.models,
+    models,
     betas: betasOf(request.headers),
     asked,
     before,
     servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
   const goesUp = { ...own, model };
-  const { row, known } = settings.models.price(model);
+  const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
     model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
@@ -163,32 +249,66 @@ async function admitTry(request: MeterRequest, number: number, earlier = 0): Pro
       bound: { ...bound, countable: false },
     });
   }
-  const admitted = grantedBy(answer);
-  if (admitted.unlisted) request.waitUntil(putOnList(request));
-  const grant = {
-    ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, settings),
-    ...(earlier > 0 ? { earlier } : {}),
-    startedAt,
-  };
-  const lowered = admitted.maxTokens;
-  return {
-    ...requestMeterOf(request, grant),
-    requestId: request.requestId,
-    grant,
-    maxTokens: lowered,
-    headers: {
-      ...quotaHeaders(admitted.standing),
-      ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
-    },
-    release: () => {
-      request.body = RELEASED;
-    },
-    again: (spent) => {
-      // The request object itself is changed, not copied, so that `release` frees the body for every try.
-      request.requestId = tryId(request.requestId, number + 1);
-      return admitTry(request, number + 1, spent);
+  if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
+  return { answer, bound, terms, startedAt };
+}
+
+/** @returns the upstreams that may answer a request. @throws NoUpstream where none can */
+function ableFor(
+  pool: UpstreamPool,
+  { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
+  routing: MeterRequest['routing'] = { streams },
+) {
+  const asked = {
+    method: 'POST',
+    path: '/v1/messages',
+    // Few kinds look at them, and to copy them costs more than the rest of this.
+    get headers() {
+      return headers instanceof Headers ? Object.fromEntries(headers) : headers;
     },
   };
+  return ableOf(pool, asked, { ...routing, model });
+}
+
+/** The model of a request, and those that may step in for it. It changes the request as they do. */
+class ModelChoice {
+  readonly request: MeterRequest;
+  /** The name by which the present model was asked for, where it is not the body's. */
+  asked: string | undefined;
+  /** The model that was asked for first, once another one has stepped in. */
+  from: string | undefined;
+  #left: readonly string[] | undefined;
+
+  constructor(request: MeterRequest) {
+    this.request = request;
+    this.#left = request.fallbacks;
+  }
+
+  /** Takes the models of the account's limits, where the request has named none. */
+  readonly allowFallbacks = (names: readonly string[] | undefined): void => {
+    this.#left ??= names;
+  };
+
+  get hasNext(): boolean {
+    return this.#left !== undefined && this.#left.length > 0;
+  }
+
+  /** Lets the next model step in. @returns false where there is none */
+  next(): boolean {
+    const { request } = this;
+    for (const name of this.#left ?? []) {
+      this.#left = this.#left?.slice(1);
+      const model = request.settings.models.resolve(name);
+      if (model === request.model) continue;
+      this.from ??= request.model;
+      this.asked = name;
+      request.model = model;
+      // It was counted by another tokenizer.
+      request.count = undefined;
+      return true;
+    }
+    return false;
+  }
 }
 
 function grantOf(
@@ -203,9 +323,19 @@ function grantOf(
     lowered: maxTokens,
     mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
     models: bound.models,
-    cancelStops: CANCEL_STOPS === 'always' || (CANCEL_STOPS === 'streams' && terms.streams),
+    cancelStops: doesStop(CANCEL_STOPS, terms.streams),
     terms,
   };
+}
+
+/** @returns the grant by which a request is settled that ran there: one upstream stops when it is left, another does not. */
+function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
+  const stops = cancelStopsAt(settings, upstream);
+  return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };
+}
+
+function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
+  return stops === 'always' || (stops === 'streams' && streams);
 }
 
 /** @returns what settles an admitted request, also in another process than the one that was admitted. */
@@ -214,7 +344,8 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   return {
     settle: (outcome, extra) => {
       const { startedAt } = grant;
-      const priced = settlementOf({ requestId, model, models: settings.models }, outcome, grant);
+      const models = pricesAt(settings, outcome.upstream);
+      const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
       return {

@@ -37,7 +37,7 @@ export async function countInput(request: CountableRequest): Promise<number | nu
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount(bodyUp(body, changes), request);
+  const count = await askCount((more) => bodyUp(body, { ...changes, ...more }), request);
   if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw uncounted(count.status);
   return count.tokens;
 }

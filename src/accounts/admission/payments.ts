@@ -1,8 +1,8 @@
 /** A request that may be sent several times, each time paid for by itself. */
 
-import type { Sendable } from '../../http/long-body.ts';
+import type { Payment } from '../../upstream/attempt.ts';
+import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
-import type { Payment } from '../../upstream/send.ts';
 import type { Admission, RequestMeter } from './admission.ts';
 
 /**
@@ -15,7 +15,7 @@ import type { Admission, RequestMeter } from './admission.ts';
  */
 export function payments(
   meter: RequestMeter,
-  bodyOf: (granted: RequestMeter) => Sendable,
+  bodyOf: (granted: RequestMeter) => BodyMaker,
   onAdmitted: (granted: Admission) => void = () => {},
 ): { payment: (tried: () => RequestOutcome) => Payment; settle: RequestMeter['settle'] } {
   let last: RequestMeter = meter;
@@ -32,6 +32,16 @@ export function payments(
         last = granted;
         onAdmitted(granted);
         return bodyOf(granted);
+      },
+      fallBack: async () => {
+        if (!last.hasFallback()) return 'none';
+        const { cost } = await last.settle(tried(), { status: 'retried' }).done;
+        earlier += cost;
+        const granted = await last.fallBack(earlier);
+        if (!granted) return 'refused';
+        last = granted;
+        onAdmitted(granted);
+        return { model: granted.model, body: bodyOf(granted) };
       },
     }),
   };

@@ -16,6 +16,8 @@ export interface StoredGrant {
    * absent in what an earlier version stored.
    */
   startedAt?: number | undefined;
+  /** Where there are several upstreams: the one that it went to first; another one may have answered. */
+  upstream?: string | undefined;
   /** What the tries before have cost. */
   earlier?: Nanodollars | undefined;
   /** What was set aside, in nanodollars; NaN where it is not known here. */
@@ -60,6 +62,7 @@ export function settlementOf(
     stopReason: outcome.stop_reason ?? undefined,
     errorType: outcome.error_type,
     upstreamRequestId: outcome.upstream_request_id,
+    upstream: outcome.upstream,
     ttftMs: outcome.ttft_ms,
   };
   const { usage, seen } = outcome;

@@ -61,10 +61,10 @@ const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
 type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
 
 /** @returns whether the rest of the row is as it was opened: each column that is written costs. */
-function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
+function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Closing): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
   const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
-  return others === 0 && errorType === null && !(estimated || overHold || late);
+  return others === 0 && errorType === null && upstream === null && !(estimated || overHold || late);
 }
 
 export class Ledger extends Tables {
@@ -185,7 +185,7 @@ export class Ledger extends Tables {
     }
     this.write(
       `${CLOSE}, cache_read_tokens = ?, cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, thinking_tokens = ?,
-         web_searches = ?, estimated = ?, over_hold = ?, late = ?, error_type = ? where id = ?`,
+         web_searches = ?, estimated = ?, over_hold = ?, late = ?, error_type = ?, upstream = ? where id = ?`,
       ...common,
       tokens.cacheRead,
       tokens.cacheWrite5m,
@@ -196,6 +196,7 @@ export class Ledger extends Tables {
       closing.overHold ? 1 : 0,
       closing.late ? 1 : 0,
       closing.errorType,
+      closing.upstream,
       id,
     );
   }

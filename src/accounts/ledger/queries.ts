@@ -36,6 +36,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     stop_reason: string | null;
     error_type: string | null;
     upstream_request_id: string | null;
+    upstream: string | null;
     ttft_ms: number | null;
     ms: number | null;
   };
@@ -101,8 +102,8 @@ export function ledgerPageOf(
 /**
  * Sums what was spent.
  *
- * By day and model for all time, from rollups and what is not in them yet; by conversation and prefix from the rows, so
- * only as far back as these are kept.
+ * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix and upstream from the
+ * rows, so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   const { group_by } = query;
@@ -245,6 +246,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     stop_reason: row.stop_reason,
     error_type: row.error_type,
     upstream_request_id: row.upstream_request_id,
+    upstream: row.upstream,
     ttft_ms: row.ttft_ms,
     ms: row.ms,
   };

@@ -46,6 +46,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     stopReason: settlement.stopReason ?? null,
     errorType: settlement.errorType ?? null,
     upstreamRequestId: settlement.upstreamRequestId ?? null,
+    upstream: settlement.upstream ?? null,
     ttftMs: duration(settlement.ttftMs),
     ms: duration(settlement.ms),
     at: now,

@@ -19,6 +19,8 @@ export interface Closing {
   stopReason: string | null;
   errorType: string | null;
   upstreamRequestId: string | null;
+  /** Where there are several upstreams: the name of the one that answered. */
+  upstream: string | null;
   ttftMs: number | null;
   ms: number | null;
   at: number;
@@ -175,4 +177,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 6, sql: DIMENSIONS_SQL },
   { version: 7, sql: REFUSALS_SQL },
   { version: 8, sql: GROUPS_SQL },
+  { version: 9, sql: 'alter table ledger add column upstream text;' },
 ];

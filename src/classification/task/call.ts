@@ -10,6 +10,7 @@ import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
+import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
@@ -34,6 +35,8 @@ export interface Classifying {
   signal?: AbortSignal | undefined;
   /** The faults that the simulator shall provoke. */
   simulate?: string | undefined;
+  /** The models that may step in, as the caller names them. */
+  fallbacks?: readonly string[] | undefined;
   /** Limits the calls of several inputs together. */
   limiter?: ConcurrencyLimiter | undefined;
   /** Keeps work alive that no response waits for. */
@@ -46,6 +49,10 @@ export interface Call {
   usage: Usage | undefined;
   headers: Record<string, string>;
   upstreamRequestId: string | undefined;
+  /** Where there are several: the name of the one that answered. */
+  upstream: string | undefined;
+  /** The model that was called. */
+  model: string;
 }
 
 interface Answered {
@@ -97,6 +104,7 @@ async function callModel(
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
   const body = await withUserId(classificationRequest(prompt, input, correction), settings, identity.account);
+  const routing = { streams: false, account: identity.account };
   let meter: RequestMeter;
   try {
     meter = await admit({
@@ -112,22 +120,33 @@ async function callModel(
       model,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       prefix,
+      fallbacks: by.fallbacks ?? task.fallbacks,
+      routing,
       waitUntil: (work) => by.waitUntil(work),
     });
   } catch (thrown) {
     return { failure: failureOf(toApiError(thrown)) };
   }
-  const { maxTokens } = meter;
-  const granted = (tokens: number | undefined) =>
-    bodyUp(body, tokens === undefined ? {} : { max_tokens: String(tokens) });
+  const granted =
+    ({ maxTokens, model: admitted }: RequestMeter): BodyMaker =>
+    (more) =>
+      bodyUp(body, {
+        ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+        ...(admitted === model ? {} : { model: JSON.stringify(admitted) }),
+        ...more,
+      });
   const started = Date.now();
-  const { payment, settle } = payments(meter, (again) => granted(again.maxTokens));
-  const { outcome, message, error } = await askMessage(granted(maxTokens), {
+  const { payment, settle } = payments(meter, granted, (again) => {
+    meter = again;
+  });
+  const { outcome, message, error } = await askMessage(granted(meter), {
     upstream,
     settings,
     signal,
     simulate,
     payment,
+    routing: { ...routing, model: meter.model },
+    waitUntil: by.waitUntil,
   });
   const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
@@ -138,6 +157,8 @@ async function callModel(
     usage: outcome.usage,
     headers: meter.headers,
     upstreamRequestId: outcome.upstream_request_id,
+    upstream: outcome.upstream,
+    model: meter.model,
   };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;

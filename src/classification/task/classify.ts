@@ -28,6 +28,8 @@ export type ClassificationResult = (Classified | NotClassified) & {
   headers: Record<string, string>;
   /** The upstream's request id of the last call. */
   upstreamRequestId: string | undefined;
+  /** Where there are several: the name of the one that answered the last call. */
+  upstream: string | undefined;
 };
 
 /** A Worker can have six connections at a time. */
@@ -66,8 +68,9 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
     return failed(task, failure ?? { reason: 'answer', error: unlabelled('there was none'), retryAt: null }, calls);
   }
   const result = elected(task, choices);
-  // If some votes failed, the answer is not kept: another try may give a better one.
-  if (hash !== undefined && choices.length === votes) {
+  // If some votes failed, or another model stepped in, the answer is not kept: another try may give a better one.
+  const isOfModel = calls.every(({ model }) => model === task.model);
+  if (hash !== undefined && choices.length === votes && isOfModel) {
     by.waitUntil(keepAnswer(by.store, account, hash, result, cacheSeconds));
   }
   return done(task, { ...result, cached: false }, calls);
@@ -118,7 +121,7 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
 function totalCost({ model }: Task, calls: readonly Call[]) {
   const sum = (kind: keyof ClassifyUsage) => calls.reduce((total, { usage }) => total + Number(usage?.[kind] ?? 0), 0);
   return {
-    model,
+    model: calls.at(-1)?.model ?? model,
     usage: {
       input_tokens: sum('input_tokens'),
       output_tokens: sum('output_tokens'),
@@ -128,5 +131,6 @@ function totalCost({ model }: Task, calls: readonly Call[]) {
     nanodollars: calls.reduce((total, { nanodollars }) => total + nanodollars, 0),
     headers: calls.at(-1)?.headers ?? {},
     upstreamRequestId: calls.at(-1)?.upstreamRequestId,
+    upstream: calls.at(-1)?.upstream,
   };
 }

@@ -24,6 +24,8 @@ export interface Task {
   version: string | undefined;
   /** name@version of the prefix, for the ledger. */
   prefix: string | undefined;
+  /** The models that the prefix says may step in. */
+  fallbacks: readonly string[] | undefined;
   votes: number;
   cacheSeconds: number;
 }
@@ -96,8 +98,9 @@ export function prepare(
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
     prefix: prefix?.value,
   });
+  const fallbacks = prefix?.value.content.fallback_models;
   const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
-  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, votes, cacheSeconds };
+  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, fallbacks, votes, cacheSeconds };
 }
 
 function refuseParts(parts: Omit<TaskAsked, 'classifier' | 'prefix'>): void {

@@ -11,6 +11,8 @@ const SHOW_MS = 16;
 
 /** What reading an answer needs of its turn. */
 export interface AnswerReader {
+  /** The beginning of the stream, where it has been read already. */
+  opening?: Uint8Array | undefined;
   turn: Turn;
   publisher: Publisher;
   timer: TurnTimer;
@@ -27,7 +29,7 @@ export interface AnswerReader {
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
-  { turn, publisher, timer, abort, now, onEvents }: AnswerReader,
+  { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
   /** @returns whether this piece ends the turn */
@@ -46,7 +48,7 @@ export async function readAnswerStream(
   };
   let rest: Promise<boolean> | undefined;
   try {
-    const reader = await readFirst(body, publisher, abort, take);
+    const reader = await readFirst(body, opening, publisher, abort, take);
     if (reader && how) rest = drain(reader);
     else if (reader) {
       // From here on pieces are taken together every few milliseconds: a read of each would cost too much.
@@ -76,6 +78,7 @@ export async function readAnswerStream(
  */
 async function readFirst(
   body: ReadableStream<Uint8Array>,
+  opening: Uint8Array | undefined,
   publisher: Publisher,
   abort: TurnAbort,
   take: (piece: Uint8Array) => boolean,
@@ -83,7 +86,7 @@ async function readFirst(
   const reader = body.getReader({ mode: 'byob' });
   abort.readers = [reader];
   let buffer = takeBuffer();
-  let isLast = false;
+  let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;

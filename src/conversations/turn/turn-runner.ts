@@ -10,13 +10,15 @@ import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
-import type { Sendable } from '../../http/long-body.ts';
+import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
+import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
+import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
@@ -31,15 +33,26 @@ import type { TurnEnd } from './turn-ending.ts';
 import { unansweredOutcome } from './turn-report.ts';
 import { TurnTimer } from './turn-timer.ts';
 
+/** The body of a turn behind its prefix. */
+export interface LaidBody {
+  body: JsonBody;
+  /** The models that the prefix says may step in. */
+  fallbacks: readonly string[] | undefined;
+}
+
 /** What a turn needs of the request that began it, and of the object that it runs in. */
 export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
   conversation: string;
   /** Bytes of the new messages. */
   adds: number;
   /** Puts the conversation's prefix before the turn's body. */
-  prefix?: { ref: string; lay(body: JsonBody): Promise<JsonBody> } | undefined;
+  prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
   settings: Settings;
   upstream: Upstream;
+  /** Where there are several: the name of the one that answered the turn before. */
+  stays?: string | undefined;
+  /** The models that the caller says may step in. */
+  fallbacks?: readonly string[] | undefined;
   transcript: Transcript;
   /** The caller's headers and query, which go up. */
   headers: PlainHeaders;
@@ -132,22 +145,42 @@ export class TurnRunner {
   }
 
   async #go(plan: NextRequest): Promise<void> {
-    const { settings, upstream, headers, query, prefix } = this.#context;
-    if (prefix) plan.body = await this.#abort.race(prefix.lay(plan.body));
-    const granted = await this.#admit(plan);
-    const bodyOf = ({ maxTokens }: Pick<RequestMeter, 'maxTokens'>) =>
-      maxTokens === undefined ? bodyUp(plan.body, {}) : withMaxTokens(plan.body, maxTokens);
-    const paid = payments(granted, bodyOf, (again) => this.#take(again));
+    const { settings, upstream, headers, query, prefix, identity, stays } = this.#context;
+    let { fallbacks } = this.#context;
+    if (prefix) {
+      const laid = await this.#abort.race(prefix.lay(plan.body));
+      plan.body = laid.body;
+      fallbacks ??= laid.fallbacks;
+    }
+    const owned = upstream.pool && ownedIn(plan.body);
+    const routing = { streams: true, account: identity.account, stays, owned };
+    const granted = await this.#admit(plan, { fallbacks, routing });
+    let latest: RequestMeter = granted;
+    const bodyOf =
+      ({ maxTokens, model }: RequestMeter): BodyMaker =>
+      (more) =>
+        changed(plan.body, {
+          ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+          ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
+          ...more,
+        });
+    const paid = payments(granted, bodyOf, (again) => {
+      latest = again;
+      this.#take(again);
+    });
     const body = bodyOf(granted);
     // The edge has removed the other headers that do not go up.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { progress } = this.turn;
-    const payment = paid.payment(() => unansweredOutcome(progress.sentAt, this.#context.now()));
+    const payment = paid.payment(() => ({
+      ...unansweredOutcome(progress.sentAt, this.#context.now()),
+      upstream: progress.upstream,
+    }));
     const answering = send(
       upstream,
-      { method: 'POST', path: `/v1/messages${query}`, headers, body },
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: { ...routing, model: granted.model } },
       {
         maxRetries: settings.UPSTREAM_MAX_RETRIES,
         timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
@@ -156,26 +189,31 @@ export class TurnRunner {
         caller: headers,
         course: progress,
         payment,
+        waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
     // The request has gone up: a crash would cost something now. What settles that is stored meanwhile.
     this.#take(granted);
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
-    granted.release();
+    latest.release();
+    const told = {
+      ...latest.headers,
+      ...(progress.upstream === undefined ? {} : { 'sluice-upstream': progress.upstream }),
+    };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, granted.headers);
+      await this.#answerBuffered(response, told);
       return;
     }
-    const retires = retiresSoon(settings.models.find(plan.model));
+    const retires = retiresSoon(settings.models.find(latest.model));
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
-    const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...granted.headers };
+    const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
-    this.#end(await this.#read(response.body));
+    this.#end(await this.#read(response.body, progress.opening));
     this.#answerCaller();
   }
 
@@ -194,9 +232,10 @@ export class TurnRunner {
     this.#started.resolve(started);
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<TurnEnd> {
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
     this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
     const { how, rest } = await readAnswerStream(body, {
+      opening,
       turn: this.turn,
       publisher: this.#publisher,
       timer: this.#timer,
@@ -238,10 +277,22 @@ export class TurnRunner {
     }, GRANT_MS);
   }
 
-  async #admit({ body, model, count }: NextRequest): Promise<Admission> {
+  async #admit(
+    { body, model, count }: NextRequest,
+    choice: Pick<MeterRequest, 'fallbacks' | 'routing'>,
+  ): Promise<Admission> {
     const { prefix, ...context } = this.#context;
     const { route } = this.turn.row;
-    const request: MeterRequest = { ...context, route, body, model, prefix: prefix?.ref, count, streams: true };
+    const request: MeterRequest = {
+      ...context,
+      route,
+      body,
+      model,
+      prefix: prefix?.ref,
+      count,
+      streams: true,
+      ...choice,
+    };
     // Until the account refuses, it may have placed a hold.
     this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
     this.#timer.expect(ADMIT_MS, unanswered);
@@ -265,6 +316,7 @@ export class TurnRunner {
   #end(how: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
+    this.turn.progress.leave?.(how.kind === 'cut');
     if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
@@ -276,9 +328,10 @@ export class TurnRunner {
   }
 }
 
-function withMaxTokens(body: JsonBody, maxTokens: number): Sendable {
-  const changes = { max_tokens: String(maxTokens) };
-  return body instanceof RequestBody ? body.with(changes).bytes : bodyUp(body, changes);
+/** @returns a body with some members changed; a history in it is not parsed for that. */
+function changed(body: JsonBody, changes: BodyChanges): Sendable {
+  if (!(body instanceof RequestBody) || Object.keys(changes).length === 0) return bodyUp(body, changes);
+  return body.with(changes).bytes;
 }
 
 function unanswered(): ApiError {

@@ -5,9 +5,9 @@ import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
+import type { SendProgress } from '../../upstream/attempt.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
-import type { SendProgress } from '../../upstream/send.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
@@ -245,7 +245,12 @@ export class Turn {
 
   /** Notes what settles a try that was admitted and sent. `storeGrant` stores it, for an object that dies. */
   grant({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, now: number): void {
-    Object.assign(this.row, { grant: { ...grant, requestId }, sentAt: now, coversUntil: now + COVER_MS });
+    const { upstream } = this.progress;
+    Object.assign(this.row, {
+      grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
+      sentAt: now,
+      coversUntil: now + COVER_MS,
+    });
     this.#isGrantStored = false;
   }
 
@@ -294,8 +299,15 @@ export class Turn {
       sent: this.progress.sentAt !== undefined,
       end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
       upstream_request_id: this.upstreamRequestId,
+      ...this.#told,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
     };
+  }
+
+  /** Where there are several upstreams: the name of the one that answered, or was tried last. */
+  get #told(): Pick<RequestOutcome, 'upstream'> {
+    const upstream = this.progress.upstream ?? this.row.grant?.upstream;
+    return upstream === undefined ? {} : { upstream };
   }
 
   /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted. */

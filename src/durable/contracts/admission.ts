@@ -39,7 +39,7 @@ export interface AdmissionRequest {
 export type AdmissionDecision =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
-  | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus }
+  | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus; fallbacks?: readonly string[] }
   | ({ outcome: 'full' } & StorageRefusal)
   /** A pool has to be asked, and could not be. */
   | { outcome: 'unreachable' }
@@ -49,6 +49,8 @@ export type AdmissionDecision =
       /** What `max_tokens` has to be lowered to; absent where it may stay. */
       maxTokens?: number;
       standing: QuotaStatus;
+      /** The models that may step in, by the account's limits. */
+      fallbacks?: readonly string[];
       /** Whether this account is not on the list of accounts yet. Who puts it there calls `listed()`. */
       unlisted: boolean;
     };

@@ -56,6 +56,8 @@ export interface TurnRequest {
   stream: boolean;
   /** The prefix that it names. */
   prefix?: string | undefined;
+  /** The models that it says may step in. */
+  fallbacks?: readonly string[] | undefined;
   /** As they go up, but for the deployment's key. */
   headers: PlainHeaders;
   query: string;

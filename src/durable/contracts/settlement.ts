@@ -17,6 +17,8 @@ export interface Settlement {
   stopReason?: string | undefined;
   errorType?: string | undefined;
   upstreamRequestId?: string | undefined;
+  /** Where there are several upstreams: the name of the one that answered, or was tried last. */
+  upstream?: string | undefined;
   ttftMs?: number | undefined;
   ms?: number | undefined;
   /** The beginning of the row, used where the account has no row of this request any more. */

@@ -4,11 +4,21 @@ import { Tabs } from '../ui/tabs.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { PrefixesTable } from './prefixes-table.tsx';
 import { Tokens } from './tokens.tsx';
+import { readUpstreams, UpstreamsTable } from './upstreams-table.tsx';
 import { Webhooks } from './webhooks.tsx';
 
 /** Shows what admins can change. */
 export function Admin() {
   const hasWebhooks = useSignal(false);
+  const hasUpstreams = useSignal(false);
+  useEffect(() => {
+    readUpstreams()
+      .then((upstreams) => {
+        hasUpstreams.value = upstreams.length > 0;
+      })
+      // Without an answer that part is left out.
+      .catch(() => {});
+  }, [hasUpstreams]);
   useEffect(() => {
     // The OpenAPI document says which routes this deployment has, so that no missing route is called.
     fetch('/openapi.json')
@@ -23,6 +33,7 @@ export function Admin() {
     { name: 'Limits', content: () => <LimitsForm /> },
     { name: 'Tokens', content: () => <Tokens /> },
     { name: 'Prefixes', content: () => <PrefixesTable /> },
+    ...(hasUpstreams.value ? [{ name: 'Upstreams', content: () => <UpstreamsTable /> }] : []),
     ...(hasWebhooks.value ? [{ name: 'Webhooks', content: () => <Webhooks /> }] : []),
   ];
   return (

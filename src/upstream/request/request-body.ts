@@ -3,7 +3,7 @@
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { COMMA } from '../../json/characters.ts';
-import { edit, placeOf } from '../../json/edit.ts';
+import { type Changes, edit, placeOf } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
@@ -56,8 +56,8 @@ export class RequestBody implements JsonBody {
     return this.#parsed;
   }
 
-  /** @returns the same body with some members changed, each given as its JSON text. */
-  with(changes: Readonly<Record<string, string>>): RequestBody {
+  /** @returns the same body with some members changed. */
+  with(changes: Changes): RequestBody {
     return new RequestBody(edit(this.#text, changes), this.#history);
   }
 }

@@ -1,0 +1,69 @@
+/** The models of an edge with several upstreams: whatever any of them serves, with where that is and at which price. */
+
+import { isObject } from '../json/object.ts';
+import type { Model } from '../pricing/models.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { UpstreamPool } from '../upstream/choice/pool.ts';
+import { pricesAt } from '../upstream/choice/prices.ts';
+
+/** A model as an upstream, or this edge, tells of it. */
+export interface ModelRow {
+  id: string;
+  [key: string]: unknown;
+}
+
+/** As the API says it of a model whose day of release is not known. */
+const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
+
+/**
+ * @param listed what those upstreams list that have a list
+ * @returns the models that are served, the listed ones first; those that have retired only where they are listed
+ */
+export function servedModels(
+  pool: Pick<UpstreamPool, 'all'>,
+  listed: readonly ModelRow[],
+  { models }: Pick<Settings, 'models'>,
+  now: number,
+): ModelRow[] {
+  const known = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
+  const others = models.rows.filter(({ id, retires_at }) => {
+    return !known.has(id) && (retires_at === null || Date.parse(retires_at) > now);
+  });
+  return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
+}
+
+/** @returns a model by any of its names as this edge's own table has it; undefined for one that no upstream serves. */
+export function servedModel(
+  pool: Pick<UpstreamPool, 'all'>,
+  name: string,
+  { models }: Pick<Settings, 'models'>,
+): ModelRow | undefined {
+  const id = models.find(name)?.id ?? models.resolve(name);
+  if (pool.all.every((one) => one.idOf(id) === undefined)) return undefined;
+  const row = models.find(id);
+  return row ? rowOfTable(row) : undefined;
+}
+
+function rowOfTable({ id, display_name }: Model): ModelRow {
+  return { type: 'model', id, display_name, created_at: UNKNOWN_DAY };
+}
+
+/** @returns where a model is served, in the order in which upstreams are tried, with its id and prices there. */
+export function placesOf(pool: Pick<UpstreamPool, 'all'>, model: string, settings: Settings) {
+  return pool.all.flatMap((one) => {
+    const id = one.idOf(model);
+    if (id === undefined) return [];
+    return [{ name: one.name, id, prices: pricesAt(settings, one.name).find(model)?.prices ?? null }];
+  });
+}
+
+/** @returns the rows of a list of models; none of what is no list. */
+export function rowsIn(body: unknown): ModelRow[] {
+  const data = isObject(body) ? body.data : undefined;
+  return Array.isArray(data) ? data.filter(isModelRow) : [];
+}
+
+/** @returns whether a value is a model as an upstream lists it. */
+export function isModelRow(value: unknown): value is ModelRow {
+  return isObject(value) && typeof value.id === 'string';
+}

@@ -1,0 +1,66 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { HealthAnswer } from '../../health/health-answers.schema.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+import { Fault } from '../ui/fault.tsx';
+import { formatMoment } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
+
+type UpstreamStates = NonNullable<HealthAnswer['upstreams']>;
+
+const STATES_EVERY_MS = 2_000;
+const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = {
+  closed: 'well',
+  open: 'left alone',
+  half_open: 'being tried',
+};
+
+/** @returns how each of several upstreams is; empty where there is one only. */
+export async function readUpstreams(): Promise<UpstreamStates> {
+  const response = await edge().fetch('/health', { query: { upstreams: '' } });
+  return ((await response.json()) as HealthAnswer).upstreams ?? [];
+}
+
+/** Shows how each upstream is. */
+export function UpstreamsTable() {
+  const states = useSignal<UpstreamStates>([]);
+  const fault = useSignal<string | undefined>(undefined);
+  useEffect(() => {
+    const look = async () => {
+      try {
+        states.value = await readUpstreams();
+      } catch (thrown) {
+        fault.value = sentenceOf(thrown);
+      }
+    };
+    void look();
+    const timer = setInterval(() => {
+      // After a failure it asks no more.
+      if (document.visibilityState === 'visible' && fault.peek() === undefined) void look();
+    }, STATES_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [states, fault]);
+  return (
+    <div class="stack">
+      {fault.value && <Fault text={fault.value} />}
+      <Table label="Upstreams" columns={['Upstream', 'Kind', 'Running', 'Model', 'State', 'Failed in 30 s']}>
+        {states.value.flatMap(({ name, kind, running, max_concurrent, models }) =>
+          (models.length > 0 ? models : [undefined]).map((one) => (
+            <tr key={`${name} ${one?.model}`}>
+              <th scope="row">{name}</th>
+              <td>{kind}</td>
+              <td>{max_concurrent === null ? running : `${running} of ${max_concurrent}`}</td>
+              <td>{one?.model ?? '–'}</td>
+              <td>{one ? stateOf(one) : 'not called yet'}</td>
+              <td>{one ? `${one.failed} of ${one.tries}` : '–'}</td>
+            </tr>
+          )),
+        )}
+      </Table>
+    </div>
+  );
+}
+
+function stateOf({ state, due_at }: UpstreamStates[number]['models'][number]): string {
+  return state === 'open' && due_at !== null ? `${SAID.open} until ${formatMoment(due_at)}` : SAID[state];
+}

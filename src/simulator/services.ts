@@ -1,0 +1,177 @@
+/**
+ * The services that have Claude beside the Claude API, as far as a client of theirs can tell them apart: their addresses,
+ * their credentials, and where the model stands. What they are asked is put into the Claude API's own form.
+ */
+
+import { ApiError, invalid } from './request/errors.ts';
+import type { JsonObject } from './request/json.ts';
+import { readJsonObject } from './request/request-body.ts';
+
+/** A refusal in the form of Amazon or Google, to be thrown: it comes before anything of Claude's is reached. */
+class ServiceRefusal extends Error {
+  readonly response: Response;
+
+  constructor(status: number, body: Record<string, unknown>, headers: Record<string, string> = {}) {
+    super(`refused with ${status}`);
+    this.response = Response.json(body, { status, headers: { 'sluice-upstream': 'simulator', ...headers } });
+  }
+}
+
+function ofAmazon(type: string, message: string): ServiceRefusal {
+  return new ServiceRefusal(403, { message }, { 'x-amzn-errortype': type });
+}
+
+function ofGoogle(code: number, status: string, message: string): ServiceRefusal {
+  return new ServiceRefusal(code, { error: { code, message, status } });
+}
+
+/** A service, and what of a request's URL belongs to it. */
+type Service =
+  | { name: 'aws' | 'bedrock'; region: string; path: string }
+  | { name: 'foundry'; path: string }
+  | { name: 'vertex'; model: string; method: string };
+
+const VERTEX = /\/projects\/[^/]+\/locations\/[^/]+\/publishers\/anthropic\/models\/([^/:]+):(\w+)$/;
+const AMAZON = /^(aws-external-anthropic|bedrock-mantle)\.([a-z0-9-]+)\./;
+
+/** @returns the service that a URL belongs to; undefined for the Claude API, and for any gateway before it */
+function serviceOf({ hostname, pathname }: URL): Service | undefined {
+  const [, model, method] = VERTEX.exec(pathname) ?? [];
+  if (model !== undefined && method !== undefined) return { name: 'vertex', model: decodeURIComponent(model), method };
+  const [, amazon, region = ''] = AMAZON.exec(hostname) ?? [];
+  if (amazon === 'aws-external-anthropic') return { name: 'aws', region, path: pathname };
+  const within = /^\/anthropic(\/.*)$/.exec(pathname)?.[1] ?? '/';
+  if (amazon !== undefined) return { name: 'bedrock', region, path: within };
+  return hostname.includes('.services.ai.') ? { name: 'foundry', path: within } : undefined;
+}
+
+/**
+ * Answers a request to one of the services. Any other request goes on as it is.
+ *
+ * @param answer answers a request to the Claude API
+ */
+export async function answerAsService(
+  request: Request,
+  answer: (request: Request) => Promise<Response>,
+): Promise<Response> {
+  const url = new URL(request.url);
+  const service = serviceOf(url);
+  if (!service) return await answer(request);
+  let asked: Request;
+  try {
+    asked = await canonical(request, url, service);
+  } catch (thrown) {
+    if (thrown instanceof ServiceRefusal) return thrown.response;
+    if (!(thrown instanceof ApiError)) throw thrown;
+    const headers = { 'content-type': 'application/json', 'sluice-upstream': 'simulator', ...thrown.headers };
+    return new Response(thrown.envelope('req_simulator'), { status: thrown.status, headers });
+  }
+  return await answer(asked);
+}
+
+async function canonical(request: Request, url: URL, service: Service): Promise<Request> {
+  const headers = new Headers(request.headers);
+  if (service.name === 'vertex') return await fromVertex(request, url, service, headers);
+  const { path } = service;
+  if (service.name === 'aws' && !headers.get('anthropic-workspace-id')) {
+    throw invalid('anthropic-workspace-id: header is required');
+  }
+  if (service.name !== 'foundry') await checkAmazon(request, url, service, headers);
+  if (service.name !== 'aws' && !/^\/v1\/messages(\/count_tokens)?$/.test(path)) throw new ApiError(404, 'Not found');
+  const target = new URL(path + url.search, url);
+  if (request.method === 'GET') return new Request(target, { headers, signal: request.signal });
+  const body = await readJsonObject(request);
+  if (service.name === 'bedrock') {
+    body.model = modelOfBedrock(body.model);
+    delete body.user_profile_id;
+  }
+  return posted(target, headers, body, request.signal);
+}
+
+function posted(url: URL, headers: Headers, body: JsonObject, signal: AbortSignal): Request {
+  // The body is another one now.
+  headers.delete('content-length');
+  return new Request(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
+}
+
+function modelOfBedrock(model: unknown): string {
+  const [, id] = /^(?:[a-z]+\.)?anthropic\.(claude-.+)$/.exec(String(model)) ?? [];
+  if (id === undefined) throw new ApiError(404, `model: ${String(model)}`);
+  return id;
+}
+
+async function fromVertex(
+  request: Request,
+  url: URL,
+  { model, method }: Extract<Service, { name: 'vertex' }>,
+  headers: Headers,
+): Promise<Request> {
+  if (!/^bearer\s+\S/i.test(headers.get('authorization') ?? '')) {
+    throw ofGoogle(401, 'UNAUTHENTICATED', 'Request is missing required authentication credential.');
+  }
+  const counts = model === 'count-tokens';
+  if (request.method !== 'POST' || !(method === 'rawPredict' || (method === 'streamRawPredict' && !counts))) {
+    throw ofGoogle(404, 'NOT_FOUND', `The method ${method} was not found.`);
+  }
+  const { anthropic_version: version, ...body } = await readJsonObject(request);
+  if (typeof version !== 'string') throw invalid('anthropic_version: Field required');
+  if (!counts) {
+    if (body.model !== undefined) throw invalid('model: Extra inputs are not permitted');
+    if ((body.stream ?? false) !== (method === 'streamRawPredict')) throw invalid(`stream: not allowed with ${method}`);
+    body.model = model;
+  }
+  // A snapshot's date stands behind an @ there.
+  if (typeof body.model === 'string') body.model = body.model.replace('@', '-');
+  headers.set('anthropic-version', version === 'vertex-2023-10-16' ? '2023-06-01' : version);
+  const target = new URL(counts ? '/v1/messages/count_tokens' : '/v1/messages', url);
+  return posted(target, headers, body, request.signal);
+}
+
+const SERVICE_NAMES = { aws: 'aws-external-anthropic', bedrock: 'bedrock-mantle' };
+/** A signature holds for so long before and after its date, in milliseconds. */
+const SKEW_MS = 15 * 60_000;
+
+/** Checks an API key, or all of a signature that can be checked without its secret. The access key becomes the account. */
+async function checkAmazon(
+  request: Request,
+  { host }: URL,
+  { name, region }: Extract<Service, { name: 'aws' | 'bedrock' }>,
+  headers: Headers,
+): Promise<void> {
+  const given = headers.get('authorization') ?? '';
+  if (!given.startsWith('AWS4-HMAC-SHA256')) {
+    if (name === 'bedrock' && !/^bearer\s+\S/i.test(given)) {
+      throw ofAmazon('MissingAuthenticationTokenException', 'Missing Authentication Token');
+    }
+    return;
+  }
+  const [, accessKeyId, day, scope, names = ''] =
+    /^AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)\/(\d{8})\/(\S+)\/aws4_request, SignedHeaders=(\S+), Signature=[0-9a-f]{64}$/.exec(
+      given,
+    ) ?? [];
+  const date = headers.get('x-amz-date') ?? '';
+  const signed = new Set(names.split(';'));
+  const own = [...headers.keys()].filter((header) => header.startsWith('x-amz-'));
+  const expected = `${region}/${SERVICE_NAMES[name]}`;
+  const at = Date.parse(date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
+  const content = headers.get('x-amz-content-sha256');
+  const fault =
+    accessKeyId === undefined
+      ? 'Authorization header is not well-formed.'
+      : scope !== expected
+        ? `Credential should be scoped to a valid region and service: ${expected}.`
+        : !date.startsWith(day ?? '-') || !(Math.abs(Date.now() - at) < SKEW_MS)
+          ? `Signature expired, or not yet current: ${date}.`
+          : !signed.has('host') || own.some((header) => !signed.has(header))
+            ? `These must be signed: host, ${own.join(', ')} (${host}).`
+            : content !== null && content !== (await hashOf(request.clone()))
+              ? 'The request signature we calculated does not match the signature you provided.'
+              : undefined;
+  if (fault !== undefined) throw ofAmazon('InvalidSignatureException', fault);
+  headers.set('authorization', `Bearer ${accessKeyId}`);
+}
+
+async function hashOf(request: Request): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await request.arrayBuffer()));
+  return [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,76 @@
+/** What this isolate knows of the upstreams: who is down, and how much runs where. */
+
+import { LruCache } from '../../cache/lru.ts';
+import { Breaker, type BreakerState } from './breaker.ts';
+
+/** An entry that nobody has left after so long was left by a request that the platform ended. */
+const LONGEST_RUN_MS = 30 * 60_000;
+/** More models than any table has; only names that nobody knows can be forgotten. */
+const MOST_BREAKERS = 500;
+
+/** The state of one upstream and model in this isolate. */
+export interface UpstreamHealth {
+  upstream: string;
+  model: string;
+  state: BreakerState;
+  /** When one request will find out whether it is back; milliseconds since 1970. Null while it is closed. */
+  dueAt: number | null;
+  /** In the last 30 s. */
+  tries: number;
+  failed: number;
+}
+
+/** The breakers and running requests of the upstreams of one deployment, in one isolate. */
+export class HealthBook {
+  readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: Breaker }>({
+    most: MOST_BREAKERS,
+  });
+  readonly #keys = new Set<string>();
+  readonly #running = new Map<string, Set<{ since: number }>>();
+
+  /** @returns the breaker of an upstream and a model, which begins closed. */
+  breaker(upstream: string, model: string): Breaker {
+    const key = `${upstream}\n${model}`;
+    const known = this.#breakers.get(key);
+    if (known) return known.breaker;
+    const breaker = new Breaker();
+    this.#breakers.set(key, { upstream, model, breaker });
+    this.#keys.add(key);
+    if (this.#keys.size > MOST_BREAKERS)
+      for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
+    return breaker;
+  }
+
+  /** @returns how many requests run at an upstream. */
+  running(upstream: string, now: number): number {
+    const running = this.#running.get(upstream);
+    if (!running) return 0;
+    for (const one of running) if (now - one.since > LONGEST_RUN_MS) running.delete(one);
+    return running.size;
+  }
+
+  /** Counts a request that begins to run. @returns what ends it; it may be called again */
+  begin(upstream: string, now: number): () => void {
+    let running = this.#running.get(upstream);
+    if (!running) {
+      running = new Set();
+      this.#running.set(upstream, running);
+    }
+    const one = { since: now };
+    running.add(one);
+    return () => {
+      running.delete(one);
+    };
+  }
+
+  /** @returns what is known of every upstream and model that was called. */
+  report(now: number): UpstreamHealth[] {
+    return [...this.#keys].flatMap((key) => {
+      const known = this.#breakers.get(key);
+      if (!known) return [];
+      const { upstream, model, breaker } = known;
+      const state = breaker.state(now);
+      return [{ upstream, model, state, dueAt: state === 'closed' ? null : breaker.dueAt, ...breaker.counts(now) }];
+    });
+  }
+}

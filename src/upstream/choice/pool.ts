@@ -1,0 +1,123 @@
+/** The upstreams of a deployment, and which of them can take a request. */
+
+import { LruCache } from '../../cache/lru.ts';
+import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import type { ModelTable } from '../../pricing/models.ts';
+import type { OpenUpstream } from '../kinds/entry.ts';
+import type { CanonicalCall } from '../kinds/kind.ts';
+import { HealthBook } from './health.ts';
+
+/** What the choice between several upstreams goes by. Where there is one only, nothing looks at it. */
+export interface Routing {
+  /** The model, as the Claude API names it; undefined where a request has none. */
+  model?: string | undefined;
+  /** Whether the answer streams. */
+  streams: boolean;
+  /** Whether a whole answer is due within a few seconds: a count, or a list. */
+  isQuick?: boolean | undefined;
+  /** Whose prompts the cache is likely to have: an account. */
+  account?: string | undefined;
+  /** The upstream that answered the turn before. */
+  stays?: string | undefined;
+  /** What the request uses that one upstream has and no other: no other one is tried. */
+  owned?: Owned | undefined;
+}
+
+/** What a request can use that belongs to one upstream. */
+export type Owned = 'a file' | 'a container' | 'a thread';
+
+/** As much of a call as decides who can take it. */
+export type AskedCall = Pick<CanonicalCall, 'method' | 'path' | 'headers'>;
+
+/** The upstreams of UPSTREAMS in their order, with what this isolate knows of them. */
+export interface UpstreamPool {
+  readonly all: readonly OpenUpstream[];
+  readonly health: HealthBook;
+  /** Where the prompts of an account were cached last. */
+  readonly homes: LruCache<string, { name: string; at: number }>;
+  readonly models: ModelTable;
+  /** @returns what stands in place of `fetch` for an upstream. */
+  fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
+}
+
+type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
+
+/** A deployment has one list of upstreams. More are there in tests, or while a setting changes. */
+const MOST_LISTS = 20;
+const MOST_HOMES = 5_000;
+const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
+
+/** @returns what this isolate knows of a list of upstreams: its Worker and its objects share it. */
+export function isolateKnowledge(list: unknown): IsolateKnowledge {
+  const key = JSON.stringify(list);
+  let found = known.get(key);
+  if (!found) {
+    found = { health: new HealthBook(), homes: new LruCache({ most: MOST_HOMES }) };
+    known.set(key, found);
+  }
+  return found;
+}
+
+/** No upstream can take a request, now or later. */
+export class NoUpstream extends ApiError {
+  constructor(type: 'not_found_error' | 'invalid_request_error', message: string) {
+    super(type, message, { headers: DO_NOT_RETRY });
+  }
+}
+
+const COUNTS = '/v1/messages/count_tokens';
+const FILES = { method: 'GET', path: '/v1/files', headers: {} };
+
+/**
+ * @returns the upstreams that can take a request, in their order
+ * @throws NoUpstream 404 for a model that none serves, 400 for what none of those has that serve it
+ */
+export function ableOf(
+  { all, homes }: Pick<UpstreamPool, 'all' | 'homes'>,
+  call: AskedCall,
+  { model, owned, stays, account }: Routing,
+): readonly OpenUpstream[] {
+  const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
+  if (serving.length === 0) {
+    const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
+    throw new NoUpstream('not_found_error', message);
+  }
+  const able = serving.filter((one) => lackOf(one, call, owned) === undefined);
+  if (able.length === 0) {
+    const lack = serving.flatMap((one) => lackOf(one, call, owned) ?? [])[0] ?? 'this';
+    const others = all.filter((one) => lackOf(one, call, owned) === undefined).map(({ name }) => name);
+    const where = others.length > 0 ? `${others.join(', ')} could take it, with another model` : 'None of them could';
+    const of = model === undefined ? 'this edge' : model.slice(0, 128);
+    throw new NoUpstream('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
+  }
+  if (owned === undefined) return able;
+  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(account, model))?.name);
+  const owner = able.find(({ name }) => name === home) ?? able[0];
+  return owner ? [owner] : [];
+}
+
+function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): string | undefined {
+  const path = call.path.split('?', 1)[0];
+  if (path === COUNTS && !one.entry.count) return 'token counts';
+  return one.lacks(call) ?? (owned === 'a file' ? one.lacks(FILES) : undefined);
+}
+
+/** For so long the API keeps what it has cached. */
+const HOME_MS = 5 * 60_000;
+
+function homeKey(account: string, model: string | undefined): string {
+  return `${account}\n${model ?? ''}`;
+}
+
+/** @returns the upstream where the cache of a request is likely to be. */
+export function homeOf({ homes }: Pick<UpstreamPool, 'homes'>, routing: Routing, now: number): string | undefined {
+  const { account, model, stays } = routing;
+  if (stays !== undefined || account === undefined) return stays;
+  const home = homes.get(homeKey(account, model));
+  return home && now - home.at < HOME_MS ? home.name : undefined;
+}
+
+/** Notes which upstream has answered an account: its next prompt finds its cache there. */
+export function noteHome({ homes }: UpstreamPool, { account, model, stays }: Routing, name: string, now: number): void {
+  if (account !== undefined && stays === undefined) homes.set(homeKey(account, model), { name, at: now });
+}

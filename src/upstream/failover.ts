@@ -1,0 +1,384 @@
+/** Sends a request to one of several upstreams, and to the next one while nothing of an answer has come. */
+
+import { decoder } from '../http/bytes.ts';
+import { ApiError, toApiError } from '../http/errors.ts';
+import {
+  isApiError,
+  LONGEST_WAIT_MS,
+  mayHaveRun,
+  readStart,
+  retryAfterMs,
+  type SendOptions,
+  type SendProgress,
+  type SendRequest,
+  sleep,
+  waitBeforeRetry,
+  wasSent,
+} from './attempt.ts';
+import type { Breaker, Leave } from './choice/breaker.ts';
+import { orderOfTries } from './choice/order.ts';
+import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { mayRepeat } from './client-retries.ts';
+import { isEventStream } from './content-type.ts';
+import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
+import { type FailedVerdict, judge, judgeOpening } from './judge.ts';
+import type { OpenUpstream } from './kinds/entry.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { takeBuffer } from './tee-reader.ts';
+
+/** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
+const SHORT_WAIT_MS = 2_000;
+/** The answer to a count comes at once, or not at all. */
+const QUICK_MS = 5_000;
+/** For so long the words of an error are waited for. */
+const ERROR_BODY_MS = 5_000;
+/** The model in the place of all that no table has: else anyone could make breakers without end. */
+const UNKNOWN_MODEL = '(unknown)';
+
+/** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */
+interface FailedAttempt {
+  verdict: FailedVerdict;
+  response?: Response;
+  opening?: Uint8Array;
+  thrown?: unknown;
+  /** Whether its breaker has been told already. */
+  isNoted?: boolean;
+}
+
+/** An upstream that can take the request, with the state of its breaker. */
+interface TryChoice {
+  name: string;
+  upstream: OpenUpstream;
+  breaker: Breaker;
+  state: ReturnType<Breaker['state']>;
+  dueAt: number;
+  isFull: boolean;
+}
+
+/**
+ * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
+ *
+ * @param deadline in milliseconds since 1970
+ * @returns the first answer; where none comes, the refusal that tells most
+ * @throws ApiError where no upstream can take the request, where the account does not admit a further try, or where no
+ * upstream could be reached
+ */
+export async function sendAmong(
+  pool: UpstreamPool,
+  request: SendRequest,
+  options: SendOptions,
+  deadline: number,
+): Promise<Response> {
+  return await new Failover(pool, request, options, deadline).run();
+}
+
+class Failover {
+  readonly #pool: UpstreamPool;
+  readonly #request: SendRequest;
+  readonly #options: SendOptions;
+  readonly #deadline: number;
+  readonly #course: SendProgress;
+  #routing: Routing;
+  #body: BodyMaker | undefined;
+  #able: readonly OpenUpstream[];
+  /** Those that were tried in this round. */
+  readonly #tried = new Set<string>();
+  /** Those that have asked once to be waited for. */
+  readonly #waitedFor = new Set<string>();
+  #rounds = 0;
+  /** Whether upstreams are tried although their breakers are open. */
+  #isLastResort = false;
+  #canFallBack = true;
+  /** Whether nothing is set aside any more: no further try may go up. */
+  #isUnpaid = false;
+  #best: FailedAttempt | undefined;
+  /** Whether one of those that failed in this round may soon be well. */
+  #isWorthWaiting = false;
+
+  constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
+    this.#pool = pool;
+    this.#request = request;
+    this.#options = options;
+    this.#deadline = deadline;
+    this.#course = options.course ?? { sentAt: undefined };
+    this.#routing = request.routing ?? { streams: false };
+    this.#body = request.body;
+    this.#able = ableOf(pool, request, this.#routing);
+  }
+
+  async run(): Promise<Response> {
+    for (;;) {
+      const { well, open } = this.#order();
+      const [next] = this.#isLastResort ? [...well, ...open] : well;
+      if (next) {
+        if (!(await this.#pay())) return this.#give();
+        const answer = await this.#try(next, well.length + open.length > 1 || this.#mayRetry());
+        if (answer) return answer;
+        continue;
+      }
+      if (await this.#fallBack()) continue;
+      if (this.#isUnpaid) return this.#give();
+      if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
+      else if (!(await this.#again())) return this.#give();
+    }
+  }
+
+  /** @returns the upstreams that are left in this round. */
+  #order(): ReturnType<typeof orderOfTries<TryChoice>> {
+    const now = Date.now();
+    const { health } = this.#pool;
+    const left = this.#able.filter(({ name }) => !this.#tried.has(name));
+    const choices = left.map((upstream) => {
+      const { name, entry } = upstream;
+      const breaker = health.breaker(name, this.#modelKey());
+      const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
+      const state = breaker.lets(now) ? breaker.state(now) : 'open';
+      return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull };
+    });
+    return orderOfTries(choices, homeOf(this.#pool, this.#routing, now));
+  }
+
+  #modelKey(): string {
+    const { model } = this.#routing;
+    return model === undefined ? '' : (this.#pool.models.find(model)?.id ?? UNKNOWN_MODEL);
+  }
+
+  /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
+  async #pay(): Promise<boolean> {
+    const { payment } = this.#options;
+    if (this.#course.sentAt === undefined) return true;
+    if (payment === undefined) return false;
+    if (payment !== 'free') await payment.settle();
+    this.#course.sentAt = undefined;
+    this.#course.upstream = undefined;
+    if (payment !== 'free') this.#body = await payment.admit();
+    return true;
+  }
+
+  /** @returns the answer; undefined where the next upstream must be tried */
+  async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
+    const { name, breaker, state } = choice;
+    const now = Date.now();
+    const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
+    // Another request has become the probe in the meantime: this one sees it as open from now on.
+    if (!leave) return undefined;
+    this.#tried.add(name);
+    const end = this.#pool.health.begin(name, now);
+    this.#course.upstream = name;
+    let failed: FailedAttempt;
+    try {
+      const attempt = await this.#attempt(choice, leave, hasOther);
+      if (attempt instanceof Response) {
+        this.#course.leave = (isCut) => {
+          end();
+          if (isCut) breaker.fail(leave, Date.now());
+        };
+        return attempt;
+      }
+      failed = attempt;
+    } catch (thrown) {
+      // The time for all tries is up, or the caller has left, which tells nothing about this upstream.
+      end();
+      const { reason } = this.#options.controller.signal;
+      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.fail(leave, Date.now());
+      else breaker.leave(leave);
+      throw thrown;
+    }
+    end();
+    const { kind, waitMs } = failed.verdict;
+    const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
+    if (kind === 'again') breaker.succeed(leave, Date.now());
+    else if (isShort || failed.isNoted) breaker.leave(leave);
+    else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
+    this.#keep(failed);
+    if (isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline) {
+      this.#waitedFor.add(name);
+      await sleep(waitMs, this.#options.controller.signal);
+      this.#tried.delete(name);
+    }
+    return undefined;
+  }
+
+  async #attempt({ upstream, breaker }: TryChoice, leave: Leave, hasOther: boolean): Promise<Response | FailedAttempt> {
+    const { controller, waitUntil = () => {} } = this.#options;
+    const isOneOfSeveral = this.#able.length > 1;
+    // Without another one to go to, nothing ends this try but what ends them all.
+    const own = isOneOfSeveral ? new AbortController() : undefined;
+    const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
+    const { streams, isQuick = false } = this.#routing;
+    const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
+    let isNoted = false;
+    /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
+    const onLate = () => {
+      isNoted = true;
+      breaker.fail(leave, Date.now());
+      if (hasOther) own?.abort(timedOut());
+    };
+    let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
+    let sentAt = Date.now();
+    try {
+      const fetchIt = this.#pool.fetchOf(upstream);
+      const call = await upstream.prepare(this.#call(upstream), { signal, waitUntil, fetch: fetchIt });
+      const { method, url, headers } = call;
+      const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
+      sentAt = Date.now();
+      this.#course.sentAt = sentAt;
+      const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
+      this.#course.elapsedMs = Date.now() - sentAt;
+      if (response.status >= 300) {
+        const refused = await this.#refused(response, own);
+        // Who refuses what the caller can correct is well.
+        if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
+        return refused;
+      }
+      // The headers of a whole answer come with it, and its bytes at once.
+      if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
+      const { opening, answer } = isOneOfSeveral
+        ? await openedAnswer(response)
+        : { opening: undefined, answer: response };
+      const verdict = opening ? judgeOpening(decoder.decode(opening)) : { kind: 'answer' as const };
+      if (verdict.kind !== 'answer') {
+        // An error in the place of a message: nothing has run.
+        this.#course.sentAt = undefined;
+        return { verdict, response: answer, ...(opening && { opening }) };
+      }
+      if (!isNoted) breaker.succeed(leave, Date.now());
+      if (isOneOfSeveral) noteHome(this.#pool, this.#routing, upstream.name, Date.now());
+      this.#course.opening = isEventStream(answer) ? opening : undefined;
+      return answer;
+    } catch (thrown) {
+      if (controller.signal.aborted) throw thrown;
+      const elapsedMs = Date.now() - sentAt;
+      this.#course.elapsedMs = elapsedMs;
+      if (this.#course.sentAt !== undefined && !wasSent(thrown, elapsedMs)) this.#course.sentAt = undefined;
+      const isUp = this.#course.sentAt !== undefined;
+      const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
+      return { verdict: { kind: 'down' }, thrown: told, isNoted };
+    } finally {
+      if (timer !== undefined) clearTimeout(timer);
+    }
+  }
+
+  #call(upstream: OpenUpstream) {
+    const { method, path, headers } = this.#request;
+    const { model, streams } = this.#routing;
+    const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
+    const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
+    return { method, path, headers: kept, model, streams, body: this.#body };
+  }
+
+  async #refused(response: Response, own: AbortController | undefined): Promise<Response | FailedAttempt> {
+    const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
+    const text = await readStart(response);
+    clearTimeout(timer);
+    const copy = new Response(text, response);
+    const elapsedMs = this.#course.elapsedMs ?? 0;
+    const verdict = judge(response, retryAfterMs(response.headers), text);
+    // The caller's own fault is an answer; whoever reads it decides whether it was billed.
+    if (verdict.kind === 'answer') return copy;
+    if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) this.#course.sentAt = undefined;
+    return { verdict, response: copy };
+  }
+
+  /** Keeps the failure that tells the caller most: that the operator's key is refused helps nobody else. */
+  #keep(failed: FailedAttempt): void {
+    // What may have run is settled with its own answer.
+    const { kind, waitMs = 0 } = failed.verdict;
+    this.#isWorthWaiting ||= kind !== 'refused' && waitMs <= LONGEST_WAIT_MS;
+    const isLess = this.#best !== undefined && failed.verdict.kind === 'refused' && this.#course.sentAt === undefined;
+    if (!isLess) this.#best = failed;
+  }
+
+  /** @returns whether another model steps in */
+  async #fallBack(): Promise<boolean> {
+    const { payment } = this.#options;
+    if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
+    const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
+    if (!isBusy && this.#mayRetry()) return false;
+    const stepsIn = await payment.fallBack();
+    if (stepsIn === 'none' || stepsIn === 'refused') {
+      this.#canFallBack = false;
+      this.#isUnpaid = stepsIn === 'refused';
+      return false;
+    }
+    const { model, body } = stepsIn;
+    Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
+    this.#routing = { ...this.#routing, model };
+    this.#body = body;
+    this.#able = ableOf(this.#pool, this.#request, this.#routing);
+    this.#tried.clear();
+    this.#waitedFor.clear();
+    this.#rounds = 0;
+    this.#isLastResort = false;
+    return true;
+  }
+
+  #mayRetry(): boolean {
+    const { caller, maxRetries } = this.#options;
+    return this.#rounds < maxRetries && (caller === undefined || mayRepeat(caller, 'answered'));
+  }
+
+  /** Waits, and begins another round. @returns false where there is to be none */
+  async #again(): Promise<boolean> {
+    if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
+    // What one of several says of itself need not hold for the others.
+    const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
+    if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
+    await sleep(wait, this.#options.controller.signal);
+    this.#rounds += 1;
+    this.#tried.clear();
+    this.#isLastResort = false;
+    this.#isWorthWaiting = false;
+    return true;
+  }
+
+  /** Ends without an answer. */
+  #give(): Response {
+    if (this.#best?.response) {
+      this.#course.opening = this.#best.opening;
+      return this.#best.response;
+    }
+    throw this.#best ? toApiError(this.#best.thrown) : allBusy();
+  }
+}
+
+/**
+ * Waits for the first bytes of an answer, so that one that breaks before them can still be had elsewhere.
+ *
+ * @returns the bytes, and the answer; the body of a stream goes on behind them
+ * @throws UpstreamFailure where none came
+ */
+async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
+  const { body } = response;
+  if (!body) return { opening: undefined, answer: response };
+  const streams = isEventStream(response);
+  const reader = body.getReader({ mode: 'byob' });
+  const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
+  if (done || !value || value.length === 0) throw interrupted(false);
+  if (streams) {
+    reader.releaseLock();
+    return { opening: value, answer: response };
+  }
+  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const piece = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
+    if (piece.value && piece.value.length > 0) controller.enqueue(piece.value);
+    if (piece.done) controller.close();
+  };
+  const whole = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(value),
+    pull: rest,
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return { opening: value, answer: new Response(whole, response) };
+}
+
+const REST_BYTES = 65_536;
+
+/** @returns the error for a request whose upstreams are all full, or left alone as they are down. */
+function allBusy(): ApiError {
+  return new ApiError(
+    'overloaded_error',
+    'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.',
+    { headers: { 'retry-after': '2' }, logged: 'upstreams_busy' },
+  );
+}

@@ -1,0 +1,16 @@
+import { readApiKey } from './api-key.ts';
+import { baseUrl, withoutVersion } from './fields.ts';
+import { defineKind } from './kind.ts';
+
+/** The Claude API, or any gateway that speaks as it does. */
+export const anthropicKind = defineKind({
+  fields: { base_url: baseUrl },
+  open: ({ base_url }, secret) => {
+    const base = withoutVersion(base_url ?? 'https://api.anthropic.com');
+    const credential = { 'x-api-key': readApiKey(secret) };
+    return {
+      address: ({ path }) => base + path,
+      authorize: () => credential,
+    };
+  },
+});

@@ -1,0 +1,12 @@
+import { KeyFault } from './kind.ts';
+
+/**
+ * Reads the secret of an entry as a key that goes up in a header. What cannot stand in one would fail with each request, by
+ * an error of the runtime that might quote it.
+ *
+ * @throws KeyFault for a secret with spaces, line breaks or letters of other alphabets
+ */
+export function readApiKey(secret: string, must = 'must be an API key'): string {
+  if (!/^[\x21-\x7e]+$/.test(secret)) throw new KeyFault(`${must}, without spaces and line breaks`);
+  return secret;
+}

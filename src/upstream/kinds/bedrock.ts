@@ -1,0 +1,27 @@
+import { undated } from '../../pricing/models.ts';
+import { readAwsKey } from './aws-key.ts';
+import { onlyHas } from './features.ts';
+import { baseUrl, hostLabel, withoutVersion } from './fields.ts';
+import { defineKind } from './kind.ts';
+import { toService } from './service-headers.ts';
+
+/** Claude on Amazon Bedrock, at its endpoint that takes requests as the Claude API does. */
+export const bedrockKind = defineKind({
+  fields: { base_url: baseUrl, region: hostLabel('us-east-1') },
+  open: ({ base_url, region }, secret) => {
+    const base = withoutVersion(base_url ?? `https://bedrock-mantle.${region}.api.aws/anthropic`);
+    return {
+      address: ({ path }) => base + path,
+      adapt: ({ headers }) => {
+        const { 'anthropic-user-profile-id': profile, ...others } = toService(headers);
+        return {
+          headers: others,
+          changes: profile === undefined ? {} : { user_profile_id: { ifAbsent: JSON.stringify(profile) } },
+        };
+      },
+      authorize: readAwsKey(secret, { service: 'bedrock-mantle', region }).authorize,
+      idOf: (model) => (model.includes('anthropic.') ? model : `anthropic.${undated(model)}`),
+      lacks: onlyHas('messages', 'token counts'),
+    };
+  },
+});

@@ -1,0 +1,207 @@
+/** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
+
+import { type ApiError, misconfigured } from '../../http/errors.ts';
+import * as z from '../../http/zod.ts';
+import { type ModelTable, undated } from '../../pricing/models.ts';
+import { priceTable } from '../../settings/prices.ts';
+import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
+import {
+  type Adaptation,
+  type AdaptedCall,
+  type Authorizing,
+  type CanonicalCall,
+  type Endpoint,
+  KeyFault,
+} from './kind.ts';
+import { KINDS } from './kinds.ts';
+
+const modelId = z.string().check(z.minLength(1), z.maxLength(256));
+
+/** What every entry has, of whatever kind. */
+const common = {
+  name: z
+    .string('must be a name such as "east"')
+    .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
+  kind: z.enum(Object.keys(KINDS), { error: () => `must be one of ${Object.keys(KINDS).join(', ')}` }),
+  models: z.optional(
+    z.union([
+      z.record(modelId, modelId),
+      z.pipe(
+        z.array(modelId),
+        z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+      ),
+    ]),
+  ),
+  price_factor: z.optional(z.number().check(z.gt(0), z.lte(100))),
+  prices: z.optional(priceTable),
+  count: z._default(z.boolean(), true),
+  max_concurrent: z.optional(z.int().check(z.gte(1))),
+  cancel_stops: z.optional(z.enum(CANCEL_STOPS)),
+  first_byte_ms: z._default(z.int().check(z.gte(1), z.lte(600_000)), 30_000),
+};
+
+/** An entry of UPSTREAMS, parsed: what every entry has. Its other fields are its kind's. */
+export type UpstreamEntry = z.output<z.ZodMiniObject<typeof common>>;
+
+/** An upstream of UPSTREAMS, ready to be called. */
+export interface OpenUpstream {
+  readonly entry: UpstreamEntry;
+  readonly name: string;
+  /** Whether its answers are the simulator's. */
+  readonly simulated: boolean;
+  /** @returns the id by which a model is called here; undefined if this upstream does not serve it. */
+  idOf(model: string): string | undefined;
+  /** @returns the Claude API's name of a model that an answer of this upstream names. */
+  modelOf(idThere: string): string;
+  /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
+  lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  /** Puts a call into the form of this upstream, with its credential. */
+  prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
+}
+
+/** @returns the name of the secret of an entry: `UPSTREAM_EAST_2_KEY` for `east-2`. */
+export function keyNameOf(name: string): string {
+  return `UPSTREAM_${name.toUpperCase().replaceAll('-', '_')}_KEY`;
+}
+
+/**
+ * Reads the entries of UPSTREAMS, without their secrets: a deployment script does not know those.
+ *
+ * @throws ApiError 500 that names each malformed entry, and what is wrong with it
+ */
+export function readUpstreams(settings: Settings): UpstreamEntry[] {
+  const faults: string[] = [];
+  const entries: UpstreamEntry[] = [];
+  const names = new Set<string>();
+  for (const [index, given] of settings.UPSTREAMS.entries()) {
+    const called = typeof given.name === 'string' ? JSON.stringify(given.name.slice(0, 40)) : `number ${index + 1}`;
+    const kind = typeof given.kind === 'string' && Object.hasOwn(KINDS, given.kind) ? KINDS[given.kind] : undefined;
+    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(given);
+    const fault = data && kind?.fault?.(data);
+    const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
+    if (fault !== undefined) told.push(`it ${fault}`);
+    if (names.has(String(given.name))) told.push('name is the one of another entry');
+    names.add(String(given.name));
+    if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);
+    else entries.push(data as UpstreamEntry);
+  }
+  if (faults.length > 0) throw malformedUpstreams(faults);
+  const simulated = entries.filter(({ kind }) => KINDS[kind]?.simulated);
+  if (simulated.length > 0 && !settings.development) {
+    throw misconfigured(
+      `The simulator is for development only. Remove from UPSTREAMS: ${simulated.map(({ name }) => name).join(', ')}.`,
+    );
+  }
+  return entries;
+}
+
+/** @returns the names of the secrets that the entries need. */
+export function keyNames(entries: readonly UpstreamEntry[]): string[] {
+  return entries.filter(({ kind }) => !KINDS[kind]?.keyless).map(({ name }) => keyNameOf(name));
+}
+
+const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
+
+/**
+ * Opens the upstreams of UPSTREAMS in their order, once for the settings of an isolate.
+ *
+ * @returns none if the setting is not there
+ * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
+ */
+export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
+  const known = opened.get(settings);
+  if (known) return known;
+  const all = readUpstreams(settings).map((entry) => openUpstream(entry, settings));
+  opened.set(settings, all);
+  return all;
+}
+
+function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
+  const kind = KINDS[entry.kind];
+  if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
+  const keyName = keyNameOf(entry.name);
+  const secret = settings.upstreamKeys[keyName]?.trim();
+  if (secret === undefined && !kind.keyless) {
+    throw misconfigured(
+      `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
+    );
+  }
+  let endpoint: Endpoint;
+  try {
+    endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
+  } catch (thrown) {
+    if (thrown instanceof KeyFault)
+      throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
+    throw thrown;
+  }
+  const ids = new ModelIds(entry.models, settings.models, (model, known) => endpoint.idOf?.(model, known) ?? model);
+  return {
+    entry,
+    name: entry.name,
+    simulated: kind.simulated ?? false,
+    idOf: (model) => ids.idOf(model),
+    modelOf: (idThere) => ids.modelOf(idThere),
+    lacks: (call) => endpoint.lacks?.(call),
+    prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
+  };
+}
+
+async function adaptedCall(
+  endpoint: Endpoint,
+  call: CanonicalCall,
+  idThere: string | undefined,
+  by: Authorizing,
+): Promise<AdaptedCall> {
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
+  const renamed = idThere === undefined || idThere === call.model ? {} : { model: JSON.stringify(idThere) };
+  const request = {
+    method: call.method,
+    url: endpoint.address(call, idThere),
+    headers,
+    body: call.body?.({ ...renamed, ...changes }),
+  };
+  return { ...request, headers: { ...headers, ...(await endpoint.authorize(request, by)) } };
+}
+
+/** The models of one upstream: by which id each is called there. */
+class ModelIds {
+  /** By the id of the row, or the name where there is no row. Undefined: every model is served. */
+  readonly #served: ReadonlyMap<string, string | undefined> | undefined;
+  readonly #names = new Map<string, string>();
+  readonly #table: ModelTable;
+  readonly #idOf: NonNullable<Endpoint['idOf']>;
+
+  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<Endpoint['idOf']>) {
+    this.#table = table;
+    this.#idOf = idOf;
+    this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#key(name), id]));
+    for (const { id } of table.rows) {
+      const there = this.idOf(id);
+      if (there !== undefined && !this.#names.has(there)) this.#names.set(there, id);
+    }
+    for (const [name, id] of this.#served ?? []) if (id !== undefined) this.#names.set(id, name);
+  }
+
+  idOf(model: string): string | undefined {
+    const key = this.#key(model);
+    if (this.#served && !this.#served.has(key)) return undefined;
+    return this.#served?.get(key) ?? this.#idOf(model, key);
+  }
+
+  modelOf(idThere: string): string {
+    return this.#names.get(idThere) ?? idThere;
+  }
+
+  /** An upstream serves a model by all of its names, or by none. */
+  #key(name: string): string {
+    return this.#table.find(name)?.id ?? undated(name);
+  }
+}
+
+function malformedUpstreams(faults: readonly string[]): ApiError {
+  return misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
+}
+
+function lowered(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}

@@ -1,0 +1,41 @@
+/** Fields of entries that several kinds have. */
+
+import { isLoopback } from '../../http/hosts.ts';
+import * as z from '../../http/zod.ts';
+
+/** A part of a host's name or of a path: it can neither end the host nor begin another segment. */
+export function segment(example: string): z.ZodMiniString {
+  return z.string(`must be a text such as "${example}"`).check(
+    z.maxLength(100),
+    z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
+    // In a host's name a dot would begin another host, in a path two of them another folder.
+    z.refine((value) => !value.includes('..'), `must be a name such as "${example}"`),
+  );
+}
+
+/** A single label of a host's name, such as a region. */
+export function hostLabel(example: string): z.ZodMiniString {
+  return z
+    .string(`must be a text such as "${example}"`)
+    .check(
+      z.maxLength(63),
+      z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
+    );
+}
+
+/** The address that stands in place of the kind's own, without a slash at its end. */
+export const baseUrl = z.optional(
+  z.pipe(
+    z.url({ protocol: /^https?$/, error: 'must be an https URL' }).check(
+      z.refine((url) => !/[?#]/.test(url), 'must have no query'),
+      z.refine((url) => url.startsWith('https:') || isLoopback(url), 'must be an https URL'),
+      z.refine((url) => !/^https?:\/\/[^/]*@/.test(url), 'must have no credentials in it'),
+    ),
+    z.transform((url: string) => url.replace(/\/+$/, '')),
+  ),
+);
+
+/** @returns a base URL without the version: clients differ in whether it belongs to it. */
+export function withoutVersion(url: string): string {
+  return url.replace(/\/v1$/, '');
+}

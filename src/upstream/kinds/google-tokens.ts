@@ -1,0 +1,110 @@
+/** Access tokens of a Google service account. */
+
+import { importPKCS8, SignJWT } from 'jose';
+import { upstreamRefusedKey } from '../../http/errors.ts';
+import { isLoopback } from '../../http/hosts.ts';
+import * as z from '../../http/zod.ts';
+import { parseOrUndefined } from '../../json/parse.ts';
+import { type Authorizing, KeyFault } from './kind.ts';
+
+const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
+const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const LIFETIME_SECONDS = 3_600;
+/** Milliseconds, as all below. So long before its end a token is renewed. */
+const RENEW_BEFORE_MS = 300_000;
+/** A token that ends sooner might have ended when it arrives. */
+const LEAST_MS = 10_000;
+/** A renewal that has told nothing for so long belonged to a request that the platform ended. */
+const RENEWAL_MS = 30_000;
+const ASK_MS = 10_000;
+
+const serviceAccount = z.object({
+  client_email: z.string().check(z.minLength(1)),
+  private_key: z.string().check(z.regex(/^-----BEGIN PRIVATE KEY-----\s/)),
+  token_uri: z.url().check(z.refine((url) => url.startsWith('https:') || isLoopback(url))),
+});
+
+const tokenAnswer = z.object({ access_token: z.string().check(z.minLength(1)), expires_in: z.number() });
+
+interface Token {
+  text: string;
+  /** Milliseconds since 1970. */
+  endsAt: number;
+}
+
+/** The access tokens of one service account, one at a time. An isolate keeps the last one. */
+export class GoogleTokens {
+  readonly #account: z.output<typeof serviceAccount>;
+  #key: CryptoKey | undefined;
+  #token: Token | undefined;
+  /** When a renewal began that has not ended; milliseconds since 1970. */
+  #renewingSince = 0;
+
+  /**
+   * @param secret the JSON of a service account's key
+   * @throws KeyFault for anything else
+   */
+  constructor(secret: string) {
+    const { data } = serviceAccount.safeParse(parseOrUndefined(secret));
+    if (!data) {
+      throw new KeyFault("must be the JSON of a service account's key, with client_email, private_key and token_uri");
+    }
+    this.#account = data;
+  }
+
+  /**
+   * Finds a token that holds for at least ten seconds. One that ends within five minutes is renewed by one request, behind
+   * the answer; the others go on with the old one. Where there is none, each request asks for its own: an isolate's request
+   * must not wait for what another one has begun.
+   *
+   * @throws ApiError where Google refuses the account
+   * @throws Error where it does not answer
+   */
+  async token(by: Authorizing): Promise<string> {
+    const now = Date.now();
+    const token = this.#token;
+    if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#ask(by, by.signal);
+    if (token.endsAt - now < RENEW_BEFORE_MS && now - this.#renewingSince > RENEWAL_MS) {
+      this.#renewingSince = now;
+      // A renewal that fails is tried again half a minute later; the old token holds until then.
+      by.waitUntil(this.#ask(by).catch(() => undefined));
+    }
+    return token.text;
+  }
+
+  async #ask({ fetch: ask = (url, init) => fetch(url, init) }: Authorizing, signal?: AbortSignal): Promise<string> {
+    const { token_uri } = this.#account;
+    const time = AbortSignal.timeout(ASK_MS);
+    const askedAt = Date.now();
+    const response = await ask(token_uri, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({ grant_type: GRANT, assertion: await this.#assertion(askedAt) }).toString(),
+      redirect: 'manual',
+      signal: signal ? AbortSignal.any([signal, time]) : time,
+    });
+    const text = await response.text();
+    if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamRefusedKey();
+    const { data } = tokenAnswer.safeParse(response.ok ? parseOrUndefined(text) : undefined);
+    if (!data) throw new Error(`no access token: ${response.status}`);
+    this.#token = { text: data.access_token, endsAt: askedAt + data.expires_in * 1_000 };
+    return data.access_token;
+  }
+
+  /** @returns the signed claim by which a token is asked for. */
+  async #assertion(now: number): Promise<string> {
+    const { client_email, private_key, token_uri } = this.#account;
+    this.#key ??= await importPKCS8(private_key, 'RS256').catch(() => {
+      // The error of the runtime might quote the key.
+      throw upstreamRefusedKey();
+    });
+    const iat = Math.floor(now / 1_000);
+    return await new SignJWT({ scope: SCOPE })
+      .setProtectedHeader({ alg: 'RS256' })
+      .setIssuer(client_email)
+      .setAudience(token_uri)
+      .setIssuedAt(iat)
+      .setExpirationTime(iat + LIFETIME_SECONDS)
+      .sign(this.#key);
+  }
+}

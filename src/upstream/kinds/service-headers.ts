@@ -1,0 +1,38 @@
+/** Headers that have a meaning for one service, or for a gateway, and that no other service must get. */
+
+import type { CallHeaders } from './kind.ts';
+
+/** By these a caller could choose a provider, a key or a rule of a gateway, or change what a service signs and bills. */
+export const CHOOSING_PREFIXES = [
+  'x-portkey-',
+  'helicone-',
+  'x-litellm-',
+  'x-bf-',
+  'x-goog-',
+  'x-amz-',
+  'x-amzn-',
+  'x-envoy-',
+] as const;
+
+const CREDENTIALS: ReadonlySet<string> = new Set([
+  'authorization',
+  'x-api-key',
+  'api-key',
+  'ocp-apim-subscription-key',
+]);
+/** A service's own headers that carry neither a credential nor a bill. */
+const HARMLESS = 'x-amzn-';
+
+/**
+ * @returns the headers that go to a service which is no gateway: FORWARD_HEADERS may let more of them up, but those are
+ * meant for the gateway of another upstream
+ */
+export function toService(headers: CallHeaders): CallHeaders {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (CREDENTIALS.has(name)) continue;
+    if (!name.startsWith(HARMLESS) && CHOOSING_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
+    kept[name] = value;
+  }
+  return kept;
+}

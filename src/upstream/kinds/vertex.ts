@@ -1,0 +1,75 @@
+import { onlyHas } from './features.ts';
+import { baseUrl, hostLabel, segment } from './fields.ts';
+import { GoogleTokens } from './google-tokens.ts';
+import { type Authorizing, defineKind, type Endpoint } from './kind.ts';
+import { toService } from './service-headers.ts';
+
+/** The hosts of regions that do not have the usual name. */
+const HOSTS: ReadonlyMap<string, string> = new Map([
+  ['global', 'aiplatform.googleapis.com'],
+  ['us', 'aiplatform.us.rep.googleapis.com'],
+  ['eu', 'aiplatform.eu.rep.googleapis.com'],
+]);
+
+/** What an entry of this kind has. */
+interface VertexOptions {
+  base_url?: string | undefined;
+  project: string;
+  region: string;
+}
+
+/** Claude on Google Cloud's Vertex AI. */
+export const vertexKind = defineKind({
+  fields: { base_url: baseUrl, project: segment('my-project'), region: hostLabel('global') },
+  open: (options, secret) => {
+    const tokens = new GoogleTokens(secret);
+    return vertexEndpoint(options, (by) => tokens.token(by));
+  },
+});
+
+/** @returns an upstream of this kind, whose access tokens come from wherever. */
+export function vertexEndpoint(
+  { base_url, project, region }: VertexOptions,
+  tokenOf: (by: Authorizing) => Promise<string>,
+): Endpoint {
+  const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
+  const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
+  return {
+    address: ({ path, streams }, idThere = '') => {
+      const query = withoutBeta(path);
+      if (asksCount(path)) return `${models}/count-tokens:rawPredict${query}`;
+      return `${models}/${segmentOf(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
+    },
+    adapt: ({ path, headers }) => {
+      const { 'anthropic-version': version, ...others } = toService(headers);
+      return {
+        headers: others,
+        changes: {
+          ...(asksCount(path) ? {} : { model: undefined }),
+          ...(version !== undefined && { anthropic_version: { ifAbsent: JSON.stringify(version) } }),
+        },
+      };
+    },
+    authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
+    // A snapshot's date stands behind an @ there.
+    idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
+    lacks: onlyHas('messages', 'token counts'),
+  };
+}
+
+function asksCount(path: string): boolean {
+  return path.startsWith('/v1/messages/count_tokens');
+}
+
+/** @returns the query without the mark of the API's beta routes, which mean nothing here. */
+function withoutBeta(path: string): string {
+  const at = path.indexOf('?');
+  const query = at < 0 ? [] : path.slice(at + 1).split('&');
+  const kept = query.filter((part) => part !== '' && !/^beta(?:=|$)/.test(part));
+  return kept.length > 0 ? `?${kept.join('&')}` : '';
+}
+
+/** A caller chooses the model: nothing in its name may lead to another path, or to another method. */
+function segmentOf(model: string): string {
+  return encodeURIComponent(model).replaceAll('%40', '@');
+}

@@ -1,0 +1,23 @@
+/** What a request uses that belongs to one upstream: no other one has it. */
+
+import { decoder } from '../../http/bytes.ts';
+import type { JsonBody } from '../../http/json-body.ts';
+import { isObject } from '../../json/object.ts';
+import type { Owned } from '../choice/pool.ts';
+import { RequestBody } from './request-body.ts';
+
+const FILE = '"file_id"';
+
+/** @returns what a request uses that only the upstream has where it was made; undefined for most requests. */
+export function ownedIn(body: JsonBody): Owned | undefined {
+  const json = body instanceof RequestBody ? body.own : body.json;
+  if (isNamed(json.container)) return 'a container';
+  if (isNamed(json.thread)) return 'a thread';
+  const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;
+  return text.includes(FILE) ? 'a file' : undefined;
+}
+
+/** A container or a thread that exists is named by its id; anything else makes a new one. */
+function isNamed(value: unknown): boolean {
+  return typeof value === 'string' || (isObject(value) && typeof value.id === 'string');
+}

@@ -1,0 +1,317 @@
+import type { ServerResponse } from 'node:http';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { cost } from '../../src/pricing/cost.ts';
+import { MODELS } from '../../src/pricing/models.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+
+const MODEL = 'claude-haiku-5-5';
+const row = MODELS.find(({ id }) => id === MODEL);
+const FIRST_BYTE_MS = 2_500;
+/** What a well upstream takes for its first byte, in milliseconds. */
+let answerMs = 40;
+const CALLERS = 50;
+const USAGE = { input_tokens: 40, output_tokens: 20 };
+
+/** How an upstream is, for a while. */
+type Mood = 'well' | 'refuses' | 'hangs' | 'resets' | 'resets after headers' | 'limits' | 'overloaded' | 'slow';
+const SICK: readonly Mood[] = ['refuses', 'hangs', 'resets', 'resets after headers', 'limits', 'overloaded', 'slow'];
+
+/** One of three stand-ins for the Claude API, each with a price of its own. */
+interface Place {
+  name: string;
+  key: string;
+  factor: number;
+  mood: Mood;
+  server: FakeUpstream;
+}
+
+const FACTORS: Record<string, number> = { first: 1, second: 1.1, third: 2 };
+let places: Place[] = [];
+let edge: Edge;
+
+/** What each upstream bills, by the id of its request, in nanodollars; and whether it has told so. */
+const bills = new Map<string, { nanodollars: number; isTold: boolean }>();
+let served = 0;
+
+const priceOf = (usage: typeof USAGE, factor: number) => {
+  if (!row) throw new Error('No such model.');
+  return cost(usage, row) * factor;
+};
+
+const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+
+function opening(text: string): string {
+  const message = { id: 'msg_1', type: 'message', role: 'assistant', model: MODEL, content: [], usage: USAGE };
+  return (
+    event('message_start', { message: { ...message, usage: { ...USAGE, output_tokens: 1 } } }) +
+    event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
+    event('content_block_delta', { index: 0, delta: { type: 'text_delta', text } })
+  );
+}
+
+const ending =
+  event('content_block_stop', { index: 0 }) +
+  event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 20 } }) +
+  event('message_stop', {});
+
+const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+async function answer(place: Place, { body, headers }: Received, response: ServerResponse): Promise<void> {
+  expect(headers['x-api-key']).toBe(place.key);
+  const { messages, stream } = JSON.parse(body.toString()) as { messages: { content: string }[]; stream?: boolean };
+  const text = messages[0]?.content ?? '';
+  served += 1;
+  const id = `req_${place.name}_${served}`;
+  const { mood } = place;
+  const bill = (usage: typeof USAGE, isTold = false) =>
+    bills.set(id, { nanodollars: priceOf(usage, place.factor), isTold });
+  const refuse = (status: number, type: string, more: Record<string, string> = {}) => {
+    response.writeHead(status, { 'content-type': 'application/json', 'request-id': id, ...more });
+    response.end(JSON.stringify({ type: 'error', error: { type, message: 'Not now.' } }));
+  };
+  if (mood === 'refuses') return void response.socket?.destroy();
+  if (mood === 'limits') return refuse(429, 'rate_limit_error', { 'retry-after': '30' });
+  if (mood === 'overloaded') return refuse(529, 'overloaded_error');
+  await wait(mood === 'well' ? answerMs : 100);
+  if (mood !== 'well') {
+    // It has read the prompt, and has begun to write.
+    bill({ ...USAGE, output_tokens: 2 });
+    if (mood === 'slow') await wait(2 * FIRST_BYTE_MS);
+    if (mood === 'hangs') return;
+    if (mood === 'resets') return void response.socket?.destroy();
+  }
+  if (response.destroyed) return;
+  response.writeHead(200, {
+    'content-type': stream ? 'text/event-stream' : 'application/json',
+    'request-id': id,
+  });
+  response.flushHeaders();
+  if (mood === 'resets after headers') {
+    await wait(10);
+    response.socket?.destroy();
+    return;
+  }
+  bill(USAGE, true);
+  if (!stream) {
+    const content = [{ type: 'text', text: `re: ${text}` }];
+    const message = { id: 'msg_1', type: 'message', role: 'assistant', model: MODEL, content, stop_reason: 'end_turn' };
+    response.end(JSON.stringify({ ...message, usage: USAGE }));
+    return;
+  }
+  response.write(opening(`re: ${text}`));
+  await wait(5);
+  response.end(ending);
+}
+
+beforeAll(async () => {
+  places = await Promise.all(
+    Object.entries(FACTORS).map(async ([name, factor]) => {
+      const place = { name, factor, key: `key-of-${name}`, mood: 'well' as const };
+      const server = await startUpstream((received, response) => {
+        const own = places.find((one) => one.name === name);
+        if (own) void answer(own, received, response);
+      });
+      return { ...place, server };
+    }),
+  );
+});
+
+/** Starts an edge with some of the upstreams. What it knows of them begins anew. */
+async function startWith(some: readonly Place[]): Promise<Edge> {
+  const upstreams = some.map(({ name, factor, server }) => ({
+    name,
+    kind: 'anthropic',
+    base_url: server.url,
+    price_factor: factor,
+    first_byte_ms: FIRST_BYTE_MS,
+  }));
+  return await startEdge(inject('worker'), {
+    MODE: 'development',
+    SIGNING_SECRET: SECRET,
+    UPSTREAMS: JSON.stringify(upstreams),
+    ...Object.fromEntries(some.map(({ name, key }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, key])),
+  });
+}
+
+beforeEach(async () => {
+  edge = await startWith(places);
+});
+
+afterEach(() => edge.stop());
+
+afterAll(async () => {
+  for (const { server } of places) await server.stop();
+});
+
+let asked = 0;
+
+/** Asks once, and reads the whole answer. @returns milliseconds to the end, and what came */
+async function ask(
+  path: string,
+  streams: boolean,
+  as?: string,
+  of = edge,
+): Promise<{ ms: number; status: number; text: string; said: string }> {
+  asked += 1;
+  const said = `question ${asked}`;
+  const body = JSON.stringify({
+    model: MODEL,
+    max_tokens: 100,
+    stream: streams,
+    messages: [{ role: 'user', content: said }],
+    ...(path.endsWith('#') ? { conversation: `c${asked}` } : {}),
+  });
+  const started = performance.now();
+  const response = await fetch(of.url + path.replace('#', ''), {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) },
+    body,
+  });
+  const text = await response.text();
+  return { ms: performance.now() - started, status: response.status, text, said };
+}
+
+/** Lets fifty callers ask one after the other, together so many times. */
+async function askAll(
+  count: number,
+  path = '/v1/messages',
+  streams = true,
+  of?: string,
+): Promise<Awaited<ReturnType<typeof ask>>[]> {
+  const answers: Awaited<ReturnType<typeof ask>>[] = [];
+  let left = count;
+  await Promise.all(
+    Array.from({ length: CALLERS }, async (_, caller) => {
+      while (left > 0) {
+        left -= 1;
+        answers.push(await ask(path, streams, of && `${of}-${caller}`));
+      }
+    }),
+  );
+  return answers;
+}
+
+function expectAnswered(answers: Awaited<ReturnType<typeof ask>>[]): void {
+  const failed = answers.filter(({ status, text, said }) => status !== 200 || !text.includes(`re: ${said}"`));
+  expect(failed.slice(0, 3)).toEqual([]);
+  // One answer, from its beginning to its end, and nothing of another.
+  const times = (text: string, part: string) => text.split(part).length - 1;
+  const mixed = answers.filter(({ text, said }) => {
+    const streamed = text.includes('event: ')
+      ? [times(text, 'event: message_start'), times(text, 'event: error')]
+      : [1, 0];
+    return JSON.stringify([times(text, `re: ${said}"`), ...streamed]) !== '[1,1,0]';
+  });
+  expect(mixed.slice(0, 3)).toEqual([]);
+}
+
+interface Row {
+  request_id: string;
+  upstream: string | null;
+  upstream_request_id: string | null;
+  status: string;
+  cost_usd: number;
+  hold_usd: number;
+  estimated: boolean;
+}
+
+async function ledger(): Promise<Row[]> {
+  const rows: Row[] = [];
+  let after = '';
+  for (;;) {
+    const response = await fetch(`${edge.url}/usage/requests?limit=1000${after}`);
+    const page = (await response.json()) as { data: Row[]; has_more: boolean; last_id: string };
+    rows.push(...page.data);
+    if (!page.has_more) return rows;
+    after = `&after_id=${page.last_id}`;
+  }
+}
+
+test('whatever two of three upstreams do, fifty callers at once get their answers, each once, and all is paid', async () => {
+  // A fixed row of moods: each upstream is in turn the only one that is well, beside every pair of the others.
+  let turn = 0;
+  for (const well of places) {
+    for (const mood of SICK) {
+      turn += 1;
+      const streams = turn % 4 !== 0;
+      for (const [index, place] of places.entries()) {
+        const sick = SICK[(turn * (index + 1) + SICK.indexOf(mood)) % SICK.length] ?? mood;
+        // A whole answer may take as long as it takes: nobody can tell it from one that hangs.
+        place.mood = place === well ? 'well' : sick === 'hangs' && !streams ? 'resets' : sick;
+      }
+      const path = ['/v1/messages', '/messages', '/v1/messages#'][turn % 3] ?? '';
+      expectAnswered(await askAll(CALLERS, path, streams));
+    }
+  }
+  for (const place of places) place.mood = 'well';
+  await expect.poll(async () => (await ledger()).filter(({ status }) => status === 'held').length).toBe(0);
+  const rows = await ledger();
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const billed = sum([...bills.values()].map(({ nanodollars }) => nanodollars));
+  const booked = sum(rows.map(({ cost_usd }) => cost_usd)) * 1e9;
+  const held = sum(rows.map(({ hold_usd }) => hold_usd)) * 1e9;
+  expect(billed).toBeLessThanOrEqual(booked + rows.length);
+  expect(booked).toBeLessThanOrEqual(held);
+  // No answer was begun for a caller and not ended.
+  expect(new Set(rows.map(({ status }) => status))).toEqual(new Set(['complete', 'retried']));
+  const told = rows.filter(({ status }) => status === 'complete');
+  expect(told.length).toBe(asked);
+  for (const { upstream, upstream_request_id, cost_usd, estimated } of told) {
+    const bill = bills.get(upstream_request_id ?? '');
+    expect(upstream_request_id).toContain(`req_${upstream}_`);
+    // A table's prices have three decimals, also after a factor: up to half a nanodollar a token is rounded up.
+    expect([estimated, bill?.isTold]).toEqual([false, true]);
+    expect(cost_usd * 1e9).toBeGreaterThanOrEqual((bill?.nanodollars ?? Number.NaN) - 1e-3);
+    expect(cost_usd * 1e9).toBeLessThanOrEqual((bill?.nanodollars ?? Number.NaN) + 60);
+  }
+  const usage = (await (await fetch(`${edge.url}/usage?group_by=upstream`)).json()) as { data: { key: string }[] };
+  expect(new Set(usage.data.map(({ key }) => key))).toEqual(new Set(Object.keys(FACTORS)));
+});
+
+const p95 = (values: readonly number[]) =>
+  [...values].sort((left, right) => left - right)[Math.ceil(values.length * 0.95) - 1] ?? Number.NaN;
+
+test('once a breaker is open, 99 of 100 answers come within 1.5 times what 95 of 100 take where all is well', async () => {
+  for (const place of places) place.mood = 'well';
+  // What the edge and a busy machine add is small beside it.
+  answerMs = 400;
+  // Beside it one that has only those which stay well, at the same time: the machine is as busy for both.
+  const healthy = await startWith(places.slice(1));
+  const [first] = places;
+  if (!first) throw new Error('No upstream.');
+  for (const mood of ['hangs', 'overloaded'] as const) {
+    first.mood = mood;
+    expectAnswered(await askAll(CALLERS * 2, '/v1/messages', true, mood));
+    const times = { of: [] as number[], beside: [] as number[] };
+    await Promise.all(
+      Array.from({ length: CALLERS }, async (_, caller) => {
+        for (let nth = 0; nth < 20; nth += 1) {
+          const one = await ask('/v1/messages', true, `${mood}-${caller}`);
+          const other = await ask('/v1/messages', true, `${mood}-${caller}`, healthy);
+          expectAnswered([one, other]);
+          times.of.push(one.ms);
+          times.beside.push(other.ms);
+        }
+      }),
+    );
+    const limit = 1.5 * p95(times.beside);
+    const share = times.of.filter((ms) => ms <= limit).length / times.of.length;
+    expect(share).toBeGreaterThanOrEqual(0.99);
+    // It comes back: whoever has no cache anywhere asks the first one first.
+    first.mood = 'well';
+    let nth = 0;
+    await expect
+      .poll(async () => {
+        nth += 1;
+        await ask('/v1/messages', true, `${mood}-again-${nth}`);
+        const health = (await (await fetch(`${edge.url}/health?upstreams`)).json()) as {
+          upstreams: { models: { state: string }[] }[];
+        };
+        return health.upstreams[0]?.models.every(({ state }) => state === 'closed');
+      })
+      .toBe(true);
+  }
+  await healthy.stop();
+});

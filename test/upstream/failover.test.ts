@@ -1,0 +1,531 @@
+// In workerd: requests, answers and aborts are the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { type Settings, settingsOf } from '../../src/settings/settings.ts';
+import { upstreamOf } from '../../src/upstream/upstream.ts';
+import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { resetAll } from '../support/conversations.ts';
+import { runs } from '../support/runs.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+
+const MODEL = 'claude-opus-5-5';
+const HAIKU = 'claude-haiku-5-5';
+const USAGE = { input_tokens: 100, output_tokens: 100 };
+const ASK = { model: MODEL, max_tokens: 200, messages: [{ role: 'user', content: 'Hi' }] };
+
+const messageOf = (model: unknown) => ({
+  id: 'msg_1',
+  type: 'message',
+  role: 'assistant',
+  model,
+  content: [{ type: 'text', text: '{"label":"a"}' }],
+  stop_reason: 'end_turn',
+  usage: USAGE,
+});
+const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const streamOf = (model: unknown) =>
+  event('message_start', { message: { ...messageOf(model), content: [], stop_reason: null } }) +
+  event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
+  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: '{"label":"a"}' } }) +
+  event('content_block_stop', { index: 0 }) +
+  event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: USAGE }) +
+  event('message_stop', {});
+
+function answered({ text }: Sent): Response {
+  const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
+  if (stream !== true) return Response.json(messageOf(model));
+  return new Response(bodyOf([streamOf(model)]), { headers: { 'content-type': 'text/event-stream' } });
+}
+
+const refusal =
+  (status: number, type: string, headers: Record<string, string> = {}) =>
+  () =>
+    Response.json({ type: 'error', error: { type, message: 'No.' } }, { status, headers });
+
+/** Everything that an upstream can do instead of an answer, before the first byte of one. */
+const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
+  'a refused connection': () => Promise.reject(new TypeError('connection refused')),
+  'a refused key': refusal(401, 'authentication_error'),
+  'a 403 about the key': () =>
+    Response.json(
+      { type: 'error', error: { type: 'permission_error', message: 'This API key may not.' } },
+      { status: 403 },
+    ),
+  'no money': refusal(402, 'billing_error'),
+  'a 408': refusal(408, 'timeout_error'),
+  'a 500': refusal(500, 'api_error'),
+  'a 529': refusal(529, 'overloaded_error'),
+  'a long 429': refusal(429, 'rate_limit_error', { 'retry-after': '60' }),
+  'a 429 without a time': refusal(429, 'rate_limit_error'),
+  'a redirect': () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
+  'a stream that begins with an error': () =>
+    new Response(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })]), {
+      headers: { 'content-type': 'text/event-stream' },
+    }),
+  'a body without a byte': () => new Response(bodyOf([]), { headers: { 'content-type': 'text/event-stream' } }),
+  'a body that breaks at once': () =>
+    new Response(bodyOf([], 'cut'), { headers: { 'content-type': 'application/json' } }),
+};
+
+let counter = 0;
+let apps: TestApp[] = [];
+let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
+
+/** An entry of UPSTREAMS. Each test has hosts of its own, so that it begins with closed breakers. */
+type Entry = { name: string } & Record<string, unknown>;
+
+const nameIn = (sent: Sent) => sent.url.hostname.split('.')[0] ?? '';
+const placesOf = (app: TestApp) => app.sent.map(nameIn);
+
+function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): TestApp {
+  counter += 1;
+  const all = entries.map(({ name, ...entry }) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.n${counter}.test`,
+    ...entry,
+  }));
+  const keys = entries.map(({ name }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, `key-${name}`]);
+  const settings = {
+    UPSTREAM: '',
+    ANTHROPIC_API_KEY: '',
+    UPSTREAM_MAX_RETRIES: '0',
+    UPSTREAMS: JSON.stringify(all),
+    ...Object.fromEntries(keys),
+    ...vars,
+  };
+  const app = testApp((sent) => {
+    expect(sent.headers.get('x-api-key')).toBe(`key-${nameIn(sent)}`);
+    return (says[nameIn(sent)] ?? answered)(sent);
+  }, settings);
+  const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
+  const parsed = settingsOf({ MODE: 'development', ...settings });
+  vi.spyOn(inside, 'settings').mockReturnValue(parsed);
+  vi.spyOn(inside, 'upstream').mockImplementation(() =>
+    upstreamOf(parsed, async (url, init) => {
+      const text = await new Response(init.body ?? '').text();
+      const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text } as Sent;
+      app.sent.push(sent);
+      return await (says[nameIn(sent)] ?? answered)(sent);
+    }),
+  );
+  apps.push(app);
+  return app;
+}
+
+const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
+
+beforeEach(() => {
+  says = {};
+  apps = [];
+});
+afterEach(async () => {
+  for (const app of apps) await app.settled();
+  vi.restoreAllMocks();
+  await resetAll();
+});
+
+interface Row {
+  model: string;
+  upstream: string | null;
+  status: string;
+  cost_usd: number;
+  hold_usd: number;
+}
+async function rowsOf(app: TestApp): Promise<Row[]> {
+  await app.settled();
+  return ((await (await app.fetch('/usage/requests?limit=100')).json()) as { data: Row[] }).data;
+}
+
+const WAYS: Record<string, (more?: object) => [string, object]> = {
+  'a streamed message': (more) => ['/messages', { ...ASK, ...more }],
+  'a whole message': (more) => ['/v1/messages', { ...ASK, ...more }],
+  'a turn of a conversation': (more) => ['/messages', { ...ASK, conversation: `c${counter}`, ...more }],
+  'a classification': () => ['/classify', { input: 'x', labels: ['a', 'b'], model: MODEL, cache_seconds: 0 }],
+};
+
+describe.each(Object.keys(WAYS))('%s', (way) => {
+  const ask = async (app: TestApp, headers: Record<string, string> = {}, more: object = {}) => {
+    const [path, body] = WAYS[way]?.(more) ?? ['', {}];
+    const response = await app.post(path, body, headers);
+    return { response, text: await response.text() };
+  };
+
+  test.each(Object.keys(FAILURES))('goes to the next upstream after %s', async (failure) => {
+    const app = edge(TWO);
+    says.east = FAILURES[failure] ?? answered;
+    for (const headers of [{}, { 'x-stainless-retry-count': '0' }] as Record<string, string>[]) {
+      app.sent.length = 0;
+      const { response, text } = await ask(app, headers);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+      expect(text).toContain('label');
+      if (way !== 'a turn of a conversation') expect(placesOf(app).at(-1)).toBe('west');
+    }
+    const rows = await rowsOf(app);
+    expect(rows.filter(({ status }) => status === 'complete').map(({ upstream }) => upstream)).toContain('west');
+    expect(rows.every(({ status }) => status !== 'held')).toBe(true);
+  });
+
+  test('stays where its cache is while that is well, and comes back to no other', async () => {
+    const app = edge(TWO);
+    says.east = refusal(529, 'overloaded_error');
+    const first = await ask(app);
+    expect(first.response.headers.get('sluice-upstream')).toBe('west');
+    says.east = answered;
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect((await ask(app)).response.headers.get('sluice-upstream')).toBe('west');
+    }
+  });
+
+  test('another model steps in where the asked one is overloaded everywhere, if that was asked for', async () => {
+    const models = [MODEL, HAIKU];
+    const app = edge(TWO.map((one) => ({ ...one, models })));
+    const busy = (sent: Sent) =>
+      (JSON.parse(sent.text) as { model: string }).model === MODEL
+        ? refusal(529, 'overloaded_error')()
+        : answered(sent);
+    says = { east: busy, west: busy };
+    expect((await ask(app)).response.status).toBe(529);
+    const { response, text } = await ask(app, { 'sluice-fallback-models': `claude-nobody, ${HAIKU}` });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('sluice-fallback-from')).toBe(MODEL);
+    if (way !== 'a classification') expect(text).toContain(HAIKU);
+    else expect((JSON.parse(text) as { model: string }).model).toBe(HAIKU);
+    const rows = await rowsOf(app);
+    const [last] = rows;
+    expect([last?.model, last?.status]).toEqual([HAIKU, 'complete']);
+    expect(rows.filter(({ model }) => model === MODEL).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+  });
+});
+
+test('what the caller can correct is the answer of the first upstream, and no breaker counts it', async () => {
+  const app = edge(TWO);
+  for (const [status, type] of [
+    [400, 'invalid_request_error'],
+    [404, 'not_found_error'],
+    [413, 'request_too_large'],
+  ] as const) {
+    says.east = refusal(status, type);
+    for (let nth = 0; nth < 7; nth += 1) {
+      const response = await app.post('/v1/messages', ASK);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([status, 'east']);
+    }
+  }
+  expect(placesOf(app)).not.toContain('west');
+});
+
+test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  const ask = async (nth: number) => await app.post('/v1/messages', ASK, bearer(await tokenOf(`p${counter}-${nth}`)));
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1) await ask(nth);
+  says.east = refusal(400, 'invalid_request_error');
+  let nth = 5;
+  await expect
+    .poll(async () => {
+      nth += 1;
+      return (await ask(nth)).headers.get('sluice-upstream');
+    })
+    .toBe('east');
+  says.east = answered;
+  for (let more = 0; more < 3; more += 1)
+    expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
+});
+
+test('a short 429 is waited for once: the cache is there', async () => {
+  const app = edge(TWO);
+  let nth = 0;
+  says.east = (sent) => {
+    nth += 1;
+    return nth === 1 ? refusal(429, 'rate_limit_error', { 'retry-after': '1' })() : answered(sent);
+  };
+  const response = await app.post('/v1/messages', ASK);
+  expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'east']);
+  says.east = refusal(429, 'rate_limit_error', { 'retry-after': '1' });
+  app.sent.length = 0;
+  const next = await app.post('/v1/messages', ASK);
+  expect([next.status, placesOf(app)]).toEqual([200, ['east', 'east', 'west']]);
+});
+
+test('a stream whose first byte is late is asked for elsewhere; what may have run is paid for', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }]);
+  says.east = () => new Promise<Response>(() => {});
+  const response = await app.post('/messages', ASK);
+  expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+  await response.text();
+  const rows = await rowsOf(app);
+  expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual([
+    ['west', 'complete'],
+    ['east', 'retried'],
+  ]);
+  for (const { cost_usd, hold_usd } of rows) {
+    expect(cost_usd).toBeGreaterThan(0);
+    expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+  }
+});
+
+test('where the budget does not pay for another try, that refusal is the answer', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }], {
+    DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
+  });
+  const isCount = ({ url }: Sent) => url.pathname.endsWith('/count_tokens');
+  says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : new Promise<Response>(() => {}));
+  const response = await app.post('/messages', ASK);
+  expect([response.status, (await errorOf(response)).type]).toEqual([429, 'billing_error']);
+  expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
+  expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
+});
+
+test('nothing goes anywhere else once the first byte has gone down', async () => {
+  const app = edge(TWO);
+  const begun = streamOf(MODEL).slice(0, 400);
+  says.east = () => new Response(bodyOf([begun], 'cut'), { headers: { 'content-type': 'text/event-stream' } });
+  const text = await (await app.post('/messages', ASK)).text();
+  expect(text).toContain('event: error');
+  expect(placesOf(app)).toEqual(['east']);
+});
+
+test('an open breaker keeps requests away, and one probe brings them back', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(529, 'overloaded_error');
+  const states = async () => {
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { name: string; models: { model: string; state: string }[] }[];
+    };
+    return upstreams.map(({ name, models }) => [name, ...models.map(({ state }) => state)]);
+  };
+  // Each of another account: none has a cache anywhere.
+  const ask = async (nth: number) => {
+    const response = await app.post('/messages', ASK, bearer(await tokenOf(`open-${counter}-${nth}`)));
+    await response.text();
+    return response.headers.get('sluice-upstream');
+  };
+  for (let nth = 0; nth < 5; nth += 1) expect(await ask(nth)).toBe('west');
+  expect(await states()).toEqual([
+    ['east', 'open'],
+    ['west', 'closed'],
+  ]);
+  app.sent.length = 0;
+  const began = Date.now();
+  for (let nth = 5; nth < 15; nth += 1) expect(await ask(nth)).toBe('west');
+  // A probe no sooner than three quarters of a second after it opened, and the next ones after twice as long.
+  const most = Math.floor(Math.log2((Date.now() - began) / 750 + 1)) + 1;
+  expect(placesOf(app).filter((place) => place === 'east').length).toBeLessThanOrEqual(most);
+  says = {};
+  await expect.poll(async () => await ask(app.sent.length + 100)).toBe('east');
+  expect(await states()).toEqual([
+    ['east', 'closed'],
+    ['west', 'closed'],
+  ]);
+});
+
+test('how the upstreams are is told to admins alone', async () => {
+  const app = edge(TWO, { ...DEPLOYED });
+  const state = async (headers: Record<string, string> = {}) =>
+    (await app.fetch('/health?upstreams', { headers })).status;
+  expect(await state()).toBe(401);
+  expect(await state(bearer(await tokenOf('somebody', ['messages'])))).toBe(403);
+  expect(await state(bearer(await tokenOf('somebody', ['admin'])))).toBe(200);
+  expect(await (await app.fetch('/health')).json()).toEqual({ status: 'ok', upstream: 'anthropic' });
+});
+
+test('with every breaker open an upstream is tried all the same, where no other model may step in', async () => {
+  const app = edge(TWO);
+  says = { east: refusal(500, 'api_error'), west: refusal(500, 'api_error') };
+  for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', ASK)).status).toBe(500);
+  says = {};
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+test('no more requests run at an upstream than it may have', async () => {
+  const app = edge([
+    { name: 'east', max_concurrent: 2 },
+    { name: 'west', max_concurrent: 1 },
+  ]);
+  const waiting: (() => void)[] = [];
+  const slow = (sent: Sent) => new Promise<Response>((resolve) => waiting.push(() => resolve(answered(sent))));
+  says = { east: slow, west: slow };
+  const running = [app.post('/v1/messages', ASK), app.post('/v1/messages', ASK), app.post('/v1/messages', ASK)];
+  await expect.poll(() => waiting.length).toBe(3);
+  expect([...placesOf(app)].sort()).toEqual(['east', 'east', 'west']);
+  const refused = await app.post('/v1/messages', ASK);
+  expect([refused.status, (await errorOf(refused)).type, refused.headers.get('retry-after')]).toEqual([
+    529,
+    'overloaded_error',
+    '2',
+  ]);
+  for (const go of waiting) go();
+  for (const one of running) expect((await one).status).toBe(200);
+  says = {};
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+test('what belongs to one upstream goes to it alone', async () => {
+  const app = edge(TWO);
+  says.east = refusal(529, 'overloaded_error');
+  const file = [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }];
+  for (const more of [
+    { container: 'container_1' },
+    { container: { id: 'container_1', skills: [] } },
+    { messages: [{ role: 'user', content: file }] },
+  ]) {
+    app.sent.length = 0;
+    expect((await app.post('/v1/messages', { ...ASK, ...more })).status).toBe(529);
+    expect(placesOf(app)).toEqual(['east']);
+  }
+  // A container that is yet to be made can be made anywhere.
+  expect((await app.post('/v1/messages', { ...ASK, container: { skills: [] } })).status).toBe(200);
+});
+
+describe('models and counts', () => {
+  test('go where they are served, by the id that they have there', async () => {
+    const app = edge([
+      { name: 'east', models: [HAIKU] },
+      { name: 'west', models: { [MODEL]: 'opus-there' } },
+    ]);
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+    expect(JSON.parse(app.sent[0]?.text ?? '')).toMatchObject({ ...ASK, model: 'opus-there' });
+    expect((await rowsOf(app))[0]).toMatchObject({ model: MODEL, cost_usd: 0.0024, upstream: 'west' });
+    const none = await app.post('/v1/messages', { ...ASK, model: 'claude-sonnet-5-5' });
+    const { type, message } = await errorOf(none);
+    expect([none.status, type]).toEqual([404, 'not_found_error']);
+    expect(message).toContain('claude-sonnet-5-5');
+    expect(app.sent).toHaveLength(1);
+  });
+
+  test('a count goes to one that counts; where none does it is a 400 that says who could', async () => {
+    const counts = (sent: Sent) =>
+      sent.url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 7 }) : answered(sent);
+    const app = edge([
+      { name: 'east', count: false },
+      { name: 'west', models: [MODEL] },
+    ]);
+    says = { east: counts, west: counts };
+    const { max_tokens: _, ...prompt } = ASK;
+    expect(await (await app.post('/count-tokens', prompt)).json()).toMatchObject({ input_tokens: 7 });
+    expect(placesOf(app)).toEqual(['west']);
+    const none = await app.post('/count-tokens', { ...prompt, model: HAIKU });
+    expect(none.status).toBe(400);
+    expect((await errorOf(none)).message).toMatch(/token counts.*west/);
+  });
+
+  test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
+    const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
+    await fc.assert(
+      fc.asyncProperty(factors, factors, fc.boolean(), async (first, second, fails) => {
+        const app = edge([
+          { name: 'east', price_factor: first },
+          { name: 'west', price_factor: second },
+        ]);
+        says = fails ? { east: refusal(529, 'overloaded_error') } : {};
+        expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+        const [row] = await rowsOf(app);
+        const factor = fails ? second : first;
+        // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
+        const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
+        expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
+        const [plain] = await (async () => {
+          const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
+          await other.post('/v1/messages', ASK);
+          return await rowsOf(other);
+        })();
+        expect(row?.hold_usd).toBe(plain?.hold_usd);
+      }),
+      { numRuns: runs(20) },
+    );
+  });
+
+  test('the models of an account’s limits step in where the budget no longer pays', async () => {
+    const limits = { usd_per_day: 0.003, min_output_tokens: 200, on_shortfall: 'refuse' };
+    const app = edge([{ name: 'east' }], {
+      DEFAULT_LIMITS: JSON.stringify({ ...limits, fallback_models: ['claude-sonnet-5-5', HAIKU] }),
+    });
+    const response = await app.post('/v1/messages', { ...ASK, max_tokens: 300 });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('sluice-fallback-from')).toBe(MODEL);
+    expect((JSON.parse(app.sent.at(-1)?.text ?? '') as { model: string }).model).toBe(HAIKU);
+    const none = await app.post('/v1/messages', { ...ASK, max_tokens: 300 }, { 'sluice-fallback-models': '' });
+    expect(none.status).toBe(429);
+  });
+
+  test('the models of a prefix step in for whoever uses it, also in a conversation', async () => {
+    const app = edge([{ name: 'east', models: [MODEL, HAIKU] }]);
+    says.east = (sent) => {
+      if (sent.url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 9 });
+      return sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : answered(sent);
+    };
+    const put = await app.fetch('/prefixes/support', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ system: 'You are kind.', fallback_models: [HAIKU] }),
+    });
+    expect(put.status).toBe(200);
+    for (const more of [{}, { conversation: `prefixed-${counter}` }]) {
+      const response = await app.post('/v1/messages', { ...ASK, prefix: 'support', ...more });
+      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+      expect(((await response.json()) as { model: string }).model).toBe(HAIKU);
+    }
+  });
+
+  test('the list says where each model is served, by which id and at which price', async () => {
+    const app = edge([
+      { name: 'east', models: { [MODEL]: 'opus-there' }, price_factor: 1.1 },
+      { name: 'west', models: [MODEL, HAIKU] },
+    ]);
+    const listed = { type: 'model', id: MODEL, display_name: 'Opus', created_at: '2026-10-01T00:00:00Z' };
+    const list = () => Response.json({ data: [listed], has_more: false, first_id: MODEL, last_id: MODEL });
+    says = { east: list, west: list };
+    const { data } = (await (await app.fetch('/models')).json()) as { data: Record<string, unknown>[] };
+    expect(data.map(({ id }) => id)).toEqual([MODEL, HAIKU]);
+    expect(data[0]).toMatchObject({
+      ...listed,
+      prices: { input: 4.4, output: 22 },
+      upstreams: [
+        { name: 'east', id: 'opus-there', prices: { input: 4.4, output: 22 } },
+        { name: 'west', id: MODEL, prices: { input: 4, output: 20 } },
+      ],
+    });
+    expect(data[1]).toMatchObject({ id: HAIKU, upstreams: [{ name: 'west', id: HAIKU }] });
+    expect(await (await app.fetch(`/models/${HAIKU}`)).json()).toMatchObject({
+      id: HAIKU,
+      upstreams: [{ name: 'west' }],
+    });
+    expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
+  });
+
+  test('a model steps in only if the account may use it', async () => {
+    const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }) });
+    says.east = refusal(529, 'overloaded_error');
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect(response.status).toBe(529);
+    expect(placesOf(app)).toEqual(['east']);
+    expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
+  });
+
+  test('where no model that may step in is admitted, nothing goes up that is not paid for', async () => {
+    const app = edge([{ name: 'east' }], {
+      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }),
+      SIGNING_SECRET: SECRET,
+    });
+    says.east = refusal(529, 'overloaded_error');
+    for (let nth = 0; nth < 5; nth += 1) await app.post('/v1/messages', ASK);
+    // The breaker is open now: without another model it would be tried all the same.
+    says = {};
+    app.sent.length = 0;
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect([response.status, app.sent.length]).toEqual([529, 0]);
+    const [row] = await rowsOf(app);
+    expect([row?.status, row?.cost_usd]).toEqual(['retried', 0]);
+  });
+
+  test('more models than may step in are a 400', async () => {
+    const app = edge(TWO);
+    const header = { 'sluice-fallback-models': 'a,b,c,d,e,f' };
+    const response = await app.post('/v1/messages', ASK, header);
+    expect([response.status, app.sent.length]).toEqual([400, 0]);
+  });
+});

@@ -209,7 +209,6 @@ async function withAccounts(page: Page, url: string): Promise<void> {
     state: 'delivered',
     attempts: 1,
   };
-  await page.route(`${url}/openapi.json`, (route) => route.fulfill({ json: { paths: { '/pools/deployment': {} } } }));
   await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));
   await page.route(`${url}/groups?*`, (route) => route.fulfill({ json: list([{ id: 'research' }]) }));
   await page.route(`${url}/groups/research`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));

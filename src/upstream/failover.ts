@@ -187,7 +187,7 @@ class Failover {
     end();
     const { kind, waitMs } = failed.verdict;
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
-    // Once: who asks for it again and again holds up everybody.
+    // Once: an upstream that asks for it again and again would hold up everybody.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
     else if (waits || failed.isNoted) breaker.leave(leave);

@@ -107,6 +107,26 @@ export const counted: Contender = { ...deployed, ...counting, name: 'counted' };
 export const COUNTED_CONVERSATIONS = 32;
 export const countedTurn: Contender = { ...conversing(COUNTED_CONVERSATIONS), ...counting, name: 'counted turn' };
 
+/** Accounts that share the deployment's budget: each request is of the next one, so that all of them are busy. */
+export const SHARING_ACCOUNTS = 200;
+const sharers = await Promise.all(
+  Array.from({ length: SHARING_ACCOUNTS }, (_, n) =>
+    mintToken(SIGNING_SECRET, { account: `bench-${n}`, scopes: ['messages'] }),
+  ),
+);
+const sharing = {
+  ...deployed,
+  headers: (n: number): Record<string, string> => ({
+    authorization: `Bearer ${sharers[n % SHARING_ACCOUNTS]?.token}`,
+  }),
+  vars: { ...deployed.vars, DEPLOYMENT_LIMITS: '{"usd_per_day":1000}' },
+};
+/** The same without a shared budget, to compare with. */
+const apart = { ...sharing, vars: deployed.vars };
+export const leased: Contender = { ...sharing, name: 'leased', worker: 'wrangler.toml', ceilings: [] };
+export const unleased: Contender = { ...apart, name: 'unleased', worker: 'wrangler.toml', ceilings: [] };
+export const countedLeased: Contender = { ...sharing, ...counting, name: 'counted leased' };
+
 /** Conversations that have had so many turns; few, so that seeding them is quick. */
 export const AGED_CONVERSATIONS = 16;
 const aged = (turns: number) => conversing(AGED_CONVERSATIONS, `aged-${turns}`);
@@ -129,7 +149,8 @@ export const countedPrefixed: Contender = { ...withPrefix, ...counting, name: 'c
 /** The contender of that name; the bare Worker is one too. */
 export function findContender(name: string): Contender {
   const aged = agedTurns.flatMap(({ timed, counted }) => [timed, counted]);
-  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...aged];
+  const shared = [leased, unleased, countedLeased];
+  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...shared, ...aged];
   const found = all.find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;

@@ -38,12 +38,13 @@ export async function countDuring<T>(
   server: Server,
   requests: number,
   work: () => Promise<T>,
+  restMs = afterworkMs,
 ): Promise<Counts & { result: T }> {
   const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
   await sleep(afterworkMs);
   const before = await read();
   const result = await work();
-  await sleep(afterworkMs);
+  await sleep(restMs);
   const after = await read();
   const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
   return { result, objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') };

@@ -6,6 +6,7 @@ import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { classificationTable, measureClassification } from './classification.ts';
 import { bare, type Contender, contenders, counted, countedTurn, metered } from './contenders.ts';
 import { countBilled } from './counts.ts';
+import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
 import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
 import { isOver as isPrefixOver, measurePrefix, prefixTable } from './prefix.ts';
 import { nextMessage, startChild } from './processes.ts';
@@ -21,6 +22,7 @@ const usage = `npm run bench -- [options]
   --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
   --webhooks       webhooks alone
+  --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
   --upstreams      kinds of upstream alone
   --json FILE      also write what is printed as JSON
@@ -109,6 +111,7 @@ async function main(): Promise<void> {
       workload: { type: 'string' },
       webhooks: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
+      leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
@@ -136,6 +139,17 @@ async function main(): Promise<void> {
   const origin = `http://127.0.0.1:${port}`;
   if (values.webhooks) {
     console.log(webhookTable(await measureWebhooks(rounds, origin, build)));
+    return;
+  }
+  if (values.leases) {
+    const bundles = {
+      bare: await build(bare.worker),
+      deployed: await build(metered.worker),
+      counted: await build(counted.worker),
+    };
+    const leases = await measureLeases(bundles, origin, rounds);
+    console.log(leaseTable(leases));
+    if (values.check && isLeaseOver(leases)) process.exitCode = 1;
     return;
   }
   if (values.memory) {
@@ -179,6 +193,8 @@ async function main(): Promise<void> {
   const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
   progress('webhooks');
   const webhooks = await measureWebhooks(rounds, origin, build);
+  progress('shared budgets');
+  const leases = await measureLeases({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
   progress('memory');
   const memory = await measureMemory(bundles.metered, origin);
   const starts = await measureStarts(plan, burst);
@@ -204,12 +220,13 @@ async function main(): Promise<void> {
   console.log(`\n${prefixTable(prefix)}`);
   console.log(`\n${classificationTable(classification)}`);
   console.log(`\n${webhookTable(webhooks)}`);
+  console.log(`\n${leaseTable(leases)}`);
   console.log(`\n${memoryTable(memory)}`);
   console.log(`\n${startTable(starts)}`);
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, memory, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -217,6 +234,7 @@ async function main(): Promise<void> {
     counts.some(isOver) ||
     isAgeOver(ages) ||
     isPrefixOver(prefix) ||
+    isLeaseOver(leases) ||
     memory.some(isMemoryOver) ||
     starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
   if (values.check && over) process.exitCode = 1;

@@ -4,6 +4,7 @@ import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
+import { alertsRoutes } from './alerts/alerts.route.ts';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
 import type { AppEnv } from './auth/context.ts';
 import { loopbackOnly } from './auth/loopback.ts';
@@ -22,6 +23,7 @@ import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
 import { modelsRoutes } from './models/models.route.ts';
+import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
 import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
@@ -54,6 +56,9 @@ const CLOSED = [
   '/models/*',
   '/v1/*',
   '/accounts/*',
+  '/groups/*',
+  '/pools/*',
+  '/alerts/*',
   '/conversations/*',
   '/prefixes/*',
   '/classifiers/*',
@@ -102,6 +107,8 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
+  app.route('/', poolsRoutes());
+  app.route('/', alertsRoutes());
   app.route('/', webhooks.events);
   app.use(unknown);
   own = handlersOf(app);
@@ -126,9 +133,9 @@ function refuseUnknown(app: Hono<AppEnv>) {
 
 /** Gives the request an id, parses the settings, and writes the log line when the answer has ended. */
 const identify = createMiddleware<AppEnv>(async (c, next) => {
-  const requestId = createRequestId();
-  c.set('requestId', requestId);
-  const entry = new LogEntry(requestId, c.req.method, c.req.path);
+  const made = createRequestId();
+  c.set('requestId', made);
+  const entry = new LogEntry(made, c.req.method, c.req.path);
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
   const place = new Place(room);
@@ -140,10 +147,12 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   } catch (thrown) {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
-    c.res = errorResponse(error, requestId);
+    c.res = errorResponse(error, c.get('requestId'));
   } finally {
     place.leave();
   }
+  // Once it was known who asks, it has got their account's mark.
+  const requestId = c.get('requestId');
   const { status, headers } = c.res;
   headers.set('sluice-request-id', requestId);
   // Without it a browser could take an answer for a page with a script in it.

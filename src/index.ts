@@ -4,4 +4,5 @@ import { createConsumer } from './webhooks/webhook-job.ts';
 export default { fetch: createApp().fetch, queue: createConsumer() };
 export { Account } from './accounts/account.ts';
 export { Conversation } from './conversations/conversation.ts';
+export { Pool } from './pools/pool.ts';
 export { Inbox } from './webhooks/inbox/inbox.ts';

@@ -9,6 +9,7 @@ import {
 import { accounts } from './accounts/accounts.reference.ts';
 import { tokens } from './accounts/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
+import { alerts } from './alerts/alerts.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
@@ -17,6 +18,7 @@ import type { Scope } from './identity/identity.ts';
 import { counts } from './messages/count-tokens.reference.ts';
 import { messages } from './messages/messages.reference.ts';
 import { models } from './models/models.reference.ts';
+import { deploymentPools, groups } from './pools/pools.reference.ts';
 import { prefixes } from './prefixes/prefixes.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './reference/errors.ts';
 import { HEADERS } from './reference/headers.ts';
@@ -32,9 +34,12 @@ export const RESOURCES: readonly Resource[] = [
   prefixes,
   classification,
   webhooks,
+  groups,
+  deploymentPools,
   usage,
   accounts,
   tokens,
+  alerts,
   health,
 ];
 

@@ -3,10 +3,10 @@ import { expect, inject, test } from 'vitest';
 import { descriptionOf } from '../src/http/zod.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
 
-/** It is 145 kB, 6 kB of them the services beside the Claude API: its schemas are those of zod/mini, and what only types and the reference need stays out. */
-const LIMIT_BYTES = 146_000;
+/** Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out. */
+const LIMIT_BYTES = 180_000;
 
-test('the deployed Worker is at most 146 kB, compressed', () => {
+test('the deployed Worker is at most 180 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -19,6 +19,9 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Usage: 'accounts',
   Accounts: 'accounts',
   Tokens: 'accounts',
+  Groups: 'pools',
+  Deployment: 'pools',
+  Alerts: 'alerts',
   Health: 'health',
 };
 

@@ -2,6 +2,7 @@ import { Account as RealAccount } from '../../src/accounts/account.ts';
 import { createApp } from '../../src/app.ts';
 import { Conversation as RealConversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
+import { Pool as RealPool } from '../../src/pools/pool.ts';
 import { Inbox as RealInbox } from '../../src/webhooks/inbox/inbox.ts';
 import { createConsumer } from '../../src/webhooks/webhook-job.ts';
 import { labelled } from './labelled.ts';
@@ -31,7 +32,14 @@ function countRows(storage: DurableObjectStorage): void {
 export class Account extends RealAccount {
   constructor(ctx: DurableObjectState, env: Bindings) {
     countRows(ctx.storage);
-    super(ctx, env);
+    super(ctx, countEnv(env));
+  }
+}
+
+export class Pool extends RealPool {
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    countRows(ctx.storage);
+    super(ctx, countEnv(env));
   }
 }
 
@@ -98,6 +106,7 @@ function countEnv(env: Bindings): Bindings {
     ACCOUNT: countNamespace(env.ACCOUNT),
     CONVERSATION: countNamespace(env.CONVERSATION),
     INBOX: countNamespace(env.INBOX),
+    POOL: countNamespace(env.POOL),
   };
   counting.set(env, made);
   return made;

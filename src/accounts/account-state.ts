@@ -1,5 +1,6 @@
-import { advance, type Budget, emptyBudget, place } from '../budget/state.ts';
-import { PERIODS } from '../budget/windows.ts';
+import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
+import { PERIODS, SHARED_PERIODS } from '../budget/windows.ts';
+import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { migrate } from '../durable/migrations.ts';
@@ -8,12 +9,16 @@ import { settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
+import { Credits } from './credits.ts';
 import { InboxList } from './inbox-list.ts';
+import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { VersionPublisher } from './publish-versions.ts';
+import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
+import { TokensWithLimits } from './token-limits.ts';
 
 const ALARM_GRAIN_MS = 60_000;
 
@@ -23,6 +28,9 @@ export class AccountState {
   readonly accountId: string | undefined;
   readonly ledger: Ledger;
   readonly credentials: Credentials;
+  readonly limitedTokens: TokensWithLimits;
+  readonly credits: Credits;
+  readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
   readonly versions: Versions;
@@ -31,6 +39,9 @@ export class AccountState {
   readonly limits: LimitsInForce;
   readonly budget: Budget;
   readonly alarm: Alarm;
+  readonly leases: Leases;
+  /** What is to be told to the operator. */
+  readonly alerts: AlertOutbox;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #env: () => Bindings;
@@ -46,14 +57,36 @@ export class AccountState {
     const ledger = new Ledger(ctx.storage);
     this.ledger = ledger;
     this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
-    this.credentials = new Credentials(ledger);
+    this.limitedTokens = new TokensWithLimits(ledger);
+    this.alerts = new AlertOutbox({
+      meta: (key) => ledger.meta(key),
+      setMeta: (key, value) => ledger.setMeta(key, value),
+      wakeFor: (time) => this.alarm.wakeFor(time, 1_000),
+      now,
+      env,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
+    this.credentials = new Credentials(ledger, this.limitedTokens);
+    this.credits = new Credits(ledger);
+    this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
     this.storage = new StorageQuota(this.conversations, this.versions);
     this.budget = recallBudget(ledger);
+    for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);
+    this.leases = new Leases({
+      account: ctx.id.name,
+      tables: ledger,
+      budget: this.budget,
+      alarm: this.alarm,
+      limits: () => this.limits.limits,
+      env,
+      now,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
@@ -66,7 +99,9 @@ export class AccountState {
 
   /** Moves the budget to the present. @returns the time to decide by, never earlier than any before */
   advance(): number {
-    return advance(this.budget, this.now());
+    const now = advance(this.budget, this.now());
+    this.budget.credit = this.credits.usable(now);
+    return now;
   }
 
   /** @returns for how many milliseconds rows stay; undefined while the setting cannot be read. */
@@ -117,7 +152,15 @@ function recallBudget(ledger: Ledger): Budget {
   const budget = emptyBudget(memory.last);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
-  for (const period of PERIODS) budget.windows[period].settled = ledger.settledSince(budget.windows[period].start);
+  for (const period of PERIODS) {
+    const window = budget.windows[period];
+    window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
+  }
+  for (const period of SHARED_PERIODS) {
+    for (const { group, cost } of ledger.settledOfGroupsSince(budget.windows[period].start)) {
+      windowsOfGroup(budget, group)[period].settled = cost;
+    }
+  }
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;
 }

@@ -4,9 +4,12 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
+  ChangedSums,
+  CreditAnswer,
   Erasure,
   MintedToken,
   NameRow,
+  NewCredit,
   NewVersion,
   PutAnswer,
   SavingsQuery,
@@ -17,25 +20,34 @@ import type {
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
-import type { Limits } from '../settings/limits.schema.ts';
+import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
+import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
+import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
-import type { LedgerRequest, LedgerRow, StandingReport, TokenRow, UsageReport } from './usage-answers.schema.ts';
+import type {
+  CreditRow,
+  LedgerRequest,
+  LedgerRow,
+  StandingReport,
+  TokenRow,
+  UsageReport,
+} from './usage-answers.schema.ts';
 
 /** A hold is renewed only once less than this is left of it: a renewal writes a row. */
 const RENEW_BELOW_MS = 10 * 60_000;
 
 /**
- * The object of one account: its limits, holds, ledger and credentials. Here stand the methods that others call; what
- * they do stands in the modules beside it, which share an `AccountState`.
+ * The object of one account: its limits, holds, ledger and credentials. Here stand the methods that others call (all of
+ * them, so the file is long); what they do stands in the modules beside it, which share an `AccountState`.
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
  * between a check and its hold no other request can come.
@@ -59,17 +71,21 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /**
-   * Decides on a request and sets aside what it can cost, in one step.
+   * Decides on a request that no pool pays for and sets aside what it can cost, in one step.
    *
-   * @throws TypeError if its worst case is none; nothing has changed then
+   * @throws TypeError if its worst case is none, Error if a pool has to be asked; nothing has changed then
    */
   admit(request: AdmissionRequest): AdmissionDecision {
-    return decideAdmission(this.#state, request);
+    return decideAlone(this.#state, request);
   }
 
-  /** Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. */
-  admitJson(request: string): string {
-    return JSON.stringify(this.admit(JSON.parse(request) as AdmissionRequest));
+  /**
+   * Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. Where a pool
+   * has to be asked, others are admitted meanwhile.
+   */
+  admitJson(request: string): string | Promise<string> {
+    const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
+    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
   }
 
   /**
@@ -90,7 +106,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   settle(settlement: Settlement): Settled {
     const settled = settleHold(this.#state, settlement);
     const { conversation } = settlement;
-    const { outcome, cost } = settled;
+    const { outcome, cost, overHold } = settled;
+    if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
       this.#state.conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
@@ -152,16 +169,17 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** @returns where the account stands, for people. */
-  standing(defaults?: Limits): StandingReport {
+  standing(defaults?: Limits, jti?: string): StandingReport {
     this.#state.limits.noteDefaults(defaults);
-    const { budget, limits, storage } = this.#state;
+    this.#state.advance();
+    const { budget, limits, storage, limitedTokens } = this.#state;
     const quotaStatus = reportQuotaStatus(
       budget,
       limits.rules,
       { inForce: limits.limits, own: limits.own },
       this.now(),
     );
-    return { ...quotaStatus, ...storage.report(limits.limits, budget.last) };
+    return { ...quotaStatus, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
   }
 
   /** @returns the account's own limits, or null. */
@@ -172,6 +190,44 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Replaces the account's own limits; null takes the deployment's for all. */
   setLimits(limits: Limits | null): void {
     this.#state.limits.setOwn(limits);
+    this.#state.advance();
+    raiseAlerts(this.#state);
+  }
+
+  /** @returns the group that an admin has chosen for the account, or null. */
+  getGroup(): string | null {
+    return this.#state.leases.group ?? null;
+  }
+
+  /** Chooses the account's group; null leaves it to its credentials. What was held before stays with the group before. */
+  setGroup(group: string | null): void {
+    this.#state.leases.setGroup(group ?? undefined);
+  }
+
+  /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
+  async reportTo(pool: string, since: number): Promise<void> {
+    this.#state.advance();
+    await this.#state.leases.report(pool, since);
+  }
+
+  /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
+  patchLimits(patch: LimitsPatch): void {
+    this.#state.limits.patchOwn(patch);
+    this.#state.advance();
+    raiseAlerts(this.#state);
+  }
+
+  /** Gives the account credit beside its limit `usd_total`, once for a key. */
+  giveCredit(credit: NewCredit): CreditAnswer {
+    return this.#state.credits.grant(credit, this.#state.advance());
+  }
+
+  /** @returns a page of the account's credits, newest first. */
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow> {
+    const { limits, credits, budget } = this.#state;
+    limits.noteDefaults(defaults);
+    const now = this.#state.advance();
+    return credits.page(page, limits.rules.spend.total ?? 0, budget.windows.total.settled, now);
   }
 
   /** @returns what was spent, by day, model, conversation or prefix. */
@@ -179,14 +235,19 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return usageOf(this.#state.ledger, query);
   }
 
+  /** @returns the sums that have changed since they were told last, for who sums up over accounts; -1 for all of them. */
+  changedSums(since: number): ChangedSums {
+    return changedSums(this.#state.ledger, since);
+  }
+
   /** @returns a page of the ledger, newest first. */
   requests(page: PageOf): Page<LedgerRow> {
     return requestsOf(this.#state.ledger, page);
   }
 
-  /** @returns one row of the ledger, or undefined. */
+  /** @returns one row of the ledger, or what was refused under this id, or undefined. */
   request(id: string): LedgerRequest | undefined {
-    return ledgerRequestOf(this.#state.ledger, id);
+    return ledgerRequestOf(this.#state.ledger, id) ?? this.#state.refusals.find(id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
@@ -313,17 +374,21 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** Settles orphans at their hold, goes on erasing, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, budget, credentials, publisher } = this.#state;
+    const { alarm, alerts, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();
     const now = this.#state.advance();
     settleOrphans(this.#state, now);
+    raiseAlerts(this.#state);
     credentials.prune(now);
     continueRows(this.#state, now);
     for (const { deadline } of budget.holds.values()) alarm.wakeFor(deadline);
     const { retention } = this.#state;
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
+    refusals.prune(now - retention);
+    await alerts.send();
     await eraseElsewhere(this.#state);
+    await this.#state.leases.reportCorrections();
     await publisher.publishAll();
   }
 

@@ -1,8 +1,8 @@
 import { listSchema, pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Answer, Resource } from '../reference/resource.ts';
-import { limitsSchema } from '../settings/limits.schema.ts';
-import { accountAnswer, accountRow, erasureAnswer } from './usage-answers.schema.ts';
+import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
+import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
 const window = (name: string, limit: number | null, resets: string) => ({
@@ -17,9 +17,12 @@ const standing = {
   ...row,
   limits,
   own_limits: limits,
+  hour: window('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),
   day: window('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
   week: window('2026-W47', null, '2026-11-23T00:00:00.000Z'),
   month: window('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  total: { limit_usd: null, settled_usd: 0.0000358, held_usd: 0, credit_usd: 0 },
+  token: null,
   requests: { limit: 60, remaining: 59, resets_at: '2026-11-20T10:06:15.000Z' },
   input_tokens: null,
   output_tokens: null,
@@ -27,6 +30,16 @@ const standing = {
   running_requests: 0,
   conversations: { limit: 10_000, used: 3 },
   stored_bytes: { limit: 1_000_000_000, used: 122_880 },
+};
+const creditExample = {
+  type: 'credit',
+  id: 'credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11',
+  usd: 20,
+  spent_usd: 0.5,
+  left_usd: 19.5,
+  note: 'Invoice 2026-117',
+  created_at: '2026-11-20T10:06:14.000Z',
+  expires_at: '2027-01-01T00:00:00.000Z',
 };
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string): Answer => ({
@@ -70,6 +83,59 @@ export const accounts: Resource = {
       needs: 'admin',
       body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
       answers: { 200: account('Where it stands under the new limits.') },
+    },
+    'PATCH /accounts/:id/limits': {
+      operation: 'changeLimits',
+      summary: 'Change some limits of an account',
+      description: 'What is null is removed, what is absent stays.',
+      needs: 'admin',
+      body: { schema: z.withMeta(limitsPatch, { id: 'LimitsPatch' }), example: { usd_per_day: 2, models: null } },
+      answers: { 200: account('Where it stands under the new limits.') },
+    },
+    'POST /accounts/:id/credit': {
+      operation: 'giveCredit',
+      summary: 'Give an account credit beside its limit usd_total',
+      description:
+        'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
+      needs: 'admin',
+      body: {
+        schema: z.withMeta(creditRequest, { id: 'CreditRequest' }),
+        example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
+      },
+      answers: {
+        201: {
+          description: 'The id of the credit, and where the account stands with it.',
+          content: [
+            {
+              schema: z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
+              example: { credit: creditExample.id, ...standing },
+            },
+          ],
+        },
+      },
+    },
+    'GET /accounts/:id/credit': {
+      operation: 'listCredit',
+      summary: 'List the credit of an account, newest first',
+      description: 'One’s own, or as an admin any.',
+      needs: 'credential',
+      query: pageSchema,
+      answers: {
+        200: {
+          description: 'A page of it.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(creditRowSchema), { id: 'CreditList' }),
+              example: {
+                data: [creditExample],
+                has_more: false,
+                first_id: creditExample.id,
+                last_id: creditExample.id,
+              },
+            },
+          ],
+        },
+      },
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',

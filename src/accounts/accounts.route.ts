@@ -1,41 +1,78 @@
 import type { Context } from 'hono';
+import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import { check } from '../http/check.ts';
-import { notFound } from '../http/errors.ts';
+import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { isAccount } from '../identity/identity.ts';
-import { readAccounts, unlistAccount } from '../kv/account-list.ts';
-import { limitsSchema } from '../settings/limits.schema.ts';
+import { forgetMark, readAccounts, unlistAccount } from '../kv/account-list.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
+import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
+import { accountsQuery } from './usage.schema.ts';
+
+const LONGEST_KEY = 256;
 
 /** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
 export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
+      const { sort, period } = check(accountsQuery, c.req.query());
+      if (sort === 'spent') {
+        return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
+      }
       const page = await readAccounts(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows = page.names.map((id) => ({ type: 'account', id }));
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));
     })
     .get('/accounts/:id', async (c) => {
       const id = ownOrAny(c, c.req.param('id'));
-      const standing = await accountOf(c, id)((object) => object.standing(defaultLimits(id, c.get('settings'))));
-      return c.json({ type: 'account', id, ...standing });
+      return c.json(await accountAnswerOf(c, id));
     })
     .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const { json } = await readJson(c);
       const limits = check(limitsSchema, json);
-      const call = accountOf(c, id);
-      await call((object) => object.setLimits(limits));
-      const standing = await call((object) => object.standing(defaultLimits(id, c.get('settings'))));
-      return c.json({ type: 'account', id, ...standing });
+      await accountOf(c, id)((object) => object.setLimits(limits));
+      return c.json(await accountAnswerOf(c, id));
+    })
+    .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const { json } = await readJson(c);
+      const patch = check(limitsPatch, json);
+      await accountOf(c, id)((object) => object.patchLimits(patch));
+      return c.json(await accountAnswerOf(c, id));
+    })
+    .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const { json } = await readJson(c);
+      const { usd, expires_at, note } = check(creditRequest, json);
+      const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
+      if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
+      const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
+      const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
+      if (answer.outcome === 'other') {
+        throw invalidRequest('This idempotency-key was used for another credit. Use a new key for a new credit.');
+      }
+      if (answer.outcome !== 'given') {
+        throw invalidRequest(
+          'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
+        );
+      }
+      return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
+    })
+    .get('/accounts/:id/credit', async (c) => {
+      const id = ownOrAny(c, c.req.param('id'));
+      const page = readPage(c.req.query());
+      const defaults = defaultLimits(id, c.get('settings'));
+      return c.json(await accountOf(c, id)((object) => object.credits(page, defaults)));
     })
     .get('/accounts/:id/export', (c) => {
       const call = accountOf(c, ownOrAny(c, c.req.param('id')));
@@ -45,8 +82,26 @@ export function accountsRoutes() {
       const id = c.req.param('id');
       const progress = await accountOf(c, id)((object) => object.erase());
       await unlistAccount(c.env.STORE, id);
+      for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
       return c.json({ type: 'account', id, ...progress }, 202);
     });
+}
+
+/** @returns where an account stands, as its routes answer. */
+async function accountAnswerOf(c: Context<AppEnv>, id: string) {
+  const { account, token } = c.get('identity');
+  const jti = account === id ? token?.jti : undefined;
+  const defaults = defaultLimits(id, c.get('settings'));
+  return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
+}
+
+/** @throws ApiError 400 for a key that is too long to be kept */
+function creditKey(c: Context<AppEnv>): string | undefined {
+  const key = c.req.header('idempotency-key');
+  if (key !== undefined && key.length > LONGEST_KEY) {
+    throw invalidRequest(`The header idempotency-key can have ${LONGEST_KEY} characters at most.`);
+  }
+  return key;
 }
 
 /**

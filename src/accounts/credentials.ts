@@ -5,6 +5,7 @@ import type { MintedToken } from '../durable/contracts/account.ts';
 import type { CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { TokensWithLimits } from './token-limits.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
 type CredentialRow = Record<string, SqlStorageValue> & {
@@ -27,10 +28,13 @@ const MOST_LISTED = 10_000;
 export class Credentials {
   readonly #tables: Tables;
   readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
+  readonly #limited: TokensWithLimits;
   #revokedBefore: number;
 
-  constructor(tables: Tables) {
+  /** @param limited the tokens that have limits of their own */
+  constructor(tables: Tables, limited: TokensWithLimits) {
     this.#tables = tables;
+    this.#limited = limited;
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
     const rows = tables.read<Pick<CredentialRow, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
       'select jti, minted_at, first_seen_at, revoked_at from tokens',
@@ -81,13 +85,15 @@ export class Credentials {
     // Tokens that live for minutes would fill the table before the alarm comes: remove those that have expired.
     if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
     this.#tables.write(
-      'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at) values (?, ?, ?, ?, ?)',
+      'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at, limits) values (?, ?, ?, ?, ?, ?)',
       token.jti,
       token.label ?? null,
       token.scopes.join(' '),
       now,
       milliseconds(token.exp),
+      TokensWithLimits.textOf(token.limits),
     );
+    this.#limited.add(token.jti, token.limits);
     this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
     return true;
   }
@@ -147,7 +153,7 @@ export class Credentials {
     if (after_id !== undefined) rows = edge < 0 ? [] : all.slice(edge + 1);
     else if (before_id !== undefined) rows = all.slice(0, Math.max(0, edge));
     const page = after_id === undefined && before_id !== undefined ? rows.slice(-limit) : rows.slice(0, limit);
-    const data = page.map(tokenRowOf);
+    const data = page.map((row) => ({ ...tokenRowOf(row), ...this.#limitsOf(row.jti) }));
     return {
       data,
       has_more: rows.length > limit,
@@ -155,9 +161,14 @@ export class Credentials {
       last_id: data.at(-1)?.jti ?? null,
     };
   }
+
+  #limitsOf(jti: string): Pick<TokenRow, 'limits' | 'spent_usd'> {
+    const standing = this.#limited.report(jti);
+    return { limits: standing?.limits ?? null, spent_usd: standing?.settled_usd ?? null };
+  }
 }
 
-function tokenRowOf(row: CredentialRow): TokenRow {
+function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> {
   return {
     jti: row.jti,
     label: row.label,

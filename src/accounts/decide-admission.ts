@@ -1,14 +1,27 @@
-import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
+import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, place, takeCount } from '../budget/state.ts';
+import { ObjectUnreachable } from '../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest, QuotaStatus, Refusal } from '../durable/contracts/admission.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { AccountState } from './account-state.ts';
 import { type Asking, refusalOfAll } from './admission/may-ask.ts';
+import type { Demand } from './leases/lease.ts';
+import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
 
 /** How long a hold lasts that nobody renews. */
 export const HOLD_MS = 15 * 60_000;
+/** How often a request asks its pools: others who came meanwhile may have taken what it got. */
+const MOST_ROUNDS = 6;
+
+/** A request that fits, once these leases are larger. */
+interface ShortOfLease {
+  outcome: 'short';
+  leases: ReturnType<Leases['of']>;
+  demand: Demand;
+}
 
 /**
  * Decides on a request and sets aside what it can cost. Nothing in here waits: between a check and its hold no other
@@ -16,7 +29,62 @@ export const HOLD_MS = 15 * 60_000;
  *
  * @throws TypeError if the worst case is none; nothing has changed then
  */
-export function decideAdmission(state: AccountState, request: AdmissionRequest): AdmissionDecision {
+export function decideAdmission(
+  state: AccountState,
+  request: AdmissionRequest,
+): AdmissionDecision | Promise<AdmissionDecision> {
+  const attempt = tryAdmission(state, request, true);
+  return attempt.outcome === 'short' ? leaseAndDecide(state, request, attempt) : attempt;
+}
+
+/**
+ * Decides on a request that no pool pays for.
+ *
+ * @throws TypeError as `decideAdmission`, Error where a pool has to be asked
+ */
+export function decideAlone(state: AccountState, request: AdmissionRequest): AdmissionDecision {
+  const attempt = tryAdmission(state, request, true);
+  if (attempt.outcome === 'short') throw new Error('A pool pays for this request: ask by admitJson.');
+  return attempt;
+}
+
+/**
+ * Leases what a request lacks, and decides anew after each wait, as if the request had only now come.
+ *
+ * @throws TypeError as `decideAdmission`
+ */
+async function leaseAndDecide(
+  state: AccountState,
+  request: AdmissionRequest,
+  first: ShortOfLease,
+): Promise<AdmissionDecision> {
+  let attempt: AdmissionDecision | ShortOfLease = first;
+  for (let rounds = 1; attempt.outcome === 'short'; rounds += 1) {
+    try {
+      const { leases, demand } = attempt;
+      await Promise.all(leases.map((lease) => state.leases.gain(lease, demand)));
+    } catch (thrown) {
+      // It fails closed: nobody knows what others have spent.
+      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
+      throw thrown;
+    }
+    attempt = tryAdmission(state, request, false);
+    if (attempt.outcome === 'short' && rounds >= MOST_ROUNDS) {
+      const now = state.advance();
+      const by = attempt.leases[0]?.lease.id.kind ?? 'deployment';
+      const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, attempt.demand.least, 0, false);
+      return refuse(state, { ...held, by }, now);
+    }
+  }
+  return attempt;
+}
+
+/** @param mayAsk whether a pool's refusal is only what it told earlier: then the pool is asked */
+function tryAdmission(
+  state: AccountState,
+  request: AdmissionRequest,
+  mayAsk: boolean,
+): AdmissionDecision | ShortOfLease {
   const { bound: worstCase, token } = request;
   if (worstCase) checkWorstCase(worstCase);
   state.limits.noteDefaults(request.defaults);
@@ -25,7 +93,13 @@ export function decideAdmission(state: AccountState, request: AdmissionRequest):
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.credentials.see(token, now);
   }
-  return worstCase ? placeHold(state, request, worstCase, now) : admitUnheld(state, request, now);
+  const decision = worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
+  if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
+  else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, now);
+  }
+  return decision;
 }
 
 /** @returns why a caller would be refused whatever they asked for; null where they may ask. Takes nothing. */
@@ -36,8 +110,9 @@ export function refusalOfCaller(
   state.limits.noteDefaults(defaults);
   const now = state.advance();
   if (token && state.credentials.isRevoked(token)) return { outcome: 'revoked' };
-  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now);
-  return refusal ? refuse(state, refusal, now) : null;
+  const { purses } = limitsOfToken(state, token?.jti);
+  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now, purses);
+  return refusal ? refuse(state, refusal, now, token?.jti) : null;
 }
 
 /** Admits what costs no money: a token count, or a request that never goes up. It takes from a bucket and holds nothing. */
@@ -60,7 +135,8 @@ function placeHold(
   request: AdmissionRequest,
   worstCase: WorstCase,
   now: number,
-): AdmissionDecision {
+  mayAsk: boolean,
+): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
   const { requestId, conversation, prefix, token } = request;
@@ -71,37 +147,67 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const decision = decide(budget, rules, worstCase, now, request);
+  const { repeats, counted } = request;
+  const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
+  const leases = state.leases.of(request);
+  const shared = leases.flatMap(({ lease }) => lease.purses(now));
+  const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
+  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models });
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
+  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
+  if (isByPool && mayAsk) {
+    return { outcome: 'short', leases, demand: rangeOf(worstCase, rules) };
+  }
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);
-    return refuse(state, decision, now);
+    return refuse(state, decision, now, token?.jti);
   }
   const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
+  const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
+  if (lacking.length > 0) {
+    const { least } = rangeOf(worstCase, rules);
+    return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
+  }
   const deadline = now + HOLD_MS;
   const stage = 'admitted';
-  const hold: Hold = { id: requestId, at: now, deadline, nanodollars, inputTokens, outputTokens, maxTokens, stage };
+  const jti = token?.jti ?? null;
+  const group = state.leases.groupOf(request);
+  const hold: Hold = {
+    id: requestId,
+    at: now,
+    deadline,
+    nanodollars,
+    inputTokens,
+    outputTokens,
+    maxTokens,
+    stage,
+    token: jti,
+    group,
+  };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row first: an id that was used before throws here, and nothing has changed.
-  ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti }), buckets);
+  ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
   place(budget, hold, buckets);
+  state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
+  state.leases.placed(leases);
+  state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, hold, worstCase, now);
 }
 
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const standing = quotaStatusNow(state, now);
+  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
   const fallbacks = fallbacksOf(state);
   return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, ...fallbacks, standing, unlisted: !state.listed };
 }
 
-function refuse(state: AccountState, refusal: Refusal, now: number): AdmissionDecision {
-  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now) };
+function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now, jti) };
 }
 
 /** @returns the models that may step in, by the account's limits. */
@@ -110,8 +216,17 @@ function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] 
   return fallbacks === undefined ? {} : { fallbacks };
 }
 
-function quotaStatusNow({ budget, limits }: AccountState, now: number): QuotaStatus {
-  return quotaStatusOf(budget, limits.rules, now);
+function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: number, jti?: string): QuotaStatus {
+  const status = quotaStatusOf(budget, limits.rules, now);
+  const purse = limitedTokens.purseOf(jti);
+  if (!purse) return status;
+  return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
+}
+
+/** @returns what the limits of the token that asks add to those of its account. */
+function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
+  const purse = limitedTokens.purseOf(jti);
+  return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }
 
 function checkWorstCase({ inputTokens, inputCost, outputTokens, outputPrice, leastOutput }: WorstCase): void {

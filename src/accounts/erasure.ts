@@ -25,15 +25,20 @@ export function eraseAccount(state: AccountState): Erasure {
   const { remaining, more } = eraseRows(state);
   const { conversations, inboxes, versions, ledger } = state;
   const others = conversations.count(state.erasedUntil) + inboxes.until(state.erasedUntil).length;
-  if (more || others > 0 || versions.untold || ledger.meta('answers_kept')) wakeSoon(state, now);
+  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
+    wakeSoon(state, now);
+  }
   return { done: remaining + others === 0, remaining: remaining + others };
 }
 
 function begin(state: AccountState, now: number): void {
-  const { credentials, ledger, versions, limits, budget } = state;
+  const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
   credentials.revokeAll(now);
   credentials.erase();
+  credits.forgetNotes();
+  refusals.prune(now);
   limits.setOwn(null);
+  state.leases.beginErasure(now);
   ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   state.setListed(false);
   state.beginErasure(now);
@@ -48,9 +53,10 @@ export function continueRows(state: AccountState, now: number): void {
   if (state.erasing > 0 && eraseRows(state).more) wakeSoon(state, now);
 }
 
-/** Erases what others keep for the account: its conversations, its answers in KV, what came to its inboxes. */
+/** Erases what others keep for the account: its conversations, its answers in KV, what came to its inboxes, its name in pools. */
 export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { accountId } = state;
+  if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   if (accountId === undefined) return;
   await eraseConversations(state, accountId);
   await eraseAnswers(state, accountId);

@@ -1,7 +1,7 @@
 import { type Rules, rulesOf } from '../budget/rules.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import type { Tables } from '../durable/tables.ts';
-import type { Limits } from '../settings/limits.schema.ts';
+import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 
 /** Holds the limits of an account: its own, and the deployment's for what its own leave open. */
 export class LimitsInForce {
@@ -38,6 +38,16 @@ export class LimitsInForce {
     this.#tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
     this.#apply();
+  }
+
+  /** Changes what a patch names: null removes it, so that the deployment's counts again. */
+  patchOwn(patch: LimitsPatch): void {
+    const own: Record<string, unknown> = { ...this.#own };
+    for (const [name, limit] of Object.entries(patch)) {
+      if (limit === null) delete own[name];
+      else if (limit !== undefined) own[name] = limit;
+    }
+    this.setOwn(Object.keys(own).length === 0 ? null : (own as Limits));
   }
 
   /** Notes the deployment's limits as a request has told them; writes them only if they have changed. */

@@ -1,5 +1,6 @@
-import { bucketsAfterSettlement, correct, type Hold, type Spent, settle } from '../budget/state.ts';
+import { type Buckets, bucketsAfterSettlement, correct, type Hold, type Spent, settle } from '../budget/state.ts';
 import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import type { AccountState } from './account-state.ts';
 import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.ts';
@@ -18,7 +19,7 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
   const closing = closingOf(settlement, row.hold, now, true);
   ledger.close(requestId, closing, budget.fullAt);
-  correct(budget, row.at, closing.cost - row.cost);
+  correctAll(state, row, closing.cost - row.cost);
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
 }
 
@@ -39,13 +40,34 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const { cost, overHold } = closing;
   if (hold.at <= state.erasing) {
     ledger.forgetRow(hold, closing);
-    settle(budget, hold, cost, budget.fullAt);
+    state.leases.outlived(hold, closing);
+    settleAll(state, hold, cost, budget.fullAt);
     return { outcome: 'erased', cost, overHold };
   }
   const buckets = bucketsAfterSettlement(budget, limits.rules, spent ?? spentOf(closing));
   ledger.close(hold.id, closing, buckets);
-  settle(budget, hold, cost, buckets);
+  settleAll(state, hold, cost, buckets);
+  state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
+}
+
+/** Replaces a hold by its cost wherever it counts: in the windows, with its token, in the credit that it is taken from. */
+function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
+  settle(state.budget, hold, cost, buckets);
+  state.limitedTokens.settle(hold.token, hold.nanodollars, cost);
+  state.credits.charge(hold.at, cost);
+}
+
+/** Adds to what was settled wherever it counts; `more` may be negative. */
+function correctAll(
+  state: AccountState,
+  { at, token, group }: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
+  more: Nanodollars,
+): void {
+  correct(state.budget, at, more, group ?? undefined);
+  state.leases.corrected(at, group ?? undefined);
+  state.limitedTokens.settle(token, 0, more);
+  state.credits.charge(at, more);
 }
 
 /** Records a request that this account never admitted, or whose row is gone; one that began before an erasure is not. */
@@ -65,12 +87,14 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     outputTokens: 0,
     maxTokens: 0,
     stage: 'unheld',
+    token: settlement.opening?.token,
+    group: settlement.opening?.group ?? undefined,
   };
   const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
   ledger.close(hold.id, closing, buckets);
   budget.fullAt = buckets;
-  correct(budget, at, cost);
+  correctAll(state, hold, cost);
   alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
   return { outcome: 'unheld', cost, overHold };
 }

@@ -14,6 +14,8 @@ const row = {
   first_seen_at: null,
   expires_at: '2026-11-20T11:06:14.000Z',
   revoked_at: null,
+  limits: { usd_total: 5 },
+  spent_usd: 0.25,
 };
 const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
 const revoked = (description: string, what: string): Answer => ({
@@ -36,7 +38,14 @@ export const tokens: Resource = {
       needs: 'admin',
       body: {
         schema: z.withMeta(mintRequest, { id: 'TokenRequest' }),
-        example: { account: 'alice', scopes: ['messages'], expires_in: 3_600, label: 'laptop' },
+        example: {
+          account: 'alice',
+          scopes: ['messages'],
+          expires_in: 3_600,
+          label: 'laptop',
+          limits: { usd_total: 5 },
+          tags: { team: 'search' },
+        },
       },
       answers: {
         201: {
@@ -50,6 +59,7 @@ export const tokens: Resource = {
                 account: 'alice',
                 scopes: ['messages'],
                 expires_at: '2026-11-20T11:06:14.000Z',
+                limits: { usd_total: 5 },
               },
             },
           ],

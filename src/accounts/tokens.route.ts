@@ -23,10 +23,10 @@ export function tokensRoutes() {
         );
       }
       const { json } = await readJson(c);
-      const { account, scopes, expires_in, label } = check(mintRequest, json);
-      const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label });
+      const { account, scopes, expires_in, label, limits, tags } = check(mintRequest, json);
+      const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label, tags });
       const { jti, issued_at, expires_at } = minted;
-      const known = { jti, scopes: [...scopes], label, iat: issued_at, exp: expires_at };
+      const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: expires_at };
       // What is not noted is not given away. (An object of the version before says nothing.)
       if ((await accountOf(c, account)((object) => object.rememberToken(known))) === false) {
         throw invalidRequest(
@@ -38,6 +38,7 @@ export function tokensRoutes() {
         jti,
         account,
         scopes,
+        limits: limits ?? null,
         expires_at: expires_at === undefined ? null : new Date(expires_at * 1_000).toISOString(),
       };
       return c.json(answer, 201);

@@ -1,6 +1,8 @@
 import { fieldError } from '../http/check.ts';
 import * as z from '../http/zod.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../identity/identity.ts';
+import { tagsSchema } from '../identity/tags.ts';
+import { tokenLimits } from '../settings/limits.schema.ts';
 
 /** What a token is minted from. */
 export const mintRequest = z.strictObject({
@@ -18,4 +20,9 @@ export const mintRequest = z.strictObject({
     'Seconds.',
   ),
   label: z.optional(z.string().check(z.maxLength(256))),
+  tags: z.described(
+    z.optional(tagsSchema),
+    'What the ledger books its requests under; the header `sluice-tags` is not read then.',
+  ),
+  limits: z.described(z.optional(tokenLimits), 'Limits of this token alone, beside those of its account.'),
 });

@@ -1,6 +1,6 @@
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
-import { limitsSchema } from '../settings/limits.schema.ts';
+import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 
 const tokenCountsSchema = z.object({
@@ -20,11 +20,24 @@ const meterSchema = z.object({
 });
 
 const spendSchema = z.object({
-  window: z.described(z.string(), '2026-11-20, 2026-W47 or 2026-11.'),
+  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
   limit_usd: z.nullable(usd),
   settled_usd: usd,
   held_usd: z.described(usd, 'Set aside for requests that are running.'),
   resets_at: time,
+});
+
+const totalSchema = z.object({
+  limit_usd: z.described(z.nullable(usd), 'The limit usd_total, and what credit adds to it.'),
+  settled_usd: usd,
+  held_usd: usd,
+  credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
+});
+
+const tokenStandingSchema = z.object({
+  limits: tokenLimits,
+  settled_usd: usd,
+  held_usd: usd,
 });
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
@@ -36,9 +49,12 @@ export const accountRow = z.object({ type: z.literal('account'), id: z.string() 
 export const standingSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
+  hour: spendSchema,
   day: spendSchema,
   week: spendSchema,
   month: spendSchema,
+  total: z.described(totalSchema, 'Since the account’s first request.'),
+  token: z.described(z.nullable(tokenStandingSchema), 'Of the token that asks, where it has limits of its own.'),
   requests: z.nullable(meterSchema),
   input_tokens: z.nullable(meterSchema),
   output_tokens: z.nullable(meterSchema),
@@ -71,6 +87,14 @@ export const ledgerRowSchema = z.object({
   conversation: z.nullable(z.string()),
   prefix: z.nullable(z.string()),
   token: z.described(z.nullable(z.string()), 'The jti of the credential.'),
+  tags: z.described(
+    z.record(z.string(), z.string()),
+    'What it was for: the token’s claim `tags`, else the header `sluice-tags`.',
+  ),
+  user: z.described(
+    z.nullable(z.string()),
+    'Of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` and it.',
+  ),
   status: z.described(
     z.string(),
     'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
@@ -92,12 +116,19 @@ export const ledgerRowSchema = z.object({
   ms: z.nullable(z.number()),
 });
 
+const refusalSchema = z.object({
+  limited_by: z.described(z.string(), 'Whose limit it was, as the header sluice-limited-by said it.'),
+  limit: z.described(z.string(), 'The limit, as it is named in the limits.'),
+  message: z.described(z.string(), 'What the caller was told.'),
+});
+
 /** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   tries: z.described(
     z.array(ledgerRowSchema),
     'The rows of all its tries, this one first: `<request_id>.2` is the second.',
   ),
+  refusal: z.described(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
 });
 
 const usageTotalSchema = z.object({ requests: z.int(), cost_usd: usd, usage: tokenCountsSchema });
@@ -122,6 +153,23 @@ export const tokenRowSchema = z.object({
   first_seen_at: z.nullable(time),
   expires_at: z.nullable(time),
   revoked_at: z.nullable(time),
+  limits: z.described(z.nullable(tokenLimits), 'Its own, beside those of its account.'),
+  spent_usd: z.described(z.nullable(usd), 'What its requests have cost; null for a token without limits of its own.'),
+});
+
+/** Money that an account was given beside its limit usd_total. */
+export const creditRowSchema = z.object({
+  type: z.literal('credit'),
+  id: z.string(),
+  usd,
+  spent_usd: z.described(
+    usd,
+    'The earliest to expire is spent first; what does not expire, after the limit usd_total.',
+  ),
+  left_usd: usd,
+  note: z.nullable(z.string()),
+  created_at: time,
+  expires_at: z.nullable(time),
 });
 
 /** What was revoked: one token, or all of an account. */
@@ -135,4 +183,5 @@ export type StandingReport = z.output<typeof standingSchema>;
 export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;
 export type UsageReport = z.output<typeof usageReportSchema>;
+export type CreditRow = z.output<typeof creditRowSchema>;
 export type TokenRow = z.output<typeof tokenRowSchema>;

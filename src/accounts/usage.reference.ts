@@ -2,7 +2,7 @@ import { listSchema, pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Resource } from '../reference/resource.ts';
 import { accountQuery, usageQuery } from './usage.schema.ts';
-import { ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
+import { ledgerRequestSchema, ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
 
 const counted = {
   input_tokens: 8,
@@ -24,6 +24,8 @@ const row = {
   conversation: 'trip',
   prefix: null,
   token: null,
+  tags: { feature: 'search' },
+  user: null,
   status: 'complete',
   stage: null,
   max_tokens: 894,
@@ -42,7 +44,9 @@ const row = {
   ms: 1_204,
 };
 const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
-const requestSchema = z.withMeta(z.extend(rowSchema, { tries: z.array(rowSchema) }), { id: 'LedgerRequest' });
+const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
+  id: 'LedgerRequest',
+});
 
 export const usage: Resource = {
   tag: 'Usage',
@@ -54,7 +58,8 @@ export const usage: Resource = {
     'GET /usage': {
       operation: 'getUsage',
       summary: 'Sum what was spent',
-      description: 'An admin who names no account gets the sum of all.',
+      description:
+        'An admin who names no account gets the sum of all. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
       needs: 'credential',
       query: usageQuery,
       answers: {
@@ -71,6 +76,7 @@ export const usage: Resource = {
                 total,
               },
             },
+            { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
           ],
         },
       },
@@ -96,13 +102,15 @@ export const usage: Resource = {
     },
     'GET /usage/requests/:request_id': {
       operation: 'getRequest',
-      summary: 'Read what one request was and cost',
+      summary: 'Read what one request was and cost, or why it was refused',
+      description:
+        'An admin needs not say whose it was: the id tells. One from before ids told so needs `account`. Of a flood of refusals some are forgotten.',
       needs: 'credential',
       query: accountQuery,
       answers: {
         200: {
           description: 'The request, and each of its tries.',
-          content: [{ schema: requestSchema, example: { ...row, tries: [row] } }],
+          content: [{ schema: requestSchema, example: { ...row, tries: [row], refusal: null } }],
         },
       },
     },

@@ -1,16 +1,20 @@
 import type { Context } from 'hono';
+import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { check } from '../http/check.ts';
-import { notFound } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
+import { markIn } from '../http/request-id.ts';
 import type * as z from '../http/zod.ts';
-import { names } from '../kv/account-list.ts';
+import { accountByMark, names, noteMark } from '../kv/account-list.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
-import { usageQuery } from './usage.schema.ts';
-import type { UsageReport } from './usage-answers.schema.ts';
+import { type AccountUsageGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
+import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
+import { csvResponse } from './usage-csv.ts';
 
 /** Accounts whose ledgers are asked at the same time. */
 const ACCOUNTS_AT_ONCE = 20;
@@ -19,21 +23,72 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, ...query } = check(usageQuery, c.req.query());
-      const identity = c.get('identity');
-      if (account === undefined && hasScope(identity, 'admin')) return c.json(await usageOfAll(c, query));
-      const id = ownOrAny(c, account ?? identity.account);
-      return c.json(await accountOf(c, id)((object) => object.usage(query)));
+      const { account, format, group_by, ...days } = check(usageQuery, c.req.query());
+      const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
+      if (isSharedGroup(group_by)) {
+        requireAllAccounts(c, account);
+        return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by })));
+      }
+      const query = { ...days, group_by };
+      const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
+      if (isOfAll) return answer(await usageOfAll(c, query));
+      const id = ownOrAny(c, account ?? c.get('identity').account);
+      return answer(await accountOf(c, id)((object) => object.usage(query)));
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
       return c.json(await accountOf(c, accountAsked(c))((object) => object.requests(page)));
     })
     .get('/usage/requests/:request_id', async (c) => {
-      const row = await accountOf(c, accountAsked(c))((object) => object.request(c.req.param('request_id')));
-      if (!row) throw notFound('This account has no such request. Ask by the id in the header sluice-request-id.');
+      const id = c.req.param('request_id');
+      const row = await (isOfAny(c)
+        ? requestOfAny(c, id)
+        : accountOf(c, accountAsked(c))((object) => object.request(id)));
+      if (!row) {
+        throw notFound(
+          'There is no such request. Ask by the id in the header sluice-request-id; an admin can name the account by `?account=`.',
+        );
+      }
       return c.json(row);
     });
+}
+
+/** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
+function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
+  if (!hasScope(c.get('identity'), 'admin')) {
+    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', {
+      headers: DO_NOT_RETRY,
+    });
+  }
+  if (account !== undefined) throw invalidRequest('group_by: account and group sum all accounts. Leave `account` out.');
+}
+
+/** @returns whether an admin asks, and says not whose it is. */
+function isOfAny(c: Context<AppEnv>): boolean {
+  return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
+}
+
+/**
+ * Finds a request by the mark in its id: at the account that the mark was noted for, at the admin's own, and else at all on
+ * the list whose mark it is.
+ */
+async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
+  const { STORE } = c.env;
+  const mark = markIn(id);
+  const noted = mark === undefined ? null : await accountByMark(STORE, mark);
+  const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
+  for (const account of tried) {
+    const row = await accountOf(c, account)((object) => object.request(id));
+    if (row) return row;
+  }
+  if (mark === undefined) return undefined;
+  for await (const account of names(STORE)) {
+    if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
+    c.get('entry').during(noteMark(STORE, mark, account));
+    const row = await accountOf(c, account)((object) => object.request(id));
+    if (row) return row;
+  }
+  return undefined;
 }
 
 function accountAsked(c: Context<AppEnv>): string {
@@ -42,7 +97,7 @@ function accountAsked(c: Context<AppEnv>): string {
 
 async function usageOfAll(
   c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account'>,
+  query: Omit<z.output<typeof usageQuery>, 'account' | 'format' | 'group_by'> & { group_by: AccountUsageGroup },
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of names(c.env.STORE)) accounts.push(name);

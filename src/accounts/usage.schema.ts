@@ -1,6 +1,17 @@
 import * as z from '../http/zod.ts';
 
-export const usageGroupSchema = z.enum(['day', 'model', 'conversation', 'prefix', 'upstream']);
+export const usageGroupSchema = z.enum([
+  'day',
+  'model',
+  'token',
+  'user',
+  'tag',
+  'conversation',
+  'prefix',
+  'upstream',
+  'account',
+  'group',
+]);
 
 const DAY_FAULT = 'Input should be a day, YYYY-MM-DD';
 const day = z
@@ -21,8 +32,25 @@ export const accountQuery = z.object({
 export const usageQuery = z.object({
   ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
+  format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
 });
+
+/** What only the deployment's pool can sum by, and not an account. */
+const SHARED_GROUPS = ['account', 'group'] as const;
+
+/** @returns whether a sum is one over all accounts. */
+export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
+  return (SHARED_GROUPS as readonly string[]).includes(group);
+}
+
+/** The list of accounts, in the order of their names or by what they have spent. */
+export const accountsQuery = z.object({
+  sort: z.described(z._default(z.enum(['name', 'spent']), 'name'), '`spent` needs the setting DEPLOYMENT_LIMITS.'),
+  period: z.described(z._default(z.enum(['day', 'week', 'month']), 'month'), 'The window that `spent` sorts by.'),
+});
+
+export type AccountUsageGroup = Exclude<UsageGroup, (typeof SHARED_GROUPS)[number]>;
 
 export type UsageGroup = z.output<typeof usageGroupSchema>;
 

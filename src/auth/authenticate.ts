@@ -1,8 +1,11 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { ApiError, DO_NOT_RETRY, misconfigured } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, misconfigured } from '../http/errors.ts';
+import { withMark } from '../http/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
+import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
+import { accountMark } from './account-mark.ts';
 import type { AppEnv } from './context.ts';
 import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
 
@@ -34,10 +37,21 @@ export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | un
 export function authenticate(own?: Authenticate) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
-    c.set('identity', identity);
     c.get('entry').line.account = identity.account;
+    const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
+    c.set('requestId', requestId);
+    c.get('entry').line.request_id = requestId;
+    c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });
+}
+
+/** @throws ApiError 400 for tags of another form; those of a token's claim count alone, and are not the caller's fault */
+function tagged(identity: Identity, header: string | null): Identity {
+  if (header === null || identity.tags !== undefined) return identity;
+  const tags = parseTags(header);
+  if (tags === undefined) throw invalidRequest(`sluice-tags: ${TAGS_FORM}.`);
+  return { ...identity, tags };
 }
 
 async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identity | undefined> {
@@ -52,11 +66,13 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
-  const { account, scopes, token } = data;
+  const { account, scopes, token, group } = data;
+  const tags = data.tags && tagsOfClaim(data.tags);
   refuseSourceAccount(account);
-  if (!token) return { account, scopes, token: undefined };
+  if (!token) return { account, scopes, token: undefined, tags, group };
   const { jti, issued_at, expires_at } = token;
-  return { account, scopes, token: { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' } };
+  const known = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
+  return { account, scopes, token: known, tags, group };
 }
 
 async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {

@@ -9,6 +9,8 @@ export interface MintOptions {
   /** Seconds from now; absent for a token that is valid until it is revoked. */
   expiresIn?: number | undefined;
   label?: string | undefined;
+  /** What the ledger books its requests under; the caller cannot choose others then. */
+  tags?: Record<string, string> | undefined;
 }
 
 export interface MintedCredential {
@@ -36,6 +38,7 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
   const expiresAt = options.expiresIn === undefined ? undefined : issuedAt + options.expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;
+  if (options.tags !== undefined) claims.tags = options.tags;
   const jwt = new SignJWT(claims)
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: 'JWT' })
     .setSubject(options.account)

@@ -10,7 +10,8 @@ import { LruCache } from '../cache/lru.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, tryAgain } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
-import { isAccount, isSourceAccount } from '../identity/identity.ts';
+import { isAccount, isGroup, isSourceAccount } from '../identity/identity.ts';
+import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
@@ -100,7 +101,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   const currentDate = new Date(now);
   try {
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
-      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge', true);
+      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge', true, settings);
     }
     if (!verifier.provider)
       throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
@@ -111,7 +112,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
       requiredClaims: ['sub', 'exp'],
       currentDate,
     });
-    return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true');
+    return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
   } catch (thrown) {
     throw asUnauthenticated(thrown);
   }
@@ -139,6 +140,7 @@ async function identityOf(
   claims: JWTPayload,
   issuer: VerifiedToken['issuer'],
   mayBeAdmin: boolean,
+  { JWT_GROUP_CLAIM }: Pick<Settings, 'JWT_GROUP_CLAIM'>,
 ): Promise<Identity> {
   if (!isAccount(claims.sub)) {
     throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
@@ -146,9 +148,12 @@ async function identityOf(
   refuseSourceAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
   const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
+  const group = JWT_GROUP_CLAIM === undefined ? undefined : claims[JWT_GROUP_CLAIM];
   return {
     account: claims.sub,
     scopes,
+    ...(isGroup(group) ? { group } : {}),
+    tags: tagsOfClaim(claims.tags),
     token: {
       jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
       issued_at: claims.iat,

@@ -4,7 +4,7 @@
  *
  * `limit` is what flows in during a minute, and what the bucket holds (but one at least, or nothing could be taken).
  */
-const MINUTE_MS = 60_000;
+import { MINUTE_MS } from '../async/durations.ts';
 
 /** @returns what fits into the bucket. */
 export function capacity(limit: number): number {

@@ -11,7 +11,8 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import type { ServedWorstCase, WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
+import { freeIn, type Purse, pursesOf } from './purses.ts';
+import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
 import { PERIODS } from './windows.ts';
@@ -66,6 +67,10 @@ export interface Circumstances {
   repeats?: boolean | undefined;
   /** The upstream was asked to count its input, for this decision alone. */
   counted?: boolean | undefined;
+  /** Limits in money beside the account's own: of the token that asks, or of what several accounts share. */
+  purses?: readonly Purse[] | undefined;
+  /** Models that the token that asks may use; absent where they are those of its account. */
+  models?: readonly string[] | undefined;
 }
 
 /** Decides on a request by its worst case. Changes nothing but the time; `place` makes a hold of what is granted. */
@@ -74,26 +79,27 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false }: Circumstances = {},
+  { repeats = false, counted = false, purses: others = [], models }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
   const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
-  const barred = rules.models && worstCase.models.find((names) => !isAllowed(names, rules.models ?? []));
-  if (barred) {
-    const model = barred[0] ?? '';
-    return { ...refusalBy('model', 'models', time, time, 1, 0, true), model, allowed: rules.models ?? [] };
+  for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
+    const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
+    if (!barred) continue;
+    return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
-  if (!worstCase.known && PERIODS.some((period) => rules.spend[period] !== undefined)) {
+  const purses = [...pursesOf(budget, rules), ...others];
+  if (!worstCase.known && (others.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
   const asked = worstCase.outputTokens;
-  const least = rules.clamp ? Math.min(asked, Math.max(rules.leastOutput, worstCase.leastOutput)) : asked;
+  const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so it is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
-  const broke = shortOfMoney(budget, rules, sure, time);
-  if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, least) } : broke;
+  const broke = shortOfMoney(purses, sure, time);
+  if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
   if (budget.holds.size >= rules.concurrent) {
     const running = budget.holds.size;
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
@@ -122,12 +128,13 @@ export function decide(
   }
 
   // Half of what is free, so that the next request finds room too. A request that must not be lowered may take all.
-  const share = Math.floor(freeIn(budget, rules) / (rules.clamp ? 2 : 1));
+  const free = freeIn(purses);
+  const share = Math.floor(free / (rules.clamp ? 2 : 1));
   const affordable = affordableOutput(share, worstCase);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps where the input is a large part of the cost, or where the request may not fit at all.
-    const fits = worstCase.inputCost + least * worstCase.outputPrice <= freeIn(budget, rules);
+    const fits = worstCase.inputCost + least * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
   let maxTokens = Math.min(asked, Math.max(least, affordable));
@@ -142,6 +149,18 @@ export function decide(
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
 }
 
+/** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */
+export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
+  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const { inputCost, outputPrice, outputTokens } = worstCase;
+  const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
+  return { least, most: inputCost + outputTokens * outputPrice };
+}
+
+function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): number {
+  return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
+}
+
 function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, 'inputTokens' | 'inputCost'> {
   return { inputTokens, inputCost };
 }
@@ -152,10 +171,9 @@ function isAllowed(names: readonly string[], allowed: readonly string[]): boolea
 }
 
 /** @returns what helps where a request needs more than the whole of the smallest limit: words that end a sentence. */
-function adviceFor(worstCase: WorstCase, rules: Rules, least: number): string {
+function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
   const { served, because } = worstCase;
-  const limits = PERIODS.flatMap((period) => rules.spend[period] ?? []);
-  const limit = Math.min(...limits);
+  const limit = Math.min(...purses.map(({ most }) => most));
   if (limit === 0) return 'which is 0: its administrator can raise it';
   if (served) {
     const { useCost, estimatedUseCost, useOutputPrice, uses, tool } = served;

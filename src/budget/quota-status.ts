@@ -5,22 +5,24 @@ import type { QuotaStatus, RateStatus, SpendStatus } from '../durable/contracts/
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import { level } from './bucket.ts';
+import { limitIn } from './purses.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Buckets, type Budget } from './state.ts';
-import { type Period, spanId } from './windows.ts';
+import { PERIODS, type Period, spanId } from './windows.ts';
 
 /** @returns the status of every limit that is set. Holds count as used. */
 export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
   advance(budget, now);
   const quotaStatus: QuotaStatus = {};
-  const { requests, input, output, counts, spend } = rules;
+  const { requests, input, output, counts } = rules;
   if (requests !== undefined) quotaStatus.requests = rateStatusOf(budget, 'requests', requests, 0);
   if (input !== undefined) quotaStatus.inputTokens = rateStatusOf(budget, 'input', input, budget.heldInput);
   if (output !== undefined) quotaStatus.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
   if (counts !== undefined) quotaStatus.countRequests = rateStatusOf(budget, 'counts', counts, 0);
-  if (spend.day !== undefined) quotaStatus.day = spendStatusOf(budget, 'day', spend.day);
-  if (spend.week !== undefined) quotaStatus.week = spendStatusOf(budget, 'week', spend.week);
-  if (spend.month !== undefined) quotaStatus.month = spendStatusOf(budget, 'month', spend.month);
+  for (const period of PERIODS) {
+    const limit = limitIn(budget, rules, period);
+    if (limit !== undefined) quotaStatus[period] = spendStatusOf(budget, period, limit);
+  }
   return quotaStatus;
 }
 
@@ -30,25 +32,29 @@ export function reportQuotaStatus(
   rules: Rules,
   limits: { inForce: Limits; own: Limits | null },
   now: number,
-): Omit<StandingReport, 'conversations' | 'stored_bytes'> {
+): Omit<StandingReport, 'conversations' | 'stored_bytes' | 'token'> {
   const quotaStatus = quotaStatusOf(budget, rules, now);
-  const spend = (period: Period): StandingReport['day'] => {
-    const { start, end, settled, held } = budget.windows[period];
-    const limit = rules.spend[period];
+  const sums = (period: Period) => {
+    const { settled, held } = budget.windows[period];
+    const limit = limitIn(budget, rules, period);
     return {
-      window: spanId(period, start),
       limit_usd: limit === undefined ? null : toUsd(limit),
       settled_usd: toUsd(settled),
       held_usd: toUsd(held),
-      resets_at: new Date(end).toISOString(),
     };
+  };
+  const spend = (period: Exclude<Period, 'total'>): StandingReport['day'] => {
+    const { start, end } = budget.windows[period];
+    return { window: spanId(period, start), ...sums(period), resets_at: new Date(end).toISOString() };
   };
   return {
     limits: limits.inForce,
     own_limits: limits.own,
+    hour: spend('hour'),
     day: spend('day'),
     week: spend('week'),
     month: spend('month'),
+    total: { ...sums('total'), credit_usd: toUsd(budget.credit) },
     requests: reportRate(quotaStatus.requests),
     input_tokens: reportRate(quotaStatus.inputTokens),
     output_tokens: reportRate(quotaStatus.outputTokens),

@@ -1,53 +1,42 @@
-/** What is left of a budget, and why a request does not fit into it. */
+/** Why a request does not fit into a budget. */
 
+import { HOUR_MS } from '../async/durations.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { capacity, level, waitFor } from './bucket.ts';
-import { CEILING, type Rules } from './rules.ts';
-import type { Budget } from './state.ts';
-import { PERIODS, type Period } from './windows.ts';
+import { leftIn, type Purse } from './purses.ts';
+import { NEVER } from './windows.ts';
 
 /** After this it is worth asking again for money that other requests hold. */
-const HELD_RETRY_MS = 2_000;
+export const HELD_RETRY_MS = 2_000;
 
-/** @returns the limit of a window; `CEILING` where it has none. */
-export function limitOf(rules: Rules, period: Period): Nanodollars {
-  return rules.spend[period] ?? CEILING;
-}
-
-/** @returns what is free in one window; negative where it is overdrawn. */
-export function leftIn(budget: Budget, rules: Rules, period: Period): Nanodollars {
-  const { settled, held } = budget.windows[period];
-  return limitOf(rules, period) - settled - held;
-}
-
-/** @returns what is free in the tightest window. */
-export function freeIn(budget: Budget, rules: Rules): Nanodollars {
-  return Math.min(...PERIODS.map((period) => leftIn(budget, rules, period)));
-}
-
-/** @returns the refusal by the window that stays too tight for the longest, if any is. */
-export function shortOfMoney(budget: Budget, rules: Rules, needed: Nanodollars, now: number): Refusal | undefined {
-  const short = PERIODS.filter((period) => leftIn(budget, rules, period) < needed);
-  const never = short.filter((period) => limitOf(rules, period) < needed);
-  const spent = short.filter((period) => limitOf(rules, period) - budget.windows[period].settled < needed);
+/** @returns the refusal by the purse that stays too tight for the longest, if any is. */
+export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now: number): Refusal | undefined {
+  const short = purses.filter((purse) => leftIn(purse) < needed);
+  const never = short.filter(({ most }) => most < needed);
+  const spent = short.filter(({ most, settled }) => most - settled < needed);
   // Most of what other requests hold is free again once they are answered.
-  const [first, ...others] = [never, spent, short].find((periods) => periods.length > 0) ?? [];
+  const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const left = Math.max(0, leftIn(budget, rules, first));
-    return refusalBy('held', `usd_per_${first}`, now, now + HELD_RETRY_MS, needed, left, false);
+    const left = leftOf(first);
+    return { ...refusalBy('held', first.name, now, now + HELD_RETRY_MS, needed, left, false), by: first.by };
   }
-  const end = (period: Period) => budget.windows[period].end;
-  const longest = others.reduce((most, period) => (end(period) > end(most) ? period : most), first);
-  return spendRefusal(budget, rules, longest, needed, now);
+  const longest = others.reduce((most, purse) => (purse.end > most.end ? purse : most), first);
+  return spendRefusal(longest, needed, now);
 }
 
-/** @returns the refusal by one window's limit. */
-export function spendRefusal(budget: Budget, rules: Rules, period: Period, needed: Nanodollars, now: number): Refusal {
-  const left = Math.max(0, leftIn(budget, rules, period));
-  const never = needed > limitOf(rules, period);
-  return refusalBy('spend', `usd_per_${period}`, now, budget.windows[period].end, needed, left, never);
+/** The refusal by one purse. Of one that never resets it may be worth asking in an hour: somebody may have added to it. */
+function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
+  const { name, by, end, most } = purse;
+  const left = leftOf(purse);
+  const resetsAt = end >= NEVER ? now + HOUR_MS : end;
+  return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
+}
+
+/** @returns what is told to be left; of what accounts share nothing is told, since it is what others have left. */
+function leftOf(purse: Purse): Nanodollars {
+  return purse.by === 'group' || purse.by === 'deployment' ? 0 : Math.max(0, leftIn(purse));
 }
 
 /** @returns the refusal by a bucket. */
@@ -64,7 +53,7 @@ export function rateRefusal(
   return refusalBy('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
 }
 
-/** @returns a refusal; times in milliseconds since 1970. */
+/** @returns a refusal by the account; times in milliseconds since 1970. */
 export function refusalBy(
   reason: Refusal['reason'],
   limit: string,
@@ -75,5 +64,5 @@ export function refusalBy(
   never: boolean,
 ): Refusal {
   const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
-  return { kind: 'refused', reason, limit, retryAfter, resetsAt, needed, left, never };
+  return { kind: 'refused', reason, by: 'account', limit, retryAfter, resetsAt, needed, left, never };
 }

@@ -2,7 +2,7 @@
 import type { Nanodollars } from '../pricing/cost.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
-import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
+import { PERIODS, type Period, SHARED_PERIODS, type SharedPeriod, type Span, spanAt } from './windows.ts';
 
 /** What a running request has set aside. */
 export interface Hold {
@@ -17,9 +17,13 @@ export interface Hold {
   maxTokens: number;
   /** How far the request has come, as it was last told. */
   stage: string;
+  /** The group whose pool pays too; absent where there is none. */
+  group?: string | undefined;
+  /** The id of the token that asked; null in development without one. */
+  token?: string | null | undefined;
 }
 
-interface WindowTotal extends Span {
+export interface WindowTotal extends Span {
   settled: Nanodollars;
   held: Nanodollars;
 }
@@ -37,10 +41,14 @@ export interface Budget {
   /** The latest time seen. If the clock goes back, this stays where it is. */
   last: number;
   windows: Record<Period, WindowTotal>;
+  /** The same of what belongs to a group, for each group that has anything in them. */
+  groups: Map<string, Record<SharedPeriod, WindowTotal>>;
   fullAt: Buckets;
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
+  /** What credit adds to the limit `usd_total`, as of `last`. */
+  credit: Nanodollars;
 }
 
 /** What a request took out of the buckets. */
@@ -55,11 +63,19 @@ export function emptyBudget(now: number): Budget {
   const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
   return {
     last: now,
-    windows: { day: total('day'), week: total('week'), month: total('month') },
+    windows: {
+      hour: total('hour'),
+      day: total('day'),
+      week: total('week'),
+      month: total('month'),
+      total: total('total'),
+    },
+    groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
     heldOutput: 0,
     holds: new Map(),
+    credit: 0,
   };
 }
 
@@ -70,12 +86,32 @@ export function emptyBudget(now: number): Budget {
  */
 export function advance(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
-  for (const period of PERIODS) {
-    if (budget.last >= budget.windows[period].end) {
-      budget.windows[period] = { ...spanAt(period, budget.last), settled: 0, held: 0 };
-    }
-  }
+  roll(budget.windows, PERIODS, budget.last);
+  for (const windows of budget.groups.values()) roll(windows, SHARED_PERIODS, budget.last);
   return budget.last;
+}
+
+/** @returns the windows of a group; made empty where it has none yet. */
+export function windowsOfGroup(budget: Budget, group: string): Record<SharedPeriod, WindowTotal> {
+  const known = budget.groups.get(group);
+  if (known) return known;
+  const total = (period: SharedPeriod): WindowTotal => ({ ...spanAt(period, budget.last), settled: 0, held: 0 });
+  const made = { day: total('day'), week: total('week'), month: total('month') };
+  budget.groups.set(group, made);
+  return made;
+}
+
+function roll<P extends Period>(windows: Record<P, WindowTotal>, periods: readonly P[], now: number): void {
+  for (const period of periods) {
+    if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
+  }
+}
+
+/** @returns every window that a time lies in: the account's, and those of the group that pays too. */
+function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
+  const own = PERIODS.map((period) => budget.windows[period]);
+  const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
+  return all.filter((window) => contains(window, at));
 }
 
 /** Takes a token count out of its bucket: the one made for a request that was refused all the same. */
@@ -97,10 +133,7 @@ export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.holds.set(hold.id, hold);
   budget.heldInput += hold.inputTokens;
   budget.heldOutput += hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, hold.at)) window.held += hold.nanodollars;
-  }
+  for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
 /** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
@@ -119,20 +152,15 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
   budget.fullAt = buckets;
   budget.heldInput -= hold.inputTokens;
   budget.heldOutput -= hold.outputTokens;
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (!contains(window, hold.at)) continue;
+  for (const window of windowsAt(budget, hold.at, hold.group)) {
     window.held -= hold.nanodollars;
     window.settled += spent;
   }
 }
 
 /** Adds to the settled sums of the windows that `at` lies in: for a request without a hold, or as a correction, which may be negative. */
-export function correct(budget: Budget, at: number, difference: Nanodollars): void {
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    if (contains(window, at)) window.settled += difference;
-  }
+export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
+  for (const window of windowsAt(budget, at, group)) window.settled += difference;
 }
 
 function contains({ start, end }: Span, time: number): boolean {

@@ -1,9 +1,17 @@
-/** The calendar that budgets follow: days, weeks from Monday, and months, all in UTC. */
-import { DAY_MS } from '../async/durations.ts';
+/** The calendar that budgets follow: hours, days, weeks from Monday, and months, all in UTC; and all time. */
+import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 
-export type Period = 'day' | 'week' | 'month';
+export type Period = 'hour' | 'day' | 'week' | 'month' | 'total';
 
-export const PERIODS: readonly Period[] = ['day', 'week', 'month'];
+export const PERIODS: readonly Period[] = ['hour', 'day', 'week', 'month', 'total'];
+
+/** The windows that shared budgets have limits for. */
+export type SharedPeriod = Extract<Period, 'day' | 'week' | 'month'>;
+
+export const SHARED_PERIODS: readonly SharedPeriod[] = ['day', 'week', 'month'];
+
+/** When the window of all time ends, in milliseconds since 1970: the last time that a date can hold. */
+export const NEVER = 8.64e15;
 
 /** A calendar window, `start` inclusive and `end` exclusive, in milliseconds since 1970. */
 export interface Span {
@@ -13,6 +21,11 @@ export interface Span {
 
 /** @returns the window of this kind that `time` lies in. */
 export function spanAt(period: Period, time: number): Span {
+  if (period === 'total') return { start: 0, end: NEVER };
+  if (period === 'hour') {
+    const hour = Math.floor(time / HOUR_MS);
+    return { start: hour * HOUR_MS, end: (hour + 1) * HOUR_MS };
+  }
   const day = Math.floor(time / DAY_MS);
   if (period === 'day') return { start: day * DAY_MS, end: (day + 1) * DAY_MS };
   if (period === 'week') {
@@ -25,9 +38,16 @@ export function spanAt(period: Period, time: number): Span {
   return { start: Date.UTC(year, month), end: Date.UTC(year, month + 1) };
 }
 
-/** @returns the id of a window by its start: `2026-11-20`, `2026-W47` (ISO 8601) or `2026-11`. */
+/** @returns the name of a window's limit. */
+export function limitName(period: Period): 'usd_total' | `usd_per_${Exclude<Period, 'total'>}` {
+  return period === 'total' ? 'usd_total' : `usd_per_${period}`;
+}
+
+/** @returns the id of a window by its start: `2026-11-20T12`, `2026-11-20`, `2026-W47` (ISO 8601), `2026-11` or `total`. */
 export function spanId(period: Period, start: number): string {
+  if (period === 'total') return period;
   const date = new Date(start).toISOString();
+  if (period === 'hour') return date.slice(0, 13);
   if (period === 'day') return date.slice(0, 10);
   if (period === 'month') return date.slice(0, 7);
   // A week belongs to the year of its Thursday.

@@ -18,7 +18,7 @@ import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
-import { keyUp, withUserId } from '../upstream/request/user-id.ts';
+import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { conversationRequest, namedConversation } from './conversations.schema.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
@@ -71,7 +71,7 @@ export async function proxyTurn(
     place,
     requestId: c.get('requestId'),
     route: 'messages',
-    identity,
+    identity: { ...identity, user: await endUserOf(body) },
     hash: await sha256Hex(body.bytes),
     key: idempotencyKeyOf(caller),
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,

@@ -18,7 +18,9 @@ export type Deliver = (
 ) => Promise<void>;
 
 /** Where the results of a source go. */
-export type Target = { kind: 'function'; deliver: Deliver } | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
+export type Target<Result = Delivered> =
+  | { kind: 'function'; deliver: (result: Result, context: Parameters<Deliver>[1]) => Promise<void> }
+  | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
 /** Why a delivery has failed. */
 export interface Undelivered {
@@ -49,9 +51,9 @@ const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
  *
  * @returns why it failed; undefined when the receiver has taken the result
  */
-export async function deliver(
-  result: Delivered,
-  target: Target,
+export async function deliver<Result extends { event_id: string }>(
+  result: Result,
+  target: Target<Result>,
   options: DeliveryOptions,
 ): Promise<Undelivered | undefined> {
   const signal = AbortSignal.timeout(options.timeoutMs);
@@ -67,9 +69,9 @@ export async function deliver(
   }
 }
 
-async function callFunction(
-  result: Delivered,
-  take: Deliver,
+async function callFunction<Result extends { event_id: string }>(
+  result: Result,
+  take: Extract<Target<Result>, { kind: 'function' }>['deliver'],
   { env, timeoutMs }: DeliveryOptions,
   signal: AbortSignal,
 ): Promise<Undelivered | undefined> {
@@ -82,7 +84,7 @@ async function callFunction(
 }
 
 async function post(
-  result: Delivered,
+  result: { event_id: string },
   { url, hosts }: Extract<Target, { kind: 'url' }>,
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,

@@ -24,6 +24,9 @@ export const SCHEDULE: Schedule = {
   margin: 15 * SECOND,
 };
 
+/** An alert is tried for some hours more than a result: what it tells may be why its receiver fails. */
+export const ALERT_SCHEDULE: Schedule = { ...SCHEDULE, delivery: [...SCHEDULE.delivery, 12 * HOUR] };
+
 /** @returns how long one job has an event for itself, in milliseconds */
 export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
   return classificationTimeout + deliveryTimeout + margin;

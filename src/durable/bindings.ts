@@ -1,6 +1,7 @@
 import type { AccountObject } from './contracts/account.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
+import type { PoolObject } from './contracts/pool.ts';
 
 /** What the platform binds to the Worker: wrangler.toml, secrets and variables. The settings are strings. */
 export interface Bindings {
@@ -8,6 +9,7 @@ export interface Bindings {
   ACCOUNT: DurableObjectNamespace<AccountObject>;
   CONVERSATION: DurableObjectNamespace<ConversationObject>;
   INBOX: DurableObjectNamespace<InboxObject>;
+  POOL: DurableObjectNamespace<PoolObject>;
   /** The ids of webhook events that are to be worked on. */
   QUEUE: Queue<string>;
   [setting: string]: unknown;

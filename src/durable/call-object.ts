@@ -13,6 +13,7 @@ const UNREACHABLE = {
   account: 'The account could not be reached. Try again in a moment.',
   conversation: 'The conversation could not be reached. Try again in a moment.',
   inbox: 'The inbox of this source could not be reached. Send it again in a moment.',
+  pool: 'A budget that this account shares could not be reached. Try again in a moment.',
 } as const;
 
 type ObjectName = keyof typeof UNREACHABLE;

@@ -24,6 +24,12 @@ export const FORMATS = {
   outcome: { reads: 1, writes: 1 },
   /** An account's own limits. */
   limits: { reads: 1, writes: 1 },
+  /** Who an account is to its pools. */
+  lease: { reads: 1, writes: 1 },
+  /** What pools are still to be told of an erased account. */
+  handovers: { reads: 1, writes: 1 },
+  /** What a pool has granted an account, by window. */
+  grants: { reads: 1, writes: 1 },
   /** Up to where an account's rows are summed up. */
   fold: { reads: 1, writes: 1 },
   /** What a webhook's event was labelled with. */

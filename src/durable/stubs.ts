@@ -3,10 +3,12 @@ import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
+import type { PoolObject } from './contracts/pool.ts';
 
 /** The bindings that objects are reached by. */
 export type AccountBinding = Pick<Bindings, 'ACCOUNT'>;
 export type InboxBinding = Pick<Bindings, 'INBOX'>;
+export type PoolBinding = Pick<Bindings, 'POOL'>;
 
 /** `JURISDICTION` is part of an object's id: in another one there is another, empty object. */
 interface Jurisdiction {
@@ -52,6 +54,12 @@ export function conversationStub(
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
   const namespace = inJurisdiction(env.INBOX, settings);
   return namespace.get(namespace.idFromName(source));
+}
+
+/** @returns the stub of a pool by its name, as `groupPool` makes it. */
+export function poolStub(env: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
+  const namespace = inJurisdiction(env.POOL, settings);
+  return namespace.get(namespace.idFromName(name));
 }
 
 function inJurisdiction<T extends Rpc.DurableObjectBranded>(

@@ -1,6 +1,9 @@
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+const PREFIX = 'req_';
 const TIME_CHARACTERS = 10;
 const RANDOM_CHARACTERS = 16;
+/** How many of the random characters can give way to the mark of an account. */
+const MARK_CHARACTERS = 8;
 
 /** Random bytes for many ids: one call of the runtime for each id would cost more. */
 const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
@@ -23,5 +26,46 @@ export function createRequestId(now = Date.now()): string {
   let random = '';
   for (const end = usedBytes + RANDOM_CHARACTERS; usedBytes < end; usedBytes += 1)
     random += ALPHABET.charAt((pool[usedBytes] ?? 0) % 32);
-  return `req_${time}${random}`;
+  return `${PREFIX}${time}${random}`;
+}
+
+/**
+ * Puts the mark of an account into an id, behind its time: it stays as long as it was, and 40 of its bits stay random.
+ *
+ * @param mark eight characters; undefined leaves the id as it is
+ */
+export function withMark(id: string, mark: string | undefined): string {
+  if (mark === undefined) return id;
+  const at = PREFIX.length + TIME_CHARACTERS;
+  return id.slice(0, at) + mark + id.slice(at + MARK_CHARACTERS);
+}
+
+/** Makes another id for the same account as a request's: with the mark that is in its id. */
+export function anotherRequestId(requestId: string): string {
+  return withMark(createRequestId(), markIn(requestId));
+}
+
+/** @returns the characters of an id that may be the mark of an account; undefined for what is no id of this edge. */
+export function markIn(id: string): string | undefined {
+  const at = PREFIX.length + TIME_CHARACTERS;
+  return isOwnId(id) ? id.slice(at, at + MARK_CHARACTERS) : undefined;
+}
+
+/** @returns when an id was made, in milliseconds since 1970; undefined for what is no id of this edge. */
+export function timeOfRequestId(id: string): number | undefined {
+  if (!isOwnId(id)) return undefined;
+  let time = 0;
+  for (const character of id.slice(PREFIX.length, PREFIX.length + TIME_CHARACTERS)) {
+    time = time * 32 + ALPHABET.indexOf(character);
+  }
+  return time;
+}
+
+/** @returns bytes as characters of the same alphabet as ids, five bits of each byte. */
+export function markOf(bytes: Uint8Array): string {
+  return [...bytes.subarray(0, MARK_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32)).join('');
+}
+
+function isOwnId(id: string): boolean {
+  return /^req_[0-9a-hjkmnp-tv-z]{26}(\.\d+)?$/.test(id);
 }

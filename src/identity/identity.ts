@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { tagsSchema } from './tags.ts';
 
 /** What a credential may do. `admin` includes the others. */
 export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
@@ -14,6 +15,11 @@ export function isAccount(name: unknown): name is string {
   // In an object's name a lone surrogate becomes the replacement character: two accounts would be one.
   // Clients resolve `.` and `..` in a path before they send it: no route could name such an account.
   return name.isWellFormed() && name !== '.' && name !== '..';
+}
+
+/** @returns whether a string can name a group: what can name an account. */
+export function isGroup(name: unknown): name is string {
+  return isAccount(name);
 }
 
 const SOURCE_ACCOUNT = 'webhook-';
@@ -38,6 +44,10 @@ export const callerSchema = z.strictObject({
     z._default(z.readonly(z.array(z.enum(SCOPES))), ['messages', 'classify']),
     'What the caller may do.',
   ),
+  group: z.described(
+    z.optional(z.custom<string>(isGroup, 'must be 1 to 128 characters')),
+    'Whose shared budget pays too, unless an admin has chosen another group.',
+  ),
   token: z.described(
     z.optional(
       z.strictObject({
@@ -53,6 +63,10 @@ export const callerSchema = z.strictObject({
       }),
     ),
     'The credential, if it shall be listed and revocable at this edge.',
+  ),
+  tags: z.described(
+    z.optional(tagsSchema),
+    'What the ledger books its requests under; without them the header `sluice-tags` says so.',
   ),
 });
 

@@ -21,7 +21,7 @@ import { messagesRequest } from '../upstream/messages.schema.ts';
 import { type RequestOutcome, relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import { ownedIn } from '../upstream/request/owned.ts';
-import { keyUp, withUserId } from '../upstream/request/user-id.ts';
+import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 
 /** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
@@ -72,6 +72,7 @@ async function answerMessage(
   const meter = await (options.admit ?? admit)({
     ...context,
     route: 'messages',
+    identity: { ...identity, user: await endUserOf(prefixed.body) },
     upstream,
     body,
     model,

@@ -7,7 +7,9 @@ const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
 const limitAmount = (most: number) =>
   z.number().check(z.gte(0), z.lte(most), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
 const perMinute = z.optional(limitAmount(MOST_USD));
-const usdLimit = z.optional(limitAmount(MOST_USD));
+const usdAmount = limitAmount(MOST_USD);
+const usdLimit = z.optional(usdAmount);
+const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
 
 /** Models that may step in for another, by id or alias. */
 export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(5));
@@ -18,9 +20,14 @@ export const limitsSchema = z.strictObject({
   input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),
   output_tokens_per_minute: z.described(perMinute, 'Output tokens a minute.'),
   count_requests_per_minute: z.described(perMinute, 'Token counts a minute; they have no other limit.'),
+  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
   usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
   usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
   usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+  usd_total: z.described(
+    usdLimit,
+    'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
+  ),
   concurrent_requests: z.described(z.optional(z.int().check(z.gte(0))), 'Requests that may run at the same time.'),
   conversations: z.described(z.optional(z.int().check(z.gte(0))), 'Conversations that may be kept. Default 10,000.'),
   stored_bytes: z.described(
@@ -28,8 +35,12 @@ export const limitsSchema = z.strictObject({
     'Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.',
   ),
   models: z.described(
-    z.optional(z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100))),
+    z.optional(modelNames),
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
+  ),
+  alerts: z.described(
+    z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
+    'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
   ),
   fallback_models: z.described(
     z.optional(fallbackModels),
@@ -49,4 +60,47 @@ export const limitsSchema = z.strictObject({
   ),
 });
 
+/** The limits of a pool, which accounts share: an absent one is no limit. */
+export const poolLimitsSchema = z.strictObject({
+  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+});
+
+export type PoolLimits = z.output<typeof poolLimitsSchema>;
+
 export type Limits = z.output<typeof limitsSchema>;
+
+/** A change of an account's own limits: what is null is removed, what is absent stays. */
+export const limitsPatch = z.strictObject(
+  Object.fromEntries(Object.entries(limitsSchema.shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
+    [Name in keyof Limits]-?: z.ZodMiniNullable<(typeof limitsSchema.shape)[Name]>;
+  },
+);
+
+export type LimitsPatch = z.output<typeof limitsPatch>;
+
+/** The limits of a single token. They stand with the token at its account, so they need not be in the token. */
+export const tokenLimits = z.strictObject({
+  usd_total: z.described(usdLimit, 'US dollars that its requests may cost in all.'),
+  models: z.described(z.optional(modelNames), 'Models that it may use, of those that its account may.'),
+});
+
+export type TokenLimits = z.output<typeof tokenLimits>;
+
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const moment = z
+  .string()
+  .check(
+    z.refine(
+      (text) => MOMENT.test(text) && Number.isFinite(Date.parse(text)),
+      'must be a time such as 2027-01-01T00:00:00Z',
+    ),
+  );
+
+/** US dollars that an account is given beside its limit `usd_total`. */
+export const creditRequest = z.strictObject({
+  usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
+  expires_at: z.described(z.optional(moment), 'When what is left of it is gone. Default: never.'),
+  note: z.described(z.optional(z.string().check(z.maxLength(512))), 'What it is for.'),
+});

@@ -3,7 +3,7 @@ import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
-import { limitsSchema } from './limits.schema.ts';
+import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
 
 const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
@@ -157,9 +157,17 @@ export const settingsSchema = z.object({
     z._default(z.enum(['true', 'false']), 'false'),
     '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
   ),
+  JWT_GROUP_CLAIM: z.described(
+    z.optional(z.string().check(z.minLength(1))),
+    'The claim of a token that names its account’s group, unless an admin has chosen one.',
+  ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
     'JSON: the limits of accounts without their own.',
+  ),
+  DEPLOYMENT_LIMITS: z.described(
+    z.optional(jsonSetting(poolLimitsSchema)),
+    'JSON: limits in USD that all accounts share; `{}` only sums what they spend.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
@@ -199,6 +207,7 @@ export const settingsSchema = z.object({
     ),
     'Further hosts that results may be sent to, separated by commas.',
   ),
+  ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
@@ -271,8 +280,8 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
     throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
-  const capped = [DEFAULT_LIMITS.usd_per_day, DEFAULT_LIMITS.usd_per_week, DEFAULT_LIMITS.usd_per_month];
-  if (JWKS_URL !== undefined && capped.every((limit) => limit === undefined)) {
+  const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
+  if (JWKS_URL !== undefined && !isCapped) {
     throw misconfigured(
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
@@ -282,6 +291,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
   }
+  checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

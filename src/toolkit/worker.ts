@@ -15,6 +15,7 @@ export type { Bindings } from '../durable/bindings.ts';
 export { ApiError } from '../http/errors.ts';
 export type { Identity } from '../identity/caller.ts';
 export type { Caller, Scope } from '../identity/identity.ts';
+export { Pool } from '../pools/pool.ts';
 export type { Prices } from '../settings/prices.ts';
 export { Inbox } from '../webhooks/inbox/inbox.ts';
 export { defineWebhook, type Webhook } from '../webhooks/sources/define.ts';

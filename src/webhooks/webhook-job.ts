@@ -1,15 +1,17 @@
 /** Consumes the queue: classifies each event once, and delivers the result. */
 
+import type { AlertBody } from '../alerts/alerts-answers.schema.ts';
+import { requestIdOf } from '../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../classification/task/classify.ts';
 import { taskOf } from '../classification/task/task.ts';
+import { ALERT_SOURCE, alertTarget } from '../delivery/alert-outbox.ts';
 import { deliver, type Target, type Undelivered } from '../delivery/deliver.ts';
-import { leaseOf, pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
+import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '../delivery/schedule.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
 import { toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
-import { createRequestId } from '../http/request-id.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf, sourceSettings } from '../settings/settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -101,6 +103,7 @@ class WebhookJob {
   }
 
   async #work(work: TakenWork, webhook: Webhook | undefined): Promise<void> {
+    if (this.#source === ALERT_SOURCE) return await this.#deliverAlert(work);
     if (!webhook) {
       const message = `This deployment has no webhook ${this.#source} any more.`;
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
@@ -143,7 +146,7 @@ class WebhookJob {
     try {
       const task = await taskOf(asked, place);
       version = task.version;
-      const requestId = createRequestId();
+      const requestId = await requestIdOf(account, this.#settings);
       this.#line.request_id = requestId;
       outcome = await classify(task, text, {
         ...place,
@@ -169,27 +172,40 @@ class WebhookJob {
     return { to: nextOf(reason, error, retryAt, failures, again), error: { type: error.type, message: error.message } };
   }
 
+  /** Delivers an alert: it has no label, and its text is what is delivered. */
+  async #deliverAlert(work: TakenWork): Promise<void> {
+    const target = alertTarget(this.#settings);
+    if (target === undefined || work.text === null) return await this.#conclude(work, { state: 'classified' }, null);
+    await this.#send(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
+  }
+
   async #deliver(webhook: Webhook, target: Target, work: TakenWork, classification: Classification): Promise<void> {
-    const { schedule } = webhook;
-    const { subject, receivedAt, failures } = work;
-    const failure: Undelivered | undefined = await deliver(
-      {
-        type: 'webhook_event.classified',
-        event_id: this.#id,
-        source: this.#source,
-        subject,
-        received_at: new Date(receivedAt).toISOString(),
-        ...classification,
-      },
-      target,
-      {
-        env: this.#worker.env,
-        settings: this.#settings,
-        fetch: this.#worker.options.deliveryFetch ?? ((url, init) => fetch(url, init)),
-        now: Date.now(),
-        timeoutMs: schedule.deliveryTimeout,
-      },
-    );
+    const { subject, receivedAt } = work;
+    const result = {
+      type: 'webhook_event.classified' as const,
+      event_id: this.#id,
+      source: this.#source,
+      subject,
+      received_at: new Date(receivedAt).toISOString(),
+      ...classification,
+    };
+    await this.#send(result, target, webhook.schedule, work);
+  }
+
+  async #send<Result extends { event_id: string }>(
+    result: Result,
+    target: Target<Result>,
+    schedule: Schedule,
+    work: TakenWork,
+  ): Promise<void> {
+    const { failures } = work;
+    const failure: Undelivered | undefined = await deliver(result, target, {
+      env: this.#worker.env,
+      settings: this.#settings,
+      fetch: this.#worker.options.deliveryFetch ?? ((url, init) => fetch(url, init)),
+      now: Date.now(),
+      timeoutMs: schedule.deliveryTimeout,
+    });
     if (!failure) return await this.#conclude(work, { state: 'delivered' }, null);
     const { type, message, status, retryAfter, final } = failure;
     const notBefore = retryAfter === undefined ? null : Date.now() + retryAfter;

@@ -126,6 +126,8 @@ describe('the list of an account’s tokens', () => {
         first_seen_at: expect.any(String),
         expires_at: expect.any(String),
         revoked_at: null,
+        limits: null,
+        spent_usd: null,
       },
       {
         jti: minted.jti,
@@ -135,6 +137,8 @@ describe('the list of an account’s tokens', () => {
         first_seen_at: expect.any(String),
         expires_at: null,
         revoked_at: null,
+        limits: null,
+        spent_usd: null,
       },
     ]);
     expect(page).toEqual({ has_more: false, first_id: jti, last_id: minted.jti });

@@ -111,7 +111,7 @@ describe('the edge answers as it is described', () => {
   const deletes = (key: string) => key.startsWith('DELETE');
 
   test('to each route’s own example', async () => {
-    const app = simulatedEdge(SENDERS);
+    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' });
     const admin = bearer(await tokenOf('alice', SCOPES));
     await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
     for (const one of described.filter(({ key }) => makes(key)))
@@ -146,7 +146,7 @@ describe('the edge answers as it is described', () => {
   });
 
   test('and asks for the credential and the scope that it says', async () => {
-    const app = simulatedEdge(SENDERS);
+    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' });
     for (const one of described) {
       const { key, route } = one;
       const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);

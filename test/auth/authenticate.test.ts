@@ -35,6 +35,8 @@ const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${metho
   });
 const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /accounts/:id/limits': {},
+  'PATCH /accounts/:id/limits': {},
+  'POST /accounts/:id/credit': { usd: 1 },
   'POST /tokens': { account: 'bob', scopes: ['messages'] },
   'POST /conversations': {},
   'PATCH /conversations/:id': {},
@@ -165,6 +167,7 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
     if (path.startsWith('/prefixes')) return method === 'GET' ? 'messages' : 'prefixes';
     if (/^(\/v1)?\/(messages|models)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
+    if (method === 'GET' && path === '/accounts/:id/credit') return undefined;
     return own.includes(path) ? undefined : 'admin';
   };
   for (const route of ROUTES) {

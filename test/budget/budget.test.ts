@@ -88,6 +88,7 @@ describe('spend', () => {
     expect(decide(emptyBudget(NOON), rules, boundOf(), NOON)).toEqual({
       kind: 'refused',
       reason: 'spend',
+      by: 'account',
       limit: 'usd_per_month',
       resetsAt: Date.parse('2026-12-01T00:00:00Z'),
       retryAfter: 907_200,

@@ -16,7 +16,13 @@ test('what is absent is unlimited, and clamps', () => {
 
 test('money becomes whole nanodollars', () => {
   const limits = limitsSchema.parse({ usd_per_day: 0.1, usd_per_week: 0.000000001, usd_per_month: 9_000_000 });
-  expect(rulesOf(limits).spend).toEqual({ day: 100_000_000, week: 1, month: CEILING });
+  expect(rulesOf(limits).spend).toEqual({
+    hour: undefined,
+    day: 100_000_000,
+    week: 1,
+    month: CEILING,
+    total: undefined,
+  });
   expect(Number.isSafeInteger(CEILING)).toBe(true);
 });
 

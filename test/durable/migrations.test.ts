@@ -33,7 +33,10 @@ test('a schema only adds to the one before, so that the release before can still
         const [, filled] = /^(\w+)\) where \1 is not null$/i.exec(rest) ?? [];
         if (unique !== undefined && !columns.has(`${on}.${filled}`)) expect(tables, said).not.toContain(on);
         if (made !== undefined) added.add(made);
-        expect(made ?? column ?? on, `it adds nothing, but does something else: ${said}`).not.toBe('');
+        // What a new table begins with.
+        const [, into] = /^insert into (\w+) \(/i.exec(statement) ?? [];
+        if (into !== undefined) expect(added, said).toContain(into);
+        expect(made ?? column ?? into ?? on, `it adds nothing, but does something else: ${said}`).not.toBe('');
       }
       for (const name of added) tables.add(name);
     }

@@ -3,13 +3,14 @@
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
+import { Pool } from '../../src/pools/pool.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 
 /** Makes what stands behind a binding, by the name of the object. */
-export type Makers = Partial<Record<'ACCOUNT' | 'CONVERSATION' | 'INBOX', Make>>;
+export type Makers = Partial<Record<'ACCOUNT' | 'CONVERSATION' | 'INBOX' | 'POOL', Make>>;
 
 /** What the objects of the world that runs now are made of. */
 interface Running {
@@ -39,6 +40,7 @@ const REAL: Required<Makers> = {
   ACCOUNT: (ctx) => new Account(ctx, env),
   CONVERSATION: (ctx) => new SimulatedConversation(ctx, env),
   INBOX: (ctx) => new Inbox(ctx, env),
+  POOL: (ctx) => new Pool(ctx, env),
 };
 
 function namespace(binding: keyof Makers) {
@@ -104,6 +106,7 @@ export const env = {
   ACCOUNT: namespace('ACCOUNT'),
   CONVERSATION: namespace('CONVERSATION'),
   INBOX: namespace('INBOX'),
+  POOL: namespace('POOL'),
   QUEUE: { sendBatch: (messages: { body: string }[]) => now().enqueue(messages.map(({ body }) => body)) },
 } as unknown as Bindings;
 

@@ -6,7 +6,7 @@ export const FOUND = 7;
 export interface Mutation {
   name: string;
   /** What is simulated. */
-  object: 'conversation' | 'account' | 'inbox';
+  object: 'conversation' | 'account' | 'inbox' | 'pool';
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];
@@ -92,6 +92,30 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'account',
     file: 'src/versions/version-rows.ts',
     edits: [["for (const row of of('new')) {", "for (const row of [...of('new')].reverse().slice(1)) {"]],
+  },
+  {
+    name: 'a call to a pool that comes late and counts',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['known && !isNewer(call, known) ? known', 'known && !call ? known']],
+  },
+  {
+    name: 'a lease that is used before its pool has written it',
+    object: 'pool',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
+  },
+  {
+    name: 'a pool that nothing wakes for',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['    if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));\n', '']],
+  },
+  {
+    name: 'an erasure whose sums are handed over twice',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
   },
   {
     name: 'a classification that replaces another',

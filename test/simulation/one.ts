@@ -7,6 +7,7 @@ const objects = {
   conversation: () => import('./conversation.ts'),
   account: () => import('./account.ts'),
   inbox: () => import('./inbox.ts'),
+  pool: () => import('./pool.ts'),
 };
 
 const [, , name = ''] = process.argv;

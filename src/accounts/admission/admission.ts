@@ -1,4 +1,5 @@
 import { pause } from '../../async/pause.ts';
+import { accountMark } from '../../auth/account-mark.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
@@ -9,7 +10,7 @@ import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { listAccount } from '../../kv/account-list.ts';
+import { listAccount, noteMark } from '../../kv/account-list.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
@@ -403,6 +404,8 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
       throw refusalError(answer.refusal, answer.standing);
     case 'full':
       throw storageError(answer);
+    case 'unreachable':
+      throw new ObjectUnreachable('pool', undefined);
     case 'count_needed':
       throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
         headers: DO_NOT_RETRY,
@@ -430,8 +433,17 @@ export function admissionRequestOf(
     conversation,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    tags: identity.tags,
+    user: identity.user,
     defaults: defaultLimits(identity.account, settings),
+    pools: poolsOf(identity, settings),
   };
+}
+
+/** @returns the pools that pay for an account's requests too, as far as they are known here; undefined where none does. */
+function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
+  const deployment = DEPLOYMENT_LIMITS !== undefined;
+  return deployment || group !== undefined ? { deployment, group } : undefined;
 }
 
 /** @returns the ledger's name of a further try: that of the request, with its number behind it. */
@@ -469,6 +481,9 @@ function unsent({ requestId, route, model, conversation, prefix }: MeterRequest)
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */
 export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
-  await listAccount(request.store, request.identity.account);
+  const { store, settings, identity } = request;
+  const mark = await accountMark(identity.account, settings);
+  if (mark !== undefined) await noteMark(store, mark, identity.account);
+  await listAccount(store, identity.account);
   await callAccount(request, (account) => account.listed());
 }

@@ -1,14 +1,32 @@
-import type { QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
+import { NEVER, PERIODS, type Period } from '../../budget/windows.ts';
+import type { LimitOwner, QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorType } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
 
-type SpendPeriod = 'day' | 'week' | 'month';
-
-const PERIOD_NAMES: Record<SpendPeriod, string> = { day: 'daily', week: 'weekly', month: 'monthly' };
+const PERIOD_NAMES: Record<Period, string> = {
+  hour: 'hourly',
+  day: 'daily',
+  week: 'weekly',
+  month: 'monthly',
+  total: 'total',
+};
+const OWNER_NAMES: Record<LimitOwner, string> = {
+  account: 'this account',
+  token: 'this token',
+  group: 'this account’s group',
+  deployment: 'this deployment',
+};
 /** Shares of a spend limit from which on clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
+/** What helps where a limit never resets. */
+const TOTAL_HELP: Record<LimitOwner, string> = {
+  account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
+  token: 'It does not reset: ask for another token.',
+  group: 'It does not reset: an administrator can raise usd_total.',
+  deployment: 'It does not reset: its operator can raise usd_total.',
+};
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
 export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
@@ -17,15 +35,15 @@ export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
 export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
+  const { by = 'account', model, retryAfter } = refusal;
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
-    new ApiError(type, message, { headers: { 'sluice-limited-by': 'account', ...headers }, cause: refusal });
-  const { model, retryAfter } = refusal;
+    new ApiError(type, message, { headers: { 'sluice-limited-by': by, ...headers }, cause: refusal });
   const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(standing) };
   switch (refusal.reason) {
     case 'model':
       return errorOf(
         'permission_error',
-        `This account may not use ${model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
@@ -41,7 +59,7 @@ export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError 
     case 'held':
       return errorOf(
         'rate_limit_error',
-        `What is left of this account's ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${retryAfter} s.`,
+        `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${retryAfter} s.`,
         soon,
       );
     case 'concurrency':
@@ -61,35 +79,47 @@ function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): stri
     : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
-function periodOf({ limit }: Refusal): SpendPeriod {
-  return limit.replace('usd_per_', '') as SpendPeriod;
+function periodOf({ limit }: Refusal): Period {
+  return limit.replace(/^usd_(per_)?/, '') as Period;
 }
 
 /** Words a request that never fits. No time is named, since waiting does not help. */
 function tooDearSentence(refusal: Refusal): string {
-  return `This request may cost ${dollars(refusal.needed)}, which is larger than your whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${refusal.advice}.`;
+  const { needed, advice, by = 'account' } = refusal;
+  const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
+  return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
 }
 
 function spendSentence(refusal: Refusal): string {
-  const left = `${dollars(refusal.left)} is left and this request needs ${dollars(refusal.needed)}`;
-  return `The ${PERIOD_NAMES[periodOf(refusal)]} spend limit of this account is reached: ${left}. It resets at ${new Date(refusal.resetsAt).toISOString()}.`;
+  const { by = 'account', left, needed, resetsAt } = refusal;
+  const period = periodOf(refusal);
+  const isShared = by === 'group' || by === 'deployment';
+  // How much others have spent is none of the caller's business.
+  const figures = isShared ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
+  const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
+  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
 }
 
 function dollars(nanodollars: number): string {
   return `$${formatUsd(nanodollars)}`;
 }
 
-/** @returns the headers of an account whose spend limit is reached. */
+/** @returns the headers where a spend limit is reached; without a time where it never resets. */
 function spentHeaders(refusal: Refusal): Record<string, string> {
+  const period = periodOf(refusal);
   const resets = String(Math.ceil(refusal.resetsAt / 1_000));
   return {
-    'retry-after': String(refusal.retryAfter),
+    ...(period === 'total'
+      ? {}
+      : {
+          'retry-after': String(refusal.retryAfter),
+          'anthropic-ratelimit-unified-reset': resets,
+          'anthropic-ratelimit-unified-overage-reset': resets,
+        }),
     'anthropic-ratelimit-unified-status': 'rejected',
-    'anthropic-ratelimit-unified-reset': resets,
-    'anthropic-ratelimit-unified-overage-reset': resets,
     'anthropic-ratelimit-unified-overage-utilization': '1',
     'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
-    'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[periodOf(refusal)],
+    'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[period],
     'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
   };
 }
@@ -119,10 +149,10 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Re
 
 /** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
 function spendHeaders(standing: QuotaStatus): Record<string, string> {
-  const windows = (['day', 'week', 'month'] as const).flatMap((period) => standing[period] ?? []);
+  const windows = [...PERIODS, 'token' as const].flatMap((name) => standing[name] ?? []);
   const shares = windows.map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
-    resets: String(Math.ceil(resetsAt / 1_000)),
+    resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),
   }));
   const [most] = shares.sort((left, right) => right.share - left.share);
   if (!most) return {};
@@ -137,8 +167,12 @@ function spendHeaders(standing: QuotaStatus): Record<string, string> {
     ...(threshold === undefined
       ? {}
       : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': String(threshold) }),
-    'anthropic-ratelimit-unified-reset': most.resets,
-    'anthropic-ratelimit-unified-overage-reset': most.resets,
+    ...(most.resets === undefined
+      ? {}
+      : {
+          'anthropic-ratelimit-unified-reset': most.resets,
+          'anthropic-ratelimit-unified-overage-reset': most.resets,
+        }),
   };
 }
 

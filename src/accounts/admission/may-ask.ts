@@ -1,6 +1,7 @@
 /** Whether a caller may ask at all: asked before a long body is read, which would be read for nothing. */
 
 import { decide, takeCountRequest, takeFreeRequest } from '../../budget/budget.ts';
+import type { Purse } from '../../budget/purses.ts';
 import type { Rules } from '../../budget/rules.ts';
 import type { Budget } from '../../budget/state.ts';
 import { callAccount } from '../../durable/call-account.ts';
@@ -25,12 +26,18 @@ const CHEAPEST: WorstCase = {
 };
 
 /** @returns why nothing of a kind would be admitted now; undefined where something may be. It takes nothing. */
-export function refusalOfAll(asking: Asking, budget: Budget, rules: Rules, now: number): Refusal | undefined {
+export function refusalOfAll(
+  asking: Asking,
+  budget: Budget,
+  rules: Rules,
+  now: number,
+  purses: readonly Purse[] = [],
+): Refusal | undefined {
   if (asking === 'nothing') return undefined;
   // A copy of the budget: admitting takes from a bucket, and nothing may be taken here.
   const decision =
     asking === 'price'
-      ? decide(budget, rules, CHEAPEST, now)
+      ? decide(budget, rules, CHEAPEST, now, { purses })
       : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
   // The holds of others are soon free. The body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;

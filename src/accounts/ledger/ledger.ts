@@ -1,17 +1,19 @@
 /**
- * The rows behind a budget: one for each request, written twice, and rollups that many requests share.
+ * The rows behind a budget: one for each request, written twice, and rollups that many requests share. All that moves the
+ * marker between the two stands here, since each step must leave the sums as they were; so the file is long.
  *
  * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; of
  * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
  * shared by a thousand of them.
  */
 
-import { DAY_MS } from '../../async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { rollUpDimensions } from './dimensions.ts';
 import { type Closing, ERASED_MODEL, ROLLUP_MODEL, SUMS } from './tables.ts';
 
 /** What an object that wakes must know to decide as if it had never slept. */
@@ -20,6 +22,16 @@ export interface Memory {
   fullAt: Omit<Buckets, 'counts'>;
   holds: Hold[];
   unfolded: number;
+}
+
+/** As much of a row as settling it needs. */
+interface FoundRow extends Record<string, SqlStorageValue> {
+  at: number;
+  status: string;
+  hold: number;
+  cost: number;
+  token: string | null;
+  group: string | null;
 }
 
 /** Where the folded rows end. */
@@ -31,14 +43,22 @@ interface Fold {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
+  /** What the folded rows of the latest hour have cost; absent in what a version before wrote. */
+  hour?: { start: number; cost: Nanodollars };
+  /** The number of the last change of the rollups; absent in what a version before wrote. */
+  seq?: number;
 }
 
 const FOLD_EVERY = 1_000;
 const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
   stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
-const UPSERT = `on conflict (day, model) do update set requests = requests + excluded.requests, ${SUMS.map(
+const ADD_SUMS = `do update set requests = requests + excluded.requests, ${SUMS.map(
   (column) => `${column} = ${column} + excluded.${column}`,
 ).join(', ')}`;
+const UPSERT = `on conflict (day, model) ${ADD_SUMS}, seq = excluded.seq`;
+const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
+
+type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
 
 /** @returns whether the rest of the row is as it was opened: each column that is written costs. */
 function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Closing): boolean {
@@ -50,6 +70,9 @@ function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Clo
 export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
+  #seq: number;
+  /** The first day whose rollups have changed since a number; unknown when the object wakes. */
+  #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -57,6 +80,7 @@ export class Ledger extends Tables {
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
+    this.#seq = this.#fold.seq ?? this.#lastSeq();
   }
 
   /** @returns rows after this id are not in the rollups yet. */
@@ -64,12 +88,24 @@ export class Ledger extends Tables {
     return this.#fold.marker;
   }
 
+  /** @returns the number of the last change of the rollups. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
+  firstDayChanged(since: number): number {
+    const day = this.#changed.since <= since ? this.#changed.day : 0;
+    this.#changed = { since: this.#seq, day: Number.MAX_SAFE_INTEGER };
+    return day;
+  }
+
   /** Writes the row of a request that was admitted; `hold.id` must be new. */
   open(hold: Hold, opening: Opening, buckets: Buckets): void {
     this.write(
-      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, status, stage, max_tokens, hold,
-         held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at)
-       values (?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, tags, user, status, stage,
+         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at, pool_group)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       hold.id,
       hold.at,
       opening.route,
@@ -78,6 +114,8 @@ export class Ledger extends Tables {
       opening.conversation,
       opening.prefix,
       opening.token,
+      opening.tags,
+      opening.user,
       hold.stage,
       hold.maxTokens,
       hold.nanodollars,
@@ -87,6 +125,7 @@ export class Ledger extends Tables {
       buckets.requests,
       buckets.input,
       buckets.output,
+      opening.group,
     );
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
@@ -104,12 +143,16 @@ export class Ledger extends Tables {
     else {
       // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
       this.together(() => {
-        if (!this.#fold.open.includes(id)) this.#rollUp('id = ?', -1, id);
+        const before = this.find(id);
+        const isNew = this.#fold.open.includes(id);
+        if (!isNew) this.#rollUp('id = ?', -1, id);
         update();
         this.#rollUp('id = ?', 1, id);
         const { input, output } = buckets;
+        const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
+          ...this.#hourWith(before?.at ?? closing.at, more),
           input,
           output,
           last: closing.at,
@@ -159,9 +202,9 @@ export class Ledger extends Tables {
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): { at: number; status: string; hold: number; cost: number } | undefined {
-    return this.read<{ at: number; status: string; hold: number; cost: number }>(
-      'select at, status, hold, cost from ledger where id = ?',
+  find(id: string): FoundRow | undefined {
+    return this.read<FoundRow>(
+      'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
       id,
     )[0];
   }
@@ -170,16 +213,23 @@ export class Ledger extends Tables {
   fold(atOnce = false): void {
     if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
     const { marker } = this.#fold;
-    const [seen] = this.read<{ id: string } & Record<'last' | 'requests' | 'input' | 'output', number>>(
-      `select max(id) as id, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
+    const [seen] = this.read<{ id: string } & Record<'latest' | 'last' | 'requests' | 'input' | 'output', number>>(
+      `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
          max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
       marker,
     );
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
+    const [inHour] = this.read<{ cost: number }>(
+      "select coalesce(sum(cost), 0) as cost from ledger where id > ? and status != 'held' and at >= ?",
+      marker,
+      hour,
+    );
     this.together(() => {
       this.#rollUp("id > ? and status != 'held'", 1, marker);
       this.#setFold({
+        ...this.#hourWith(hour, inHour?.cost ?? 0),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -201,10 +251,9 @@ export class Ledger extends Tables {
     this.fold(true);
     const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
     const sums = SUMS.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ');
-    type Sums = Record<'requests' | (typeof SUMS)[number], number>;
     let before = Number.MAX_SAFE_INTEGER;
     const kept = days.map((day) => {
-      const [row] = this.read<Sums>(
+      const [row] = this.read<LedgerSums>(
         `select coalesce(sum(requests), 0) as requests, ${sums} from rollups where day >= ? and day < ?`,
         day,
         before,
@@ -212,35 +261,42 @@ export class Ledger extends Tables {
       before = day;
       return { day, row };
     });
+    // Of a group's sums the days stay: they are few, and its pool must go on to count them.
+    const first = days.at(-1) ?? 0;
     this.together(() => {
       this.write('delete from rollups');
+      this.write('delete from dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
+      this.write('delete from group_rollups where day < ?', first);
+      const grouped = this.read<{ pool_group: string; day: number } & LedgerSums>(
+        `select pool_group, day, sum(requests) as requests, ${sums} from group_rollups group by pool_group, day`,
+      );
+      this.write('delete from group_rollups');
+      for (const { pool_group, day, ...row } of grouped) this.#addNamelessOfGroup(pool_group, day, row);
     });
   }
 
   /** Takes the row of a request out that was erased while it ran: what it has cost stays without its name. */
-  forgetRow(hold: Hold, { cost, tokens }: Closing): void {
+  forgetRow(hold: Hold, closing: Closing): void {
+    const day = Math.floor(hold.at / DAY_MS);
+    const sums = sumsOfClosing(closing);
     this.together(() => {
       this.write('delete from ledger where id = ?', hold.id);
-      this.forget(hold.id);
-      this.#addNameless(Math.floor(hold.at / DAY_MS), {
-        requests: 1,
-        cost,
-        input_tokens: tokens.input,
-        output_tokens: tokens.output,
-        cache_read_tokens: tokens.cacheRead,
-        cache_write_5m_tokens: tokens.cacheWrite5m,
-        cache_write_1h_tokens: tokens.cacheWrite1h,
-        thinking_tokens: tokens.thinking,
-        web_searches: tokens.webSearches,
+      this.#setFold({
+        ...this.#fold,
+        ...this.#hourWith(hold.at, closing.cost),
+        open: this.#fold.open.filter((id) => id !== hold.id),
       });
+      this.#addNameless(day, sums);
+      if (hold.group !== undefined) this.#addNamelessOfGroup(hold.group, day, sums);
     });
   }
 
-  #addNameless(day: number, sums: Record<'requests' | (typeof SUMS)[number], number>): void {
+  #addNamelessOfGroup(group: string, day: number, sums: LedgerSums): void {
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       values (?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT_GROUP}`,
+      group,
       day,
       ERASED_MODEL,
       sums.requests,
@@ -248,11 +304,16 @@ export class Ledger extends Tables {
     );
   }
 
-  /** Takes a row that was open at the last fold off its list. */
-  forget(id: string): void {
-    if (this.#fold.open.includes(id)) {
-      this.#setFold({ ...this.#fold, open: this.#fold.open.filter((open) => open !== id) });
-    }
+  #addNameless(day: number, sums: LedgerSums): void {
+    this.write(
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      day,
+      ERASED_MODEL,
+      this.#nextSeq(day),
+      sums.requests,
+      ...SUMS.map((column) => sums[column]),
+    );
   }
 
   /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
@@ -265,12 +326,13 @@ export class Ledger extends Tables {
     );
     this.#unfolded = seen?.unfolded ?? 0;
     const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
-      max_tokens as maxTokens, stage`;
-    type Row = Record<string, SqlStorageValue> & Hold;
-    const holds = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
+      max_tokens as maxTokens, stage, token, pool_group as "group"`;
+    type Row = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
+    const rows = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
     for (const id of open) {
-      holds.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
+      rows.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
     }
+    const holds = rows.map((row): Hold => ({ ...row, group: row.group ?? undefined }));
     return {
       last: Math.max(last, seen?.last ?? 0),
       fullAt: {
@@ -295,18 +357,113 @@ export class Ledger extends Tables {
     return (row?.folded ?? 0) + (row?.unfolded ?? 0);
   }
 
+  /** @returns what was settled for each group by requests admitted since `start`, a day's beginning. */
+  settledOfGroupsSince(start: number): { group: string; cost: Nanodollars }[] {
+    return this.read<{ group: string; cost: number }>(
+      `select "group", sum(cost) as cost from (
+         select pool_group as "group", cost from group_rollups where day >= ?
+         union all
+         select pool_group as "group", cost from ledger where id > ? and at >= ? and pool_group is not null
+       ) group by "group"`,
+      Math.floor(start / DAY_MS),
+      this.#fold.marker,
+      start,
+    );
+  }
+
+  /** @returns what was settled by requests admitted in the hour that began at `start`. */
+  settledInHour(start: number): Nanodollars {
+    const [row] = this.read<{ cost: number }>(
+      'select coalesce(sum(cost), 0) as cost from ledger where id > ? and at >= ?',
+      this.#fold.marker,
+      start,
+    );
+    const { hour } = this.#fold;
+    return (hour?.start === start ? hour.cost : 0) + (row?.cost ?? 0);
+  }
+
+  /** @returns what each token has settled since the last fold. */
+  unfoldedByToken(): Map<string, Nanodollars> {
+    const rows = this.read<{ token: string; cost: number }>(
+      'select token, sum(cost) as cost from ledger where id > ? and token is not null group by token',
+      this.#fold.marker,
+    );
+    return new Map(rows.map(({ token, cost }) => [token, cost]));
+  }
+
+  /** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
+  #hourWith(at: number, cost: Nanodollars): Pick<Fold, 'hour'> {
+    const start = hourOf(at);
+    const { hour } = this.#fold;
+    if (hour === undefined || start > hour.start) return { hour: { start, cost } };
+    return { hour: start === hour.start ? { start, cost: hour.cost + cost } : hour };
+  }
+
   #setFold(fold: Fold): void {
-    this.#fold = fold;
-    this.setMeta('fold', writeFormat('fold', fold));
+    this.#fold = { ...fold, seq: this.#seq };
+    this.setMeta('fold', writeFormat('fold', this.#fold));
+  }
+
+  /** @returns the number of the last change as the rollups tell it: a release that does not know it leaves it out. */
+  #lastSeq(): number {
+    const [row] = this.read<{ seq: number | null }>(
+      'select max(seq) as seq from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
+    );
+    return row?.seq ?? 0;
+  }
+
+  /** Numbers a change of the rollups of a day, and of later ones. */
+  #nextSeq(day: number): number {
+    this.#seq += 1;
+    this.#changed.day = Math.min(this.#changed.day, day);
+    return this.#seq;
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {
+    const [first] = this.read<{ day: number | null }>(
+      `select min(at) / ${DAY_MS} as day from ledger where ${where}`,
+      binding,
+    );
+    const seq = this.#nextSeq(first?.day ?? 0);
     this.write(
-      `insert into rollups (day, model, requests, ${SUMS.join(', ')})
-       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
          ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
+    this.write(
+      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
+       select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
+         ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
+       from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
+      binding,
+    );
+    rollUpDimensions(this, where, sign, binding, seq);
+    this.write(
+      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
+       where limits is not null and jti in (select token from ledger where ${where})`,
+      binding,
+      binding,
+    );
   }
+}
+
+/** @returns what one row adds to the sums. */
+export function sumsOfClosing({ cost, tokens }: Closing): LedgerSums {
+  return {
+    requests: 1,
+    cost,
+    input_tokens: tokens.input,
+    output_tokens: tokens.output,
+    cache_read_tokens: tokens.cacheRead,
+    cache_write_5m_tokens: tokens.cacheWrite5m,
+    cache_write_1h_tokens: tokens.cacheWrite1h,
+    thinking_tokens: tokens.thinking,
+    web_searches: tokens.webSearches,
+  };
+}
+
+function hourOf(time: number): number {
+  return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

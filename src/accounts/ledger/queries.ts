@@ -4,8 +4,10 @@ import { DAY_MS } from '../../async/durations.ts';
 import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
-import { toUsd } from '../../pricing/cost.ts';
+import { readTags } from '../../identity/tags.ts';
+import { fromUsd, toUsd } from '../../pricing/cost.ts';
 import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../usage-answers.schema.ts';
+import { DIMENSIONS, type Dimension, TAGGED } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL, SUMS } from './tables.ts';
 
@@ -21,6 +23,8 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     conversation: string | null;
     prefix: string | null;
     token: string | null;
+    tags: string | null;
+    user: string | null;
     status: string;
     stage: string | null;
     max_tokens: number | null;
@@ -48,7 +52,7 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
   );
   const tries = rows.map(ledgerRow);
   const row = tries.find(({ request_id }) => request_id === id);
-  return row && { ...row, tries };
+  return row && { ...row, tries, refusal: null };
 }
 
 /** @returns the conversations that these requests belong to. */
@@ -101,7 +105,60 @@ export function ledgerPageOf(
  * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix and upstream from the
  * rows, so only as far back as these are kept.
  */
-export function usageOf(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
+export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
+  const { group_by } = query;
+  return isDimension(group_by) ? usageByDimension(ledger, query, group_by) : usageByRows(ledger, query);
+}
+
+function isDimension(group: UsageQuery['group_by']): group is Dimension {
+  return DIMENSIONS.some((dimension) => dimension === group);
+}
+
+/** Sums by token, user or tag, for all time. What has none of it is the group null; what has several counts in each. */
+function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
+  // Which values have a row of their own is decided when rows are folded.
+  ledger.fold(true);
+  const { total } = usageByRows(ledger, { ...query, group_by: 'model' });
+  const { from, to } = query;
+  type Group = Record<string, SqlStorageValue> & Sums & { value: string; requests: number };
+  const columns = `sum(requests) as requests, ${SUMS.map((column) => `sum(${column}) as ${column}`).join(', ')}`;
+  const groups = ledger.read<Group>(
+    `select value, ${columns} from dimensions where day >= ? and day < ? and dimension = ?
+     group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
+    from === undefined ? 0 : Date.parse(from) / DAY_MS,
+    to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
+    dimension,
+  );
+  const counted = dimension === 'tag' ? groups.filter(({ value }) => value === TAGGED) : groups;
+  const named = groups.filter(({ value }) => dimension !== 'tag' || value !== TAGGED);
+  const data: UsageReport['data'] = named.slice(0, MOST_GROUPS).map((group) => ({
+    key: group.value,
+    ...usageTotal(group.requests, group),
+  }));
+  const without = withoutGroups(
+    total,
+    counted.map((group) => usageTotal(group.requests, group)),
+  );
+  if (without.requests > 0) data.push({ key: null, ...without });
+  data.sort((left, right) => right.cost_usd - left.cost_usd);
+  return { from: from ?? null, to: to ?? null, group_by: dimension, data, total };
+}
+
+function withoutGroups(total: UsageReport['total'], groups: readonly UsageReport['total'][]): UsageReport['total'] {
+  return groups.reduce(
+    (rest, { requests, cost_usd, usage }) => ({
+      requests: rest.requests - requests,
+      // Sums of dollars are exact as whole nanodollars only.
+      cost_usd: toUsd(fromUsd(rest.cost_usd) - fromUsd(cost_usd)),
+      usage: Object.fromEntries(
+        Object.entries(rest.usage).map(([kind, count]) => [kind, count - usage[kind as keyof TokenCountsReport]]),
+      ) as TokenCountsReport,
+    }),
+    total,
+  );
+}
+
+function usageByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
   const first = from === undefined ? 0 : Date.parse(from);
   const end = to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to);
   const sums = SUMS.map((column) => `sum(${column}) as ${column}`).join(', ');
@@ -174,6 +231,8 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     conversation: row.conversation,
     prefix: row.prefix,
     token: row.token,
+    tags: readTags(row.tags),
+    user: row.user,
     status: row.status,
     stage: row.stage,
     max_tokens: row.max_tokens,

@@ -25,6 +25,9 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
     conversation: known.conversation ?? null,
     prefix: known.prefix ?? null,
     token: known.token ?? null,
+    group: known.group ?? null,
+    tags: known.tags || null,
+    user: known.user ?? null,
   };
 }
 

@@ -1,5 +1,6 @@
 /** The tables of an account, and the forms of their rows. */
 
+import { DAY_MS } from '../../async/durations.ts';
 import type { Tokens } from '../../durable/contracts/settlement.ts';
 import type { Migration } from '../../durable/migrations.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -45,6 +46,57 @@ export const ERASED_MODEL = '(erased)';
 
 /** The columns that came after the first list of conversations. */
 const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
+
+/** Which group's pool pays for a request too, and the rollups of what groups pay for: those of all have it as well. */
+const GROUPS_SQL = `
+  alter table ledger add column pool_group text;
+  create table group_rollups (
+    pool_group text not null,
+    day integer not null,
+    model text not null,
+    requests integer not null,
+    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (pool_group, day, model)
+  ) strict, without rowid;`;
+
+/** What came with limits in all: credit beside them, and the limits of single tokens with what these have spent. */
+const TOTALS_SQL = `
+  create table credits (
+    id text primary key,
+    key text,
+    amount integer not null,
+    spent integer not null,
+    note text,
+    created_at integer not null,
+    expires_at integer
+  ) strict, without rowid;
+  alter table tokens add column limits text;
+  alter table tokens add column spent integer not null default 0;`;
+
+/**
+ * What came with the sums by token, user and tag. Rows that were summed up before are added by their token; a number says
+ * by which change a sum has become what it is.
+ */
+const DIMENSIONS_SQL = `
+  alter table ledger add column tags text;
+  alter table ledger add column user text;
+  alter table rollups add column seq integer not null default 0;
+  create table dimensions (
+    day integer not null,
+    dimension text not null,
+    value text not null,
+    seq integer not null,
+    requests integer not null,
+    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (day, dimension, value)
+  ) strict, without rowid;
+  insert into dimensions (day, dimension, value, seq, requests, ${SUMS.join(', ')})
+    select at / ${DAY_MS}, 'token', token, 0, count(*), ${SUMS.map((column) => `sum(${column})`).join(', ')}
+    from ledger, meta where meta.key = 'fold' and id <= json_extract(meta.value, '$.marker')
+      and status != 'held' and token is not null group by 1, 3;`;
+
+/** Refused requests: of a second in one row, as JSON. */
+const REFUSALS_SQL = 'create table refusals (at integer primary key, refused text not null) strict;';
 
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
@@ -121,5 +173,9 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   },
   { version: 3, sql: VERSIONS_SQL },
   { version: 4, sql: STORED_SQL },
-  { version: 5, sql: 'alter table ledger add column upstream text;' },
+  { version: 5, sql: TOTALS_SQL },
+  { version: 6, sql: DIMENSIONS_SQL },
+  { version: 7, sql: REFUSALS_SQL },
+  { version: 8, sql: GROUPS_SQL },
+  { version: 9, sql: 'alter table ledger add column upstream text;' },
 ];

@@ -1,7 +1,7 @@
 /** Evaluates classifiers on examples whose labels are known. */
 
 import { invalidRequest } from '../../http/errors.ts';
-import { createRequestId } from '../../http/request-id.ts';
+import { anotherRequestId } from '../../http/request-id.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { EvaluateRequest } from '../evaluation.schema.ts';
 import type { CandidateReport } from '../evaluation-answers.schema.ts';
@@ -71,7 +71,7 @@ export async function* evaluate(
     const { version = '', model } = task;
     const outcomes: ClassificationResult[] = [];
     const fresh = { ...task, cacheSeconds: 0 };
-    const asking = index === 0 ? by : { ...by, requestId: createRequestId() };
+    const asking = index === 0 ? by : { ...by, requestId: anotherRequestId(by.requestId) };
     const inputs = examples.map(({ input }) => input);
     for await (const outcome of classifyAll(fresh, inputs, asking)) {
       outcomes.push(outcome);

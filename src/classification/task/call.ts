@@ -5,7 +5,7 @@ import { payments } from '../../accounts/admission/payments.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { withJson } from '../../http/read-json.ts';
-import { createRequestId } from '../../http/request-id.ts';
+import { anotherRequestId } from '../../http/request-id.ts';
 import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -71,7 +71,7 @@ export async function vote(
   const calls: Call[] = [];
   let fault: AnswerFault | undefined;
   for (const id of [requestId, undefined]) {
-    const attempt = () => callModel(task, input, by, id ?? createRequestId(), fault);
+    const attempt = () => callModel(task, input, by, id ?? anotherRequestId(by.requestId), fault);
     const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
     if (made) calls.push(made);
     if (choice) return { choice, calls };

@@ -1,6 +1,6 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
-import { createRequestId } from '../../http/request-id.ts';
+import { anotherRequestId } from '../../http/request-id.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
 import type { Classifying } from './call.ts';
@@ -41,7 +41,7 @@ export async function* classifyAll(
   const firsts = new Map<unknown, Promise<ClassificationResult>>();
   const begin = async (input: unknown, index: number): Promise<ClassificationResult> => {
     const one = () =>
-      classify(task, input, { ...by, limiter, requestId: index === 0 ? by.requestId : createRequestId() });
+      classify(task, input, { ...by, limiter, requestId: index === 0 ? by.requestId : anotherRequestId(by.requestId) });
     const first = firsts.get(input);
     if (first !== undefined) return sharedResult(await first) ?? (await one());
     const asked = one();

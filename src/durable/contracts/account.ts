@@ -1,5 +1,6 @@
-import type { UsageGroup } from '../../accounts/usage.schema.ts';
+import type { AccountUsageGroup } from '../../accounts/usage.schema.ts';
 import type {
+  CreditRow,
   LedgerRequest,
   LedgerRow,
   StandingReport,
@@ -8,7 +9,7 @@ import type {
 } from '../../accounts/usage-answers.schema.ts';
 import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
-import type { Limits } from '../../settings/limits.schema.ts';
+import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
@@ -17,20 +18,27 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admit(request: AdmissionRequest): AdmissionDecision;
-  admitJson(request: string): string;
+  admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   stage(requestId: string, stage: string): void;
   renew(requestId: string, stage?: string): boolean;
-  standing(defaults?: Limits): StandingReport;
+  standing(defaults?: Limits, jti?: string): StandingReport;
   getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
+  getGroup(): string | null;
+  setGroup(group: string | null): void;
+  reportTo(pool: string, since: number): Promise<void>;
+  patchLimits(patch: LimitsPatch): void;
+  giveCredit(credit: NewCredit): CreditAnswer;
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
   listed(): void;
   storesNothing(conversation: string): void;
   erase(): Erasure;
 
   usage(query: UsageQuery): UsageReport;
+  changedSums(since: number): ChangedSums;
   savings(query: SavingsQuery): SavingsRow[];
   requests(page: PageOf): Page<LedgerRow>;
   request(id: string): LedgerRequest | undefined;
@@ -70,7 +78,23 @@ export interface MintedToken extends CredentialUse {
   jti: string;
   scopes: string[];
   label?: string | undefined;
+  limits?: TokenLimits | undefined;
 }
+
+/** Credit as it is given. */
+export interface NewCredit {
+  id: string;
+  /** The header `idempotency-key`: the same credit is given once. */
+  key?: string | undefined;
+  /** US dollars, at most nine decimals. */
+  usd: number;
+  /** Milliseconds since 1970; null for credit that does not expire. */
+  expiresAt: number | null;
+  note?: string | undefined;
+}
+
+/** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
+export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
 /** Days, `YYYY-MM-DD`; the second exclusive. */
 interface Days {
@@ -79,7 +103,35 @@ interface Days {
 }
 
 export interface UsageQuery extends Days {
-  group_by: UsageGroup;
+  group_by: AccountUsageGroup;
+}
+
+/** What an account has spent in a day on a model, or by a token, a user or a tag: an absolute sum. */
+export interface ChangedSum {
+  /** `YYYY-MM-DD`. */
+  day: string;
+  dimension: 'model' | 'token' | 'user' | 'tag';
+  /** The model, the jti, …; `(other)` for all for which a day had no room; an empty tag for requests with any. */
+  value: string;
+  requests: number;
+  /** Cost in nanodollars, and tokens by kind, as the ledger's columns are named. */
+  sums: Record<
+    | 'cost'
+    | 'input_tokens'
+    | 'output_tokens'
+    | 'cache_read_tokens'
+    | 'cache_write_5m_tokens'
+    | 'cache_write_1h_tokens'
+    | 'thinking_tokens'
+    | 'web_searches',
+    number
+  >;
+}
+
+/** The sums that have changed since a number, and the number to ask by next. */
+export interface ChangedSums {
+  seq: number;
+  rows: ChangedSum[];
 }
 
 export interface SavingsQuery extends Days {

@@ -17,6 +17,10 @@ export interface AdmissionRequest {
   prefix?: string | undefined;
   /** The credential that asks; absent in development without one. */
   token?: CredentialUse | undefined;
+  /** What the request is for, as `identity/tags.ts` writes it. */
+  tags?: string | undefined;
+  /** A hash of the end user that it names. */
+  user?: string | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
@@ -25,6 +29,8 @@ export interface AdmissionRequest {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
+  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
+  pools?: { deployment: boolean; group?: string | undefined } | undefined;
   /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
@@ -35,6 +41,8 @@ export type AdmissionDecision =
   | { outcome: 'count_needed' }
   | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus; fallbacks?: readonly string[] }
   | ({ outcome: 'full' } & StorageRefusal)
+  /** A pool has to be asked, and could not be. */
+  | { outcome: 'unreachable' }
   | {
       outcome: 'admitted';
       hold: Nanodollars;
@@ -47,11 +55,16 @@ export type AdmissionDecision =
       unlisted: boolean;
     };
 
+/** Whose shared budget a pool is. */
+export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
+
 /** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
-  /** The limit, as it is named in the account's limits. */
+  /** Whose limit it is; absent in what a version before wrote, which knew accounts alone. */
+  by?: LimitOwner;
+  /** The limit, as it is named in the limits of its owner. */
   limit: string;
   /** Whole seconds, at least one. */
   retryAfter: number;
@@ -69,15 +82,23 @@ export interface Refusal {
   advice?: string;
 }
 
+/** Who has a limit: an account, the token that asks, or what several accounts share. */
+export type LimitOwner = 'account' | 'token' | 'group' | 'deployment';
+
 /** The quota status: how much of each limit is used. What has no limit is absent. */
 export interface QuotaStatus {
   requests?: RateStatus;
   inputTokens?: RateStatus;
   outputTokens?: RateStatus;
   countRequests?: RateStatus;
+  hour?: SpendStatus;
   day?: SpendStatus;
   week?: SpendStatus;
   month?: SpendStatus;
+  /** All time; it never resets. */
+  total?: SpendStatus;
+  /** What the token that asks may spend in all. */
+  token?: SpendStatus;
 }
 
 export interface RateStatus {

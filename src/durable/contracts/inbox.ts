@@ -1,3 +1,4 @@
+import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { EventState } from '../../webhooks/webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import type { Page, PageOf } from './page.ts';
@@ -5,10 +6,12 @@ import type { Page, PageOf } from './page.ts';
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
+  acceptAlert(event: NewEvent): void;
   begin(id: string, leaseMs: number): Work;
   record(id: string, classification: Classification, last?: { lease: number; attempt: Attempt }): Classification | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
+  alerts(page: PageOf): Page<AlertRow>;
   read(id: string): EventReport | undefined;
   replay(id: string): EventReport | undefined;
   erase(account: string, until: number): { remaining: number };

@@ -56,6 +56,12 @@ export interface Opening {
   conversation: string | null;
   prefix: string | null;
   token: string | null;
+  /** The group whose pool pays too. */
+  group: string | null;
+  /** As `identity/tags.ts` writes them. */
+  tags: string | null;
+  /** A hash of the end user that the request named. */
+  user: string | null;
 }
 
 /** The state of a conversation after a change; versions only grow, so a report that comes late changes nothing. */

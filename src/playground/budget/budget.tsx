@@ -4,6 +4,7 @@ import { Fault } from '../ui/fault.tsx';
 import { AccountPicker } from './account-picker.tsx';
 import { Admin } from './admin.tsx';
 import { Gauges } from './gauges.tsx';
+import { Operator } from './operator.tsx';
 import { account, keepReporting, reportFault } from './report.ts';
 import { RequestsTable } from './requests-table.tsx';
 import { Savings } from './savings-view.tsx';
@@ -19,6 +20,7 @@ export function Budget() {
         <h1>Budget</h1>
         {admin ? <AccountPicker /> : <span class="tag">{account.value}</span>}
       </header>
+      {admin && <Operator />}
       {reportFault.value && <Fault text={reportFault.value} />}
       <Gauges />
       <div class="budget-columns">

@@ -22,7 +22,7 @@ export function Gauges() {
     return meter ? [{ key, title, meter }] : [];
   });
   return (
-    <section aria-label="Where the account stands" class="stack">
+    <section id="standing" aria-label="Where the account stands" class="stack">
       <ul class="gauges">
         {WINDOWS.map(([key, title]) => {
           const window = stands?.[key];

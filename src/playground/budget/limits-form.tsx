@@ -9,9 +9,11 @@ import { account, reportedStanding } from './report.ts';
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 
 const FIELDS: readonly [NumberLimit, string][] = [
+  ['usd_per_hour', 'Dollars an hour'],
   ['usd_per_day', 'Dollars a day'],
   ['usd_per_week', 'Dollars a week'],
   ['usd_per_month', 'Dollars a month'],
+  ['usd_total', 'Dollars in all'],
   ['requests_per_minute', 'Requests a minute'],
   ['input_tokens_per_minute', 'Input tokens a minute'],
   ['output_tokens_per_minute', 'Output tokens a minute'],
@@ -29,19 +31,16 @@ export function LimitsForm() {
   const own = stands.own_limits ?? {};
   const save = async (form: FormData) => {
     fault.value = undefined;
-    const given = FIELDS.flatMap(([name]) => {
-      const value = String(form.get(name)).trim();
-      return value === '' ? [] : [[name, Number(value)]];
-    });
-    const { models, on_shortfall, min_output_tokens } = own;
     // Limits without a field here stay as they are.
-    const limits = {
-      ...JSON.parse(JSON.stringify({ models, on_shortfall, min_output_tokens })),
-      ...Object.fromEntries(given),
-    };
+    const limits = Object.fromEntries(
+      FIELDS.map(([name]) => {
+        const value = String(form.get(name)).trim();
+        return [name, value === '' ? null : Number(value)];
+      }),
+    );
     try {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      reportedStanding.value = (await (await edge().fetch(path, { method: 'PUT', body: limits })).json()) as Standing;
+      reportedStanding.value = (await (await edge().fetch(path, { method: 'PATCH', body: limits })).json()) as Standing;
       announce('Saved.');
     } catch (thrown) {
       fault.value = sentenceOf(thrown);

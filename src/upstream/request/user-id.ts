@@ -1,4 +1,4 @@
-/** The account's name at the upstream: a hash, which tells accounts apart without saying who they are. */
+/** Names as hashes, which tell accounts and their users apart without saying who they are. */
 
 import { LruCache } from '../../cache/lru.ts';
 import { sha256Hex, utf8 } from '../../http/bytes.ts';
@@ -10,6 +10,9 @@ import type { Settings } from '../../settings/settings.ts';
 
 const MOST_USER_IDS = 1_000;
 const CHARACTERS = 32;
+const endUsers = new LruCache<string, string>({ most: MOST_USER_IDS });
+/** What the API accepts. */
+const LONGEST_USER_ID = 512;
 const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
@@ -19,6 +22,18 @@ export async function nameUp(account: string): Promise<string> {
   const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
   userIds.set(account, name);
   return name;
+}
+
+/** @returns a hash of the end user that a body names in `metadata.user_id`: 32 hexadecimal digits; undefined for none. */
+export async function endUserOf({ json }: JsonBody): Promise<string | undefined> {
+  const metadata = Object.hasOwn(json, 'metadata') ? json.metadata : undefined;
+  const named = isObject(metadata) ? metadata.user_id : undefined;
+  if (typeof named !== 'string' || named === '' || named.length > LONGEST_USER_ID) return undefined;
+  const known = endUsers.get(named);
+  if (known !== undefined) return known;
+  const hash = (await sha256Hex(utf8(`sluice user ${named}`))).slice(0, CHARACTERS);
+  endUsers.set(named, hash);
+  return hash;
 }
 
 /**

@@ -1,11 +1,11 @@
 /** The rows of an inbox: one for each event that has been received. */
 
+import type { AlertBody, AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
-import { listOf } from '../../http/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -65,6 +65,17 @@ export interface StoredEvent extends NewEvent {
 }
 
 type EventTableRow = Record<string, SqlStorageValue>;
+
+/** An alert needs no label: it is delivered, or it is not. */
+const ALERT_STATES: Record<EventState, AlertRow['state']> = {
+  accepted: 'pending',
+  delivering: 'pending',
+  waiting: 'pending',
+  delivered: 'delivered',
+  classified: 'kept',
+  parked: 'parked',
+  failed: 'parked',
+};
 
 const LISTED = 'seq, id, account, state, received_at, runs, label';
 
@@ -189,11 +200,27 @@ export class EventStore extends Tables {
   }
 
   /** @returns a page of the events, newest first */
-  page({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+  page(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+    const { rows, ...edges } = this.#pageOf(page, LISTED);
+    return { data: rows.map((row) => this.#listed(row)), ...edges };
+  }
+
+  /** @returns a page of the inbox of alerts, newest first */
+  alerts(page: PageOf): Page<AlertRow> {
+    const { rows, ...edges } = this.#pageOf(page, `${LISTED}, text`);
+    const data = rows.map((row) => ({
+      ...(JSON.parse(String(row.text)) as AlertBody),
+      state: ALERT_STATES[row.state as EventState],
+      attempts: Number(row.runs),
+    }));
+    return { data, ...edges };
+  }
+
+  #pageOf({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }, columns: string) {
     const backwards = before_id !== undefined;
     const order = backwards ? 'asc' : 'desc';
     const rows = this.read(
-      `select ${LISTED} from events
+      `select ${columns} from events
        where (?1 is null or seq ${backwards ? '>' : '<'} (select seq from events where id = ?1))
          and (?2 is null or state = ?2)
        order by seq ${order} limit ?3`,
@@ -201,9 +228,10 @@ export class EventStore extends Tables {
       state ?? null,
       limit + 1,
     );
-    const data = rows.slice(0, limit).map((row) => this.#listed(row));
-    if (backwards) data.reverse();
-    return listOf(data, rows.length > limit, ({ event_id }) => event_id);
+    const asked = rows.slice(0, limit);
+    if (backwards) asked.reverse();
+    const idOf = (row: EventTableRow | undefined) => (row === undefined ? null : String(row.id));
+    return { rows: asked, has_more: rows.length > limit, first_id: idOf(asked[0]), last_id: idOf(asked.at(-1)) };
   }
 
   /** @returns one event with its result and its attempts */

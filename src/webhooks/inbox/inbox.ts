@@ -1,7 +1,10 @@
 import { DurableObject } from 'cloudflare:workers';
+import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import { HOUR_MS } from '../../async/durations.ts';
 import { within } from '../../async/timeout.ts';
+import { parkedAlert } from '../../budget/thresholds.ts';
 import { MAX_INPUT_BYTES } from '../../classification/classify.schema.ts';
+import { ALERT_SOURCE, AlertOutbox, hasAlertUrl } from '../../delivery/alert-outbox.ts';
 import { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import { callAccount } from '../../durable/call-account.ts';
@@ -37,6 +40,7 @@ const ANNOUNCED = 'announced:';
  */
 export class Inbox extends DurableObject<Bindings> implements InboxObject {
   readonly #events: EventStore;
+  readonly #alerts: AlertOutbox;
   /** When the lease of each event ends. Not stored: after a crash the stored `due_at`, never before it, takes over. */
   readonly #leases = new Map<string, number>();
   /** Accounts that know this inbox, so that erasing them reaches it. */
@@ -48,6 +52,14 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     super(ctx, env);
     this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
     this.#alarm = new Alarm(ctx.storage, WAKE_GRAIN_MS);
+    this.#alerts = new AlertOutbox({
+      meta: (key) => this.#events.meta(key),
+      setMeta: (key, value) => this.#events.setMeta(key, value),
+      wakeFor: (time) => this.#alarm.wakeFor(time),
+      now: () => this.now(),
+      env: () => this.env,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     void ctx.blockConcurrencyWhile(() => this.#alarm.load());
   }
 
@@ -85,6 +97,11 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     this.#wakeNext();
     if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };
+  }
+
+  /** Stores an alert once, and puts it on the queue; what does not reach the queue, the alarm puts on it. */
+  acceptAlert(alert: NewEvent): void {
+    if (this.accept(alert).queue) this.ctx.waitUntil(this.enqueue([alert.id]).catch(() => undefined));
   }
 
   /**
@@ -150,12 +167,20 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     } else if (to.state === 'waiting') {
       this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, held: true });
       this.#alarm.wakeFor(to.at);
-    } else this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
+    } else {
+      this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
+      if (to.state === 'parked') this.#raiseParked(event, runs);
+    }
   }
 
   /** @returns a page of the events, newest first. */
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
     return this.#events.page(page);
+  }
+
+  /** @returns a page of the alerts, if this is their inbox, newest first. */
+  alerts(page: PageOf): Page<AlertRow> {
+    return this.#events.alerts(page);
   }
 
   /** @returns one event with its result and its attempts, or undefined */
@@ -200,6 +225,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     const isEnqueued = await this.#enqueueDue(now);
     for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
+    await this.#alerts.send();
     const retention = retentionOf(() => settingsOf(this.env));
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
       this.#alarm.wakeFor(now + WAKE_GRAIN_MS);
@@ -256,6 +282,13 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
 
   #ended(event: StoredEvent, attempt: Attempt) {
     return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, held: false };
+  }
+
+  /** Raises an alert that an event is tried no more; not that an alert is. */
+  #raiseParked({ id, account }: StoredEvent, runs: number): void {
+    const source = this.ctx.id.name ?? '';
+    if (source === ALERT_SOURCE || !hasAlertUrl(this.env)) return;
+    this.#alerts.raise([parkedAlert(source, id, runs, this.now())], account);
   }
 
   #isLeased(id: string, now: number): boolean {

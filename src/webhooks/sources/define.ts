@@ -1,4 +1,5 @@
 import { type TaskAsked, taskAsked } from '../../classification/classify.schema.ts';
+import { ALERT_SOURCE } from '../../delivery/alert-outbox.ts';
 import type { Deliver } from '../../delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../delivery/signature.ts';
@@ -90,6 +91,8 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   if (!SOURCE.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
+  if (source === ALERT_SOURCE)
+    throw new TypeError(`No source can be named ${ALERT_SOURCE}: the edge’s own alerts are.`);
   const given = [asked.classifier, asked.labels, asked.schema].filter((part) => part !== undefined);
   if (given.length !== 1) {
     throw new TypeError(`The webhook ${source} needs a classifier, labels or a schema: one of them.`);

@@ -1,0 +1,158 @@
+/** Credit: money that an account was given beside its limit `usd_total`, some of it for a while only. */
+
+import type { CreditAnswer, NewCredit } from '../durable/contracts/account.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
+import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { MOST_USD } from '../settings/limits.schema.ts';
+import type { CreditRow } from './usage-answers.schema.ts';
+
+/** One credit in memory. Times are milliseconds since 1970. */
+interface Credit {
+  id: string;
+  /** What the caller named the grant by, so that a repeated one is not given twice. */
+  key: string | null;
+  amount: Nanodollars;
+  /** Of one that expires, what was spent of it. Of the others this is found when it is asked for. */
+  spent: Nanodollars;
+  note: string | null;
+  createdAt: number;
+  expiresAt: number | null;
+}
+
+type CreditTableRow = Record<string, SqlStorageValue> & {
+  id: string;
+  key: string | null;
+  amount: number;
+  spent: number;
+  note: string | null;
+  created_at: number;
+  expires_at: number | null;
+};
+
+const MOST_CREDITS = 10_000;
+const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
+
+/**
+ * Keeps the credits of an account.
+ *
+ * What a request costs is taken from the credits that had not expired when it was admitted, the earliest to expire first;
+ * what they do not cover is taken from the rest: the limit and the credits that never expire. Only a credit that expires
+ * must know what was spent of it, so no other costs a row a request.
+ */
+export class Credits {
+  readonly #tables: Tables;
+  /** Oldest first. */
+  readonly #all: Credit[];
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    this.#all = tables.read<CreditTableRow>('select * from credits order by created_at, id').map((row) => ({
+      id: row.id,
+      key: row.key,
+      amount: row.amount,
+      spent: row.spent,
+      note: row.note,
+      createdAt: row.created_at,
+      expiresAt: row.expires_at,
+    }));
+  }
+
+  /** Gives credit, once for a key. */
+  grant({ id, key, usd, expiresAt, note }: NewCredit, now: number): CreditAnswer {
+    const amount = fromUsd(usd);
+    const given = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
+    const known = key === undefined ? undefined : this.#all.find((credit) => credit.key === key);
+    if (known) {
+      const isSame = known.amount === amount && known.expiresAt === expiresAt;
+      return isSame ? { outcome: 'given', id: known.id } : { outcome: 'other' };
+    }
+    const sum = this.#all.reduce((before, credit) => before + credit.amount, amount);
+    if (this.#all.length >= MOST_CREDITS || sum > MOST_CREDIT) return { outcome: 'full' };
+    this.#tables.write(
+      'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
+      ...[given.id, given.key, amount, given.note, now, expiresAt],
+    );
+    this.#all.push(given);
+    return { outcome: 'given', id };
+  }
+
+  /** @returns what credit adds to the limit: of what has expired only what was spent of it. */
+  usable(now: number): Nanodollars {
+    if (this.#all.length === 0) return 0;
+    return this.#all.reduce((sum, { amount, spent, expiresAt }) => {
+      return sum + (expiresAt !== null && expiresAt <= now ? spent : amount);
+    }, 0);
+  }
+
+  /**
+   * Takes the cost of a request from the credits that expire, the earliest first; gives back where it is negative.
+   *
+   * @param at when the request was admitted; milliseconds since 1970
+   */
+  charge(at: number, cost: Nanodollars): void {
+    if (cost === 0) return;
+    const open = this.#all
+      .filter(({ createdAt, expiresAt }) => expiresAt !== null && createdAt <= at && at < expiresAt)
+      .sort((left, right) => (left.expiresAt ?? 0) - (right.expiresAt ?? 0));
+    if (cost < 0) open.reverse();
+    let rest = cost;
+    for (const credit of open) {
+      const taken = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
+      if (taken === 0) continue;
+      this.#tables.write('update credits set spent = ? where id = ?', credit.spent + taken, credit.id);
+      credit.spent += taken;
+      rest -= taken;
+      if (rest === 0) return;
+    }
+  }
+
+  /** Forgets what the credits were for; the money stays given. */
+  forgetNotes(): void {
+    if (this.#all.every(({ note }) => note === null)) return;
+    this.#tables.write('update credits set note = null where note is not null');
+    for (const credit of this.#all) credit.note = null;
+  }
+
+  /**
+   * @param limit the limit `usd_total`, which is spent before the credits that never expire
+   * @param settled what the account has spent in all
+   * @returns a page of the credits, newest first
+   */
+  page({ limit: most = 20, after_id, before_id }: PageOf, limit: Nanodollars, settled: Nanodollars, now: number) {
+    const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
+    let rest = Math.max(0, settled - expiring - limit);
+    const rows = this.#all.map((credit) => {
+      const spent = credit.expiresAt === null ? Math.min(rest, credit.amount) : credit.spent;
+      if (credit.expiresAt === null) rest -= spent;
+      return creditRowOf(credit, spent, now);
+    });
+    rows.reverse();
+    const edge = rows.findIndex(({ id }) => id === (after_id ?? before_id));
+    let asked = rows;
+    if (after_id !== undefined) asked = edge < 0 ? [] : rows.slice(edge + 1);
+    else if (before_id !== undefined) asked = rows.slice(0, Math.max(0, edge));
+    const data = after_id === undefined && before_id !== undefined ? asked.slice(-most) : asked.slice(0, most);
+    const page: Page<CreditRow> = {
+      data,
+      has_more: asked.length > most,
+      first_id: data[0]?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+    };
+    return page;
+  }
+}
+
+function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: Nanodollars, now: number): CreditRow {
+  const isGone = expiresAt !== null && expiresAt <= now;
+  return {
+    type: 'credit',
+    id,
+    usd: toUsd(amount),
+    spent_usd: toUsd(spent),
+    left_usd: toUsd(isGone ? 0 : amount - spent),
+    note,
+    created_at: new Date(createdAt).toISOString(),
+    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+  };
+}

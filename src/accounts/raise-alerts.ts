@@ -1,0 +1,28 @@
+import { pursesOf } from '../budget/purses.ts';
+import { type DueAlert, overHoldAlert, thresholdsReached } from '../budget/thresholds.ts';
+import { hasAlertUrl } from '../delivery/alert-outbox.ts';
+import type { AccountState } from './account-state.ts';
+
+/**
+ * Raises the alerts that the account's sums call for. Cheap where its limits name no `alerts`.
+ *
+ * @param overHold the request that was just billed at more than its hold
+ */
+export function raiseAlerts(state: AccountState, overHold?: string): void {
+  const { accountId, limits, budget } = state;
+  const { alerts: shares } = limits.limits;
+  if (accountId === undefined || (shares === undefined && overHold === undefined)) return;
+  const node = { type: 'account' as const, id: accountId };
+  const now = budget.last;
+  const due: DueAlert[] = [];
+  if (shares !== undefined) {
+    const limited = pursesOf(budget, limits.rules).filter(
+      ({ name }) => limits.limits[name as 'usd_total'] !== undefined,
+    );
+    due.push(...thresholdsReached(node, limited, shares, now));
+  }
+  if (overHold !== undefined && (shares !== undefined || hasAlertUrl(state.env))) {
+    due.push(overHoldAlert(node, overHold, now));
+  }
+  if (due.length > 0) state.alerts.raise(due, accountId);
+}

@@ -1,0 +1,150 @@
+/** Requests that an account has refused, and why: so that whoever has the id of one can be told. */
+
+import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contracts/admission.ts';
+import type { Tables } from '../durable/tables.ts';
+import { timeOfRequestId } from '../http/request-id.ts';
+import { readTags } from '../identity/tags.ts';
+import { refusalError, storageError } from './admission/limit-headers.ts';
+import type { LedgerRequest, LedgerRow } from './usage-answers.schema.ts';
+
+/** A refused request as it is stored; members of a row's JSON. */
+interface Refused {
+  id: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  route: string;
+  model: string;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  token?: string | undefined;
+  tags?: string | undefined;
+  user?: string | undefined;
+  refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
+}
+
+/** Not more than one row is written in this time: somebody who is refused may ask as often as they can. */
+const WRITE_EVERY_MS = 1_000;
+/** Of more refusals than these between two rows the first are forgotten. */
+const MOST_IN_A_ROW = 200;
+const MOST_ROWS = 2_000;
+/** How much later than its id was made a request may be refused: a long body comes in before. */
+const MOST_BETWEEN_MS = 15 * 60_000;
+
+/** Keeps the refusals of an account: a row for those of a second, and of the last second in memory alone. */
+export class RefusalLog {
+  readonly #tables: Tables;
+  #unwritten: Refused[] = [];
+  #writtenAt = 0;
+  #rows: number | undefined;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Notes a refused request. */
+  add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
+    const { requestId: id, route, model, conversation, prefix, token, tags, user } = request;
+    // What is free of charge has no id of its own.
+    if (id === '') return;
+    this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
+    this.#unwritten.push({ id, at: now, route, model, conversation, prefix, token: token?.jti, tags, user, refusal });
+    if (now - this.#writtenAt >= WRITE_EVERY_MS) this.#write(now);
+  }
+
+  /** @returns a refused request as a row of the ledger, with the reason; undefined for one that is not known here. */
+  find(id: string): LedgerRequest | undefined {
+    const found = this.#unwritten.find((one) => one.id === id) ?? this.#read(id);
+    return found && refusedRequestOf(found);
+  }
+
+  /** Deletes what was refused up to a time. */
+  prune(until: number): void {
+    this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
+    if (this.#tables.read('select 1 from refusals where at <= ? limit 1', until).length === 0) return;
+    this.#tables.write('delete from refusals where at <= ?', until);
+    this.#rows = undefined;
+  }
+
+  #read(id: string): Refused | undefined {
+    const made = timeOfRequestId(id);
+    const rows = this.#tables.read<{ refused: string }>(
+      'select refused from refusals where at >= ? and at <= ? order by at desc',
+      made ?? 0,
+      made === undefined ? Number.MAX_SAFE_INTEGER : made + MOST_BETWEEN_MS,
+    );
+    for (const { refused } of rows) {
+      const found = (JSON.parse(refused) as Refused[]).find((one) => one.id === id);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  #write(now: number): void {
+    this.#tables.write(
+      'insert or replace into refusals (at, refused) values (?, ?)',
+      now,
+      JSON.stringify(this.#unwritten),
+    );
+    this.#unwritten = [];
+    this.#writtenAt = now;
+    this.#rows ??= this.#tables.read<{ rows: number }>('select count(*) as rows from refusals')[0]?.rows ?? 0;
+    this.#rows += 1;
+    if (this.#rows <= MOST_ROWS) return;
+    this.#tables.write('delete from refusals where at = (select min(at) from refusals)');
+    this.#rows -= 1;
+  }
+}
+
+function refusedRequestOf({
+  id,
+  at,
+  route,
+  model,
+  conversation,
+  prefix,
+  token,
+  tags,
+  user,
+  refusal,
+}: Refused): LedgerRequest {
+  const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
+  const row: LedgerRow = {
+    request_id: id,
+    created_at: new Date(at).toISOString(),
+    settled_at: null,
+    route,
+    model,
+    answered_by: null,
+    conversation: conversation ?? null,
+    prefix: prefix ?? null,
+    token: token ?? null,
+    tags: readTags(tags ?? null),
+    user: user ?? null,
+    status: 'refused',
+    stage: null,
+    max_tokens: null,
+    hold_usd: 0,
+    cost_usd: 0,
+    usage: {
+      input_tokens: 0,
+      output_tokens: 0,
+      cache_read_input_tokens: 0,
+      cache_write_5m_input_tokens: 0,
+      cache_write_1h_input_tokens: 0,
+      thinking_tokens: 0,
+      web_search_requests: 0,
+    },
+    estimated: false,
+    over_hold: false,
+    late: false,
+    unpriced: false,
+    stop_reason: null,
+    error_type: error.type,
+    upstream_request_id: null,
+    upstream: null,
+    ttft_ms: null,
+    ms: null,
+  };
+  const limited_by = error.headers['sluice-limited-by'] ?? 'account';
+  return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };
+}

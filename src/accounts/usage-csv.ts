@@ -1,0 +1,30 @@
+/** What was spent, as a table for spreadsheets. */
+import type { UsageReport } from './usage-answers.schema.ts';
+
+/** @returns a report's groups as CSV (RFC 4180): a line each, the first with the names of the columns. */
+export function csvResponse({ group_by, data, total }: UsageReport): Response {
+  const kinds = Object.keys(total.usage) as (keyof typeof total.usage)[];
+  const lines = [
+    [group_by, 'requests', 'cost_usd', ...kinds],
+    ...data.map(({ key, requests, cost_usd, usage }) => [
+      key ?? '',
+      requests,
+      // Plain decimals: a spreadsheet may read 1e-7 as text.
+      cost_usd.toFixed(9).replace(/\.?0+$/, ''),
+      ...kinds.map((kind) => usage[kind]),
+    ]),
+  ];
+  const text = lines.map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');
+  return new Response(text, {
+    headers: {
+      'content-type': 'text/csv; charset=utf-8',
+      'content-disposition': `attachment; filename="usage-by-${group_by}.csv"`,
+    },
+  });
+}
+
+/** A cell that begins like a formula gets an apostrophe: a spreadsheet would run it, and callers choose some names. */
+function cellOf(value: string | number): string {
+  const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

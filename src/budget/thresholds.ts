@@ -1,0 +1,98 @@
+/** When a share of a limit is spent that its owner wants to hear of. */
+import type { Alert } from '../alerts/alerts-answers.schema.ts';
+import { DAY_MS } from '../async/durations.ts';
+import { toUsd } from '../pricing/cost.ts';
+import type { Purse } from './purses.ts';
+import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
+
+/** An event that was parked has ended: the same end cannot come again. */
+const PARKED_MS = DAY_MS;
+
+/** An alert that is due, with what makes it the same as another. */
+export interface DueAlert {
+  /** Alerts with the same key are one, and told once. */
+  key: string;
+  /** From when on the key cannot come again, in milliseconds since 1970. */
+  until: number;
+  alert: Alert;
+}
+
+/**
+ * Finds the shares of limits that are spent, by what is settled: what is only held may come back.
+ *
+ * @param purses the limits of one node, each with its own sums; a limit of 0 is never partly spent
+ * @param shares as the limits have them, such as 0.8
+ */
+export function thresholdsReached(
+  node: Alert['node'],
+  purses: readonly Purse[],
+  shares: readonly number[],
+  now: number,
+): DueAlert[] {
+  return purses.flatMap((purse) => {
+    const window = windowOf(purse, now);
+    if (window === undefined || purse.most <= 0) return [];
+    return shares
+      .filter((share) => purse.settled >= share * purse.most)
+      .map((threshold) => ({
+        key: JSON.stringify(['threshold', node.type, node.id, purse.name, window, threshold]),
+        until: purse.end,
+        alert: {
+          kind: 'threshold' as const,
+          node,
+          created_at: new Date(now).toISOString(),
+          limit: purse.name,
+          window,
+          threshold,
+          limit_usd: toUsd(purse.most),
+          settled_usd: toUsd(purse.settled),
+          subject: null,
+        },
+      }));
+  });
+}
+
+/** @returns the alert that a request was billed at more than was set aside for it: one a node and day. */
+export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
+  const { start, end } = spanAt('day', now);
+  const window = spanId('day', start);
+  return {
+    key: JSON.stringify(['over_hold', node.type, node.id, window]),
+    until: end,
+    alert: {
+      kind: 'over_hold',
+      node,
+      created_at: new Date(now).toISOString(),
+      limit: null,
+      window,
+      threshold: null,
+      limit_usd: null,
+      settled_usd: null,
+      subject: requestId,
+    },
+  };
+}
+
+/** @returns the alert that an event of a webhook is tried no more; again if it is replayed and fails again. */
+export function parkedAlert(source: string, eventId: string, runs: number, now: number): DueAlert {
+  return {
+    key: JSON.stringify(['webhook_parked', eventId, runs]),
+    until: now + PARKED_MS,
+    alert: {
+      kind: 'webhook_parked',
+      node: { type: 'webhook', id: source },
+      created_at: new Date(now).toISOString(),
+      limit: null,
+      window: null,
+      threshold: null,
+      limit_usd: null,
+      settled_usd: null,
+      subject: eventId,
+    },
+  };
+}
+
+function windowOf({ name }: Purse, now: number): string | undefined {
+  const period = PERIODS.find((one) => limitName(one) === name);
+  return period && spanId(period, spanAt(period, now).start);
+}

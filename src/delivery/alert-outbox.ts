@@ -1,0 +1,129 @@
+/**
+ * Alerts on their way from the object that has something to tell to the inbox of all alerts, which delivers and lists
+ * them.
+ *
+ * An alert is stored with what it tells of, in the same step. It leaves once the inbox has it; the object's alarm repeats
+ * what did not reach the inbox. The inbox keeps each id once: so an alert is neither lost nor told twice, whatever dies.
+ */
+
+import type { Alert, AlertBody } from '../alerts/alerts-answers.schema.ts';
+import { within } from '../async/timeout.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { inboxStub } from '../durable/stubs.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { settingsOf } from '../settings/settings.ts';
+import type { Target } from './deliver.ts';
+
+/** The name of the inbox of alerts, and the beginning of their ids: no source of webhooks can have it. */
+export const ALERT_SOURCE = 'alert';
+
+const RETRY_MS = 10_000;
+const ALERT_CALL_MS = 20_000;
+const OUTBOX_KEY = 'alerts';
+
+/** An alert that is to be told, as `budget/thresholds.ts` makes them. */
+interface StoredAlert {
+  key: string;
+  until: number;
+  alert: Alert;
+}
+
+interface Stored {
+  /** With the account that each is erased with. */
+  due: (StoredAlert & { account: string })[];
+  /** Keys that were told, and from when on each cannot come again. */
+  told: Record<string, number>;
+}
+
+/** What an outbox needs of the object that it is in. */
+export interface OutboxOwner {
+  meta(key: string): string | undefined;
+  setMeta(key: string, value: string | undefined): void;
+  /** Has the object's alarm go off at this time, in milliseconds since 1970. */
+  wakeFor(time: number): void;
+  now(): number;
+  env(): Bindings;
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** Keeps the alerts that an object has to tell. */
+export class AlertOutbox {
+  readonly #owner: OutboxOwner;
+  #stored: Stored;
+  #sending: Promise<void> | undefined;
+
+  constructor(owner: OutboxOwner) {
+    this.#owner = owner;
+    this.#stored = JSON.parse(owner.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
+  }
+
+  /**
+   * Stores alerts that are new, and begins to tell them. Call it in the step that stores what they tell of.
+   *
+   * @param account they are erased with this account
+   */
+  raise(alerts: readonly StoredAlert[], account: string): void {
+    const { due, told } = this.#stored;
+    const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
+    if (added.length === 0) return;
+    const now = this.#owner.now();
+    const kept = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
+    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: kept });
+    // Set first: if the object dies while the inbox is told, the alarm still comes.
+    this.#owner.wakeFor(now + RETRY_MS);
+    this.#owner.waitUntil(this.send());
+  }
+
+  /** Tells the inbox what it has not confirmed; the alarm calls this again. It never throws. */
+  async send(): Promise<void> {
+    if (this.#stored.due.length === 0) return;
+    this.#sending ??= this.#sendAll().finally(() => {
+      this.#sending = undefined;
+    });
+    await this.#sending;
+  }
+
+  async #sendAll(): Promise<void> {
+    for (;;) {
+      const [next] = this.#stored.due;
+      if (!next) return;
+      try {
+        await within(this.#tell(next), ALERT_CALL_MS);
+      } catch {
+        this.#owner.wakeFor(this.#owner.now() + RETRY_MS);
+        return;
+      }
+      const { due, told } = this.#stored;
+      this.#save({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
+    }
+  }
+
+  async #tell({ key, alert, account }: Stored['due'][number]): Promise<void> {
+    const env = this.#owner.env();
+    const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
+    const body: AlertBody = { type: 'alert', event_id: id, ...alert };
+    const text = JSON.stringify(body);
+    const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
+    await inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(event);
+  }
+
+  #save(stored: Stored): void {
+    this.#stored = stored;
+    this.#owner.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+  }
+}
+
+/** @returns whether alerts are delivered: then what goes wrong is told too. Settings that cannot be read are told elsewhere. */
+export function hasAlertUrl(env: Bindings): boolean {
+  try {
+    return settingsOf(env).ALERT_URL !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** @returns where alerts go; undefined where they are kept alone. */
+export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): Target<AlertBody> | undefined {
+  if (ALERT_URL === undefined) return undefined;
+  return { kind: 'url', url: ALERT_URL, hosts: new Set([URL.parse(ALERT_URL)?.host ?? '']) };
+}

@@ -1,0 +1,46 @@
+import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
+import { formatMoment, formatShare, formatUsd } from '../ui/format.ts';
+import { alerts } from './overview.ts';
+
+const STATES: Record<AlertRow['state'], string> = {
+  pending: 'on its way',
+  delivered: 'delivered',
+  parked: 'not delivered',
+  kept: 'not sent: ALERT_URL is not set',
+};
+
+/** Shows the last alerts. */
+export function AlertsList() {
+  const rows = alerts.value;
+  return (
+    <section class="panel stack" aria-labelledby="alerts">
+      <h3 id="alerts">Alerts</h3>
+      {rows.length === 0 ? (
+        <p class="quiet">None. Name shares in the limits: alerts: [0.5, 0.8, 1].</p>
+      ) : (
+        <ul class="alerts">
+          {rows.map((row) => (
+            <li key={row.event_id} data-kind={row.kind}>
+              <strong>{sentenceFor(row)}</strong>
+              <span class="quiet">
+                {formatMoment(row.created_at)} · {STATES[row.state]}
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
+  const who = node.type === 'deployment' ? 'The deployment' : node.id;
+  switch (kind) {
+    case 'threshold':
+      return `${who} has spent ${formatShare(threshold ?? 0)} of ${formatUsd(limit_usd ?? 0)} (${limit}, ${window})`;
+    case 'over_hold':
+      return `${who} was billed more than was set aside: ${subject}`;
+    case 'webhook_parked':
+      return `${node.id}: an event is given up: ${subject}`;
+  }
+}

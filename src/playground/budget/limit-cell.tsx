@@ -1,0 +1,72 @@
+import { useSignal } from '@preact/signals';
+import { useLayoutEffect, useRef } from 'preact/hooks';
+import { sentenceOf } from '../edge/client.ts';
+import { announce } from '../ui/announcer.tsx';
+import { formatUsd } from '../ui/format.ts';
+import { changeLimit, type Period, type Spender } from './overview.ts';
+
+/** Shows a limit that is edited in its place: Enter saves, Escape leaves it as it was, an empty field removes it. */
+export function LimitCell({ row, period }: { row: Spender; period: Period }) {
+  const editing = useSignal(false);
+  const fault = useSignal<string | undefined>(undefined);
+  const button = useRef<HTMLButtonElement>(null);
+  const field = useRef<HTMLInputElement>(null);
+  const limit = row.limit?.[period] ?? null;
+  useLayoutEffect(() => {
+    if (editing.value) field.current?.select();
+  }, [editing.value]);
+  const close = () => {
+    editing.value = false;
+    requestAnimationFrame(() => button.current?.focus());
+  };
+  const save = async (text: string) => {
+    fault.value = undefined;
+    try {
+      await changeLimit(row, period, text.trim() === '' ? null : Number(text));
+      announce(`The limit of ${row.id} is saved.`);
+      close();
+    } catch (thrown) {
+      fault.value = sentenceOf(thrown);
+    }
+  };
+  if (!editing.value) {
+    const shown = row.limit === undefined ? 'change' : limit === null ? 'none' : formatUsd(limit);
+    return (
+      <button
+        ref={button}
+        type="button"
+        class="link"
+        data-column="limit"
+        aria-label={`Change the limit of ${row.id}, ${shown} a ${period}`}
+        onClick={() => (editing.value = true)}
+      >
+        {shown}
+      </button>
+    );
+  }
+  return (
+    <>
+      <input
+        ref={field}
+        class="limit-field"
+        type="number"
+        min={0}
+        step="any"
+        aria-label={`Dollars a ${period} for ${row.id}`}
+        aria-invalid={fault.value !== undefined}
+        defaultValue={limit === null ? '' : String(limit)}
+        onKeyDown={(event) => {
+          event.stopPropagation();
+          if (event.key === 'Enter') void save(event.currentTarget.value);
+          else if (event.key === 'Escape') close();
+        }}
+        onBlur={() => (editing.value = false)}
+      />
+      {fault.value && (
+        <span class="quiet" role="alert">
+          {fault.value}
+        </span>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,191 @@
+/** Loads what an admin sees of the whole deployment: the shared budget, accounts and groups, alerts. */
+import { signal } from '@preact/signals';
+import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
+import type { Page } from '../../client/index.ts';
+import type { Limits } from '../../settings/limits.schema.ts';
+import type { Standing } from '../edge/account.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+
+export const PERIODS = ['day', 'week', 'month'] as const;
+export type Period = (typeof PERIODS)[number];
+
+/** What may be spent, of a budget that accounts share. */
+interface SharedSpend {
+  limit_usd: number | null;
+  spent_usd: number;
+  leased_usd: number;
+  resets_at: string;
+}
+
+interface SharedStanding extends Record<Period, SharedSpend> {
+  limits: Limits;
+}
+
+interface AccountRow {
+  id: string;
+  group?: string | null;
+  spent_usd?: Record<Period, number>;
+  limit_usd?: Record<Period, number | null>;
+  last_seen_at?: string | null;
+}
+
+/** A row of the table: somebody who spends. What is not known is undefined. */
+export interface Spender {
+  kind: 'account' | 'group';
+  id: string;
+  group: string | null;
+  spent: Record<Period, number> | undefined;
+  limit: Record<Period, number | null> | undefined;
+  seen: string | null;
+}
+
+/** The deployment's shared budget; undefined where it has none. */
+export const deployment = signal<SharedStanding | undefined>(undefined);
+export const spenders = signal<Spender[]>([]);
+export const alerts = signal<AlertRow[]>([]);
+export const overviewFault = signal<string | undefined>(undefined);
+
+const OVERVIEW_EVERY_MS = 10_000;
+const AT_ONCE = 1_000;
+const MOST_PAGES = 10;
+const MOST_GROUPS = 100;
+const ALERTS = 10;
+
+/** Keeps the overview up to date while the page is visible. */
+export function keepOverview(): () => void {
+  let stopped = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const ask = async () => {
+    try {
+      if (document.visibilityState === 'visible') {
+        const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
+        const rows = await everySpender(shared !== undefined);
+        if (stopped) return;
+        deployment.value = shared;
+        alerts.value = told.data;
+        spenders.value = withKnown(rows);
+        overviewFault.value = undefined;
+      }
+    } catch (thrown) {
+      if (!stopped) overviewFault.value = sentenceOf(thrown);
+    }
+    if (!stopped) timer = setTimeout(() => void ask(), OVERVIEW_EVERY_MS);
+  };
+  void ask();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+/** Keeps what a change of a limit has told of accounts that the list only names. */
+function withKnown(rows: Spender[]): Spender[] {
+  const known = new Map(spenders.value.map((row) => [`${row.kind} ${row.id}`, row]));
+  return rows.map((row) => {
+    const before = known.get(`${row.kind} ${row.id}`);
+    return { ...row, spent: row.spent ?? before?.spent, limit: row.limit ?? before?.limit };
+  });
+}
+
+/** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */
+export async function changeLimit({ kind, id }: Spender, period: Period, usd: number | null): Promise<void> {
+  const name = `usd_per_${period}` as const;
+  const path = `/${kind}s/${encodeURIComponent(id)}`;
+  if (kind === 'account') {
+    const answer = await edge().fetch(`${path}/limits`, { method: 'PATCH', body: { [name]: usd } });
+    const standing = (await answer.json()) as Standing;
+    replaceRow(kind, id, {
+      spent: byPeriod((one) => standing[one].settled_usd),
+      limit: byPeriod((one) => standing[one].limit_usd),
+    });
+    return;
+  }
+  const { limits } = (await (await edge().fetch(path)).json()) as SharedStanding;
+  const { [name]: _, ...others } = limits;
+  const body = usd === null ? others : { ...others, [name]: usd };
+  const standing = (await (await edge().fetch(`${path}/limits`, { method: 'PUT', body })).json()) as SharedStanding;
+  replaceRow(kind, id, { limit: byPeriod((one) => standing[one].limit_usd) });
+}
+
+function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>): void {
+  spenders.value = spenders.value.map((row) => (row.kind === kind && row.id === id ? { ...row, ...change } : row));
+}
+
+let paths: Promise<Record<string, unknown>> | undefined;
+
+/** @returns the routes of this deployment, so that none is called that it does not have. */
+async function routes(): Promise<Record<string, unknown>> {
+  paths ??= fetch('/openapi.json').then(async (response) => {
+    return ((await response.json()) as { paths: Record<string, unknown> }).paths;
+  });
+  try {
+    return await paths;
+  } catch {
+    paths = undefined;
+    return {};
+  }
+}
+
+let hasNone = false;
+
+async function sharedBudget(): Promise<SharedStanding | undefined> {
+  if (hasNone || !('/pools/deployment' in (await routes()))) return undefined;
+  try {
+    return (await (await edge().fetch('/pools/deployment')).json()) as SharedStanding;
+  } catch (thrown) {
+    // A deployment without a shared budget is asked once.
+    const status = (thrown as { status?: number }).status;
+    if (status !== 400 && status !== 404) throw thrown;
+    hasNone = true;
+    return undefined;
+  }
+}
+
+async function everySpender(isShared: boolean): Promise<Spender[]> {
+  const groups = isShared ? await everyGroup() : [];
+  const rows: Spender[] = [];
+  let after: string | undefined;
+  for (let pages = 0; pages < MOST_PAGES; pages += 1) {
+    const query = { limit: AT_ONCE, ...(isShared ? { sort: 'spent' } : {}), ...(after ? { after_id: after } : {}) };
+    const page = await listOf<AccountRow>('/accounts', query);
+    rows.push(...page.data.map(accountSpender));
+    after = page.last_id ?? undefined;
+    if (!page.has_more) break;
+  }
+  return [...groups.map((group) => ({ ...group, seen: lastSeen(rows, group.id) })), ...rows];
+}
+
+async function everyGroup(): Promise<Spender[]> {
+  const { data } = await listOf<{ id: string }>('/groups', { limit: MOST_GROUPS });
+  return await Promise.all(
+    data.map(async ({ id }) => {
+      const stands = (await (await edge().fetch(`/groups/${encodeURIComponent(id)}`)).json()) as SharedStanding;
+      return {
+        kind: 'group' as const,
+        id,
+        group: null,
+        spent: byPeriod((period) => stands[period].spent_usd),
+        limit: byPeriod((period) => stands[period].limit_usd),
+        seen: null,
+      };
+    }),
+  );
+}
+
+function accountSpender({ id, group = null, spent_usd, limit_usd, last_seen_at = null }: AccountRow): Spender {
+  return { kind: 'account', id, group, spent: spent_usd, limit: limit_usd, seen: last_seen_at };
+}
+
+function lastSeen(rows: readonly Spender[], group: string): string | null {
+  return rows.reduce<string | null>((last, row) => {
+    return row.group === group && row.seen !== null && (last === null || row.seen > last) ? row.seen : last;
+  }, null);
+}
+
+function byPeriod<T>(read: (period: Period) => T): Record<Period, T> {
+  return { day: read('day'), week: read('week'), month: read('month') };
+}
+
+async function listOf<T>(path: string, query: Record<string, string | number>): Promise<Page<T>> {
+  return (await (await edge().fetch(path, { query })).json()) as Page<T>;
+}

@@ -1,0 +1,188 @@
+/** The table of accounts and groups: a page of fifty rows at a time, so that a thousand cost no more than fifty. */
+import { useComputed, useSignal } from '@preact/signals';
+import { useLayoutEffect, useRef } from 'preact/hooks';
+import { SmallButton } from '../ui/button.tsx';
+import { Select } from '../ui/form.tsx';
+import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
+import { LimitCell } from './limit-cell.tsx';
+import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
+import { account } from './report.ts';
+
+type Column = 'id' | 'group' | 'spent' | 'limit' | 'seen';
+
+const COLUMNS: readonly (readonly [Column, string])[] = [
+  ['id', 'Name'],
+  ['group', 'Group'],
+  ['spent', 'Spent'],
+  ['limit', 'Limit'],
+  ['seen', 'Last request'],
+];
+const ROWS = 50;
+const PERIOD_NAMES = { day: 'today', week: 'this week', month: 'this month' } as const;
+
+/** Shows who has spent how much, sorted as its headings are pressed; arrows go from row to row. */
+export function SpendersTable() {
+  const period = useSignal<Period>('month');
+  const order = useSignal<{ by: Column; down: boolean }>({ by: 'spent', down: true });
+  const filter = useSignal('');
+  const first = useSignal(0);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const focusNext = useRef<string | undefined>(undefined);
+  const sorted = useComputed(() => {
+    const wanted = filter.value.trim().toLowerCase();
+    const rows = spenders.value.filter(
+      ({ id, group }) => wanted === '' || id.toLowerCase().includes(wanted) || group?.toLowerCase().includes(wanted),
+    );
+    const { by, down } = order.value;
+    const sign = down ? -1 : 1;
+    return rows.sort(
+      (left, right) => sign * compare(valueIn(left, by, period.value), valueIn(right, by, period.value)),
+    );
+  });
+  const rows = sorted.value;
+  const start = Math.min(first.value, Math.max(0, Math.floor((rows.length - 1) / ROWS) * ROWS));
+  const turn = (by: number) => {
+    first.value = Math.max(0, Math.min(start + by * ROWS, Math.floor((rows.length - 1) / ROWS) * ROWS));
+  };
+  const sortBy = (by: Column) => {
+    const { by: before, down } = order.value;
+    order.value = { by, down: by === before ? !down : by !== 'id' && by !== 'group' };
+    first.value = 0;
+  };
+  const move = (event: KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    const column = target.dataset.column;
+    if (column === undefined) return;
+    const places = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
+    const at = places.indexOf(target);
+    if (event.key === 'ArrowDown') places[at + 1]?.focus();
+    else if (event.key === 'ArrowUp') places[at - 1]?.focus();
+    else if (event.key === 'PageDown' || event.key === 'PageUp') {
+      focusNext.current = column;
+      turn(event.key === 'PageDown' ? 1 : -1);
+    } else return;
+    event.preventDefault();
+  };
+  // The row that had the focus is gone with its page.
+  useLayoutEffect(() => {
+    if (focusNext.current !== undefined) {
+      body.current?.querySelector<HTMLElement>(`[data-column="${focusNext.current}"]`)?.focus();
+    }
+    focusNext.current = undefined;
+  });
+  return (
+    <section class="stack" aria-labelledby="spenders">
+      <div class="apart">
+        <h3 id="spenders">Accounts and groups</h3>
+        <div class="inline filters">
+          <input
+            aria-label="Filter by name or group"
+            placeholder="Filter"
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+              first.value = 0;
+            }}
+          />
+          <Select
+            label="Window"
+            value={period.value}
+            options={PERIODS.map((one) => [one, PERIOD_NAMES[one]] as const)}
+            onChoose={(one) => {
+              period.value = one as Period;
+            }}
+          />
+        </div>
+      </div>
+      {deployment.value === undefined && (
+        <p class="quiet">What each has spent is listed where the setting DEPLOYMENT_LIMITS is set: {'{}'} is enough.</p>
+      )}
+      <div class="table-frame spenders">
+        <table class="table">
+          <thead>
+            <tr>
+              {COLUMNS.map(([column, name]) => (
+                <th key={column} scope="col" aria-sort={sortOf(column, order.value)}>
+                  <button type="button" class="sort" onClick={() => sortBy(column)}>
+                    {name}
+                  </button>
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody ref={body} onKeyDown={move}>
+            {rows.slice(start, start + ROWS).map((row) => (
+              <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <div class="row">
+        <SmallButton name="Previous" disabled={start === 0} onClick={() => turn(-1)} />
+        <SmallButton name="Next" disabled={start + ROWS >= rows.length} onClick={() => turn(1)} />
+        <span class="quiet" role="status">
+          {rows.length === 0
+            ? 'None.'
+            : `${formatCount(start + 1)} to ${formatCount(Math.min(rows.length, start + ROWS))} of ${formatCount(rows.length)}`}
+        </span>
+      </div>
+    </section>
+  );
+}
+
+function SpenderRow({ row, period }: { row: Spender; period: Period }) {
+  const { kind, id, group, spent, limit, seen } = row;
+  const most = limit?.[period] ?? null;
+  const used = spent?.[period];
+  const nearly = used !== undefined && most !== null && used >= most * 0.9;
+  return (
+    <tr>
+      <th scope="row">
+        {kind === 'account' ? (
+          <button type="button" class="link" data-column="id" onClick={() => showAccount(id)}>
+            {id}
+          </button>
+        ) : (
+          <span>
+            {id} <span class="tag">group</span>
+          </span>
+        )}
+      </th>
+      <td>{group ?? ''}</td>
+      <td data-nearly={nearly}>{used === undefined ? '–' : formatUsd(used)}</td>
+      <td>
+        <LimitCell key={period} row={row} period={period} />
+      </td>
+      <td>{seen === null ? '' : formatMoment(seen)}</td>
+    </tr>
+  );
+}
+
+/** Shows an account below. */
+function showAccount(id: string): void {
+  account.value = id;
+  document.getElementById('standing')?.scrollIntoView({ block: 'start' });
+}
+
+function valueIn({ id, group, spent, limit, seen }: Spender, column: Column, period: Period): string | number {
+  switch (column) {
+    case 'id':
+      return id;
+    case 'group':
+      return group ?? '';
+    case 'spent':
+      return spent?.[period] ?? -1;
+    case 'limit':
+      return limit?.[period] ?? -1;
+    case 'seen':
+      return seen ?? '';
+  }
+}
+
+function compare(left: string | number, right: string | number): number {
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
+function sortOf(column: Column, { by, down }: { by: Column; down: boolean }): 'ascending' | 'descending' | 'none' {
+  if (column !== by) return 'none';
+  return down ? 'descending' : 'ascending';
+}

@@ -1,0 +1,25 @@
+import { within } from '../async/timeout.ts';
+import { callObject, type Remote } from '../durable/call-object.ts';
+import type { PoolObject } from '../durable/contracts/pool.ts';
+import { type PoolBinding, poolStub } from '../durable/stubs.ts';
+
+/** Somebody waits for an answer meanwhile. */
+const POOL_CALL_MS = 10_000;
+
+/**
+ * Calls a pool, and again if the call did not reach it. Every method of a pool may be repeated.
+ *
+ * @param name as `groupPool` makes it
+ * @throws ObjectUnreachable 503 while the object cannot be reached
+ */
+export async function callPool<T>(
+  place: { pools: PoolBinding; settings: { JURISDICTION?: string | undefined }; name: string },
+  call: (pool: Remote<PoolObject>) => Promise<T>,
+): Promise<T> {
+  // A stub that has thrown once stays broken, so each attempt makes its own.
+  const attempt = () => {
+    const stub = poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
+    return within(call(stub), POOL_CALL_MS);
+  };
+  return await callObject('pool', attempt);
+}

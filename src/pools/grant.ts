@@ -1,0 +1,172 @@
+/**
+ * The arithmetic of a pool: who may go how far. No storage, no clock, no waiting.
+ *
+ * In every window the sum of what is counted for all leases never exceeds the limit, but for debt and for a limit that was
+ * lowered: a grant is made of what nobody has.
+ */
+
+import { MINUTE_MS } from '../async/durations.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from '../durable/contracts/pool.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+
+/** How long a window is remembered after it has ended: accounts whose clocks are behind are still in it. */
+const REMEMBERED_MS = 10 * MINUTE_MS;
+/** A lease that was told of within this time shares in what is left. */
+export const ACTIVE_MS = MINUTE_MS;
+/** How long a count of the active leases is good for. */
+const COUNT_AGAIN_MS = 1_000;
+
+/** What a pool knows of one account in one window. */
+export interface LeasedWindow {
+  end: number;
+  spent: Nanodollars;
+  /** Up to where the account may go; never below what it has told. */
+  granted: Nanodollars;
+}
+
+/** What a pool knows of one account. */
+export interface KnownLease {
+  id: string;
+  incarnation: number;
+  seq: number;
+  /** When it last told anything; milliseconds since 1970. */
+  toldAt: number;
+  /** Whether it has anything that it has not spent, or not reported: then it is asked when it is silent. */
+  open: boolean;
+  windows: Record<string, LeasedWindow>;
+}
+
+/** What all leases have in one window. */
+export interface WindowCount {
+  spent: Nanodollars;
+  granted: Nanodollars;
+}
+
+/** A pool's leases, and their sums. */
+export interface LeaseBooks<Known extends KnownLease = KnownLease> {
+  known: Map<string, Known>;
+  counts: Map<string, WindowCount>;
+  active: { count: number; at: number };
+}
+
+/** The limits of a pool, by the period of the window. */
+export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
+
+/** @returns the books of these leases. */
+export function booksOf<Known extends KnownLease>(leases: Iterable<Known>): LeaseBooks<Known> {
+  const books: LeaseBooks<Known> = {
+    known: new Map(),
+    counts: new Map(),
+    active: { count: 0, at: Number.NEGATIVE_INFINITY },
+  };
+  for (const lease of leases) {
+    books.known.set(lease.id, lease);
+    addToCounts(books, lease, 1);
+  }
+  return books;
+}
+
+/** @returns whether a call is newer than what is known of its lease. */
+export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
+  if (!known) return true;
+  return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
+}
+
+/**
+ * Takes a call that is newer, and grants what it may have. Changes the books; the caller stores what is returned before it
+ * answers.
+ *
+ * @returns the lease as it is now
+ */
+export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): KnownLease {
+  const before = books.known.get(call.lease);
+  if (before) addToCounts(books, before, -1);
+  const windows: Record<string, LeasedWindow> = {};
+  for (const [id, window] of Object.entries(before?.windows ?? {})) {
+    if (window.end + REMEMBERED_MS > now) windows[id] = window;
+  }
+  const given = grantsFor(books, rules, call, now);
+  for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
+    windows[id] = { end, spent, granted: spent + kept + (given[at] ?? 0) };
+  }
+  const { lease: id, incarnation, seq } = call;
+  const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
+  const lease = { id, incarnation, seq, toldAt: now, open, windows };
+  addToCounts(books, lease, 1);
+  return lease;
+}
+
+/** @returns what a lease has in the windows that are asked for, by their ids. */
+export function answerFor(
+  books: LeaseBooks,
+  rules: PoolRules,
+  lease: KnownLease,
+  asked: readonly LeaseFigures[],
+): Omit<LeaseAnswer, 'epoch'> {
+  let slice = Number.POSITIVE_INFINITY;
+  const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
+    const known = lease.windows[id];
+    if (!known) return [];
+    const limit = rules[period];
+    if (limit === undefined) return [{ id, granted: null, limit: 0, free: 0, left: 0 }];
+    const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
+    const free = limit - total.granted;
+    const isRefused = least > 0 && known.granted < spent + kept + least;
+    slice = Math.min(slice, isRefused ? 0 : sliceOf(free, books.active.count));
+    return [{ id, granted: known.granted, limit, free, left: Math.max(0, limit - total.spent) }];
+  });
+  const { incarnation, seq } = lease;
+  return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER };
+}
+
+/**
+ * @returns what each window of a call is given on top of what it keeps. Where one of them has too little, none gets
+ * anything: what a request cannot use would only be missing elsewhere.
+ */
+function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
+  const free = call.windows.map(({ id, period, spent, kept }) => {
+    const limit = rules[period];
+    // The lease itself has been taken out of the counts.
+    if (limit === undefined) return Number.POSITIVE_INFINITY;
+    return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
+  });
+  const isEnough = (part: 'want' | 'least') => call.windows.every((window, at) => (free[at] ?? 0) >= window[part]);
+  const limited = call.windows.map(({ period }) => rules[period] !== undefined);
+  if (isEnough('want')) {
+    const spare = Math.min(...call.windows.map(({ want }, at) => (free[at] ?? 0) - want));
+    const more = Math.min(call.wish, sliceOf(spare, activeCount(books, call.lease, now)));
+    return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
+  }
+  if (!isEnough('least')) return call.windows.map(() => 0);
+  // Half of what is free, as an account's own budget is shared out: the next request must find room too.
+  return call.windows.map(({ want, least }, at) =>
+    limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
+  );
+}
+
+/** @returns the part of what is free that one of so many may keep for later: together they keep half of it. */
+function sliceOf(free: Nanodollars, active: number): Nanodollars {
+  return Math.max(0, Math.floor(free / (2 * Math.max(1, active))));
+}
+
+function activeCount(books: LeaseBooks, asking: string, now: number): number {
+  const { active } = books;
+  if (now - active.at >= COUNT_AGAIN_MS || now < active.at) {
+    let count = 0;
+    for (const { id, open, toldAt } of books.known.values()) {
+      if (id === asking || (open && toldAt > now - ACTIVE_MS)) count += 1;
+    }
+    books.active = { count: Math.max(1, count), at: now };
+  }
+  return books.active.count;
+}
+
+function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1): void {
+  for (const [id, { spent, granted }] of Object.entries(windows)) {
+    const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
+    total.spent += sign * spent;
+    total.granted += sign * granted;
+    if (total.spent === 0 && total.granted === 0) books.counts.delete(id);
+    else books.counts.set(id, total);
+  }
+}

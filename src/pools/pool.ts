@@ -1,0 +1,246 @@
+import { DurableObject } from 'cloudflare:workers';
+import { MINUTE_MS } from '../async/durations.ts';
+import { rulesOf } from '../budget/rules.ts';
+import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
+import { Alarm } from '../durable/alarm.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { Page } from '../durable/contracts/page.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject, SharedUsageQuery, SpendQuery } from '../durable/contracts/pool.ts';
+import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { toUsd } from '../pricing/cost.ts';
+import type { PoolLimits } from '../settings/limits.schema.ts';
+import { settingsOf } from '../settings/settings.ts';
+import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
+import { DEPLOYMENT_POOL } from './pool-name.ts';
+import { type PoolLease, PoolStore, type SumColumns } from './pool-store.ts';
+import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from './pools-answers.schema.ts';
+import { SUM_COLUMNS } from './tables.ts';
+
+/** An account that has told nothing for so long, and has something leased, is asked. */
+const SILENT_MS = MINUTE_MS;
+/** One whose request runs on is asked less and less often. */
+const MOST_SILENT_MS = 15 * MINUTE_MS;
+/** How many accounts one alarm asks, and how many at a time: an object may have six connections open. */
+const ASKED_AT_ONCE = 300;
+const ASKED_TOGETHER = 5;
+const ASK_GRAIN_MS = 10_000;
+const ASK_ON_MS = 1_000;
+
+/**
+ * The object of a budget that accounts share: a group's, or the deployment's. It grants slices of each window, and keeps what
+ * accounts have reported. ARCHITECTURE.md has the protocol.
+ *
+ * Grants are made in memory, which is rebuilt from the rows when the object wakes; a row is written before it is answered.
+ */
+export class Pool extends DurableObject<Bindings> implements PoolObject {
+  readonly #store: PoolStore;
+  readonly #name: string;
+  readonly #alarm: Alarm;
+  readonly #books: LeaseBooks<PoolLease>;
+  #own: PoolLimits | null;
+  #rules: PoolRules | undefined;
+  /** When a lease that is still open was asked, and how long it may be silent now. Not stored: it only spares calls. */
+  readonly #asked = new Map<string, { at: number; waitMs: number }>();
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
+    this.#store = new PoolStore(ctx.storage);
+    this.#store.prepare();
+    this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
+    this.#books = booksOf(this.#store.leases());
+    this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
+    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
+  }
+
+  /** The clock; tests put their own in its place. */
+  protected now(): number {
+    return Date.now();
+  }
+
+  /** Takes what an account tells and grants what it may have, by text. A call that is not newer changes nothing. */
+  leaseJson(text: string): string {
+    const call = JSON.parse(text) as LeaseCall;
+    const known = this.#books.known.get(call.lease);
+    const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
+    const answer: LeaseAnswer = {
+      ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
+      epoch: lease.epoch,
+    };
+    return JSON.stringify(answer);
+  }
+
+  /** @returns the pool's own limits; null where it has none, or the setting's. */
+  getLimits(): PoolLimits | null {
+    return this.#own;
+  }
+
+  /** Replaces the pool's limits; null takes those of the setting, or none. What is leased may be used for another minute. */
+  setLimits(limits: PoolLimits | null): void {
+    this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.#own = limits;
+    this.#rules = undefined;
+  }
+
+  /** @returns where the pool stands, in every window. */
+  standing(): PoolStandingReport {
+    const now = this.now();
+    const rules = this.#rulesNow();
+    const spend = (period: SharedPeriod): PoolStandingReport['day'] => {
+      const { start, end } = spanAt(period, now);
+      const window = spanId(period, start);
+      const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };
+      const limit = rules[period];
+      return {
+        window,
+        limit_usd: limit === undefined ? null : toUsd(limit),
+        spent_usd: toUsd(spent),
+        leased_usd: toUsd(Math.max(0, granted - spent)),
+        resets_at: new Date(end).toISOString(),
+      };
+    };
+    return { limits: this.#limits, day: spend('day'), week: spend('week'), month: spend('month') };
+  }
+
+  /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
+  accounts({ period, limit = 20, after_id, before_id }: SpendQuery): Page<AccountSpendRow> {
+    const now = this.now();
+    const ids = new Map(SHARED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
+    const spentIn = ({ windows }: PoolLease, each: SharedPeriod) => windows[ids.get(each) ?? '']?.spent ?? 0;
+    const named = [...this.#books.known.values()].flatMap((lease) =>
+      lease.account === null || lease.isErased ? [] : [{ ...lease, account: lease.account }],
+    );
+    named.sort((left, right) => {
+      const more = spentIn(right, period) - spentIn(left, period);
+      return more || (left.account < right.account ? -1 : 1);
+    });
+    const placeOf = (id: string) => named.findIndex(({ account }) => account === id);
+    const first = after_id === undefined ? 0 : placeOf(after_id) + 1;
+    const end = before_id === undefined ? named.length : Math.max(0, placeOf(before_id));
+    const from = before_id === undefined ? first : Math.max(first, end - limit);
+    const data = named.slice(from, Math.min(end, from + limit)).map(
+      (lease): AccountSpendRow => ({
+        type: 'account',
+        id: lease.account,
+        group: lease.group,
+        spent_usd: eachPeriod((each) => toUsd(spentIn(lease, each))),
+        limit_usd: eachPeriod((each) => lease.limits?.[`usd_per_${each}`] ?? null),
+        last_seen_at: lease.seenAt === null ? null : new Date(lease.seenAt).toISOString(),
+      }),
+    );
+    const more = before_id === undefined ? from + limit < end : from > first;
+    return { data, has_more: more, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
+  }
+
+  /** @returns what accounts have reported, summed by account or by group. */
+  usage(query: SharedUsageQuery): SharedUsageReport {
+    const groups = this.#store.sumsBy(query);
+    const sum = { ...NOTHING };
+    for (const group of groups) for (const column of SUM_COLUMNS) sum[column] += group[column];
+    return {
+      from: query.from ?? null,
+      to: query.to ?? null,
+      group_by: query.group_by,
+      data: groups.map((group) => ({ key: group.key, ...totalOf(group) })),
+      total: totalOf(sum),
+    };
+  }
+
+  /** Asks accounts that have something leased and have been silent. */
+  override async alarm(): Promise<void> {
+    this.#alarm.fired();
+    const now = this.now();
+    const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
+    const asked = silent.slice(0, ASKED_AT_ONCE);
+    for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
+      await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
+    }
+    if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
+  }
+
+  #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
+    const granted = grantLease(this.#books, this.#rulesNow(), call, this.now());
+    const { handover } = call;
+    const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
+    const kept = isHandedOver ? undefined : before;
+    const open = granted.open || call.owes === true;
+    const isErased = call.nameless === true && (isHandedOver || (before?.isErased ?? true));
+    const lease: PoolLease = {
+      ...granted,
+      open,
+      // Until it has returned everything it may have to be asked.
+      account: isErased && !open ? null : (call.account ?? before?.account ?? null),
+      isErased,
+      group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
+      seenAt: call.seenAt ?? kept?.seenAt ?? null,
+      limits: isErased ? null : (call.limits ?? null),
+      epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
+    };
+    this.#books.known.set(lease.id, lease);
+    this.#store.together(() => {
+      this.#store.put(lease);
+      if (isHandedOver) this.#store.erase(lease.id, handover);
+      if (call.sums) this.#store.putSums(lease.id, call.sums);
+    });
+    if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));
+    return lease;
+  }
+
+  async #ask(lease: PoolLease): Promise<void> {
+    const { id, account } = lease;
+    if (account === null) return;
+    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
+    try {
+      await callAccount(request, (object) => object.reportTo(this.#name, lease.toldAt));
+    } catch {
+      // What it has is counted until it answers.
+    }
+    // A request that runs on, or an object that cannot be reached, is asked less and less often.
+    const waitMs = Math.min(MOST_SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS));
+    if (this.#books.known.get(id)?.open) this.#asked.set(id, { at: this.now(), waitMs });
+    else this.#asked.delete(id);
+  }
+
+  #askAt({ id, toldAt }: PoolLease): number {
+    const { at, waitMs } = this.#asked.get(id) ?? { at: 0, waitMs: SILENT_MS };
+    return Math.max(toldAt, at) + waitMs;
+  }
+
+  #open(): PoolLease[] {
+    return [...this.#books.known.values()].filter(({ open, account }) => open && account !== null);
+  }
+
+  get #limits(): PoolLimits {
+    if (this.#own) return this.#own;
+    return this.#name === DEPLOYMENT_POOL ? (settingsOf(this.env).DEPLOYMENT_LIMITS ?? {}) : {};
+  }
+
+  #rulesNow(): PoolRules {
+    this.#rules ??= rulesOf(this.#limits).spend;
+    return this.#rules;
+  }
+}
+
+const NOTHING = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as SumColumns;
+
+function eachPeriod<T>(figureOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
+  return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };
+}
+
+function totalOf(sums: SumColumns): SharedUsageReport['total'] {
+  return {
+    requests: sums.requests,
+    cost_usd: toUsd(sums.cost),
+    usage: {
+      input_tokens: sums.input_tokens,
+      output_tokens: sums.output_tokens,
+      cache_read_input_tokens: sums.cache_read_tokens,
+      cache_write_5m_input_tokens: sums.cache_write_5m_tokens,
+      cache_write_1h_input_tokens: sums.cache_write_1h_tokens,
+      thinking_tokens: sums.thinking_tokens,
+      web_search_requests: sums.web_searches,
+    },
+  };
+}

@@ -1,0 +1,50 @@
+import type { usageReportSchema } from '../accounts/usage-answers.schema.ts';
+import { time, usd } from '../http/fields.ts';
+import * as z from '../http/zod.ts';
+import { poolLimitsSchema } from '../settings/limits.schema.ts';
+
+const sharedSpendSchema = z.object({
+  window: z.described(z.string(), '2026-11-20, 2026-W47 or 2026-11.'),
+  limit_usd: z.nullable(usd),
+  spent_usd: z.described(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
+  leased_usd: z.described(usd, 'Set aside for requests that are running, and for what comes next.'),
+  resets_at: time,
+});
+
+/** Where a shared budget stands. */
+export const poolStandingSchema = z.object({
+  limits: poolLimitsSchema,
+  day: sharedSpendSchema,
+  week: sharedSpendSchema,
+  month: sharedSpendSchema,
+});
+
+/** The deployment's shared budget. */
+export const deploymentAnswer = z.extend(z.object({ type: z.literal('pool'), id: z.literal('deployment') }), {
+  ...poolStandingSchema.shape,
+});
+
+/** A group in the list of them. */
+export const groupRow = z.object({ type: z.literal('group'), id: z.string() });
+
+/** A group by itself. */
+export const groupAnswer = z.extend(groupRow, poolStandingSchema.shape);
+
+/** Which group an account is in. */
+export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
+
+const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });
+
+/** What an account has spent, in the list by what was spent. */
+export const accountSpendRow = z.object({
+  type: z.literal('account'),
+  id: z.string(),
+  group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
+  spent_usd: perPeriod(usd),
+  limit_usd: z.described(perPeriod(z.nullable(usd)), 'The account’s own limits.'),
+  last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
+});
+
+export type PoolStandingReport = z.output<typeof poolStandingSchema>;
+export type AccountSpendRow = z.output<typeof accountSpendRow>;
+export type SharedUsageReport = z.output<typeof usageReportSchema>;

@@ -1,0 +1,160 @@
+import { listSchema, pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
+import type { Answer, Resource } from '../reference/resource.ts';
+import { poolLimitsSchema } from '../settings/limits.schema.ts';
+import { membersQuery } from './pools.schema.ts';
+import { accountSpendRow, deploymentAnswer, groupAnswer, groupRow, membershipAnswer } from './pools-answers.schema.ts';
+
+const sharedWindow = (name: string, limit: number | null, resets: string) => ({
+  window: name,
+  limit_usd: limit,
+  spent_usd: 12.5,
+  leased_usd: 0.75,
+  resets_at: resets,
+});
+const limits = { usd_per_day: 50 };
+const standing = {
+  limits,
+  day: sharedWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
+  week: sharedWindow('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: sharedWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
+};
+const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
+const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
+const limitsBody = { schema: z.withMeta(poolLimitsSchema, { id: 'PoolLimits' }), example: limits };
+const group = (description: string): Answer => ({
+  description,
+  content: [{ schema: groupSchema, example: { type: 'group', id: 'research', ...standing } }],
+});
+const deployment = (description: string): Answer => ({
+  description,
+  content: [{ schema: deploymentSchema, example: { type: 'pool', id: 'deployment', ...standing } }],
+});
+const membership = (description: string, name: string | null): Answer => ({
+  description,
+  content: [{ schema: membershipSchema, example: { account: 'alice', group: name } }],
+});
+const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
+const spendRow = {
+  type: 'account',
+  id: 'alice',
+  group: 'research',
+  spent_usd: { day: 0.25, week: 1.5, month: 4 },
+  limit_usd: { day: 1, week: null, month: null },
+  last_seen_at: '2026-11-20T10:06:14.000Z',
+};
+
+export const groups: Resource = {
+  tag: 'Groups',
+  description:
+    'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
+  parameters: {
+    id: { description: 'The group, 1 to 128 characters.', example: 'research' },
+    account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
+  },
+  routes: {
+    'GET /groups': {
+      operation: 'listGroups',
+      summary: 'List the groups that were given limits',
+      needs: 'admin',
+      query: pageSchema,
+      answers: {
+        200: {
+          description: 'A page of them, in the order of their names.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(groupRow), { id: 'GroupList' }),
+              example: {
+                data: [{ type: 'group', id: 'research' }],
+                has_more: false,
+                first_id: 'research',
+                last_id: 'research',
+              },
+            },
+          ],
+        },
+      },
+    },
+    'GET /groups/:id': {
+      operation: 'getGroup',
+      summary: 'See where a group stands',
+      needs: 'admin',
+      answers: { 200: group('Its limits, and what its accounts have spent and leased.') },
+      errors: [503],
+    },
+    'PUT /groups/:id/limits': {
+      operation: 'setGroupLimits',
+      summary: 'Replace the limits of a group',
+      description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
+      needs: 'admin',
+      body: limitsBody,
+      answers: { 200: group('Where it stands under the new limits.') },
+      errors: [503],
+    },
+    'DELETE /groups/:id': {
+      operation: 'deleteGroup',
+      summary: 'Take the limits of a group away',
+      description: 'Its accounts stay in it until they are moved.',
+      needs: 'admin',
+      answers: { 200: group('Where it stands without limits.') },
+      errors: [503],
+    },
+    'GET /groups/:id/accounts': {
+      operation: 'listGroupAccounts',
+      summary: 'List the accounts of a group by what they have spent of it',
+      needs: 'admin',
+      query: z.extend(pageSchema, membersQuery.shape),
+      answers: {
+        200: {
+          description: 'A page of those that have asked for something, the dearest first.',
+          content: [
+            {
+              schema: z.withMeta(listSchema(accountSpendRow), { id: 'AccountSpendList' }),
+              example: { data: [spendRow], has_more: false, first_id: 'alice', last_id: 'alice' },
+            },
+          ],
+        },
+      },
+      errors: [503],
+    },
+    'PUT /groups/:id/accounts/:account': {
+      operation: 'putGroupAccount',
+      summary: 'Put an account into a group',
+      description: 'Whatever its credentials say. Requests that run stay with the group before.',
+      needs: 'admin',
+      answers: { 200: membership('It is in this group.', 'research') },
+      errors: [503],
+    },
+    'DELETE /groups/:id/accounts/:account': {
+      operation: 'deleteGroupAccount',
+      summary: 'Take an account out of a group',
+      description: 'Then its credentials say in which group it is. One that is in another group stays there.',
+      needs: 'admin',
+      answers: { 200: membership('No group is chosen for it.', null) },
+      errors: [503],
+    },
+  },
+};
+
+export const deploymentPools: Resource = {
+  tag: 'Deployment',
+  description: 'The budget that all accounts share. It is there where the setting DEPLOYMENT_LIMITS is.',
+  routes: {
+    'GET /pools/deployment': {
+      operation: 'getDeploymentPool',
+      summary: 'See where the deployment stands',
+      needs: 'admin',
+      answers: { 200: deployment('Its limits, and what all accounts have spent and leased.') },
+      errors: [400, 503],
+    },
+    'PUT /pools/deployment/limits': {
+      operation: 'setDeploymentLimits',
+      summary: 'Replace the limits of the deployment',
+      description: 'They win over the setting. A lowered limit is felt within a minute.',
+      needs: 'admin',
+      body: limitsBody,
+      answers: { 200: deployment('Where it stands under the new limits.') },
+      errors: [503],
+    },
+  },
+};

@@ -1,0 +1,122 @@
+import { type Context, Hono } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { Remote } from '../durable/call-object.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
+import type { PoolObject } from '../durable/contracts/pool.ts';
+import { check } from '../http/check.ts';
+import { invalidRequest, notFound } from '../http/errors.ts';
+import { listOf, readPage } from '../http/page.ts';
+import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import { isAccount, isGroup } from '../identity/identity.ts';
+import { listGroup, readGroups, unlistGroup } from '../kv/group-list.ts';
+import { poolLimitsSchema } from '../settings/limits.schema.ts';
+import { callPool } from './call-pool.ts';
+import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
+import { membersQuery } from './pools.schema.ts';
+
+/** Limits are short. */
+const MOST_BYTES = 65_536;
+
+/** Budgets that accounts share: those of groups, and the deployment's. All of it is for admins. */
+export function poolsRoutes() {
+  return new Hono<AppEnv>()
+    .get('/groups', requireScope('admin'), async (c) => {
+      const { limit, after_id, before_id } = readPage(c.req.query());
+      const page = await readGroups(c.env.STORE, { limit, after: after_id, before: before_id });
+      const rows = page.names.map((id) => ({ type: 'group', id }));
+      return c.json(listOf(rows, page.hasMore, ({ id }) => id));
+    })
+    .get('/groups/:id', requireScope('admin'), async (c) => {
+      const id = groupNamed(c);
+      return c.json({ type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) });
+    })
+    .put('/groups/:id/limits', requireScope('admin'), async (c) => {
+      const id = groupNamed(c);
+      const limits = check(poolLimitsSchema, await readLimits(c));
+      const call = poolNamed(c, groupPool(id));
+      await call((pool) => pool.setLimits(limits));
+      await listGroup(c.env.STORE, id);
+      return c.json({ type: 'group', id, ...(await call((pool) => pool.standing())) });
+    })
+    .delete('/groups/:id', requireScope('admin'), async (c) => {
+      const id = groupNamed(c);
+      const call = poolNamed(c, groupPool(id));
+      await call((pool) => pool.setLimits(null));
+      await unlistGroup(c.env.STORE, id);
+      return c.json({ type: 'group', id, ...(await call((pool) => pool.standing())) });
+    })
+    .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
+      const { limit, after_id, before_id } = readPage(c.req.query());
+      const { period } = check(membersQuery, c.req.query());
+      const query = { limit, after_id, before_id, period };
+      return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(query)));
+    })
+    .put('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
+      const group = groupNamed(c);
+      const account = c.req.param('account');
+      await member(c, account)((object) => object.setGroup(group));
+      return c.json({ account, group });
+    })
+    .delete('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
+      const group = groupNamed(c);
+      const account = c.req.param('account');
+      const call = member(c, account);
+      const known = await call((object) => object.getGroup());
+      // To take it out twice changes nothing, and not the group that it was moved to meanwhile.
+      if (known !== group) return c.json({ account, group: known });
+      await call((object) => object.setGroup(null));
+      return c.json({ account, group: null });
+    })
+    .get('/pools/deployment', requireScope('admin'), async (c) => {
+      const standing = await deploymentPool(c)((pool) => pool.standing());
+      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing });
+    })
+    .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
+      const call = deploymentPool(c);
+      const limits = check(poolLimitsSchema, await readLimits(c));
+      await call((pool) => pool.setLimits(limits));
+      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...(await call((pool) => pool.standing())) });
+    });
+}
+
+type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
+
+/**
+ * @returns what calls the deployment's pool
+ * @throws ApiError 400 where accounts share no budget: then they report nothing either
+ */
+export function deploymentPool(c: Context<AppEnv>): CallPool {
+  if (c.get('settings').DEPLOYMENT_LIMITS === undefined) {
+    throw invalidRequest(
+      'Accounts of this deployment report nothing to it. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
+    );
+  }
+  return poolNamed(c, DEPLOYMENT_POOL);
+}
+
+function poolNamed(c: Context<AppEnv>, name: string): CallPool {
+  return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
+}
+
+/** @throws ApiError 404 for what cannot be a name */
+function groupNamed(c: Context<AppEnv>): string {
+  const id = c.req.param('id');
+  if (!isGroup(id)) throw notFound('There is no such group.');
+  return id;
+}
+
+/** @throws ApiError 404 for what cannot be a name */
+function member(c: Context<AppEnv>, account: string) {
+  if (!isAccount(account)) throw notFound('There is no such account.');
+  const request = { identity: { account }, accounts: c.env, settings: c.get('settings') };
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
+}
+
+async function readLimits(c: Context<AppEnv>): Promise<Record<string, unknown>> {
+  requireJson(c.req.raw);
+  const most = Math.min(MOST_BYTES, c.get('settings').MAX_BODY_BYTES);
+  const bytes = await readBytes(c.req.raw, most, (length) => c.get('place').grow(length));
+  return parseJson(bytes).json;
+}

@@ -1,0 +1,193 @@
+import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, describe, expect, test } from 'vitest';
+import * as z from 'zod/mini';
+import type { Account } from '../../src/accounts/account.ts';
+import { ledgerRequestSchema } from '../../src/accounts/usage-answers.schema.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { markIn } from '../../src/http/request-id.ts';
+import { listAccount } from '../../src/kv/account-list.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { countRows } from '../support/conversations.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+
+const bindings = env as unknown as Bindings;
+const MESSAGE = {
+  type: 'message',
+  model: 'claude-haiku-5-5',
+  content: [],
+  usage: { input_tokens: 9, output_tokens: 9 },
+};
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+const DAY = 86_400_000;
+
+let apps: TestApp[] = [];
+
+function edge(vars: Record<string, unknown> = {}): TestApp {
+  const answer = ({ url }: Sent) =>
+    Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 9 } : MESSAGE);
+  const app = testApp(answer, { ...DEPLOYED, ...vars });
+  apps.push(app);
+  return app;
+}
+
+afterEach(async () => {
+  for (const app of apps) await app.settled();
+  apps = [];
+  await reset();
+});
+
+const admin = async () => bearer(await tokenOf('root', ['admin']));
+const object = (name: string) => accountStub(bindings, {}, name);
+
+async function asked(app: TestApp, account: string): Promise<{ id: string; response: Response }> {
+  const response = await app.post('/messages', ASK, bearer(await tokenOf(account)));
+  await app.settled();
+  return { id: response.headers.get('sluice-request-id') ?? '', response };
+}
+
+async function found(app: TestApp, id: string, query = '', headers?: Record<string, string>) {
+  const response = await app.fetch(`/usage/requests/${id}${query}`, { headers: headers ?? (await admin()) });
+  await app.settled();
+  if (response.status === 404) return undefined;
+  expect(response.status).toBe(200);
+  return z.strictObject(ledgerRequestSchema.shape).parse(await response.json());
+}
+
+describe('an admin finds a request by its id alone', () => {
+  test('whosever it is, and a user their own; nobody else finds it', async () => {
+    const app = edge();
+    const alice = await asked(app, 'alice');
+    const bob = await asked(app, 'bob');
+    expect(await found(app, alice.id)).toMatchObject({ request_id: alice.id, status: 'complete', refusal: null });
+    expect(await found(app, bob.id)).toMatchObject({ request_id: bob.id });
+    expect(await found(app, bob.id, '', bearer(await tokenOf('bob')))).toMatchObject({ request_id: bob.id });
+    expect(await found(app, bob.id, '', bearer(await tokenOf('alice')))).toBeUndefined();
+    expect(await found(app, bob.id, '?account=alice')).toBeUndefined();
+    // Its own requests an admin finds as before.
+    const own = await asked(app, 'root');
+    expect(await found(app, own.id)).toMatchObject({ request_id: own.id });
+  });
+
+  test('also of an account that was put on the list before marks were noted, and after the secret was rotated', async () => {
+    const before = edge();
+    const { id } = await asked(before, 'alice');
+    for (const { name } of (await bindings.STORE.list({ prefix: 'mark:' })).keys) await bindings.STORE.delete(name);
+    const next = 'another-signing-secret-of-the-tests';
+    const rotated = edge({ SIGNING_SECRET: next, SIGNING_SECRET_PREVIOUS: SECRET });
+    expect(await found(rotated, id)).toMatchObject({ request_id: id });
+    expect((await bindings.STORE.list({ prefix: 'mark:' })).keys).toHaveLength(1);
+    expect(await found(rotated, id)).toMatchObject({ request_id: id });
+  });
+
+  test('of an id from before only with the account’s name', async () => {
+    const app = edge();
+    await listAccount(bindings.STORE, 'alice');
+    const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
+    await object('alice').settle({ requestId: id, status: 'complete', cost: 1 });
+    expect(await found(app, id)).toBeUndefined();
+    expect(await found(app, id, '?account=alice')).toMatchObject({ request_id: id });
+    for (const none of ['x', 'req_', encodeURIComponent('req_01m7w6qhfxbt0tfvnmx89rna1z.2')]) {
+      expect(await found(app, none)).toBeUndefined();
+    }
+  });
+});
+
+describe('a mark', () => {
+  test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
+    const app = edge();
+    const marks = async (account: string, by = app) => markIn((await asked(by, account)).id);
+    const alice = await marks('alice');
+    expect(alice).toHaveLength(8);
+    expect(await marks('alice')).toBe(alice);
+    expect(await marks('bob')).not.toBe(alice);
+    const other = edge({ SIGNING_SECRET: 'another-signing-secret-of-the-tests' });
+    const response = await other.fetch('/usage', { headers: await admin() });
+    // A credential that does not hold has no account: its ids tell nothing, not even that they are of one caller.
+    const strange = await other.fetch('/usage', { headers: await admin() });
+    const ids = [response, strange].map(({ headers }) => markIn(headers.get('sluice-request-id') ?? ''));
+    expect(ids[0]).not.toBe(ids[1]);
+  });
+
+  test('leaves ids in the order of their time, and each its own', async () => {
+    const app = edge();
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i += 1) ids.push((await asked(app, 'alice')).id);
+    expect([...ids].sort((left, right) => (left.slice(0, 14) < right.slice(0, 14) ? -1 : 1))).toEqual(ids);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const id of ids) expect(id).toMatch(/^req_[0-9a-hjkmnp-tv-z]{26}$/);
+    const { request_id } = await errorOf(await app.post('/messages', {}, bearer(await tokenOf('alice'))));
+    expect(markIn(request_id)).toBe(markIn(ids[0] ?? ''));
+  });
+});
+
+describe('a refused request', () => {
+  test('is found with the limit that refused it, and what the caller was told', async () => {
+    const app = edge();
+    await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
+    let last = await asked(app, 'alice');
+    for (let i = 0; i < 50 && last.response.ok; i += 1) last = await asked(app, 'alice');
+    const { message } = await errorOf(last.response);
+    expect(await found(app, last.id)).toMatchObject({
+      request_id: last.id,
+      status: 'refused',
+      model: 'claude-haiku-5-5',
+      error_type: 'billing_error',
+      cost_usd: 0,
+      tries: [],
+      refusal: { limited_by: 'account', limit: 'usd_per_day', message },
+    });
+    expect(await found(app, last.id, '', bearer(await tokenOf('bob')))).toBeUndefined();
+  });
+
+  test('is known after a crash; a flood costs a row a second, and what was refused long ago is let go', async () => {
+    let clock = Date.now() + 100 * DAY;
+    const inAccount = async <T>(run: (account: Account) => T) =>
+      await runInDurableObject(object('alice'), (account: Account) => {
+        const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
+        inside.now = () => clock;
+        inside.env = { ...inside.env, RETENTION_DAYS: '1' };
+        return run(account);
+      });
+    const limits = { models: [] };
+    const refuse = (requestId: string) =>
+      inAccount((account) =>
+        account.admit({
+          requestId,
+          route: 'messages',
+          model: 'claude-opus-5-5',
+          defaults: limits,
+          bound: {
+            inputTokens: 1,
+            inputCost: 1,
+            outputTokens: 1,
+            outputPrice: 1,
+            leastOutput: 1,
+            bounded: true,
+            countable: false,
+            known: true,
+            models: [['claude-opus-5-5']],
+          },
+        }),
+      );
+    expect((await refuse('first')).outcome).toBe('refused');
+    await abortAllDurableObjects();
+    expect(await inAccount((account) => account.request('first'))).toMatchObject({ refusal: { limit: 'models' } });
+    const rows = await countRows(object('alice'));
+    clock += 1;
+    for (let i = 0; i < 1_000; i += 1) {
+      clock += 10;
+      await refuse(`flood ${i}`);
+    }
+    expect(rows()).toBeLessThanOrEqual(11);
+    expect(await inAccount((account) => account.request('flood 999'))).toMatchObject({ status: 'refused' });
+    clock += 2 * DAY;
+    await inAccount((account) => account.alarm());
+    expect(await inAccount((account) => account.request('flood 500'))).toBeUndefined();
+    await refuse('last');
+    await inAccount((account) => account.erase());
+    expect(await inAccount((account) => account.request('last'))).toBeUndefined();
+    await runDurableObjectAlarm(object('alice'));
+  });
+});

@@ -1,0 +1,230 @@
+import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { countRows } from '../support/conversations.ts';
+import { runs } from '../support/runs.ts';
+import { boundOf } from './admission-requests.ts';
+
+const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const stub = () => accountStub(bindings, {}, 'alice');
+const usd = (nanodollars: number) => nanodollars / 1e9;
+const nano = (value: number) => Math.round(value * 1e9);
+
+let clock = 0;
+let ids = 0;
+
+beforeEach(() => {
+  // The alarm's time is real: a clock that is ahead keeps it from coming by itself.
+  clock = Date.now() + 100 * DAY;
+  clock -= clock % DAY;
+});
+afterEach(async () => await reset());
+
+async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
+  return await runInDurableObject(stub(), async (account: Account) => {
+    const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
+    inside.now = () => clock;
+    inside.env = { ...inside.env, RETENTION_DAYS: '1' };
+    return await run(account);
+  });
+}
+
+interface Asked {
+  id: string;
+  at: number;
+  token: string | undefined;
+  hold: number;
+  cost: number | undefined;
+}
+
+interface Given {
+  amount: number;
+  spent: number;
+  at: number;
+  until: number;
+}
+
+const LIMITS = { usd_per_hour: usd(40_000), usd_total: usd(60_000), on_shortfall: 'refuse' as const };
+const TOKEN_LIMIT = 30_000;
+
+const step = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant('ask' as const), token: fc.boolean() }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('settle' as const),
+      which: fc.nat(20),
+      cost: fc.integer({ min: 0, max: 13_000 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('again' as const), which: fc.nat(20) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('credit' as const),
+      amount: fc.integer({ min: 1, max: 30_000 }),
+      hours: fc.option(fc.integer({ min: 1, max: 40 }), { nil: undefined }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 5 * HOUR }) }),
+  },
+  // The alarm sums rows up and deletes those of the day before.
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('wake' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('crash' as const) }) },
+);
+
+test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      await reset();
+      const asked: Asked[] = [];
+      const given: Given[] = [];
+      const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };
+      await inAccount((account) => account.rememberToken(minted));
+      const sum = (some: Asked[]) => some.reduce((before, { cost = 0 }) => before + cost, 0);
+      const held = (some: Asked[]) => some.reduce((all, { cost, hold }) => all + (cost === undefined ? hold : 0), 0);
+      const credit = () => given.reduce((all, { amount, spent, until }) => all + (until <= clock ? spent : amount), 0);
+      const inHour = ({ at }: Asked) => Math.floor(at / HOUR) === Math.floor(clock / HOUR);
+      const byToken = ({ token }: Asked) => token !== undefined;
+      const running = () => asked.filter(({ cost }) => cost === undefined);
+      for (const next of steps) {
+        if (next.kind === 'pass') clock += next.ms;
+        else if (next.kind === 'crash') await abortAllDurableObjects();
+        else if (next.kind === 'wake') {
+          await inAccount(() => undefined);
+          await runDurableObjectAlarm(stub());
+          // Who has run for longer than a hold lasts is settled at it.
+          for (const one of running()) if (one.at + 15 * 60_000 <= clock) settled(one, one.hold);
+        } else if (next.kind === 'ask') {
+          const token = next.token ? { jti: 'limited', iat: 1 } : undefined;
+          ids += 1;
+          const id = `req_${String(ids).padStart(12, '0')}`;
+          const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
+          const answer = await inAccount((account) => account.admit({ ...request, bound: boundOf() }));
+          const left = Math.min(
+            nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
+            nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
+            next.token ? TOKEN_LIMIT - sum(asked.filter(byToken)) - held(asked.filter(byToken)) : 1e15,
+          );
+          expect(answer.outcome).toBe(left >= 11_000 ? 'admitted' : 'refused');
+          if (answer.outcome === 'admitted')
+            asked.push({ id, at: clock, token: token?.jti, hold: answer.hold, cost: undefined });
+        } else if (next.kind === 'credit') {
+          const until = next.hours === undefined ? Number.POSITIVE_INFINITY : clock + next.hours * HOUR;
+          const expiresAt = Number.isFinite(until) ? until : null;
+          ids += 1;
+          const credit = { id: `credit_${ids}`, key: `key ${ids}`, usd: usd(next.amount), expiresAt };
+          // Given twice, it counts once.
+          for (let i = 0; i < 2; i += 1) await inAccount((account) => account.giveCredit(credit));
+          given.push({ amount: next.amount, spent: 0, at: clock, until });
+        } else {
+          const some = next.kind === 'settle' ? running() : asked.filter(({ cost }) => cost !== undefined);
+          const one = some[next.which % Math.max(1, some.length)];
+          if (!one) continue;
+          const cost = next.kind === 'settle' ? next.cost : 1;
+          const { outcome } = await inAccount((account) =>
+            account.settle({ requestId: one.id, status: 'complete', cost }),
+          );
+          if (next.kind === 'settle') {
+            expect(outcome).toBe('settled');
+            settled(one, cost);
+          } else if (outcome === 'late') correct(one, cost);
+          else if (outcome === 'unheld') return;
+          else expect(outcome).toBe('duplicate');
+        }
+        const { hour, total, token } = await inAccount((account) => account.standing(LIMITS, 'limited'));
+        expect({
+          hour: [nano(hour.settled_usd), nano(hour.held_usd)],
+          total: [nano(total.settled_usd), nano(total.held_usd), nano(total.credit_usd)],
+          token: [nano(token?.settled_usd ?? -1), nano(token?.held_usd ?? -1)],
+        }).toEqual({
+          hour: [sum(asked.filter(inHour)), held(asked.filter(inHour))],
+          total: [sum(asked), held(asked), credit()],
+          token: [sum(asked.filter(byToken)), held(asked.filter(byToken))],
+        });
+      }
+
+      function settled(one: Asked, cost: number): void {
+        one.cost = cost;
+        charge(one.at, cost);
+      }
+
+      function correct(one: Asked, cost: number): void {
+        const more = cost - (one.cost ?? 0);
+        one.cost = cost;
+        charge(one.at, more);
+      }
+
+      function charge(at: number, cost: number): void {
+        let rest = cost;
+        const open = given.filter(({ at: since, until }) => Number.isFinite(until) && since <= at && at < until);
+        open.sort((left, right) => left.until - right.until);
+        for (const one of cost < 0 ? open.reverse() : open) {
+          const taken = Math.max(-one.spent, Math.min(rest, one.amount - one.spent));
+          one.spent += taken;
+          rest -= taken;
+        }
+      }
+    }),
+    { numRuns: runs(200) },
+  );
+});
+
+test('an erased account keeps what it has spent in all, in the hour too, and the credit that it was given', async () => {
+  const ask = (id: string, size = {}) =>
+    inAccount((account) =>
+      account.admit({
+        requestId: id,
+        route: 'messages',
+        model: 'claude-opus-5-5',
+        bound: boundOf(size),
+        defaults: LIMITS,
+      }),
+    );
+  await inAccount((account) => {
+    account.giveCredit({ id: 'c1', usd: usd(5_000), expiresAt: null, note: 'for Alice' });
+  });
+  await ask('req_1');
+  await inAccount((account) => account.settle({ requestId: 'req_1', status: 'complete', cost: 9_000 }));
+  clock += 40 * DAY;
+  await ask('req_2');
+  await ask('req_3');
+  await inAccount((account) => account.settle({ requestId: 'req_2', status: 'complete', cost: 7_000 }));
+  await inAccount((account) => account.erase());
+  clock += 1_000;
+  await inAccount((account) => account.settle({ requestId: 'req_3', status: 'complete', cost: 500 }));
+  await abortAllDurableObjects();
+  const { hour, total } = await inAccount((account) => account.standing(LIMITS));
+  expect([nano(hour.settled_usd), nano(total.settled_usd), nano(total.credit_usd)]).toEqual([7_500, 16_500, 5_000]);
+  const { data } = await inAccount((account) => account.credits({}, LIMITS));
+  expect(data).toMatchObject([{ id: 'c1', note: null, usd: usd(5_000) }]);
+});
+
+test('credit costs a row only where it expires, and a token’s limit none', async () => {
+  const credit = (id: string, expiresAt: number | null) =>
+    inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));
+  await inAccount((account) => account.rememberToken({ jti: 't1', scopes: ['messages'], limits: { usd_total: 1 } }));
+  const rows = await countRows(stub());
+  const request = async (id: string) => {
+    const before = rows();
+    await inAccount((account) => {
+      const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token: { jti: 't1', iat: 1 } };
+      account.admit({ ...asking, bound: boundOf(), defaults: LIMITS });
+      account.settle({ requestId: id, status: 'complete', cost: 500 });
+    });
+    return rows() - before;
+  };
+  await request('req_0');
+  expect(await request('req_1')).toBe(2);
+  await credit('c1', null);
+  expect(await request('req_2')).toBe(2);
+  await credit('c2', clock + DAY);
+  expect(await request('req_3')).toBe(3);
+});

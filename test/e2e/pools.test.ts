@@ -1,0 +1,185 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { StandingReport, UsageReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+
+/** At night 1000 × 20. */
+const { RACE_ACCOUNTS = '200', RACE_CALLERS = '10' } = process.env;
+const accounts = Array.from({ length: Number(RACE_ACCOUNTS) }, (_, at) => `racer-${at}`);
+const MODEL = 'claude-haiku-4-5-20251001';
+// $1 and $5 for a million tokens.
+const [INPUT, OUTPUT] = [1_000, 5_000];
+const MOST_TOKENS = 300;
+/** In nanodollars: what some four requests of each account cost. */
+const LIMIT = accounts.length * 3_000_000;
+/** Connections that are open at a time: more of them, and it is the machine that is tested. */
+const AT_ONCE = 150;
+/** Requests that run when the process is killed: each holds what it could have cost until its deadline. */
+const KILLED = 6;
+const ask = { model: MODEL, max_tokens: MOST_TOKENS, messages: [{ role: 'user' as const, content: 'Hi' }] };
+const json = { 'content-type': 'application/json' };
+const nano = (usd: number) => Math.round(usd * 1e9);
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+let upstream: FakeUpstream;
+let edge: Edge;
+let state: string;
+let billed = 0;
+/** Whether answers never come: then they are billed all the same. */
+let isHanging = false;
+let hanging = 0;
+
+const settings = () => ({
+  SIGNING_SECRET: SECRET,
+  ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+  ANTHROPIC_BASE_URL: upstream.url,
+  DEPLOYMENT_LIMITS: JSON.stringify({ usd_per_month: LIMIT / 1e9 }),
+});
+
+beforeAll(async () => {
+  state = await mkdtemp(join(tmpdir(), 'sluice-pools-'));
+  let seed = 7;
+  upstream = await startUpstream((received, response) => {
+    if (received.path.endsWith('/count_tokens')) {
+      response.writeHead(200, json).end('{"input_tokens":20}');
+      return;
+    }
+    const { max_tokens } = JSON.parse(received.body.toString()) as { max_tokens: number };
+    seed = (seed * 16_807) % 2_147_483_647;
+    const output_tokens = 1 + (seed % max_tokens);
+    // It bills what it has begun, whoever hears of it.
+    billed += 20 * INPUT + output_tokens * OUTPUT;
+    hanging += isHanging ? 1 : 0;
+    if (isHanging) return;
+    const usage = { input_tokens: 20, output_tokens };
+    const message = { id: 'msg_01', type: 'message', role: 'assistant', model: MODEL, content: [] };
+    setTimeout(() => {
+      if (response.destroyed) return;
+      response.writeHead(200, json).end(JSON.stringify({ ...message, stop_reason: 'end_turn', usage }));
+    }, seed % 20);
+  });
+  edge = await startEdge(inject('worker'), settings(), state);
+});
+
+afterAll(async () => {
+  await edge.stop();
+  await upstream.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+async function api<T>(path: string): Promise<T> {
+  const response = await fetch(edge.url + path, { headers: bearer(await tokenOf('root', ['admin'])) });
+  expect(response.ok, `${path}: ${response.status}`).toBe(true);
+  return (await response.json()) as T;
+}
+
+/** So long nobody is answered, and all give up: what is left is held for requests that were killed. */
+const PATIENCE_MS = 10_000;
+
+/** Those who call until the shared budget is spent, and wait where they are asked to. */
+class Callers {
+  answered = 0;
+  #answeredAt = Date.now();
+  running = 0;
+  readonly #waiting: (() => void)[] = [];
+  readonly endings = new Map<string, number>();
+  #gate: Promise<void> = Promise.resolve();
+  #open: () => void = () => {};
+
+  close(): void {
+    this.#gate = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+  }
+
+  open(): void {
+    this.#answeredAt = Date.now();
+    this.#open();
+  }
+
+  async call(token: string): Promise<void> {
+    for (;;) {
+      await this.#gate;
+      while (this.running >= AT_ONCE) {
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        await this.#gate;
+      }
+      this.running += 1;
+      const ended = await this.once(token);
+      this.running -= 1;
+      this.#waiting.shift()?.();
+      this.endings.set(ended, (this.endings.get(ended) ?? 0) + 1);
+      if (ended === '429 billing_error deployment' || Date.now() - this.#answeredAt > PATIENCE_MS) return;
+      if (ended !== '200') await pause(100 + Math.random() * 400);
+    }
+  }
+
+  /** @returns how a request ended: its status, and who refused it why */
+  async once(token: string): Promise<string> {
+    let response: Response;
+    try {
+      const init = { method: 'POST', headers: { ...json, ...bearer(token) }, body: JSON.stringify(ask) };
+      response = await fetch(`${edge.url}/v1/messages`, init);
+      const answer = (await response.json()) as { error?: { type: string } };
+      if (response.status !== 200) {
+        return `${response.status} ${answer.error?.type} ${response.headers.get('sluice-limited-by')}`;
+      }
+    } catch {
+      return 'broken';
+    }
+    this.answered += 1;
+    this.#answeredAt = Date.now();
+    return '200';
+  }
+}
+
+test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what they share, and nothing more, though the process is killed`, async () => {
+  const callers = new Callers();
+  const tokens = await Promise.all(accounts.map((account) => tokenOf(account)));
+  const called = tokens.flatMap((token) => Array.from({ length: Number(RACE_CALLERS) }, () => callers.call(token)));
+  await expect.poll(() => callers.answered, { interval: 20 }).toBeGreaterThan(accounts.length * 2);
+  callers.close();
+  await expect.poll(() => callers.running, { interval: 20 }).toBe(0);
+  await expect.poll(async () => (await api<PoolStandingReport>('/pools/deployment')).month.leased_usd).toBe(0);
+  isHanging = true;
+  const killed = tokens.slice(0, KILLED).map((token) => callers.once(token));
+  await expect.poll(() => hanging, { interval: 5 }).toBe(KILLED);
+  await edge.kill();
+  await Promise.all(killed);
+  isHanging = false;
+  edge = await startEdge(inject('worker'), settings(), state);
+  callers.open();
+  await Promise.all(called);
+
+  expect(billed).toBeLessThanOrEqual(LIMIT);
+  // Only these, and what broke off or was asked to wait.
+  const odd = [...callers.endings.keys()].filter(
+    (ending) => !['200', 'broken', '429 billing_error deployment', '429 rate_limit_error deployment'].includes(ending),
+  );
+  expect(odd).toEqual([]);
+
+  const standings = await Promise.all(accounts.map((account) => api<StandingReport>(`/accounts/${account}`)));
+  const held = standings.reduce((sum, { month }) => sum + nano(month.held_usd), 0);
+  const settled = standings.reduce((sum, { month }) => sum + nano(month.settled_usd), 0);
+  // Of what was killed the rest is held, and of the pool nothing else is leased.
+  const pool = async () => {
+    const { month } = await api<PoolStandingReport>('/pools/deployment');
+    return { spent: nano(month.spent_usd), leased: nano(month.leased_usd) };
+  };
+  await expect.poll(pool, { timeout: 90_000, interval: 500 }).toEqual({ spent: settled, leased: held });
+  expect(settled + held).toBeLessThanOrEqual(LIMIT);
+  expect(held).toBeGreaterThan(0);
+  // What the killed ones may have cost is used, too: nobody can know that they cost less.
+  expect(billed).toBeGreaterThanOrEqual(0.95 * (LIMIT - held));
+  expect(settled + held).toBeGreaterThanOrEqual(0.95 * LIMIT);
+
+  const sums = await api<SharedUsageReport>('/usage?group_by=account');
+  expect(nano(sums.total.cost_usd)).toBe(settled);
+  const ledgers = await api<UsageReport>('/usage?group_by=model');
+  expect(sums.total).toEqual(ledgers.total);
+});

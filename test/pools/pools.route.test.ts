@@ -1,0 +1,236 @@
+import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
+import { pause } from '../../src/async/pause.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import type { LeaseAnswer, LeaseCall } from '../../src/durable/contracts/pool.ts';
+import type { Pool } from '../../src/pools/pool.ts';
+import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+const bindings = env as unknown as Omit<Bindings, 'POOL'> & { POOL: DurableObjectNamespace<Pool> };
+const MODEL = 'claude-haiku-4-5-20251001';
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+// In nanodollars: 20 tokens at $1 and 100 at $5 for a million.
+const COST = 520_000;
+const nano = (usd: number) => Math.round(usd * 1e9);
+
+// What an object has in memory outlives its rows: each test has accounts and pools of its own.
+afterEach(async () => {
+  await runInDurableObject(pool(), (_, { storage }) => {
+    for (const table of ['leases', 'sums', 'meta']) {
+      storage.sql.exec(`delete from ${table}${table === 'meta' ? " where key != 'schema_version'" : ''}`);
+    }
+  });
+  await reset();
+  await abortAllDurableObjects();
+});
+
+const message = ({ url }: Sent) =>
+  Response.json(
+    url.pathname.endsWith('/count_tokens')
+      ? { input_tokens: 20 }
+      : {
+          id: 'msg_01',
+          type: 'message',
+          role: 'assistant',
+          model: MODEL,
+          content: [{ type: 'text', text: 'Hi' }],
+          stop_reason: 'end_turn',
+          usage: { input_tokens: 20, output_tokens: 100 },
+        },
+  );
+const shared = (vars: Record<string, unknown> = {}) =>
+  testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
+
+async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
+  const init = { method, headers: { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) } };
+  const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
+  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+  return (await response.json()) as T;
+}
+
+const post = async (app: TestApp, account: string) =>
+  await app.post('/v1/messages', ask, bearer(await tokenOf(account)));
+const pool = (name = 'deployment') => bindings.POOL.get(bindings.POOL.idFromName(name));
+const spent = async (app: TestApp) =>
+  new Map(
+    (await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=account')).data.map(({ key, cost_usd }) => [
+      key,
+      nano(cost_usd),
+    ]),
+  );
+
+describe('a limit that accounts share', () => {
+  test('of a group refuses its accounts alone, by its name and without the figures of others', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
+    await admin(app, 'PUT', '/groups/red/accounts/alice');
+    await admin(app, 'PUT', '/groups/red/accounts/bob');
+    const answered = { alice: 0, bob: 0 };
+    let refused: Response | undefined;
+    for (let asked = 0; refused === undefined; asked += 1) {
+      const account = asked % 3 === 2 ? 'bob' : 'alice';
+      const response = await post(app, account);
+      if (response.status === 200) answered[account] += 1;
+      else if (response.headers.get('x-should-retry') === 'false') refused = response;
+      // What another has leased and does not use comes back.
+      else await pause(500);
+    }
+    expect(answered.bob).toBeGreaterThan(0);
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('sluice-limited-by')).toBe('group');
+    const { message: said, type } = await errorOf(refused);
+    expect(type).toBe('billing_error');
+    expect(said).not.toContain('0.008');
+    expect(said).not.toMatch(/left/);
+    expect((await post(app, 'carol')).status).toBe(200);
+    const { day } = await admin<PoolStandingReport>(app, 'GET', '/groups/red');
+    expect([day.limit_usd, nano(day.spent_usd)]).toEqual([0.008, (answered.alice + answered.bob) * COST]);
+    const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/groups/red/accounts');
+    expect(data.map(({ id, spent_usd }) => [id, nano(spent_usd.day)])).toEqual([
+      ['alice', answered.alice * COST],
+      ['bob', answered.bob * COST],
+    ]);
+  });
+
+  test('of the deployment refuses everybody', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.0001 });
+    const refused = await post(app, 'bob');
+    expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'deployment']);
+  });
+
+  test('is not one where no setting says so', async () => {
+    const app = testApp(message, DEPLOYED);
+    const init = { headers: bearer(await tokenOf('root', ['admin'])) };
+    expect((await app.fetch('/pools/deployment', init)).status).toBe(400);
+    expect((await app.fetch('/usage?group_by=account', init)).status).toBe(400);
+    expect((await app.fetch('/accounts?sort=spent', init)).status).toBe(400);
+    expect((await post(app, 'alice')).status).toBe(200);
+    await runInDurableObject(pool(), (_, { storage }) => {
+      expect(storage.sql.exec('select * from leases').toArray()).toEqual([]);
+    });
+  });
+
+  test('follows an account that is moved: what it spent before stays with the group before', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/groups/red/accounts/alice');
+    await (await post(app, 'alice')).text();
+    await admin(app, 'PUT', '/groups/blue/accounts/alice');
+    await (await post(app, 'alice')).text();
+    await (await post(app, 'alice')).text();
+    await app.settled();
+    const sums = async () => (await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=group')).data;
+    await expect
+      .poll(async () => (await sums()).map(({ key, cost_usd }) => [key, nano(cost_usd)]))
+      .toEqual([
+        ['blue', 2 * COST],
+        ['red', COST],
+      ]);
+  });
+});
+
+describe('who spent what', () => {
+  test('is told in one object call of five thousand accounts', async () => {
+    const days = [Math.floor(Date.now() / 86_400_000)];
+    await runInDurableObject(pool(), (object) => {
+      for (let at = 0; at < 5_000; at += 1) {
+        const call: LeaseCall = {
+          lease: `lease-${at}`,
+          account: `account-${String(at).padStart(4, '0')}`,
+          incarnation: 1,
+          seq: 1,
+          windows: [],
+          wish: 0,
+          seenAt: Date.now(),
+          sums: { days, rows: [{ day: days[0] ?? 0, group: '', model: MODEL, sums: [1, at, 1, 1, 0, 0, 0, 0, 0] }] },
+        };
+        expect((JSON.parse(object.leaseJson(JSON.stringify(call))) as LeaseAnswer).seq).toBe(1);
+      }
+    });
+    let calls = 0;
+    const counting = <T extends object>(namespace: T): T =>
+      new Proxy<T>(namespace, {
+        get: (target, name) => {
+          if (name === 'get') calls += 1;
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        },
+      });
+    const app = shared({
+      POOL: counting<object>(bindings.POOL),
+      ACCOUNT: counting<object>(bindings.ACCOUNT as object),
+    });
+    // One call is that to the admin's own account, whose credential may have been revoked.
+    const [before, sums] = [calls, await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=account')];
+    expect(calls - before).toBe(2);
+    expect(sums.data).toHaveLength(4_999 + 1);
+    expect(sums.total.requests).toBe(5_000);
+    calls = 0;
+    const list = await admin<{ data: AccountSpendRow[]; has_more: boolean }>(
+      app,
+      'GET',
+      '/accounts?sort=spent&limit=7',
+    );
+    expect(calls).toBe(2);
+    expect([list.data.length, list.has_more]).toEqual([7, true]);
+  });
+
+  test('is what the ledgers say, also after a sum was corrupted and its account has reported again', async () => {
+    const app = shared();
+    for (const account of ['alice', 'alice', 'bob']) await (await post(app, account)).text();
+    await app.settled();
+    await expect
+      .poll(() => spent(app))
+      .toEqual(
+        new Map([
+          ['alice', 2 * COST],
+          ['bob', COST],
+        ]),
+      );
+    await runInDurableObject(pool(), (_, { storage }) => {
+      storage.sql.exec('update sums set cost = 1, requests = 99');
+    });
+    for (const account of ['alice', 'bob']) await (await post(app, account)).text();
+    await app.settled();
+    await expect
+      .poll(() => spent(app))
+      .toEqual(
+        new Map([
+          ['alice', 3 * COST],
+          ['bob', 2 * COST],
+        ]),
+      );
+    const shares = await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=account');
+    const ledgers = await admin<UsageReport>(app, 'GET', '/usage?group_by=model');
+    expect(shares.total).toEqual(ledgers.total);
+  });
+
+  test('keeps what an erased account has spent, without its name', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 1 });
+    await (await post(app, 'alice')).text();
+    await (await post(app, 'bob')).text();
+    await app.settled();
+    await admin(app, 'DELETE', '/accounts/alice');
+    await expect
+      .poll(() => spent(app))
+      .toEqual(
+        new Map([
+          ['(erased)', COST],
+          ['bob', COST],
+        ]),
+      );
+    const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
+    expect(data.map(({ id }) => id)).toEqual(['bob']);
+    const { day } = await admin<PoolStandingReport>(app, 'GET', '/pools/deployment');
+    expect(nano(day.spent_usd)).toBe(2 * COST);
+    await runInDurableObject(pool(), (_, { storage }) => {
+      const rows = [...storage.sql.exec('select * from leases'), ...storage.sql.exec('select * from sums')];
+      expect(JSON.stringify(rows)).not.toContain('alice');
+    });
+  });
+});

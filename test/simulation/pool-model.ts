@@ -1,0 +1,199 @@
+/** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
+import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../../src/budget/windows.ts';
+import { type Host, Violation } from './host.ts';
+import type { World } from './world.ts';
+
+const USABLE_MS = 60_000;
+const DEPLOYMENT = 'deployment';
+
+interface Spent {
+  account: string;
+  group: string | null;
+  at: number;
+  amount: number;
+}
+
+/** One pool, with the limits that it has had. */
+interface Watched {
+  name: string;
+  host: Host;
+  /** In nanodollars, the same for every window. */
+  limits: { from: number; limit: number }[];
+}
+
+export class PoolModel {
+  readonly #world: World;
+  readonly #accounts: ReadonlyMap<string, Host>;
+  readonly #pools: Watched[];
+  readonly #spent = new Map<string, Spent>();
+  readonly #costs = new Map<string, number>();
+  readonly #totals = new Map<string, number>();
+  /** What an account had spent and erased before any pool knew it. */
+  readonly #unknown = new Map<string, number>();
+  #allowed = 0;
+  #seen = -1;
+
+  constructor(world: World, accounts: ReadonlyMap<string, Host>, pools: ReadonlyMap<string, Host>, limit: number) {
+    this.#world = world;
+    this.#accounts = accounts;
+    this.#pools = [...pools].map(([name, host]) => ({ name, host, limits: [{ from: world.clock.now, limit }] }));
+  }
+
+  /** Something was billed beyond what was held for it. */
+  allow(nanodollars: number): void {
+    this.#allowed += nanodollars;
+  }
+
+  /** A request is going to be settled at this. */
+  costs(id: string, nanodollars: number): void {
+    this.#costs.set(id, nanodollars);
+  }
+
+  look(): void {
+    const hosts = [...this.#accounts.values(), ...this.#pools.map(({ host }) => host)];
+    const changes = hosts.reduce((sum, { storage }) => sum + storage.changes, 0);
+    if (changes === this.#seen) return;
+    this.#seen = changes;
+    this.#readRows();
+    for (const pool of this.#pools) {
+      this.#readLimit(pool);
+      this.#checkLimit(pool);
+      this.#checkGrants(pool);
+      if (
+        this.#leases(pool).some(({ open, account }) => open === 1 && account !== null) &&
+        pool.host.storage.armed === null
+      ) {
+        throw new Violation(`${pool.name} has leases open, and no alarm`);
+      }
+    }
+  }
+
+  lookAtRest(): void {
+    for (const pool of this.#pools) {
+      const open = this.#leases(pool).filter((lease) => lease.open === 1);
+      if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
+    }
+    this.#checkSums();
+  }
+
+  #readRows(): void {
+    for (const [account, host] of this.#accounts) {
+      if (read(host, 'ledger', "select 1 from meta where key = 'lease'").length === 0) {
+        const [erased] = read(host, 'ledger', "select sum(cost) as cost from rollups where model = '(erased)'");
+        this.#unknown.set(account, Number(erased?.cost ?? 0));
+      }
+      const known = new Set<string>();
+      for (const row of read(host, 'ledger', 'select id, at, status, hold, cost, pool_group from ledger')) {
+        const id = String(row.id);
+        known.add(id);
+        const amount = Number(row.status === 'held' ? row.hold : row.cost);
+        this.#spent.set(id, { account, group: row.pool_group as string | null, at: Number(row.at), amount });
+      }
+      for (const [id, spent] of this.#spent) {
+        // It was erased: what it has cost stays, and is no more than what was told.
+        if (spent.account !== account || known.has(id)) continue;
+        spent.amount = Math.min(spent.amount, this.#costs.get(id) ?? spent.amount);
+      }
+    }
+  }
+
+  #readLimit({ host, limits }: Watched): void {
+    const [row] = read(host, 'leases', "select value from meta where key = 'limits'");
+    if (!row) return;
+    const { usd_per_day } = JSON.parse(String(row.value)) as { usd_per_day: number };
+    const limit = Math.round(usd_per_day * 1e9);
+    if (limit !== limits.at(-1)?.limit) limits.push({ from: this.#world.clock.now, limit });
+  }
+
+  /** What is settled and held in a window, by all accounts or by one. */
+  #sum(pool: string, period: SharedPeriod, start: number, account?: string): number {
+    const end = spanAt(period, start).end;
+    let sum = 0;
+    for (const spent of this.#spent.values()) {
+      if (account !== undefined && spent.account !== account) continue;
+      if (pool !== DEPLOYMENT && pool !== `group:${spent.group}`) continue;
+      if (spent.at >= start && spent.at < end) sum += spent.amount;
+    }
+    return sum;
+  }
+
+  #checkLimit({ name, limits }: Watched): void {
+    const { now } = this.#world.clock;
+    // A lowered limit is felt once no lease can be used that was granted before.
+    const inForce = limits.filter((_, at) => (limits[at + 1]?.from ?? now) >= now - USABLE_MS);
+    const most = Math.max(...inForce.map(({ limit }) => limit));
+    for (const period of SHARED_PERIODS) {
+      for (const time of [now, now - 30 * 60_000]) {
+        const { start } = spanAt(period, time);
+        const key = `${name} ${spanId(period, start)}`;
+        const total = this.#sum(name, period, start);
+        const before = this.#totals.get(key) ?? 0;
+        this.#totals.set(key, total);
+        if (total > before && total > most + this.#allowed) {
+          throw new Violation(
+            `${key}: ${total} settled and held, and ${most} is the limit, with ${this.#allowed} of debt`,
+          );
+        }
+      }
+    }
+  }
+
+  /** No account goes beyond what its pool has written down. */
+  #checkGrants(pool: Watched): void {
+    const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
+    for (const [account, host] of this.#accounts) {
+      const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+      const lease = identity && leases.get((JSON.parse(String(identity.value)) as { id: string }).id);
+      const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
+        windows: Record<string, { granted: number }>;
+      };
+      for (const period of SHARED_PERIODS) {
+        const { start } = spanAt(period, this.#world.clock.now);
+        const used = this.#sum(pool.name, period, start, account);
+        const granted = windows[spanId(period, start)]?.granted ?? 0;
+        if (used > granted + this.#allowed) {
+          throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${spanId(period, start)}`);
+        }
+      }
+    }
+  }
+
+  /** What accounts have reported is what their ledgers say, erased or not. */
+  #checkSums(): void {
+    const pool = this.#pools.find(({ name }) => name === DEPLOYMENT);
+    if (!pool) return;
+    const reported = new Map<string, number>();
+    const nameless: number[] = [];
+    for (const row of read(pool.host, 'sums', 'select lease, sum(cost) as cost from sums group by lease')) {
+      if (row.lease === '') nameless.push(Number(row.cost));
+      else reported.set(String(row.lease), Number(row.cost));
+    }
+    let [all, told] = [0, nameless.reduce((sum, cost) => sum + cost, 0)];
+    for (const [account, host] of this.#accounts) {
+      const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+      const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
+      const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
+      const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
+      const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
+      const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
+      const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
+      const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
+      if (!identity) continue;
+      const { id } = JSON.parse(String(identity.value)) as { id: string };
+      const own = reported.get(id) ?? 0;
+      if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
+      all += named + Number(erased?.cost ?? 0) - (this.#unknown.get(account) ?? 0);
+      told += own;
+    }
+    if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);
+  }
+
+  #leases({ host }: Watched) {
+    return read(host, 'leases', 'select id, account, open, windows from leases');
+  }
+}
+
+function read(host: Host, table: string, query: string) {
+  if (host.storage.exec(`select 1 from sqlite_master where name = '${table}'`, []).toArray().length === 0) return [];
+  return host.storage.exec(query, []).toArray();
+}

@@ -1,0 +1,211 @@
+/** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
+import fc from 'fast-check';
+import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { callAccount } from '../../src/durable/call-account.ts';
+import type { Remote } from '../../src/durable/call-object.ts';
+import type { AccountObject } from '../../src/durable/contracts/account.ts';
+import { callPool } from '../../src/pools/call-pool.ts';
+import type { WorstCase } from '../../src/pricing/hold-terms.ts';
+import type { PoolLimits } from '../../src/settings/limits.schema.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { settle } from './clock.ts';
+import type { Host } from './host.ts';
+import { PoolModel } from './pool-model.ts';
+import { findFailure, type Search } from './property.ts';
+import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
+
+type Command = { account: string } & (
+  | { kind: 'request'; share: number; clamps: boolean }
+  | { kind: 'lost' | 'unheld' | 'erase' }
+  | { kind: 'move'; group: string | null }
+  | { kind: 'limit'; pool: string; factor: number }
+);
+
+interface Scenario extends Mishaps {
+  begins: string;
+  commands: readonly Command[];
+}
+
+const ACCOUNTS = ['alice', 'bob', 'carol'];
+const POOLS = ['deployment', 'group:red', 'group:blue'];
+const STEPS = 500;
+const REST_MS = 3 * 60 * 60_000;
+/** In nanodollars. Two whole requests of each account, and some more. */
+const LIMIT = 25_000;
+const BOUND: WorstCase = {
+  inputTokens: 100,
+  inputCost: 1_000,
+  outputTokens: 800,
+  outputPrice: 10,
+  leastOutput: 1,
+  bounded: true,
+  countable: false,
+  known: true,
+  models: [['claude-opus-5-5']],
+};
+
+const account = fc.constantFrom(...ACCOUNTS);
+const request = fc.record({
+  kind: fc.constant('request' as const),
+  account,
+  share: fc.constantFrom(0, 0.1, 0.5, 1, 3),
+  clamps: fc.boolean(),
+});
+const commands: fc.Arbitrary<Command> = fc.oneof(
+  { arbitrary: request, weight: 8 },
+  { arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase'), account }), weight: 2 },
+  {
+    arbitrary: fc.record({ kind: fc.constant('move' as const), account, group: fc.constantFrom('red', 'blue', null) }),
+    weight: 1,
+  },
+  {
+    arbitrary: fc.record({
+      kind: fc.constant('limit' as const),
+      account,
+      pool: fc.constantFrom(...POOLS),
+      factor: fc.constantFrom(0, 0.5, 2),
+    }),
+    weight: 1,
+  },
+);
+
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  // At noon, and seconds before a week and a month end.
+  begins: fc.constantFrom('2026-11-20T12:00:00Z', '2026-11-29T23:59:56Z', '2026-11-30T23:59:58Z'),
+  commands: fc.array(commands, { minLength: 2, maxLength: 12 }),
+  faults: fc.array(fc.record({ call: fc.integer({ min: 4, max: 60 }), fault: fc.constantFrom(...FAULTS) }), {
+    maxLength: 5,
+  }),
+  crashes: fc.array(
+    fc.record({ step: fc.integer({ min: 10, max: 160 }), host: fc.integer({ min: 0, max: 5 }), keeps: fc.boolean() }),
+    { maxLength: 3 },
+  ),
+});
+
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
+/** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+  const world = new World(scheduler, scenario);
+  world.clock.now = Date.parse(scenario.begins);
+  await inWorld(world, {}, async () => {
+    const pools = new Map(POOLS.map((name) => [name, hostOf('POOL', name)]));
+    const accounts = new Map(ACCOUNTS.map((name) => [name, hostOf('ACCOUNT', name)]));
+    const model = new PoolModel(world, accounts, pools, LIMIT);
+    await limitAll(pools);
+    const look = () => model.look();
+    new Sharers(world, model).issue(scenario.commands);
+    await world.run(STEPS, look);
+    await world.rest(REST_MS, look);
+    model.lookAtRest();
+  });
+}
+
+const settings = settingsOf(env);
+
+/** Gives pools their limits, before anything else happens. */
+async function limitAll(pools: ReadonlyMap<string, Host>): Promise<void> {
+  for (const host of pools.values()) {
+    void host.invoke('setLimits', [limitsOf(LIMIT)]);
+    await settle();
+    host.flush();
+  }
+}
+
+function limitsOf(nanodollars: number): PoolLimits {
+  const usd = nanodollars / 1e9;
+  return { usd_per_day: usd, usd_per_week: usd, usd_per_month: usd };
+}
+
+/** Those who use the accounts at the same time. */
+class Sharers {
+  readonly #world: World;
+  readonly #model: PoolModel;
+  #requests = 0;
+
+  constructor(world: World, model: PoolModel) {
+    this.#world = world;
+    this.#model = model;
+  }
+
+  /** Issues commands one after the other, without waiting for what comes of them. */
+  issue(commands: readonly Command[]): void {
+    void (async () => {
+      for (const command of commands) {
+        await this.#world.wait(`client: ${command.kind} ${command.account}`);
+        this.#do(command).catch(() => {});
+      }
+    })();
+  }
+
+  async #do(command: Command): Promise<void> {
+    switch (command.kind) {
+      case 'request':
+        return await this.#ask(command.account, command.share, command.clamps);
+      case 'lost':
+        return void (await this.#admit(command.account, false));
+      case 'unheld':
+        this.#model.allow(5_000);
+        return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
+      case 'erase':
+        return void (await this.#call(command.account, (object) => object.erase()));
+      case 'move':
+        return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
+      case 'limit':
+        return await this.#limit(command.pool, LIMIT * command.factor);
+    }
+  }
+
+  async #limit(name: string, nanodollars: number): Promise<void> {
+    await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(limitsOf(nanodollars)));
+  }
+
+  async #ask(name: string, share: number, clamps: boolean): Promise<void> {
+    const startedAt = this.#world.clock.now;
+    const { id, hold } = await this.#admit(name, clamps);
+    if (hold === undefined) return;
+    const cost = Math.floor(hold * share);
+    if (cost > hold) this.#model.allow(cost);
+    await this.#settle(name, id, cost, startedAt);
+  }
+
+  async #admit(name: string, clamps: boolean): Promise<{ id: string; hold: number | undefined }> {
+    const id = this.#newId();
+    const answer = await askForAdmission(this.#requestOf(name), {
+      requestId: id,
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      bound: BOUND,
+      defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
+      pools: { deployment: true, group: 'red' },
+    });
+    return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
+  }
+
+  async #settle(name: string, requestId: string, cost: number, startedAt: number): Promise<void> {
+    this.#model.costs(requestId, cost);
+    const text = JSON.stringify({ requestId, status: 'complete', cost, startedAt });
+    for (let tries = 0; tries < 3; tries += 1) {
+      try {
+        return void (await this.#call(name, (object) => object.settleJson(text)));
+      } catch {
+        await this.#world.hop(`client settles ${requestId} again`);
+      }
+    }
+  }
+
+  async #call<T>(name: string, call: (object: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    return await callAccount(this.#requestOf(name), call);
+  }
+
+  #requestOf(name: string) {
+    return { identity: { account: name }, accounts: env, settings };
+  }
+
+  #newId(): string {
+    this.#requests += 1;
+    return `req_${String(this.#requests).padStart(24, '0')}`;
+  }
+}

@@ -192,6 +192,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.limits.setOwn(limits);
     this.#state.advance();
     raiseAlerts(this.#state);
+    this.#state.leases.described();
   }
 
   /** @returns the group that an admin has chosen for the account, or null. */
@@ -202,6 +203,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** Chooses the account's group; null leaves it to its credentials. What was held before stays with the group before. */
   setGroup(group: string | null): void {
     this.#state.leases.setGroup(group ?? undefined);
+    this.#state.advance();
+    this.#state.leases.described();
   }
 
   /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
@@ -215,6 +218,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.limits.patchOwn(patch);
     this.#state.advance();
     raiseAlerts(this.#state);
+    this.#state.leases.described();
   }
 
   /** Gives the account credit beside its limit `usd_total`, once for a key. */

@@ -79,12 +79,13 @@ async function api<T>(path: string): Promise<T> {
 }
 
 /** So long nobody is answered, and all give up: what is left is held for requests that were killed. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 8_000;
 
 /** Those who call until the shared budget is spent, and wait where they are asked to. */
 class Callers {
   answered = 0;
-  #answeredAt = Date.now();
+  /** Nobody gives up before the first answer. */
+  #answeredAt = Number.POSITIVE_INFINITY;
   running = 0;
   readonly #waiting: (() => void)[] = [];
   readonly endings = new Map<string, number>();
@@ -109,12 +110,16 @@ class Callers {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
         await this.#gate;
       }
+      if (Date.now() - this.#answeredAt > PATIENCE_MS) {
+        this.#waiting.shift()?.();
+        return;
+      }
       this.running += 1;
       const ended = await this.once(token);
       this.running -= 1;
       this.#waiting.shift()?.();
       this.endings.set(ended, (this.endings.get(ended) ?? 0) + 1);
-      if (ended === '429 billing_error deployment' || Date.now() - this.#answeredAt > PATIENCE_MS) return;
+      if (ended === '429 billing_error deployment') return;
       if (ended !== '200') await pause(100 + Math.random() * 400);
     }
   }

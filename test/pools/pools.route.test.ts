@@ -103,6 +103,21 @@ describe('a limit that accounts share', () => {
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'deployment']);
   });
 
+  test('lists the limits and the group of an account as they were changed, before its next request', async () => {
+    const app = shared();
+    await (await post(app, 'alice')).text();
+    await app.settled();
+    // It has told everything, and waits for nothing more.
+    await expect.poll(() => spent(app), { timeout: 5_000 }).toEqual(new Map([['alice', COST]]));
+    await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 3 });
+    await admin(app, 'PUT', '/groups/red/accounts/alice');
+    const listed = async () => {
+      const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
+      return data.map(({ id, group, limit_usd }) => [id, group, limit_usd.day]);
+    };
+    await expect.poll(listed, { timeout: 1_000 }).toEqual([['alice', 'red', 3]]);
+  });
+
   test('is not one where no setting says so', async () => {
     const app = testApp(message, DEPLOYED);
     const init = { headers: bearer(await tokenOf('root', ['admin'])) };

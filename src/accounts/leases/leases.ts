@@ -181,6 +181,12 @@ export class Leases {
     this.corrected(hold.at, hold.group);
   }
 
+  /** Tells the deployment's pool that what it lists of the account was changed, without anybody waiting for it. */
+  described(): void {
+    if (!this.#identity?.pools.includes(DEPLOYMENT_POOL)) return;
+    this.#around.waitUntil(this.#ask(this.#lease(DEPLOYMENT_POOL)).catch(leaveToNext));
+  }
+
   /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
   async report(name: string, since: number): Promise<void> {
     const open = this.#lease(name);

@@ -1,5 +1,7 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
+import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
@@ -159,5 +161,38 @@ it('a queue that takes nothing is asked again after a pause', async () => {
     // Every fifteen seconds, once it is due after four minutes.
     expect(asked).toBeGreaterThan(10);
     expect(asked).toBeLessThan(40);
+  });
+});
+
+it('what an account spends while its erasure is handed over is reported under its name, also if its object dies', async () => {
+  const led = new Led();
+  const place = { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) };
+  const bound = {
+    inputTokens: 100,
+    inputCost: 1_000,
+    outputTokens: 800,
+    outputPrice: 10,
+    leastOutput: 1,
+    bounded: true,
+    countable: false,
+    known: true,
+    models: [['claude-opus-5-5']],
+  };
+  const asked = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
+  await inWorld(led.world, {}, async () => {
+    const admission = askForAdmission(place, { ...asked, pools: { deployment: true } });
+    await led.until('pool deployment.leaseJson answered');
+    const erasure = callAccount(place, (account) => account.erase());
+    await led.come('account alice.erase');
+    while (led.names.labels.some((label) => label !== 'time')) await led.world.step();
+    expect((await admission).outcome).toBe('admitted');
+    expect((await erasure).done).toBe(true);
+    hostOf('ACCOUNT', 'alice').crash(true);
+    const settlement = { requestId: 'req_1', status: 'complete', cost: 9_000, startedAt: led.world.clock.now };
+    const settled = callAccount(place, (account) => account.settleJson(JSON.stringify(settlement)));
+    await led.world.rest(HOUR_MS, nothing);
+    expect(JSON.parse(await settled)).toMatchObject({ outcome: 'settled' });
+    const sums = 'select account, cost from sums join leases on leases.id = sums.lease';
+    expect(hostOf('POOL', 'deployment').storage.exec(sums, []).toArray()).toEqual([{ account: 'alice', cost: 9_000 }]);
   });
 });

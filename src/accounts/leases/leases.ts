@@ -80,8 +80,8 @@ export class Leases {
   #identity: StoredIdentity | undefined;
   #isIncarnate = false;
   #group: string | undefined;
-  /** Whether a request has come in this life: one that was erased has no name until then. */
-  #isNamed = false;
+  /** Whether a request has come in this life, or since an erasure that pools do not know yet: until then it has no name. */
+  #isNamed: boolean;
   #seenAt: number | undefined;
   #uses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -94,6 +94,7 @@ export class Leases {
     this.#group = tables.meta('group');
     this.#corrected = JSON.parse(tables.meta('corrected') ?? '[]') as Correction[];
     this.#handovers = new Handovers(tables);
+    this.#isNamed = tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the group that an admin has chosen; undefined where none has. */
@@ -117,7 +118,7 @@ export class Leases {
   of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
     const group = this.groupOf(request);
     if (group === undefined && !request.pools?.deployment) return NO_LEASES;
-    this.#isNamed = true;
+    this.#name();
     this.#seenAt = this.#around.budget.last;
     const leases: OpenLease[] = [];
     if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
@@ -206,6 +207,14 @@ export class Leases {
     if (this.#corrected.length > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }
 
+  /** Notes that the account is used: one that was erased has its name again. */
+  #name(): void {
+    if (this.#isNamed) return;
+    this.#isNamed = true;
+    // The next life of the object hands over what was erased, and must not say that nobody has used the account since.
+    if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');
+  }
+
   #setCorrected(corrected: Correction[]): void {
     this.#corrected = corrected;
     const text = corrected.length === 0 ? undefined : JSON.stringify(corrected);
@@ -216,6 +225,7 @@ export class Leases {
   beginErasure(now: number): void {
     this.setGroup(undefined);
     this.#isNamed = false;
+    this.#around.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
     if (!this.#identity) return;
     // A lease that was never used in this life may have days that were not reported.
@@ -411,6 +421,8 @@ export class Leases {
   }
 }
 
+/** In `meta`, while an erasure is handed over: whether the account was used since. */
+const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_DAYS: ReadonlySet<number> = new Set();
 const NO_SUMS: SumsReport = { days: [], rows: [] };

@@ -164,9 +164,10 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const granted = grantLease(this.#books, this.#rulesNow(), call, this.now());
     const { handover } = call;
     const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
-    const kept = isHandedOver ? undefined : before;
+    const wasErased = isHandedOver && handover.sums !== undefined;
+    const kept = wasErased ? undefined : before;
     const open = granted.open || call.owes === true;
-    const isErased = call.nameless === true && (isHandedOver || (before?.isErased ?? true));
+    const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
       open,
@@ -181,7 +182,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#books.known.set(lease.id, lease);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isHandedOver) this.#store.erase(lease.id, handover);
+      if (isHandedOver) this.#store.takeOver(lease.id, handover);
       if (call.sums) this.#store.putSums(lease.id, call.sums);
     });
     if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));

@@ -157,12 +157,23 @@ export class Leases {
 
   /** Notes that a hold was replaced by what the request has cost. */
   settled({ at, group }: Hold, cost: Nanodollars): void {
-    if (this.#open.size === 0) return;
+    if (this.#open.size === 0) {
+      this.#tellAtOnce(group);
+      return;
+    }
     this.#dirty.add(dayOf(at));
     for (const { name, lease } of this.#open.values()) {
       if (name === DEPLOYMENT_POOL || (group !== undefined && name === groupPool(group))) lease.used(cost);
     }
     this.#touch();
+  }
+
+  /** Tells pools of a hold that the object's last life has placed, whose leases are gone: nothing else would do so soon. */
+  #tellAtOnce(group: string | undefined): void {
+    const { pools = [] } = this.#identity ?? {};
+    for (const name of [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])]) {
+      if (pools.includes(name)) this.#around.waitUntil(this.#ask(this.#lease(name)).catch(leaveToNext));
+    }
   }
 
   /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */

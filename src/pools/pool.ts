@@ -3,7 +3,7 @@ import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
 import { thresholdsReached } from '../budget/thresholds.ts';
 import { limitName, SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
-import { AlertOutbox, NO_ACCOUNT } from '../delivery/alert-outbox.ts';
+import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -225,7 +225,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     });
     const node = { type: by, id: group ?? DEPLOYMENT_POOL };
     const due = thresholdsReached(node, purses, shares, this.now());
-    if (due.length > 0) this.#alerts.raise(due, NO_ACCOUNT);
+    if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
   async #ask(lease: PoolLease): Promise<void> {

@@ -9,9 +9,7 @@ import { testsOfRuntime } from './test/support/runtime.ts';
 const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-// What these leave behind is for the life of a process: prices of a Worker's own, as an app is made with them.
-const alone = ['test/toolkit/own-upstream.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...alone]);
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. */
 const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%' } = process.env;
@@ -67,7 +65,7 @@ export default defineConfig({
           ...common,
           name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...inWorkerd, ...alone],
+          exclude: [...ofTheWhole, ...simulated, ...inWorkerd],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
         },
@@ -85,12 +83,8 @@ export default defineConfig({
           ...common,
           name: 'workerd',
           include: inWorkerd,
-          // A runtime for each file takes half as long again. What is stored ends with its file all the same.
-          isolate: false,
-          setupFiles: './test/support/empty-stores.ts',
         },
       },
-      { ...workerd(), test: { ...common, name: 'workerd alone', include: alone } },
     ],
   },
 });

@@ -19,9 +19,14 @@ export const poolStandingSchema = z.object({
   month: sharedSpendSchema,
 });
 
-/** The deployment's shared budget. */
-export const deploymentAnswer = z.extend(z.object({ type: z.literal('pool'), id: z.literal('deployment') }), {
-  ...poolStandingSchema.shape,
+/** The deployment's shared budget; all is null where accounts share none. */
+export const deploymentAnswer = z.object({
+  type: z.literal('pool'),
+  id: z.literal('deployment'),
+  limits: z.nullable(poolLimitsSchema),
+  day: z.nullable(sharedSpendSchema),
+  week: z.nullable(sharedSpendSchema),
+  month: z.nullable(sharedSpendSchema),
 });
 
 /** A group in the list of them. */

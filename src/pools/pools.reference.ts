@@ -143,9 +143,10 @@ export const deploymentPools: Resource = {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
+      description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
       needs: 'admin',
       answers: { 200: deployment('Its limits, and what all accounts have spent and leased.') },
-      errors: [400, 503],
+      errors: [503],
     },
     'PUT /pools/deployment/limits': {
       operation: 'setDeploymentLimits',

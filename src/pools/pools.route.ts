@@ -70,8 +70,9 @@ export function poolsRoutes() {
       return c.json({ account, group: null });
     })
     .get('/pools/deployment', requireScope('admin'), async (c) => {
-      const standing = await deploymentPool(c)((pool) => pool.standing());
-      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing });
+      const pool = { type: 'pool', id: DEPLOYMENT_POOL };
+      if (!hasDeploymentPool(c)) return c.json({ ...pool, limits: null, day: null, week: null, month: null });
+      return c.json({ ...pool, ...(await deploymentPool(c)((object) => object.standing())) });
     })
     .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
       const call = deploymentPool(c);
@@ -88,12 +89,16 @@ type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T
  * @throws ApiError 400 where accounts share no budget: then they report nothing either
  */
 export function deploymentPool(c: Context<AppEnv>): CallPool {
-  if (c.get('settings').DEPLOYMENT_LIMITS === undefined) {
+  if (!hasDeploymentPool(c)) {
     throw invalidRequest(
       'Accounts of this deployment report nothing to it. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
     );
   }
   return poolNamed(c, DEPLOYMENT_POOL);
+}
+
+function hasDeploymentPool(c: Context<AppEnv>): boolean {
+  return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 
 function poolNamed(c: Context<AppEnv>, name: string): CallPool {

@@ -17,11 +17,11 @@ import {
 } from './attempt.ts';
 import type { Breaker, Leave } from './choice/breaker.ts';
 import { orderOfTries } from './choice/order.ts';
-import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { ableOf, homeOf, NoUpstream, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { isEventStream } from './content-type.ts';
 import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
-import { type FailedVerdict, judge, judgeOpening } from './judge.ts';
+import { type FailedVerdict, judge, judgeOpening, judgeWhole, type UpstreamVerdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { takeBuffer } from './tee-reader.ts';
@@ -187,11 +187,13 @@ class Failover {
     end();
     const { kind, waitMs } = failed.verdict;
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
+    // Once: an upstream that asks for it again and again would hold up everybody.
+    const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (isShort || failed.isNoted) breaker.leave(leave);
+    else if (waits || failed.isNoted) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keep(failed);
-    if (isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline) {
+    if (waits) {
       this.#waitedFor.add(name);
       await sleep(waitMs, this.#options.controller.signal);
       this.#tried.delete(name);
@@ -216,6 +218,7 @@ class Failover {
     };
     let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
     let sentAt = Date.now();
+    let hasBegun = false;
     try {
       const fetchIt = this.#pool.fetchOf(upstream);
       const call = await upstream.prepare(this.#call(upstream), { signal, waitUntil, fetch: fetchIt });
@@ -231,12 +234,13 @@ class Failover {
         if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
         return refused;
       }
+      hasBegun = true;
       // The headers of a whole answer come with it, and its bytes at once.
       if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
       const { opening, answer } = isOneOfSeveral
         ? await openedAnswer(response)
         : { opening: undefined, answer: response };
-      const verdict = opening ? judgeOpening(decoder.decode(opening)) : { kind: 'answer' as const };
+      const verdict: UpstreamVerdict = isOneOfSeveral ? openingVerdict(answer, opening) : { kind: 'answer' };
       if (verdict.kind !== 'answer') {
         // An error in the place of a message: nothing has run.
         this.#course.sentAt = undefined;
@@ -250,7 +254,9 @@ class Failover {
       if (controller.signal.aborted) throw thrown;
       const elapsedMs = Date.now() - sentAt;
       this.#course.elapsedMs = elapsedMs;
-      if (this.#course.sentAt !== undefined && !wasSent(thrown, elapsedMs)) this.#course.sentAt = undefined;
+      // Who has begun to answer, or has not answered in time, has the request, however soon that was.
+      const isThere = hasBegun || isNoted;
+      if (this.#course.sentAt !== undefined && !isThere && !wasSent(thrown, elapsedMs)) this.#course.sentAt = undefined;
       const isUp = this.#course.sentAt !== undefined;
       const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
       return { verdict: { kind: 'down' }, thrown: told, isNoted };
@@ -293,6 +299,8 @@ class Failover {
   async #fallBack(): Promise<boolean> {
     const { payment } = this.#options;
     if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
+    // One upstream alone can take it: that is asked before any other model.
+    if (this.#routing.owned !== undefined && this.#best === undefined) return false;
     const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
@@ -305,7 +313,15 @@ class Failover {
     Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
-    this.#able = ableOf(this.#pool, this.#request, this.#routing);
+    try {
+      this.#able = ableOf(this.#pool, this.#request, this.#routing);
+    } catch (thrown) {
+      // What is set aside now is for a model that does not help: the answer is why the asked one did not.
+      if (!(thrown instanceof NoUpstream)) throw thrown;
+      this.#canFallBack = false;
+      this.#isUnpaid = true;
+      return false;
+    }
     this.#tried.clear();
     this.#waitedFor.clear();
     this.#rounds = 0;
@@ -373,6 +389,13 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
 }
 
 const REST_BYTES = 65_536;
+
+function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
+  // Every call that goes up has a body for its answer.
+  if (!opening) return { kind: 'down' };
+  const text = decoder.decode(opening);
+  return isEventStream(answer) ? judgeOpening(text) : judgeWhole(text);
+}
 
 /** @returns the error for a request whose upstreams are all full, or left alone as they are down. */
 function allBusy(): ApiError {

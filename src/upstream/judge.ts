@@ -41,9 +41,22 @@ const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 /** @returns what the first bytes of a stream mean: it can begin with an error, although its status is a success's. */
 export function judgeOpening(text: string): UpstreamVerdict {
   const [, data] = ERROR_EVENT.exec(text) ?? [];
-  if (data === undefined) return { kind: 'answer' };
-  const type = string(field(field(parseObject(encoder.encode(data)), 'error'), 'type'));
-  switch (type) {
+  return data === undefined ? { kind: 'answer' } : judgeError(data);
+}
+
+const ERROR_BODY = /^\s*\{\s*"type"\s*:\s*"error"/;
+
+/**
+ * @param text the first bytes of what does not stream
+ * @returns what they mean: an error can have the status of a success, and so can a page of whatever stands before the API
+ */
+export function judgeWhole(text: string): UpstreamVerdict {
+  if (!/^\s*(?:\{|$)/.test(text)) return { kind: 'down' };
+  return ERROR_BODY.test(text) ? judgeError(text) : { kind: 'answer' };
+}
+
+function judgeError(json: string): UpstreamVerdict {
+  switch (string(field(field(parseObject(encoder.encode(json)), 'error'), 'type'))) {
     case 'overloaded_error':
     case 'rate_limit_error':
       return { kind: 'overloaded' };

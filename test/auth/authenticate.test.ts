@@ -22,7 +22,8 @@ const answering = (vars: Record<string, unknown> = {}) =>
       if (url.pathname.includes('models')) return Response.json({ data: [] });
       return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : MESSAGE);
     },
-    { ...DEPLOYED, ...vars },
+    // Some routes are only there where accounts share a budget.
+    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars },
   );
 
 /** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
@@ -37,6 +38,9 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /accounts/:id/limits': {},
   'PATCH /accounts/:id/limits': {},
   'POST /accounts/:id/credit': { usd: 1 },
+  'PUT /groups/:id/limits': {},
+  'PUT /groups/:id/accounts/:account': {},
+  'PUT /pools/deployment/limits': {},
   'POST /tokens': { account: 'bob', scopes: ['messages'] },
   'POST /conversations': {},
   'PATCH /conversations/:id': {},

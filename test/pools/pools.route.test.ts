@@ -106,7 +106,14 @@ describe('a limit that accounts share', () => {
   test('is not one where no setting says so', async () => {
     const app = testApp(message, DEPLOYED);
     const init = { headers: bearer(await tokenOf('root', ['admin'])) };
-    expect((await app.fetch('/pools/deployment', init)).status).toBe(400);
+    expect(await admin(app, 'GET', '/pools/deployment')).toEqual({
+      type: 'pool',
+      id: 'deployment',
+      limits: null,
+      day: null,
+      week: null,
+      month: null,
+    });
     expect((await app.fetch('/usage?group_by=account', init)).status).toBe(400);
     expect((await app.fetch('/accounts?sort=spent', init)).status).toBe(400);
     expect((await post(app, 'alice')).status).toBe(200);

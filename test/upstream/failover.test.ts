@@ -66,6 +66,10 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
       headers: { 'content-type': 'text/event-stream' },
     }),
   'a body without a byte': () => new Response(bodyOf([]), { headers: { 'content-type': 'text/event-stream' } }),
+  'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
+  'an error with the status of a success': () =>
+    Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
+  'a success without a body': () => new Response(null, { status: 204 }),
   'a body that breaks at once': () =>
     new Response(bodyOf([], 'cut'), { headers: { 'content-type': 'application/json' } }),
 };
@@ -528,4 +532,68 @@ describe('models and counts', () => {
     const response = await app.post('/v1/messages', ASK, header);
     expect([response.status, app.sent.length]).toEqual([400, 0]);
   });
+});
+
+test('what a caller does wrong in a conversation opens the breaker for nobody', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(400, 'invalid_request_error');
+  for (let nth = 0; nth < 12; nth += 1) {
+    const response = await app.post('/messages', { ...ASK, conversation: `bad${counter}-${nth}` });
+    expect([nth, response.status, placesOf(app).at(-1)]).toEqual([nth, 400, 'east']);
+    await response.text();
+  }
+  says = {};
+  const other = await app.post('/v1/messages', ASK, bearer(await tokenOf(`well-${counter}`)));
+  expect(other.headers.get('sluice-upstream')).toBe('east');
+});
+
+test('an answer that breaks behind its headers may have run, however soon: it is paid for', async () => {
+  for (const more of [{}, { stream: true }]) {
+    await resetAll();
+    const app = edge(TWO);
+    const type = 'stream' in more ? 'text/event-stream' : 'application/json';
+    says.east = () => new Response(bodyOf([]), { headers: { 'content-type': type } });
+    const response = await app.post('/v1/messages', { ...ASK, ...more });
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+    await response.text();
+    const rows = await rowsOf(app);
+    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual([
+      ['west', 'complete'],
+      ['east', 'retried'],
+    ]);
+    expect(rows[1]?.cost_usd).toBeGreaterThan(0);
+  }
+});
+
+test('an upstream that asks for a short wait each time is left alone after a while', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(429, 'rate_limit_error', { 'retry-after-ms': '5' });
+  for (let nth = 0; nth < 6; nth += 1) {
+    const response = await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-${nth}`)));
+    expect(response.headers.get('sluice-upstream')).toBe('west');
+  }
+  app.sent.length = 0;
+  await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-last`)));
+  expect(placesOf(app)).toEqual(['west']);
+});
+
+test('what one upstream alone has goes to no other, also by another model', async () => {
+  const app = edge([{ name: 'east', models: [MODEL] }, { name: 'west' }]);
+  const conversation = `owned${counter}`;
+  expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
+  says.east = refusal(529, 'overloaded_error');
+  app.sent.length = 0;
+  const response = await app.post(
+    '/v1/messages',
+    { ...ASK, conversation, container: 'container_1' },
+    { 'sluice-fallback-models': HAIKU },
+  );
+  expect([response.status, new Set(placesOf(app))]).toEqual([529, new Set(['east'])]);
+});
+
+test('a model that nobody serves does not hide why the asked one did not answer', async () => {
+  const app = edge(TWO.map((one) => ({ ...one, models: [MODEL] })));
+  says = { east: refusal(529, 'overloaded_error'), west: refusal(529, 'overloaded_error') };
+  const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+  expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
 });

@@ -316,7 +316,7 @@ export class TurnRunner {
   #end(how: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.turn.progress.leave?.(how.kind === 'cut');
+    this.turn.progress.leave?.(how.kind === 'cut' && how.end !== 'error');
     if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;

@@ -111,38 +111,14 @@ function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>)
   spenders.value = spenders.value.map((row) => (row.kind === kind && row.id === id ? { ...row, ...change } : row));
 }
 
-let paths: Promise<Record<string, unknown>> | undefined;
-
-/** @returns the routes of this deployment, so that none is called that it does not have. */
-async function routes(): Promise<Record<string, unknown>> {
-  paths ??= fetch('/openapi.json').then(async (response) => {
-    return ((await response.json()) as { paths: Record<string, unknown> }).paths;
-  });
-  try {
-    return await paths;
-  } catch {
-    paths = undefined;
-    return {};
-  }
-}
-
-let hasNone = false;
-
+/** @returns the budget that all accounts share; undefined where they share none. */
 async function sharedBudget(): Promise<SharedStanding | undefined> {
-  if (hasNone || !('/pools/deployment' in (await routes()))) return undefined;
-  try {
-    return (await (await edge().fetch('/pools/deployment')).json()) as SharedStanding;
-  } catch (thrown) {
-    // A deployment without a shared budget is asked once.
-    const status = (thrown as { status?: number }).status;
-    if (status !== 400 && status !== 404) throw thrown;
-    hasNone = true;
-    return undefined;
-  }
+  const standing = (await (await edge().fetch('/pools/deployment')).json()) as SharedStanding | { limits: null };
+  return standing.limits === null ? undefined : standing;
 }
 
 async function everySpender(isShared: boolean): Promise<Spender[]> {
-  const groups = isShared ? await everyGroup() : [];
+  const groups = await everyGroup();
   const rows: Spender[] = [];
   let after: string | undefined;
   for (let pages = 0; pages < MOST_PAGES; pages += 1) {

@@ -92,8 +92,14 @@ export function ableOf(
   }
   if (owned === undefined) return able;
   const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(account, model))?.name);
-  const owner = able.find(({ name }) => name === home) ?? able[0];
-  return owner ? [owner] : [];
+  const owner = able.find(({ name }) => name === home);
+  if (owner) return [owner];
+  if (stays !== undefined && all.some(({ name }) => name === stays)) {
+    const asked = model === undefined ? 'this' : model.slice(0, 128);
+    const message = `The request names ${owned} that the upstream ${stays} has, and that one does not take ${asked}.`;
+    throw new NoUpstream('invalid_request_error', message);
+  }
+  return able.slice(0, 1);
 }
 
 function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): string | undefined {

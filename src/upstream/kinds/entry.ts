@@ -80,6 +80,10 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
     const fault = data && kind?.fault?.(data);
     const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
     if (fault !== undefined) told.push(`it ${fault}`);
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(String(given.name))) {
+      // By its name every answer says where it comes from.
+      told.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
+    }
     if (names.has(String(given.name))) told.push('name is the one of another entry');
     names.add(String(given.name));
     if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);

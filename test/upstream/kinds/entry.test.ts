@@ -62,7 +62,9 @@ describe('a sentence names the entry and what is wrong with it', () => {
     [[{ ...main, price_factor: 0 }], 'the entry "main": price_factor'],
     [[{ ...main, first_byte_ms: 0.5 }], 'the entry "main": first_byte_ms'],
     [[main], 'The upstream "main" has no UPSTREAM_MAIN_KEY. The operator sets it with: npx wrangler secret put'],
-    [[{ name: 'local', kind: 'simulator' }], 'The simulator is for development only. Remove from UPSTREAMS: local.'],
+    [[{ name: 'simulator', kind: 'simulator' }], 'is for development only. Remove from UPSTREAMS: simulator.'],
+    [[{ name: 'main', kind: 'simulator' }], 'the entry "main": name must be "simulator", or begin with "simulator-"'],
+    [[{ name: 'simulators', kind: 'simulator' }], 'the entry "simulators": name must be "simulator"'],
   ])('%j', (upstreams, sentence) => {
     expect(refusal(upstreams)).toContain(sentence);
   });
@@ -87,7 +89,11 @@ test('the secrets that entries need are known without the secrets', () => {
   const entries = readUpstreams(
     parseSettings({
       MODE: 'development',
-      UPSTREAMS: JSON.stringify([main, { name: 'east-2', kind: 'anthropic' }, { name: 'local', kind: 'simulator' }]),
+      UPSTREAMS: JSON.stringify([
+        main,
+        { name: 'east-2', kind: 'anthropic' },
+        { name: 'simulator-2', kind: 'simulator' },
+      ]),
     }),
   );
   expect(keyNames(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);

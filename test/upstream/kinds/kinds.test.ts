@@ -31,7 +31,7 @@ const KINDS = {
   bedrock: () => open({ kind: 'bedrock', region: 'us-east-1' }),
   vertex: () => open({ kind: 'vertex', project: 'p', region: 'global' }, ACCOUNT),
   foundry: () => open({ kind: 'foundry', resource: 'r' }),
-  simulator: () => open({ kind: 'simulator' }),
+  simulator: () => open({ name: 'simulator', kind: 'simulator' }),
 };
 
 describe('each kind says what it does not have', () => {
@@ -160,7 +160,7 @@ describe('the simulator stands for each kind', () => {
     [{ as: 'vertex' }],
     [{ as: 'foundry' }],
   ])('%j', async (fields) => {
-    const upstream = open({ kind: 'simulator', ...fields });
+    const upstream = open({ name: 'simulator', kind: 'simulator', ...fields });
     const simulate = createSimulator({ models: simulatedModels(MODELS) });
     expect(upstream.simulated).toBe(true);
     for (const [path, streams] of [

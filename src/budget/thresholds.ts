@@ -30,7 +30,7 @@ export function thresholdsReached(
   now: number,
 ): DueAlert[] {
   return purses.flatMap((purse) => {
-    const window = windowOf(purse, now);
+    const window = windowOf(purse);
     if (window === undefined || purse.most <= 0) return [];
     return shares
       .filter((share) => purse.settled >= share * purse.most)
@@ -92,7 +92,7 @@ export function parkedAlert(source: string, eventId: string, runs: number, now: 
   };
 }
 
-function windowOf({ name }: Purse, now: number): string | undefined {
+function windowOf({ name, end }: Purse): string | undefined {
   const period = PERIODS.find((one) => limitName(one) === name);
-  return period && spanId(period, spanAt(period, now).start);
+  return period && spanId(period, spanAt(period, end - 1).start);
 }

@@ -21,6 +21,9 @@ const RETRY_MS = 10_000;
 const ALERT_CALL_MS = 20_000;
 const OUTBOX_KEY = 'alerts';
 
+/** In place of an account's name, for alerts that no account is erased with. */
+export const OF_NO_ACCOUNT = '';
+
 /** An alert that is to be told, as `budget/thresholds.ts` makes them. */
 interface StoredAlert {
   key: string;
@@ -60,7 +63,7 @@ export class AlertOutbox {
   /**
    * Stores alerts that are new, and begins to tell them. Call it in the step that stores what they tell of.
    *
-   * @param account they are erased with this account
+   * @param account they are erased with this account; `OF_NO_ACCOUNT` where they are of none
    */
   raise(alerts: readonly StoredAlert[], account: string): void {
     const { due, told } = this.#stored;

@@ -123,8 +123,17 @@ export class PoolStore extends Tables {
     }
   }
 
-  /** Moves the sums of a lease to those without a name, with what came after its account was erased. */
-  erase(lease: string, { sums, late }: Handover): void {
+  /** Takes what an erased account leaves behind: its sums move to those without a name, and what came late is added there. */
+  takeOver(lease: string, { sums, late }: Handover): void {
+    const moved = sums === undefined ? [] : this.#eraseSums(lease, sums);
+    for (const row of [...moved, ...late]) {
+      const upsert = `on conflict (lease, day, pool_group, model) do update set ${ADD}`;
+      this.#insert('insert', upsert, '', { ...row, model: ERASED });
+    }
+  }
+
+  /** Deletes the sums of a lease. @returns what they were, without their models */
+  #eraseSums(lease: string, sums: SumsReport): SumRow[] {
     this.putSums(lease, sums);
     const totals = SUM_COLUMNS.map((column) => `sum(${column}) as ${column}`).join(', ');
     const moved = this.read<Record<string, SqlStorageValue> & SumColumns & { day: number; pool_group: string }>(
@@ -140,10 +149,7 @@ export class PoolStore extends Tables {
       }),
     );
     this.write('delete from sums where lease = ?', lease);
-    for (const row of [...rows, ...late]) {
-      const upsert = `on conflict (lease, day, pool_group, model) do update set ${ADD}`;
-      this.#insert('insert', upsert, '', { ...row, model: ERASED });
-    }
+    return rows;
   }
 
   /** @returns what was spent, by account or by group; the dearest first. */

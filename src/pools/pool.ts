@@ -1,18 +1,27 @@
 import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
-import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
+import { thresholdsReached } from '../budget/thresholds.ts';
+import { limitName, SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
+import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Page } from '../durable/contracts/page.ts';
-import type { LeaseAnswer, LeaseCall, PoolObject, SharedUsageQuery, SpendQuery } from '../durable/contracts/pool.ts';
+import type {
+  LeaseAnswer,
+  LeaseCall,
+  LeaseFigures,
+  PoolObject,
+  SharedUsageQuery,
+  SpendQuery,
+} from '../durable/contracts/pool.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
-import { DEPLOYMENT_POOL } from './pool-name.ts';
+import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore, type SumColumns } from './pool-store.ts';
 import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { SUM_COLUMNS } from './tables.ts';
@@ -26,6 +35,7 @@ const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
+const ALERT_GRAIN_MS = 1_000;
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants slices of each window, and keeps what
@@ -37,6 +47,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   readonly #store: PoolStore;
   readonly #name: string;
   readonly #alarm: Alarm;
+  readonly #alerts: AlertOutbox;
   readonly #books: LeaseBooks<PoolLease>;
   #own: PoolLimits | null;
   #rules: PoolRules | undefined;
@@ -49,6 +60,14 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#store = new PoolStore(ctx.storage);
     this.#store.prepare();
     this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
+    this.#alerts = new AlertOutbox({
+      meta: (key) => this.#store.meta(key),
+      setMeta: (key, value) => this.#store.setMeta(key, value),
+      wakeFor: (time) => this.#alarm.wakeFor(time, ALERT_GRAIN_MS),
+      now: () => this.now(),
+      env: () => this.env,
+      waitUntil: (work) => ctx.waitUntil(work),
+    });
     this.#books = booksOf(this.#store.leases());
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
     void ctx.blockConcurrencyWhile(() => this.#alarm.load());
@@ -81,6 +100,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
     this.#rules = undefined;
+    const now = this.now();
+    this.#raiseAlerts(SHARED_PERIODS.map((period) => windowAt(period, now)));
   }
 
   /** @returns where the pool stands, in every window. */
@@ -151,6 +172,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   override async alarm(): Promise<void> {
     this.#alarm.fired();
     const now = this.now();
+    await this.#alerts.send();
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
     const asked = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
@@ -164,9 +186,10 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const granted = grantLease(this.#books, this.#rulesNow(), call, this.now());
     const { handover } = call;
     const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
-    const kept = isHandedOver ? undefined : before;
+    const wasErased = isHandedOver && handover.sums !== undefined;
+    const kept = wasErased ? undefined : before;
     const open = granted.open || call.owes === true;
-    const isErased = call.nameless === true && (isHandedOver || (before?.isErased ?? true));
+    const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
       open,
@@ -181,11 +204,28 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#books.known.set(lease.id, lease);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isHandedOver) this.#store.erase(lease.id, handover);
+      if (isHandedOver) this.#store.takeOver(lease.id, handover);
       if (call.sums) this.#store.putSums(lease.id, call.sums);
     });
     if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));
+    this.#raiseAlerts(call.windows);
     return lease;
+  }
+
+  /** Raises the alerts that what is settled in these windows calls for. Cheap where the limits name no `alerts`. */
+  #raiseAlerts(windows: readonly Pick<LeaseFigures, 'period' | 'id' | 'end'>[]): void {
+    const { alerts: shares } = this.#limits;
+    if (shares === undefined || shares.length === 0) return;
+    const { kind: by, group } = poolOf(this.#name);
+    const rules = this.#rulesNow();
+    const purses = windows.flatMap(({ period, id, end }) => {
+      const [most, count] = [rules[period], this.#books.counts.get(id)];
+      if (most === undefined || !count) return [];
+      return [{ by, name: limitName(period), most, settled: count.spent, held: 0, end }];
+    });
+    const node = { type: by, id: group ?? DEPLOYMENT_POOL };
+    const due = thresholdsReached(node, purses, shares, this.now());
+    if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
   async #ask(lease: PoolLease): Promise<void> {
@@ -224,6 +264,11 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
 }
 
 const NOTHING = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as SumColumns;
+
+function windowAt(period: SharedPeriod, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
+  const { start, end } = spanAt(period, now);
+  return { period, id: spanId(period, start), end };
+}
 
 function eachPeriod<T>(figureOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
   return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };

@@ -9,6 +9,10 @@ const limitAmount = (most: number) =>
 const perMinute = z.optional(limitAmount(MOST_USD));
 const usdAmount = limitAmount(MOST_USD);
 const usdLimit = z.optional(usdAmount);
+const alertShares = z.described(
+  z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
+  'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+);
 const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
 
 /** Models that may step in for another, by id or alias. */
@@ -38,10 +42,7 @@ export const limitsSchema = z.strictObject({
     z.optional(modelNames),
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
   ),
-  alerts: z.described(
-    z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
-    'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
-  ),
+  alerts: alertShares,
   fallback_models: z.described(
     z.optional(fallbackModels),
     'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
@@ -65,6 +66,7 @@ export const poolLimitsSchema = z.strictObject({
   usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
   usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
   usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+  alerts: alertShares,
 });
 
 export type PoolLimits = z.output<typeof poolLimitsSchema>;

@@ -1,5 +1,7 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
+import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
@@ -24,6 +26,17 @@ class Led {
     await this.world.step();
   }
 
+  /** Lets everything come that is under way, while no time passes. */
+  async quiet(): Promise<void> {
+    while (this.names.labels.some((label) => label !== 'time')) await this.world.step();
+  }
+
+  /** Lets time pass, with all that comes meanwhile. */
+  async pass(milliseconds: number): Promise<void> {
+    const until = this.world.clock.now + milliseconds;
+    while (this.world.clock.now < until && (await this.world.step())) await this.quiet();
+  }
+
   /** Lets everything come in its order until something is under way. */
   async until(label: string): Promise<void> {
     for (let steps = 0; !this.names.labels.some((one) => one.includes(label)); steps += 1) {
@@ -41,7 +54,7 @@ async function withConversation(work: (led: Led, clients: Clients) => Promise<vo
     clients.do({ kind: 'turn', stream: true });
     await led.until('settleJson answered');
     await led.come('settleJson answered');
-    while (led.names.labels.some((label) => label !== 'time')) await led.world.step();
+    await led.quiet();
     await work(led, clients);
   });
 }
@@ -159,5 +172,90 @@ it('a queue that takes nothing is asked again after a pause', async () => {
     // Every fifteen seconds, once it is due after four minutes.
     expect(asked).toBeGreaterThan(10);
     expect(asked).toBeLessThan(40);
+  });
+});
+
+/** Leads the account of Alice, who shares the deployment's budget. */
+async function withSharedBudget(work: (led: Led, alice: Sharer) => Promise<void>): Promise<void> {
+  const led = new Led();
+  await inWorld(led.world, {}, () => work(led, new Sharer(led)));
+}
+
+class Sharer {
+  readonly #led: Led;
+  readonly #place = { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) };
+
+  constructor(led: Led) {
+    this.#led = led;
+  }
+
+  admit(requestId: string) {
+    const bound = {
+      inputTokens: 100,
+      inputCost: 1_000,
+      outputTokens: 800,
+      outputPrice: 10,
+      leastOutput: 1,
+      bounded: true,
+      countable: false,
+      known: true,
+      models: [['claude-opus-5-5']],
+    };
+    const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
+    return askForAdmission(this.#place, { ...asked, pools: { deployment: true } });
+  }
+
+  erase() {
+    return callAccount(this.#place, (account) => account.erase());
+  }
+
+  async settle(requestId: string, cost: number): Promise<string> {
+    const settlement = { requestId, status: 'complete', cost, startedAt: this.#led.world.clock.now };
+    const settled = callAccount(this.#place, (account) => account.settleJson(JSON.stringify(settlement)));
+    await this.#led.quiet();
+    return (JSON.parse(await settled) as { outcome: string }).outcome;
+  }
+
+  /** @returns what the deployment's pool was told, by account. */
+  get reported() {
+    const sums = 'select account, cost from sums left join leases on leases.id = sums.lease order by cost';
+    return hostOf('POOL', 'deployment').storage.exec(sums, []).toArray();
+  }
+}
+
+it('what is spent while an erasure is handed over is reported by name, also if the object dies', async () => {
+  await withSharedBudget(async (led, alice) => {
+    const admission = alice.admit('req_1');
+    await led.until('pool deployment.leaseJson answered');
+    const erasure = alice.erase();
+    await led.come('account alice.erase');
+    await led.quiet();
+    expect((await admission).outcome).toBe('admitted');
+    expect((await erasure).done).toBe(true);
+    hostOf('ACCOUNT', 'alice').crash(true);
+    expect(await alice.settle('req_1', 9_000)).toBe('settled');
+    await led.world.rest(HOUR_MS, nothing);
+    expect(alice.reported).toEqual([{ account: 'alice', cost: 9_000 }]);
+  });
+});
+
+it('a request that outlives an erasure takes no name from what was spent since', async () => {
+  await withSharedBudget(async (led, alice) => {
+    void alice.admit('req_1');
+    await led.quiet();
+    void alice.erase();
+    await led.quiet();
+    await led.pass(10_000);
+    void alice.admit('req_2');
+    await led.quiet();
+    expect(await alice.settle('req_2', 5_000)).toBe('settled');
+    await led.pass(60_000);
+    expect(alice.reported).toEqual([{ account: 'alice', cost: 5_000 }]);
+    expect(await alice.settle('req_1', 700)).toBe('erased');
+    await led.world.rest(HOUR_MS, nothing);
+    expect(alice.reported).toEqual([
+      { account: null, cost: 700 },
+      { account: 'alice', cost: 5_000 },
+    ]);
   });
 });

@@ -52,7 +52,7 @@ export class Handovers {
     const last = known.at(-1);
     if (!last || known.length < 2) {
       const epoch = this.#after(pool, closing.at);
-      this.#set([...this.#left, { pool, epoch, sums: { days: [], rows: [] }, late: [row] }]);
+      this.#set([...this.#left, { pool, epoch, late: [row] }]);
     } else {
       this.#set(this.#left.map((one) => (one === last ? { ...one, late: [...one.late, row] } : one)));
     }

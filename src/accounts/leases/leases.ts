@@ -80,8 +80,8 @@ export class Leases {
   #identity: StoredIdentity | undefined;
   #isIncarnate = false;
   #group: string | undefined;
-  /** Whether a request has come in this life: one that was erased has no name until then. */
-  #isNamed = false;
+  /** Whether a request has come in this life, or since an erasure that pools do not know yet: until then it has no name. */
+  #isNamed: boolean;
   #seenAt: number | undefined;
   #uses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -94,6 +94,7 @@ export class Leases {
     this.#group = tables.meta('group');
     this.#corrected = JSON.parse(tables.meta('corrected') ?? '[]') as Correction[];
     this.#handovers = new Handovers(tables);
+    this.#isNamed = tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the group that an admin has chosen; undefined where none has. */
@@ -117,7 +118,7 @@ export class Leases {
   of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
     const group = this.groupOf(request);
     if (group === undefined && !request.pools?.deployment) return NO_LEASES;
-    this.#isNamed = true;
+    this.#name();
     this.#seenAt = this.#around.budget.last;
     const leases: OpenLease[] = [];
     if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
@@ -156,12 +157,23 @@ export class Leases {
 
   /** Notes that a hold was replaced by what the request has cost. */
   settled({ at, group }: Hold, cost: Nanodollars): void {
-    if (this.#open.size === 0) return;
+    if (this.#open.size === 0) {
+      this.#tellAtOnce(group);
+      return;
+    }
     this.#dirty.add(dayOf(at));
     for (const { name, lease } of this.#open.values()) {
       if (name === DEPLOYMENT_POOL || (group !== undefined && name === groupPool(group))) lease.used(cost);
     }
     this.#touch();
+  }
+
+  /** Tells pools of a hold that the object's last life has placed, whose leases are gone: nothing else would do so soon. */
+  #tellAtOnce(group: string | undefined): void {
+    const { pools = [] } = this.#identity ?? {};
+    for (const name of [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])]) {
+      if (pools.includes(name)) this.#around.waitUntil(this.#ask(this.#lease(name)).catch(leaveToNext));
+    }
   }
 
   /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */
@@ -212,6 +224,14 @@ export class Leases {
     if (this.#corrected.length > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }
 
+  /** Notes that the account is used: one that was erased has its name again. */
+  #name(): void {
+    if (this.#isNamed) return;
+    this.#isNamed = true;
+    // The next life of the object hands over what was erased, and must not say that nobody has used the account since.
+    if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');
+  }
+
   #setCorrected(corrected: Correction[]): void {
     this.#corrected = corrected;
     const text = corrected.length === 0 ? undefined : JSON.stringify(corrected);
@@ -222,6 +242,7 @@ export class Leases {
   beginErasure(now: number): void {
     this.setGroup(undefined);
     this.#isNamed = false;
+    this.#around.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
     if (!this.#identity) return;
     // A lease that was never used in this life may have days that were not reported.
@@ -417,6 +438,8 @@ export class Leases {
   }
 }
 
+/** In `meta`, while an erasure is handed over: whether the account was used since. */
+const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_DAYS: ReadonlySet<number> = new Set();
 const NO_SUMS: SumsReport = { days: [], rows: [] };

@@ -97,8 +97,11 @@ export interface SumRow {
 /** What an account leaves behind that was erased. Taken once, by its number. */
 export interface Handover {
   epoch: number;
-  /** What was not reported when it was erased. */
-  sums: SumsReport;
+  /**
+   * What was not reported when it was erased. Absent where that was handed over before: then what was reported since stays
+   * as it is.
+   */
+  sums?: SumsReport | undefined;
   /** What was settled after it was erased, to be added. */
   late: SumRow[];
 }

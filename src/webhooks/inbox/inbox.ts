@@ -4,7 +4,7 @@ import { HOUR_MS } from '../../async/durations.ts';
 import { within } from '../../async/timeout.ts';
 import { parkedAlert } from '../../budget/thresholds.ts';
 import { MAX_INPUT_BYTES } from '../../classification/classify.schema.ts';
-import { ALERT_SOURCE, AlertOutbox, hasAlertUrl } from '../../delivery/alert-outbox.ts';
+import { ALERT_SOURCE, AlertOutbox, hasAlertUrl, OF_NO_ACCOUNT } from '../../delivery/alert-outbox.ts';
 import { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import { callAccount } from '../../durable/call-account.ts';
@@ -274,7 +274,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   }
 
   #isAnnounced(account: string): boolean {
-    if (this.#announced.has(account)) return true;
+    if (account === OF_NO_ACCOUNT || this.#announced.has(account)) return true;
     const known = this.#events.meta(ANNOUNCED + account) !== undefined;
     if (known) this.#announced.add(account);
     return known;

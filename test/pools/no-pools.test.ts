@@ -1,0 +1,87 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, expect, test } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { testApp } from '../support/app.ts';
+import { bindings, countRows, resetAll } from '../support/conversations.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+afterEach(resetAll);
+
+const MODEL = 'claude-haiku-4-5-20251001';
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+const answer = () =>
+  Response.json({
+    id: 'msg_01',
+    type: 'message',
+    role: 'assistant',
+    model: MODEL,
+    content: [{ type: 'text', text: 'Hi' }],
+    stop_reason: 'end_turn',
+    usage: { input_tokens: 20, output_tokens: 100 },
+  });
+
+type Counted = Record<'ACCOUNT' | 'POOL', string[]>;
+
+/** A binding whose objects note the methods that are called. */
+function counting(binding: keyof Counted, calls: Counted) {
+  const namespace = (env as unknown as Record<keyof Counted, DurableObjectNamespace>)[binding];
+  return {
+    idFromName: (name: string) => namespace.idFromName(name),
+    get: (id: DurableObjectId) =>
+      new Proxy(namespace.get(id), {
+        get: (object, method) => {
+          const value: unknown = Reflect.get(object, method);
+          if (typeof value !== 'function' || typeof method !== 'string') return value;
+          return (...args: unknown[]): unknown => {
+            calls[binding].push(method);
+            return Reflect.apply(value, object, args);
+          };
+        },
+      }),
+  };
+}
+
+const account = () => accountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
+
+/** What the third request of an account costs, and what its object asks pools from the first on. */
+async function costOf(vars: Record<string, string>) {
+  const calls: Counted = { ACCOUNT: [], POOL: [] };
+  const app = testApp(answer, { ...DEPLOYED, ...vars, ACCOUNT: counting('ACCOUNT', calls) });
+  await runInDurableObject(account(), (object) => {
+    const inside = object as unknown as { env: object };
+    inside.env = { ...inside.env, POOL: counting('POOL', calls) };
+  });
+  // A credential that was not seen before would be a row.
+  const credential = bearer(await tokenOf('alice'));
+  const post = async () => {
+    const response = await app.post('/v1/messages', ask, credential);
+    expect(response.status).toBe(200);
+    await response.text();
+    await app.settled();
+  };
+  await post();
+  const rows = await countRows(account());
+  await post();
+  const before = rows();
+  calls.ACCOUNT.length = 0;
+  await post();
+  return { calls, rows: rows() - before };
+}
+
+test('a metered request costs two calls and two rows where no budget is shared, and no pool is asked', async () => {
+  const { calls, rows } = await costOf({});
+  expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
+  expect(rows).toBe(2);
+  await runInDurableObject(account(), (_, { storage }) => {
+    expect(storage.sql.exec("select key from meta where key = 'lease'").toArray()).toEqual([]);
+  });
+});
+
+test('it costs as much where the deployment shares one, but for what is leased', async () => {
+  const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
+  expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
+  expect(calls.POOL.length).toBeGreaterThan(0);
+  expect(rows).toBe(2);
+});

@@ -1,5 +1,6 @@
 /** Sends a request to one of several upstreams, and to the next one while nothing of an answer has come. */
 
+import { pause } from '../async/pause.ts';
 import { decoder } from '../http/bytes.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
 import {
@@ -11,7 +12,6 @@ import {
   type SendOptions,
   type SendProgress,
   type SendRequest,
-  sleep,
   waitBeforeRetry,
   wasSent,
 } from './attempt.ts';
@@ -195,7 +195,7 @@ class Failover {
     this.#keep(failed);
     if (waits) {
       this.#waitedFor.add(name);
-      await sleep(waitMs, this.#options.controller.signal);
+      await pause(waitMs, this.#options.controller.signal);
       this.#tried.delete(name);
     }
     return undefined;
@@ -340,7 +340,7 @@ class Failover {
     // What one of several says of itself need not hold for the others.
     const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
-    await sleep(wait, this.#options.controller.signal);
+    await pause(wait, this.#options.controller.signal);
     this.#rounds += 1;
     this.#tried.clear();
     this.#isLastResort = false;

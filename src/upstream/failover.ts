@@ -18,7 +18,7 @@ import {
 import type { Leave } from './choice/breaker.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
-import { ableOf, homeOf, NoUpstream, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { isEventStream } from './content-type.ts';
 import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
@@ -78,7 +78,7 @@ class Failover {
   /** Whether upstreams are tried although their breakers are open. */
   #isLastResort = false;
   #canFallBack = true;
-  /** Whether nothing is set aside any more: no further try may go up. */
+  /** Whether nothing is set aside, as no other model was admitted: a further try is admitted first. */
   #isUnpaid = false;
   #best: FailedAttempt | undefined;
   /** Whether one of those that failed in this round may soon be well. */
@@ -106,7 +106,6 @@ class Failover {
         continue;
       }
       if (await this.#fallBack()) continue;
-      if (this.#isUnpaid) return this.#give();
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
       else if (!(await this.#again())) return this.#give();
     }
@@ -123,12 +122,20 @@ class Failover {
   /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
   async #pay(): Promise<boolean> {
     const { payment } = this.#options;
-    if (this.#course.sentAt === undefined) return true;
+    if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
     if (payment === undefined) return false;
-    if (payment !== 'free') await payment.settle();
+    if (payment !== 'free' && !this.#isUnpaid) await payment.settle();
     this.#course.sentAt = undefined;
     this.#course.upstream = undefined;
-    if (payment !== 'free') this.#body = await payment.admit();
+    if (payment === 'free') return true;
+    try {
+      this.#body = await payment.admit();
+    } catch (thrown) {
+      // Nobody else would have been asked to admit it: what the upstream has said is the answer.
+      if (this.#isUnpaid && this.#best) return false;
+      throw thrown;
+    }
+    this.#isUnpaid = false;
     return true;
   }
 
@@ -291,15 +298,7 @@ class Failover {
     Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
-    try {
-      this.#able = ableOf(this.#pool, this.#request, this.#routing);
-    } catch (thrown) {
-      // What is set aside now is for a model that does not help: the answer is why the asked one did not.
-      if (!(thrown instanceof NoUpstream)) throw thrown;
-      this.#canFallBack = false;
-      this.#isUnpaid = true;
-      return false;
-    }
+    this.#able = ableOf(this.#pool, this.#request, this.#routing);
     this.#tried.clear();
     this.#waitedFor.clear();
     this.#rounds = 0;

@@ -510,20 +510,44 @@ describe('models and counts', () => {
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
-  test('where no model that may step in is admitted, nothing goes up that is not paid for', async () => {
+  test('where no model that may step in is admitted, the asked one is tried all the same, and paid for', async () => {
     const app = edge([{ name: 'east' }], {
-      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }),
+      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL], concurrent_requests: 1 }),
       SIGNING_SECRET: SECRET,
     });
     says.east = refusal(529, 'overloaded_error');
     for (let nth = 0; nth < 5; nth += 1) await app.post('/v1/messages', ASK);
-    // The breaker is open now: without another model it would be tried all the same.
+    // The breaker is open now.
     says = {};
-    app.sent.length = 0;
+    for (const more of [{}, { conversation: `open${counter}` }]) {
+      app.sent.length = 0;
+      const fallbacks = { 'sluice-fallback-models': `claude-nobody, ${HAIKU}` };
+      const response = await app.post('/v1/messages', { ...ASK, ...more }, fallbacks);
+      expect([response.status, app.sent.length]).toEqual([200, 1]);
+      expect(response.headers.get('sluice-fallback-from')).toBe(null);
+      expect(await response.json()).toMatchObject({ model: MODEL });
+      const [last, before] = await rowsOf(app);
+      expect([last?.status, last?.model, before?.status, before?.cost_usd]).toEqual(['complete', MODEL, 'retried', 0]);
+      expect(last?.cost_usd).toBeGreaterThan(0);
+      says.east = refusal(529, 'overloaded_error');
+      await app.post('/v1/messages', ASK);
+      says = {};
+    }
+  });
+
+  test('where the budget is gone by the time that no other model is admitted, what the upstream said is the answer', async () => {
+    const limits = JSON.stringify({ models: [MODEL] });
+    const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: limits, UPSTREAM_MAX_RETRIES: '1' });
+    says.east = async () => {
+      const body = JSON.stringify({ models: [MODEL], usd_per_day: 0 });
+      const headers = { 'content-type': 'application/json' };
+      expect((await app.fetch('/accounts/dev/limits', { method: 'PUT', body, headers })).status).toBe(200);
+      return refusal(529, 'overloaded_error')();
+    };
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
-    expect([response.status, app.sent.length]).toEqual([529, 0]);
-    const [row] = await rowsOf(app);
-    expect([row?.status, row?.cost_usd]).toEqual(['retried', 0]);
+    expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+    expect(placesOf(app)).toEqual(['east']);
+    expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
   test('more models than may step in are a 400', async () => {

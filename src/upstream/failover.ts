@@ -22,13 +22,15 @@ import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './cho
 import { mayRepeat } from './client-retries.ts';
 import { isEventStream } from './content-type.ts';
 import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
-import { type FailedVerdict, judge, judgeOpening, judgeWhole, type UpstreamVerdict } from './judge.ts';
+import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { takeBuffer } from './tee-reader.ts';
 
 /** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
 const SHORT_WAIT_MS = 2_000;
+/** How much a failure tells the caller. */
+const TELLING = { refused: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 /** The answer to a count comes at once, or not at all. */
 const QUICK_MS = 5_000;
 /** For so long the words of an error are waited for. */
@@ -174,7 +176,7 @@ class Failover {
     // Once: an upstream that asks for it again and again would hold up everybody.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (waits || failed.isNoted) breaker.leave(leave);
+    else if (waits || failed.isNoted || (kind === 'missing' && !this.#isListed())) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keep(failed);
     if (waits) {
@@ -213,7 +215,7 @@ class Failover {
       const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
       this.#course.elapsedMs = Date.now() - sentAt;
       if (response.status >= 300) {
-        const refused = await this.#refused(response, own);
+        const refused = await this.#refused(response, upstream, own);
         // Who refuses what the caller can correct is well.
         if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
         return refused;
@@ -257,13 +259,32 @@ class Failover {
     return { method, path, headers: kept, model, streams, body: this.#body };
   }
 
-  async #refused(response: Response, own: AbortController | undefined): Promise<Response | FailedAttempt> {
+  /** @returns whether an upstream says that it does not have the model, and another one might have it. */
+  #isMissing({ status }: Response, text: string, upstream: OpenUpstream): boolean {
+    const { model } = this.#routing;
+    return status === 404 && this.#able.length > 1 && model !== undefined && upstream.missesModel(text, model);
+  }
+
+  /** @returns whether the model is asked for by a name that the table has: what a caller makes up opens no breaker. */
+  #isListed(): boolean {
+    const { model = '' } = this.#routing;
+    const row = this.#pool.models.find(model);
+    return row !== undefined && [row.id, ...row.aliases].includes(model);
+  }
+
+  async #refused(
+    response: Response,
+    upstream: OpenUpstream,
+    own: AbortController | undefined,
+  ): Promise<Response | FailedAttempt> {
     const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
     const text = await readStart(response);
     clearTimeout(timer);
     const copy = new Response(text, response);
     const elapsedMs = this.#course.elapsedMs ?? 0;
-    const verdict = judge(response, retryAfterMs(response.headers), text);
+    const verdict = this.#isMissing(response, text, upstream)
+      ? { kind: 'missing' as const, waitMs: REFUSED_MS }
+      : judge(response, retryAfterMs(response.headers), text);
     // The caller's own fault is an answer; whoever reads it decides whether it was billed.
     if (verdict.kind === 'answer') return copy;
     if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) this.#course.sentAt = undefined;
@@ -274,9 +295,9 @@ class Failover {
   #keep(failed: FailedAttempt): void {
     // What may have run is settled with its own answer.
     const { kind, waitMs = 0 } = failed.verdict;
-    this.#isWorthWaiting ||= kind !== 'refused' && waitMs <= LONGEST_WAIT_MS;
-    const isLess = this.#best !== undefined && failed.verdict.kind === 'refused' && this.#course.sentAt === undefined;
-    if (!isLess) this.#best = failed;
+    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
+    const least = this.#best && this.#course.sentAt === undefined ? TELLING[this.#best.verdict.kind] : 0;
+    if (TELLING[kind] >= least) this.#best = failed;
   }
 
   /** @returns whether another model steps in */
@@ -286,7 +307,7 @@ class Failover {
     // One upstream alone can take it: that is asked before any other model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#best === undefined) return false;
-    const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
+    const isBusy = this.#best === undefined || ['overloaded', 'missing'].includes(this.#best.verdict.kind);
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
     if (stepsIn === 'none' || stepsIn === 'refused') {

@@ -239,6 +239,70 @@ test('a probe that the upstream refuses for the caller’s own fault closes the 
     expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
 });
 
+describe('an upstream that does not have the model after all', () => {
+  const missing = (sent: Sent) => {
+    const { model } = JSON.parse(sent.text) as { model: string };
+    const error = { type: 'not_found_error', message: `model: ${model}` };
+    return Response.json({ type: 'error', error }, { status: 404 });
+  };
+
+  test.each(Object.keys(WAYS))('is passed over by %s, and left alone for a while', async (way) => {
+    const app = edge(TWO);
+    says.east = missing;
+    for (let nth = 0; nth < 3; nth += 1) {
+      const [path, body] = WAYS[way]?.() ?? ['', {}];
+      const response = await app.post(path, { ...body, input: `x${nth}` });
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+      await response.text();
+    }
+    expect(placesOf(app)).toEqual(['east', 'west', 'west', 'west']);
+    expect((await rowsOf(app)).filter(({ status }) => status !== 'complete')).toEqual([]);
+    expect((await app.post('/v1/messages', { ...ASK, model: HAIKU })).status).toBe(200);
+  });
+
+  test('is passed over by a count', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: () => Response.json({ input_tokens: 7 }) };
+    const { model, messages } = ASK;
+    const response = await app.post('/v1/messages/count_tokens', { model, messages });
+    expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
+  });
+
+  test('is the answer where no other has it; one that is only down tells more', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: missing };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([404, `model: ${MODEL}`]);
+    const busy = refusal(529, 'overloaded_error');
+    const locked = refusal(401, 'authentication_error');
+    for (const [east, west, status] of [
+      [missing, busy, 529],
+      [busy, missing, 529],
+      [missing, locked, 404],
+      [locked, missing, 404],
+    ] as const) {
+      const other = edge(TWO);
+      says = { east, west };
+      expect((await other.post('/v1/messages', ASK)).status).toBe(status);
+    }
+  });
+
+  test('opens no breaker for a name that a caller has made up', async () => {
+    const app = edge(TWO);
+    for (const model of ['claude-nobody', `${MODEL}-20990101`]) {
+      says = { east: missing, west: missing };
+      for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', { ...ASK, model })).status).toBe(404);
+    }
+    says = {};
+    const response = await app.post('/v1/messages', ASK);
+    expect(response.headers.get('sluice-upstream')).toBe('east');
+    const health = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: { state: string }[] }[];
+    };
+    expect(health.upstreams.flatMap(({ models }) => models).every(({ state }) => state === 'closed')).toBe(true);
+  });
+});
+
 test('a short 429 is waited for once: the cache is there', async () => {
   const app = edge(TWO);
   let nth = 0;

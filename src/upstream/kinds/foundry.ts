@@ -3,6 +3,7 @@ import { readApiKey } from './api-key.ts';
 import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
+import { errorIn, saysModelIsMissing } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
 /** A token of Microsoft Entra is a JWT; an API key of a resource is not. */
@@ -21,6 +22,7 @@ export const foundryKind = defineKind({
       address: ({ path }) => base + path,
       adapt: ({ headers }) => ({ headers: toService(headers), changes: {} }),
       authorize: () => credential,
+      missesModel: (text, idThere) => errorIn(text).code === 'DeploymentNotFound' || saysModelIsMissing(text, idThere),
       lacks: onlyHas('messages', 'token counts', 'files'),
     };
   },

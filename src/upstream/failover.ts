@@ -15,7 +15,8 @@ import {
   waitBeforeRetry,
   wasSent,
 } from './attempt.ts';
-import type { Breaker, Leave } from './choice/breaker.ts';
+import type { Leave } from './choice/breaker.ts';
+import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
 import { ableOf, homeOf, NoUpstream, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
@@ -32,8 +33,6 @@ const SHORT_WAIT_MS = 2_000;
 const QUICK_MS = 5_000;
 /** For so long the words of an error are waited for. */
 const ERROR_BODY_MS = 5_000;
-/** The model in the place of all that no table has: else anyone could make breakers without end. */
-const UNKNOWN_MODEL = '(unknown)';
 
 /** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */
 interface FailedAttempt {
@@ -43,16 +42,6 @@ interface FailedAttempt {
   thrown?: unknown;
   /** Whether its breaker has been told already. */
   isNoted?: boolean;
-}
-
-/** An upstream that can take the request, with the state of its breaker. */
-interface TryChoice {
-  name: string;
-  upstream: OpenUpstream;
-  breaker: Breaker;
-  state: ReturnType<Breaker['state']>;
-  dueAt: number;
-  isFull: boolean;
 }
 
 /**
@@ -126,21 +115,9 @@ class Failover {
   /** @returns the upstreams that are left in this round. */
   #order(): ReturnType<typeof orderOfTries<TryChoice>> {
     const now = Date.now();
-    const { health } = this.#pool;
     const left = this.#able.filter(({ name }) => !this.#tried.has(name));
-    const choices = left.map((upstream) => {
-      const { name, entry } = upstream;
-      const breaker = health.breaker(name, this.#modelKey());
-      const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
-      const state = breaker.lets(now) ? breaker.state(now) : 'open';
-      return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull };
-    });
+    const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
     return orderOfTries(choices, homeOf(this.#pool, this.#routing, now));
-  }
-
-  #modelKey(): string {
-    const { model } = this.#routing;
-    return model === undefined ? '' : (this.#pool.models.find(model)?.id ?? UNKNOWN_MODEL);
   }
 
   /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
@@ -300,7 +277,8 @@ class Failover {
     const { payment } = this.#options;
     if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
     // One upstream alone can take it: that is asked before any other model.
-    if (this.#routing.owned !== undefined && this.#best === undefined) return false;
+    const { owned, only } = this.#routing;
+    if ((owned ?? only) !== undefined && this.#best === undefined) return false;
     const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();

@@ -5,7 +5,7 @@ import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Pa
 import { connectionError, newKey, type Transport } from './transport.ts';
 
 const PATH = '/v1/messages/batches';
-const at = (id: string, rest = '') => `${PATH}/${encodeURIComponent(id)}${rest}`;
+const pathOf = (id: string, rest = '') => `${PATH}/${encodeURIComponent(id)}${rest}`;
 
 /** The longest pause between two questions about a batch, which takes minutes at least. */
 const MOST_PAUSE_MS = 30_000;
@@ -54,7 +54,7 @@ export class Batches {
 
   /** Gets a batch. */
   retrieve(id: string, { signal }: BatchOptions = {}): Promise<Batch> {
-    return this.#transport.json(at(id), { signal });
+    return this.#transport.json(pathOf(id), { signal });
   }
 
   /** Gives the batches, newest first. @param page how many to ask for at a time, and behind which one to begin */
@@ -69,12 +69,12 @@ export class Batches {
 
   /** Cancels what no model has begun to answer. The batch still has to end. */
   cancel(id: string): Promise<Batch> {
-    return this.#transport.json(at(id, '/cancel'), { method: 'POST' });
+    return this.#transport.json(pathOf(id, '/cancel'), { method: 'POST' });
   }
 
   /** Deletes a batch that has ended. */
   delete(id: string): Promise<BatchDeletion> {
-    return this.#transport.json(at(id), { method: 'DELETE' });
+    return this.#transport.json(pathOf(id), { method: 'DELETE' });
   }
 
   /**
@@ -85,7 +85,7 @@ export class Batches {
   async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
     const { request_counts } = await this.retrieve(id, { signal });
     let missing = Object.values(request_counts).reduce((sum, count) => sum + count, 0);
-    const response = await this.#transport.send(at(id, '/results'), { signal });
+    const response = await this.#transport.send(pathOf(id, '/results'), { signal });
     for await (const result of readLines<BatchResult>(response, signal)) {
       missing -= 1;
       yield result;

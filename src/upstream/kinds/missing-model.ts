@@ -4,7 +4,7 @@ import { isObject } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 
 /** @returns the `error` of a body in JSON, which Google writes as a list of one; empty where there is none. */
-export function errorIn(text: string): Record<string, unknown> {
+export function errorInText(text: string): Record<string, unknown> {
   const body = parseOrUndefined(text);
   const [first] = Array.isArray(body) ? body : [body];
   return isObject(first) && isObject(first.error) ? first.error : {};
@@ -16,7 +16,7 @@ export function errorIn(text: string): Record<string, unknown> {
  * @returns whether it is the Claude API's error about that model. A file or a container that is not there has the same type
  */
 export function saysModelIsMissing(text: string, idThere: string): boolean {
-  const { type, message } = errorIn(text);
+  const { type, message } = errorInText(text);
   return type === 'not_found_error' && typeof message === 'string' && namesIn(message).includes(idThere);
 }
 

@@ -2,7 +2,7 @@ import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, segment } from './fields.ts';
 import { GoogleTokens } from './google-tokens.ts';
 import { type Authorizing, defineKind, type Endpoint } from './kind.ts';
-import { errorIn } from './missing-model.ts';
+import { errorInText } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
 /** The hosts of regions that do not have the usual name. */
@@ -53,7 +53,7 @@ export function vertexEndpoint(
     },
     authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
     missesModel: (text) => {
-      const { status, message } = errorIn(text);
+      const { status, message } = errorInText(text);
       return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(String(message));
     },
     // A snapshot's date stands behind an @ there.

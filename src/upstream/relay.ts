@@ -43,6 +43,8 @@ export interface RequestOutcome extends Report {
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
+  /** Of an answer that did not end by itself: the output tokens that it was settled at. */
+  estimated_output?: number | undefined;
 }
 
 /** What a relay works with, and whom it tells. */

@@ -207,7 +207,7 @@ export class Turn {
       ...this.row,
       status,
       endedAt: now,
-      outcome,
+      outcome: complete ? outcome : { ...outcome, estimated_output: output },
       cost,
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === blocks.length ? this.row.frame : null,

@@ -1,9 +1,9 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { gather, probeDensity } from './gather.ts';

@@ -5,7 +5,7 @@
  */
 
 import { encoder } from './bytes.ts';
-import { use } from './released.ts';
+import { retainBytes } from './release-bytes.ts';
 
 /** Where the bytes are whose places stand-ins take. */
 export interface PieceSource {
@@ -72,7 +72,7 @@ export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
 }
 
 async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
-  const poured = use(pieces);
+  const poured = retainBytes(pieces);
   try {
     for (const piece of pieces) await writer.write(piece);
     await writer.close();

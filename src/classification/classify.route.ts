@@ -4,9 +4,9 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
-import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
+import { validate } from '../http/validate.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -22,7 +22,7 @@ import { type Task, taskOf } from './task/task.ts';
 export function classifyRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
     const { json } = await readJson(c, 'price');
-    const { input, inputs, stream, ...asked } = check(classifyRequest, json);
+    const { input, inputs, stream, ...asked } = validate(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
     c.get('entry').line.model = task.model.slice(0, 128);

@@ -13,9 +13,9 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
-import type { Classifying } from './task/call.ts';
 import { type ClassificationResult, classify } from './task/classify.ts';
 import { classifyAll, Total } from './task/classify-all.ts';
+import type { Classifying } from './task/take-vote.ts';
 import { type Task, taskOf } from './task/task.ts';
 
 /** Makes the route `/classify`, which labels one text or many. */

@@ -10,7 +10,7 @@ import { validate } from '../http/validate.ts';
 import { sourcePrefix, sourceSettings } from '../settings/settings.ts';
 import { receive } from '../webhooks/receive.ts';
 import { callInbox } from './inbox/call-inbox.ts';
-import { bySource, type Webhook } from './sources/define.ts';
+import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 
@@ -21,7 +21,7 @@ export interface WebhooksOptions {
 
 /** Makes the routes of webhooks. Senders need only their signature; the events are for admins. */
 export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
-  const sources = bySource(webhooks);
+  const sources = webhooksBySource(webhooks);
   /** @throws ApiError 404 for a source that this deployment does not have */
   const sourceOf = (c: Context<AppEnv>): Webhook => {
     const webhook = sources.get(c.req.param('source') ?? '');

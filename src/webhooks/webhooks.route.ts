@@ -32,7 +32,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
   const events = new Hono<AppEnv>()
     .use('/webhooks/:source/events/*', requireScope('admin'))
     .get('/webhooks/:source/events', async (c) => {
-      const query = { ...readPage(c.req.query()), ...check(eventsQuery, c.req.query()) };
+      const query = { ...readPage(c.req.query()), ...validate(eventsQuery, c.req.query()) };
       return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(query)));
     })
     .get('/webhooks/:source/events/:id', async (c) => {

@@ -9,7 +9,7 @@ import { encoder, exactDecoder } from './bytes.ts';
 const LEAST_LENGTH = 8;
 const MASK = '[secret]';
 
-const known = new Map<string, readonly string[]>();
+const secretsByOwner = new Map<string, readonly string[]>();
 let all: readonly string[] = [];
 let shortest = Number.POSITIVE_INFINITY;
 
@@ -21,7 +21,7 @@ let shortest = Number.POSITIVE_INFINITY;
 export function keepSecrets(owner: string, secrets: readonly string[]): void {
   const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
   const forms = (secret: string) => [secret, inJson(secret), inJson(inJson(secret))];
-  known.set(
+  secretsByOwner.set(
     owner,
     long.flatMap((secret) => [
       ...forms(secret),
@@ -30,7 +30,7 @@ export function keepSecrets(owner: string, secrets: readonly string[]): void {
     ]),
   );
   // One may be a part of another: the whole goes first.
-  all = [...new Set([...known.values()].flat())].sort((left, right) => right.length - left.length);
+  all = [...new Set([...secretsByOwner.values()].flat())].sort((left, right) => right.length - left.length);
   shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
 

@@ -6,7 +6,7 @@ import { ApiError } from '../../http/errors.ts';
 import { RELEASED } from '../../http/json-body.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { admissionRequestOf, askForAdmission, grantedBy, putOnList } from './ask-account.ts';
-import { askFor } from './ask-for-model.ts';
+import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
 import { ModelChoice } from './model-choice.ts';
@@ -21,7 +21,7 @@ import { grantOf, requestMeterOf, settleSurely } from './request-meter.ts';
  */
 export async function admit(request: MeterRequest): Promise<RequestMeter> {
   try {
-    return await admission(request);
+    return await admitWithGrant(request);
   } catch (thrown) {
     // The account may have placed the hold, and only its answer was lost. Nothing goes up, so the hold is settled at 0.
     if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
@@ -36,19 +36,19 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
  *
  * @throws ApiError as `admit`
  */
-export async function admission(request: MeterRequest): Promise<Admission> {
+export async function admitWithGrant(request: MeterRequest): Promise<Admission> {
   return await admitTry(new ModelChoice(request), 1);
 }
 
 async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promise<Admission> {
   const { request } = asking;
-  const first = await askFor(asking, number);
+  const first = await askForModel(asking, number);
   let decided = first;
   // Where the budget does not pay for this model, it may pay for another one.
   const isPoor = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isPoor && decided.answer.outcome !== 'admitted') {
     if (!asking.next()) return grantedBy(first.answer) as never;
-    decided = await askFor(asking, number);
+    decided = await askForModel(asking, number);
   }
   const { answer, bound, terms, startedAt } = decided;
   const admitted = grantedBy(answer);

@@ -17,7 +17,7 @@ import type { MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
 
 /** What an account was asked for a model, and what it has answered. */
-export interface Decided {
+export interface ModelDecision {
   answer: AdmissionDecision;
   bound: WorstCase;
   terms: Terms;
@@ -25,14 +25,17 @@ export interface Decided {
 }
 
 /** Asks the account to admit the request for its present model. */
-export async function askFor({ request, asked: named, allowFallbacks }: ModelChoice, number: number): Promise<Decided> {
+export async function askForModel(
+  { request, asked: named, allowFallbacks }: ModelChoice,
+  number: number,
+): Promise<ModelDecision> {
   const { settings, body, model, upstream, routing } = request;
   // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
   const startedAt = Date.now();
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const asked = named ?? (typeof own.model === 'string' ? own.model : model);
   const { readings = body } = body;
-  const models = upstream.pool ? dearestAt(settings, ableFor(upstream.pool, request, routing)) : settings.models;
+  const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
   const options = {
     bytes: sizeOf(body),
     readings: readings ?? undefined,
@@ -70,7 +73,7 @@ export async function askFor({ request, asked: named, allowFallbacks }: ModelCho
 }
 
 /** @returns the upstreams that may answer a request. @throws NoUpstream where none can */
-function ableFor(
+function ableUpstreams(
   pool: UpstreamPool,
   { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
   routing: MeterRequest['routing'] = { streams },

@@ -128,7 +128,7 @@ export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = fa
 }
 
 /** Adds a hold to the budget, with the buckets that `bucketsAfterAdmission` has returned. */
-export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
+export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
   budget.heldInput += hold.inputTokens;

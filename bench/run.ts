@@ -177,34 +177,17 @@ async function main(): Promise<void> {
     progress,
   };
 
-  const comparisons = await measureRounds(plan);
-  const counting = await build(counted.worker);
-  const counts: CountRow[] = [];
-  for (const row of toCount) {
-    progress(`counting: ${row.title}`);
-    counts.push({ ...row, ...(await countBilled(row.contender, row.workload, counting, plan.upstream)) });
-  }
-  const bundles = { bare: await build(bare.worker), metered: await build(metered.worker), counted: counting };
-  progress('the cost of a turn after many others');
-  const ages = await measureAges({ ...bundles, turn: bundles.metered }, plan.upstream);
-  progress('the cost of a prefix');
-  const prefix = await measurePrefix(bundles, plan.upstream, rounds);
-  progress('classification');
-  const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
-  progress('webhooks');
-  const webhooks = await measureWebhooks(rounds, origin, build);
-  progress('shared budgets');
-  const leases = await measureLeases({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
-  progress('memory');
-  const memory = await measureMemory(bundles.metered, origin);
-  const starts = await measureStarts(plan, burst);
-  progress('');
-
   const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? 'unknown processor'}`;
   console.log(`${machine}; node ${process.version}; median of ${rounds} rounds (lowest–highest)`);
   console.log('CPU is that of the whole runtime process; ratios are taken within each round');
   if (process.platform !== 'linux') console.log('CPU per request: n/a, it can be read on Linux only');
-  console.log(
+  // Each table is printed once it is there: a run that is ended before its end has told something.
+  const tell = (table: string) => {
+    progress('');
+    console.log(`\n${table}`);
+  };
+  const comparisons = await measureRounds(plan);
+  tell(
     comparisonTable(
       plan.workloads.flatMap(({ name, title }) =>
         plan.contenders.slice(1).map(({ contender }) => ({
@@ -215,14 +198,35 @@ async function main(): Promise<void> {
       ),
     ),
   );
-  console.log(`\n${countTable(counts)}`);
-  console.log(`\n${ageTable(ages)}`);
-  console.log(`\n${prefixTable(prefix)}`);
-  console.log(`\n${classificationTable(classification)}`);
-  console.log(`\n${webhookTable(webhooks)}`);
-  console.log(`\n${leaseTable(leases)}`);
-  console.log(`\n${memoryTable(memory)}`);
-  console.log(`\n${startTable(starts)}`);
+  const counting = await build(counted.worker);
+  const counts: CountRow[] = [];
+  for (const row of toCount) {
+    progress(`counting: ${row.title}`);
+    counts.push({ ...row, ...(await countBilled(row.contender, row.workload, counting, plan.upstream)) });
+  }
+  tell(countTable(counts));
+  const bundles = { bare: await build(bare.worker), metered: await build(metered.worker), counted: counting };
+  progress('the cost of a turn after many others');
+  const ages = await measureAges({ ...bundles, turn: bundles.metered }, plan.upstream);
+  tell(ageTable(ages));
+  progress('the cost of a prefix');
+  const prefix = await measurePrefix(bundles, plan.upstream, rounds);
+  tell(prefixTable(prefix));
+  progress('classification');
+  const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
+  tell(classificationTable(classification));
+  progress('webhooks');
+  const webhooks = await measureWebhooks(rounds, origin, build);
+  tell(webhookTable(webhooks));
+  progress('shared budgets');
+  const leases = await measureLeases({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
+  tell(leaseTable(leases));
+  progress('memory');
+  const memory = await measureMemory(bundles.metered, origin);
+  tell(memoryTable(memory));
+  const starts = await measureStarts(plan, burst);
+  tell(startTable(starts));
+
   if (values.json !== undefined) {
     await writeFile(
       values.json,

@@ -1,3 +1,4 @@
+import { Batches } from './batches.ts';
 import { Conversations } from './conversations.ts';
 import type {
   Classified,
@@ -51,6 +52,7 @@ export function createClient(options: ClientOptions) {
       /** The same, with tools that run here: sends their results and asks again, until an answer calls no tool. */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
+    batches: new Batches(transport),
     conversations: new Conversations(transport),
     /** Counts a prompt, and says whether it fits its model and what it costs as input. */
     countTokens: (request: CountRequest): Promise<CountAnswer> =>

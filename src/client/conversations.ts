@@ -1,4 +1,5 @@
-import { parse, SluiceError } from './errors.ts';
+import { SluiceError } from './errors.ts';
+import { readLines } from './lines.ts';
 import type {
   Conversation,
   ConversationCreation,
@@ -93,24 +94,10 @@ export class Conversations {
    * @throws SluiceError `connection_error` if the export is incomplete
    */
   async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
-    const { body } = await this.#transport.send(at(id, '/export'));
-    const reader = body?.getReader();
-    const decoder = new TextDecoder();
-    let rest = '';
-    try {
-      for (;;) {
-        const { value, done } = (await reader?.read().catch(() => undefined)) ?? { done: true };
-        if (done || !value) break;
-        const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
-        rest = lines.pop() ?? '';
-        for (const line of lines) {
-          const row = parse<ConversationLine | { type: 'end' }>(line);
-          if (row?.type === 'end') return;
-          if (row) yield row;
-        }
-      }
-    } finally {
-      reader?.cancel().catch(() => {});
+    const response = await this.#transport.send(at(id, '/export'));
+    for await (const row of readLines<ConversationLine | { type: 'end' }>(response)) {
+      if (row.type === 'end') return;
+      yield row;
     }
     throw new SluiceError('connection_error', 'The export was cut before its end. Ask for it again.');
   }

@@ -1,4 +1,5 @@
 /** `sluice/client`: a client for browsers, Node, Deno, Bun and Workers. */
+export type { BatchCreateOptions, Batches, BatchOptions, BatchWaitOptions } from './batches.ts';
 export { type Client, createClient } from './client.ts';
 export type { Conversations } from './conversations.ts';
 export { SluiceError, type SluiceErrorType } from './errors.ts';

@@ -34,20 +34,21 @@ export function onReturn(call: (why: 'online' | 'visible') => void): () => void 
  *
  * @param attempt the number of attempts before, from 0
  * @param leastMs the time that the edge has asked to wait
+ * @param mostMs the longest pause
  */
-export async function pause(attempt: number, leastMs: number, signal: AbortSignal): Promise<void> {
-  const most = Math.min(MOST_MS, FIRST_MS * 2 ** attempt);
+export async function pause(attempt: number, leastMs: number, signal?: AbortSignal, mostMs = MOST_MS): Promise<void> {
+  const most = Math.min(mostMs, FIRST_MS * 2 ** attempt);
   const wait = Math.max(leastMs, most * (0.5 + Math.random() / 2));
   await new Promise<void>((resolve) => {
     const end = () => {
       clearTimeout(timer);
       forget();
-      signal.removeEventListener('abort', end);
+      signal?.removeEventListener('abort', end);
       resolve();
     };
     const timer = setTimeout(end, wait);
     const forget = onReturn(end);
-    signal.addEventListener('abort', end);
-    if (signal.aborted) end();
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
   });
 }

@@ -1,5 +1,10 @@
 /** The types of requests and answers, taken from the server's schemas and the API's types. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
+import type {
+  DeletedMessageBatch,
+  MessageBatch,
+  MessageBatchIndividualResponse,
+} from '@anthropic-ai/sdk/resources/messages/batches';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
 import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
 import type { putClassifier } from '../classification/classifiers.schema.ts';
@@ -48,6 +53,31 @@ export interface CountRequest
   extends Omit<MessageCountTokensParams, 'model'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
     Pick<Extension, 'prefix'> {}
+
+/** One request of a batch. */
+export interface BatchItem {
+  /** 1 to 64 letters, digits, `_` and `-`, once in a batch: its result has the same. */
+  custom_id: string;
+  params: Omit<MessageRequest, 'conversation'>;
+}
+
+export interface BatchRequest {
+  /** 1 to 100,000. */
+  requests: BatchItem[];
+  /** Where the end is told, signed. */
+  deliver_url?: string;
+}
+
+export type Batch = MessageBatch;
+export type BatchResult = MessageBatchIndividualResponse;
+export type BatchDeletion = DeletedMessageBatch;
+/** What a batch costs at most, and whether there is room for it. */
+export interface BatchEstimate {
+  requests: number;
+  cost_usd: number;
+  fits: boolean;
+  fitting: number;
+}
 
 /** The page of a list. `after_id` and `before_id` are ids of rows of another page. */
 export interface PageRequest {

@@ -4,7 +4,7 @@ import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
 import { MessageBuilder } from './message.ts';
 import { onReturn, pause } from './pause.ts';
 import { SdkReader } from './sdk-reader.ts';
-import { connectionError, type Transport } from './transport.ts';
+import { connectionError, newKey, type Transport } from './transport.ts';
 
 export interface StreamOptions {
   /** Aborting it closes the stream, as `close()` does. */
@@ -314,9 +314,4 @@ export class MessageStream extends SdkReader {
     if (this.conversation === undefined || this.#complete) return;
     if (why === 'online' || Date.now() - this.#lastByteAt > IDLE_MS) this.#connection?.abort();
   }
-}
-
-/** Makes an idempotency key. (`randomUUID` is missing in pages that were not loaded by https.) */
-function newKey(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -29,7 +29,7 @@ export interface Patience {
 /** A call of a route. */
 export interface Call {
   method?: string;
-  /** Sent as JSON; a string is sent as it is. */
+  /** Sent as JSON; a string or a `Blob` is sent as it is. */
   body?: unknown;
   query?: object | undefined;
   headers?: Record<string, string> | undefined;
@@ -97,7 +97,7 @@ export class Transport {
     if (signal) init.signal = signal;
     if (body !== undefined) {
       headers['content-type'] = 'application/json';
-      init.body = typeof body === 'string' ? body : JSON.stringify(body);
+      init.body = typeof body === 'string' || body instanceof Blob ? body : JSON.stringify(body);
     }
     const asked = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search =
@@ -119,4 +119,9 @@ export function connectionError(cause: unknown, signal?: AbortSignal | null): Sl
   }
   const reason = cause instanceof Error ? ` (${cause.message})` : '';
   return new SluiceError('connection_error', `The connection to the edge failed${reason}.`, { cause });
+}
+
+/** Makes an idempotency key. (`randomUUID` is missing in pages that were not loaded by https.) */
+export function newKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

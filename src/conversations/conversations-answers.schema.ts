@@ -34,9 +34,10 @@ export const messageRow = z.object({
   id: z.string(),
   role: z.enum(['user', 'assistant', 'system']),
   content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
+  model: z.described(z.nullable(z.string()), 'The model of an answer.'),
   usage: z.described(
     z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
-    'As the upstream reported it, on the last message of an answer.',
+    'As the upstream reported it, on the last message of an answer. If that did not end: the output that it cost.',
   ),
   cost_usd: z.described(z.nullable(z.number()), 'US dollars, at most nine decimals.'),
   created_at: z.iso.datetime(),

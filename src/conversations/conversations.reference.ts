@@ -47,6 +47,7 @@ const message = {
   id: 'msg_01rUJBfm6UUf8pMu1YjVbpeB',
   role: 'assistant',
   content: [{ type: 'text', text: 'To Lisbon.' }],
+  model: 'claude-haiku-5-5',
   usage: { input_tokens: 14, output_tokens: 12 },
   cost_usd: 0.0000074,
   created_at: '2026-11-20T10:06:16.780Z',

@@ -1,5 +1,6 @@
 import { pause } from '../async/pause.ts';
 import { NOT_REACHED, readRefusal, type SendOptions, type SendRequest, waitBeforeRetry, wasSent } from './attempt.ts';
+import { goneUpstream } from './choice/pool.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
@@ -18,6 +19,8 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
   try {
     const deadline = Date.now() + timeoutMs;
     const { pool } = upstream;
+    const only = request.routing?.only;
+    if (!pool && only !== undefined) throw goneUpstream(only);
     return await (pool ? sendAmong(pool, request, options, deadline) : sendUntil(upstream, request, options, deadline));
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : thrown;

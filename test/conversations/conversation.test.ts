@@ -201,8 +201,14 @@ describe('a turn that does not end well', () => {
     const rows = await rowsOf();
     expect(rows[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOf(events) }] });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    expect((await account().requests({})).data[0]).toMatchObject({ status: 'stopped', estimated: true });
+    const request = (await account().requests({})).data[0];
+    expect(request).toMatchObject({ status: 'stopped', estimated: true });
     expect(await stubOf().stop()).toMatchObject({ ok: true });
+    // The history says the same as the ledger, and not what the answer's beginning said.
+    const output = request?.usage.output_tokens ?? 0;
+    expect(output).toBeGreaterThan(5);
+    expect(rows[1]).toMatchObject({ model: request?.model, usage: { output_tokens: output } });
+    expect(events.at(-2)?.data).toMatchObject({ usage: { output_tokens: output } });
   });
 
   test('is stopped by who means it, by its id or its key, and by nobody who means another one', async () => {
@@ -446,6 +452,13 @@ describe('what continues a history', () => {
     const rows = await rowsOf();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
     expect(await ask({ ...bodyOf(''), messages })).toMatchObject({ kind: 'error', error: { status: 400 } });
+  });
+
+  test('each answer is said to be by the model that wrote it', async () => {
+    await say(bodyOf('One'));
+    await say(bodyOf('Two', { model: 'claude-haiku-5-5' }));
+    const models = (await rowsOf()).map(({ model }) => model);
+    expect(models).toEqual([null, 'claude-opus-5-5', null, 'claude-haiku-5-5']);
   });
 
   test('what does not is a 400, and changes nothing', async () => {

@@ -128,7 +128,11 @@ class Callers {
   async once(token: string): Promise<string> {
     let response: Response;
     try {
-      const init = { method: 'POST', headers: { ...json, ...bearer(token), 'sluice-tags': 'of=the-race' }, body: JSON.stringify(ask) };
+      const init = {
+        method: 'POST',
+        headers: { ...json, ...bearer(token), 'sluice-tags': 'of=the-race' },
+        body: JSON.stringify(ask),
+      };
       response = await fetch(`${edge.url}/v1/messages`, init);
       const answer = (await response.json()) as { error?: { type: string } };
       if (response.status !== 200) {

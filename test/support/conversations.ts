@@ -154,6 +154,7 @@ export async function say(body: object, asked: Asked = {}) {
 export interface Row {
   id: string;
   role: string;
+  model: string | null;
   content: unknown;
   status: string;
   cost_usd: number | null;

@@ -2,7 +2,8 @@
 
 import { encoder } from '../../http/bytes.ts';
 import { memberTexts } from '../../json/edit.ts';
-import { toUsd } from '../../pricing/cost.ts';
+import { toUsd, type Usage } from '../../pricing/cost.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { HistoryQuery } from '../conversations.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -95,18 +96,25 @@ function* rowsBetween(transcript: Transcript, from: number, to: number, pending 
   }
 }
 
-function messageText({ id, role, text, createdAt, status, cost, outcome }: MessageRow): string {
+function messageText({ id, role, text, createdAt, status, cost, outcome, model }: MessageRow): string {
   const isAnswer = role === 'assistant' && outcome !== null;
   return object({
     type: '"message"',
     id: JSON.stringify(id),
     role: JSON.stringify(role),
     content: memberTexts(text).get('content') ?? '[]',
-    usage: isAnswer ? JSON.stringify(outcome.usage ?? null) : 'null',
+    model: isAnswer ? JSON.stringify(model) : 'null',
+    usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
     created_at: isoTime(createdAt),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
   });
+}
+
+/** @returns the usage as the upstream told it; of an answer that did not end, with the output that it was settled at */
+function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
+  if (usage === undefined) return null;
+  return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
 }
 
 /** @returns texts as a stream of bytes, which are made when they are read. */

@@ -86,7 +86,7 @@ export interface TurnRow {
   events: number;
 }
 
-/** A message, with the status and cost of its turn. */
+/** A message, with the status, cost and model of its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -97,6 +97,7 @@ export interface MessageRow {
   status: TurnStatus;
   cost: number;
   outcome: RequestOutcome | null;
+  model: string;
 }
 
 /** A message as it is stored when its turn begins. */

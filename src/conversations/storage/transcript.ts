@@ -176,7 +176,7 @@ export class Transcript extends Tables {
 
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
-    const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome';
+    const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome, t.model';
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 

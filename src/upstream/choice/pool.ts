@@ -21,6 +21,8 @@ export interface Routing {
   stays?: string | undefined;
   /** What the request uses that one upstream has and no other: no other one is tried. */
   owned?: Owned | undefined;
+  /** The name of the upstream that has what the request names, where that is known: it goes there, or nowhere. */
+  only?: string | undefined;
 }
 
 /** What a request can use that belongs to one upstream. */
@@ -70,13 +72,15 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
 
 /**
  * @returns the upstreams that can take a request, in their order
- * @throws NoUpstream 404 for a model that none serves, 400 for what none of those has that serve it
+ * @throws NoUpstream 404 for a model that none serves, or an upstream that is gone; 400 for what none of those has that
+ * serve it
  */
 export function ableOf(
   { all, homes }: Pick<UpstreamPool, 'all' | 'homes'>,
   call: AskedCall,
-  { model, owned, stays, account }: Routing,
+  { model, owned, stays, account, only }: Routing,
 ): readonly OpenUpstream[] {
+  if (only !== undefined) return [namedUpstream(all, only, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
   if (serving.length === 0) {
     const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
@@ -100,6 +104,28 @@ export function ableOf(
     throw new NoUpstream('invalid_request_error', message);
   }
   return able.slice(0, 1);
+}
+
+/** @returns the upstream that a request goes to alone. @throws NoUpstream where it is gone, or does not take the request */
+function namedUpstream(
+  all: readonly OpenUpstream[],
+  name: string,
+  call: AskedCall,
+  model: string | undefined,
+): OpenUpstream {
+  const one = all.find((upstream) => upstream.name === name);
+  if (!one) throw goneUpstream(name);
+  const isServed = model === undefined || one.idOf(model) !== undefined;
+  const lack = isServed ? lackOf(one, call, undefined) : model.slice(0, 128);
+  if (lack === undefined) return one;
+  const message = `What this request names is at the upstream ${name}, and that one does not have ${lack}.`;
+  throw new NoUpstream('invalid_request_error', message);
+}
+
+/** @returns the 404 for what is at an upstream that the operator has taken out of UPSTREAMS. */
+export function goneUpstream(name: string): NoUpstream {
+  const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
+  return new NoUpstream('not_found_error', message);
 }
 
 function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): string | undefined {

@@ -1,7 +1,10 @@
 /** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
 
 import { type ApiError, misconfigured } from '../../http/errors.ts';
+import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
+import { isObject } from '../../json/object.ts';
+import { parseOrUndefined } from '../../json/parse.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
 import { priceTable } from '../../settings/prices.ts';
 import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
@@ -14,6 +17,7 @@ import {
   KeyFault,
 } from './kind.ts';
 import { KINDS } from './kinds.ts';
+import { saysModelIsMissing } from './missing-model.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
 
@@ -24,13 +28,17 @@ const common = {
     .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
   kind: z.enum(Object.keys(KINDS), { error: () => `must be one of ${Object.keys(KINDS).join(', ')}` }),
   models: z.optional(
-    z.union([
-      z.record(modelId, modelId),
-      z.pipe(
-        z.array(modelId),
-        z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+    z
+      .union([
+        z.record(modelId, modelId),
+        z.pipe(
+          z.array(modelId),
+          z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+        ),
+      ])
+      .check(
+        z.refine((models) => Object.keys(models).length > 0, 'must name a model; without it every model is served'),
       ),
-    ]),
   ),
   price_factor: z.optional(z.number().check(z.gt(0), z.lte(100))),
   prices: z.optional(priceTable),
@@ -55,6 +63,8 @@ export interface OpenUpstream {
   modelOf(idThere: string): string;
   /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
   lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
+  missesModel(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
   prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
 }
@@ -130,6 +140,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
     );
   }
+  if (secret !== undefined) keepSecrets(keyName, [secret, ...secretsIn(secret)]);
   let endpoint: Endpoint;
   try {
     endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
@@ -146,8 +157,19 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
     idOf: (model) => ids.idOf(model),
     modelOf: (idThere) => ids.modelOf(idThere),
     lacks: (call) => endpoint.lacks?.(call),
+    missesModel: (text, model) => {
+      const idThere = ids.idOf(model) ?? model;
+      return endpoint.missesModel?.(text, idThere) ?? saysModelIsMissing(text, idThere);
+    },
     prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
   };
+}
+
+/** @returns the parts of a secret that go up by themselves, or must not go up at all. */
+function secretsIn(secret: string): string[] {
+  const account = parseOrUndefined(secret);
+  if (!isObject(account)) return secret.split(':');
+  return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
 }
 
 async function adaptedCall(

@@ -28,7 +28,9 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
     <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
         <header class="message-head">
-          <span class="message-name">{nameOf(stream?.message?.model ?? session.report.value?.model ?? 'Answer')}</span>
+          <span class="message-name">
+            {nameOf(stream?.message?.model ?? row?.model ?? session.report.value?.model ?? 'Answer')}
+          </span>
           <Figures row={row} stream={stream} />
         </header>
       )}

@@ -1,0 +1,37 @@
+import { parse } from './errors.ts';
+import { connectionError } from './transport.ts';
+
+/**
+ * Reads lines of JSON while they come.
+ *
+ * @throws SluiceError `connection_error` if the connection breaks, or a line is incomplete; `closed` if the signal is aborted
+ */
+export async function* readLines<T extends object>(
+  { body }: Response,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, void> {
+  const reader = body?.getReader();
+  const decoder = new TextDecoder();
+  let rest = '';
+  const rowOf = (line: string): T => {
+    const row = parse<T>(line);
+    if (!row) throw new Error('a line was cut');
+    return row;
+  };
+  try {
+    for (;;) {
+      const { value, done } = (await reader?.read()) ?? { done: true };
+      const lines = (value ? decoder.decode(value, { stream: true }) : '').split('\n');
+      lines[0] = rest + lines[0];
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line.trim() !== '') yield rowOf(line);
+      if (!done) continue;
+      if (rest.trim() !== '') yield rowOf(rest);
+      return;
+    }
+  } catch (cause) {
+    throw connectionError(cause, signal);
+  } finally {
+    reader?.cancel().catch(() => {});
+  }
+}

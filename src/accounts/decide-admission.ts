@@ -201,9 +201,16 @@ function placeHold(
 
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
+  const quotaStatus = quotaStatusNow(state, now, hold.token ?? undefined);
   const fallbacks = fallbacksOf(state);
-  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, ...fallbacks, standing, unlisted: !state.listed };
+  return {
+    outcome: 'admitted',
+    hold: hold.nanodollars,
+    ...lowered,
+    ...fallbacks,
+    standing: quotaStatus,
+    unlisted: !state.listed,
+  };
 }
 
 function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {

@@ -5,13 +5,13 @@ import { within } from '../async/timeout.ts';
 import { Alarm } from '../durable/alarm.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { releasePrefix } from './held-prefix.ts';
-import type { ObjectContext } from './object-context.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import type { HeldPrefix, Profile } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 import { died } from './turn-answer.ts';
-import { accountRequestOf, CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
+import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** How long a turn can be resumed and attached to after its end. */
 export const GRACE_MS = 10 * 60_000;
@@ -82,7 +82,7 @@ export class Maintenance {
     if (!profile?.unreported) return;
     try {
       const report = conversationReportOf(profile);
-      const request = accountRequestOf(this.#object, profile.account);
+      const request = accountRequestOf(this.#object, { account: profile.account });
       const { erased } = await within(
         callAccount(request, (account) => account.noteConversation(report)),
         CONFIRM_MS,

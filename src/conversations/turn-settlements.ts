@@ -3,9 +3,8 @@
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
 import { within } from '../async/timeout.ts';
-import type { AccountRequest } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
-import type { ObjectContext } from './object-context.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
 import { turnAt, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
@@ -37,7 +36,7 @@ export class TurnSettlements {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     return requestMeterOf(
-      { ...accountRequestOf(this.#object, account), requestId, model: row.model },
+      { ...accountRequestOf(this.#object, { account }), requestId, model: row.model },
       row.grant ?? UNKNOWN_GRANT,
     );
   }
@@ -102,9 +101,4 @@ export class TurnSettlements {
       await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.#wake());
     }
   }
-}
-
-/** @returns how the account of a conversation is called. */
-export function accountRequestOf({ env, settings }: ObjectContext, account: string): AccountRequest {
-  return { identity: { account }, accounts: env, settings: settings() };
 }

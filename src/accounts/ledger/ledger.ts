@@ -60,11 +60,11 @@ const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
 
 type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
 
-/** @returns whether the rest of the row is as it was opened: each column that is written costs. */
-function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Closing): boolean {
+/** @returns whether the rest of the row, but for its upstream, is as it was opened: each column that is written costs. */
+function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
   const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
-  return others === 0 && errorType === null && upstream === null && !(estimated || overHold || late);
+  return others === 0 && errorType === null && !(estimated || overHold || late);
 }
 
 export class Ledger extends Tables {
@@ -180,7 +180,8 @@ export class Ledger extends Tables {
       buckets.output,
     ];
     if (isPlain(closing)) {
-      this.write(`${CLOSE} where id = ?`, ...common, id);
+      if (closing.upstream === null) this.write(`${CLOSE} where id = ?`, ...common, id);
+      else this.write(`${CLOSE}, upstream = ? where id = ?`, ...common, closing.upstream, id);
       return;
     }
     this.write(

@@ -13,6 +13,7 @@ import {
   type AdaptedCall,
   type Authorizing,
   type BodyChanges,
+  type CallHeaders,
   type CanonicalCall,
   type Endpoint,
   KeyFault,
@@ -186,14 +187,10 @@ async function adaptedCall(
   const { method } = call;
   const url = endpoint.address(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
-  const credential = endpoint.authorize({ method, url, headers, body }, by);
+  const given = endpoint.authorize({ method, url, headers, body }, by);
   // Most kinds know it at once: to wait for it would cost every request.
-  return {
-    method,
-    url,
-    headers: { ...headers, ...(credential instanceof Promise ? await credential : credential) },
-    body,
-  };
+  const credential: CallHeaders = given instanceof Promise ? await given : given;
+  return { method, url, headers: { ...headers, ...credential }, body };
 }
 
 /** The models of one upstream: by which id each is called there. */

@@ -66,7 +66,15 @@ export async function answerAsService(
     const headers = { 'content-type': 'application/json', 'sluice-upstream': 'simulator', ...thrown.headers };
     return new Response(thrown.envelope('req_simulator'), { status: thrown.status, headers });
   }
-  return await answer(asked);
+  const answered = await answer(asked);
+  if (answered.status !== 404) return answered;
+  // Beside the model they ask for nothing that may not be there.
+  if (service.name === 'vertex') {
+    return ofGoogle(404, 'NOT_FOUND', `Publisher Model \`${url.pathname.slice(4)}\` was not found.`).response;
+  }
+  if (service.name !== 'foundry') return answered;
+  const error = { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' };
+  return new ServiceRefusal(404, { error }).response;
 }
 
 async function canonical(request: Request, url: URL, service: Service): Promise<Request> {

@@ -62,7 +62,7 @@ export interface Payment {
    * Books the try that has failed, and sets aside what the next model can cost that is named for this case.
    *
    * @returns `none` where there is no other model, and nothing has changed; `refused` where none is admitted: then nothing is
-   * set aside any more
+   * set aside any more, and `admit` does so for the model that was asked for
    */
   fallBack?(): Promise<{ model: string; body: BodyMaker } | 'none' | 'refused'>;
 }

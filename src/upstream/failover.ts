@@ -18,17 +18,19 @@ import {
 import type { Leave } from './choice/breaker.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
-import { ableOf, homeOf, NoUpstream, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { isEventStream } from './content-type.ts';
 import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
-import { type FailedVerdict, judge, judgeOpening, judgeWhole, type UpstreamVerdict } from './judge.ts';
+import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { takeBuffer } from './tee-reader.ts';
 
 /** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
 const SHORT_WAIT_MS = 2_000;
+/** How much a failure tells the caller. */
+const TELLING = { refused: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 /** The answer to a count comes at once, or not at all. */
 const QUICK_MS = 5_000;
 /** For so long the words of an error are waited for. */
@@ -78,7 +80,7 @@ class Failover {
   /** Whether upstreams are tried although their breakers are open. */
   #isLastResort = false;
   #canFallBack = true;
-  /** Whether nothing is set aside any more: no further try may go up. */
+  /** Whether nothing is set aside, as no other model was admitted: a further try is admitted first. */
   #isUnpaid = false;
   #best: FailedAttempt | undefined;
   /** Whether one of those that failed in this round may soon be well. */
@@ -106,7 +108,6 @@ class Failover {
         continue;
       }
       if (await this.#fallBack()) continue;
-      if (this.#isUnpaid) return this.#give();
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
       else if (!(await this.#again())) return this.#give();
     }
@@ -123,12 +124,20 @@ class Failover {
   /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
   async #pay(): Promise<boolean> {
     const { payment } = this.#options;
-    if (this.#course.sentAt === undefined) return true;
+    if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
     if (payment === undefined) return false;
-    if (payment !== 'free') await payment.settle();
+    if (payment !== 'free' && !this.#isUnpaid) await payment.settle();
     this.#course.sentAt = undefined;
     this.#course.upstream = undefined;
-    if (payment !== 'free') this.#body = await payment.admit();
+    if (payment === 'free') return true;
+    try {
+      this.#body = await payment.admit();
+    } catch (thrown) {
+      // Nobody else would have been asked to admit it: what the upstream has said is the answer.
+      if (this.#isUnpaid && this.#best) return false;
+      throw thrown;
+    }
+    this.#isUnpaid = false;
     return true;
   }
 
@@ -167,7 +176,7 @@ class Failover {
     // Once: an upstream that asks for it again and again would hold up everybody.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (waits || failed.isNoted) breaker.leave(leave);
+    else if (waits || failed.isNoted || (kind === 'missing' && !this.#isListed())) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keep(failed);
     if (waits) {
@@ -206,7 +215,7 @@ class Failover {
       const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
       this.#course.elapsedMs = Date.now() - sentAt;
       if (response.status >= 300) {
-        const refused = await this.#refused(response, own);
+        const refused = await this.#refused(response, upstream, own);
         // Who refuses what the caller can correct is well.
         if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
         return refused;
@@ -250,13 +259,32 @@ class Failover {
     return { method, path, headers: kept, model, streams, body: this.#body };
   }
 
-  async #refused(response: Response, own: AbortController | undefined): Promise<Response | FailedAttempt> {
+  /** @returns whether an upstream says that it does not have the model, and another one might have it. */
+  #isMissing({ status }: Response, text: string, upstream: OpenUpstream): boolean {
+    const { model } = this.#routing;
+    return status === 404 && this.#able.length > 1 && model !== undefined && upstream.missesModel(text, model);
+  }
+
+  /** @returns whether the model is asked for by a name that the table has: what a caller makes up opens no breaker. */
+  #isListed(): boolean {
+    const { model = '' } = this.#routing;
+    const row = this.#pool.models.find(model);
+    return row !== undefined && [row.id, ...row.aliases].includes(model);
+  }
+
+  async #refused(
+    response: Response,
+    upstream: OpenUpstream,
+    own: AbortController | undefined,
+  ): Promise<Response | FailedAttempt> {
     const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
     const text = await readStart(response);
     clearTimeout(timer);
     const copy = new Response(text, response);
     const elapsedMs = this.#course.elapsedMs ?? 0;
-    const verdict = judge(response, retryAfterMs(response.headers), text);
+    const verdict = this.#isMissing(response, text, upstream)
+      ? { kind: 'missing' as const, waitMs: REFUSED_MS }
+      : judge(response, retryAfterMs(response.headers), text);
     // The caller's own fault is an answer; whoever reads it decides whether it was billed.
     if (verdict.kind === 'answer') return copy;
     if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) this.#course.sentAt = undefined;
@@ -267,9 +295,9 @@ class Failover {
   #keep(failed: FailedAttempt): void {
     // What may have run is settled with its own answer.
     const { kind, waitMs = 0 } = failed.verdict;
-    this.#isWorthWaiting ||= kind !== 'refused' && waitMs <= LONGEST_WAIT_MS;
-    const isLess = this.#best !== undefined && failed.verdict.kind === 'refused' && this.#course.sentAt === undefined;
-    if (!isLess) this.#best = failed;
+    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
+    const least = this.#best && this.#course.sentAt === undefined ? TELLING[this.#best.verdict.kind] : 0;
+    if (TELLING[kind] >= least) this.#best = failed;
   }
 
   /** @returns whether another model steps in */
@@ -279,7 +307,7 @@ class Failover {
     // One upstream alone can take it: that is asked before any other model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#best === undefined) return false;
-    const isBusy = this.#best === undefined || this.#best.verdict.kind === 'overloaded';
+    const isBusy = this.#best === undefined || ['overloaded', 'missing'].includes(this.#best.verdict.kind);
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
     if (stepsIn === 'none' || stepsIn === 'refused') {
@@ -291,15 +319,7 @@ class Failover {
     Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
-    try {
-      this.#able = ableOf(this.#pool, this.#request, this.#routing);
-    } catch (thrown) {
-      // What is set aside now is for a model that does not help: the answer is why the asked one did not.
-      if (!(thrown instanceof NoUpstream)) throw thrown;
-      this.#canFallBack = false;
-      this.#isUnpaid = true;
-      return false;
-    }
+    this.#able = ableOf(this.#pool, this.#request, this.#routing);
     this.#tried.clear();
     this.#waitedFor.clear();
     this.#rounds = 0;

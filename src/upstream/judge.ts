@@ -6,12 +6,15 @@ import { isAboutRequest } from './error-blame.ts';
 import { field, string } from './usage/usage-report.ts';
 
 /**
- * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, which only its
- * operator can change. `again` is what the upstream itself asks to be sent again: it is well.
+ * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, or does not
+ * have the model, which only its operator can change. `again` is what the upstream itself asks to be sent again: it is well.
  */
 export type UpstreamVerdict =
   | { kind: 'answer' }
-  | { kind: 'overloaded' | 'down' | 'refused' | 'again' /** What it asks to wait. */; waitMs?: number | undefined };
+  | {
+      kind: 'overloaded' | 'down' | 'refused' | 'missing' | 'again' /** What it asks to wait. */;
+      waitMs?: number | undefined;
+    };
 
 export type FailedVerdict = Exclude<UpstreamVerdict, { kind: 'answer' }>;
 

@@ -239,6 +239,70 @@ test('a probe that the upstream refuses for the caller’s own fault closes the 
     expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
 });
 
+describe('an upstream that does not have the model after all', () => {
+  const missing = (sent: Sent) => {
+    const { model } = JSON.parse(sent.text) as { model: string };
+    const error = { type: 'not_found_error', message: `model: ${model}` };
+    return Response.json({ type: 'error', error }, { status: 404 });
+  };
+
+  test.each(Object.keys(WAYS))('is passed over by %s, and left alone for a while', async (way) => {
+    const app = edge(TWO);
+    says.east = missing;
+    for (let nth = 0; nth < 3; nth += 1) {
+      const [path, body] = WAYS[way]?.() ?? ['', {}];
+      const response = await app.post(path, { ...body, input: `x${nth}` });
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+      await response.text();
+    }
+    expect(placesOf(app)).toEqual(['east', 'west', 'west', 'west']);
+    expect((await rowsOf(app)).filter(({ status }) => status !== 'complete')).toEqual([]);
+    expect((await app.post('/v1/messages', { ...ASK, model: HAIKU })).status).toBe(200);
+  });
+
+  test('is passed over by a count', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: () => Response.json({ input_tokens: 7 }) };
+    const { model, messages } = ASK;
+    const response = await app.post('/v1/messages/count_tokens', { model, messages });
+    expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
+  });
+
+  test('is the answer where no other has it; one that is only down tells more', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: missing };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([404, `model: ${MODEL}`]);
+    const busy = refusal(529, 'overloaded_error');
+    const locked = refusal(401, 'authentication_error');
+    for (const [east, west, status] of [
+      [missing, busy, 529],
+      [busy, missing, 529],
+      [missing, locked, 404],
+      [locked, missing, 404],
+    ] as const) {
+      const other = edge(TWO);
+      says = { east, west };
+      expect((await other.post('/v1/messages', ASK)).status).toBe(status);
+    }
+  });
+
+  test('opens no breaker for a name that a caller has made up', async () => {
+    const app = edge(TWO);
+    for (const model of ['claude-nobody', `${MODEL}-20990101`]) {
+      says = { east: missing, west: missing };
+      for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', { ...ASK, model })).status).toBe(404);
+    }
+    says = {};
+    const response = await app.post('/v1/messages', ASK);
+    expect(response.headers.get('sluice-upstream')).toBe('east');
+    const health = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: { state: string }[] }[];
+    };
+    expect(health.upstreams.flatMap(({ models }) => models).every(({ state }) => state === 'closed')).toBe(true);
+  });
+});
+
 test('a short 429 is waited for once: the cache is there', async () => {
   const app = edge(TWO);
   let nth = 0;
@@ -510,20 +574,44 @@ describe('models and counts', () => {
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
-  test('where no model that may step in is admitted, nothing goes up that is not paid for', async () => {
+  test('where no model that may step in is admitted, the asked one is tried all the same, and paid for', async () => {
     const app = edge([{ name: 'east' }], {
-      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }),
+      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL], concurrent_requests: 1 }),
       SIGNING_SECRET: SECRET,
     });
     says.east = refusal(529, 'overloaded_error');
     for (let nth = 0; nth < 5; nth += 1) await app.post('/v1/messages', ASK);
-    // The breaker is open now: without another model it would be tried all the same.
+    // The breaker is open now.
     says = {};
-    app.sent.length = 0;
+    for (const more of [{}, { conversation: `open${counter}` }]) {
+      app.sent.length = 0;
+      const fallbacks = { 'sluice-fallback-models': `claude-nobody, ${HAIKU}` };
+      const response = await app.post('/v1/messages', { ...ASK, ...more }, fallbacks);
+      expect([response.status, app.sent.length]).toEqual([200, 1]);
+      expect(response.headers.get('sluice-fallback-from')).toBe(null);
+      expect(await response.json()).toMatchObject({ model: MODEL });
+      const [last, before] = await rowsOf(app);
+      expect([last?.status, last?.model, before?.status, before?.cost_usd]).toEqual(['complete', MODEL, 'retried', 0]);
+      expect(last?.cost_usd).toBeGreaterThan(0);
+      says.east = refusal(529, 'overloaded_error');
+      await app.post('/v1/messages', ASK);
+      says = {};
+    }
+  });
+
+  test('where the budget is gone by the time that no other model is admitted, what the upstream said is the answer', async () => {
+    const limits = JSON.stringify({ models: [MODEL] });
+    const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: limits, UPSTREAM_MAX_RETRIES: '1' });
+    says.east = async () => {
+      const body = JSON.stringify({ models: [MODEL], usd_per_day: 0 });
+      const headers = { 'content-type': 'application/json' };
+      expect((await app.fetch('/accounts/dev/limits', { method: 'PUT', body, headers })).status).toBe(200);
+      return refusal(529, 'overloaded_error')();
+    };
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
-    expect([response.status, app.sent.length]).toEqual([529, 0]);
-    const [row] = await rowsOf(app);
-    expect([row?.status, row?.cost_usd]).toEqual(['retried', 0]);
+    expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+    expect(placesOf(app)).toEqual(['east']);
+    expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
   test('more models than may step in are a 400', async () => {

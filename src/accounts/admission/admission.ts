@@ -94,7 +94,7 @@ export interface RequestMeter {
   /**
    * Admits the request for the next model that may step in, as `again` does.
    *
-   * @returns undefined where the account admits none of them
+   * @returns undefined where the account admits none of them; `again` is about the present model then
    */
   fallBack(earlier: Nanodollars): Promise<Admission | undefined>;
 }
@@ -195,6 +195,7 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promi
     hasFallback: () => asking.hasNext,
     fallBack: async (spent) => {
       next();
+      const back = asking.mark();
       while (asking.next()) {
         try {
           return await admitTry(asking, number + 1, spent);
@@ -203,6 +204,7 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promi
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
         }
       }
+      back();
       return undefined;
     },
   };
@@ -291,6 +293,16 @@ class ModelChoice {
 
   get hasNext(): boolean {
     return this.#left !== undefined && this.#left.length > 0;
+  }
+
+  /** @returns what makes the present model the one that is asked for again. */
+  mark(): () => void {
+    const { model } = this.request;
+    const { asked, from } = this;
+    return () => {
+      this.request.model = model;
+      Object.assign(this, { asked, from });
+    };
   }
 
   /** Lets the next model step in. @returns false where there is none */

@@ -3,6 +3,7 @@ import { readAwsKey } from './aws-key.ts';
 import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
+import { saysModelIsMissing } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
 /** Claude on Amazon Bedrock, at its endpoint that takes requests as the Claude API does. */
@@ -21,6 +22,8 @@ export const bedrockKind = defineKind({
       },
       authorize: readAwsKey(secret, { service: 'bedrock-mantle', region }).authorize,
       idOf: (model) => (model.includes('anthropic.') ? model : `anthropic.${undated(model)}`),
+      missesModel: (text, idThere) =>
+        [idThere, idThere.replace(/^.*anthropic\./, '')].some((name) => saysModelIsMissing(text, name)),
       lacks: onlyHas('messages', 'token counts'),
     };
   },

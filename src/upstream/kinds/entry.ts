@@ -14,6 +14,7 @@ import {
   KeyFault,
 } from './kind.ts';
 import { KINDS } from './kinds.ts';
+import { saysModelIsMissing } from './missing-model.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
 
@@ -24,13 +25,17 @@ const common = {
     .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
   kind: z.enum(Object.keys(KINDS), { error: () => `must be one of ${Object.keys(KINDS).join(', ')}` }),
   models: z.optional(
-    z.union([
-      z.record(modelId, modelId),
-      z.pipe(
-        z.array(modelId),
-        z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+    z
+      .union([
+        z.record(modelId, modelId),
+        z.pipe(
+          z.array(modelId),
+          z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+        ),
+      ])
+      .check(
+        z.refine((models) => Object.keys(models).length > 0, 'must name a model; without it every model is served'),
       ),
-    ]),
   ),
   price_factor: z.optional(z.number().check(z.gt(0), z.lte(100))),
   prices: z.optional(priceTable),
@@ -55,6 +60,8 @@ export interface OpenUpstream {
   modelOf(idThere: string): string;
   /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
   lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
+  missesModel(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
   prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
 }
@@ -146,6 +153,10 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
     idOf: (model) => ids.idOf(model),
     modelOf: (idThere) => ids.modelOf(idThere),
     lacks: (call) => endpoint.lacks?.(call),
+    missesModel: (text, model) => {
+      const idThere = ids.idOf(model) ?? model;
+      return endpoint.missesModel?.(text, idThere) ?? saysModelIsMissing(text, idThere);
+    },
     prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
   };
 }

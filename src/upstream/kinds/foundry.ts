@@ -3,6 +3,7 @@ import { readApiKey } from './api-key.ts';
 import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
+import { errorInText, saysModelIsMissing } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
 /** A token of Microsoft Entra is a JWT; an API key of a resource is not. */
@@ -21,6 +22,8 @@ export const foundryKind = defineKind({
       address: ({ path }) => base + path,
       adapt: ({ headers }) => ({ headers: toService(headers), changes: {} }),
       authorize: () => credential,
+      missesModel: (text, idThere) =>
+        errorInText(text).code === 'DeploymentNotFound' || saysModelIsMissing(text, idThere),
       lacks: onlyHas('messages', 'token counts', 'files'),
     };
   },

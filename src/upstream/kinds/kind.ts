@@ -67,6 +67,12 @@ export interface Endpoint {
    * @returns the id of a model where the entry does not say it. Default: as the request names it
    */
   idOf?(model: string, known: string): string;
+  /**
+   * @param text the body of a 404
+   * @param idThere the id by which the model was called
+   * @returns whether it says that the model is not there. Default: as the Claude API says it
+   */
+  missesModel?(text: string, idThere: string): boolean;
   /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
   lacks?(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
 }

@@ -2,6 +2,7 @@ import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, segment } from './fields.ts';
 import { GoogleTokens } from './google-tokens.ts';
 import { type Authorizing, defineKind, type Endpoint } from './kind.ts';
+import { errorInText } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
 /** The hosts of regions that do not have the usual name. */
@@ -51,6 +52,10 @@ export function vertexEndpoint(
       };
     },
     authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
+    missesModel: (text) => {
+      const { status, message } = errorInText(text);
+      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(String(message));
+    },
     // A snapshot's date stands behind an @ there.
     idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
     lacks: onlyHas('messages', 'token counts'),

@@ -57,6 +57,8 @@ describe('a sentence names the entry and what is wrong with it', () => {
     [[main, main], 'the entry "main": name is the one of another entry'],
     [[{ ...main, base_url: 'http://example.com' }], 'the entry "main": base_url must be an https URL'],
     [[{ ...main, base_url: 'https://a:b@example.com' }], 'base_url must have no credentials in it'],
+    [[{ ...main, models: [] }], 'the entry "main": models must name a model'],
+    [[{ ...main, models: {} }], 'the entry "main": models must name a model'],
     [[{ ...main, count: 'no' }], 'the entry "main": count'],
     [[{ ...main, models: { 'claude-opus-5-5': '' } }], 'the entry "main": models'],
     [[{ ...main, price_factor: 0 }], 'the entry "main": price_factor'],

@@ -63,6 +63,42 @@ describe('each kind says what it does not have', () => {
   });
 });
 
+describe('each kind says that a model is not there', () => {
+  const model = 'claude-opus-5-5';
+  const error = (of: object) => JSON.stringify({ error: of });
+  const ofTheApi = (message: string) => JSON.stringify({ type: 'error', error: { type: 'not_found_error', message } });
+  const google = { code: 404, status: 'NOT_FOUND' };
+  const publisher = `Publisher Model \`projects/p/locations/global/publishers/anthropic/models/${model}\` was not found`;
+  const deployment = { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' };
+
+  test.each([
+    ['anthropic', ofTheApi(`model: ${model}`)],
+    ['anthropic', ofTheApi(`model: ${model}. This model was retired on 2026-01-01.`)],
+    ['aws', ofTheApi(`model: ${model}`)],
+    ['bedrock', ofTheApi(`model: anthropic.${model}`)],
+    ['bedrock', ofTheApi(`The model '${model}' does not exist`)],
+    ['vertex', error({ ...google, message: publisher })],
+    ['vertex', `[${error({ ...google, message: publisher })}]`],
+    ['foundry', error(deployment)],
+    ['foundry', ofTheApi(`model: ${model}`)],
+  ] as const)('%s: %s', (kind, text) => {
+    expect(KINDS[kind]().missesModel(text, model)).toBe(true);
+  });
+
+  test.each([
+    ['anthropic', ofTheApi('File not found: file_1')],
+    ['anthropic', ofTheApi(`model: ${model}-of-mine`)],
+    ['anthropic', ofTheApi(`fallbacks.0.model: x.${model}`)],
+    ['anthropic', 'Not found'],
+    ['anthropic', '[]'],
+    ['bedrock', ofTheApi(`model: x-${model}`)],
+    ['vertex', error({ ...google, message: 'The method predict was not found.' })],
+    ['foundry', error({ code: '404', message: 'Resource not found' })],
+  ] as const)('%s says something else by %s', (kind, text) => {
+    expect(KINDS[kind]().missesModel(text, model)).toBe(false);
+  });
+});
+
 describe('the ids of models', () => {
   test('a model that is known has one id at each kind, by all of its names, and answers are named back', () => {
     for (const make of Object.values(KINDS)) {

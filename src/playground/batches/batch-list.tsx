@@ -6,8 +6,8 @@ import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { RowButton, Table } from '../ui/table.tsx';
-import { batches, change, hasMore, keepBatches, listFault, showMore } from './list.ts';
-import { stateOf, totalOf } from './progress.ts';
+import { batches, change, hasOlder, keepBatches, listFault, showMore } from './list.ts';
+import { batchStateOf, totalOf } from './progress.ts';
 
 /** Lists the batches of the account, newest first. */
 export function BatchList() {
@@ -27,7 +27,7 @@ export function BatchList() {
           ))}
         </Table>
       )}
-      {hasMore.value && (
+      {hasOlder.value && (
         <p class="row">
           <SmallButton name="Show older ones" onClick={showMore} />
         </p>
@@ -46,7 +46,7 @@ function BatchRow({ batch }: { batch: Batch }) {
         <a href={`#/batches/${encodeURIComponent(id)}`}>{id}</a>
       </th>
       <td>{formatCount(totalOf(batch))}</td>
-      <td>{stateOf(batch)}</td>
+      <td>{batchStateOf(batch)}</td>
       <td>
         <BatchActions batch={batch} />
       </td>

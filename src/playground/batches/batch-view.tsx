@@ -10,7 +10,7 @@ import { formatCount, formatMoment } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { BatchActions } from './batch-list.tsx';
 import { listFault } from './list.ts';
-import { outcomesOf, stateOf, totalOf } from './progress.ts';
+import { batchStateOf, outcomesOf, totalOf } from './progress.ts';
 import { BatchResults } from './results.ts';
 import { ResultsTable } from './results-table.tsx';
 
@@ -78,7 +78,7 @@ function State({ batch }: { batch: Batch }) {
   return (
     <>
       <p class="batch-words" role="status">
-        {ended ? stateOf(batch) : `It is ${stateOf(batch)}.`}
+        {ended ? batchStateOf(batch) : `It is ${batchStateOf(batch)}.`}
       </p>
       <div class="bar" data-limited="true" data-runs={!ended} aria-hidden="true">
         {outcomesOf(batch).map(([outcome, count]) => (

@@ -3,7 +3,7 @@ import Papa from 'papaparse';
 import { Faults, MOST_REQUESTS, type RowsUpload, UploadError } from './upload.ts';
 
 /** Small enough that the page draws between two pieces. */
-const PIECE_BYTES = 262_144;
+const CSV_PIECE_BYTES = 262_144;
 
 /**
  * Reads a CSV whose first row names the columns. The delimiter is found by itself.
@@ -24,7 +24,7 @@ export async function readCsv(name: string, source: File | string): Promise<Rows
     };
     const config = {
       skipEmptyLines: 'greedy' as const,
-      chunkSize: PIECE_BYTES,
+      chunkSize: CSV_PIECE_BYTES,
       chunk: take,
       complete: () => resolve(),
     };

@@ -4,7 +4,7 @@ import { readLines } from '../../client/lines.ts';
 import { csvOf } from './csv.ts';
 import { textOfResult } from './results.ts';
 
-const ROWS_AT_ONCE = 500;
+const CSV_ROWS_AT_ONCE = 500;
 const HEAD = ['custom_id', 'outcome', 'text', 'stop_reason', 'input_tokens', 'output_tokens'];
 
 /** Hands a file to the browser, which saves it. */
@@ -25,7 +25,7 @@ export async function resultsCsv(lines: Blob): Promise<Blob> {
   let rows: (string | number | null)[][] = [HEAD];
   for await (const line of readLines<BatchResult>(new Response(lines))) {
     rows.push(csvRow(line));
-    if (rows.length < ROWS_AT_ONCE) continue;
+    if (rows.length < CSV_ROWS_AT_ONCE) continue;
     pieces.push(csvOf(rows));
     rows = [];
     await new Promise((resolve) => setTimeout(resolve));

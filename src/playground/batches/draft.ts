@@ -3,8 +3,8 @@ import { computed, signal } from '@preact/signals';
 import type { BatchEstimate } from '../../client/index.ts';
 import { newKey } from '../../client/transport.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { Attempt } from '../edge/attempt.ts';
 import { edge } from '../edge/client.ts';
+import { Attempt } from '../edge/attempt.ts';
 import { model } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
 import { formatCount } from '../ui/format.ts';
@@ -19,7 +19,7 @@ const MAX_TOKENS = 500;
 export const upload = signal<Upload | undefined>(undefined);
 export const template = signal('');
 export const systemText = signal('');
-export const maxTokens = signal(MAX_TOKENS);
+export const answerTokens = signal(MAX_TOKENS);
 /** The column of the ids; empty: rows are numbered. */
 export const idColumn = signal('');
 
@@ -39,17 +39,17 @@ const lastPriced = signal<Priced | undefined>(undefined);
 const source = computed(() =>
   upload.value?.kind === 'items'
     ? ''
-    : JSON.stringify([model.value?.id, template.value, systemText.value, maxTokens.value, idColumn.value]),
+    : JSON.stringify([model.value?.id, template.value, systemText.value, answerTokens.value, idColumn.value]),
 );
 export const priced = computed(() => (lastPriced.value?.from === source.value ? lastPriced.value : undefined));
 
-const attempt = new Attempt();
-export const { busy: draftBusy, fault: draftFault } = attempt;
+const drafting = new Attempt();
+export const { busy: draftBusy, fault: draftFault } = drafting;
 
 /** Reads a file in place of the one before it. */
 export async function choose(file: File): Promise<void> {
   forget();
-  await attempt.run(async () => {
+  await drafting.run(async () => {
     take(await readUpload(file));
   });
 }
@@ -73,7 +73,7 @@ export async function price(): Promise<void> {
   const read = upload.value;
   if (!read) return;
   const from = source.value;
-  await attempt.run(async () => {
+  await drafting.run(async () => {
     lastPriced.value = undefined;
     const { count, body } = read.kind === 'items' ? read : await requestsOfRows(read, prompt());
     const estimate = await edge().batches.dryRun(body);
@@ -85,7 +85,7 @@ export async function price(): Promise<void> {
 export async function submit(): Promise<void> {
   const ready = priced.value;
   if (!ready) return;
-  await attempt.run(async () => {
+  await drafting.run(async () => {
     const { id } = await edge().batches.create(ready.body, { idempotencyKey: ready.key });
     forget();
     announce(`A batch of ${formatCount(ready.count)} requests was made.`);
@@ -107,7 +107,7 @@ function prompt() {
   if (!chosen) throw new Error('This account may use no model. Ask the operator of this edge for one.');
   return {
     model: chosen.id,
-    maxTokens: maxTokens.value,
+    maxTokens: answerTokens.value,
     system: systemText.value,
     template: template.value,
     idColumn: idColumn.value === '' ? undefined : idColumn.value,

@@ -11,16 +11,16 @@ const AGAIN_MS = 30_000;
 
 /** Undefined until it was loaded. */
 export const batches = signal<Batch[] | undefined>(undefined);
-export const hasMore = signal(false);
+export const hasOlder = signal(false);
 export const listFault = signal<string | undefined>(undefined);
 
 let wanted = FIRST_ROWS;
-let asked = 0;
+let questions = 0;
 
 /** Loads the newest batches. If several loads overlap, the last one counts. */
 export async function refreshBatches(): Promise<void> {
-  asked += 1;
-  const question = asked;
+  questions += 1;
+  const question = questions;
   const rows: Batch[] = [];
   let more = false;
   for await (const batch of edge().batches.list({ limit: Math.min(wanted + 1, MOST_AT_ONCE) })) {
@@ -28,9 +28,9 @@ export async function refreshBatches(): Promise<void> {
     if (more) break;
     rows.push(batch);
   }
-  if (question !== asked) return;
+  if (question !== questions) return;
   batches.value = rows;
-  hasMore.value = more;
+  hasOlder.value = more;
   listFault.value = undefined;
 }
 

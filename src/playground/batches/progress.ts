@@ -18,7 +18,7 @@ export function outcomesOf({ request_counts }: Batch): [Outcome, number][] {
 }
 
 /** @returns the state of a batch in words */
-export function stateOf(batch: Batch): string {
+export function batchStateOf(batch: Batch): string {
   if (batch.processing_status === 'in_progress') return 'in progress';
   if (batch.processing_status === 'canceling') return 'being canceled';
   return outcomesOf(batch)

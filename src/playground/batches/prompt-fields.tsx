@@ -1,6 +1,6 @@
 import { chooseModel, model, models } from '../edge/models.ts';
 import { Select, TextArea } from '../ui/form.tsx';
-import { idColumn, maxTokens, systemText, template } from './draft.ts';
+import { answerTokens, idColumn, systemText, template } from './draft.ts';
 import { fillTemplate, templateOf } from './template.ts';
 import type { RowsUpload } from './upload.ts';
 
@@ -41,8 +41,8 @@ export function PromptFields({ upload: { columns, rows } }: { upload: RowsUpload
             min={1}
             max={model.value?.max_tokens ?? undefined}
             required
-            value={maxTokens.value}
-            onInput={(event) => (maxTokens.value = event.currentTarget.valueAsNumber)}
+            value={answerTokens.value}
+            onInput={(event) => (answerTokens.value = event.currentTarget.valueAsNumber)}
           />
         </label>
         <label class="labelled">

@@ -13,7 +13,7 @@ import { RowButton, Table } from '../ui/table.tsx';
 import { resultsCsv, saveFile } from './download.ts';
 import type { BatchResults, ResultRow } from './results.ts';
 
-const ROWS = 50;
+const RESULTS_AT_ONCE = 50;
 
 /** Shows results, a page at a time, and saves them all. */
 export function ResultsTable({ id, results }: { id: string; results: BatchResults }) {
@@ -68,11 +68,11 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
       </div>
       {results.fault.value && <Fault text={results.fault.value} />}
       <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show it all">
-        {rows.slice(first.value, first.value + ROWS).map((row) => (
+        {rows.slice(first.value, first.value + RESULTS_AT_ONCE).map((row) => (
           <ResultLine key={row.from} row={row} show={async () => (whole.value = await results.whole(row))} />
         ))}
       </Table>
-      <Pager first={first} count={rows.length} size={ROWS} />
+      <Pager first={first} count={rows.length} size={RESULTS_AT_ONCE} />
       <p class="row">
         <SmallButton
           name="Download JSONL"

@@ -19,7 +19,7 @@ export interface ResultRow {
 }
 
 const TEXT_CHARACTERS = 300;
-const PIECE_BYTES = 1_048_576;
+const BLOB_BYTES = 1_048_576;
 /** How often the page shows what has come. */
 const SHOW_EVERY_MS = 150;
 
@@ -80,7 +80,7 @@ export class BatchResults {
     this.rows.push({ ...rowOf(result), from, to: this.#bytes });
     this.#lines.push(line);
     this.#pieceBytes += line.length;
-    if (this.#pieceBytes >= PIECE_BYTES) this.#flush();
+    if (this.#pieceBytes >= BLOB_BYTES) this.#flush();
   }
 
   #flush(): void {

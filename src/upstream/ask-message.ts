@@ -7,7 +7,7 @@
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Payment, SendProgress } from './attempt.ts';
-import { notTheApi, readAnswer } from './buffered.ts';
+import { notTheApi, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
 import { upstreamRequestId } from './headers.ts';

@@ -2,7 +2,7 @@ import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Payment, SendProgress } from './attempt.ts';
-import { bufferedResponse, readAnswer } from './buffered.ts';
+import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';

@@ -1,9 +1,9 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder, utf8 } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { startsWith } from '../sse/bytes.ts';
 import { completion, cutEnding } from '../sse/endings.ts';

@@ -1,9 +1,9 @@
 /** Answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { mayHaveRun, type SendProgress } from './attempt.ts';

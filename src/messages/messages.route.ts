@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
-import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
+import { admit } from '../accounts/admission/admission.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
 import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';

@@ -1,6 +1,6 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
-import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';

@@ -1,6 +1,6 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is interrupted, or has died. */
 
-import type { Admission, RequestMeter } from '../../accounts/admission/admission.ts';
+import type { Admission, RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';

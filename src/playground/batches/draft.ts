@@ -3,7 +3,7 @@ import { computed, signal } from '@preact/signals';
 import type { BatchEstimate } from '../../client/index.ts';
 import { newKey } from '../../client/transport.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { Attempt } from '../edge/attempt.ts';
+import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
@@ -43,7 +43,7 @@ const source = computed(() =>
 );
 export const priced = computed(() => (lastPriced.value?.from === source.value ? lastPriced.value : undefined));
 
-const drafting = new Attempt();
+const drafting = new AsyncAction();
 export const { busy: draftBusy, fault: draftFault } = drafting;
 
 /** Reads a file in place of the one before it. */

@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import type { Batch } from '../../client/index.ts';
-import { refreshStanding } from '../edge/account.ts';
+import { refreshQuota } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Facts } from '../ui/facts.tsx';
@@ -33,7 +33,7 @@ export function BatchView({ id }: { id: string }) {
       });
       if (ran) {
         announce('The batch has ended.');
-        await refreshStanding();
+        await refreshQuota();
       }
       await results.read(id);
     };

@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals';
 import type { BatchEstimate } from '../../client/index.ts';
 import { newKey } from '../../client/transport.ts';
-import { refreshStanding } from '../edge/account.ts';
+import { refreshQuota } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
@@ -90,7 +90,7 @@ export async function submit(): Promise<void> {
     forget();
     announce(`A batch of ${formatCount(ready.count)} requests was made.`);
     go('batches', id);
-    await refreshStanding();
+    await refreshQuota();
   });
 }
 

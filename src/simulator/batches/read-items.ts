@@ -12,6 +12,8 @@ import { ItemSplitter } from './item-splitter.ts';
 const MOST_BYTES = 256 * 1024 * 1024;
 const MOST_ITEMS = 100_000;
 const DEEPEST_ITEM = 200;
+/** After so many items others have their turn. */
+const IN_ONE_GO = 200;
 
 /** An item as it is kept. */
 export interface Item {
@@ -111,6 +113,8 @@ export async function readItems(
       }
       outcomes += outcomeOf(item, bytes, judgement, obeysMarks);
       await writer.write(encoder.encode(`${JSON.stringify(item)}\n`));
+      // A whole body may have come as one chunk.
+      if (ids.size % IN_ONE_GO === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   }
   checkRest(parsed(splitter.end(), ''));

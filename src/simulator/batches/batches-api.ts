@@ -10,7 +10,7 @@ import { readItems } from './read-items.ts';
 import { resultsOf } from './results.ts';
 
 /** Batches are forgotten a day after their results are. */
-const KEPT_SECONDS = (RESULTS_MS + DAY_MS) / 1000;
+const BATCH_KEPT_SECONDS = (RESULTS_MS + DAY_MS) / 1000;
 
 /** What a call about batches comes with. */
 export interface BatchCall {
@@ -28,7 +28,7 @@ export class BatchesApi {
 
   constructor(store: SimulatorStore) {
     this.#store = store;
-    this.#records = new Records(store, 'batch', KEPT_SECONDS);
+    this.#records = new Records(store, 'batch', BATCH_KEPT_SECONDS);
   }
 
   /**
@@ -45,7 +45,7 @@ export class BatchesApi {
     { durationMs, nonce, obeysMarks }: { durationMs: number; nonce: Digest; obeysMarks: boolean },
   ): Promise<Record<string, unknown>> {
     const id = identifier('msgbatch_', digest('batch', nonce));
-    const writer = new PieceWriter(this.#store, id, KEPT_SECONDS);
+    const writer = new PieceWriter(this.#store, id, BATCH_KEPT_SECONDS);
     const { now, protocol } = judgement;
     try {
       const outcomes = await readItems(request, writer, judgement, obeysMarks);

@@ -5,11 +5,12 @@ import { requiredList, requiredObject, requiredString } from '../request/fields.
 import { isNestedWithin, type Json, type JsonObject, member } from '../request/json.ts';
 import type { Judgement } from '../request/message-params.ts';
 import type { PieceWriter } from '../store/pieces.ts';
+import { encoder } from '../text/utf8.ts';
 import type { Outcome } from './batch.ts';
 import { ItemSplitter } from './item-splitter.ts';
 
 /** The API's limits of a batch. */
-const MOST_BYTES = 256 * 1024 * 1024;
+const MOST_BATCH_BYTES = 256 * 1024 * 1024;
 const MOST_ITEMS = 100_000;
 const DEEPEST_ITEM = 200;
 /** After so many items others have their turn. */
@@ -21,18 +22,17 @@ export interface Item {
   params: JsonObject;
 }
 
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
-const encoder = new TextEncoder();
+const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
 /** The text in an item by which a test says how it ends. */
 const MARK = /sluice-simulate: (errored|canceled|expired)\b/;
 const MARKED: Readonly<Record<string, Outcome>> = { errored: 'e', canceled: 'c', expired: 'x' };
 
 /** Reads JSON whose nesting can be walked. @throws ApiError 400 for anything else */
-function parsed(bytes: Uint8Array, path: string): Json {
+function parsedJson(bytes: Uint8Array, path: string): Json {
   let value: Json;
   try {
-    value = JSON.parse(decoder.decode(bytes));
+    value = JSON.parse(strictDecoder.decode(bytes));
   } catch {
     const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
     throw invalid(`The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`);
@@ -44,7 +44,7 @@ function parsed(bytes: Uint8Array, path: string): Json {
 /** @throws ApiError 400 for what is no item of a batch. What its `params` are is judged when it is worked on. */
 function readItem(bytes: Uint8Array, index: number): Item {
   const path = `requests.${index}`;
-  const item = requiredObject(parsed(bytes, path), path);
+  const item = requiredObject(parsedJson(bytes, path), path);
   const id = requiredString(item.custom_id, `${path}.custom_id`);
   if (!/^[a-zA-Z0-9_-]{1,64}$/.test(id)) {
     throw invalid(`${path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'`);
@@ -68,7 +68,7 @@ export function judgeItem({ params }: Item, judgement: Judgement): ReturnType<ty
 
 /** @returns how an item ends if it is worked on. */
 function outcomeOf(item: Item, bytes: Uint8Array, judgement: Judgement, obeysMarks: boolean): Outcome {
-  const [, mark = ''] = (obeysMarks && MARK.exec(decoder.decode(bytes))) || [];
+  const [, mark = ''] = (obeysMarks && MARK.exec(strictDecoder.decode(bytes))) || [];
   const marked = MARKED[mark];
   if (marked) return marked;
   try {
@@ -103,7 +103,7 @@ export async function readItems(
   let length = 0;
   for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.byteLength;
-    if (length > MOST_BYTES) throw new ApiError(413, 'Request exceeds the maximum size');
+    if (length > MOST_BATCH_BYTES) throw new ApiError(413, 'Request exceeds the maximum size');
     for (const bytes of splitter.push(chunk)) {
       const item = readItem(bytes, ids.size);
       if (ids.has(item.custom_id)) throw invalid(`requests: custom_id must be unique, got ${item.custom_id} twice`);
@@ -117,7 +117,7 @@ export async function readItems(
       if (ids.size % IN_ONE_GO === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   }
-  checkRest(parsed(splitter.end(), ''));
+  checkRest(parsedJson(splitter.end(), ''));
   return outcomes;
 }
 

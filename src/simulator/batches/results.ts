@@ -5,11 +5,10 @@ import { ApiError } from '../request/errors.ts';
 import type { Judgement } from '../request/message-params.ts';
 import { readPieces } from '../store/pieces.ts';
 import type { SimulatorStore } from '../store/store.ts';
+import { decoder, encoder } from '../text/utf8.ts';
 import { type Batch, outcomesOf } from './batch.ts';
 import { type Item, judgeItem } from './read-items.ts';
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const NEWLINE = 0x0a;
 /** Lines are sent together once they have this length, in UTF-16 units. */
 const LONG_ENOUGH = 65_536;

@@ -4,6 +4,7 @@ import { limitFrom, pageOf } from '../request/page.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
 import { type Kept, Records } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
+import { decoder } from '../text/utf8.ts';
 import { readForm } from './multipart.ts';
 
 /** A file as it is kept. */
@@ -18,15 +19,13 @@ interface StoredFile extends Kept {
 }
 
 /** The API's limit for a file, in bytes. */
-const MOST_BYTES = 500 * 1024 * 1024;
+const MOST_FILE_BYTES = 500 * 1024 * 1024;
 const MOST_FIELD_BYTES = 1_000;
 const MOST_IDS = 100;
 const LEAST_SECONDS = 3_600;
 const MOST_SECONDS = 7_776_000;
 /** A year: the simulator is for development. */
-const KEPT_SECONDS = 31_536_000;
-
-const decoder = new TextDecoder();
+const FILE_KEPT_SECONDS = 31_536_000;
 
 /** What a call about files comes with. */
 export interface FileCall {
@@ -76,7 +75,7 @@ export class FilesApi {
 
   constructor(store: SimulatorStore) {
     this.#store = store;
-    this.#records = new Records(store, 'file', KEPT_SECONDS);
+    this.#records = new Records(store, 'file', FILE_KEPT_SECONDS);
   }
 
   /**
@@ -91,7 +90,7 @@ export class FilesApi {
     { nonce, downloadable }: { nonce: Digest; downloadable: boolean },
   ): Promise<Record<string, unknown>> {
     const id = identifier('file_', digest('file', nonce));
-    const writer = new PieceWriter(this.#store, id, KEPT_SECONDS);
+    const writer = new PieceWriter(this.#store, id, FILE_KEPT_SECONDS);
     try {
       const read = await this.#readFile(request, writer);
       const { filename, mimeType, bytes, expiresIn } = read;
@@ -128,7 +127,7 @@ export class FilesApi {
         }
       } else if (piece.type === 'bytes' && field === 'file') {
         bytes += piece.bytes.byteLength;
-        if (bytes > MOST_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
+        if (bytes > MOST_FILE_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
         await writer.write(piece.bytes);
       } else if (piece.type === 'bytes') {
         value += decoder.decode(piece.bytes);

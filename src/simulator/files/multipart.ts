@@ -1,4 +1,5 @@
 import { invalid } from '../request/errors.ts';
+import { decoder, encoder } from '../text/utf8.ts';
 
 /** What came of a form: the beginning of a part, some of its bytes, or its end. */
 export type FormPiece =
@@ -6,8 +7,6 @@ export type FormPiece =
   | { type: 'bytes'; bytes: Uint8Array }
   | { type: 'end' };
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const MOST_HEADER_BYTES = 16_384;
 const HEADERS_END = encoder.encode('\r\n\r\n');
 

@@ -1,3 +1,4 @@
+import { decoder, encoder } from '../text/utf8.ts';
 import type { SimulatorStore } from './store.ts';
 
 /** What every record has: an id, and when it was made, in milliseconds since the epoch. */
@@ -6,8 +7,6 @@ export interface Kept {
   createdAt: number;
 }
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 /** Later than any time that a date can have. */
 const END_OF_TIME = 8_640_000_000_000_000;
 

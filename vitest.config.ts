@@ -10,6 +10,8 @@ const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
 const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
+// What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
+const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. */
 const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%' } = process.env;
@@ -83,7 +85,15 @@ export default defineConfig({
           ...common,
           name: 'workerd',
           include: inWorkerd,
+          exclude: withOwnIsolate,
+          // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
+          isolate: false,
+          setupFiles: './test/support/clean-isolate.ts',
         },
+      },
+      {
+        ...workerd(),
+        test: { ...common, name: 'workerd-alone', include: withOwnIsolate },
       },
     ],
   },

@@ -2,11 +2,11 @@ import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
-import { check } from '../http/check.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
+import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { accountByMark, names, noteMark } from '../kv/account-list.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
@@ -23,7 +23,7 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group_by, ...days } = check(usageQuery, c.req.query());
+      const { account, format, group_by, ...days } = validate(usageQuery, c.req.query());
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
       if (isSharedGroup(group_by)) {
         requireAllAccounts(c, account);

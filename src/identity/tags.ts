@@ -2,7 +2,8 @@
 import * as z from '../http/zod.ts';
 
 const MOST_TAGS = 8;
-const TAG_NAME = /^[A-Za-z0-9_.-]{1,64}$/;
+/** Objects have a meaning of their own for `__proto__`, and zod leaves it out. */
+const TAG_NAME = /^(?!__proto__$)[A-Za-z0-9_.-]{1,64}$/;
 const TAG_VALUE = /^[A-Za-z0-9_.:@/+ -]{1,128}$/;
 
 /** What the caller is told whose tags have another form. */
@@ -32,7 +33,7 @@ export function parseTags(header: string): string | undefined {
 export function tagsOfClaim(claim: unknown): string | undefined {
   if (typeof claim === 'string') return parseTags(claim);
   const { data } = tagsSchema.safeParse(claim);
-  return data && textOfTags(Object.entries(data));
+  return data && textOfTags(Object.entries(claim as typeof data));
 }
 
 /** @returns tags by their names, from the text that the ledger stores. */

@@ -5,10 +5,10 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { isAccount, isGroup } from '../identity/identity.ts';
 import { listGroup, readGroups, unlistGroup } from '../kv/group-list.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
@@ -34,7 +34,7 @@ export function poolsRoutes() {
     })
     .put('/groups/:id/limits', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
-      const limits = check(poolLimitsSchema, await readLimits(c));
+      const limits = validate(poolLimitsSchema, await readLimits(c));
       const call = poolNamed(c, groupPool(id));
       await call((pool) => pool.setLimits(limits));
       await listGroup(c.env.STORE, id);
@@ -49,7 +49,7 @@ export function poolsRoutes() {
     })
     .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
-      const { period } = check(membersQuery, c.req.query());
+      const { period } = validate(membersQuery, c.req.query());
       const query = { limit, after_id, before_id, period };
       return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(query)));
     })
@@ -76,7 +76,7 @@ export function poolsRoutes() {
     })
     .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
       const call = deploymentPool(c);
-      const limits = check(poolLimitsSchema, await readLimits(c));
+      const limits = validate(poolLimitsSchema, await readLimits(c));
       await call((pool) => pool.setLimits(limits));
       return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...(await call((pool) => pool.standing())) });
     });

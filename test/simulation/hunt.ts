@@ -8,13 +8,17 @@ import { FOUND, MUTATIONS, type Mutation } from './mutations.ts';
 
 const AT_ONCE = 2;
 /** Most are found in the first hundred schedules. */
-const SEARCH = { SCHEDULES: '20000', SCHEDULE_SEED: '1', SCHEDULE_PATH: undefined };
+const SEARCH = { SCHEDULES: '20000', SCHEDULE_PATH: undefined };
 
 /** @returns what the simulation says of a mistake, or undefined where it has not found it */
-async function hunt({ name, object }: Pick<Mutation, 'name' | 'object'>): Promise<string | undefined> {
+async function hunt({
+  name,
+  object,
+  seed = '1',
+}: Pick<Mutation, 'name' | 'object' | 'seed'>): Promise<string | undefined> {
   const script = fileURLToPath(import.meta.resolve('./one.ts'));
   const child = spawn(process.execPath, [script, object], {
-    env: { ...process.env, ...SEARCH, MUTATION: name },
+    env: { ...process.env, ...SEARCH, SCHEDULE_SEED: seed, MUTATION: name },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';

@@ -28,6 +28,7 @@ export class PoolModel {
   readonly #spent = new Map<string, Spent>();
   readonly #costs = new Map<string, number>();
   readonly #totals = new Map<string, number>();
+  readonly #spanIds = new Map<string, string>();
   /** What an account had spent and erased before any pool knew it. */
   readonly #unknown = new Map<string, number>();
   #allowed = 0;
@@ -54,15 +55,13 @@ export class PoolModel {
     const changes = hosts.reduce((sum, { storage }) => sum + storage.changes, 0);
     if (changes === this.#seen) return;
     this.#seen = changes;
-    this.#readRows();
+    const leaseIds = this.#readRows();
     for (const pool of this.#pools) {
+      const leases = this.#leases(pool);
       this.#readLimit(pool);
       this.#checkLimit(pool);
-      this.#checkGrants(pool);
-      if (
-        this.#leases(pool).some(({ open, account }) => open === 1 && account !== null) &&
-        pool.host.storage.armed === null
-      ) {
+      this.#checkGrants(pool, leases, leaseIds);
+      if (leases.some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
         throw new Violation(`${pool.name} has leases open, and no alarm`);
       }
     }
@@ -76,9 +75,13 @@ export class PoolModel {
     this.#checkSums();
   }
 
-  #readRows(): void {
+  /** @returns the ids of the leases by the accounts that have one */
+  #readRows(): Map<string, string> {
+    const leaseIds = new Map<string, string>();
     for (const [account, host] of this.#accounts) {
-      if (read(host, 'ledger', "select 1 from meta where key = 'lease'").length === 0) {
+      const id = leaseIdOf(host);
+      if (id !== undefined) leaseIds.set(account, id);
+      else {
         const [erased] = read(host, 'ledger', "select sum(cost) as cost from rollups where model = '(erased)'");
         this.#unknown.set(account, Number(erased?.cost ?? 0));
       }
@@ -95,6 +98,7 @@ export class PoolModel {
         spent.amount = Math.min(spent.amount, this.#costs.get(id) ?? spent.amount);
       }
     }
+    return leaseIds;
   }
 
   #readLimit({ host, limits }: Watched): void {
@@ -125,7 +129,7 @@ export class PoolModel {
     for (const period of SHARED_PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
         const { start } = spanAt(period, time);
-        const key = `${name} ${spanId(period, start)}`;
+        const key = `${name} ${this.#spanId(period, start)}`;
         const total = this.#sum(name, period, start);
         const before = this.#totals.get(key) ?? 0;
         this.#totals.set(key, total);
@@ -139,20 +143,20 @@ export class PoolModel {
   }
 
   /** No account goes beyond what its pool has written down. */
-  #checkGrants(pool: Watched): void {
-    const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
-    for (const [account, host] of this.#accounts) {
-      const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
-      const lease = identity && leases.get((JSON.parse(String(identity.value)) as { id: string }).id);
+  #checkGrants(pool: Watched, rows: LeaseRows, leaseIds: ReadonlyMap<string, string>): void {
+    const leases = new Map(rows.map((lease) => [String(lease.id), lease]));
+    for (const account of this.#accounts.keys()) {
+      const lease = leases.get(leaseIds.get(account) ?? '');
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
       };
       for (const period of SHARED_PERIODS) {
         const { start } = spanAt(period, this.#world.clock.now);
         const used = this.#sum(pool.name, period, start, account);
-        const granted = windows[spanId(period, start)]?.granted ?? 0;
+        const id = this.#spanId(period, start);
+        const granted = windows[id]?.granted ?? 0;
         if (used > granted + this.#allowed) {
-          throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${spanId(period, start)}`);
+          throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${id}`);
         }
       }
     }
@@ -170,7 +174,7 @@ export class PoolModel {
     }
     let [all, told] = [0, nameless.reduce((sum, cost) => sum + cost, 0)];
     for (const [account, host] of this.#accounts) {
-      const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+      const id = leaseIdOf(host);
       const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
       const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
       const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
@@ -178,8 +182,7 @@ export class PoolModel {
       const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
       const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
       const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
-      if (!identity) continue;
-      const { id } = JSON.parse(String(identity.value)) as { id: string };
+      if (id === undefined) continue;
       const own = reported.get(id) ?? 0;
       if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
       all += named + Number(erased?.cost ?? 0) - (this.#unknown.get(account) ?? 0);
@@ -188,12 +191,28 @@ export class PoolModel {
     if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);
   }
 
-  #leases({ host }: Watched) {
+  /** They are asked for after every step: to write a date takes longer than to find it. */
+  #spanId(period: SharedPeriod, start: number): string {
+    const key = `${period} ${start}`;
+    const id = this.#spanIds.get(key) ?? spanId(period, start);
+    this.#spanIds.set(key, id);
+    return id;
+  }
+
+  #leases({ host }: Watched): LeaseRows {
     return read(host, 'leases', 'select id, account, open, windows from leases');
   }
 }
 
+type LeaseRows = ReturnType<typeof read>;
+
+/** @returns the id of an account's lease; undefined where it has none */
+function leaseIdOf(host: Host): string | undefined {
+  const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+  return identity && (JSON.parse(String(identity.value)) as { id: string }).id;
+}
+
 function read(host: Host, table: string, query: string) {
-  if (host.storage.exec(`select 1 from sqlite_master where name = '${table}'`, []).toArray().length === 0) return [];
+  if (!host.storage.has(table)) return [];
   return host.storage.exec(query, []).toArray();
 }

@@ -13,10 +13,14 @@ interface Prepared {
   isNumbered: boolean;
 }
 
+const MAY_DROP = /^\s*(drop|alter)\b/i;
+
 /** What is written between two waits is stored as one: it is kept back until `commit`, and `rollback` takes it out again. */
 export class Storage {
   readonly #db = new DatabaseSync(':memory:');
   readonly #prepared = new Map<string, Prepared>();
+  /** Tables that are known to be there. */
+  readonly #there = new Set<string>();
   #alarm: number | null = null;
   /** The alarm's handler runs: its time is forgotten once it has ended well. */
   #handling = false;
@@ -26,6 +30,7 @@ export class Storage {
 
   exec(query: string, bindings: readonly SqlStorageValue[]): Cursor {
     const prepared = this.#prepare(query);
+    if (!prepared || MAY_DROP.test(query)) this.#there.clear();
     if (!prepared) {
       this.#begin();
       this.#db.exec(query);
@@ -57,6 +62,7 @@ export class Storage {
       this.#db.exec('release part');
       return result;
     } catch (thrown) {
+      this.#there.clear();
       this.#db.exec('rollback to part; release part');
       throw thrown;
     }
@@ -79,8 +85,17 @@ export class Storage {
 
   deleteAll(): void {
     this.#begin();
+    this.#there.clear();
     for (const table of this.#tables()) this.#db.exec(`drop table "${table}"`);
     this.alarm = null;
+  }
+
+  /** @returns whether there is a table of this name */
+  has(table: string): boolean {
+    if (this.#there.has(table)) return true;
+    if (!this.#tables().includes(table)) return false;
+    this.#there.add(table);
+    return true;
   }
 
   #tables(): string[] {
@@ -112,6 +127,7 @@ export class Storage {
     this.#alarm = this.#before.alarm;
     this.#handling = this.#before.handling;
     this.#before = undefined;
+    this.#there.clear();
     this.#db.exec('rollback');
   }
 

@@ -15,7 +15,7 @@ import { retiresSoon } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
-import type { PlainHeaders } from '../../upstream/headers.ts';
+import { type PlainHeaders, upstreamRequestId } from '../../upstream/headers.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
@@ -211,7 +211,7 @@ export class TurnRunner {
     };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
-    this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
+    this.turn.upstreamRequestId = upstreamRequestId(response.headers);
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
       await this.#answerBuffered(response, told);

@@ -781,13 +781,14 @@ describe('a request whose Worker dies', () => {
   const begun = start() + block() + text('Hello');
   const dying = between(() => ({ settleJson: () => new Promise(() => {}) }));
 
-  test.each<[string, () => Response | Promise<Response>, boolean]>([
-    ['before the upstream answered', () => new Promise(() => {}), false],
+  test.each<[string, (gone: Promise<Response>) => Response | Promise<Response>, boolean]>([
+    ['before the upstream answered', (gone) => gone, false],
     ['in the stream', () => sse(bodyOf([begun], 'silence')), false],
     ['before it was settled', () => sse(bodyOf([begun + ending({ output_tokens: 3 })])), true],
   ])('%s leaves no hold behind after its deadline, and its row says what happened', async (_, answer, whole) => {
     // A Worker that is gone never settles; for the account nothing else can be seen of it.
-    const { ask, app, object } = caller(answer, { usd_per_day: 1 }, dying);
+    const gone = Promise.withResolvers<Response>();
+    const { ask, app, object } = caller(() => answer(gone.promise), { usd_per_day: 1 }, dying);
     await passTime(object(), 0);
     const asked = ask({ ...ASK, stream: true });
     if (whole) await (await asked).text();
@@ -803,6 +804,9 @@ describe('a request whose Worker dies', () => {
     const [row] = (await object().requests({})).data;
     expect(row).toMatchObject({ status: 'orphaned', stage: 'admitted', estimated: true, cost_usd: hold });
     expect(row?.settled_at).not.toBeNull();
+    // The isolate of the tests has not died: its request ends, and gives back what it has.
+    gone.resolve(sse(bodyOf([begun + ending({ output_tokens: 3 })])));
+    if (!whole) await (await asked).body?.cancel();
   });
 
   /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */

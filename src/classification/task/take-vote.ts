@@ -62,7 +62,7 @@ interface Answered {
 }
 
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
-export async function vote(
+export async function takeVote(
   task: Task,
   input: string,
   by: Classifying & { limiter: ConcurrencyLimiter },

@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
-import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
+import { admit } from '../accounts/admission/admission.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
 import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
@@ -67,7 +68,7 @@ async function answerMessage(
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
-  const owned = upstream.pool && ownedIn(body);
+  const owned = upstream.pool && ownedIn(body, upstream.pool);
   const routing = { streams, account: identity.account, owned };
   const meter = await (options.admit ?? admit)({
     ...context,

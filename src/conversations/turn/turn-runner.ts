@@ -1,11 +1,7 @@
-import {
-  type Admission,
-  admission,
-  type MeterRequest,
-  type RequestMeter,
-  requestMeterOf,
-} from '../../accounts/admission/admission.ts';
+import { admitWithGrant } from '../../accounts/admission/admission.ts';
+import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
 import { payments } from '../../accounts/admission/payments.ts';
+import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
@@ -160,7 +156,7 @@ export class TurnRunner {
       plan.body = laid.body;
       fallbacks ??= laid.fallbacks;
     }
-    const owned = upstream.pool && ownedIn(plan.body);
+    const owned = upstream.pool && ownedIn(plan.body, upstream.pool);
     const routing = { streams: true, account: identity.account, stays, owned };
     const granted = await this.#admit(plan, { fallbacks, routing });
     let latest: RequestMeter = granted;
@@ -302,7 +298,7 @@ export class TurnRunner {
     this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
     this.#timer.expect(ADMIT_MS, unanswered);
     try {
-      const granted = await this.#abort.race(admission(request));
+      const granted = await this.#abort.race(admitWithGrant(request));
       this.#meter = granted;
       return granted;
     } catch (thrown) {

@@ -2,16 +2,6 @@
 
 import { decoder } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
-import {
-  isApiError,
-  mayHaveRun,
-  readStart,
-  retryAfterMs,
-  type SendOptions,
-  type SendProgress,
-  type SendRequest,
-  wasSent,
-} from './attempt.ts';
 import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
@@ -20,6 +10,8 @@ import { interrupted, timedOut, upstreamUnreachable } from './failure.ts';
 import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
+import { isApiError, mayHaveRun, readStart, retryAfterMs, wasSent } from './retry.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import { takeBuffer } from './tee-reader.ts';
 
 /** The answer to a count comes at once, or not at all. */

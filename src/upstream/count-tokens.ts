@@ -1,12 +1,12 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { SendProgress } from './attempt.ts';
 import { NoUpstream } from './choice/pool.ts';
 import { timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
+import type { SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /** How a count is asked for. */

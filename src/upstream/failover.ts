@@ -2,7 +2,6 @@
 
 import { pause } from '../async/pause.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
-import { LONGEST_WAIT_MS, type SendOptions, type SendProgress, type SendRequest, waitBeforeRetry } from './attempt.ts';
 import { type Attempt, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
@@ -11,6 +10,8 @@ import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
+import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 
 /** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
 const SHORT_WAIT_MS = 2_000;

@@ -1,8 +1,8 @@
 /** A request that may be sent several times, each time paid for by itself. */
 
-import type { Payment } from '../../upstream/attempt.ts';
 import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { Payment } from '../../upstream/send-request.ts';
 import type { Admission, RequestMeter } from './metered-request.ts';
 
 /**

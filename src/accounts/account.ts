@@ -4,7 +4,6 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
-  ChangedSums,
   CreditAnswer,
   Erasure,
   MintedToken,
@@ -27,7 +26,6 @@ import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
-import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
@@ -37,7 +35,7 @@ import type {
   CreditRow,
   LedgerRequest,
   LedgerRow,
-  StandingReport,
+  QuotaReport,
   TokenRow,
   UsageReport,
 } from './usage-answers.schema.ts';
@@ -169,7 +167,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** @returns where the account stands, for people. */
-  standing(defaults?: Limits, jti?: string): StandingReport {
+  standing(defaults?: Limits, jti?: string): QuotaReport {
     this.#state.limits.noteDefaults(defaults);
     this.#state.advance();
     const { budget, limits, storage, limitedTokens } = this.#state;
@@ -207,10 +205,10 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.leases.described();
   }
 
-  /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
-  async reportTo(pool: string, since: number): Promise<void> {
+  /** Tells a pool, which has asked by its name, where the account stands, with all that the pool does not know. */
+  async reportTo(pool: string): Promise<void> {
     this.#state.advance();
-    await this.#state.leases.report(pool, since);
+    await this.#state.leases.report(pool);
   }
 
   /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
@@ -237,11 +235,6 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
     return usageOf(this.#state.ledger, query);
-  }
-
-  /** @returns the sums that have changed since they were told last, for who sums up over accounts; -1 for all of them. */
-  changedSums(since: number): ChangedSums {
-    return changedSums(this.#state.ledger, since);
   }
 
   /** @returns a page of the ledger, newest first. */

@@ -1,17 +1,18 @@
 import type { Context } from 'hono';
-import { admit, type MeterRequest, type RequestMeter } from '../accounts/admission/admission.ts';
+import { admit } from '../accounts/admission/admission.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
 import { payments } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
-import { check } from '../http/check.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
@@ -63,11 +64,11 @@ async function answerMessage(
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
   const body = await withUserId(prefixed.body, settings, identity.account);
-  const request = check(messagesRequest, body.json);
+  const request = validate(messagesRequest, body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
-  const owned = upstream.pool && ownedIn(body);
+  const owned = upstream.pool && ownedIn(body, upstream.pool);
   const routing = { streams, account: identity.account, owned };
   const meter = await (options.admit ?? admit)({
     ...context,

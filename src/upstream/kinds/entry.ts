@@ -1,7 +1,10 @@
 /** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
 
 import { type ApiError, misconfigured } from '../../http/errors.ts';
+import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
+import { isObject } from '../../json/object.ts';
+import { parseOrUndefined } from '../../json/parse.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
 import { priceTable } from '../../settings/prices.ts';
 import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
@@ -9,6 +12,8 @@ import {
   type Adaptation,
   type AdaptedCall,
   type Authorizing,
+  type BodyChanges,
+  type CallHeaders,
   type CanonicalCall,
   type Endpoint,
   KeyFault,
@@ -137,6 +142,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
     );
   }
+  if (secret !== undefined) keepSecrets(keyName, [secret, ...secretsIn(secret)]);
   let endpoint: Endpoint;
   try {
     endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
@@ -161,21 +167,30 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
   };
 }
 
+const NO_CHANGES: BodyChanges = {};
+
+/** @returns the parts of a secret that go up by themselves, or must not go up at all. */
+function secretsIn(secret: string): string[] {
+  const account = parseOrUndefined(secret);
+  if (!isObject(account)) return secret.split(':');
+  return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
+}
+
 async function adaptedCall(
   endpoint: Endpoint,
   call: CanonicalCall,
   idThere: string | undefined,
   by: Authorizing,
 ): Promise<AdaptedCall> {
-  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
-  const renamed = idThere === undefined || idThere === call.model ? {} : { model: JSON.stringify(idThere) };
-  const request = {
-    method: call.method,
-    url: endpoint.address(call, idThere),
-    headers,
-    body: call.body?.({ ...renamed, ...changes }),
-  };
-  return { ...request, headers: { ...headers, ...(await endpoint.authorize(request, by)) } };
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
+  const isRenamed = idThere !== undefined && idThere !== call.model;
+  const { method } = call;
+  const url = endpoint.address(call, idThere);
+  const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
+  const given = endpoint.authorize({ method, url, headers, body }, by);
+  // Most kinds know it at once: to wait for it would cost every request.
+  const credential: CallHeaders = given instanceof Promise ? await given : given;
+  return { method, url, headers: { ...headers, ...credential }, body };
 }
 
 /** The models of one upstream: by which id each is called there. */

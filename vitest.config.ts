@@ -60,6 +60,8 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
+          // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
+          isolate: false,
           globalSetup: './test/support/build.ts',
           env: { WRANGLER_LOG: log },
         },

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { accountOf } from '../accounts/accounts.route.ts';
-import { admitted } from '../accounts/admission/admit-free.ts';
+import { admitFree } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
@@ -43,7 +43,7 @@ export function conversationsRoutes() {
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
       const given = (name: 'system' | 'tools') => {
         const text = texts.get(name);
@@ -62,7 +62,7 @@ export function conversationsRoutes() {
       const patch = validate(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
       const id = idOf(c);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
     })
     .delete('/conversations/:id', async (c) => {
@@ -96,7 +96,7 @@ export function conversationsRoutes() {
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
       return json(await storing(c, id, (object) => object.fork(id, at), from), 201, quotaStatus);
     });
 }

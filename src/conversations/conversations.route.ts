@@ -23,9 +23,9 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { endingInError } from './export-stream.ts';
-import { crossing, noConversation } from './turn-answer.ts';
-import { apiErrorOf, callOwn, mounted } from './turn-proxy.ts';
+import { withErrorLine } from './export-stream.ts';
+import { crossingText, noConversation } from './turn-answer.ts';
+import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
@@ -47,7 +47,7 @@ export function conversationsRoutes() {
       const place = { account: c.get('identity').account, id };
       const given = (name: 'system' | 'tools') => {
         const text = texts.get(name);
-        return text === undefined ? {} : { [name]: crossing(text) };
+        return text === undefined ? {} : { [name]: crossingText(text) };
       };
       const created = await storing(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
@@ -79,7 +79,7 @@ export function conversationsRoutes() {
     })
     .get('/conversations/:id/export', async (c) => {
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
-      const lines = endingInError(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .get('/conversations/:id/stream', (c) => resume(c))
@@ -118,7 +118,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       throw new ApiError(
         'not_found_error',
         `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
-        { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
+        { status: 410, headers: { location: mountedPath(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
       throw noConversation();

@@ -90,11 +90,11 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   const type = CALLERS.get(status);
   if (type !== undefined && message !== undefined) throw new ApiError(type, message);
-  throw uncounted(status);
+  throw cannotCount(status);
 }
 
 /** @returns the error for an upstream that cannot count at the moment. */
-export function uncounted(status: number): ApiError {
+export function cannotCount(status: number): ApiError {
   return new ApiError('api_error', 'The upstream cannot count this prompt at the moment. Try again.', {
     status: 503,
     headers: { 'retry-after': '5' },

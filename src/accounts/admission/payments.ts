@@ -13,7 +13,7 @@ import type { Admission, RequestMeter } from './metered-request.ts';
  * @param onAdmitted is called with each further try
  * @returns how `send` pays for further tries, and what settles the last of them
  */
-export function payments(
+export function payForTries(
   meter: RequestMeter,
   bodyOf: (granted: RequestMeter) => BodyMaker,
   onAdmitted: (granted: Admission) => void = () => {},

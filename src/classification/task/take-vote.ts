@@ -2,7 +2,7 @@
 
 import { admit } from '../../accounts/admission/admission.ts';
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payments } from '../../accounts/admission/payments.ts';
+import { payForTries } from '../../accounts/admission/payments.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { withJson } from '../../http/read-json.ts';
@@ -129,7 +129,7 @@ async function callModel(
         ...more,
       });
   const started = Date.now();
-  const { payment, settle } = payments(meter, granted, (again) => {
+  const { payment, settle } = payForTries(meter, granted, (again) => {
     meter = again;
   });
   const { outcome, message, error } = await askMessage(granted(meter), {

@@ -6,7 +6,7 @@ import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
+import { checkedUsage, errorType, memberOf, type Report, stringOrUndefined } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -217,19 +217,19 @@ export class UsageReader {
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
     else if (event === 'content_block_start')
-      this.#observed.startBlock(field(parseOrUndefined(data), 'content_block'), this.#at);
+      this.#observed.startBlock(memberOf(parseOrUndefined(data), 'content_block'), this.#at);
     else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
-      const message = field(parseOrUndefined(data), 'message');
-      this.#report.model = string(field(message, 'model'));
-      this.#merge(field(message, 'usage'));
+      const message = memberOf(parseOrUndefined(data), 'message');
+      this.#report.model = stringOrUndefined(memberOf(message, 'model'));
+      this.#merge(memberOf(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
-      const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
+      const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
       this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
-      this.#merge(field(value, 'usage'));
-      this.#final ||= stopReason !== undefined && isCount(field(field(value, 'usage'), 'output_tokens'));
+      this.#merge(memberOf(value, 'usage'));
+      this.#final ||= stopReason !== undefined && isCount(memberOf(memberOf(value, 'usage'), 'output_tokens'));
     }
   }
 

@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
  */
 const ORDER = [
   'playground',
+  'playground/batches',
   'playground/budget',
   'playground/chat',
   'playground/chat/message',
@@ -72,10 +73,13 @@ const ORDER = [
   'cache',
   'sse',
   'simulator',
+  'simulator/batches',
+  'simulator/files',
   'simulator/answer',
   'simulator/prompt',
   'simulator/schema',
   'simulator/request',
+  'simulator/store',
   'simulator/text',
   'simulator/random',
 ];

@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
@@ -17,7 +18,7 @@ import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
-import { answerOf, attachTo, findRepeatedTurn, refuseRevokedCaller, resumeTurn } from './attach.ts';
+import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
 import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
@@ -25,7 +26,9 @@ import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, GRACE_MS, Maintenance } from './maintenance.ts';
+import { accountRequestOf } from './object-context.ts';
 import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
+import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
@@ -62,7 +65,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   readonly #context: ConversationContext;
   #runner: TurnRunner | undefined;
   #recovered = false;
-  #adopting = false;
+  #isCopying = false;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -78,7 +81,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#maintenance = new Maintenance({
       ...shared,
       storage: ctx.storage,
-      isBusy: () => this.#runner !== undefined || this.#adopting,
+      isBusy: () => this.#runner !== undefined || this.#isCopying,
       erase: () => this.erase(),
     });
     this.#context = { ...shared, maintenance: this.#maintenance };
@@ -131,7 +134,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       return { ok: true, value: await buildPrompt(this.#context, profile, { ...request, body }) };
     } catch (thrown) {
       // A revoked caller must learn nothing about what is here.
-      const refused = await refuseRevokedCaller(this.#context, request.identity).catch(toApiError);
+      const refused = await refuseRevokedCaller(accountRequestOf(this.#context, request.identity)).catch(toApiError);
       return failedResult(refused ?? thrown);
     }
   }
@@ -235,14 +238,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
-    this.#adopting = true;
+    this.#isCopying = true;
     try {
       await storeCopy(this.#context, place, lines);
       return this.read();
     } catch (thrown) {
       return failedResult(thrown);
     } finally {
-      this.#adopting = false;
+      this.#isCopying = false;
     }
   }
 
@@ -277,7 +280,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       alarm.wakeFor(now + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
-    } else if (this.#adopting) alarm.wakeFor(now + GRACE_MS);
+    } else if (this.#isCopying) alarm.wakeFor(now + GRACE_MS);
     else if (profile.exists && this.#maintenance.expiresAt(profile) <= now) await this.erase();
     else await this.#maintenance.tidy();
   }
@@ -286,11 +289,11 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#recover();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
     if (findRepeated() || this.#runner || this.#isInTransit) {
-      await refuseRevokedCaller(this.#context, request.identity);
+      await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
       if (repeated && repeated.hash !== request.hash) throw otherBody();
-      if (repeated) return await attachTo(this.#transcript, this.#runner, repeated, request.stream);
+      if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();
       // No prefix was taken, because a first turn was running; that turn has failed meanwhile.
@@ -300,7 +303,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     try {
       planned = planTurn(this.#context, this.#present(), request, prefix);
     } catch (thrown) {
-      await refuseRevokedCaller(this.#context, request.identity);
+      await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
     // This takes the lock: from here on no other turn begins.
@@ -338,7 +341,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   get #isInTransit(): boolean {
-    return this.#adopting || this.#transcript.profile?.deleted === true;
+    return this.#isCopying || this.#transcript.profile?.deleted === true;
   }
 
   #isFree(): boolean {

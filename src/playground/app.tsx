@@ -1,10 +1,11 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import type { ComponentType } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { Batches } from './batches/batches.tsx';
 import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
 import { Classify } from './classify/classify.tsx';
-import { refreshStanding, standing } from './edge/account.ts';
+import { quota, refreshQuota } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { nextTheme, theme } from './theme.ts';
@@ -17,8 +18,20 @@ import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
-const VIEWS: Record<PagePart, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };
-const NAMES: Record<PagePart, string> = { chat: 'Chat', classify: 'Classify', budget: 'Budget', wire: 'Wire' };
+const VIEWS: Record<PagePart, ComponentType> = {
+  chat: Chat,
+  classify: Classify,
+  batches: Batches,
+  budget: Budget,
+  wire: Wire,
+};
+const NAMES: Record<PagePart, string> = {
+  chat: 'Chat',
+  classify: 'Classify',
+  batches: 'Batches',
+  budget: 'Budget',
+  wire: 'Wire',
+};
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
@@ -27,7 +40,7 @@ export function App() {
   const ready = state.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
-    if (ready) refreshStanding().catch(() => {});
+    if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
     document.title = `${NAMES[part.value]} · Sluice`;
@@ -90,7 +103,7 @@ export function App() {
 
 /** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */
 function Spent() {
-  const day = standing.value?.day;
+  const day = quota.value?.day;
   return (
     <a
       class="spent"

@@ -128,7 +128,7 @@ describe('a limit that accounts share', () => {
     await app.settled();
     await admin(app, 'DELETE', '/accounts/alice');
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: usd(2 * COST + 900_000) });
-    const standing = async () => await admin<PoolStandingReport>(app, 'GET', '/groups/red');
+    const standing = async () => await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
     await expect.poll(async () => nano((await standing()).total.spent_usd)).toBe(2 * COST);
     const refused = await post(app, 'dave');
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
@@ -139,7 +139,7 @@ describe('a limit that accounts share', () => {
     expect(Number(hourly.headers.get('retry-after'))).toBeLessThanOrEqual(3_600);
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: 1 });
     await expect.poll(async () => (await post(app, 'dave')).status).toBe(200);
-    const { data } = await admin<{ data: (PoolStandingReport & { id: string })[] }>(app, 'GET', '/groups');
+    const { data } = await admin<{ data: (PoolQuotaReport & { id: string })[] }>(app, 'GET', '/groups');
     expect(data.map(({ id, limits }) => [id, limits])).toEqual([['red', { usd_total: 1, usd_per_hour: 1 }]]);
     expect(data[0]?.hour.limit_usd).toBe(1);
   });
@@ -238,7 +238,7 @@ test('a refusal names who has refused, and tells nothing of what others have spe
   expect((await refusal(alice)).by).toBe('account');
   await admin(app, 'PUT', '/accounts/alice/limits', {});
   // A limit that was not there before is felt once accounts have told what they have spent.
-  const told = async (path: string) => nano((await admin<PoolStandingReport>(app, 'GET', path)).week.spent_usd);
+  const told = async (path: string) => nano((await admin<PoolQuotaReport>(app, 'GET', path)).week.spent_usd);
   await expect.poll(() => told('/groups/red')).toBe(COST);
   await expect.poll(() => told('/pools/deployment')).toBe(3 * COST);
   await admin(app, 'PUT', '/groups/red/limits', { usd_per_week: usd(1_800_000) });
@@ -246,10 +246,9 @@ test('a refusal names who has refused, and tells nothing of what others have spe
   // Others have spent some of it: what is left, and what the limit is, is theirs to know.
   for (const by of ['group', 'deployment']) {
     if (by === 'deployment') {
-      await admin(app, 'DELETE', '/groups/red/accounts/alice');
       await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: usd(2_800_000) });
     }
-    const { said, type, headers: values, ...rest } = await refusal(alice);
+    const { said, type, headers: values, ...rest } = await refusal(by === 'group' ? alice : await tokenOf('carol'));
     expect([rest.by, type]).toEqual([by, 'billing_error']);
     for (const text of [said, values]) expect(text).not.toMatch(/\$|0\.00[1-9]|1800000|2800000|520000|1560000/);
   }

@@ -139,22 +139,10 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [['if (since < 0) this.#forget(lease);', '']],
   },
   {
-    name: 'a report that is taken though it leaves something out',
-    object: 'pool',
-    file: 'src/pools/pool.ts',
-    edits: [['call.sums && call.sums.since <= known ? call.sums : undefined', 'call.sums']],
-  },
-  {
     name: 'sums of rows that are not folded, told to nobody',
     object: 'pool',
     file: 'src/accounts/ledger/report-sums.ts',
     edits: [['isLast ? dimensionSums(ledger, UNFOLDED, ledger.marker) : []', '[]']],
-  },
-  {
-    name: 'a settlement that no pool hears of',
-    object: 'pool',
-    file: 'src/accounts/leases/leases.ts',
-    edits: [['      this.#tellAtOnce(group);\n', '']],
   },
   {
     name: 'what is settled out of turn, told to nobody',
@@ -167,18 +155,6 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/handovers.ts',
     edits: [['if (!last || known.length < 2) {', 'if (!last) {']],
-  },
-  {
-    name: 'an erased account that loses its new name',
-    object: 'pool',
-    file: 'src/accounts/leases/leases.ts',
-    edits: [["    if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');\n", '']],
-  },
-  {
-    name: 'a lowered limit that is felt by new leases alone',
-    object: 'pool',
-    file: 'src/accounts/leases/lease.ts',
-    edits: [['const isOver = grant.free < 0 && ', 'const isOver = grant.free < 0 && this.#seq < 0 && ']],
   },
   {
     name: 'an hour of a group that an account forgets',

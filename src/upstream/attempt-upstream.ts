@@ -30,7 +30,7 @@ export interface FailedAttempt {
 }
 
 /** What a try is made with. */
-export interface Attempt {
+export interface AttemptContext {
   pool: UpstreamPool;
   request: SendRequest;
   options: SendOptions;
@@ -50,7 +50,11 @@ export interface Attempt {
  * @returns the answer, or how the try has failed
  * @throws the reason of the controller when it was aborted
  */
-export async function attemptAt(choice: TryChoice, leave: Leave, given: Attempt): Promise<Response | FailedAttempt> {
+export async function attemptAt(
+  choice: TryChoice,
+  leave: Leave,
+  given: AttemptContext,
+): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
   const { pool, options, routing, course, isOneOfSeveral, hasOther } = given;
   const { controller, waitUntil = () => {} } = options;
@@ -115,7 +119,7 @@ export async function attemptAt(choice: TryChoice, leave: Leave, given: Attempt)
   }
 }
 
-function callOf(upstream: OpenUpstream, { request, routing, body }: Attempt) {
+function callOf(upstream: OpenUpstream, { request, routing, body }: AttemptContext) {
   const { method, path, headers } = request;
   const { model, streams } = routing;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
@@ -128,7 +132,7 @@ function isMissing(
   { status }: Response,
   text: string,
   upstream: OpenUpstream,
-  { routing: { model }, isOneOfSeveral }: Attempt,
+  { routing: { model }, isOneOfSeveral }: AttemptContext,
 ): boolean {
   return status === 404 && isOneOfSeveral && model !== undefined && upstream.missesModel(text, model);
 }
@@ -137,7 +141,7 @@ function isMissing(
 async function judgeRefused(
   response: Response,
   upstream: OpenUpstream,
-  given: Attempt,
+  given: AttemptContext,
   own: AbortController | undefined,
 ): Promise<Response | FailedAttempt> {
   const { course } = given;

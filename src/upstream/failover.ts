@@ -2,7 +2,7 @@
 
 import { pause } from '../async/pause.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
-import { type Attempt, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
+import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
 import { ableOf, homeOf, type Routing, type UpstreamPool } from './choice/pool.ts';
@@ -161,7 +161,7 @@ class Failover {
     return undefined;
   }
 
-  #attempt(hasOther: boolean): Attempt {
+  #attempt(hasOther: boolean): AttemptContext {
     const isOneOfSeveral = this.#able.length > 1;
     return {
       pool: this.#pool,

@@ -7,6 +7,7 @@ import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
+import { BelongingList } from './belonging-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { Credits } from './credits.ts';
@@ -33,6 +34,8 @@ export class AccountState {
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
+  /** Its files, and the containers and threads of its answers. */
+  readonly belongings: BelongingList;
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
@@ -71,9 +74,10 @@ export class AccountState {
     this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
+    this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
-    this.storage = new StorageQuota(this.conversations, this.versions);
+    this.storage = new StorageQuota(this.conversations, this.versions, this.belongings);
     this.budget = recallBudget(ledger);
     for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);

@@ -5,7 +5,7 @@ import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
-import { settingsOf } from '../settings/settings.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { BelongingList } from './belonging-list.ts';
 import { ConversationList } from './conversation-list.ts';
@@ -45,6 +45,7 @@ export class AccountState {
   readonly leases: Leases;
   /** What is to be told to the operator. */
   readonly alerts: AlertOutbox;
+  readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #env: () => Bindings;
@@ -52,7 +53,8 @@ export class AccountState {
   #erasing: number;
   #erasedAt: number;
 
-  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number) {
+  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number, settings: () => Settings) {
+    this.settings = settings;
     migrate(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
     this.#env = env;

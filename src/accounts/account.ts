@@ -29,7 +29,7 @@ import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
-import { settingsOf } from '../settings/settings.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
@@ -68,8 +68,14 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
       ctx,
       () => this.env,
       () => this.now(),
+      () => this.settings(),
     );
     void ctx.blockConcurrencyWhile(() => this.#state.alarm.load());
+  }
+
+  /** The settings, by which the upstream is called; tests put their own in their place. */
+  protected settings(): Settings {
+    return settingsOf(this.env);
   }
 
   /** The clock; tests put their own in its place. */

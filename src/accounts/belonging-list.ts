@@ -21,7 +21,9 @@ export type DueRow = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
   state: BelongingState;
+  /** What came of an upload, its form included; the most that may have come where `is_exact` is 0. */
   bytes: number;
+  is_exact: number;
   created_at: number;
   tries: number;
 };
@@ -80,15 +82,17 @@ export class BelongingList {
   }
 
   /** Sets bytes aside for a file, before any of it goes up. @returns when its end is looked for */
-  begin({ id, upstream }: UploadRequest, bytes: number, now: number): number {
+  begin({ id, upstream, bytes: said }: UploadRequest, bytes: number, now: number): number {
+    const isExact = said !== undefined;
     this.#forgetGone(now);
     const due = now + UPLOAD_MS;
     this.#tables.write(
-      `insert or ignore into belongings (id, kind, upstream, state, bytes, created_at, due_at)
-       values (?, 'file', ?, 'uploading', ?, ?, ?)`,
+      `insert or ignore into belongings (id, kind, upstream, state, bytes, is_exact, created_at, due_at)
+       values (?, 'file', ?, 'uploading', ?, ?, ?, ?)`,
       id,
       upstream,
       bytes,
+      Number(isExact),
       now,
       due,
     );
@@ -102,7 +106,15 @@ export class BelongingList {
    * @param isErased whether the account has been erased since the upload began: then the file is to be deleted
    */
   end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
-    if (end.outcome === 'unknown') return;
+    if (end.outcome === 'unknown') {
+      this.#tables.write(
+        "update belongings set bytes = ?, is_exact = 1 where id = ? and state = 'uploading' and is_exact = 0",
+        end.bytes,
+        id,
+      );
+      this.#bytes = undefined;
+      return;
+    }
     this.#tables.together(() => {
       this.#tables.write("delete from belongings where id = ? and state = 'uploading'", id);
       if (end.outcome === 'made') this.#keep(end.file, { upstream, at, isErased });
@@ -193,7 +205,7 @@ export class BelongingList {
   /** @returns some of the files that work is due for. */
   due(now: number, limit: number): DueRow[] {
     return this.#tables.read<DueRow>(
-      `select id, upstream, state, bytes, created_at, tries from belongings
+      `select id, upstream, state, bytes, is_exact, created_at, tries from belongings
        where due_at <= ? order by due_at limit ?`,
       now,
       limit,

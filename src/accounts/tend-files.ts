@@ -2,7 +2,6 @@
 
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
 import { parseObject } from '../json/object.ts';
-import { settingsOf } from '../settings/settings.ts';
 import type { SendProgress } from '../upstream/attempt.ts';
 import { readBuffered } from '../upstream/buffered-answer.ts';
 import { send } from '../upstream/send.ts';
@@ -91,7 +90,7 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
     const files = list.data as { id: string; size_bytes: number; created_at: string }[];
     const alike = files.filter(({ size_bytes: bytes, created_at }) => {
       const at = Date.parse(created_at);
-      return at >= from && at <= to && bytes <= row.bytes && bytes >= row.bytes - FORM_BYTES;
+      return at >= from && at <= to && bytes <= row.bytes && (row.is_exact === 0 || bytes >= row.bytes - FORM_BYTES);
     });
     const known = new Set(state.belongings.find(alike.map(({ id }) => id)).map(({ id }) => id));
     if (alike.some(({ id }) => !known.has(id))) return true;
@@ -103,9 +102,8 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
   return true;
 }
 
-async function call({ env }: AccountState, method: string, path: string, only: string): Promise<Response> {
-  const settings = settingsOf(env);
-  const upstream = upstreamOf(settings);
+async function call(state: AccountState, method: string, path: string, only: string): Promise<Response> {
+  const upstream = upstreamOf(state.settings());
   const course: SendProgress = { sentAt: undefined };
   const response = await send(
     upstream,

@@ -39,7 +39,7 @@ function lengthOf({ headers, body }: Request, most: number): number | undefined 
 function carried(body: ReadableStream<Uint8Array>, length: number | undefined, room: number): Carried {
   let isTooLong = false;
   // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
-  if (length !== undefined) return { body, isTooLong: () => false };
+  if (length !== undefined) return { body, isTooLong: () => false, bytes: () => length };
   let come = 0;
   const counted = new TransformStream<Uint8Array, Uint8Array>({
     transform(piece, controller) {
@@ -49,12 +49,14 @@ function carried(body: ReadableStream<Uint8Array>, length: number | undefined, r
       else controller.enqueue(piece);
     },
   });
-  return { body: body.pipeThrough(counted), isTooLong: () => isTooLong };
+  return { body: body.pipeThrough(counted), isTooLong: () => isTooLong, bytes: () => come };
 }
 
 interface Carried {
   body: ReadableStream<Uint8Array>;
   isTooLong(): boolean;
+  /** How many have come, or will. */
+  bytes(): number;
 }
 
 /**
@@ -99,21 +101,25 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     );
   } catch (thrown) {
     // A part of a form is no file: nothing came of it.
-    const end = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure) ? 'failed' : 'unknown';
-    waitUntil(tell(context, report({ outcome: end })));
+    const isNoFile = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure);
+    waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
     if (up.isTooLong()) throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
     throw thrown;
   }
   const text = await response.text();
   const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
-  const end: UploadEnd = file ? { outcome: 'made', file } : { outcome: response.ok || wasSent ? 'unknown' : 'failed' };
+  const end: UploadEnd = file
+    ? { outcome: 'made', file }
+    : response.ok || wasSent
+      ? { outcome: 'unknown', bytes: up.bytes() }
+      : { outcome: 'failed' };
   // The caller has the id once it is the account's: whoever knows it earlier could not use it.
   await tell(context, report(end));
   return new Response(text, response);
 }
 
 async function tell(context: RequestContext, report: UploadReport): Promise<void> {
-  await callAccount(context, (account) => account.endUpload(report));
+  await callAccount(context, (account) => account.endUpload(report), 'persistent');
 }
 
 function noRoom(most: number): ApiError {

@@ -71,5 +71,5 @@ export async function noteMade(
 ): Promise<void> {
   if (!made || made.length === 0) return;
   const belongings = made.map((one) => ({ ...one, upstream: upstream ?? '' }));
-  await callAccount(request, (account) => account.noteMade(belongings));
+  await callAccount(request, (account) => account.noteMade(belongings), 'persistent');
 }

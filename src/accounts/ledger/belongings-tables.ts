@@ -7,6 +7,7 @@ export const BELONGINGS_SQL = `
     upstream text not null,
     state text not null,
     bytes integer not null,
+    is_exact integer not null default 1,
     created_at integer not null,
     due_at integer,
     tries integer not null default 0,

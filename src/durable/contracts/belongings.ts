@@ -22,8 +22,11 @@ export interface UploadRequest {
 /** `room`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
 export type UploadDecision = { outcome: 'admitted'; room: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
 
-/** How an upload has ended. `unknown`: nobody has said whether there is a file now. */
-export type UploadEnd = { outcome: 'made'; file: FileDescription } | { outcome: 'failed' | 'unknown' };
+/** How an upload has ended. `unknown`: nobody has said whether there is a file now; `bytes` have come, its form included. */
+export type UploadEnd =
+  | { outcome: 'made'; file: FileDescription }
+  | { outcome: 'failed' }
+  | { outcome: 'unknown'; bytes: number };
 
 /** What is told of an upload that has ended. */
 export interface UploadReport {

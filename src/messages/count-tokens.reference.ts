@@ -7,7 +7,7 @@ import { countAnswer } from './count-tokens-answers.schema.ts';
 import { messageList } from './messages.reference.ts';
 
 const body = z.withMeta(
-  z.extend(countRequest, {
+  z.safeExtend(countRequest, {
     model: z.optional(messagesRequest.shape.model),
     messages: messageList,
     prefix: z.optional(namedPrefix.shape.prefix),

@@ -45,7 +45,7 @@ describe('a path that there is not', () => {
 
   test('but is the Claude API’s says what there is of it, and each of that is there', async () => {
     const app = edge();
-    const response = await app.fetch('/v1/files');
+    const response = await app.fetch('/v1/skills');
     expect(response.status).toBe(501);
     const { message } = await errorOf(response);
     const named = [...message.matchAll(/(GET|POST) (\/v1\S*?)(?=,| and|\.$)/g)];

@@ -11,13 +11,13 @@ import { type DueRow, UPLOAD_MS } from './belonging-list.ts';
 
 /** An object may have six connections open. */
 const AT_ONCE = 5;
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 3_600_000;
+const FIRST_TEND_MS = 1_000;
+const LONGEST_TEND_MS = 3_600_000;
 /** An upload of which nobody knows how it ended is looked for once a day. */
 const LOOK_AGAIN_MS = 86_400_000;
-const CALL_MS = 30_000;
+const UPSTREAM_CALL_MS = 30_000;
 /** What a form has beside the file, at the most. */
-const FORM_BYTES = 4_096;
+export const FORM_BYTES = 4_096;
 /** Clocks differ. */
 const SKEW_MS = 60_000;
 const MOST_PAGES = 20;
@@ -39,7 +39,7 @@ export function beginUpload(state: AccountState, upload: UploadRequest, now: num
 export function endUpload(state: AccountState, report: UploadReport): void {
   const isErased = report.at <= state.erasedUntil;
   state.belongings.end(report, isErased);
-  if (isErased) state.alarm.wakeFor(state.now() + FIRST_WAIT_MS, FIRST_WAIT_MS);
+  if (isErased) state.alarm.wakeFor(state.now() + FIRST_TEND_MS, FIRST_TEND_MS);
 }
 
 /** Does what is due, and has the alarm come again where something is left. It never throws. */
@@ -48,7 +48,7 @@ export async function tendFiles(state: AccountState): Promise<void> {
   const rows = belongings.due(state.now(), AT_ONCE);
   await Promise.all(rows.map((row) => tend(state, row)));
   const { dueAt } = belongings;
-  if (dueAt !== undefined) state.alarm.wakeFor(dueAt, FIRST_WAIT_MS);
+  if (dueAt !== undefined) state.alarm.wakeFor(dueAt, FIRST_TEND_MS);
 }
 
 async function tend(state: AccountState, row: DueRow): Promise<void> {
@@ -63,7 +63,7 @@ async function tend(state: AccountState, row: DueRow): Promise<void> {
     } else belongings.forget(id);
   } catch {
     // Whatever the failure was, it is tried again: it may be the operator's, and take a while.
-    belongings.postpone(id, state.now() + Math.min(FIRST_WAIT_MS * 2 ** tries, LONGEST_WAIT_MS));
+    belongings.postpone(id, state.now() + Math.min(FIRST_TEND_MS * 2 ** tries, LONGEST_TEND_MS));
   }
 }
 
@@ -85,7 +85,9 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
   let query = '';
   for (let page = 0; page < MOST_PAGES; page++) {
     const response = await call(state, 'GET', `/v1/files?limit=${PAGE}${query}`, row.upstream);
-    const list = response.ok ? parseObject(await readBuffered(response, CALL_MS, new AbortController())) : undefined;
+    const list = response.ok
+      ? parseObject(await readBuffered(response, UPSTREAM_CALL_MS, new AbortController()))
+      : undefined;
     if (!list || !Array.isArray(list.data)) throw new Error(`the upstream answered ${response.status} to a list`);
     const files = list.data as { id: string; size_bytes: number; created_at: string }[];
     const alike = files.filter(({ size_bytes: bytes, created_at }) => {
@@ -117,7 +119,7 @@ async function call(state: AccountState, method: string, path: string, only: str
       },
       routing: { streams: false, isQuick: true, ...(only === '' ? {} : { only }) },
     },
-    { maxRetries: 0, timeoutMs: CALL_MS, controller: new AbortController(), course },
+    { maxRetries: 0, timeoutMs: UPSTREAM_CALL_MS, controller: new AbortController(), course },
   );
   course.leave?.(false);
   return response;

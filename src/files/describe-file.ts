@@ -3,7 +3,7 @@ import type * as z from '../http/zod.ts';
 import { describedFile } from './files.schema.ts';
 
 /** @returns a file as its account keeps it */
-function descriptionOf(file: z.output<typeof describedFile>): FileDescription {
+function fileDescription(file: z.output<typeof describedFile>): FileDescription {
   const at = file.expires_at === undefined || file.expires_at === null ? Number.NaN : Date.parse(file.expires_at);
   return {
     id: file.id,
@@ -16,5 +16,5 @@ function descriptionOf(file: z.output<typeof describedFile>): FileDescription {
 /** @returns a file as its account keeps it; undefined for what does not describe one */
 export function readDescription(answer: unknown): FileDescription | undefined {
   const { data } = describedFile.safeParse(answer);
-  return data && descriptionOf(data);
+  return data && fileDescription(data);
 }

@@ -17,7 +17,7 @@ import { downloadFile } from './download-file.ts';
 import { describedFiles, filesQuery } from './files.schema.ts';
 import { uploadFile } from './upload-file.ts';
 
-const MOST_IDS = 100;
+const MOST_FILE_IDS = 100;
 /** As the API forms its ids: nothing else may get into a path of the upstream. */
 const FILE_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -88,20 +88,20 @@ async function listFiles(c: Context<AppEnv>, upstream: Upstream): Promise<Respon
     throw invalidRequest('Send one of page, after_id and before_id.');
   }
   const rows = await callAccount(context, (account) => account.files({ limit, after_id: page ?? after_id, before_id }));
-  const data = await described(c, upstream, rows.data);
+  const data = await describedRows(c, upstream, rows.data);
   const next = rows.has_more && before_id === undefined ? rows.last_id : null;
   return Response.json({ ...rows, data, next_page: next });
 }
 
 /** @returns the descriptions of those of some files that are the account's */
 async function filesOf(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
-  if (ids.length > MOST_IDS) throw invalidRequest(`ids: List should have at most ${MOST_IDS} items.`);
+  if (ids.length > MOST_FILE_IDS) throw invalidRequest(`ids: List should have at most ${MOST_FILE_IDS} items.`);
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
     throw invalidRequest('ids: not allowed with page or limit.');
   }
   const own = await callAccount(contextOf(c), (account) => account.belongings(ids));
   const files = own.filter(({ kind }) => kind === 'file');
-  const data = await described(
+  const data = await describedRows(
     c,
     upstream,
     files.map(({ id, upstream: name }) => ({ id, upstream: name, text: null })),
@@ -110,7 +110,11 @@ async function filesOf(c: Context<AppEnv>, upstream: Upstream, ids: readonly str
 }
 
 /** @returns the descriptions of files; those that nobody has asked for yet are fetched, by one call for each upstream */
-async function described(c: Context<AppEnv>, upstream: Upstream, rows: readonly FileRow[]): Promise<{ id: string }[]> {
+async function describedRows(
+  c: Context<AppEnv>,
+  upstream: Upstream,
+  rows: readonly FileRow[],
+): Promise<{ id: string }[]> {
   const found = new Map<string, { id: string }>();
   const unknown = new Map<string, string[]>();
   for (const { id, upstream: name, text } of rows) {
@@ -118,8 +122,8 @@ async function described(c: Context<AppEnv>, upstream: Upstream, rows: readonly 
     else unknown.set(name, [...(unknown.get(name) ?? []), id]);
   }
   for (const [name, ids] of unknown) {
-    for (let at = 0; at < ids.length; at += MOST_IDS) {
-      const some = ids.slice(at, at + MOST_IDS);
+    for (let at = 0; at < ids.length; at += MOST_FILE_IDS) {
+      const some = ids.slice(at, at + MOST_FILE_IDS);
       for (const file of await fetched(c, upstream, name, some)) found.set(file.id, file);
     }
   }

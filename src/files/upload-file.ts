@@ -1,6 +1,7 @@
 /** The upload of a file: its bytes go up as they come, and nothing keeps them. */
 
 import type { Context } from 'hono';
+import { FORM_BYTES } from '../accounts/tend-files.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { UploadEnd, UploadReport } from '../durable/contracts/belongings.ts';
@@ -12,11 +13,8 @@ import { relay } from '../upstream/relay.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { readDescription } from './describe-file.ts';
 
-/** A form has less than this beside its file. */
-const FORM_BYTES = 4_096;
-
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
-function lengthOf({ headers, body }: Request, most: number): number | undefined {
+function formLength({ headers, body }: Request, most: number): number | undefined {
   const type = headers.get('content-type') ?? '';
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(type)) {
     throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
@@ -71,7 +69,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const most = settings.MAX_FILE_BYTES;
-  const bytes = lengthOf(c.req.raw, most);
+  const bytes = formLength(c.req.raw, most);
   const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));

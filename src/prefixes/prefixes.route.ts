@@ -15,7 +15,7 @@ import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
-import { idsIn } from '../upstream/request/named-ids.ts';
+import { idsNamed } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, objectOf, ownerName, ownersSeen } from '../versions/named-routes.ts';
@@ -44,7 +44,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         maxBytes: MAX_PREFIX_BYTES,
         readBody: async (c) => {
           const { json } = await readJson(c, 'count');
-          await checkOwned(contextOf(c), idsIn(json));
+          await checkOwned(contextOf(c), idsNamed(json));
           return json;
         },
         write: (fields) => encoder.encode(canonicalText(fields)),

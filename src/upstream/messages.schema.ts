@@ -59,5 +59,8 @@ export const defaultedRequest = z
   .looseObject({ ...fields, model: z.optional(model), max_tokens: z.optional(maxTokens) })
   .check(hasMessages);
 
-/** The same for the count routes, which need no `max_tokens`. */
-export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) }).check(hasMessages);
+/** The members of a request to the count routes, which need no `max_tokens`. */
+export const countFields = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });
+
+/** The same for the count routes. */
+export const countRequest = countFields.check(hasMessages);

@@ -63,7 +63,7 @@ describe('a path that there is not', () => {
     const app = testApp(() => Response.json({}), {}, { around });
     const told = async (path: string) => (await errorOf(await app.fetch(path, { method: 'POST' }))).message;
     expect(await told('/ai/v1/v1/messages')).toContain('nothing at /ai/v1/v1/messages. It is POST /ai/v1/messages.');
-    expect(await told('/ai/v1/files')).toMatch(/offer \/ai\/v1\/files\..*POST \/ai\/v1\/messages/);
+    expect(await told('/ai/v1/skills')).toMatch(/offer \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
     expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength('There is nothing at .'.length + 200);
   });
 });

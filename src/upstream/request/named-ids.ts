@@ -24,17 +24,17 @@ function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
 export function namedIds(body: JsonBody): { ids: readonly MadeId[]; body: JsonBody } {
   if (!mayName(body)) return { ids: [], body };
   const read = withOneReading(body, 'everywhere');
-  return { ids: idsIn(read.json), body: read };
+  return { ids: idsNamed(read.json), body: read };
 }
 
 /** @returns what the new part of a turn names by its id. What its history names was checked when it was new. */
 export function idsInTurn(body: JsonBody): readonly MadeId[] {
   const own = body instanceof RequestBody ? { text: body.ownText, json: body.own } : body;
-  return mayName(own) ? idsIn(own.json) : [];
+  return mayName(own) ? idsNamed(own.json) : [];
 }
 
 /** @returns what a Messages request names by its id, each once */
-export function idsIn(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
+export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
   const found = new Map<string, MadeId>();
   const add = (kind: MadeKind, id: unknown) => {
     if (typeof id === 'string') found.set(`${kind} ${id}`, { kind, id });

@@ -24,7 +24,7 @@ export function* fileIdsIn(value: unknown): Generator<string> {
 }
 
 /** An answer that gives out more does not have them noted: no answer of the API comes near. */
-const MOST_IDS = 1_000;
+const MOST_MADE = 1_000;
 
 /** Collects the ids from a message, or from the events of one. */
 export class MadeIds {
@@ -47,7 +47,7 @@ export class MadeIds {
   }
 
   #add(kind: MadeId['kind'], id: unknown): void {
-    if (typeof id === 'string' && this.#found.size < MOST_IDS) this.#found.set(`${kind} ${id}`, { kind, id });
+    if (typeof id === 'string' && this.#found.size < MOST_MADE) this.#found.set(`${kind} ${id}`, { kind, id });
   }
 }
 

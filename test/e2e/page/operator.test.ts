@@ -95,9 +95,15 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       const { page, faults, close } = await openPage(browser, `${several.url}/#/budget`);
       await page.getByRole('tab', { name: 'Upstreams' }).click();
       const table = page.getByRole('region', { name: 'Upstreams' });
-      const rowOf = (name: string) => table.getByRole('row').filter({ has: page.getByRole('rowheader', { name }) });
-      await rowOf('east').getByText('not called yet').waitFor();
-      await rowOf('simulator-west').getByText('0 of 7').waitFor();
+      const rowOf = (name: string, model: string) =>
+        table
+          .getByRole('row')
+          .filter({ has: page.getByRole('rowheader', { name }) })
+          .filter({ hasText: model });
+      // The page itself has asked for the list of models: no model is named by that, and the second one has no list.
+      await rowOf('east', 'none').waitFor();
+      await rowOf('simulator-west', '–').getByText('not called yet').waitFor();
+      await rowOf('simulator-west', '–').getByText('0 of 7').waitFor();
       for (let nth = 0; nth < 5; nth += 1) {
         // Each account is asked for the first time: it has its cache nowhere.
         const minted = await send('POST', '/tokens', { account: `new-${nth}`, scopes: ['messages'] }, several.url);
@@ -106,15 +112,12 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         expect([answer.status, answer.headers.get('sluice-upstream')]).toEqual([200, 'simulator-west']);
         await answer.text();
       }
-      await rowOf('east')
-        .getByText(/left alone until|being tried/)
-        .waitFor();
-      await rowOf('east').getByText('claude-haiku-5-5').waitFor();
-      await rowOf('east')
-        .getByText(/^[5-9] of [5-9]$/)
-        .waitFor();
-      await rowOf('simulator-west').getByText('well', { exact: true }).waitFor();
-      await rowOf('simulator-west').getByText('0 of 5').waitFor();
+      const down = rowOf('east', 'claude-haiku-5-5');
+      await down.getByText(/left alone until|being tried/).waitFor();
+      await down.getByText(/^[5-9] of [5-9]$/).waitFor();
+      const up = rowOf('simulator-west', 'claude-haiku-5-5');
+      await up.getByText('well', { exact: true }).waitFor();
+      await up.getByText('0 of 5').waitFor();
       expect(await page.content()).not.toContain('key-of-nobody');
       await page.evaluate(axe.source);
       const violations = await page.evaluate(async () => {

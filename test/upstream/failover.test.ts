@@ -443,9 +443,31 @@ test('no more requests run at an upstream than it may have', async () => {
   expect((await app.post('/v1/messages', ASK)).status).toBe(200);
 });
 
+/** Answers with a message that has made a container and a file in it. */
+function makes(sent: Sent): Response {
+  const output = { type: 'bash_code_execution_output', file_id: 'file_1' };
+  const result = { type: 'bash_code_execution_result', stdout: '', stderr: '', return_code: 0, content: [output] };
+  const content = [{ type: 'bash_code_execution_tool_result', tool_use_id: 'srvtoolu_1', content: result }];
+  const container = { id: 'container_1', expires_at: '2026-12-31T00:00:00Z' };
+  return Response.json({ ...messageOf(JSON.parse(sent.text).model), content, container });
+}
+
+/** Has a container and a file made for the account, by whichever upstream answers. @returns that upstream's name */
+async function makeThings(app: TestApp): Promise<string | null> {
+  const response = await app.post('/v1/messages', { ...ASK, container: { skills: [] } });
+  expect(response.status).toBe(200);
+  await response.text();
+  await app.settled();
+  return response.headers.get('sluice-upstream');
+}
+
 test('what belongs to one upstream goes to it alone', async () => {
   const app = edge(TWO);
-  says.east = refusal(529, 'overloaded_error');
+  // A container that is yet to be made can be made anywhere.
+  says = { east: refusal(529, 'overloaded_error'), west: makes };
+  expect(await makeThings(app)).toBe('west');
+  // The first one is well by now, and would be asked next.
+  says = { west: refusal(529, 'overloaded_error') };
   const file = [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }];
   for (const more of [
     { container: 'container_1' },
@@ -454,10 +476,9 @@ test('what belongs to one upstream goes to it alone', async () => {
   ]) {
     app.sent.length = 0;
     expect((await app.post('/v1/messages', { ...ASK, ...more })).status).toBe(529);
-    expect(placesOf(app)).toEqual(['east']);
+    expect(placesOf(app)).toEqual(['west']);
   }
-  // A container that is yet to be made can be made anywhere.
-  expect((await app.post('/v1/messages', { ...ASK, container: { skills: [] } })).status).toBe(200);
+  expect((await app.post('/v1/messages', ASK)).headers.get('sluice-upstream')).toBe('east');
 });
 
 describe('models and counts', () => {
@@ -691,6 +712,9 @@ test('an upstream that asks for a short wait each time is left alone after a whi
 
 test('what one upstream alone has goes to no other, also by another model', async () => {
   const app = edge([{ name: 'east', models: [MODEL] }, { name: 'west' }]);
+  says.east = makes;
+  expect(await makeThings(app)).toBe('east');
+  says = {};
   const conversation = `owned${counter}`;
   expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
   says.east = refusal(529, 'overloaded_error');
@@ -739,15 +763,23 @@ test('of several that ask to wait, the shortest time is told', async () => {
 test('a conversation goes on elsewhere once its upstream is gone from the settings', async () => {
   const conversation = `moved${counter}`;
   const before = edge([{ name: 'north' }]);
+  says.north = makes;
+  expect(await makeThings(before)).toBe('north');
+  says = {};
   expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
   await before.settled();
   const after = edge(TWO);
-  for (const more of [{}, { container: 'container_1' }]) {
-    const response = await after.post('/v1/messages', { ...ASK, ...more, conversation });
+  for (let nth = 0; nth < 2; nth += 1) {
+    const response = await after.post('/v1/messages', { ...ASK, conversation });
     expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'east']);
     await response.text();
   }
   expect(JSON.parse(after.sent.at(-1)?.text ?? '')).toMatchObject({ messages: { length: 5 } });
+  // What is at that upstream is nowhere else.
+  const gone = await after.post('/v1/messages', { ...ASK, container: 'container_1', conversation });
+  expect(gone.status).toBe(404);
+  expect((await errorOf(gone)).message).toContain('north');
+  expect(after.sent).toHaveLength(2);
 });
 
 test('a key that was refused is used again soon after it was changed', async () => {

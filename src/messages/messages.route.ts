@@ -12,6 +12,7 @@ import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { commonHeaders } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
@@ -124,6 +125,15 @@ async function answerMessage(
       requestId,
       waitUntil,
       payment: paid?.payment,
+      ownHeaders: () => {
+        const retires = retiresSoon(settings.models.find(latest?.model ?? model));
+        return {
+          ...latest?.headers,
+          ...(answeredBy === undefined ? {} : { 'sluice-upstream': answeredBy }),
+          ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+          ...commonHeaders(requestId),
+        };
+      },
       onHeaders: (name) => {
         answeredBy = name;
         up.body = RELEASED;
@@ -141,12 +151,8 @@ async function answerMessage(
       },
     },
   );
-  for (const [name, value] of Object.entries(latest?.headers ?? {})) response.headers.set(name, value);
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
-  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
-  const retires = retiresSoon(settings.models.find(latest?.model ?? model));
-  if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
 }
 

@@ -13,6 +13,7 @@ import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-pa
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
+import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
@@ -104,6 +105,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', classifyRoutes(options.fetch));
   app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
+  app.route('/', filesRoutes(options.fetch));
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());

@@ -12,6 +12,7 @@ import { usage } from './accounts/usage.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
+import { files } from './files/files.reference.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './http/zod.ts';
 import type { Scope } from './identity/identity.ts';
@@ -30,6 +31,7 @@ export const RESOURCES: readonly Resource[] = [
   messages,
   counts,
   models,
+  files,
   conversations,
   prefixes,
   classification,

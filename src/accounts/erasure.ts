@@ -23,8 +23,9 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { conversations, inboxes, versions, ledger } = state;
-  const others = conversations.count(state.erasedUntil) + inboxes.until(state.erasedUntil).length;
+  const { conversations, inboxes, belongings, versions, ledger } = state;
+  const { erasedUntil } = state;
+  const others = conversations.count(erasedUntil) + inboxes.until(erasedUntil).length + belongings.count(erasedUntil);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -43,6 +44,7 @@ function begin(state: AccountState, now: number): void {
   state.setListed(false);
   state.beginErasure(now);
   versions.removeAll(now);
+  state.belongings.erase(now);
   ledger.setMeta('answers_kept', FIRST_PAGE);
   // What is to be erased is known by its time: so what is admitted from now on must have a later one.
   advance(budget, now + 1);

@@ -68,6 +68,7 @@ export const settingsSchema = z.object({
   ),
   ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
   MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body.'),
+  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded.'),
   FORWARD_HEADERS: z.described(
     z._default(
       z.pipe(

@@ -12,6 +12,7 @@ import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
+import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
@@ -47,6 +48,14 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
 
+  belongings(ids: readonly string[]): Belonging[];
+  noteMade(made: readonly Belonging[]): void;
+  beginUpload(upload: UploadRequest): UploadDecision;
+  endUpload(report: UploadReport): void;
+  files(page: PageOf): Page<FileRow>;
+  describeFile(file: FileDescription): void;
+  fileGone(id: string): void;
+
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
@@ -68,7 +77,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 /** How far an erasure is. */
 export interface Erasure {
   done: boolean;
-  /** How many rows, conversations and inboxes are still to be erased. */
+  /** How many rows, conversations, files and inboxes are still to be erased. */
   remaining: number;
 }
 

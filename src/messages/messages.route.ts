@@ -64,7 +64,7 @@ async function answerMessage(
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   const { ids, body: own } = namedIds(sent);
-  const only = await checkOwned(context, ids);
+  const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
@@ -163,7 +163,7 @@ async function answerMessage(
     },
   );
   // Whoever has the whole answer may use its ids at once.
-  await noted;
+  if (noted !== undefined) await noted;
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
   return response;

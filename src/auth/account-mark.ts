@@ -2,7 +2,7 @@
 
 import { LruCache } from '../cache/lru.ts';
 import { utf8 } from '../http/bytes.ts';
-import { createRequestId, markOf, withMark } from '../http/request-id.ts';
+import { createRequestId, markFromBytes, withMark } from '../http/request-id.ts';
 import type { Settings } from '../settings/settings.ts';
 
 type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
@@ -47,7 +47,7 @@ function markBy(secret: string, account: string): string | Promise<string> {
 async function computed(name: string, secret: string, account: string): Promise<string> {
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
   const key = await crypto.subtle.importKey('raw', utf8(secret), algorithm, false, ['sign']);
-  const mark = markOf(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));
+  const mark = markFromBytes(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));
   marks.set(name, mark);
   return mark;
 }

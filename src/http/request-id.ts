@@ -78,7 +78,7 @@ export function timeOfRequestId(id: string): number | undefined {
 }
 
 /** @returns bytes as characters of the same alphabet as ids, five bits of each byte. */
-export function markOf(bytes: Uint8Array): string {
+export function markFromBytes(bytes: Uint8Array): string {
   return [...bytes.subarray(0, MARK_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32)).join('');
 }
 

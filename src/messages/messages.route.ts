@@ -4,7 +4,7 @@ import { checkOwned, noteMade } from '../accounts/admission/check-owned.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
-import { payments } from '../accounts/admission/payments.ts';
+import { payForTries } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -107,7 +107,7 @@ async function answerMessage(
   let latest = meter;
   const paid =
     meter &&
-    payments(meter, granted, (again) => {
+    payForTries(meter, granted, (again) => {
       latest = again;
     });
   const log = logOutcome(c);

@@ -1,4 +1,4 @@
-import { remembering, staysHere } from '../http/private-headers.ts';
+import { rememberingMatcher, staysHere } from '../http/private-headers.ts';
 import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 
@@ -40,8 +40,8 @@ const NOT_DOWN_PREFIXES = [
   ...CHOOSING_PREFIXES,
 ];
 
-const isWithheld = remembering(WITHHELD, CHOOSING_PREFIXES);
-const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
+const isWithheld = rememberingMatcher(WITHHELD, CHOOSING_PREFIXES);
+const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
 
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';

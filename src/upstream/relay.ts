@@ -1,7 +1,6 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Payment, SendProgress } from './attempt.ts';
 import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
@@ -9,6 +8,7 @@ import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
+import type { Payment, SendProgress } from './send-request.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';

@@ -1,7 +1,7 @@
 import { admitWithGrant } from '../../accounts/admission/admission.ts';
 import { checkOwned, noteMade } from '../../accounts/admission/check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payments } from '../../accounts/admission/payments.ts';
+import { payForTries } from '../../accounts/admission/payments.ts';
 import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
@@ -173,7 +173,7 @@ export class TurnRunner {
           ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
           ...more,
         });
-    const paid = payments(granted, bodyOf, (again) => {
+    const paid = payForTries(granted, bodyOf, (again) => {
       latest = again;
       this.#take(again);
     });

@@ -7,7 +7,7 @@ import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, field, mergedUsage, type Report, string } from './usage-report.ts';
+import { checkedUsage, errorType, memberOf, mergedUsage, type Report, stringOrUndefined } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -231,22 +231,22 @@ export class UsageReader {
     else if (event === 'content_block_start') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      this.#observed.startBlock(field(value, 'content_block'), this.#at);
+      this.#observed.startBlock(memberOf(value, 'content_block'), this.#at);
     } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      const message = field(value, 'message');
-      this.#report.model = string(field(message, 'model'));
-      this.#merge(field(message, 'usage'));
+      const message = memberOf(value, 'message');
+      this.#report.model = stringOrUndefined(memberOf(message, 'model'));
+      this.#merge(memberOf(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
+      const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
       this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
-      this.#merge(field(value, 'usage'));
-      this.#final ||= stopReason !== undefined && isCount(field(field(value, 'usage'), 'output_tokens'));
+      this.#merge(memberOf(value, 'usage'));
+      this.#final ||= stopReason !== undefined && isCount(memberOf(memberOf(value, 'usage'), 'output_tokens'));
     }
   }
 

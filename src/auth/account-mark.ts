@@ -17,9 +17,9 @@ const marks = new LruCache<string, string>({ most: MOST_MARKS });
  *
  * @returns eight characters; undefined where the deployment has no secret
  */
-export async function accountMark(account: string, settings: Secrets): Promise<string | undefined> {
-  const [secret] = secretsOf(settings);
-  return secret === undefined ? undefined : await markBy(secret, account);
+export function accountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
+  const secret = settings.SIGNING_SECRET ?? secretsOf(settings)[0];
+  return secret === undefined ? undefined : markBy(secret, account);
 }
 
 /** @returns the marks that an account's ids may have: before a secret was rotated they had another. */
@@ -38,10 +38,13 @@ function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY 
   return [ANTHROPIC_API_KEY];
 }
 
-async function markBy(secret: string, account: string): Promise<string> {
+/** @returns the mark, at once where it is known. */
+function markBy(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
-  const known = marks.get(name);
-  if (known !== undefined) return known;
+  return marks.get(name) ?? computed(name, secret, account);
+}
+
+async function computed(name: string, secret: string, account: string): Promise<string> {
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
   const key = await crypto.subtle.importKey('raw', utf8(secret), algorithm, false, ['sign']);
   const mark = markFromBytes(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));

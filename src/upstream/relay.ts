@@ -58,6 +58,8 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+  /** @returns the edge's own headers of the answer, which is made at that moment. Default: none */
+  ownHeaders?(): Record<string, string>;
   /**
    * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
    *
@@ -169,6 +171,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       errorType,
       requestId: options.requestId,
     });
+    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
     return answer;
   } catch (thrown) {

@@ -7,7 +7,7 @@ import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, memberOf, type Report, stringOrUndefined } from './usage-report.ts';
+import { checkedUsage, errorType, memberOf, mergedUsage, type Report, stringOrUndefined } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -47,7 +47,8 @@ export interface UsageReaderOptions {
  * Deltas are measured. Everything else that matters stands in a few events, and only those are parsed.
  */
 export class UsageReader {
-  readonly #lines = new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+  /** Made once lines must be read: of most answers only the two ends are. */
+  #reader: LineReader | undefined;
   readonly #report: Report = {
     model: undefined,
     usage: undefined,
@@ -96,6 +97,11 @@ export class UsageReader {
     }
     this.#unread.push({ piece: piece.slice(), at });
     if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
+  }
+
+  get #lines(): LineReader {
+    this.#reader ??= new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+    return this.#reader;
   }
 
   /** Tells the reader that an event which lacked only its end has been completed. */
@@ -244,12 +250,10 @@ export class UsageReader {
     }
   }
 
-  /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
+  /** Adds a usage: that of `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
     const checked = checkedUsage(usage);
-    if (!checked) return;
-    const given = Object.entries(checked).filter(([, value]) => value !== null);
-    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(given) };
+    if (checked) this.#report.usage = mergedUsage(this.#report.usage, checked);
   }
 }
 

@@ -93,17 +93,29 @@ export function nothingSeen(unseen_ms: number): Seen {
 /** @returns a usage without the members that cannot be counts: prices are made from it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
-  const valid = Object.entries(usage).filter(([kind, value]) => {
-    if (value === null) return true;
-    if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
-    if (kind === 'iterations') return Array.isArray(value);
-    return !kind.endsWith('_tokens') || isCount(value);
-  });
-  const checked: Record<string, unknown> = Object.fromEntries(valid);
+  const members = Object.entries(usage);
+  // Almost every usage is as it should be, and is taken as it is.
+  if (!Object.hasOwn(usage, 'iterations') && members.every(canCount)) return usage as Usage;
+  const checked: Record<string, unknown> = Object.fromEntries(members.filter(canCount));
   if (Array.isArray(checked.iterations)) {
     checked.iterations = checked.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
   }
   return checked;
+}
+
+function canCount([kind, value]: [string, unknown]): boolean {
+  if (value === null) return true;
+  if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
+  if (kind === 'iterations') return Array.isArray(value);
+  return !kind.endsWith('_tokens') || isCount(value);
+}
+
+/** @returns a usage with a later one: its values win where they say something, since `null` says nothing. */
+export function mergedUsage(earlier: Usage | undefined, later: Usage): Usage {
+  const given = Object.values(later).includes(null)
+    ? Object.fromEntries(Object.entries(later).filter(([, value]) => value !== null))
+    : later;
+  return earlier === undefined ? given : { ...earlier, ...given };
 }
 
 /** @returns the models that have written an answer, if its blocks tell that one took over from another. */

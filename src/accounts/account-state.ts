@@ -1,5 +1,5 @@
 import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
-import { PERIODS, SHARED_PERIODS } from '../budget/windows.ts';
+import { PERIODS } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -158,11 +158,9 @@ function recallBudget(ledger: Ledger): Budget {
   for (const period of PERIODS) {
     const window = budget.windows[period];
     window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
-  }
-  for (const period of SHARED_PERIODS) {
-    for (const { group, cost } of ledger.settledOfGroupsSince(budget.windows[period].start)) {
-      windowsOfGroup(budget, group)[period].settled = cost;
-    }
+    const grouped =
+      period === 'hour' ? ledger.settledOfGroupsInHour(window.start) : ledger.settledOfGroupsSince(window.start);
+    for (const { group, cost } of grouped) windowsOfGroup(budget, group)[period].settled = cost;
   }
   for (const hold of memory.holds) place(budget, hold, budget.fullAt);
   return budget;

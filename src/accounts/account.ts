@@ -5,7 +5,6 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
-  ChangedSums,
   CreditAnswer,
   Erasure,
   MintedToken,
@@ -30,7 +29,6 @@ import { AccountState } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
-import { changedSums } from './ledger/changed-sums.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
@@ -232,10 +230,10 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     this.#state.leases.described();
   }
 
-  /** Tells a pool, which has asked by its name, where the account stands, with all that has changed since a time. */
-  async reportTo(pool: string, since: number): Promise<void> {
+  /** Tells a pool, which has asked by its name, where the account stands, with all that the pool does not know. */
+  async reportTo(pool: string): Promise<void> {
     this.#state.advance();
-    await this.#state.leases.report(pool, since);
+    await this.#state.leases.report(pool);
   }
 
   /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
@@ -262,11 +260,6 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
     return usageOf(this.#state.ledger, query);
-  }
-
-  /** @returns the sums that have changed since they were told last, for who sums up over accounts; -1 for all of them. */
-  changedSums(since: number): ChangedSums {
-    return changedSums(this.#state.ledger, since);
   }
 
   /** @returns a page of the ledger, newest first. */

@@ -5,10 +5,10 @@ import type { AppEnv } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
+import { validate } from '../http/validate.ts';
 import { isAccount } from '../identity/identity.ts';
 import { forgetMark, readAccounts, unlistAccount } from '../kv/account-list.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
@@ -24,7 +24,7 @@ export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
-      const { sort, period } = check(accountsQuery, c.req.query());
+      const { sort, period } = validate(accountsQuery, c.req.query());
       if (sort === 'spent') {
         return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
       }
@@ -39,21 +39,21 @@ export function accountsRoutes() {
     .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const { json } = await readJson(c);
-      const limits = check(limitsSchema, json);
+      const limits = validate(limitsSchema, json);
       await accountOf(c, id)((object) => object.setLimits(limits));
       return c.json(await accountAnswerOf(c, id));
     })
     .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const { json } = await readJson(c);
-      const patch = check(limitsPatch, json);
+      const patch = validate(limitsPatch, json);
       await accountOf(c, id)((object) => object.patchLimits(patch));
       return c.json(await accountAnswerOf(c, id));
     })
     .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const { json } = await readJson(c);
-      const { usd, expires_at, note } = check(creditRequest, json);
+      const { usd, expires_at, note } = validate(creditRequest, json);
       const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
       if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
       const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };

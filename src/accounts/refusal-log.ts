@@ -4,6 +4,7 @@ import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contr
 import type { Tables } from '../durable/tables.ts';
 import { timeOfRequestId } from '../http/request-id.ts';
 import { readTags } from '../identity/tags.ts';
+import { reportTokens } from '../pricing/usage-sums.ts';
 import { refusalError, storageError } from './admission/limit-headers.ts';
 import type { LedgerRequest, LedgerRow } from './usage-answers.schema.ts';
 
@@ -125,15 +126,7 @@ function refusedRequestOf({
     max_tokens: null,
     hold_usd: 0,
     cost_usd: 0,
-    usage: {
-      input_tokens: 0,
-      output_tokens: 0,
-      cache_read_input_tokens: 0,
-      cache_write_5m_input_tokens: 0,
-      cache_write_1h_input_tokens: 0,
-      thinking_tokens: 0,
-      web_search_requests: 0,
-    },
+    usage: reportTokens(),
     estimated: false,
     over_hold: false,
     late: false,

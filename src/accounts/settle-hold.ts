@@ -77,7 +77,7 @@ function correctAll(
   more: Nanodollars,
 ): void {
   correct(state.budget, at, more, group ?? undefined);
-  state.leases.corrected(at, group ?? undefined);
+  state.leases.corrected(group ?? undefined);
   state.limitedTokens.settle(token, 0, more);
   state.credits.charge(at, more);
 }

@@ -1,10 +1,10 @@
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { mintToken } from '../auth/mint.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, misconfigured } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
+import { validate } from '../http/validate.ts';
 import { accountOf } from './accounts.route.ts';
 import { readJson } from './admission/read-body.ts';
 import { MOST_MINTED } from './credentials.ts';
@@ -23,7 +23,7 @@ export function tokensRoutes() {
         );
       }
       const { json } = await readJson(c);
-      const { account, scopes, expires_in, label, limits, tags } = check(mintRequest, json);
+      const { account, scopes, expires_in, label, limits, tags } = validate(mintRequest, json);
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label, tags });
       const { jti, issued_at, expires_at } = minted;
       const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: expires_at };

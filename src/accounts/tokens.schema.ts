@@ -1,4 +1,4 @@
-import { fieldError } from '../http/check.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../identity/identity.ts';
 import { tagsSchema } from '../identity/tags.ts';

@@ -181,7 +181,6 @@ export const revokedAnswer = z.object({
   revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
 });
 
-export type TokenCountsReport = z.output<typeof tokenCountsSchema>;
 export type StandingReport = z.output<typeof standingSchema>;
 export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;

@@ -2,20 +2,22 @@ import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
-import { check } from '../http/check.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
+import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { accountByMark, names, noteMark } from '../kv/account-list.ts';
-import { deploymentPool } from '../pools/pools.route.ts';
+import { deploymentPool, hasDeploymentPool } from '../pools/pools.route.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
+import { addSums, usageTotal } from '../pricing/usage-sums.ts';
 import { accountOf, ownOrAny } from './accounts.route.ts';
-import { type AccountUsageGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
+import { type AccountUsageGroup, isReportedGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
 
+const NO_TOTAL = usageTotal(addSums([]));
 /** Accounts whose ledgers are asked at the same time. */
 const ACCOUNTS_AT_ONCE = 20;
 
@@ -23,14 +25,21 @@ const ACCOUNTS_AT_ONCE = 20;
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group_by, ...days } = check(usageQuery, c.req.query());
+      const { account, format, group, group_by, ...days } = validate(usageQuery, c.req.query());
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
-      if (isSharedGroup(group_by)) {
-        requireAllAccounts(c, account);
-        return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by })));
+      if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
+      const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
+      const isPooled =
+        isReportedGroup(group_by) && (hasDeploymentPool(c) || isSharedGroup(group_by) || group !== undefined);
+      if (isOfAll && isPooled) {
+        return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by, group })));
+      }
+      if (group !== undefined || isSharedGroup(group_by)) {
+        throw invalidRequest(
+          'A group has sums by day, model, token, user, tag and account. Leave `group` out for others.',
+        );
       }
       const query = { ...days, group_by };
-      const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
       if (isOfAll) return answer(await usageOfAll(c, query));
       const id = ownOrAny(c, account ?? c.get('identity').account);
       return answer(await accountOf(c, id)((object) => object.usage(query)));
@@ -56,11 +65,12 @@ export function usageRoutes() {
 /** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
 function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
   if (!hasScope(c.get('identity'), 'admin')) {
-    throw new ApiError('permission_error', 'Sums by account or group need the scope `admin`.', {
+    throw new ApiError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.', {
       headers: DO_NOT_RETRY,
     });
   }
-  if (account !== undefined) throw invalidRequest('group_by: account and group sum all accounts. Leave `account` out.');
+  if (account !== undefined)
+    throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');
 }
 
 /** @returns whether an admin asks, and says not whose it is. */
@@ -97,19 +107,21 @@ function accountAsked(c: Context<AppEnv>): string {
 
 async function usageOfAll(
   c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account' | 'format' | 'group_by'> & { group_by: AccountUsageGroup },
+  query: Omit<z.output<typeof usageQuery>, 'account' | 'format' | 'group' | 'group_by'> & {
+    group_by: AccountUsageGroup;
+  },
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of names(c.env.STORE)) accounts.push(name);
   const sums = new Map<string | null, UsageReport['total']>();
-  let total = emptyTotal();
+  let total = NO_TOTAL;
   for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
     const reports = await Promise.all(
       accounts.slice(at, at + ACCOUNTS_AT_ONCE).map((name) => accountOf(c, name)((object) => object.usage(query))),
     );
     for (const report of reports) {
       total = addTotals(total, report.total);
-      for (const { key, ...group } of report.data) sums.set(key, addTotals(sums.get(key) ?? emptyTotal(), group));
+      for (const { key, ...group } of report.data) sums.set(key, addTotals(sums.get(key) ?? NO_TOTAL, group));
     }
   }
   const data = [...sums].map(([key, group]) => ({ key, ...group }));
@@ -120,22 +132,6 @@ async function usageOfAll(
 function byKey({ key: left }: { key: string | null }, { key: right }: { key: string | null }): number {
   if (left === right) return 0;
   return left === null || (right !== null && left < right) ? -1 : 1;
-}
-
-function emptyTotal(): UsageReport['total'] {
-  return {
-    requests: 0,
-    cost_usd: 0,
-    usage: {
-      input_tokens: 0,
-      output_tokens: 0,
-      cache_read_input_tokens: 0,
-      cache_write_5m_input_tokens: 0,
-      cache_write_1h_input_tokens: 0,
-      thinking_tokens: 0,
-      web_search_requests: 0,
-    },
-  };
 }
 
 function addTotals(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {

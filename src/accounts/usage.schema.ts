@@ -32,16 +32,27 @@ export const accountQuery = z.object({
 export const usageQuery = z.object({
   ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
+  group: z.described(
+    z.optional(z.string()),
+    'Only of what this group has paid for. For an admin, where DEPLOYMENT_LIMITS is set.',
+  ),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
 });
 
 /** What only the deployment's pool can sum by, and not an account. */
 const SHARED_GROUPS = ['account', 'group'] as const;
+/** What the deployment's pool can sum by. */
+const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', 'token', 'user', 'tag'] as const;
 
 /** @returns whether a sum is one over all accounts. */
 export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
   return (SHARED_GROUPS as readonly string[]).includes(group);
+}
+
+/** @returns whether accounts report what such a sum is made of. */
+export function isReportedGroup(group: UsageGroup): group is (typeof REPORTED_GROUPS)[number] {
+  return (REPORTED_GROUPS as readonly string[]).includes(group);
 }
 
 /** The list of accounts, in the order of their names or by what they have spent. */

@@ -2,7 +2,7 @@
 import type { Nanodollars } from '../pricing/cost.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
-import { PERIODS, type Period, SHARED_PERIODS, type SharedPeriod, type Span, spanAt } from './windows.ts';
+import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
 
 /** The stage of a hold that is of a batch: it is money alone, and no request that runs. */
 export const BATCH_STAGE = 'batch';
@@ -45,7 +45,7 @@ export interface Budget {
   last: number;
   windows: Record<Period, WindowTotal>;
   /** The same of what belongs to a group, for each group that has anything in them. */
-  groups: Map<string, Record<SharedPeriod, WindowTotal>>;
+  groups: Map<string, Record<Period, WindowTotal>>;
   fullAt: Buckets;
   heldInput: number;
   heldOutput: number;
@@ -65,16 +65,9 @@ export interface Spent {
 
 /** @returns the budget of an account that has used nothing, as of `now`. */
 export function emptyBudget(now: number): Budget {
-  const total = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
   return {
     last: now,
-    windows: {
-      hour: total('hour'),
-      day: total('day'),
-      week: total('week'),
-      month: total('month'),
-      total: total('total'),
-    },
+    windows: emptyWindows(now),
     groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
@@ -92,23 +85,33 @@ export function emptyBudget(now: number): Budget {
  */
 export function advance(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
-  roll(budget.windows, PERIODS, budget.last);
-  for (const windows of budget.groups.values()) roll(windows, SHARED_PERIODS, budget.last);
+  roll(budget.windows, budget.last);
+  for (const windows of budget.groups.values()) roll(windows, budget.last);
   return budget.last;
 }
 
 /** @returns the windows of a group; made empty where it has none yet. */
-export function windowsOfGroup(budget: Budget, group: string): Record<SharedPeriod, WindowTotal> {
+export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
   const known = budget.groups.get(group);
   if (known) return known;
-  const total = (period: SharedPeriod): WindowTotal => ({ ...spanAt(period, budget.last), settled: 0, held: 0 });
-  const made = { day: total('day'), week: total('week'), month: total('month') };
+  const made = emptyWindows(budget.last);
   budget.groups.set(group, made);
   return made;
 }
 
-function roll<P extends Period>(windows: Record<P, WindowTotal>, periods: readonly P[], now: number): void {
-  for (const period of periods) {
+function emptyWindows(now: number): Record<Period, WindowTotal> {
+  const empty = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
+  return {
+    hour: empty('hour'),
+    day: empty('day'),
+    week: empty('week'),
+    month: empty('month'),
+    total: empty('total'),
+  };
+}
+
+function roll(windows: Record<Period, WindowTotal>, now: number): void {
+  for (const period of PERIODS) {
     if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
   }
 }

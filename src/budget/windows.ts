@@ -5,11 +5,6 @@ export type Period = 'hour' | 'day' | 'week' | 'month' | 'total';
 
 export const PERIODS: readonly Period[] = ['hour', 'day', 'week', 'month', 'total'];
 
-/** The windows that shared budgets have limits for. */
-export type SharedPeriod = Extract<Period, 'day' | 'week' | 'month'>;
-
-export const SHARED_PERIODS: readonly SharedPeriod[] = ['day', 'week', 'month'];
-
 /** When the window of all time ends, in milliseconds since 1970: the last time that a date can hold. */
 export const NEVER = 8.64e15;
 

@@ -4,9 +4,9 @@ import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { encoder } from '../http/bytes.ts';
-import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
+import { validate } from '../http/validate.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import type { Found } from '../versions/kv-copies.ts';
@@ -17,10 +17,10 @@ import { type EvaluationExample, evaluate, examplesOf } from './evaluation/evalu
 import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
 import type { CandidateReport } from './evaluation-answers.schema.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
-import type { Classifying } from './task/call.ts';
 import { type Classifier, classifierOf } from './task/classifier.ts';
 import { CLASSIFIERS } from './task/classifier-kind.ts';
 import { Total } from './task/classify-all.ts';
+import type { Classifying } from './task/take-vote.ts';
 import { prepare } from './task/task.ts';
 
 /** Makes the routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
@@ -51,7 +51,7 @@ function classifierAnswerOf({ name, hash, owner, value }: Found<Classifier>) {
 async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
   const name = c.req.param('name') ?? '';
   const { json } = await readJson(c, 'price');
-  const { examples, models, versions = [name], votes, stream } = check(evaluateRequest, json);
+  const { examples, models, versions = [name], votes, stream } = validate(evaluateRequest, json);
   const refs = versions.map((version) => (/^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version));
   const count = refs.length * (models?.length ?? 1);
   if (count > MOST_CANDIDATES) {

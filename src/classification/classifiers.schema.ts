@@ -1,4 +1,4 @@
-import { fieldError } from '../http/check.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { refSchema } from '../versions/versions.schema.ts';

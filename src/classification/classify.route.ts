@@ -4,25 +4,25 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
-import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
+import { validate } from '../http/validate.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
-import type { Classifying } from './task/call.ts';
 import { type ClassificationResult, classify } from './task/classify.ts';
 import { classifyAll, Total } from './task/classify-all.ts';
+import type { Classifying } from './task/take-vote.ts';
 import { type Task, taskOf } from './task/task.ts';
 
 /** Makes the route `/classify`, which labels one text or many. */
 export function classifyRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
     const { json } = await readJson(c, 'price');
-    const { input, inputs, stream, ...asked } = check(classifyRequest, json);
+    const { input, inputs, stream, ...asked } = validate(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
     c.get('entry').line.model = task.model.slice(0, 128);

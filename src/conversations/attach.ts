@@ -1,6 +1,6 @@
 /** Answers from a turn that runs or has ended: to the request that began it, to the same request again, to a resume. */
 
-import { revoked } from '../accounts/admission/admission.ts';
+import { revoked } from '../accounts/admission/ask-account.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Resumed, TurnAnswer, TurnRequest, TurnSummary } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';

@@ -7,12 +7,12 @@ import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
-import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import {
   createConversation,
@@ -39,7 +39,7 @@ export function conversationsRoutes() {
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
       // `system` and `tools` go to the object as texts: deeply nested objects cannot be passed in a call.
-      const { system: _, tools: __, ...fields } = check(createConversation, body.json);
+      const { system: _, tools: __, ...fields } = validate(createConversation, body.json);
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
@@ -59,7 +59,7 @@ export function conversationsRoutes() {
     )
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
-      const patch = check(patchConversation, body.json);
+      const patch = validate(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
       const id = idOf(c);
       const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
@@ -72,7 +72,7 @@ export function conversationsRoutes() {
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
-      const pending = check(historyQuery, c.req.query()).pending === 'true';
+      const pending = validate(historyQuery, c.req.query()).pending === 'true';
       const page = { ...readPage(c.req.query()), pending };
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
@@ -84,15 +84,15 @@ export function conversationsRoutes() {
     })
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => {
-      const only = check(stopQuery, c.req.query());
+      const only = validate(stopQuery, c.req.query());
       return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.stop(only)));
     })
     .post('/conversations/:id/rewind', async (c) => {
-      const { before } = check(rewindRequest, (await bodyOf(c)).json);
+      const { before } = validate(rewindRequest, (await bodyOf(c)).json);
       return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
-      const { at, id = newConversationId() } = check(forkRequest, (await bodyOf(c)).json);
+      const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);

@@ -1,5 +1,5 @@
-import { fieldError } from '../http/check.ts';
 import type { PageQuery } from '../http/page.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';

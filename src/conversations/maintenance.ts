@@ -1,6 +1,7 @@
 /** The work of a conversation after a change: settlements, reports to its account, deletion when the time has come. */
 
-import { type RequestMeter, requestMeterOf } from '../accounts/admission/admission.ts';
+import type { RequestMeter } from '../accounts/admission/metered-request.ts';
+import { requestMeterOf } from '../accounts/admission/request-meter.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { Alarm } from '../durable/alarm.ts';

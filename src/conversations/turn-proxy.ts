@@ -7,13 +7,13 @@ import type { AppEnv } from '../auth/context.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
+import { streamOfPieces } from '../http/body-pieces.ts';
 import { decoder, sha256Hex } from '../http/bytes.ts';
-import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
-import { streamOfPieces } from '../http/pieces.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -42,7 +42,7 @@ export function conversationOf(headers: Headers, body: Readonly<Record<string, u
   const field = Object.hasOwn(body, 'conversation') ? body.conversation : undefined;
   const given = field ?? header;
   if (given === undefined) return undefined;
-  const { conversation: id } = check(namedConversation, { conversation: given });
+  const { conversation: id } = validate(namedConversation, { conversation: given });
   if (header !== undefined && header !== id) {
     throw invalidRequest('conversation: the body and the header sluice-conversation name different ones. Send one.');
   }
@@ -63,7 +63,7 @@ export async function proxyTurn(
   const identity = c.get('identity');
   const entry = c.get('entry');
   entry.line.conversation = id;
-  const fields = check(conversationRequest, body.json);
+  const fields = validate(conversationRequest, body.json);
   const stream = fields.stream === undefined ? streamByDefault : fields.stream === true;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;

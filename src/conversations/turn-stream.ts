@@ -2,9 +2,9 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { TurnSummary } from '../durable/contracts/conversation.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorEvent } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';

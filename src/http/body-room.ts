@@ -2,7 +2,7 @@
 
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
-import { release } from './released.ts';
+import { releaseBytes } from './release-bytes.ts';
 
 const MEGABYTE = 1024 * 1024;
 /** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are held in two forms. */
@@ -61,7 +61,7 @@ export class Place {
 
   /** Gives the room back and frees the memory of the bytes. Safe to be called again. */
   leave(): void {
-    if (this.#bytes) release(this.#bytes);
+    if (this.#bytes) releaseBytes(this.#bytes);
     this.#bytes = undefined;
     this.#take(-this.#own);
   }

@@ -1,3 +1,5 @@
+import { masked } from './secrets.ts';
+
 /** The log line of one request. It never has content or a credential in it. */
 export interface LogLine {
   request_id: string;
@@ -51,7 +53,7 @@ export class LogEntry {
     this.#answering -= 1;
     if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
-    console.log(JSON.stringify(this.line));
+    console.log(masked(JSON.stringify(this.line)));
     this.#leave();
   }
 
@@ -90,11 +92,11 @@ export interface WorkLine {
 
 /** Writes the line of work that no request waits for. */
 export function logWork(line: WorkLine): void {
-  console.log(JSON.stringify(line));
+  console.log(masked(JSON.stringify(line)));
 }
 
 /** Writes a line for work that failed after the answer, or without one. It says to what the work belongs, and why it failed. */
 export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
-  console.error(JSON.stringify({ ...of, failed_after_answer: failure }));
+  console.error(masked(JSON.stringify({ ...of, failed_after_answer: failure })));
 }

@@ -1,5 +1,5 @@
+import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } from './body-pieces.ts';
 import type { JsonBody } from './json-body.ts';
-import { joinedPieces, lengthOf, piecesOf, type Source, streamOfPieces } from './pieces.ts';
 import type { Sendable } from './sendable.ts';
 
 /** A changed body of so many bytes goes up as a stream: joined, its bytes would be in memory twice. */
@@ -9,7 +9,7 @@ const STREAMED_BYTES = 1_048_576;
 export class LongBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
-  readonly sources: readonly Source[];
+  readonly sources: readonly PieceSource[];
   readonly readings: JsonBody['readings'];
   #joined: Uint8Array | undefined;
   #size: number | undefined;
@@ -17,7 +17,7 @@ export class LongBody implements JsonBody {
   /** @param joined all bytes in one array, if there is one already */
   constructor(
     { text, json, readings }: Pick<JsonBody, 'text' | 'json' | 'readings'>,
-    sources: readonly Source[],
+    sources: readonly PieceSource[],
     joined?: Uint8Array,
   ) {
     this.text = text;

@@ -1,7 +1,7 @@
 import { BACKSLASH } from '../json/characters.ts';
+import { newSourceId, type PieceSource, standInForString } from './body-pieces.ts';
 import type { Shape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
-import { newId, type Source, standInForString } from './pieces.ts';
 
 /** A long string is checked in pieces of so many bytes. */
 const PIECE_BYTES = 65_536;
@@ -10,8 +10,8 @@ const LETTER_U = 117;
 const ESCAPE_BYTES = 6;
 
 /** The long strings of a JSON text, which stay bytes. */
-export class LongStrings implements Source {
-  readonly id = newId();
+export class LongStrings implements PieceSource {
+  readonly id = newSourceId();
   readonly #bytes: Uint8Array;
   readonly #strings: readonly number[];
 

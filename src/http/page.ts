@@ -1,5 +1,5 @@
-import { check } from './check.ts';
 import { invalidRequest } from './errors.ts';
+import { validate } from './validate.ts';
 import * as z from './zod.ts';
 
 /** The query of a list. */
@@ -27,7 +27,7 @@ export type PageQuery = z.output<typeof pageSchema>;
  * @throws ApiError 400 for a limit outside of 1 to 1,000, or for both ids at once
  */
 export function readPage(query: Record<string, string>): PageQuery {
-  const page = check(pageSchema, query);
+  const page = validate(pageSchema, query);
   if (page.after_id !== undefined && page.before_id !== undefined) {
     throw invalidRequest('Send after_id or before_id, not both.');
   }

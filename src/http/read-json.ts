@@ -1,12 +1,12 @@
 import { withoutRepeatedKeys } from '../json/edit.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
+import { joinedPieces } from './body-pieces.ts';
 import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import type { JsonBody } from './json-body.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
-import { joinedPieces } from './pieces.ts';
 
 /** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
 const DISCARD_MS = 10_000;

@@ -3,7 +3,8 @@
 import { encoder } from '../http/bytes.ts';
 import { storedKeys } from './keys.ts';
 
-const ACCOUNT_PREFIX = 'account:';
+/** What the key of each account begins with. */
+export const ACCOUNT_PREFIX = 'account:';
 const MARK_PREFIX = 'mark:';
 
 /** Puts an account on the list. */

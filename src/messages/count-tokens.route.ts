@@ -6,11 +6,11 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
-import { check } from '../http/check.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { edit } from '../json/edit.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
@@ -37,7 +37,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const upstream = upstreamOf(settings, fetchUpstream);
   const sent = withOneReading(await readLong(c, 'count'), 'outermost');
   const body = await promptAsked(c, sent);
-  const request = check(countRequest, body.json);
+  const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
@@ -76,7 +76,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
 async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
   const id = conversationOf(c.req.raw.headers, sent.json);
   if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
-  check(conversationRequest, sent.json);
+  validate(conversationRequest, sent.json);
   const prompt = await countedPromptOf(c, sent, id);
   if (prompt) return prompt;
   // The conversation does not exist yet: it would begin with this request.

@@ -102,7 +102,7 @@ export function answerFor(
   rules: PoolRules,
   lease: KnownLease,
   asked: readonly LeaseFigures[],
-): Omit<LeaseAnswer, 'epoch'> {
+): Omit<LeaseAnswer, 'epoch' | 'told'> {
   let slice = Number.POSITIVE_INFINITY;
   const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
     const known = lease.windows[id];

@@ -2,7 +2,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
 import { thresholdsReached } from '../budget/thresholds.ts';
-import { limitName, SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../budget/windows.ts';
+import { limitName, PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -20,11 +20,12 @@ import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
+import { CallRoll } from './call-roll.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
-import { type PoolLease, PoolStore, type SumColumns } from './pool-store.ts';
+import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from './pools-answers.schema.ts';
-import { SUM_COLUMNS } from './tables.ts';
+import { UsedSums } from './used-sums.ts';
 
 /** An account that has told nothing for so long, and has something leased, is asked. */
 const SILENT_MS = MINUTE_MS;
@@ -37,6 +38,10 @@ const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 const ALERT_GRAIN_MS = 1_000;
 
+/** The windows that accounts are listed with. */
+const LISTED_PERIODS = ['day', 'week', 'month'] as const;
+type Listed = (typeof LISTED_PERIODS)[number];
+
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants slices of each window, and keeps what
  * accounts have reported. ARCHITECTURE.md has the protocol.
@@ -45,6 +50,8 @@ const ALERT_GRAIN_MS = 1_000;
  */
 export class Pool extends DurableObject<Bindings> implements PoolObject {
   readonly #store: PoolStore;
+  readonly #used: UsedSums;
+  readonly #roll: CallRoll;
   readonly #name: string;
   readonly #alarm: Alarm;
   readonly #alerts: AlertOutbox;
@@ -59,6 +66,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#store.prepare();
+    this.#used = new UsedSums(this.#store);
+    this.#roll = new CallRoll(this.#store);
     this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
     this.#alerts = new AlertOutbox({
       meta: (key) => this.#store.meta(key),
@@ -86,6 +95,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       epoch: lease.epoch,
+      told: lease.told,
     };
     return JSON.stringify(answer);
   }
@@ -101,14 +111,14 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     this.#own = limits;
     this.#rules = undefined;
     const now = this.now();
-    this.#raiseAlerts(SHARED_PERIODS.map((period) => windowAt(period, now)));
+    this.#raiseAlerts(PERIODS.map((period) => windowAt(period, now)));
   }
 
   /** @returns where the pool stands, in every window. */
   standing(): PoolStandingReport {
     const now = this.now();
     const rules = this.#rulesNow();
-    const spend = (period: SharedPeriod): PoolStandingReport['day'] => {
+    const spend = (period: Period): PoolStandingReport['day'] => {
       const { start, end } = spanAt(period, now);
       const window = spanId(period, start);
       const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };
@@ -121,14 +131,22 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
         resets_at: new Date(end).toISOString(),
       };
     };
-    return { limits: this.#limits, day: spend('day'), week: spend('week'), month: spend('month') };
+    const { resets_at: _, ...total } = spend('total');
+    return {
+      limits: this.#limits,
+      hour: spend('hour'),
+      day: spend('day'),
+      week: spend('week'),
+      month: spend('month'),
+      total,
+    };
   }
 
   /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
   accounts({ period, limit = 20, after_id, before_id }: SpendQuery): Page<AccountSpendRow> {
     const now = this.now();
-    const ids = new Map(SHARED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
-    const spentIn = ({ windows }: PoolLease, each: SharedPeriod) => windows[ids.get(each) ?? '']?.spent ?? 0;
+    const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
+    const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
     const named = [...this.#books.known.values()].flatMap((lease) =>
       lease.account === null || lease.isErased ? [] : [{ ...lease, account: lease.account }],
     );
@@ -154,18 +172,26 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     return { data, has_more: more, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
   }
 
-  /** @returns what accounts have reported, summed by account or by group. */
+  /** @returns what accounts have reported that they have spent. */
   usage(query: SharedUsageQuery): SharedUsageReport {
-    const groups = this.#store.sumsBy(query);
-    const sum = { ...NOTHING };
-    for (const group of groups) for (const column of SUM_COLUMNS) sum[column] += group[column];
-    return {
-      from: query.from ?? null,
-      to: query.to ?? null,
-      group_by: query.group_by,
-      data: groups.map((group) => ({ key: group.key, ...totalOf(group) })),
-      total: totalOf(sum),
-    };
+    return this.#used.usage(query);
+  }
+
+  /** Has every account tell again what it has spent, in place of what is known of it. @returns how many are asked */
+  recount(): { accounts: number } {
+    const known = [...this.#books.known.values()];
+    const named = known.filter(({ account }) => account !== null);
+    this.#store.together(() => {
+      this.#used.keepOnly(new Set(known.map(({ id }) => id)));
+      for (const lease of named) {
+        Object.assign(lease, { told: -1, open: true });
+        this.#store.put(lease);
+      }
+    });
+    for (const { id } of named) this.#asked.set(id, { at: 0, waitMs: 0 });
+    this.#roll.begin();
+    this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    return { accounts: named.length };
   }
 
   /** Asks accounts that have something leased and have been silent. */
@@ -178,6 +204,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
+    await this.#callRoll();
     if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
@@ -188,7 +215,12 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
     const wasErased = isHandedOver && handover.sums !== undefined;
     const kept = wasErased ? undefined : before;
-    const open = granted.open || call.owes === true;
+    const known = before?.told ?? -1;
+    // A report that leaves out what is not known here is not taken: the account hears from where on to tell.
+    const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
+    const told = sums?.seq ?? known;
+    const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
+    const open = granted.open || call.owes === true || isUntold;
     const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
@@ -200,13 +232,20 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       seenAt: call.seenAt ?? kept?.seenAt ?? null,
       limits: isErased ? null : (call.limits ?? null),
       epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
+      told,
     };
     this.#books.known.set(lease.id, lease);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isHandedOver) this.#store.takeOver(lease.id, handover);
-      if (call.sums) this.#store.putSums(lease.id, call.sums);
+      if (isHandedOver) this.#used.takeOver(lease.id, handover);
+      if (sums) this.#used.put(lease.id, sums);
     });
+    // A request that has run on, and ended, is no reason to be patient.
+    if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
+    if (this.#name === DEPLOYMENT_POOL && this.#roll.isDue) {
+      this.#roll.begin();
+      this.#alarm.wakeFor(this.now() + ASK_GRAIN_MS);
+    }
     if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));
     this.#raiseAlerts(call.windows);
     return lease;
@@ -228,17 +267,38 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
+  /** Has accounts tell what they have spent that have told nothing yet, some of them at a time. */
+  async #callRoll(): Promise<void> {
+    const known = new Set([...this.#books.known.values()].map(({ account }) => account));
+    const wait = await this.#roll.go(this.env.STORE, async (accounts) => {
+      const unknown = accounts.filter((account) => !known.has(account));
+      const done: boolean[] = [];
+      for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
+        done.push(...(await Promise.all(unknown.slice(at, at + ASKED_TOGETHER).map((one) => this.#reaches(one)))));
+      }
+      return !done.includes(false);
+    });
+    if (wait !== undefined) this.#alarm.wakeFor(this.now() + wait, 1);
+  }
+
+  /** Has an account tell the pool where it stands. @returns whether it could be reached */
+  async #reaches(account: string): Promise<boolean> {
+    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
+    try {
+      await callAccount(request, (object) => object.reportTo(this.#name));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async #ask(lease: PoolLease): Promise<void> {
     const { id, account } = lease;
     if (account === null) return;
-    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
-    try {
-      await callAccount(request, (object) => object.reportTo(this.#name, lease.toldAt));
-    } catch {
-      // What it has is counted until it answers.
-    }
+    // What it has is counted until it answers.
+    await this.#reaches(account);
     // A request that runs on, or an object that cannot be reached, is asked less and less often.
-    const waitMs = Math.min(MOST_SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS));
+    const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (this.#books.known.get(id)?.open) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);
   }
@@ -263,29 +323,19 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   }
 }
 
-const NOTHING = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as SumColumns;
-
-function windowAt(period: SharedPeriod, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
+function windowAt(period: Period, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
   const { start, end } = spanAt(period, now);
   return { period, id: spanId(period, start), end };
 }
 
-function eachPeriod<T>(figureOf: (period: SharedPeriod) => T): Record<SharedPeriod, T> {
+function eachPeriod<T>(figureOf: (period: Listed) => T): Record<Listed, T> {
   return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };
 }
 
-function totalOf(sums: SumColumns): SharedUsageReport['total'] {
-  return {
-    requests: sums.requests,
-    cost_usd: toUsd(sums.cost),
-    usage: {
-      input_tokens: sums.input_tokens,
-      output_tokens: sums.output_tokens,
-      cache_read_input_tokens: sums.cache_read_tokens,
-      cache_write_5m_input_tokens: sums.cache_write_5m_tokens,
-      cache_write_1h_input_tokens: sums.cache_write_1h_tokens,
-      thinking_tokens: sums.thinking_tokens,
-      web_search_requests: sums.web_searches,
-    },
-  };
+/** @returns whether a lease has other figures than before, in any window. */
+function isChanged(before: PoolLease, { windows }: PoolLease): boolean {
+  return Object.entries(windows).some(([id, { spent, granted }]) => {
+    const known = before.windows[id];
+    return known === undefined || known.spent !== spent || known.granted !== granted;
+  });
 }

@@ -4,36 +4,47 @@ import * as z from '../http/zod.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
-  window: z.described(z.string(), '2026-11-20, 2026-W47 or 2026-11.'),
+  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
   limit_usd: z.nullable(usd),
   spent_usd: z.described(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
   leased_usd: z.described(usd, 'Set aside for requests that are running, and for what comes next.'),
   resets_at: time,
 });
 
-/** Where a shared budget stands. */
-export const poolStandingSchema = z.object({
-  limits: poolLimitsSchema,
+const sharedTotalSchema = z.omit(sharedSpendSchema, { resets_at: true });
+
+const sharedWindows = {
+  hour: sharedSpendSchema,
   day: sharedSpendSchema,
   week: sharedSpendSchema,
   month: sharedSpendSchema,
-});
+  total: z.described(sharedTotalSchema, 'Since the first request of each account.'),
+};
+
+/** Where a shared budget stands. */
+export const poolStandingSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
 /** The deployment's shared budget; all is null where accounts share none. */
 export const deploymentAnswer = z.object({
   type: z.literal('pool'),
   id: z.literal('deployment'),
   limits: z.nullable(poolLimitsSchema),
+  hour: z.nullable(sharedSpendSchema),
   day: z.nullable(sharedSpendSchema),
   week: z.nullable(sharedSpendSchema),
   month: z.nullable(sharedSpendSchema),
+  total: z.nullable(sharedTotalSchema),
 });
 
-/** A group in the list of them. */
-export const groupRow = z.object({ type: z.literal('group'), id: z.string() });
+/** A group, by itself and in the list of them. */
+export const groupAnswer = z.object({ type: z.literal('group'), id: z.string(), ...poolStandingSchema.shape });
 
-/** A group by itself. */
-export const groupAnswer = z.extend(groupRow, poolStandingSchema.shape);
+/** What was begun by a recount. */
+export const recountAnswer = z.object({
+  type: z.literal('pool'),
+  id: z.literal('deployment'),
+  accounts: z.described(z.int(), 'How many are asked: some hundreds a second.'),
+});
 
 /** Which group an account is in. */
 export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });

@@ -3,7 +3,13 @@ import * as z from '../http/zod.ts';
 import type { Answer, Resource } from '../reference/resource.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 import { membersQuery } from './pools.schema.ts';
-import { accountSpendRow, deploymentAnswer, groupAnswer, groupRow, membershipAnswer } from './pools-answers.schema.ts';
+import {
+  accountSpendRow,
+  deploymentAnswer,
+  groupAnswer,
+  membershipAnswer,
+  recountAnswer,
+} from './pools-answers.schema.ts';
 
 const sharedWindow = (name: string, limit: number | null, resets: string) => ({
   window: name,
@@ -15,9 +21,11 @@ const sharedWindow = (name: string, limit: number | null, resets: string) => ({
 const limits = { usd_per_day: 50 };
 const standing = {
   limits,
+  hour: sharedWindow('2026-11-20T12', null, '2026-11-20T13:00:00.000Z'),
   day: sharedWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
   week: sharedWindow('2026-W47', null, '2026-11-23T00:00:00.000Z'),
   month: sharedWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  total: { window: 'total', limit_usd: null, spent_usd: 120.5, leased_usd: 0.75 },
 };
 const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
 const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
@@ -58,14 +66,15 @@ export const groups: Resource = {
       summary: 'List the groups that were given limits',
       needs: 'admin',
       query: pageSchema,
+      errors: [503],
       answers: {
         200: {
-          description: 'A page of them, in the order of their names.',
+          description: 'A page of them, in the order of their names, with where each stands.',
           content: [
             {
-              schema: z.withMeta(listSchema(groupRow), { id: 'GroupList' }),
+              schema: z.withMeta(listSchema(groupAnswer), { id: 'GroupList' }),
               example: {
-                data: [{ type: 'group', id: 'research' }],
+                data: [{ type: 'group', id: 'research', ...standing }],
                 has_more: false,
                 first_id: 'research',
                 last_id: 'research',
@@ -146,6 +155,25 @@ export const deploymentPools: Resource = {
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
       needs: 'admin',
       answers: { 200: deployment('Its limits, and what all accounts have spent and leased.') },
+      errors: [503],
+    },
+    'POST /pools/deployment/recount': {
+      operation: 'recountDeployment',
+      summary: 'Have every account report again what it has spent',
+      description:
+        'In place of what the sums of `GET /usage` say of it: for sums that are not those of the ledgers. What erased accounts have left stays as it is.',
+      needs: 'admin',
+      answers: {
+        202: {
+          description: 'It goes on by itself.',
+          content: [
+            {
+              schema: z.withMeta(recountAnswer, { id: 'Recount' }),
+              example: { type: 'pool', id: 'deployment', accounts: 200 },
+            },
+          ],
+        },
+      },
       errors: [503],
     },
     'PUT /pools/deployment/limits': {

@@ -5,10 +5,10 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { isAccount, isGroup } from '../identity/identity.ts';
 import { listGroup, readGroups, unlistGroup } from '../kv/group-list.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
@@ -18,6 +18,8 @@ import { membersQuery } from './pools.schema.ts';
 
 /** Limits are short. */
 const MOST_BYTES = 65_536;
+/** Groups whose pools are asked at the same time. */
+const GROUPS_AT_ONCE = 20;
 
 /** Budgets that accounts share: those of groups, and the deployment's. All of it is for admins. */
 export function poolsRoutes() {
@@ -25,31 +27,32 @@ export function poolsRoutes() {
     .get('/groups', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
       const page = await readGroups(c.env.STORE, { limit, after: after_id, before: before_id });
-      const rows = page.names.map((id) => ({ type: 'group', id }));
+      const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
+      for (let at = 0; at < page.names.length; at += GROUPS_AT_ONCE) {
+        const names = page.names.slice(at, at + GROUPS_AT_ONCE);
+        rows.push(...(await Promise.all(names.map((id) => groupAnswerOf(c, id)))));
+      }
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));
     })
     .get('/groups/:id', requireScope('admin'), async (c) => {
-      const id = groupNamed(c);
-      return c.json({ type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) });
+      return c.json(await groupAnswerOf(c, groupNamed(c)));
     })
     .put('/groups/:id/limits', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
-      const limits = check(poolLimitsSchema, await readLimits(c));
-      const call = poolNamed(c, groupPool(id));
-      await call((pool) => pool.setLimits(limits));
+      const limits = validate(poolLimitsSchema, await readLimits(c));
+      await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
       await listGroup(c.env.STORE, id);
-      return c.json({ type: 'group', id, ...(await call((pool) => pool.standing())) });
+      return c.json(await groupAnswerOf(c, id));
     })
     .delete('/groups/:id', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
-      const call = poolNamed(c, groupPool(id));
-      await call((pool) => pool.setLimits(null));
+      await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
       await unlistGroup(c.env.STORE, id);
-      return c.json({ type: 'group', id, ...(await call((pool) => pool.standing())) });
+      return c.json(await groupAnswerOf(c, id));
     })
     .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
-      const { period } = check(membersQuery, c.req.query());
+      const { period } = validate(membersQuery, c.req.query());
       const query = { limit, after_id, before_id, period };
       return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(query)));
     })
@@ -71,16 +74,22 @@ export function poolsRoutes() {
     })
     .get('/pools/deployment', requireScope('admin'), async (c) => {
       const pool = { type: 'pool', id: DEPLOYMENT_POOL };
-      if (!hasDeploymentPool(c)) return c.json({ ...pool, limits: null, day: null, week: null, month: null });
+      if (!hasDeploymentPool(c)) return c.json({ ...pool, ...NO_STANDING });
       return c.json({ ...pool, ...(await deploymentPool(c)((object) => object.standing())) });
+    })
+    .post('/pools/deployment/recount', requireScope('admin'), async (c) => {
+      const { accounts } = await deploymentPool(c)((pool) => pool.recount());
+      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, accounts }, 202);
     })
     .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
       const call = deploymentPool(c);
-      const limits = check(poolLimitsSchema, await readLimits(c));
+      const limits = validate(poolLimitsSchema, await readLimits(c));
       await call((pool) => pool.setLimits(limits));
       return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...(await call((pool) => pool.standing())) });
     });
 }
+
+const NO_STANDING = { limits: null, hour: null, day: null, week: null, month: null, total: null };
 
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 
@@ -97,12 +106,18 @@ export function deploymentPool(c: Context<AppEnv>): CallPool {
   return poolNamed(c, DEPLOYMENT_POOL);
 }
 
-function hasDeploymentPool(c: Context<AppEnv>): boolean {
+/** @returns whether accounts share a budget of the deployment. */
+export function hasDeploymentPool(c: Context<AppEnv>): boolean {
   return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 
 function poolNamed(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
+}
+
+/** @returns where a group stands, as its routes answer. */
+async function groupAnswerOf(c: Context<AppEnv>, id: string) {
+  return { type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) };
 }
 
 /** @throws ApiError 404 for what cannot be a name */

@@ -1,22 +1,28 @@
 /** The tables of a pool. */
 
 import type { Migration } from '../durable/migrations.ts';
-
-/** The sums that accounts report, in the order of a report's numbers. */
-export const SUM_COLUMNS = [
-  'requests',
-  'cost',
-  'input_tokens',
-  'output_tokens',
-  'cache_read_tokens',
-  'cache_write_5m_tokens',
-  'cache_write_1h_tokens',
-  'thinking_tokens',
-  'web_searches',
-] as const;
+import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
 
 /** In place of a name that was erased. */
 export const ERASED = '(erased)';
+
+/**
+ * The sums of a day by model, token, user or tag, and the group that has paid; and the change up to which an account has
+ * told them.
+ */
+const USED_SQL = `
+  create table used (
+    dimension text not null,
+    day integer not null,
+    lease text not null,
+    value text not null,
+    pool_group text not null,
+    ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (dimension, day, lease, value, pool_group)
+  ) strict, without rowid;
+  insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.join(', ')})
+    select 'model', day, lease, model, pool_group, ${SUM_COLUMNS.join(', ')} from sums;
+  alter table leases add column told integer not null default -1;`;
 
 /**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
@@ -49,4 +55,5 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
         primary key (lease, day, pool_group, model)
       ) strict, without rowid;`,
   },
+  { version: 2, sql: USED_SQL },
 ];

@@ -6,11 +6,11 @@
  * them. Up to a breakpoint it is equal for all requests whose own parts before that breakpoint are equal.
  */
 
+import { lengthOf, newSourceId, type PieceSource, piecesOf, standInForPart } from '../http/body-pieces.ts';
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
-import { lengthOf, newId, piecesOf, type Source, standInForPart } from '../http/pieces.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
@@ -40,7 +40,7 @@ export interface Prefix {
   /** The parts that have a breakpoint at their end. */
   marked: readonly Part[];
   /** The long strings that are replaced by stand-ins in `content` and `json`. */
-  sources: readonly Source[];
+  sources: readonly PieceSource[];
   /** Its size in memory, in bytes. */
   held: number;
 }
@@ -179,7 +179,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
     changes.cache_control = AUTOMATIC;
     json.cache_control = { type: 'ephemeral' };
   }
-  const stored: Source = { id: newId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
+  const stored: PieceSource = { id: newSourceId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
   const members: string[] = [];
   for (const [index, part] of PARTS.entries()) {
     const items = itemsText(given.get(part), own[part]);

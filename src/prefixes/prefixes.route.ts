@@ -7,10 +7,10 @@ import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { SavingsRow } from '../durable/contracts/account.ts';
+import { piecesOf, streamOfPieces } from '../http/body-pieces.ts';
 import { encoder } from '../http/bytes.ts';
-import { check } from '../http/check.ts';
 import { Hono } from '../http/hono.ts';
-import { piecesOf, streamOfPieces } from '../http/pieces.ts';
+import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
@@ -103,7 +103,7 @@ async function prefixAnswerOf(
 }
 
 async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
-  const { from, to } = check(daysQuery, c.req.query());
+  const { from, to } = validate(daysQuery, c.req.query());
   const name = c.req.param('name') ?? '';
   const { account } = c.get('identity');
   for (const owner of ownersSeen(c)) {

@@ -1,10 +1,10 @@
 /** Resolves the prefix that a request names, so that the request can go on like any other. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, tooLarge } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { sizeOf } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
@@ -31,7 +31,7 @@ export function prefixNamed(headers: Headers, body: Readonly<Record<string, unkn
   const field = Object.hasOwn(body, 'prefix') ? body.prefix : undefined;
   const given = field === undefined ? header : field;
   if (given === undefined) return undefined;
-  const { prefix } = check(namedPrefix, { prefix: given });
+  const { prefix } = validate(namedPrefix, { prefix: given });
   if (header !== undefined && header !== prefix) {
     throw invalidRequest('prefix: the body and the header sluice-prefix name different ones. Send one.');
   }
@@ -52,7 +52,7 @@ export async function withPrefix(
 ): Promise<PrefixedBody> {
   const ref = prefixNamed(c.req.raw.headers, body.json);
   if (ref === undefined) return { body, prefix: undefined };
-  check(defaultedRequest, body.json);
+  validate(defaultedRequest, body.json);
   const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });

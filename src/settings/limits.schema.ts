@@ -63,9 +63,14 @@ export const limitsSchema = z.strictObject({
 
 /** The limits of a pool, which accounts share: an absent one is no limit. */
 export const poolLimitsSchema = z.strictObject({
+  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
   usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
   usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
   usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+  usd_total: z.described(
+    usdLimit,
+    'US dollars in all: what its accounts have spent of it since their first request, before this limit was set too.',
+  ),
   alerts: alertShares,
 });
 

@@ -20,7 +20,7 @@ export type { Caller, Scope } from '../identity/identity.ts';
 export { Pool } from '../pools/pool.ts';
 export type { Prices } from '../settings/prices.ts';
 export { Inbox } from '../webhooks/inbox/inbox.ts';
-export { defineWebhook, type Webhook } from '../webhooks/sources/define.ts';
+export { defineWebhook, type Webhook } from '../webhooks/sources/define-webhook.ts';
 export { shippedWebhooks } from '../webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../webhooks/webhook-job.ts';
 export * as schemas from './schemas.ts';

@@ -7,9 +7,10 @@
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Payment, SendProgress } from './attempt.ts';
-import { notTheApi, readAnswer } from './buffered.ts';
+import { notTheApi, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
+import { upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './relay.ts';
 import { send } from './send.ts';
@@ -89,7 +90,7 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
       },
     );
     observed.status = response.status;
-    observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    observed.upstream_request_id = upstreamRequestId(response.headers);
     const { STREAM_IDLE_MS: idleMs } = settings;
     const { kind, json, report } = await readAnswer(response, { idleMs, controller, course, expected: 'message' });
     if (kind === 'answer') return { outcome: ended('complete', report), message: json, error: undefined };

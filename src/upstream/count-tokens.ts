@@ -1,4 +1,5 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
+import { masked } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { SendProgress } from './attempt.ts';
 import { NoUpstream } from './choice/pool.ts';
@@ -61,7 +62,7 @@ export async function askCount(
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
       { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, course, payment: 'free' },
     );
-    const answer = readCount(await response.text());
+    const answer = readCount(masked(await response.text()));
     const { status } = response;
     if (!response.ok) return { tokens: null, status, message: answer.message };
     return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };

@@ -1,5 +1,6 @@
 /** The ways in which an answer fails to come, or to come to its end. */
 import { ApiError, DO_NOT_RETRY, type ErrorType } from '../http/errors.ts';
+import { masked } from '../http/secrets.ts';
 
 interface FailureOptions {
   /** Whether the upstream may have begun to work on the request, and bills it. */
@@ -45,7 +46,8 @@ export function timedOut(): UpstreamFailure {
 /** @returns the error for an upstream to which no connection held. */
 export function upstreamUnreachable(sent: boolean, cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
-  const logged = `upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`;
+  // It stands in the ledger too, where the caller sees it.
+  const logged = masked(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
   return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });
 }
 

@@ -1,4 +1,5 @@
 import { remembering, staysHere } from '../http/private-headers.ts';
+import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 
 /**
@@ -64,10 +65,18 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
 
 /**
  * @param upstream the upstream's response headers
- * @returns the headers that go down to the caller
+ * @returns the headers that go down to the caller, without any secret of this deployment
  */
 export function headersDown(upstream: Headers): PlainHeaders {
-  return copied(upstream, staysAbove);
+  const down = copied(upstream, staysAbove);
+  for (const name in down) down[name] = masked(down[name] ?? '');
+  return down;
+}
+
+/** @returns the id that the upstream has given to a request. */
+export function upstreamRequestId(upstream: Headers): string | undefined {
+  const id = upstream.get('request-id');
+  return id === null ? undefined : masked(id);
 }
 
 function isForwarded(name: string, forwarded: readonly string[]): boolean {

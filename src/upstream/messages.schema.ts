@@ -1,4 +1,4 @@
-import { fieldError } from '../http/check.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 
 /** A message of a request: only what this edge checks. */

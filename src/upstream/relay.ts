@@ -2,11 +2,11 @@ import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Payment, SendProgress } from './attempt.ts';
-import { bufferedResponse, readAnswer } from './buffered.ts';
+import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
-import { headersUp } from './headers.ts';
+import { headersUp, upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
@@ -142,7 +142,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     );
     options.onHeaders?.(course.upstream);
     observed.status = response.status;
-    observed.upstream_request_id = response.headers.get('request-id') ?? undefined;
+    observed.upstream_request_id = upstreamRequestId(response.headers);
     refuseEncoding(response);
     if (response.ok && response.body && isEventStream(response)) {
       streams = true;

@@ -1,9 +1,11 @@
 /** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
-import { encoder } from '../http/bytes.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
+import { encoder, utf8 } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
+import { maskedBytes } from '../http/secrets.ts';
+import { startsWith } from '../sse/bytes.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { gather, probeDensity } from './gather.ts';
@@ -13,6 +15,7 @@ import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
 const NO_BYTES = new Uint8Array(0);
+const MESSAGE_OPENING = utf8('event: message_start\n');
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Before each look at the copy: what has come in the meantime is read in one. */
@@ -110,7 +113,8 @@ async function readOpening(
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
-    opening.bytes = value;
+    // What begins otherwise may be an error, which may repeat what a gateway was sent.
+    opening.bytes = startsWith(value, 0, value.length, MESSAGE_OPENING) ? value : maskedBytes(value);
     if (!done) opening.rest = { body, reader };
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;

@@ -1,4 +1,5 @@
 import { type ApiError, misconfigured } from '../http/errors.ts';
+import { keepSecrets } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
 import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
@@ -66,6 +67,7 @@ function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream 
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
+  keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
   return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated };
 }
 

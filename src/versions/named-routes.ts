@@ -6,10 +6,10 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/account.ts';
 import type { Page } from '../durable/contracts/page.ts';
-import { check } from '../http/check.ts';
 import { invalidRequest, tooLarge } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
+import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
@@ -70,14 +70,14 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const place = { kind, owner, name };
   const json = await readBody(c);
   if (Object.hasOwn(json, 'version')) {
-    const found = await versionOf(c, stored, place, check(schemas.pointer, json).version);
+    const found = await versionOf(c, stored, place, validate(schemas.pointer, json).version);
     const { hash } = found;
     const answer = await answerPut(c, found);
     await admit(c, owner);
     await publish(c, stored, place, hash, (object) => object.pointVersion({ kind, name, hash }));
     return answer;
   }
-  const fields = check(schemas.fields, json);
+  const fields = validate(schemas.fields, json);
   const bytes = write(fields);
   if (bytes.length > maxBytes) throw tooLarge(maxBytes);
   const hash = await versionHashOf(bytes);

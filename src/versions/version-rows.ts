@@ -9,8 +9,8 @@
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { pageOfRows } from '../http/page.ts';
-import { joinedPieces } from '../http/pieces.ts';
 import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 

@@ -6,7 +6,7 @@ import { Place, room } from '../http/body-room.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
-import type { IncomingEvent, Webhook } from './sources/define.ts';
+import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
 
 /** What a request turns out to be. `unreadable` is the name of what the definition threw, where it could not read an event. */
 export type Received =

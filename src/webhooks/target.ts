@@ -1,6 +1,6 @@
 import type { Target } from '../delivery/deliver.ts';
 import type { Settings, SourceSettings } from '../settings/settings.ts';
-import type { Webhook } from './sources/define.ts';
+import type { Webhook } from './sources/define-webhook.ts';
 
 /** @returns where the results of a source go; undefined: they are kept and not delivered */
 export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {

@@ -17,7 +17,7 @@ import { type Settings, settingsOf, sourceSettings } from '../settings/settings.
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
-import { bySource, type Webhook } from './sources/define.ts';
+import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { targetOf } from './target.ts';
 import type { Attempt, Classification } from './webhooks-answers.schema.ts';
@@ -42,7 +42,7 @@ const SPREAD_MS = 1_000;
  * The handler never throws: that would bring back every message of the batch, also the finished ones.
  */
 export function createConsumer(options: ConsumerOptions = {}) {
-  const webhooks = bySource(options.webhooks ?? shippedWebhooks);
+  const webhooks = webhooksBySource(options.webhooks ?? shippedWebhooks);
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {

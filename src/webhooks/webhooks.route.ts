@@ -3,14 +3,14 @@ import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { InboxObject } from '../durable/contracts/inbox.ts';
-import { check } from '../http/check.ts';
 import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
+import { validate } from '../http/validate.ts';
 import { sourcePrefix, sourceSettings } from '../settings/settings.ts';
 import { receive } from '../webhooks/receive.ts';
 import { callInbox } from './inbox/call-inbox.ts';
-import { bySource, type Webhook } from './sources/define.ts';
+import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 
@@ -21,7 +21,7 @@ export interface WebhooksOptions {
 
 /** Makes the routes of webhooks. Senders need only their signature; the events are for admins. */
 export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
-  const sources = bySource(webhooks);
+  const sources = webhooksBySource(webhooks);
   /** @throws ApiError 404 for a source that this deployment does not have */
   const sourceOf = (c: Context<AppEnv>): Webhook => {
     const webhook = sources.get(c.req.param('source') ?? '');
@@ -32,7 +32,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
   const events = new Hono<AppEnv>()
     .use('/webhooks/:source/events/*', requireScope('admin'))
     .get('/webhooks/:source/events', async (c) => {
-      const query = { ...readPage(c.req.query()), ...check(eventsQuery, c.req.query()) };
+      const query = { ...readPage(c.req.query()), ...validate(eventsQuery, c.req.query()) };
       return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(query)));
     })
     .get('/webhooks/:source/events/:id', async (c) => {

@@ -6,7 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { alertRow, alertSchema } from '../../src/alerts/alerts-answers.schema.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { defineWebhook } from '../../src/webhooks/sources/define.ts';
+import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { boundOf } from '../accounts/admission-requests.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, resetAll } from '../support/conversations.ts';

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
-import { defineWebhook } from '../../src/webhooks/sources/define.ts';
+import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { bodyOf, type TestApp, testApp } from '../support/app.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
 import { simulatedUpstream } from '../support/prefixes.ts';

@@ -4,7 +4,7 @@ import { deliver } from '../../src/delivery/deliver.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { parseSettings, sourceSettings } from '../../src/settings/settings.ts';
-import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define.ts';
+import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { shippedWebhooks } from '../../src/webhooks/sources/shipped.ts';
 import { targetOf } from '../../src/webhooks/target.ts';
 import type { Delivered } from '../../src/webhooks/webhooks-answers.schema.ts';

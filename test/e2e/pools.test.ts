@@ -128,7 +128,11 @@ class Callers {
   async once(token: string): Promise<string> {
     let response: Response;
     try {
-      const init = { method: 'POST', headers: { ...json, ...bearer(token) }, body: JSON.stringify(ask) };
+      const init = {
+        method: 'POST',
+        headers: { ...json, ...bearer(token), 'sluice-tags': 'of=the-race' },
+        body: JSON.stringify(ask),
+      };
       response = await fetch(`${edge.url}/v1/messages`, init);
       const answer = (await response.json()) as { error?: { type: string } };
       if (response.status !== 200) {
@@ -185,6 +189,17 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
 
   const sums = await api<SharedUsageReport>('/usage?group_by=account');
   expect(nano(sums.total.cost_usd)).toBe(settled);
-  const ledgers = await api<UsageReport>('/usage?group_by=model');
-  expect(sums.total).toEqual(ledgers.total);
+  for (const group_by of ['model', 'day', 'token', 'tag'] as const) {
+    const all = await api<SharedUsageReport>(`/usage?group_by=${group_by}`);
+    expect(all.total).toEqual(sums.total);
+    const ledgers = await Promise.all(
+      accounts.map((account) => api<UsageReport>(`/usage?group_by=${group_by}&account=${account}`)),
+    );
+    const costs = new Map<string | null, number>();
+    for (const { key, cost_usd } of ledgers.flatMap(({ data }) => data)) {
+      costs.set(key, (costs.get(key) ?? 0) + nano(cost_usd));
+    }
+    // A report lists the dearest thousand.
+    for (const { key, cost_usd } of all.data) expect(nano(cost_usd), `${group_by} ${key}`).toBe(costs.get(key));
+  }
 });

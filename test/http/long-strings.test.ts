@@ -3,9 +3,9 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { joinedPieces, piecesOf } from '../../src/http/body-pieces.ts';
 import type { JsonBody } from '../../src/http/json-body.ts';
 import { LongBody } from '../../src/http/long-body.ts';
-import { joinedPieces, piecesOf } from '../../src/http/pieces.ts';
 import { parseJson, parseLong, sizeOf, withText } from '../../src/http/read-json.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);

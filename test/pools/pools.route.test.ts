@@ -1,10 +1,10 @@
-import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
 import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import type { LeaseAnswer, LeaseCall } from '../../src/durable/contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
@@ -20,7 +20,7 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 // What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {
   await runInDurableObject(pool(), (_, { storage }) => {
-    for (const table of ['leases', 'sums', 'meta']) {
+    for (const table of ['leases', 'used', 'meta']) {
       storage.sql.exec(`delete from ${table}${table === 'meta' ? " where key != 'schema_version'" : ''}`);
     }
   });
@@ -62,6 +62,23 @@ const spent = async (app: TestApp) =>
       nano(cost_usd),
     ]),
   );
+
+/** What the deployment's pool says, is what the ledgers of these accounts say, and what is erased besides. */
+async function expectSumsOfLedgers(app: TestApp, accounts: readonly string[], erased = 0): Promise<void> {
+  for (const group_by of ['day', 'model', 'token', 'user', 'tag'] as const) {
+    const { total, data } = await admin<UsageReport>(app, 'GET', `/usage?group_by=${group_by}`);
+    const ledgers = await Promise.all(
+      accounts.map((account) => admin<UsageReport>(app, 'GET', `/usage?group_by=${group_by}&account=${account}`)),
+    );
+    const costs = new Map<string | null, number>();
+    for (const one of ledgers.flatMap((ledger) => ledger.data)) {
+      costs.set(one.key, (costs.get(one.key) ?? 0) + nano(one.cost_usd));
+    }
+    expect(nano(total.cost_usd)).toBe(ledgers.reduce((sum, ledger) => sum + nano(ledger.total.cost_usd), erased));
+    if (erased > 0) continue;
+    expect(new Map(data.map(({ key, cost_usd }) => [key, nano(cost_usd)])), group_by).toEqual(costs);
+  }
+}
 
 describe('a limit that accounts share', () => {
   test('of a group refuses its accounts alone, by its name and without the figures of others', async () => {
@@ -125,9 +142,11 @@ describe('a limit that accounts share', () => {
       type: 'pool',
       id: 'deployment',
       limits: null,
+      hour: null,
       day: null,
       week: null,
       month: null,
+      total: null,
     });
     expect((await app.fetch('/usage?group_by=account', init)).status).toBe(400);
     expect((await app.fetch('/accounts?sort=spent', init)).status).toBe(400);
@@ -156,48 +175,89 @@ describe('a limit that accounts share', () => {
 });
 
 describe('who spent what', () => {
-  test('is told in one object call of five thousand accounts', async () => {
-    const days = [Math.floor(Date.now() / 86_400_000)];
+  test('is told in one object call of five thousand accounts, whatever it is grouped by', async () => {
+    const day = Math.floor(Date.now() / 86_400_000);
     await runInDurableObject(pool(), (object) => {
       for (let at = 0; at < 5_000; at += 1) {
+        const name = `account-${String(at).padStart(4, '0')}`;
+        const group = at % 2 === 0 ? 'red' : '';
+        const row = (dimension: SumRow['dimension'], value: string): SumRow => ({
+          day: day - (at % 3),
+          group,
+          dimension,
+          value,
+          sums: [1, at, 1, 1, 0, 0, 0, 0, 0],
+        });
+        const rows = [
+          row('model', MODEL),
+          row('token', `token-of-${name}`),
+          row('user', `user-${at % 10}`),
+          row('tag', ''),
+          row('tag', `customer=${at % 7}`),
+        ];
         const call: LeaseCall = {
           lease: `lease-${at}`,
-          account: `account-${String(at).padStart(4, '0')}`,
+          account: name,
           incarnation: 1,
           seq: 1,
           windows: [],
           wish: 0,
           seenAt: Date.now(),
-          sums: { days, rows: [{ day: days[0] ?? 0, group: '', model: MODEL, sums: [1, at, 1, 1, 0, 0, 0, 0, 0] }] },
+          sums: { since: -1, seq: 0, rows, whole: [] },
         };
-        expect((JSON.parse(object.leaseJson(JSON.stringify(call))) as LeaseAnswer).seq).toBe(1);
+        expect((JSON.parse(object.leaseJson(JSON.stringify(call))) as LeaseAnswer).told).toBe(0);
       }
     });
-    let calls = 0;
+    let calls: string[] = [];
     const counting = <T extends object>(namespace: T): T =>
       new Proxy<T>(namespace, {
         get: (target, name) => {
-          if (name === 'get') calls += 1;
           const value: unknown = Reflect.get(target, name);
-          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          if (name !== 'get') return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          return (id: DurableObjectId) => {
+            calls.push(id.name ?? '');
+            return (value as (id: DurableObjectId) => unknown).call(target, id);
+          };
         },
       });
     const app = shared({
       POOL: counting<object>(bindings.POOL),
       ACCOUNT: counting<object>(bindings.ACCOUNT as object),
     });
-    // One call is that to the admin's own account, whose credential may have been revoked.
-    const [before, sums] = [calls, await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=account')];
-    expect(calls - before).toBe(2);
-    expect(sums.data).toHaveLength(4_999 + 1);
-    expect(sums.total.requests).toBe(5_000);
-    calls = 0;
+    const rows = { day: 3, model: 1, token: 1_000, user: 10, tag: 7, account: 5_000, group: 2 };
+    const all = (5_000 * 4_999) / 2;
+    for (const [group_by, many] of Object.entries(rows)) {
+      for (const group of [undefined, 'red']) {
+        calls = [];
+        const of = group === undefined ? '' : `&group=${group}`;
+        const { data, total } = await admin<SharedUsageReport>(app, 'GET', `/usage?group_by=${group_by}${of}`);
+        // The other call is that to the admin's own account, whose credential may have been revoked.
+        expect(calls, group_by).toEqual(['root', 'deployment']);
+        expect([total.requests, nano(total.cost_usd)]).toEqual(group ? [2_500, 6_247_500] : [5_000, all]);
+        const expected = group === undefined ? many : { account: 2_500, group: 1, user: 5 }[group_by];
+        expect(data, group_by).toHaveLength(expected ?? many);
+        if (group_by !== 'token') {
+          expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
+        }
+      }
+    }
+    const dayOf = (time: number) => new Date(time * 86_400_000).toISOString().slice(0, 10);
+    const days = `from=${dayOf(day - 1)}&to=${dayOf(day)}`;
+    const csv = await app.fetch(`/usage?group_by=tag&group=red&format=csv&${days}`, {
+      headers: bearer(await tokenOf('root', ['admin'])),
+    });
+    const lines = (await csv.text()).trim().split('\r\n');
+    expect(lines[0]).toMatch(/^tag,requests,cost_usd,/);
+    expect(lines).toHaveLength(8);
+    const ofDay = Array.from({ length: 5_000 }, (_, at) => at).filter((at) => at % 2 === 0 && at % 3 === 1);
+    expect(lines.slice(1).reduce((sum, line) => sum + Number(line.split(',')[1]), 0)).toBe(ofDay.length);
+    calls = [];
     const list = await admin<{ data: AccountSpendRow[]; has_more: boolean }>(
       app,
       'GET',
       '/accounts?sort=spent&limit=7',
     );
-    expect(calls).toBe(2);
+    expect(calls).toEqual(['root', 'deployment']);
     expect([list.data.length, list.has_more]).toEqual([7, true]);
   });
 
@@ -214,7 +274,7 @@ describe('who spent what', () => {
         ]),
       );
     await runInDurableObject(pool(), (_, { storage }) => {
-      storage.sql.exec('update sums set cost = 1, requests = 99');
+      storage.sql.exec('update used set cost = 1, requests = 99');
     });
     for (const account of ['alice', 'bob']) await (await post(app, account)).text();
     await app.settled();
@@ -226,9 +286,61 @@ describe('who spent what', () => {
           ['bob', 2 * COST],
         ]),
       );
-    const shares = await admin<SharedUsageReport>(app, 'GET', '/usage?group_by=account');
-    const ledgers = await admin<UsageReport>(app, 'GET', '/usage?group_by=model');
-    expect(shares.total).toEqual(ledgers.total);
+    await expectSumsOfLedgers(app, ['alice', 'bob']);
+  });
+
+  test('is told again by every account where a recount is asked for, also by those who ask for nothing any more', async () => {
+    const app = shared();
+    for (const account of ['alice', 'bob', 'carol']) {
+      const headers = { ...bearer(await tokenOf(account)), 'sluice-tags': `customer=${account}` };
+      await (await app.post('/v1/messages', ask, headers)).text();
+    }
+    await app.settled();
+    await expect.poll(async () => (await spent(app)).size, { timeout: 5_000 }).toBe(3);
+    await admin(app, 'DELETE', '/accounts/carol');
+    await expect.poll(async () => (await spent(app)).get('(erased)')).toBe(COST);
+    const sums = async () =>
+      await Promise.all(
+        ['day', 'model', 'tag', 'token', 'account'].map((by) =>
+          admin<SharedUsageReport>(app, 'GET', `/usage?group_by=${by}`),
+        ),
+      );
+    const before = await sums();
+    await runInDurableObject(pool(), (_, { storage }) => {
+      storage.sql.exec("delete from used where dimension = 'tag'");
+      storage.sql.exec("update used set cost = 1, requests = 99 where lease != ''");
+      storage.sql.exec(
+        "insert into used select dimension, day, 'nobody', value, pool_group, 1, 1, 1, 1, 1, 1, 1, 1, 1 from used where lease = ''",
+      );
+    });
+    expect(await sums()).not.toEqual(before);
+    const init = { method: 'POST', headers: bearer(await tokenOf('root', ['admin'])) };
+    const answer = await app.fetch('/pools/deployment/recount', init);
+    expect(answer.status).toBe(202);
+    await expect
+      .poll(async () => {
+        await runDurableObjectAlarm(pool());
+        return await sums();
+      })
+      .toEqual(before);
+    await expectSumsOfLedgers(app, ['alice', 'bob'], COST);
+  });
+
+  test('of accounts that nobody has used since is known once the deployment shares a budget', async () => {
+    const before = testApp(message, DEPLOYED);
+    for (const account of ['alice', 'bob']) await (await post(before, account)).text();
+    await before.settled();
+    const app = shared();
+    await (await post(app, 'carol')).text();
+    await app.settled();
+    await expect
+      .poll(async () => {
+        await runDurableObjectAlarm(pool());
+        return await spent(app);
+      })
+      .toEqual(new Map([...['alice', 'bob', 'carol'].map((name) => [name, COST] as const)]));
+    const { total } = await admin<PoolStandingReport>(app, 'GET', '/pools/deployment');
+    expect(nano(total.spent_usd)).toBe(3 * COST);
   });
 
   test('keeps what an erased account has spent, without its name', async () => {
@@ -251,7 +363,7 @@ describe('who spent what', () => {
     const { day } = await admin<PoolStandingReport>(app, 'GET', '/pools/deployment');
     expect(nano(day.spent_usd)).toBe(2 * COST);
     await runInDurableObject(pool(), (_, { storage }) => {
-      const rows = [...storage.sql.exec('select * from leases'), ...storage.sql.exec('select * from sums')];
+      const rows = [...storage.sql.exec('select * from leases'), ...storage.sql.exec('select * from used')];
       expect(JSON.stringify(rows)).not.toContain('alice');
     });
   });

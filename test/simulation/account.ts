@@ -1,6 +1,6 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';

@@ -1,5 +1,5 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
-import { SHARED_PERIODS, type SharedPeriod, spanAt, spanId } from '../../src/budget/windows.ts';
+import { PERIODS, type Period, spanAt, spanId } from '../../src/budget/windows.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 
@@ -110,7 +110,7 @@ export class PoolModel {
   }
 
   /** What is settled and held in a window, by all accounts or by one. */
-  #sum(pool: string, period: SharedPeriod, start: number, account?: string): number {
+  #sum(pool: string, period: Period, start: number, account?: string): number {
     const end = spanAt(period, start).end;
     let sum = 0;
     for (const spent of this.#spent.values()) {
@@ -126,7 +126,7 @@ export class PoolModel {
     // A lowered limit is felt once no lease can be used that was granted before.
     const inForce = limits.filter((_, at) => (limits[at + 1]?.from ?? now) >= now - USABLE_MS);
     const most = Math.max(...inForce.map(({ limit }) => limit));
-    for (const period of SHARED_PERIODS) {
+    for (const period of PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
         const { start } = spanAt(period, time);
         const key = `${name} ${this.#spanId(period, start)}`;
@@ -150,7 +150,7 @@ export class PoolModel {
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
       };
-      for (const period of SHARED_PERIODS) {
+      for (const period of PERIODS) {
         const { start } = spanAt(period, this.#world.clock.now);
         const used = this.#sum(pool.name, period, start, account);
         const id = this.#spanId(period, start);
@@ -168,7 +168,8 @@ export class PoolModel {
     if (!pool) return;
     const reported = new Map<string, number>();
     const nameless: number[] = [];
-    for (const row of read(pool.host, 'sums', 'select lease, sum(cost) as cost from sums group by lease')) {
+    const sums = "select lease, sum(cost) as cost from used where dimension = 'model' group by lease";
+    for (const row of read(pool.host, 'used', sums)) {
       if (row.lease === '') nameless.push(Number(row.cost));
       else reported.set(String(row.lease), Number(row.cost));
     }
@@ -185,14 +186,37 @@ export class PoolModel {
       if (id === undefined) continue;
       const own = reported.get(id) ?? 0;
       if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
+      this.#checkTags(account, host, pool, id);
       all += named + Number(erased?.cost ?? 0) - (this.#unknown.get(account) ?? 0);
       told += own;
     }
     if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);
   }
 
+  /** What was spent by tag, and by tag and group, is what the ledger says; each request has one tag here. */
+  #checkTags(account: string, host: Host, pool: Watched, lease: string): void {
+    const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
+    const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
+    for (const group of ['', 'and pool_group is not null']) {
+      const [table, by] = group === '' ? ['dimensions', "''"] : ['group_dimensions', 'pool_group'];
+      const own = `select value, grouped, sum(cost) as cost from (
+          select value, ${by} as grouped, cost from ${table} where dimension = 'tag' and value != ''
+          union all
+          select tags as value, ${by} as grouped, cost from ledger
+          where id > '${marker}' and status != 'held' and tags is not null ${group}
+        ) group by 1, 2 having sum(cost) != 0 order by 1, 2`;
+      const told = `select value, ${by} as grouped, sum(cost) as cost from used
+        where lease = '${lease}' and dimension = 'tag' and value != '' ${group && "and pool_group != ''"}
+        group by 1, 2 having sum(cost) != 0 order by 1, 2`;
+      const [spent, known] = [read(host, 'ledger', own), read(pool.host, 'used', told)].map((rows) =>
+        JSON.stringify(rows.map(({ value, grouped, cost }) => [value, grouped, cost])),
+      );
+      if (spent !== known) throw new Violation(`${account} has spent ${spent} by tag, and ${known} is reported`);
+    }
+  }
+
   /** They are asked for after every step: to write a date takes longer than to find it. */
-  #spanId(period: SharedPeriod, start: number): string {
+  #spanId(period: Period, start: number): string {
     const key = `${period} ${start}`;
     const id = this.#spanIds.get(key) ?? spanId(period, start);
     this.#spanIds.set(key, id);

@@ -1,6 +1,6 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
-import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
@@ -17,7 +17,7 @@ import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command = { account: string } & (
   | { kind: 'request'; share: number; clamps: boolean }
-  | { kind: 'lost' | 'unheld' | 'erase' }
+  | { kind: 'lost' | 'unheld' | 'erase' | 'recount' | 'corrupt' }
   | { kind: 'move'; group: string | null }
   | { kind: 'limit'; pool: string; factor: number }
 );
@@ -54,7 +54,10 @@ const request = fc.record({
 });
 const commands: fc.Arbitrary<Command> = fc.oneof(
   { arbitrary: request, weight: 8 },
-  { arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase'), account }), weight: 2 },
+  {
+    arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase', 'recount', 'corrupt'), account }),
+    weight: 2,
+  },
   {
     arbitrary: fc.record({ kind: fc.constant('move' as const), account, group: fc.constantFrom('red', 'blue', null) }),
     weight: 1,
@@ -116,7 +119,7 @@ async function limitAll(pools: ReadonlyMap<string, Host>): Promise<void> {
 
 function limitsOf(nanodollars: number): PoolLimits {
   const usd = nanodollars / 1e9;
-  return { usd_per_day: usd, usd_per_week: usd, usd_per_month: usd };
+  return { usd_per_hour: usd, usd_per_day: usd, usd_per_week: usd, usd_per_month: usd, usd_total: usd };
 }
 
 /** Those who use the accounts at the same time. */
@@ -151,10 +154,28 @@ class Sharers {
         return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
       case 'erase':
         return void (await this.#call(command.account, (object) => object.erase()));
+      case 'corrupt':
+        hostOf('POOL', 'deployment').storage.exec(
+          "update used set cost = cost + 7, requests = 99 where lease != ''",
+          [],
+        );
+        return await this.#recount();
+      case 'recount':
+        return await this.#recount();
       case 'move':
         return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
       case 'limit':
         return await this.#limit(command.pool, LIMIT * command.factor);
+    }
+  }
+
+  async #recount(): Promise<void> {
+    for (;;) {
+      try {
+        return void (await callPool({ pools: env, settings, name: 'deployment' }, (pool) => pool.recount()));
+      } catch {
+        await this.#world.hop('client recounts again');
+      }
     }
   }
 
@@ -178,6 +199,7 @@ class Sharers {
       route: 'messages',
       model: 'claude-opus-5-5',
       bound: BOUND,
+      tags: `of=${id.at(-1)}`,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
       pools: { deployment: true, group: 'red' },
     });

@@ -1,6 +1,6 @@
 /** Schedules that once went wrong, step by step. */
 import { expect, it } from 'vitest';
-import { askForAdmission } from '../../src/accounts/admission/admission.ts';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { InboxObject } from '../../src/durable/contracts/inbox.ts';

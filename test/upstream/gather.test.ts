@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { joinedPieces } from '../../src/http/pieces.ts';
+import { joinedPieces } from '../../src/http/body-pieces.ts';
 import { gather, type PieceSink, probeDensity } from '../../src/upstream/gather.ts';
 import { runs } from '../support/runs.ts';
 

@@ -12,7 +12,7 @@ import refund from '../../examples/webhooks/stripe/refund.json';
 import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import { signStandard } from '../../src/delivery/standard-webhooks.ts';
-import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define.ts';
+import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';

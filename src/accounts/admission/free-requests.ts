@@ -1,8 +1,9 @@
 /** Requests that cost nothing upstream: they are requests all the same, and what they store must have room. */
 
 import type { StorageRequest } from '../../durable/contracts/admission.ts';
-import { admissionRequestOf, askForAdmission, grantedBy, type MeterRequest, putOnList } from './admission.ts';
+import { admissionRequestOf, askForAdmission, grantedBy, putOnList } from './ask-account.ts';
 import { quotaHeaders } from './limit-headers.ts';
+import type { MeterRequest } from './metered-request.ts';
 
 export type FreeRequest = Pick<MeterRequest, 'identity' | 'accounts' | 'store' | 'settings' | 'waitUntil'>;
 

@@ -7,7 +7,8 @@ import type { Budget } from '../../budget/state.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import type { AdmissionDecision, Refusal } from '../../durable/contracts/admission.ts';
 import type { WorstCase } from '../../pricing/hold-terms.ts';
-import { admissionRequestOf, grantedBy, type MeterRequest } from './admission.ts';
+import { admissionRequestOf, grantedBy } from './ask-account.ts';
+import type { MeterRequest } from './metered-request.ts';
 
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
 export type Asking = 'price' | 'count' | 'free' | 'nothing';

@@ -3,7 +3,7 @@
 import type { Payment } from '../../upstream/attempt.ts';
 import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
-import type { Admission, RequestMeter } from './admission.ts';
+import type { Admission, RequestMeter } from './metered-request.ts';
 
 /**
  * Follows the meters of a request's tries: each try is admitted and settled by itself.

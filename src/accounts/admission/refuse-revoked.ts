@@ -4,7 +4,7 @@ import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { revoked } from './admission.ts';
+import { revoked } from './ask-account.ts';
 
 /** Refuses a credential that was revoked. A request that needs none has none. */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {

@@ -1,10 +1,11 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { Hold } from '../../budget/state.ts';
-import type { Handover, SumsReport } from '../../durable/contracts/pool.ts';
+import type { Handover, SumRow, SumsReport } from '../../durable/contracts/pool.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { Tables } from '../../durable/tables.ts';
+import { packSums } from '../../pricing/usage-sums.ts';
 import { sumsOfClosing } from '../ledger/ledger.ts';
-import { type Closing, ERASED_MODEL, SUMS } from '../ledger/tables.ts';
+import { type Closing, ERASED_MODEL } from '../ledger/tables.ts';
 
 interface PoolHandover extends Handover {
   pool: string;
@@ -41,12 +42,12 @@ export class Handovers {
 
   /** Adds what a request has cost that was erased while it ran. */
   addLate(pool: string, { at, group = '' }: Hold, closing: Closing): void {
-    const { requests, ...sums } = sumsOfClosing(closing);
-    const row = {
+    const row: SumRow = {
       day: Math.floor(at / DAY_MS),
       group,
-      model: ERASED_MODEL,
-      sums: [requests, ...SUMS.map((column) => sums[column])],
+      dimension: 'model',
+      value: ERASED_MODEL,
+      sums: packSums(sumsOfClosing(closing)),
     };
     const known = this.#left.filter((one) => one.pool === pool);
     const last = known.at(-1);

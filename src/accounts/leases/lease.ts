@@ -1,6 +1,6 @@
 import type { Purse } from '../../budget/purses.ts';
 import type { WindowTotal } from '../../budget/state.ts';
-import { limitName, SHARED_PERIODS, type SharedPeriod, spanId } from '../../budget/windows.ts';
+import { limitName, PERIODS, type Period, spanId } from '../../budget/windows.ts';
 import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contracts/pool.ts';
 import type { PoolId } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -23,7 +23,7 @@ export const NO_DEMAND: Demand = { least: 0, most: 0 };
 /** What an account has leased from one pool, and how far it may go. It is never stored: an object that wakes leases anew. */
 export class Lease {
   readonly id: PoolId;
-  readonly #windows: () => Record<SharedPeriod, WindowTotal>;
+  readonly #windows: () => Record<Period, WindowTotal>;
   readonly #grants = new Map<string, LeaseGrant>();
   #seq = 0;
   #usableUntil = Number.NEGATIVE_INFINITY;
@@ -38,7 +38,7 @@ export class Lease {
   #peak = 0;
 
   /** @param windows what the account has settled and held of what this pool pays for, as it is now */
-  constructor(id: PoolId, windows: () => Record<SharedPeriod, WindowTotal>) {
+  constructor(id: PoolId, windows: () => Record<Period, WindowTotal>) {
     this.id = id;
     this.#windows = windows;
   }
@@ -158,9 +158,9 @@ export class Lease {
     return Math.max(...this.#each().map(({ window }) => window.held));
   }
 
-  #each(): { id: string; period: SharedPeriod; window: WindowTotal }[] {
+  #each(): { id: string; period: Period; window: WindowTotal }[] {
     const windows = this.#windows();
-    return SHARED_PERIODS.map((period) => ({
+    return PERIODS.map((period) => ({
       id: spanId(period, windows[period].start),
       period,
       window: windows[period],

@@ -1,4 +1,3 @@
-import { DAY_MS } from '../../async/durations.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
@@ -10,28 +9,22 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import { settingsOf } from '../../settings/settings.ts';
-import { daysOf, sumsOfDay } from '../ledger/day-sums.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
 import { Handovers } from './handovers.ts';
 import { type Demand, Lease, NO_DEMAND } from './lease.ts';
+import { ToldSums } from './told-sums.ts';
 
 /** An account that was not used for so long returns what it does not hold. */
 const IDLE_MS = 2_000;
 /** Then it has told its pools so often that it is left to their alarms. */
 const MOST_RETURNS = 3;
-/** A busy account reports its sums no more often. */
-const REPORT_AGAIN_MS = 20_000;
+/** How many reports one after the other tell what is left: a long history is told in several. */
+const MOST_REPORTS = 20;
 /** What is settled out of turn is reported by the alarm. */
 const CORRECTED_MS = 5_000;
 const CORRECT_AGAIN_MS = 30_000;
-
-/** What a pool has to be told although nothing is leased from it: the sums of a day have changed. */
-interface Correction {
-  name: string;
-  /** Days since 1970. */
-  day: number;
-}
 
 /** What stands in `meta` of an account's leases. */
 interface StoredIdentity {
@@ -61,7 +54,6 @@ interface OpenLease {
   flight: Promise<void> | undefined;
   next: Promise<void> | undefined;
   demand: Demand;
-  reportedAt: number;
 }
 
 /**
@@ -72,11 +64,9 @@ export class Leases {
   readonly #around: Surroundings;
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
-  /** Days whose sums have changed since they were reported. */
-  readonly #dirty = new Set<number>();
-  /** Days whose sums are under way. */
-  #reporting: ReadonlySet<number> = NO_DAYS;
-  #corrected: Correction[];
+  readonly #sums: ToldSums;
+  /** The names of pools that have to be told something although nothing is leased from them, and how often that came up. */
+  readonly #corrected: Map<string, number>;
   #identity: StoredIdentity | undefined;
   #isIncarnate = false;
   #group: string | undefined;
@@ -92,9 +82,11 @@ export class Leases {
     const stored = tables.meta('lease');
     this.#identity = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
     this.#group = tables.meta('group');
-    this.#corrected = JSON.parse(tables.meta('corrected') ?? '[]') as Correction[];
+    this.#corrected = new Map((JSON.parse(tables.meta('corrected') ?? '[]') as string[]).map((name) => [name, 1]));
+    this.#sums = new ToldSums(tables);
     this.#handovers = new Handovers(tables);
-    this.#isNamed = tables.meta(USED_SINCE_ERASURE) !== undefined;
+    const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
+    this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the group that an admin has chosen; undefined where none has. */
@@ -156,12 +148,12 @@ export class Leases {
   }
 
   /** Notes that a hold was replaced by what the request has cost. */
-  settled({ at, group }: Hold, cost: Nanodollars): void {
+  settled({ group }: Hold, cost: Nanodollars): void {
+    this.#sums.changed();
     if (this.#open.size === 0) {
       this.#tellAtOnce(group);
       return;
     }
-    this.#dirty.add(dayOf(at));
     for (const { name, lease } of this.#open.values()) {
       if (name === DEPLOYMENT_POOL || (group !== undefined && name === groupPool(group))) lease.used(cost);
     }
@@ -172,17 +164,18 @@ export class Leases {
   #tellAtOnce(group: string | undefined): void {
     const { pools = [] } = this.#identity ?? {};
     for (const name of [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])]) {
-      if (pools.includes(name)) this.#around.waitUntil(this.#ask(this.#lease(name)).catch(leaveToNext));
+      if (pools.includes(name)) this.#around.waitUntil(this.#tell(this.#lease(name)).catch(leaveToNext));
     }
   }
 
   /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */
-  corrected(at: number, group: string | undefined): void {
+  corrected(group: string | undefined): void {
+    this.#sums.changed();
     const { pools = [] } = this.#identity ?? {};
     const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
     const names = all.filter((name) => pools.includes(name));
     if (names.length === 0) return;
-    this.#setCorrected([...this.#corrected, ...names.map((name) => ({ name, day: dayOf(at) }))]);
+    this.#addCorrected(names);
     this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
   }
 
@@ -190,7 +183,7 @@ export class Leases {
   outlived(hold: Hold, closing: Closing): void {
     if (this.#identity?.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
     // A pool cannot ask a lease that has no name any more.
-    this.corrected(hold.at, hold.group);
+    this.corrected(hold.group);
   }
 
   /** Tells the deployment's pool that what it lists of the account was changed, without anybody waiting for it. */
@@ -200,28 +193,20 @@ export class Leases {
   }
 
   /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
-  async report(name: string, since: number): Promise<void> {
-    const open = this.#lease(name);
-    if (name === DEPLOYMENT_POOL) {
-      // What was settled after that may be of a request that was admitted the day before.
-      for (const day of daysOf(this.#around.tables)) if (day >= dayOf(since) - 1) this.#dirty.add(day);
-    }
-    await this.#ask(open);
+  async report(name: string): Promise<void> {
+    await this.#tell(this.#lease(name));
   }
 
   /** Tells pools what was settled out of turn: for the alarm, which may be the only thing that still wakes the object. */
   async reportCorrections(): Promise<void> {
-    for (const name of new Set(this.#corrected.map((one) => one.name))) {
-      const told = this.#corrected.filter((one) => one.name === name);
-      if (name === DEPLOYMENT_POOL) for (const { day } of told) this.#dirty.add(day);
-      const open = this.#lease(name);
-      open.reportedAt = 0;
-      await this.#ask(open).then(() => {
-        const isTold = !told.some(({ day }) => name === DEPLOYMENT_POOL && this.#dirty.has(day));
-        if (isTold) this.#setCorrected(this.#corrected.filter((one) => !told.includes(one)));
-      }, leaveToNext);
+    for (const [name, times] of [...this.#corrected]) {
+      const isTold = await this.#tell(this.#lease(name)).then(
+        () => !this.#isUnreported(name),
+        () => false,
+      );
+      if (isTold && this.#corrected.get(name) === times) this.#forgetCorrected([name]);
     }
-    if (this.#corrected.length > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
+    if (this.#corrected.size > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }
 
   /** Notes that the account is used: one that was erased has its name again. */
@@ -232,10 +217,20 @@ export class Leases {
     if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
-  #setCorrected(corrected: Correction[]): void {
-    this.#corrected = corrected;
-    const text = corrected.length === 0 ? undefined : JSON.stringify(corrected);
-    this.#around.tables.setMeta('corrected', text);
+  #addCorrected(names: readonly string[]): void {
+    const isKnown = names.every((name) => this.#corrected.has(name));
+    for (const name of names) this.#corrected.set(name, (this.#corrected.get(name) ?? 0) + 1);
+    if (!isKnown) this.#storeCorrected();
+  }
+
+  #forgetCorrected(names: Iterable<string>): void {
+    for (const name of [...names]) this.#corrected.delete(name);
+    this.#storeCorrected();
+  }
+
+  #storeCorrected(): void {
+    const names = [...this.#corrected.keys()];
+    this.#around.tables.setMeta('corrected', names.length === 0 ? undefined : JSON.stringify(names));
   }
 
   /** Takes down what is handed over to the pools, before the rows go that it is made of. */
@@ -245,20 +240,22 @@ export class Leases {
     this.#around.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
     if (!this.#identity) return;
-    // A lease that was never used in this life may have days that were not reported.
-    if (this.#identity.pools.includes(DEPLOYMENT_POOL)) this.#lease(DEPLOYMENT_POOL);
-    // A report that is under way may be lost.
-    const days = [...this.#dirty.union(this.#reporting).union(new Set(this.#corrected.map(({ day }) => day)))];
-    this.#dirty.clear();
-    if (this.#corrected.length > 0) this.#setCorrected([]);
+    if (this.#corrected.size > 0) this.#forgetCorrected(this.#corrected.keys());
     for (const name of this.#identity.pools) {
-      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? this.#sumsOf(days) : NO_SUMS);
+      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? this.#leftSums() : NO_SUMS);
     }
+  }
+
+  #leftSums(): SumsReport {
+    const { tables } = this.#around;
+    const { told = Number.POSITIVE_INFINITY } = this.#sums;
+    // A report that is under way may be lost: only what the pool has confirmed is left out.
+    return namelessSums(tables, told > tables.seq ? -1 : told);
   }
 
   /** Hands over to the pools what an erasure has left. @returns whether there is more to hand over */
   async handOver(): Promise<boolean> {
-    for (const name of this.#handovers.pools) await this.#ask(this.#lease(name)).catch(leaveToNext);
+    for (const name of this.#handovers.pools) await this.#tell(this.#lease(name)).catch(leaveToNext);
     return this.#handovers.pools.length > 0;
   }
 
@@ -274,23 +271,18 @@ export class Leases {
     const { budget } = this.#around;
     const { group } = id;
     const lease = new Lease(id, () => (group === undefined ? budget.windows : windowsOfGroup(budget, group)));
-    const open = { name, lease, flight: undefined, next: undefined, demand: NO_DEMAND, reportedAt: 0 };
+    const open = { name, lease, flight: undefined, next: undefined, demand: NO_DEMAND };
     this.#open.set(name, open);
-    if (name === DEPLOYMENT_POOL) {
-      // What an object before this one has not reported is of these days.
-      const today = dayOf(budget.last);
-      this.#dirty.add(today).add(today - 1);
-      if (!this.#identity?.pools.includes(name)) this.#reportHistory(today - 1);
-    }
     return open;
   }
 
-  /** Has what was spent before the deployment shared a budget be reported too: by the alarm, since it may be much. */
-  #reportHistory(before: number): void {
-    const days = daysOf(this.#around.tables).filter((day) => day < before);
-    if (days.length === 0) return;
-    this.#setCorrected([...this.#corrected, ...days.map((day) => ({ name: DEPLOYMENT_POOL, day }))]);
-    this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
+  /** Asks a pool, and again while it tells it something that the pool does not know: a pool says first what it knows. */
+  async #tell(open: OpenLease): Promise<void> {
+    for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
+      const { told } = this.#sums;
+      await this.#ask(open);
+      if (!this.#isUnreported(open.name) || (this.#sums.told === told && rounds > 0)) return;
+    }
   }
 
   async #ask(open: OpenLease): Promise<void> {
@@ -321,8 +313,8 @@ export class Leases {
     const identity = this.#incarnate(name);
     const handover = this.#handovers.first(name);
     const isIdle = demand.most === 0 && (this.#timer === undefined || handover !== undefined);
-    const reports = this.#reports(open, isIdle, handover !== undefined, sentAt);
-    const sums = reports ? this.#takeSums(sentAt, open) : undefined;
+    const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
+    const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#around.account,
@@ -332,51 +324,20 @@ export class Leases {
       seenAt: this.#seenAt,
       group: this.#group,
       limits: limitsInUsd(this.#around.limits()),
-      sums,
-      // An erased account that nobody has used since has nothing that a pool does not know.
-      owes: this.#isNamed && this.#isUnreported(open),
+      sums: sent?.report,
+      owes: !sent?.isLast && this.#isUnreported(name),
       handover,
     };
     const text = JSON.stringify(call);
-    try {
-      const bindings = env();
-      const place = { pools: bindings, settings: settingsOf(bindings), name };
-      const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
-      if (answer.incarnation > identity.incarnation) this.#outgrow(answer.incarnation);
-      if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
-      // What was sent later says more.
-      if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) {
-        this.#putBack(sums);
-        return;
-      }
-      if (sums) this.#reporting = NO_DAYS;
-      lease.take(answer, sentAt);
-    } catch (thrown) {
-      this.#putBack(sums);
-      throw thrown;
-    }
-  }
-
-  #reports({ name, reportedAt }: OpenLease, isIdle: boolean, isHandingOver: boolean, now: number): boolean {
-    if (name !== DEPLOYMENT_POOL || this.#dirty.size === 0 || isHandingOver) return false;
-    return isIdle || now >= reportedAt + REPORT_AGAIN_MS || now < reportedAt;
-  }
-
-  #takeSums(now: number, open: OpenLease): SumsReport {
-    open.reportedAt = now;
-    const days = [...this.#dirty];
-    this.#reporting = new Set(days);
-    this.#dirty.clear();
-    return this.#sumsOf(days);
-  }
-
-  #putBack(sums: SumsReport | undefined): void {
-    if (sums) this.#reporting = NO_DAYS;
-    for (const day of sums?.days ?? []) this.#dirty.add(day);
-  }
-
-  #sumsOf(days: number[]): SumsReport {
-    return { days, rows: days.flatMap((day) => sumsOfDay(this.#around.tables, day)) };
+    const bindings = env();
+    const place = { pools: bindings, settings: settingsOf(bindings), name };
+    const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    if (answer.incarnation > identity.incarnation) this.#outgrow(answer.incarnation);
+    if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
+    // What was sent later says more.
+    if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
+    if (name === DEPLOYMENT_POOL) this.#sums.heard(answer.told, sent);
+    lease.take(answer, sentAt);
   }
 
   /** Takes a higher incarnation before the first call of this life, and notes a pool before it is called at first. */
@@ -402,13 +363,13 @@ export class Leases {
     return identity;
   }
 
-  #isUnreported({ name }: OpenLease): boolean {
-    return name === DEPLOYMENT_POOL && this.#dirty.size > 0;
+  #isUnreported(name: string): boolean {
+    return name === DEPLOYMENT_POOL && this.#sums.isBehind;
   }
 
   /** @returns whether a pool counts more than is held, or knows less than was spent. */
   #owes(): boolean {
-    return [...this.#open.values()].some((open) => open.lease.keepsUnused || this.#isUnreported(open));
+    return [...this.#open.values()].some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
   }
 
   #touch(): void {
@@ -426,7 +387,7 @@ export class Leases {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
       this.#timer = undefined;
       const told = [...this.#open.values()].map((open) =>
-        open.lease.isOpen || this.#isUnreported(open) ? this.#ask(open) : undefined,
+        open.lease.isOpen || this.#isUnreported(open.name) ? this.#ask(open) : undefined,
       );
       // Some of it may have been a call for a request, which returns nothing; or it was lost.
       const again = Promise.allSettled(told).then(() => {
@@ -441,12 +402,7 @@ export class Leases {
 /** In `meta`, while an erasure is handed over: whether the account was used since. */
 const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
-const NO_DAYS: ReadonlySet<number> = new Set();
-const NO_SUMS: SumsReport = { days: [], rows: [] };
-
-function dayOf(time: number): number {
-  return Math.floor(time / DAY_MS);
-}
+const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
 
 /** A call that nobody waits for failed: the next one says the same. */
 function leaveToNext(): void {}

@@ -1,6 +1,6 @@
 /**
  * Rollups by token, user and tag: a row for each day and value, written when rows are folded, so that no request pays for
- * them by itself.
+ * them by itself. What a group pays for has a row of its own beside that.
  *
  * A day has at most 200 values of a dimension; all others share one row. A request with several tags counts in each of
  * them, so the requests with any tag have a row of their own, under an empty value.
@@ -8,33 +8,35 @@
 
 import { DAY_MS } from '../../async/durations.ts';
 import type { Tables } from '../../durable/tables.ts';
-import { SUMS } from './tables.ts';
-
-/** What requests are summed up by, beside their models. */
-export const DIMENSIONS = ['token', 'user', 'tag'] as const;
-
-export type Dimension = (typeof DIMENSIONS)[number];
+import {
+  ADD_SUMS,
+  addSums,
+  type Dimension,
+  SUM_COLUMNS,
+  TAGGED,
+  USED_IN_ALL,
+  type UsageSums,
+} from '../../pricing/usage-sums.ts';
 
 /** The value of the row that all values share for which a day has no room. */
 export const OTHER_VALUE = '(other)';
-/** The value of the row of requests with any tag. */
-export const TAGGED = '';
+/** In place of a group's name, for what no group pays for. */
+export const NO_GROUP = '';
 
 /** How many values of a dimension a day has rows for. */
 const VALUES_A_DAY = 200;
 
-type DimensionSums = Record<'requests' | (typeof SUMS)[number], number>;
 type LedgerGroup = Record<string, SqlStorageValue> &
-  DimensionSums & { day: number; token: string | null; user: string | null; tags: string | null };
+  UsageSums & { day: number; pool_group: string; token: string | null; user: string | null; tags: string | null };
 
-interface DimensionGroup {
+/** What requests of a day have used that have a value in common, and the group that paid for them. */
+export interface DimensionSum {
   day: number;
   dimension: Dimension;
   value: string;
-  sums: DimensionSums;
+  group: string;
+  sums: UsageSums;
 }
-
-const COLUMNS = ['requests', ...SUMS] as const;
 
 /**
  * Adds rows of the ledger to the rollups, or takes them out.
@@ -43,30 +45,30 @@ const COLUMNS = ['requests', ...SUMS] as const;
  * @param seq the number of this change
  */
 export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
-  const rows = tables.read<LedgerGroup>(
-    `select at / ${DAY_MS} as day, token, user, tags, count(*) as requests,
-       ${SUMS.map((column) => `sum(${column}) as ${column}`).join(', ')}
-     from ledger where ${where} and (token is not null or user is not null or tags is not null) group by 1, 2, 3, 4`,
-    binding,
-  );
-  const rooms = new Map<string, { known: Set<string>; values: number }>();
-  for (const group of groupsOf(rows)) {
-    const place = `${group.day} ${group.dimension}`;
-    const room = rooms.get(place) ?? roomOf(tables, group);
-    rooms.set(place, room);
-    add(tables, { ...group, value: valueIn(room, group.value, sign) }, sign, seq);
+  const rooms = new Rooms(tables);
+  for (const sum of dimensionSums(tables, where, binding)) {
+    add(tables, { ...sum, value: rooms.valueFor(sum, sign) }, sign, seq);
   }
 }
 
-function groupsOf(rows: readonly LedgerGroup[]): DimensionGroup[] {
-  const groups = new Map<string, DimensionGroup>();
+/**
+ * Sums rows of the ledger by what they have in common.
+ *
+ * @param where chooses the rows, by one binding
+ */
+export function dimensionSums(tables: Tables, where: string, binding: string): DimensionSum[] {
+  const rows = tables.read<LedgerGroup>(
+    `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, token, user, tags, count(*) as requests,
+       ${USED_IN_ALL}
+     from ledger where ${where} and (token is not null or user is not null or tags is not null) group by 1, 2, 3, 4, 5`,
+    binding,
+  );
+  const groups = new Map<string, DimensionSum>();
   const count = (row: LedgerGroup, dimension: Dimension, value: string) => {
-    const key = `${row.day} ${dimension} ${value}`;
+    const { day, pool_group: group } = row;
+    const key = JSON.stringify([day, dimension, value, group]);
     const before = groups.get(key)?.sums;
-    const sums = Object.fromEntries(
-      COLUMNS.map((column) => [column, row[column] + (before?.[column] ?? 0)]),
-    ) as DimensionSums;
-    groups.set(key, { day: row.day, dimension, value, sums });
+    groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
   };
   for (const row of rows) {
     if (row.token !== null) count(row, 'token', row.token);
@@ -76,31 +78,50 @@ function groupsOf(rows: readonly LedgerGroup[]): DimensionGroup[] {
   return [...groups.values()];
 }
 
-function roomOf(tables: Tables, { day, dimension }: DimensionGroup): { known: Set<string>; values: number } {
-  const rows = tables.read<{ value: string }>(
-    'select value from dimensions where day = ? and dimension = ?',
-    day,
-    dimension,
-  );
-  const known = new Set(rows.map(({ value }) => value));
-  return { known, values: rows.filter(({ value }) => value !== TAGGED && value !== OTHER_VALUE).length };
+/** Knows which values have a row of their own, and for how many more there is room. */
+export class Rooms {
+  readonly #tables: Tables;
+  readonly #rooms = new Map<string, { known: Set<string>; values: number }>();
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** @returns under which value a sum is kept; what is taken out is taken from where it was put. */
+  valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
+    const place = `${day} ${dimension}`;
+    const room = this.#rooms.get(place) ?? this.#read(day, dimension);
+    this.#rooms.set(place, room);
+    if (value === TAGGED || room.known.has(value)) return value;
+    if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
+    room.known.add(value);
+    room.values += 1;
+    return value;
+  }
+
+  #read(day: number, dimension: Dimension): { known: Set<string>; values: number } {
+    const rows = this.#tables.read<{ value: string }>(
+      'select value from dimensions where day = ? and dimension = ?',
+      day,
+      dimension,
+    );
+    const known = new Set(rows.map(({ value }) => value));
+    return { known, values: rows.filter(({ value }) => value !== TAGGED && value !== OTHER_VALUE).length };
+  }
 }
 
-/** @returns under which value a row is kept; what is taken out is taken from where it was put. */
-function valueIn(room: { known: Set<string>; values: number }, value: string, sign: 1 | -1): string {
-  if (value === TAGGED || room.known.has(value)) return value;
-  if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
-  room.known.add(value);
-  room.values += 1;
-  return value;
-}
-
-function add(tables: Tables, { day, dimension, value, sums }: DimensionGroup, sign: 1 | -1, seq: number): void {
+function add(tables: Tables, { day, dimension, value, group, sums }: DimensionSum, sign: 1 | -1, seq: number): void {
+  const numbers = SUM_COLUMNS.map((column) => sign * sums[column]);
+  const places = SUM_COLUMNS.map(() => '?').join(', ');
   tables.write(
-    `insert into dimensions (day, dimension, value, seq, ${COLUMNS.join(', ')})
-     values (?, ?, ?, ?, ${COLUMNS.map(() => '?').join(', ')})
-     on conflict (day, dimension, value) do update set seq = excluded.seq,
-       ${COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ')}`,
-    ...[day, dimension, value, seq, ...COLUMNS.map((column) => sign * sums[column])],
+    `insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')}) values (?, ?, ?, ?, ${places})
+     on conflict (day, dimension, value) do update set seq = excluded.seq, ${ADD_SUMS}`,
+    ...[day, dimension, value, seq, ...numbers],
+  );
+  if (group === NO_GROUP) return;
+  tables.write(
+    `insert into group_dimensions (day, dimension, value, pool_group, ${SUM_COLUMNS.join(', ')})
+     values (?, ?, ?, ?, ${places}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS}`,
+    ...[day, dimension, value, group, ...numbers],
   );
 }

@@ -14,8 +14,9 @@ import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '../../pricing/usage-sums.ts';
 import { rollUpDimensions } from './dimensions.ts';
-import { type Closing, ERASED_MODEL, ROLLUP_MODEL, SUMS } from './tables.ts';
+import { type Closing, ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** What an object that wakes must know to decide as if it had never slept. */
 export interface Memory {
@@ -44,8 +45,8 @@ interface Fold {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
-  /** What the folded rows of the latest hour have cost; absent in what a version before wrote. */
-  hour?: { start: number; cost: Nanodollars };
+  /** What the folded rows of the latest hour have cost; absent in what a version before wrote, as what groups have paid of it. */
+  hour?: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
   /** The number of the last change of the rollups; absent in what a version before wrote. */
   seq?: number;
 }
@@ -53,13 +54,10 @@ interface Fold {
 const FOLD_EVERY = 1_000;
 const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
   stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
-const ADD_SUMS = `do update set requests = requests + excluded.requests, ${SUMS.map(
-  (column) => `${column} = ${column} + excluded.${column}`,
-).join(', ')}`;
-const UPSERT = `on conflict (day, model) ${ADD_SUMS}, seq = excluded.seq`;
-const UPSERT_GROUP = `on conflict (pool_group, day, model) ${ADD_SUMS}`;
-
-type LedgerSums = Record<'requests' | (typeof SUMS)[number], number>;
+const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS}, seq = excluded.seq`;
+const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS}`;
+const COLUMNS = SUM_COLUMNS.join(', ');
+const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
 
 /** @returns whether the rest of the row is as it was opened: each column that is written costs. */
 function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Closing): boolean {
@@ -159,7 +157,7 @@ export class Ledger extends Tables {
         const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
-          ...this.#hourWith(before?.at ?? closing.at, more),
+          ...this.#hourWith(before?.at ?? closing.at, more, before?.group),
           input,
           output,
           last: closing.at,
@@ -228,15 +226,15 @@ export class Ledger extends Tables {
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
     const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
-    const [inHour] = this.read<{ cost: number }>(
-      "select coalesce(sum(cost), 0) as cost from ledger where id > ? and status != 'held' and at >= ?",
+    const inHour = this.read<{ group: string | null; cost: number }>(
+      `select pool_group as "group", sum(cost) as cost from ledger where id > ? and status != 'held' and at >= ? group by 1`,
       marker,
       hour,
     );
     this.together(() => {
       this.#rollUp("id > ? and status != 'held'", 1, marker);
       this.#setFold({
-        ...this.#hourWith(hour, inHour?.cost ?? 0),
+        ...inHour.reduce((sums, { group, cost }) => hourWith(sums, hour, cost, group), hourWith(this.#fold, hour, 0)),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -257,11 +255,10 @@ export class Ledger extends Tables {
   forgetNames(starts: readonly number[]): void {
     this.fold(true);
     const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
-    const sums = SUMS.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ');
     let before = Number.MAX_SAFE_INTEGER;
     const kept = days.map((day) => {
-      const [row] = this.read<LedgerSums>(
-        `select coalesce(sum(requests), 0) as requests, ${sums} from rollups where day >= ? and day < ?`,
+      const [row] = this.read<UsageSums>(
+        `select ${SUMMED_UP} from rollups where day >= ? and day < ? having count(*) > 0`,
         day,
         before,
       );
@@ -273,10 +270,11 @@ export class Ledger extends Tables {
     this.together(() => {
       this.write('delete from rollups');
       this.write('delete from dimensions');
+      this.write('delete from group_dimensions');
       for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
       this.write('delete from group_rollups where day < ?', first);
-      const grouped = this.read<{ pool_group: string; day: number } & LedgerSums>(
-        `select pool_group, day, sum(requests) as requests, ${sums} from group_rollups group by pool_group, day`,
+      const grouped = this.read<{ pool_group: string; day: number } & UsageSums>(
+        `select pool_group, day, ${SUMMED_UP} from group_rollups group by pool_group, day`,
       );
       this.write('delete from group_rollups');
       for (const { pool_group, day, ...row } of grouped) this.#addNamelessOfGroup(pool_group, day, row);
@@ -291,7 +289,7 @@ export class Ledger extends Tables {
       this.write('delete from ledger where id = ?', hold.id);
       this.#setFold({
         ...this.#fold,
-        ...this.#hourWith(hold.at, closing.cost),
+        ...this.#hourWith(hold.at, closing.cost, hold.group),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
       this.#addNameless(day, sums);
@@ -299,27 +297,23 @@ export class Ledger extends Tables {
     });
   }
 
-  #addNamelessOfGroup(group: string, day: number, sums: LedgerSums): void {
+  #addNamelessOfGroup(group: string, day: number, sums: UsageSums): void {
     this.write(
-      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
-       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT_GROUP}`,
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT_GROUP}`,
       group,
       day,
       ERASED_MODEL,
-      sums.requests,
-      ...SUMS.map((column) => sums[column]),
+      ...SUM_COLUMNS.map((column) => sums[column]),
     );
   }
 
-  #addNameless(day: number, sums: LedgerSums): void {
+  #addNameless(day: number, sums: UsageSums): void {
     this.write(
-      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
-       values (?, ?, ?, ?, ${SUMS.map(() => '?').join(', ')}) ${UPSERT}`,
+      `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT}`,
       day,
       ERASED_MODEL,
       this.#nextSeq(day),
-      sums.requests,
-      ...SUMS.map((column) => sums[column]),
+      ...SUM_COLUMNS.map((column) => sums[column]),
     );
   }
 
@@ -389,6 +383,19 @@ export class Ledger extends Tables {
     return (hour?.start === start ? hour.cost : 0) + (row?.cost ?? 0);
   }
 
+  /** @returns what was settled for each group by requests admitted in the hour that began at `start`. */
+  settledOfGroupsInHour(start: number): { group: string; cost: Nanodollars }[] {
+    const { hour } = this.#fold;
+    const sums = new Map(Object.entries((hour?.start === start ? hour.groups : undefined) ?? {}));
+    const unfolded = this.read<{ group: string; cost: number }>(
+      `select pool_group as "group", sum(cost) as cost from ledger where id > ? and at >= ? and pool_group is not null group by 1`,
+      this.#fold.marker,
+      start,
+    );
+    for (const { group, cost } of unfolded) sums.set(group, (sums.get(group) ?? 0) + cost);
+    return [...sums].map(([group, cost]) => ({ group, cost }));
+  }
+
   /** @returns what each token has settled since the last fold. */
   unfoldedByToken(): Map<string, Nanodollars> {
     const rows = this.read<{ token: string; cost: number }>(
@@ -398,12 +405,8 @@ export class Ledger extends Tables {
     return new Map(rows.map(({ token, cost }) => [token, cost]));
   }
 
-  /** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
-  #hourWith(at: number, cost: Nanodollars): Pick<Fold, 'hour'> {
-    const start = hourOf(at);
-    const { hour } = this.#fold;
-    if (hour === undefined || start > hour.start) return { hour: { start, cost } };
-    return { hour: start === hour.start ? { start, cost: hour.cost + cost } : hour };
+  #hourWith(at: number, cost: Nanodollars, group: string | null | undefined): Pick<Fold, 'hour'> {
+    return hourWith(this.#fold, at, cost, group);
   }
 
   #setFold(fold: Fold): void {
@@ -433,16 +436,16 @@ export class Ledger extends Tables {
     );
     const seq = this.#nextSeq(first?.day ?? 0);
     this.write(
-      `insert into rollups (day, model, seq, requests, ${SUMS.join(', ')})
+      `insert into rollups (day, model, seq, ${COLUMNS})
        select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
-         ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
+         ${USED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
     this.write(
-      `insert into group_rollups (pool_group, day, model, requests, ${SUMS.join(', ')})
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS})
        select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
-         ${SUMS.map((column) => `${sign} * sum(${column})`).join(', ')}
+         ${USED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
       binding,
     );
@@ -457,7 +460,7 @@ export class Ledger extends Tables {
 }
 
 /** @returns what one row adds to the sums. */
-export function sumsOfClosing({ cost, tokens }: Closing): LedgerSums {
+export function sumsOfClosing({ cost, tokens }: Closing): UsageSums {
   return {
     requests: 1,
     cost,
@@ -469,6 +472,23 @@ export function sumsOfClosing({ cost, tokens }: Closing): LedgerSums {
     thinking_tokens: tokens.thinking,
     web_searches: tokens.webSearches,
   };
+}
+
+/** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
+function hourWith(
+  { hour }: Pick<Fold, 'hour'>,
+  at: number,
+  cost: Nanodollars,
+  group?: string | null,
+): Pick<Fold, 'hour'> {
+  const start = hourOf(at);
+  if (hour !== undefined && start < hour.start) return { hour };
+  const before: NonNullable<Fold['hour']> = hour?.start === start ? hour : { start, cost: 0 };
+  if (!group) return { hour: { ...before, cost: before.cost + cost } };
+  // A group may have any name, also that of a property of all objects.
+  const groups = new Map(Object.entries(before.groups ?? {}));
+  groups.set(group, (groups.get(group) ?? 0) + cost);
+  return { hour: { start, cost: before.cost + cost, groups: Object.fromEntries(groups) } };
 }
 
 function hourOf(time: number): number {

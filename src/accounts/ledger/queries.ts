@@ -6,15 +6,27 @@ import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { readTags } from '../../identity/tags.ts';
-import { fromUsd, toUsd } from '../../pricing/cost.ts';
-import type { LedgerRequest, LedgerRow, TokenCountsReport, UsageReport } from '../usage-answers.schema.ts';
-import { DIMENSIONS, type Dimension, TAGGED } from './dimensions.ts';
+import { toUsd } from '../../pricing/cost.ts';
+import {
+  addSums,
+  DIMENSIONS,
+  type Dimension,
+  MOST_LISTED_VALUES,
+  reportTokens,
+  SUMMED_UP,
+  USED_COLUMNS,
+  USED_IN_ALL,
+  type UsageSums,
+  type Used,
+  usageByValue,
+  usageTotal,
+} from '../../pricing/usage-sums.ts';
+import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
 import type { Ledger } from './ledger.ts';
-import { ROLLUP_MODEL, SUMS } from './tables.ts';
+import { ROLLUP_MODEL } from './tables.ts';
 
-type Sums = Record<(typeof SUMS)[number], number>;
 type LedgerTableRow = Record<string, SqlStorageValue> &
-  Sums & {
+  Used & {
     id: string;
     at: number;
     settled_at: number | null;
@@ -43,8 +55,6 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     batch: string | null;
     outcomes: string | null;
   };
-
-const MOST_GROUPS = 1_000;
 
 /** @returns one request's row, with those of all its tries, or undefined. */
 export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
@@ -121,106 +131,59 @@ function isDimension(group: UsageQuery['group_by']): group is Dimension {
 function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
   // Which values have a row of their own is decided when rows are folded.
   ledger.fold(true);
-  const { total } = usageByRows(ledger, { ...query, group_by: 'model' });
   const { from, to } = query;
-  type Group = Record<string, SqlStorageValue> & Sums & { value: string; requests: number };
-  const columns = `sum(requests) as requests, ${SUMS.map((column) => `sum(${column}) as ${column}`).join(', ')}`;
-  const groups = ledger.read<Group>(
-    `select value, ${columns} from dimensions where day >= ? and day < ? and dimension = ?
+  const all = addSums(groupsByRows(ledger, { ...query, group_by: 'model' }).groups);
+  const groups = ledger.read<Record<string, SqlStorageValue> & UsageSums & { value: string }>(
+    `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
      group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
     from === undefined ? 0 : Date.parse(from) / DAY_MS,
     to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
     dimension,
   );
-  const counted = dimension === 'tag' ? groups.filter(({ value }) => value === TAGGED) : groups;
-  const named = groups.filter(({ value }) => dimension !== 'tag' || value !== TAGGED);
-  const data: UsageReport['data'] = named.slice(0, MOST_GROUPS).map((group) => ({
-    key: group.value,
-    ...usageTotal(group.requests, group),
-  }));
-  const without = withoutGroups(
-    total,
-    counted.map((group) => usageTotal(group.requests, group)),
-  );
-  if (without.requests > 0) data.push({ key: null, ...without });
-  data.sort((left, right) => right.cost_usd - left.cost_usd);
-  return { from: from ?? null, to: to ?? null, group_by: dimension, data, total };
+  const data = usageByValue(groups, all, dimension);
+  return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
 }
 
-function withoutGroups(total: UsageReport['total'], groups: readonly UsageReport['total'][]): UsageReport['total'] {
-  return groups.reduce(
-    (rest, { requests, cost_usd, usage }) => ({
-      requests: rest.requests - requests,
-      // Sums of dollars are exact as whole nanodollars only.
-      cost_usd: toUsd(fromUsd(rest.cost_usd) - fromUsd(cost_usd)),
-      usage: Object.fromEntries(
-        Object.entries(rest.usage).map(([kind, count]) => [kind, count - usage[kind as keyof TokenCountsReport]]),
-      ) as TokenCountsReport,
-    }),
-    total,
-  );
-}
-
-function usageByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
-  const first = from === undefined ? 0 : Date.parse(from);
-  const end = to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to);
-  const sums = SUMS.map((column) => `sum(${column}) as ${column}`).join(', ');
-  type Group = Record<string, SqlStorageValue> & Sums & { key: string | number | null; requests: number };
-  const rollups = group_by === 'day' || group_by === 'model';
-  const groups = rollups
-    ? ledger.read<Group>(
-        `select ${group_by} as key, sum(requests) as requests, ${sums} from (
-           select day, model, requests, ${SUMS.join(', ')} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
-           union all
-           select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as model, 1 as requests, ${SUMS.join(', ')} from ledger
-           where id > ?3 and status != 'held' and at >= ?1 and at < ?2
-         ) group by key order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
-        first,
-        end,
-        ledger.marker,
-      )
-    : ledger.read<Group>(
-        `select ${group_by} as key, count(*) as requests, ${sums} from ledger
-         where status != 'held' and at >= ? and at < ? group by key order by cost desc, key limit ${MOST_GROUPS}`,
-        first,
-        end,
-      );
+function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
+  const { from, to, group_by } = query;
+  const { groups, all } = groupsByRows(ledger, query);
   const data = groups.map((group) => ({
     key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
-    ...usageTotal(group.requests, group),
+    ...usageTotal(group),
   }));
-  const all = groups.length < MOST_GROUPS || rollups ? groups : totals();
-  const sum = Object.fromEntries(
-    SUMS.map((column) => [column, all.reduce((before, group) => before + group[column], 0)]),
-  ) as Sums;
-  const requests = all.reduce((before, group) => before + group.requests, 0);
-  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(requests, sum) };
+  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(addSums(all)) };
+}
 
-  /** Of all groups, where more than the dearest were not listed. */
-  function totals(): Group[] {
-    return ledger.read<Group>(
-      `select null as key, count(*) as requests, ${sums} from ledger
-       where status != 'held' and at >= ? and at < ?`,
+type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | number | null };
+
+/** @returns sums by a column of the rows; and those of all, where more than the dearest are not listed */
+function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
+  const first = from === undefined ? 0 : Date.parse(from);
+  const end = to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to);
+  const columns = USED_COLUMNS.join(', ');
+  if (group_by === 'day' || group_by === 'model') {
+    const groups = ledger.read<KeyedSums>(
+      `select ${group_by} as key, ${SUMMED_UP} from (
+         select day, model, requests, ${columns} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
+         union all
+         select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as model, 1 as requests, ${columns} from ledger
+         where id > ?3 and status != 'held' and at >= ?1 and at < ?2
+       ) group by key order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       first,
       end,
+      ledger.marker,
     );
+    return { groups, all: groups };
   }
-}
-
-function usageTotal(requests: number, sums: Sums): UsageReport['total'] {
-  return { requests, cost_usd: toUsd(sums.cost), usage: counts(sums) };
-}
-
-function counts(sums: Sums): TokenCountsReport {
-  return {
-    input_tokens: sums.input_tokens,
-    output_tokens: sums.output_tokens,
-    cache_read_input_tokens: sums.cache_read_tokens,
-    cache_write_5m_input_tokens: sums.cache_write_5m_tokens,
-    cache_write_1h_input_tokens: sums.cache_write_1h_tokens,
-    thinking_tokens: sums.thinking_tokens,
-    web_search_requests: sums.web_searches,
-  };
+  const rows = (key: string) => `select ${key} as key, count(*) as requests, ${USED_IN_ALL} from ledger
+    where status != 'held' and at >= ? and at < ?`;
+  const groups = ledger.read<KeyedSums>(
+    `${rows(group_by)} group by key order by cost desc, key limit ${MOST_LISTED_VALUES}`,
+    first,
+    end,
+  );
+  const isAll = groups.length < MOST_LISTED_VALUES;
+  return { groups, all: isAll ? groups : ledger.read<KeyedSums>(rows('null'), first, end) };
 }
 
 function ledgerRow(row: LedgerTableRow): LedgerRow {
@@ -241,7 +204,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     max_tokens: row.max_tokens,
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
-    usage: counts(row),
+    usage: reportTokens(row),
     estimated: row.estimated === 1,
     over_hold: row.over_hold === 1,
     late: row.late === 1,

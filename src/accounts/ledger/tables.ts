@@ -4,6 +4,7 @@ import { DAY_MS } from '../../async/durations.ts';
 import type { Tokens } from '../../durable/contracts/settlement.ts';
 import type { Migration } from '../../durable/migrations.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { SUM_COLUMNS, USED_COLUMNS } from '../../pricing/usage-sums.ts';
 import { VERSIONS_SQL } from '../../versions/version-tables.ts';
 
 /** What is known of a request when it is settled. */
@@ -26,18 +27,6 @@ export interface Closing {
   at: number;
 }
 
-/** The columns that sums are taken of, in rows and rollups alike. */
-export const SUMS = [
-  'cost',
-  'input_tokens',
-  'output_tokens',
-  'cache_read_tokens',
-  'cache_write_5m_tokens',
-  'cache_write_1h_tokens',
-  'thinking_tokens',
-  'web_searches',
-] as const;
-
 /** Names that no price table knows and nobody paid for share a rollup, or anyone could make rows without end. */
 export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
 
@@ -54,8 +43,7 @@ const GROUPS_SQL = `
     pool_group text not null,
     day integer not null,
     model text not null,
-    requests integer not null,
-    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
     primary key (pool_group, day, model)
   ) strict, without rowid;`;
 
@@ -86,14 +74,24 @@ const DIMENSIONS_SQL = `
     dimension text not null,
     value text not null,
     seq integer not null,
-    requests integer not null,
-    ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+    ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
     primary key (day, dimension, value)
   ) strict, without rowid;
-  insert into dimensions (day, dimension, value, seq, requests, ${SUMS.join(', ')})
-    select at / ${DAY_MS}, 'token', token, 0, count(*), ${SUMS.map((column) => `sum(${column})`).join(', ')}
+  insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')})
+    select at / ${DAY_MS}, 'token', token, 0, count(*), ${USED_COLUMNS.map((column) => `sum(${column})`).join(', ')}
     from ledger, meta where meta.key = 'fold' and id <= json_extract(meta.value, '$.marker')
       and status != 'held' and token is not null group by 1, 3;`;
+
+/** The sums by token, user and tag of what groups pay for: those of all have it as well. */
+const GROUP_DIMENSIONS_SQL = `
+  create table group_dimensions (
+    day integer not null,
+    dimension text not null,
+    value text not null,
+    pool_group text not null,
+    ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
+    primary key (day, dimension, value, pool_group)
+  ) strict, without rowid;`;
 
 /** Refused requests: of a second in one row, as JSON. */
 const REFUSALS_SQL = 'create table refusals (at integer primary key, refused text not null) strict;';
@@ -155,8 +153,7 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       create table rollups (
         day integer not null,
         model text not null,
-        requests integer not null,
-        ${SUMS.map((column) => `${column} integer not null`).join(', ')},
+        ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
         primary key (day, model)
       ) strict, without rowid;
       create table tokens (
@@ -190,5 +187,6 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 7, sql: REFUSALS_SQL },
   { version: 8, sql: GROUPS_SQL },
   { version: 9, sql: 'alter table ledger add column upstream text;' },
-  { version: 10, sql: BATCHES_SQL },
+  { version: 10, sql: GROUP_DIMENSIONS_SQL },
+  { version: 11, sql: BATCHES_SQL },
 ];

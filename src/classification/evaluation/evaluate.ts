@@ -5,10 +5,10 @@ import { anotherRequestId } from '../../http/request-id.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { EvaluateRequest } from '../evaluation.schema.ts';
 import type { CandidateReport } from '../evaluation-answers.schema.ts';
-import type { Classifying } from '../task/call.ts';
 import type { ClassificationResult } from '../task/classify.ts';
 import { classifyAll, Total } from '../task/classify-all.ts';
 import type { Reason } from '../task/failure.ts';
+import type { Classifying } from '../task/take-vote.ts';
 import type { Task } from '../task/task.ts';
 import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
 

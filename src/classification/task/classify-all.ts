@@ -3,8 +3,8 @@
 import { anotherRequestId } from '../../http/request-id.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
-import type { Classifying } from './call.ts';
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
+import type { Classifying } from './take-vote.ts';
 import type { Task } from './task.ts';
 
 /** How many inputs are in work at a time. Their calls share one limiter. */

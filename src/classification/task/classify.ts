@@ -8,10 +8,10 @@ import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../../kv/
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { MAX_INPUT_BYTES } from '../classify.schema.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
-import { type Call, type Classifying, vote } from './call.ts';
 import { ConcurrencyLimiter } from './concurrency-limiter.ts';
 import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
+import { type Call, type Classifying, takeVote } from './take-vote.ts';
 import type { Task } from './task.ts';
 
 interface Classified {
@@ -58,7 +58,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const limiter = by.limiter ?? createLimiter();
   const answers = await Promise.all(
     Array.from({ length: votes }, (_, nth) =>
-      vote(task, input, { ...by, limiter }, nth === 0 ? by.requestId : undefined),
+      takeVote(task, input, { ...by, limiter }, nth === 0 ? by.requestId : undefined),
     ),
   );
   const calls = answers.flatMap((one) => one.calls);

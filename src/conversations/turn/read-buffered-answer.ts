@@ -1,6 +1,6 @@
 import { encoder } from '../../http/bytes.ts';
 import { type ApiError, toApiError } from '../../http/errors.ts';
-import { bufferedResponse, readAnswer } from '../../upstream/buffered.ts';
+import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
 import { eventsOf } from './message-events.ts';

@@ -1,11 +1,7 @@
-import {
-  type Admission,
-  admission,
-  type MeterRequest,
-  type RequestMeter,
-  requestMeterOf,
-} from '../../accounts/admission/admission.ts';
+import { admitWithGrant } from '../../accounts/admission/admission.ts';
+import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
 import { payments } from '../../accounts/admission/payments.ts';
+import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
@@ -15,7 +11,7 @@ import { retiresSoon } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
-import type { PlainHeaders } from '../../upstream/headers.ts';
+import { type PlainHeaders, upstreamRequestId } from '../../upstream/headers.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
@@ -203,7 +199,7 @@ export class TurnRunner {
     };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
-    this.turn.upstreamRequestId = response.headers.get('request-id') ?? undefined;
+    this.turn.upstreamRequestId = upstreamRequestId(response.headers);
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
       await this.#answerBuffered(response, told);
@@ -297,7 +293,7 @@ export class TurnRunner {
     this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
     this.#timer.expect(ADMIT_MS, unanswered);
     try {
-      const granted = await this.#abort.race(admission(request));
+      const granted = await this.#abort.race(admitWithGrant(request));
       this.#meter = granted;
       return granted;
     } catch (thrown) {

@@ -1,7 +1,8 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is interrupted, or has died. */
 
-import type { Admission, RequestMeter } from '../../accounts/admission/admission.ts';
+import type { Admission, RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
+import { masked } from '../../http/secrets.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
@@ -144,7 +145,9 @@ export class Turn {
   #takeFrame(frame: Frame): TakenPiece {
     const framing = { hasFraming: true, hasDelta: false };
     const data = parseObject(frame.data);
-    if (frame.event === 'error') return { ...framing, how: { kind: 'error', frame } };
+    if (frame.event === 'error') {
+      return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
+    }
     // The stream broke at an event that no client can read.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
     this.builder.take(data, frame.data);

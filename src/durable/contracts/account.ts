@@ -30,7 +30,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
   setGroup(group: string | null): void;
-  reportTo(pool: string, since: number): Promise<void>;
+  reportTo(pool: string): Promise<void>;
   patchLimits(patch: LimitsPatch): void;
   giveCredit(credit: NewCredit): CreditAnswer;
   credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
@@ -39,7 +39,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   erase(): Erasure;
 
   usage(query: UsageQuery): UsageReport;
-  changedSums(since: number): ChangedSums;
   savings(query: SavingsQuery): SavingsRow[];
   requests(page: PageOf): Page<LedgerRow>;
   request(id: string): LedgerRequest | undefined;
@@ -110,34 +109,6 @@ interface Days {
 
 export interface UsageQuery extends Days {
   group_by: AccountUsageGroup;
-}
-
-/** What an account has spent in a day on a model, or by a token, a user or a tag: an absolute sum. */
-export interface ChangedSum {
-  /** `YYYY-MM-DD`. */
-  day: string;
-  dimension: 'model' | 'token' | 'user' | 'tag';
-  /** The model, the jti, …; `(other)` for all for which a day had no room; an empty tag for requests with any. */
-  value: string;
-  requests: number;
-  /** Cost in nanodollars, and tokens by kind, as the ledger's columns are named. */
-  sums: Record<
-    | 'cost'
-    | 'input_tokens'
-    | 'output_tokens'
-    | 'cache_read_tokens'
-    | 'cache_write_5m_tokens'
-    | 'cache_write_1h_tokens'
-    | 'thinking_tokens'
-    | 'web_searches',
-    number
-  >;
-}
-
-/** The sums that have changed since a number, and the number to ask by next. */
-export interface ChangedSums {
-  seq: number;
-  rows: ChangedSum[];
 }
 
 export interface SavingsQuery extends Days {

@@ -11,6 +11,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   usage(query: SharedUsageQuery): SharedUsageReport;
+  recount(): { accounts: number };
 }
 
 /** What an account tells a pool, and asks of it. All figures are absolute, so a call may come twice, late, or never. */
@@ -33,8 +34,9 @@ export interface LeaseCall {
   group?: string | undefined;
   /** The account's own limits in USD, by the names of its windows; what is absent has none. */
   limits?: PoolLimits | undefined;
+  /** What it has spent, for who asks who spent what; told to the deployment's pool alone. */
   sums?: SumsReport | undefined;
-  /** Whether there are sums that it has not reported: then it is asked when it is silent. */
+  /** Whether there are sums that this does not tell: then it is asked when it is silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
 }
@@ -42,7 +44,7 @@ export interface LeaseCall {
 /** The figures of one window. */
 export interface LeaseFigures {
   period: LeasePeriod;
-  /** 2026-11-20, 2026-W47 or 2026-11. */
+  /** 2026-11-20T12, 2026-11-20, 2026-W47, 2026-11 or total. */
   id: string;
   /** When it ends; milliseconds since 1970. */
   end: number;
@@ -54,7 +56,7 @@ export interface LeaseFigures {
   least: Nanodollars;
 }
 
-export type LeasePeriod = 'day' | 'week' | 'month';
+export type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
 
 /** A pool's answer: that to the newest call it knows, which may not be the one it answers. */
 export interface LeaseAnswer {
@@ -65,6 +67,8 @@ export interface LeaseAnswer {
   slice: Nanodollars;
   /** The last handover that was taken. */
   epoch: number;
+  /** The change up to which the pool knows the account's sums; -1 where it wants to be told all of them. */
+  told: number;
 }
 
 export interface LeaseGrant {
@@ -78,19 +82,29 @@ export interface LeaseGrant {
   left: Nanodollars;
 }
 
-/** What was spent, a row for each group and model; each day as a whole takes the place of what was told of it before. */
+/** What an account has spent: absolute sums of what has changed since it told them last. */
 export interface SumsReport {
-  /** Days since 1970. */
-  days: number[];
+  /**
+   * The change up to which the pool must know them already, or it takes nothing of this; -1 where this takes the place of
+   * all that was told before.
+   */
+  since: number;
+  /** The change up to which this tells. */
+  seq: number;
   rows: SumRow[];
+  /** What the rows tell all of: what else the pool knows of it is gone. */
+  whole: Pick<SumRow, 'day' | 'dimension'>[];
 }
 
 export interface SumRow {
+  /** Days since 1970. */
   day: number;
-  /** Empty where there is none. */
+  /** Empty where no group has paid. */
   group: string;
-  model: string;
-  /** Requests, and then as the ledger's sums are ordered. */
+  dimension: 'model' | 'token' | 'user' | 'tag';
+  /** The model, the jti, …; `(other)` for all for which a day had no room; an empty tag for requests with any. */
+  value: string;
+  /** As `packSums` orders them. */
   sums: number[];
 }
 
@@ -98,8 +112,8 @@ export interface SumRow {
 export interface Handover {
   epoch: number;
   /**
-   * What was not reported when it was erased. Absent where that was handed over before: then what was reported since stays
-   * as it is.
+   * What was not reported when it was erased, by day and group alone. Absent where that was handed over before: then what
+   * was reported since stays as it is.
    */
   sums?: SumsReport | undefined;
   /** What was settled after it was erased, to be added. */
@@ -107,12 +121,14 @@ export interface Handover {
 }
 
 export interface SpendQuery extends PageOf {
-  period: LeasePeriod;
+  period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
 }
 
 export interface SharedUsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
-  group_by: 'account' | 'group';
+  group_by: 'day' | 'model' | 'token' | 'user' | 'tag' | 'account' | 'group';
+  /** Only of what this group has paid for. */
+  group?: string | undefined;
 }

@@ -132,20 +132,15 @@ async function everySpender(isShared: boolean): Promise<Spender[]> {
 }
 
 async function everyGroup(): Promise<Spender[]> {
-  const { data } = await listOf<{ id: string }>('/groups', { limit: MOST_GROUPS });
-  return await Promise.all(
-    data.map(async ({ id }) => {
-      const stands = (await (await edge().fetch(`/groups/${encodeURIComponent(id)}`)).json()) as SharedStanding;
-      return {
-        kind: 'group' as const,
-        id,
-        group: null,
-        spent: byPeriod((period) => stands[period].spent_usd),
-        limit: byPeriod((period) => stands[period].limit_usd),
-        seen: null,
-      };
-    }),
-  );
+  const { data } = await listOf<SharedStanding & { id: string }>('/groups', { limit: MOST_GROUPS });
+  return data.map(({ id, ...stands }) => ({
+    kind: 'group' as const,
+    id,
+    group: null,
+    spent: byPeriod((period) => stands[period].spent_usd),
+    limit: byPeriod((period) => stands[period].limit_usd),
+    seen: null,
+  }));
 }
 
 function accountSpender({ id, group = null, spent_usd, limit_usd, last_seen_at = null }: AccountRow): Spender {

@@ -1,12 +1,12 @@
 import { useMemo } from 'preact/hooks';
-import { Attempt } from '../edge/attempt.ts';
+import { AsyncAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
 
 /** Shows a newcomer what this is, with examples to click. */
 export function Welcome() {
-  const attempt = useMemo(() => new Attempt(), []);
-  const { busy, fault } = attempt;
+  const action = useMemo(() => new AsyncAction(), []);
+  const { busy, fault } = action;
   return (
     <div class="welcome">
       <div class="column">
@@ -18,7 +18,7 @@ export function Welcome() {
         <ul class="examples">
           {EXAMPLES.map((example) => (
             <li key={example.title}>
-              <button type="button" class="example" disabled={busy.value} onClick={() => void attempt.run(example.run)}>
+              <button type="button" class="example" disabled={busy.value} onClick={() => void action.run(example.run)}>
                 <strong>{example.title}</strong>
                 <span class="quiet">{example.shows}</span>
               </button>

@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
 import type { Evaluation } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { Attempt } from '../edge/attempt.ts';
+import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
@@ -19,11 +19,11 @@ export function Evaluate() {
   const name = useSignal('');
   const examples = useSignal('');
   const report = useSignal<Evaluation | undefined>(undefined);
-  const attempt = useMemo(() => new Attempt(), []);
-  const { busy, fault } = attempt;
+  const action = useMemo(() => new AsyncAction(), []);
+  const { busy, fault } = action;
   const chosen = name.value || stored.value || classifiers.value[0]?.name || '';
   const run = (classifier: string) =>
-    attempt.run(async () => {
+    action.run(async () => {
       report.value = undefined;
       report.value = await edge().classifiers.evaluate(classifier, { examples: examplesIn(examples.value) });
       announce('The evaluation is complete.');

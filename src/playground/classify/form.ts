@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshStanding } from '../edge/account.ts';
-import { Attempt } from '../edge/attempt.ts';
+import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
@@ -17,8 +17,8 @@ export const stored = signal('');
 export const classifiers = signal<NamedRow[]>([]);
 export const answer = signal<ClassifyAnswer | undefined>(undefined);
 
-const attempt = new Attempt();
-export const { busy, fault: formFault } = attempt;
+const action = new AsyncAction();
+export const { busy, fault: formFault } = action;
 
 export async function refreshClassifiers(): Promise<void> {
   classifiers.value = (await edge().classifiers.list({ limit: 1_000 })).data;
@@ -34,7 +34,7 @@ export function fill(sample: Sample): void {
 
 /** Classifies the text. */
 export async function run(): Promise<void> {
-  await attempt.run(async () => {
+  await action.run(async () => {
     answer.value = undefined;
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
@@ -45,7 +45,7 @@ export async function run(): Promise<void> {
 
 /** Stores the labels as a classifier. */
 export async function store(name: string): Promise<boolean> {
-  return await attempt.run(async () => {
+  return await action.run(async () => {
     await edge().classifiers.put(name, parts());
     await refreshClassifiers();
     stored.value = name;

@@ -1,7 +1,10 @@
 /** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
 
 import { type ApiError, misconfigured } from '../../http/errors.ts';
+import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
+import { isObject } from '../../json/object.ts';
+import { parseOrUndefined } from '../../json/parse.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
 import { priceTable } from '../../settings/prices.ts';
 import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
@@ -137,6 +140,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
     );
   }
+  if (secret !== undefined) keepSecrets(keyName, [secret, ...secretsIn(secret)]);
   let endpoint: Endpoint;
   try {
     endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
@@ -159,6 +163,13 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
     },
     prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
   };
+}
+
+/** @returns the parts of a secret that go up by themselves, or must not go up at all. */
+function secretsIn(secret: string): string[] {
+  const account = parseOrUndefined(secret);
+  if (!isObject(account)) return secret.split(':');
+  return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
 }
 
 async function adaptedCall(

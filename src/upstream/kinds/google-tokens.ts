@@ -3,6 +3,7 @@
 import { importPKCS8, SignJWT } from 'jose';
 import { upstreamRefusedKey } from '../../http/errors.ts';
 import { isLoopback } from '../../http/hosts.ts';
+import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { type Authorizing, KeyFault } from './kind.ts';
@@ -87,6 +88,7 @@ export class GoogleTokens {
     if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamRefusedKey();
     const { data } = tokenAnswer.safeParse(response.ok ? parseOrUndefined(text) : undefined);
     if (!data) throw new Error(`no access token: ${response.status}`);
+    keepSecrets(`a token of ${this.#account.client_email}`, [data.access_token, this.#token?.text ?? '']);
     this.#token = { text: data.access_token, endsAt: askedAt + data.expires_in * 1_000 };
     return data.access_token;
   }

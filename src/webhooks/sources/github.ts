@@ -1,4 +1,4 @@
-import { defineWebhook, type IncomingEvent } from './define.ts';
+import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
 interface Written {

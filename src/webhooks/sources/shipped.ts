@@ -1,4 +1,4 @@
-import type { Webhook } from './define.ts';
+import type { Webhook } from './define-webhook.ts';
 import { github } from './github.ts';
 import { slack } from './slack.ts';
 import { standard } from './standard-source.ts';

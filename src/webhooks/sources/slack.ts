@@ -1,4 +1,4 @@
-import { defineWebhook, MESSAGE_LABELS } from './define.ts';
+import { defineWebhook, MESSAGE_LABELS } from './define-webhook.ts';
 import { verifySlack } from './signatures.ts';
 
 interface SlackBody {

@@ -1,5 +1,5 @@
 import { verifyStandard } from '../../delivery/standard-webhooks.ts';
-import { defineWebhook, MESSAGE_LABELS } from './define.ts';
+import { defineWebhook, MESSAGE_LABELS } from './define-webhook.ts';
 
 /** Labels events of any sender that follows Standard Webhooks and has a `text`, at the top or in `data`. */
 export const standard = defineWebhook<{ text?: unknown; data?: { text?: unknown } }>({

@@ -1,7 +1,7 @@
 import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import type { Classifying } from '../../../src/classification/task/call.ts';
 import { classify } from '../../../src/classification/task/classify.ts';
+import type { Classifying } from '../../../src/classification/task/take-vote.ts';
 import { taskOf } from '../../../src/classification/task/task.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { createRequestId } from '../../../src/http/request-id.ts';

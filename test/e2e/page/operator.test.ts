@@ -265,8 +265,10 @@ async function withAccounts(page: Page, url: string): Promise<void> {
     attempts: 1,
   };
   await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));
-  await page.route(`${url}/groups?*`, (route) => route.fulfill({ json: list([{ id: 'research' }]) }));
-  await page.route(`${url}/groups/research`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));
+  await page.route(`${url}/groups?*`, (route) => {
+    const research = { type: 'group', id: 'research', limits: {}, ...periods(shared) };
+    return route.fulfill({ json: list([research]) });
+  });
   await page.route(`${url}/accounts?*`, (route) => route.fulfill({ json: list(data) }));
   await page.route(`${url}/alerts?*`, (route) =>
     route.fulfill({ json: list([{ ...alert, id: '1' } as { id: string }]) }),

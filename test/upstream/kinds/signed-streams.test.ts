@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { lengthOf, streamOfPieces } from '../../../src/http/pieces.ts';
+import { lengthOf, streamOfPieces } from '../../../src/http/body-pieces.ts';
 import type { Sendable } from '../../../src/http/sendable.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { openUpstreams } from '../../../src/upstream/kinds/entry.ts';

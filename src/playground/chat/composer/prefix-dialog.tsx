@@ -1,6 +1,6 @@
 import { useMemo } from 'preact/hooks';
 import { refreshPrefixes } from '../../edge/account.ts';
-import { Attempt } from '../../edge/attempt.ts';
+import { AsyncAction } from '../../edge/async-action.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
@@ -14,7 +14,7 @@ interface PrefixDialogProps {
 }
 
 export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
-  const attempt = useMemo(() => new Attempt(), []);
+  const action = useMemo(() => new AsyncAction(), []);
   const store = async (form: FormData) => {
     const name = String(form.get('name')).trim();
     await edge().prefixes.put(name, {
@@ -27,7 +27,7 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
   };
   return (
     <Dialog title="New prefix" onClose={onClose}>
-      <Form onSubmit={(data) => void attempt.run(() => store(data))}>
+      <Form onSubmit={(data) => void action.run(() => store(data))}>
         <p class="quiet">
           A beginning of the prompt that many requests share. It is stored once, put in front of each, and read from
           Claude’s cache at a tenth of the price.
@@ -43,8 +43,8 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
         <label class="chip">
           <input type="checkbox" name="hour" /> Cached for an hour, not five minutes
         </label>
-        {attempt.fault.value && <Fault text={attempt.fault.value} />}
-        <button type="submit" class="button" disabled={attempt.busy.value}>
+        {action.fault.value && <Fault text={action.fault.value} />}
+        <button type="submit" class="button" disabled={action.busy.value}>
           Store
         </button>
       </Form>

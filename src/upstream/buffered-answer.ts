@@ -1,9 +1,10 @@
 /** Answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
-import { joinedPieces } from '../http/pieces.ts';
+import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { mayHaveRun, type SendProgress } from './attempt.ts';
 import { isAboutRequest } from './error-blame.ts';
@@ -80,8 +81,12 @@ export async function readAnswer(
   const { elapsedMs = 0 } = course;
   // This holds also if the body breaks: then nobody will know whether it was an error of the API.
   if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs })) course.sentAt = undefined;
-  const body = await readBuffered(response, idleMs, controller);
-  const json = parseObject(body);
+  let body = await readBuffered(response, idleMs, controller);
+  let json = parseObject(body);
+  if (!response.ok || json?.type === 'error') {
+    body = maskedBytes(body);
+    json = parseObject(body);
+  }
   const report = reportOf(json, body.length);
   const isApiError = report.error_type !== undefined;
   const kind = response.ok ? successKind(body, json, report, expected) : 'error';

@@ -1,6 +1,7 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and corrects the answer once. */
 
-import { admit, type RequestMeter } from '../../accounts/admission/admission.ts';
+import { admit } from '../../accounts/admission/admission.ts';
+import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import { payments } from '../../accounts/admission/payments.ts';
 import type { AccountBinding } from '../../durable/stubs.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
@@ -62,7 +63,7 @@ interface Answered {
 }
 
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
-export async function vote(
+export async function takeVote(
   task: Task,
   input: string,
   by: Classifying & { limiter: ConcurrencyLimiter },

@@ -5,10 +5,10 @@
  */
 
 import { encoder } from './bytes.ts';
-import { use } from './released.ts';
+import { retainBytes } from './release-bytes.ts';
 
 /** Where the bytes are whose places stand-ins take. */
-export interface Source {
+export interface PieceSource {
   readonly id: string;
   /** @returns the bytes of one of its parts, as pieces in order. */
   pieces(index: number): readonly Uint8Array[];
@@ -19,7 +19,7 @@ export interface Source {
 const STAND_IN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
 /** @returns a random id of 16 hexadecimal digits, by which a source knows its stand-ins. */
-export function newId(): string {
+export function newSourceId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
@@ -34,7 +34,7 @@ export function standInForPart(id: string, index: number): string {
 }
 
 /** @returns the bytes of a text as pieces in order, with the real bytes in the places of its stand-ins. */
-export function piecesOf(text: string, sources: readonly Source[]): Uint8Array[] {
+export function piecesOf(text: string, sources: readonly PieceSource[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;
   for (const { 0: found, 1: kind, 2: id, 3: index, index: start } of text.matchAll(STAND_IN)) {
@@ -72,7 +72,7 @@ export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
 }
 
 async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
-  const poured = use(pieces);
+  const poured = retainBytes(pieces);
   try {
     for (const piece of pieces) await writer.write(piece);
     await writer.close();

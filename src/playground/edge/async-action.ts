@@ -1,8 +1,8 @@
 import { signal } from '@preact/signals';
 import { sentenceOf } from './client.ts';
 
-/** Keeps whether something is under way, and why it has failed. */
-export class Attempt {
+/** Runs some work, and shows whether it is under way and why it has failed. */
+export class AsyncAction {
   readonly busy = signal(false);
   readonly fault = signal<string | undefined>(undefined);
 

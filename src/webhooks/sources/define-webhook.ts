@@ -131,7 +131,7 @@ function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): 
  * @returns the webhooks by their sources
  * @throws TypeError if two have the same source
  */
-export function bySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
+export function webhooksBySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
   const found = new Map(webhooks.map((webhook) => [webhook.source, webhook]));
   if (found.size < webhooks.length) throw new TypeError('Two webhooks have the same source.');
   return found;

@@ -9,7 +9,7 @@ const unwanted = new WeakSet<ArrayBufferLike>();
  *
  * @returns a function to call when they have been read
  */
-export function use(pieces: readonly Uint8Array[]): () => void {
+export function retainBytes(pieces: readonly Uint8Array[]): () => void {
   const buffers = new Set(pieces.map(({ buffer }) => buffer));
   for (const buffer of buffers) used.set(buffer, (used.get(buffer) ?? 0) + 1);
   return () => {
@@ -22,7 +22,7 @@ export function use(pieces: readonly Uint8Array[]): () => void {
 }
 
 /** Frees the memory of bytes, at once or when the last reader has ended. Afterwards they are empty. */
-export function release({ buffer }: Uint8Array): void {
+export function releaseBytes({ buffer }: Uint8Array): void {
   if (used.get(buffer)) unwanted.add(buffer);
   else detach(buffer);
 }

@@ -2,11 +2,11 @@ import { invalidRequest } from './errors.ts';
 import type * as z from './zod.ts';
 
 /**
- * Checks a value against a schema.
+ * Validates a value by a schema.
  *
  * @throws ApiError 400 that names the first fault by its path, as the API words it: `messages.0.role: …`
  */
-export function check<T extends z.ZodMiniType>(schema: T, value: unknown): z.output<T> {
+export function validate<T extends z.ZodMiniType>(schema: T, value: unknown): z.output<T> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

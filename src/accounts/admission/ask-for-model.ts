@@ -1,0 +1,95 @@
+/** Asks an account about a request for one model: what it can cost there, and whether the account pays that. */
+
+import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
+import { LongBody } from '../../http/long-body.ts';
+import { sizeOf } from '../../http/read-json.ts';
+import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
+import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
+import { NO_FEATURES } from '../../pricing/prompt-features.ts';
+import { worstCaseOf } from '../../pricing/worst-case.ts';
+import { ableOf, type UpstreamPool } from '../../upstream/choice/pool.ts';
+import { dearestAt } from '../../upstream/choice/prices.ts';
+import type { PlainHeaders } from '../../upstream/headers.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
+import { admissionRequestOf, askAgainWhileHeld } from './ask-account.ts';
+import { countInput } from './count-input.ts';
+import type { MeterRequest } from './metered-request.ts';
+import type { ModelChoice } from './model-choice.ts';
+
+/** What an account was asked for a model, and what it has answered. */
+export interface ModelDecision {
+  answer: AdmissionDecision;
+  bound: WorstCase;
+  terms: Terms;
+  startedAt: number;
+}
+
+/** Asks the account to admit the request for its present model. */
+export async function askForModel(
+  { request, asked: named, allowFallbacks }: ModelChoice,
+  number: number,
+): Promise<ModelDecision> {
+  const { settings, body, model, upstream, routing } = request;
+  // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
+  const startedAt = Date.now();
+  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
+  const asked = named ?? (typeof own.model === 'string' ? own.model : model);
+  const { readings = body } = body;
+  const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
+  const options = {
+    bytes: sizeOf(body),
+    readings: readings ?? undefined,
+    // Bound, not an arrow function: one made here would keep the body in memory until the answer has ended.
+    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+    models,
+    betas: betasOf(request.headers),
+    asked,
+    before,
+    servedStepTokens: settings.SERVED_STEP_TOKENS,
+  };
+  const goesUp = { ...own, model };
+  const { row, known } = models.price(model);
+  const admissionRequest = {
+    ...admissionRequestOf(request),
+    model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
+    repeats: number > 1,
+    adds: request.adds,
+  };
+  let { bound, terms } = worstCaseOf(
+    goesUp,
+    request.count === undefined ? options : { ...options, count: request.count },
+  );
+  let answer = await askAgainWhileHeld(request, { ...admissionRequest, bound });
+  if (answer.outcome === 'count_needed') {
+    ({ bound, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
+    answer = await askAgainWhileHeld(request, {
+      ...admissionRequest,
+      counted: true,
+      bound: { ...bound, countable: false },
+    });
+  }
+  if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
+  return { answer, bound, terms, startedAt };
+}
+
+/** @returns the upstreams that may answer a request. @throws NoUpstream where none can */
+function ableUpstreams(
+  pool: UpstreamPool,
+  { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
+  routing: MeterRequest['routing'] = { streams },
+) {
+  const asked = {
+    method: 'POST',
+    path: '/v1/messages',
+    // Few kinds look at them, and to copy them costs more than the rest of this.
+    get headers() {
+      return headers instanceof Headers ? Object.fromEntries(headers) : headers;
+    },
+  };
+  return ableOf(pool, asked, { ...routing, model });
+}
+
+function betasOf(headers: Headers | PlainHeaders): string[] {
+  const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
+  return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
+}

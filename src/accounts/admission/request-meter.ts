@@ -1,0 +1,64 @@
+/** Settles an admitted request: by what its upstream has reported, or by what it can have cost. */
+
+import { callAccount } from '../../durable/call-account.ts';
+import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
+import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
+import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
+import type { MeteredRequest, RequestMeter } from './metered-request.ts';
+import { type StoredGrant, settlementOf } from './settle.ts';
+
+/** @returns what settles an admitted request, also in another process than the one that was admitted. */
+export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
+  const { requestId, model, settings } = request;
+  return {
+    settle: (outcome, extra) => {
+      const { startedAt } = grant;
+      const models = pricesAt(settings, outcome.upstream);
+      const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
+      const settlement = { ...priced, startedAt, ...extra };
+      const { cost, tokens } = settlement;
+      return {
+        nanodollars: cost + (grant.earlier ?? 0),
+        outputTokens: tokens?.output,
+        done: settleSurely(request, settlement),
+      };
+    },
+    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
+  };
+}
+
+export function grantOf(
+  bound: WorstCase,
+  terms: Terms,
+  { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
+  { CANCEL_STOPS }: Settings,
+): StoredGrant {
+  const isOne = terms.steps === 'one' && bound.models.length === 1;
+  return {
+    hold,
+    lowered: maxTokens,
+    mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
+    models: bound.models,
+    cancelStops: doesStop(CANCEL_STOPS, terms.streams),
+    terms,
+  };
+}
+
+/** @returns the grant by which a request is settled that ran there: one upstream stops when it is left, another does not. */
+function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
+  const stops = cancelStopsAt(settings, upstream);
+  return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };
+}
+
+function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
+  return stops === 'always' || (stops === 'streams' && streams);
+}
+
+/** Settles a request, by all means: what cannot be settled here, the account's alarm settles at the whole hold. */
+export async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
+  // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
+  const text = JSON.stringify(settlement);
+  return JSON.parse(await callAccount(request, (account) => account.settleJson(text), 'persistent')) as Settled;
+}

@@ -1,0 +1,54 @@
+/**
+ * The credentials that go up, so that what comes back can be rid of them: a gateway may repeat in its errors what it was
+ * sent.
+ */
+
+import { encoder, exactDecoder } from './bytes.ts';
+
+/** What is shorter than this is no secret, and might be a word of any text. */
+const LEAST_LENGTH = 8;
+const MASK = '[secret]';
+
+const secretsByOwner = new Map<string, readonly string[]>();
+let all: readonly string[] = [];
+let shortest = Number.POSITIVE_INFINITY;
+
+/**
+ * Keeps secrets in mind, in each form in which a text may repeat them.
+ *
+ * @param owner whose they are, such as the name of a setting: they take the place of those that it had
+ */
+export function keepSecrets(owner: string, secrets: readonly string[]): void {
+  const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
+  const forms = (secret: string) => [secret, inJson(secret), inJson(inJson(secret))];
+  secretsByOwner.set(
+    owner,
+    long.flatMap((secret) => [
+      ...forms(secret),
+      ...forms(inJson(secret).replaceAll('/', '\\/')),
+      encodeURIComponent(secret),
+    ]),
+  );
+  // One may be a part of another: the whole goes first.
+  all = [...new Set([...secretsByOwner.values()].flat())].sort((left, right) => right.length - left.length);
+  shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
+}
+
+function inJson(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
+
+/** @returns a text without the secrets that are kept in mind. */
+export function masked(text: string): string {
+  if (text.length < shortest) return text;
+  let rest = text;
+  for (const secret of all) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
+  return rest;
+}
+
+/** @returns the bytes of a text without those secrets; the same bytes if it has none. */
+export function maskedBytes(bytes: Uint8Array): Uint8Array {
+  const text = exactDecoder.decode(bytes);
+  const rest = masked(text);
+  return rest === text ? bytes : encoder.encode(rest);
+}

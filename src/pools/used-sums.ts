@@ -1,0 +1,194 @@
+import { DAY_MS } from '../async/durations.ts';
+import { spanId } from '../budget/windows.ts';
+import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
+import type { Tables } from '../durable/tables.ts';
+import {
+  ADD_SUMS,
+  addSums,
+  DIMENSIONS,
+  packSums,
+  SUM_COLUMNS,
+  SUMMED_UP,
+  type UsageSums,
+  unpackSums,
+  usageByValue,
+  usageTotal,
+} from '../pricing/usage-sums.ts';
+import type { SharedUsageReport } from './pools-answers.schema.ts';
+import { ERASED } from './tables.ts';
+
+type UsedRow = Record<string, SqlStorageValue> & UsageSums;
+
+const ALL = ['model', ...DIMENSIONS] as const;
+const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
+/** In place of a lease, for what erased accounts have left. */
+const NOBODY = '';
+
+/** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
+export class UsedSums {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Takes what an account has reported; writes only what differs. */
+  put(lease: string, { since, rows, whole }: SumsReport): void {
+    if (since < 0) this.#forget(lease);
+    for (const { day, dimension } of whole) {
+      const told = new Set(rows.filter((row) => row.day === day && row.dimension === dimension).map(keyOf));
+      for (const { value, group } of this.#valuesOf(lease, day, dimension)) {
+        if (!told.has(keyOf({ value, group }))) this.#delete(lease, { day, dimension, value, group });
+      }
+    }
+    for (const row of rows) this.#put(lease, row);
+  }
+
+  /** Takes what an erased account leaves behind: its sums lose their names, and what came late is added. */
+  takeOver(lease: string, { sums, late }: Handover): void {
+    const left = sums === undefined ? [] : this.#nameless(lease, sums);
+    if (sums !== undefined) this.#forget(lease);
+    for (const row of [...left, ...late]) {
+      this.#tables.write(
+        `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+         values ('model', ?, '${NOBODY}', '${ERASED}', ?, ${SUM_COLUMNS.map(() => '?').join(', ')})
+         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
+        row.day,
+        row.group,
+        ...packSums(unpackSums(row.sums)),
+      );
+    }
+  }
+
+  /** Deletes the sums of leases that the pool does not know. @param known their ids */
+  keepOnly(known: ReadonlySet<string>): void {
+    const leases = this.#tables.read<{ lease: string }>(`select distinct lease from used where lease != '${NOBODY}'`);
+    for (const { lease } of leases) if (!known.has(lease)) this.#forget(lease);
+  }
+
+  /** @returns what was spent by all accounts, or of it what one group has paid for. */
+  usage(query: SharedUsageQuery): SharedUsageReport {
+    const { from, to, group_by } = query;
+    const all = addSums(this.#read("'all'", query, 'model'));
+    return { from: from ?? null, to: to ?? null, group_by, data: this.#data(query, all), total: usageTotal(all) };
+  }
+
+  #data(query: SharedUsageQuery, all: UsageSums): SharedUsageReport['data'] {
+    const { group_by } = query;
+    const dimension = DIMENSIONS.find((one) => one === group_by);
+    if (dimension) {
+      const groups = this.#read('used.value', query, dimension).map((row) => ({ ...row, value: String(row.key) }));
+      return usageByValue(
+        groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
+        all,
+        dimension,
+      );
+    }
+    const key = {
+      day: 'used.day',
+      model: 'used.value',
+      account: `iif(leases.erased = 0, coalesce(leases.account, '${ERASED}'), '${ERASED}')`,
+      group: "nullif(used.pool_group, '')",
+    }[group_by as 'day' | 'model' | 'account' | 'group'];
+    return this.#read(key, query, 'model').map((row) => ({
+      key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
+      ...usageTotal(row),
+    }));
+  }
+
+  #read(key: string, { from, to, group_by, group }: SharedUsageQuery, dimension: SumRow['dimension']) {
+    return this.#tables.read<UsedRow & { key: string | number | null }>(
+      `select ${key} as key, ${SUMMED_UP} from used ${group_by === 'account' ? 'left join leases on leases.id = used.lease' : ''}
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4)
+       group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
+      dimension,
+      from === undefined ? 0 : Date.parse(from) / DAY_MS,
+      to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
+      group ?? null,
+    );
+  }
+
+  /** @returns the sums of an account by day and group: of some days as it tells them now, of the others as it told them. */
+  #nameless(lease: string, { rows, whole }: SumsReport): Pick<SumRow, 'day' | 'group' | 'sums'>[] {
+    const told = new Set(whole.map(({ day }) => day));
+    const known = this.#days('model').flatMap((day) =>
+      told.has(day)
+        ? []
+        : this.#tables
+            .read<UsedRow & { pool_group: string }>(
+              `select pool_group, ${SUMMED_UP} from used where dimension = 'model' and day = ? and lease = ? group by 1`,
+              day,
+              lease,
+            )
+            .map((row) => ({ day, group: row.pool_group, sums: packSums(row) })),
+    );
+    return [...known, ...rows];
+  }
+
+  #forget(lease: string): void {
+    for (const dimension of ALL) {
+      for (const day of this.#days(dimension)) {
+        if (this.#valuesOf(lease, day, dimension).length === 0) continue;
+        this.#tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
+      }
+    }
+  }
+
+  /** @returns the days from the first to the last that there are sums of: to look each up costs less than to look at all rows. */
+  #days(dimension: SumRow['dimension']): number[] {
+    const [edge] = this.#tables.read<{ first: number | null; last: number | null }>(
+      `select (select min(day) from used where dimension = ?1) as first, (select max(day) from used where dimension = ?1) as last`,
+      dimension,
+    );
+    const { first, last } = edge ?? { first: null, last: null };
+    if (first === null || last === null) return [];
+    return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  }
+
+  #valuesOf(lease: string, day: number, dimension: SumRow['dimension']) {
+    return this.#tables.read<{ value: string; group: string }>(
+      'select value, pool_group as "group" from used where dimension = ? and day = ? and lease = ?',
+      dimension,
+      day,
+      lease,
+    );
+  }
+
+  #put(lease: string, row: SumRow): void {
+    const sums = unpackSums(row.sums);
+    const { dimension, day, value, group } = row;
+    const [before] = this.#tables.read<UsedRow>(
+      `select ${USED_COLUMN_NAMES} from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?`,
+      dimension,
+      day,
+      lease,
+      value,
+      group,
+    );
+    if (packSums(sums).every((number) => number === 0)) {
+      if (before) this.#delete(lease, row);
+      return;
+    }
+    if (before && SUM_COLUMNS.every((column) => before[column] === sums[column])) return;
+    this.#tables.write(
+      `insert or replace into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+       values (?, ?, ?, ?, ?, ${SUM_COLUMNS.map(() => '?').join(', ')})`,
+      ...[dimension, day, lease, value, group, ...packSums(sums)],
+    );
+  }
+
+  #delete(lease: string, { dimension, day, value, group }: Omit<SumRow, 'sums'>): void {
+    this.#tables.write(
+      'delete from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?',
+      dimension,
+      day,
+      lease,
+      value,
+      group,
+    );
+  }
+}
+
+function keyOf({ value, group }: Pick<SumRow, 'value' | 'group'>): string {
+  return JSON.stringify([value, group]);
+}

@@ -1,0 +1,136 @@
+// In workerd: requests, answers and objects are the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { afterEach, expect, test, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { type Settings, settingsOf } from '../../src/settings/settings.ts';
+import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
+import { bodyOf, testApp } from '../support/app.ts';
+import { resetAll } from '../support/conversations.ts';
+import { runs } from '../support/runs.ts';
+
+const MODEL = 'claude-opus-5-5';
+const ASK = { model: MODEL, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }] };
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await resetAll();
+});
+
+/** What a gateway may answer with that repeats all the headers that it was sent, in each of these forms. */
+const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
+  'an error': (said) => refused(500, said),
+  'an error of the caller': (said) => refused(400, said),
+  'a refused key': (said) => refused(401, said),
+  'a missing model': (said) => refused(404, said),
+  'a page': (said) => new Response(`<html>${said}</html>`, { status: 502, headers: { 'content-type': 'text/html' } }),
+  'an error with the status of a success': (said) => Response.json(error(said)),
+  'a stream that begins with an error': (said) =>
+    new Response(bodyOf([`event: error\ndata: ${JSON.stringify(error(said))}\n\n`]), {
+      headers: { 'content-type': 'text/event-stream' },
+    }),
+  'a failure of the network': (said) => Promise.reject(new TypeError(`cannot send ${said}`)),
+};
+
+const error = (message: string) => ({ type: 'error', error: { type: 'invalid_request_error', message } });
+
+function refused(status: number, said: string): Response {
+  return Response.json(error(said), {
+    status,
+    headers: { 'request-id': said.slice(-120), 'x-gateway': said.slice(-120) },
+  });
+}
+
+const FORMS: Record<string, (text: string) => string> = {
+  'as it is': (text) => text,
+  'in JSON': (text) => JSON.stringify(text),
+  'in JSON with its slashes escaped': (text) => JSON.stringify(text).replaceAll('/', '\\/'),
+  'in a URL': (text) => encodeURIComponent(text),
+};
+
+const secretText = (unit: string, length: number) =>
+  fc.string({ unit: fc.constantFrom(...unit), minLength: length, maxLength: length + 30 });
+const apiKey = secretText('ABCxyz0189-_+/="\\~', 12);
+const signing = fc
+  .tuple(secretText('ABCXYZ0189', 16), secretText('ABCxyz0189/+=', 16), fc.option(secretText('ABCxyz0189/+=', 8)))
+  .map(([id, key, session]) => [id, key, ...(session === null ? [] : [session])].join(':'));
+
+const WAYS: ((app: ReturnType<typeof testApp>) => Promise<Response>)[] = [
+  (app) => app.post('/v1/messages', ASK),
+  (app) => app.post('/messages', ASK),
+  (app) => app.post('/messages', { ...ASK, conversation: `c${Math.random()}` }),
+  (app) => app.post('/v1/messages', { ...ASK, conversation: `c${Math.random()}` }),
+  (app) => app.post('/classify', { input: 'x', labels: ['a', 'b'], model: MODEL, cache_seconds: 0 }),
+  (app) => app.post('/v1/messages/count_tokens', { model: MODEL, messages: ASK.messages }),
+];
+
+/** Makes both the Worker and its conversations go up by the same function. */
+function edge(vars: Record<string, string>, answer: (headers: Headers, url: string) => Response | Promise<Response>) {
+  const settings = { UPSTREAM: '', ANTHROPIC_API_KEY: '', UPSTREAM_MAX_RETRIES: '0', ...vars };
+  const app = testApp(({ headers, url }) => answer(headers, url.href), settings);
+  const parsed = settingsOf({ MODE: 'development', ...settings });
+  const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
+  const fetch: Fetch = async (url, init) => await answer(new Headers(init.headers), url);
+  vi.spyOn(inside, 'settings').mockReturnValue(parsed);
+  vi.spyOn(inside, 'upstream').mockImplementation(() => upstreamOf(parsed, fetch));
+  return app;
+}
+
+const nth = { deployments: 0 };
+
+test('no secret of an upstream stands in an answer or in the log, whatever an upstream repeats of what it was sent', async () => {
+  const failures = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom('one', 'UPSTREAMS'),
+      fc.tuple(
+        apiKey,
+        fc.oneof(
+          apiKey.filter((key) => !key.includes(':')),
+          signing,
+        ),
+      ),
+      fc.constantFrom(...Object.keys(ECHOES)),
+      fc.constantFrom(...Object.keys(FORMS)),
+      fc.constantFrom(...WAYS),
+      async (kind, [first, second], echo, form, way) => {
+        nth.deployments += 1;
+        const base_url = `https://n${nth.deployments}.test`;
+        const several = {
+          UPSTREAMS: JSON.stringify([
+            { name: 'east', kind: 'anthropic', base_url },
+            { name: 'west', kind: 'bedrock', region: 'us-east-1', base_url },
+          ]),
+          UPSTREAM_EAST_KEY: first,
+          UPSTREAM_WEST_KEY: second,
+        };
+        const app = edge(
+          kind === 'one' ? { ANTHROPIC_API_KEY: first, UPSTREAM: 'anthropic' } : several,
+          (headers, url) => {
+            // A gateway has the whole secret, also where only a signature by it went up.
+            const all = [url, ...[...headers].flat(), first, ...(kind === 'one' ? [] : [second])].join(' ');
+            return ECHOES[echo]?.(FORMS[form]?.(all) ?? '') ?? new Response();
+          },
+        );
+        const response = await way(app);
+        const text = await response.text();
+        await app.settled();
+        const told = [
+          text,
+          JSON.stringify([...response.headers]),
+          JSON.stringify(app.log),
+          JSON.stringify(failures.mock.calls),
+        ];
+        const rows = await (await app.fetch('/usage/requests')).text();
+        const secrets = [first, ...(kind === 'one' ? [] : second.split(':'))];
+        for (const secret of secrets) {
+          for (const written of [secret, ...Object.values(FORMS).map((of) => of(secret).replace(/^"|"$/g, ''))]) {
+            for (const one of [...told, rows]) expect(one).not.toContain(written);
+          }
+        }
+      },
+    ),
+    { numRuns: runs(600) },
+  );
+});

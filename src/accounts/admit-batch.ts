@@ -21,7 +21,7 @@ import { settleHold } from './settle-hold.ts';
  */
 const BATCH_HOLD_MS = 35 * DAY_MS;
 /** No budget pays for more, and up to here sums are exact. */
-const MOST_HELD: Nanodollars = 1e15;
+const MOST_OF_A_BATCH: Nanodollars = 1e15;
 
 /**
  * Decides on a batch, and sets aside what all of its items can cost. Nothing between the check and the hold waits.
@@ -47,7 +47,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   const jti = token?.jti;
   const sum = (kind: 'cost' | 'estimated') =>
     Math.min(
-      MOST_HELD,
+      MOST_OF_A_BATCH,
       order.rows.reduce((total, row) => total + row[kind], 0),
     );
   const admitted = (hold: Nanodollars): BatchDecision => ({
@@ -124,7 +124,7 @@ function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estima
       id: row.requestId,
       at: now,
       deadline: now + BATCH_HOLD_MS,
-      nanodollars: Math.min(MOST_HELD, row[kind]),
+      nanodollars: Math.min(MOST_OF_A_BATCH, row[kind]),
       inputTokens: 0,
       outputTokens: 0,
       maxTokens: 0,

@@ -4,16 +4,19 @@
  * whoever gets it.
  */
 
+import { strictDecoder } from '../http/bytes.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
-import { BACKSLASH, COMMA, LINE_FEED, QUOTE, SPACE } from '../json/characters.ts';
-
-const COLON = 58;
-const OPEN_LIST = 91;
-const CLOSE_LIST = 93;
-const OPEN_OBJECT = 123;
-const CLOSE_OBJECT = 125;
-const TAB = 9;
-const CARRIAGE_RETURN = 13;
+import {
+  BACKSLASH,
+  CLOSE_LIST,
+  CLOSE_OBJECT,
+  COLON,
+  COMMA,
+  OPEN_LIST,
+  OPEN_OBJECT,
+  QUOTE,
+  SPACE,
+} from '../json/characters.ts';
 
 /** All members but `requests` together; no API has any that are nearly as long. */
 const MOST_OTHERS = 65_536;
@@ -22,8 +25,8 @@ const FIRST_ROOM = 65_536;
 /** The bytes of a longer item belong to whoever gets it: they are not written over. */
 export const LONG_ITEM = 65_536;
 const REQUESTS = 'requests';
-
-const exact = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+/** Space, tab, line feed, carriage return. */
+const WHITE_SPACE: ReadonlySet<number> = new Set([SPACE, 9, 10, 13]);
 
 /** What the next byte that is no white space must be. */
 type Expected = 'object' | 'key' | 'colon' | 'value' | 'item' | 'comma' | 'item-comma' | 'nothing';
@@ -71,7 +74,7 @@ export class BatchBody {
     for (let at = 0; at < piece.length; at += 1) {
       const byte = piece[at] as number;
       if (this.#reading === 'nothing') {
-        if (byte === SPACE || byte === LINE_FEED || byte === TAB || byte === CARRIAGE_RETURN) continue;
+        if (WHITE_SPACE.has(byte)) continue;
         if (this.#begin(byte)) start = at;
         continue;
       }
@@ -251,7 +254,7 @@ function notABatch(): ApiError {
 
 function textOf(bytes: Uint8Array): string {
   try {
-    return exact.decode(bytes);
+    return strictDecoder.decode(bytes);
   } catch {
     throw notABatch();
   }

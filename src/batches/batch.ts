@@ -26,7 +26,7 @@ import { batchOf, type Journal, RESULTS_MS, stateOf } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere, UpstreamBatches, type UpstreamRow } from './upstream-batches.ts';
 
-const MIGRATIONS: readonly Migration[] = [
+const BATCH_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
     sql: 'create table batch (one integer primary key check (one = 1), journal text not null) strict;',
@@ -54,7 +54,7 @@ const OUTCOME_MS = 20_000;
 /** So long a refusal is kept for them. */
 const REFUSAL_MS = 10 * MINUTE_MS;
 /** After a failure that nothing else says anything about. */
-const AGAIN_MS = 30_000;
+const FAILED_MS = 30_000;
 
 /**
  * The object of one batch: its journal, from before the first byte that makes it a batch to its settlement. Whoever dies, the
@@ -95,7 +95,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
 
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
-    migrate(this.ctx.storage, MIGRATIONS);
+    migrate(this.ctx.storage, BATCH_MIGRATIONS);
     const now = this.now();
     this.#save({ ...opening, phase: 'prepared', createdAt: now });
     this.#alarm.wakeFor(now + PREPARED_MS);
@@ -161,7 +161,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     const journal = this.#journal;
     if (journal && !journal.isErased && isOpen(journal) && journal.cancelAt === undefined) {
       this.#save({ ...journal, cancelAt: this.now(), isReported: false });
-      this.#alarm.wakeFor(this.now() + AGAIN_MS);
+      this.#alarm.wakeFor(this.now() + FAILED_MS);
       await this.#tellCancel().catch((thrown: unknown) => this.#failed(thrown));
       await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
     }
@@ -173,7 +173,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (stateOf(journal, this.now()).kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
     this.#save({ ...journal, isErased: true, isReported: false });
-    this.#alarm.wakeFor(this.now() + AGAIN_MS);
+    this.#alarm.wakeFor(this.now() + FAILED_MS);
     await this.#tidy();
     return 'removed';
   }
@@ -449,7 +449,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     const { phase, createdAt, closingAt = createdAt, endedAt = createdAt, delivery } = journal;
     const isUntidy =
       journal.isReported === false || ((phase === 'refused' || phase === 'unsent') && !journal.isReleased);
-    if (isUntidy || (journal.isErased && phase === 'ended')) this.#alarm.wakeFor(now + AGAIN_MS);
+    if (isUntidy || (journal.isErased && phase === 'ended')) this.#alarm.wakeFor(now + FAILED_MS);
     if (phase === 'prepared') this.#alarm.wakeFor(createdAt + PREPARED_MS);
     else if (phase === 'refused') this.#alarm.wakeFor(endedAt + REFUSAL_MS);
     else if (phase === 'ended') this.#alarm.wakeFor(delivery?.nextAt ?? this.#keptUntilOrLater(journal, now));

@@ -32,11 +32,14 @@ const body = {
   requests: [
     {
       custom_id: 'ticket-1',
-      params: { model: 'claude-haiku-5-5', max_tokens: 200, messages: [{ role: 'user', content: 'Where is my order?' }] },
+      params: {
+        model: 'claude-haiku-5-5',
+        max_tokens: 200,
+        messages: [{ role: 'user', content: 'Where is my order?' }],
+      },
     },
   ],
 };
-const estimate = { type: 'message_batch_estimate', requests: 1, cost_usd: 0.0001, fits: true, fitting: 1 };
 
 export const batches: Resource = {
   tag: 'Batches',

@@ -19,13 +19,13 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
     .get(BATCHES_PATH, requireScope('messages'), async (c) => {
       const page = readPage(c.req.query());
       const list = await accountOf(c, c.get('identity').account)((account) => account.batches(page));
-      return c.json({ ...list, data: list.data.map((batch) => shown(c, batch)) });
+      return c.json({ ...list, data: list.data.map((batch) => withOwnUrl(c, batch)) });
     })
     .get(`${BATCHES_PATH}/:id`, requireScope('messages'), async (c) =>
-      c.json(shown(c, known(await callBatch(placeOf(c), (batch) => batch.read())).batch)),
+      c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.read())).batch)),
     )
     .delete(`${BATCHES_PATH}/:id`, requireScope('messages'), async (c) => {
-      const place = placeOf(c);
+      const place = batchPlace(c);
       const outcome = await callBatch(place, (batch) => batch.remove());
       if (outcome === 'none') throw noBatch();
       if (outcome === 'running') {
@@ -36,14 +36,14 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
       return c.json({ id: place.id, type: 'message_batch_deleted' });
     })
     .post(`${BATCHES_PATH}/:id/cancel`, requireScope('messages'), async (c) =>
-      c.json(shown(c, known(await callBatch(placeOf(c), (batch) => batch.cancel())).batch)),
+      c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.cancel())).batch)),
     )
     .get(`${BATCHES_PATH}/:id/results`, requireScope('messages'), (c) => results(c, fetchUpstream));
 }
 
 /** Streams the results through: nothing in them is changed. */
 async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
-  const { batch, upstream } = known(await callBatch(placeOf(c), (object) => object.read()));
+  const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
   if (batch.results_url === null || !upstream) {
     throw notFound(
       batch.processing_status === 'ended'
@@ -69,20 +69,20 @@ async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Pr
 }
 
 /** @throws ApiError 404 for what is no batch of this caller's */
-function known(state: BatchState): Extract<BatchState, { kind: 'known' }> {
+function knownBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
   if (state.kind !== 'known') throw noBatch();
   return state;
 }
 
 /** @returns a batch with the address of its results as this caller reaches the edge. */
-function shown(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
+function withOwnUrl(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
   if (batch.results_url === null) return batch;
   const { origin, pathname } = new URL(c.req.url);
   const base = pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH));
   return { ...batch, results_url: `${origin}${base}${BATCHES_PATH}/${batch.id}/results` };
 }
 
-function placeOf(c: Context<AppEnv>) {
+function batchPlace(c: Context<AppEnv>) {
   const id = c.req.param('id') ?? '';
   if (!isBatchId(id)) throw noBatch();
   return { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };

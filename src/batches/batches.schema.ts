@@ -1,6 +1,6 @@
 /** What callers send to the routes of batches. */
 
-import { fieldError } from '../http/check.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 
 /** The most items of a batch: that of the API. */
@@ -13,10 +13,7 @@ const customId = z
 /** One request of a batch. Its `params` are checked as a request to `/v1/messages` is. */
 export const batchItem = z.looseObject({
   custom_id: z.described(customId, 'Once in a batch. The result has it too.'),
-  params: z.custom<Record<string, unknown>>(
-    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-    { error: fieldError('Input should be an object') },
-  ),
+  params: z.looseObject({}, { error: fieldError('Input should be an object') }),
 });
 
 /** The query of a create. */

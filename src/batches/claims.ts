@@ -3,11 +3,11 @@
 import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import type { Bindings } from '../durable/bindings.ts';
-import type { BatchClaimsObject, Candidate, PendingBatch } from '../durable/contracts/batch.ts';
+import type { BatchCandidate, BatchClaimsObject, PendingBatch } from '../durable/contracts/batch.ts';
 import { type Migration, migrate } from '../durable/migrations.ts';
 import { Tables } from '../durable/tables.ts';
 
-const MIGRATIONS: readonly Migration[] = [
+const CLAIM_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
     sql: `
@@ -27,7 +27,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    migrate(ctx.storage, MIGRATIONS);
+    migrate(ctx.storage, CLAIM_MIGRATIONS);
     this.#tables = new Tables(ctx.storage);
   }
 
@@ -59,7 +59,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     this.#tables.write('delete from pending where batch = ?', batch);
   }
 
-  choose(batch: string, candidates: Candidate[]): { only?: string; free: string[] } {
+  choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] } {
     const free = candidates.filter(({ id }) => {
       const [found] = this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', id);
       return found === undefined || found.batch === batch;

@@ -5,16 +5,16 @@
 
 import type { Context } from 'hono';
 import type { z } from 'zod/mini';
-import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/admission.ts';
+import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { check } from '../http/check.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain, upstreamRefusedKey } from '../http/errors.ts';
 import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
+import { validate } from '../http/validate.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { readStart } from '../upstream/attempt.ts';
 import { isAboutRequest } from '../upstream/error-blame.ts';
@@ -23,11 +23,11 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody } from './batch-body.ts';
 import { batchQuery, deliverUrl, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate, MessageBatch } from './batches-answers.schema.ts';
-import { bodyPieces } from './body-pieces.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
 import { ItemReader } from './item.ts';
+import { bodyPieces } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
 import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
@@ -62,7 +62,7 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
-  const { dry_run } = check(batchQuery, c.req.query());
+  const { dry_run } = validate(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
   const upstream = upstreamOf(settings, fetchUpstream);
   const target = batchTarget(upstream, settings);
@@ -80,7 +80,7 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
     return await readAndClose(creation);
   } catch (thrown) {
     upload.abort();
-    throw thrown instanceof RefusedEarly ? await refusalOf(thrown.response) : thrown;
+    throw thrown instanceof RefusedEarly ? await createRefusal(thrown.response) : thrown;
   }
 }
 
@@ -104,7 +104,7 @@ async function readAndClose(creation: Creation): Promise<Created> {
   const order = await orderOf(creation, await digest.end());
   if (isDry) return await estimate(creation, order);
   await upload.flush();
-  return await close(creation, order, { url, others });
+  return await closeBatch(creation, order, { url, others });
 }
 
 /** Takes this edge's own members out of those that stand beside the list. */
@@ -148,14 +148,14 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
 }
 
 /** Asks the account, and sends the last bytes if it agrees. */
-async function close(
+async function closeBatch(
   creation: Creation,
   order: BatchOrder,
   { url, others }: { url: string | undefined; others: readonly { key: string; text: string }[] },
 ): Promise<MessageBatch> {
   const { context, upload, id, total } = creation;
   const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
-  await callBatch(place, (batch) => batch.prepare(openingOf(creation, order, url)));
+  await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
   let isHeld = true;
   let isClosing = false;
   try {
@@ -219,7 +219,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   return { kind: 'doubtful', status, body: text.slice(0, 65_536) };
 }
 
-function openingOf(
+function batchOpening(
   { c, context, id, target, total }: Creation,
   { rows, items }: BatchOrder,
   url: string | undefined,
@@ -286,7 +286,7 @@ function fittingSentence(total: BatchTotal, left: Nanodollars): string {
     : `Of its ${total.items} items the first ${first} would fit: send those as a batch.`;
 }
 
-async function refusalOf(response: Response): Promise<ApiError> {
+async function createRefusal(response: Response): Promise<ApiError> {
   return upstreamError(response.status, await readStart(response));
 }
 

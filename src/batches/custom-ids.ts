@@ -19,7 +19,7 @@ export class CustomIds {
   readonly #seed: Seed;
   readonly #sums = new Uint32Array(4);
   readonly #hashes = new Uint32Array(4);
-  /** Pairs of 32 bits, open addressing; two zeros are a free place. */
+  /** Pairs of 32 bits, open addressing; two zeros are a free putHash. */
   #places = new Uint32Array(FIRST_PLACES * 2);
   #count = 0;
 
@@ -50,7 +50,7 @@ export class CustomIds {
 
   #put(first: number, second: number): boolean {
     if ((this.#count + 1) * 4 > this.#places.length) this.#grow();
-    if (!place(this.#places, first, second)) return false;
+    if (!putHash(this.#places, first, second)) return false;
     this.#count += 1;
     return true;
   }
@@ -59,12 +59,12 @@ export class CustomIds {
     const before = this.#places;
     this.#places = new Uint32Array(before.length * 2);
     for (let at = 0; at < before.length; at += 2) {
-      if (before[at] || before[at + 1]) place(this.#places, before[at] as number, before[at + 1] as number);
+      if (before[at] || before[at + 1]) putHash(this.#places, before[at] as number, before[at + 1] as number);
     }
   }
 }
 
-function place(places: Uint32Array, first: number, second: number): boolean {
+function putHash(places: Uint32Array, first: number, second: number): boolean {
   const [a, b] = first === 0 && second === 0 ? [0, 1] : [first, second];
   const mask = places.length - 1;
   for (let at = (a * 2) & mask; ; at = (at + 2) & mask) {

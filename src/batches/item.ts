@@ -2,13 +2,13 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
+import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
-import { check } from '../http/check.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
-import { piecesOf } from '../http/pieces.ts';
 import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject } from '../json/object.ts';
 import { expand, type Prefix } from '../prefixes/prefix.ts';
@@ -70,7 +70,7 @@ export class ItemReader {
     try {
       const parsed = parseLong(bytes);
       const item = withOneReading(parsed, 'outermost');
-      const { custom_id } = check(batchItem, item.json);
+      const { custom_id } = validate(batchItem, item.json);
       customId = custom_id;
       return await this.#bounded(item, custom_id, item === parsed ? bytes : undefined);
     } catch (thrown) {
@@ -84,7 +84,7 @@ export class ItemReader {
     const { settings, identity } = this.#c.var;
     const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
     const params = await withUserId(prefixed, settings, identity.account);
-    const request = check(messagesRequest, params.json);
+    const request = validate(messagesRequest, params.json);
     const { models } = this.#target;
     const model = settings.models.resolve(request.model);
     const idThere = this.#target.idOf(model);
@@ -121,8 +121,8 @@ export class ItemReader {
   }
 
   async #withPrefix(params: JsonBody): Promise<JsonBody> {
-    const { prefix: ref } = check(namedPrefix, { prefix: params.json.prefix });
-    check(defaultedRequest, params.json);
+    const { prefix: ref } = validate(namedPrefix, { prefix: params.json.prefix });
+    validate(defaultedRequest, params.json);
     let prefix = this.#prefixes.get(ref);
     if (!prefix) {
       prefix = (await requireStored(PREFIXES, readerOf(this.#c), ref)).value;

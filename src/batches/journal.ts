@@ -61,11 +61,11 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
       canceled: outcomes?.canceled ?? 0,
       expired: outcomes?.expired ?? 0,
     },
-    created_at: time(createdAt),
-    expires_at: expiresAt || time(createdAt + EXPIRES_MS),
-    ended_at: timeOrNull(endedAt),
-    cancel_initiated_at: timeOrNull(cancelAt),
-    archived_at: isArchived ? time(archivedAt) : null,
+    created_at: rfcTime(createdAt),
+    expires_at: expiresAt || rfcTime(createdAt + EXPIRES_MS),
+    ended_at: rfcTimeOrNull(endedAt),
+    cancel_initiated_at: rfcTimeOrNull(cancelAt),
+    archived_at: isArchived ? rfcTime(archivedAt) : null,
     // What never came to be at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
@@ -86,10 +86,10 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   };
 }
 
-function time(milliseconds: number): string {
+function rfcTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-function timeOrNull(milliseconds: number | undefined): string | null {
-  return milliseconds === undefined ? null : time(milliseconds);
+function rfcTimeOrNull(milliseconds: number | undefined): string | null {
+  return milliseconds === undefined ? null : rfcTime(milliseconds);
 }

@@ -2,6 +2,7 @@
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import { cost, type Nanodollars, type Usage } from '../pricing/cost.ts';
@@ -70,7 +71,7 @@ async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator
     let start = 0;
     for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
       const rest = piece.subarray(start, end);
-      yield held.length === 0 ? rest : joined([...held, rest], heldBytes + rest.length);
+      yield held.length === 0 ? rest : joinedPieces([...held, rest]);
       held = [];
       heldBytes = 0;
       start = end + 1;
@@ -80,17 +81,7 @@ async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator
     heldBytes += piece.length - start;
     if (heldBytes > MOST_LINE_BYTES) throw new Error('A line of the results is too long.');
   }
-  if (heldBytes > 0) yield joined(held, heldBytes);
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
+  if (heldBytes > 0) yield joinedPieces(held);
 }
 
 class Sums {
@@ -176,19 +167,19 @@ function noTokens(): Tokens {
 }
 
 function addTokens(sum: Tokens, usage: Usage, cacheTtl: '5m' | '1h'): void {
-  const written = count(usage.cache_creation_input_tokens);
-  const five = count(usage.cache_creation?.ephemeral_5m_input_tokens);
-  const hour = count(usage.cache_creation?.ephemeral_1h_input_tokens);
+  const written = counted(usage.cache_creation_input_tokens);
+  const five = counted(usage.cache_creation?.ephemeral_5m_input_tokens);
+  const hour = counted(usage.cache_creation?.ephemeral_1h_input_tokens);
   const untold = Math.max(0, written - five - hour);
-  sum.input += count(usage.input_tokens);
-  sum.output += count(usage.output_tokens);
-  sum.cacheRead += count(usage.cache_read_input_tokens);
+  sum.input += counted(usage.input_tokens);
+  sum.output += counted(usage.output_tokens);
+  sum.cacheRead += counted(usage.cache_read_input_tokens);
   sum.cacheWrite5m += five + (cacheTtl === '5m' ? untold : 0);
   sum.cacheWrite1h += hour + (cacheTtl === '1h' ? untold : 0);
-  sum.thinking += count(usage.output_tokens_details?.thinking_tokens);
-  sum.webSearches += count(usage.server_tool_use?.web_search_requests);
+  sum.thinking += counted(usage.output_tokens_details?.thinking_tokens);
+  sum.webSearches += counted(usage.server_tool_use?.web_search_requests);
 }
 
-function count(value: number | null | undefined): number {
+function counted(value: number | null | undefined): number {
   return value ?? 0;
 }

@@ -7,7 +7,7 @@ import { CustomIds, type Seed } from './custom-ids.ts';
 import type { BoundedItem } from './item.ts';
 
 /** Where items are booked whose model is in no price table. */
-const UNKNOWN_MODEL = '(unknown)';
+const MODELS_UNKNOWN = '(unknown)';
 /** More names than these are no models. */
 const MOST_MODELS = 200;
 const FIRST_COSTS = 1_024;
@@ -58,7 +58,7 @@ export class BatchTotal {
         `requests.${index}.custom_id: ${item.customId} comes twice. Each must be unique in its batch.`,
       );
     }
-    const { model = UNKNOWN_MODEL, cost, estimated } = item;
+    const { model = MODELS_UNKNOWN, cost, estimated } = item;
     const row = this.#rows.get(model) ?? { items: 0, cost: 0, estimated: 0 };
     row.items += 1;
     row.cost += cost;
@@ -82,7 +82,7 @@ export class BatchTotal {
     return [...this.#rows].map(([model, row], index) => ({
       requestId: index === 0 ? requestId : `${requestId}.${index + 1}`,
       model,
-      unpriced: model === UNKNOWN_MODEL,
+      unpriced: model === MODELS_UNKNOWN,
       ...row,
     }));
   }

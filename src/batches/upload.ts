@@ -8,14 +8,14 @@ import { ApiError } from '../http/errors.ts';
 import { LONG_ITEM } from './batch-body.ts';
 
 /** The most that the API takes, with prefixes laid. */
-const MOST_BYTES = 256 * 1024 * 1024;
+const MOST_UPLOADED = 256 * 1024 * 1024;
 /** Nothing goes up before so much has been bounded: what is refused early has not called the upstream at all. */
 const FIRST_BYTES = 1024 * 1024;
 /** Short items go up together, in pieces of so many bytes. */
-const PIECE_BYTES = LONG_ITEM;
+const TOGETHER_BYTES = LONG_ITEM;
 
-const BEGIN = encoder.encode('{"requests":[');
-const COMMA = encoder.encode(',');
+const BEFORE = encoder.encode('{"requests":[');
+const BETWEEN = encoder.encode(',');
 
 /** Sends a body. @param signal aborted where the upload is given up */
 type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
@@ -37,7 +37,7 @@ export class Upload {
   readonly #controller = new AbortController();
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
-  #piece = new Uint8Array(PIECE_BYTES);
+  #piece = new Uint8Array(TOGETHER_BYTES);
   #filled = 0;
   #bytes = 0;
   #items = 0;
@@ -55,7 +55,7 @@ export class Upload {
    * @throws RefusedEarly, or what the connection failed with
    */
   async add(pieces: readonly Uint8Array[]): Promise<void> {
-    await this.#put(this.#items === 0 ? BEGIN : COMMA);
+    await this.#put(this.#items === 0 ? BEFORE : BETWEEN);
     this.#items += 1;
     for (const piece of pieces) await this.#put(piece);
   }
@@ -102,20 +102,20 @@ export class Upload {
 
   async #put(bytes: Uint8Array): Promise<void> {
     this.#bytes += bytes.length;
-    if (this.#bytes > MOST_BYTES) {
+    if (this.#bytes > MOST_UPLOADED) {
       throw new ApiError(
         'request_too_large',
-        `The batch has more than ${MOST_BYTES} bytes, its prefixes included. Send fewer items.`,
+        `The batch has more than ${MOST_UPLOADED} bytes, its prefixes included. Send fewer items.`,
       );
     }
-    if (bytes.length > PIECE_BYTES) {
+    if (bytes.length > TOGETHER_BYTES) {
       this.#cut();
       await this.#drain();
       // Large bytes are sent as they are: copied, they would be in memory twice.
       await this.#write(bytes);
       return;
     }
-    if (this.#filled + bytes.length > PIECE_BYTES) this.#cut();
+    if (this.#filled + bytes.length > TOGETHER_BYTES) this.#cut();
     this.#piece.set(bytes, this.#filled);
     this.#filled += bytes.length;
     if (this.#waitingBytes >= FIRST_BYTES || (this.#writer && this.#waiting.length > 0)) await this.#drain();
@@ -138,7 +138,7 @@ export class Upload {
   async #write(bytes: Uint8Array): Promise<void> {
     const { writer, answer } = this.#begun();
     // A write whose reader is gone may never return; the answer, or its failure, does.
-    await Promise.race([writer.write(bytes), answer.then(refuse)]);
+    await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
   }
 
   #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
@@ -153,7 +153,7 @@ export class Upload {
   }
 }
 
-function refuse(response: Response): never {
+function refuseEarly(response: Response): never {
   throw new RefusedEarly(response);
 }
 

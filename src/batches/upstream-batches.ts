@@ -14,7 +14,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
 /** An answer about one batch is due within this time; results begin within it. */
-const CALL_MS = 60_000;
+const BATCH_CALL_MS = 60_000;
 const LIST_LIMIT = 100;
 /** So many pages of a list are read to find a batch that was made minutes ago. */
 const MOST_PAGES = 10;
@@ -190,7 +190,7 @@ export class UpstreamBatches {
         headers: headersUp(new Headers(headers), this.#upstream.apiKey, settings.FORWARD_HEADERS),
         routing: { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) },
       },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: CALL_MS, controller, payment: 'free' },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: BATCH_CALL_MS, controller, payment: 'free' },
     );
   }
 }

@@ -20,7 +20,12 @@ let app: TestApp;
 let instead: ((sent: Sent) => Response | undefined | Promise<Response | undefined>) | undefined;
 
 function start(vars: Record<string, string> = {}): void {
-  const settings = { MODE: 'development', ANTHROPIC_API_KEY: TEST_KEY, UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
+  const settings = {
+    MODE: 'development',
+    ANTHROPIC_API_KEY: TEST_KEY,
+    UPSTREAM: 'anthropic',
+    UPSTREAM_MAX_RETRIES: '0',
+  };
   const answer = async (sent: Sent) =>
     (await instead?.(sent)) ?? api.handle(sent.method, sent.url.pathname + sent.url.search, sent.text);
   app = testApp(answer, { ...vars });

@@ -38,7 +38,8 @@ export function fakeBatchApi({ takesMs = 0, keeps = true } = {}): FakeBatchApi {
     handle(method, path, body) {
       const { pathname, searchParams } = new URL(path, 'http://upstream.test');
       const [, id, what] = /^\/v1\/messages\/batches(?:\/([^/]+)(?:\/(\w+))?)?$/.exec(pathname) ?? [];
-      for (const batch of batches.values()) if (batch.status !== 'ended' && now() >= batch.endsAt) batch.status = 'ended';
+      for (const batch of batches.values())
+        if (batch.status !== 'ended' && now() >= batch.endsAt) batch.status = 'ended';
       if (id === undefined) return method === 'POST' ? create(body) : list(searchParams);
       const batch = batches.get(id);
       if (!batch) return errorOf(404, 'not_found_error', 'No such batch.');
@@ -185,8 +186,7 @@ function rowOf(batch: FakeBatch) {
     ended_at: batch.status === 'ended' ? time(Date.now()) : null,
     cancel_initiated_at: batch.canceled ? time(Date.now()) : null,
     archived_at: null,
-    results_url:
-      batch.status === 'ended' ? `https://api.anthropic.com/v1/messages/batches/${batch.id}/results` : null,
+    results_url: batch.status === 'ended' ? `https://api.anthropic.com/v1/messages/batches/${batch.id}/results` : null,
   };
 }
 

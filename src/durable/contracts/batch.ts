@@ -150,7 +150,7 @@ export interface PendingBatch {
 }
 
 /** A batch of the upstream's list that may be ours. */
-export interface Candidate {
+export interface BatchCandidate {
   id: string;
   /** Milliseconds since 1970. */
   at: number;
@@ -171,5 +171,5 @@ export interface BatchClaimsObject extends Rpc.DurableObjectBranded {
    *
    * @returns `only`: the one that it must be, which is claimed; else those that nobody has claimed
    */
-  choose(batch: string, candidates: Candidate[]): { only?: string; free: string[] };
+  choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] };
 }

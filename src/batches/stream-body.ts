@@ -1,9 +1,9 @@
 import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
 
 /** A body of which nothing has come for so long is given up: others wait for the room that it takes up. */
-const SILENT_MS = 60_000;
+const LONGEST_SILENCE_MS = 60_000;
 /** How long the rest of a refused body is read, in milliseconds. */
-const DISCARD_MS = 10_000;
+const LATE_MS = 10_000;
 
 /**
  * Reads a body piece by piece, and never has more of it in memory than the piece that it gives out.
@@ -35,7 +35,7 @@ export async function* bodyPieces(request: Request, limitBytes: number): AsyncGe
     // The caller has failed, not the edge.
     throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   } finally {
-    if (!isEnded) await discard(reader);
+    if (!isEnded) await discardRest(reader);
   }
 }
 
@@ -44,7 +44,7 @@ async function withinSilence(
 ): Promise<ReadableStreamReadResult<Uint8Array>> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silent = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('The body takes too long.')), SILENT_MS);
+    timer = setTimeout(() => reject(new Error('The body takes too long.')), LONGEST_SILENCE_MS);
   });
   try {
     return await Promise.race([reader.read(), silent]);
@@ -53,8 +53,8 @@ async function withinSilence(
   }
 }
 
-async function discard(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
-  const timer = setTimeout(() => reader.cancel().catch(ignoreBroken), DISCARD_MS);
+async function discardRest(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  const timer = setTimeout(() => reader.cancel().catch(leaveCancelled), LATE_MS);
   try {
     while (!(await reader.read()).done);
   } catch {
@@ -65,4 +65,4 @@ async function discard(reader: ReadableStreamDefaultReader<Uint8Array>): Promise
 }
 
 /** A body that cannot be cancelled has ended already. */
-function ignoreBroken(): void {}
+function leaveCancelled(): void {}

@@ -4,17 +4,18 @@
  */
 
 import type { Context } from 'hono';
-import type { z } from 'zod/mini';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
-import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain, upstreamRefusedKey } from '../http/errors.ts';
 import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
+import type * as z from '../http/zod.ts';
+import { parseObject } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { readStart } from '../upstream/attempt.ts';
 import { isAboutRequest } from '../upstream/error-blame.ts';
@@ -27,7 +28,7 @@ import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
 import { ItemReader } from './item.ts';
-import { bodyPieces } from './stream-body.ts';
+import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
 import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
@@ -90,7 +91,7 @@ async function readAndClose(creation: Creation): Promise<Created> {
   const body = new BatchBody(MOST_ITEM_BYTES);
   const items = new ItemReader(c, target);
   const digest = new BodyDigest();
-  for await (const piece of bodyPieces(c.req.raw, settings.MAX_BATCH_BYTES)) {
+  for await (const piece of streamBody(c.req.raw, settings.MAX_BATCH_BYTES)) {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
@@ -209,7 +210,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   const text = await response.text().catch(() => undefined);
   if (text === undefined)
     return status < 500 && status >= 300 ? { kind: 'refused', status, body: '' } : { kind: 'lost' };
-  const json = jsonIn(text);
+  const json = parseObject(text);
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, createdAt: String(json.created_at), expiresAt: String(json.expires_at ?? '') };
   }
@@ -293,19 +294,10 @@ async function createRefusal(response: Response): Promise<ApiError> {
 /** @returns the upstream's refusal of a create, in its own words where the caller may see them. */
 function upstreamError(status: number, body: string): ApiError {
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(utf8(body)))) return upstreamRefusedKey();
-  const error = jsonIn(body)?.error as { type?: unknown; message?: unknown } | undefined;
+  const error = parseObject(body)?.error as { type?: unknown; message?: unknown } | undefined;
   const message = typeof error?.message === 'string' ? error.message : `The upstream answered ${status}.`;
   const type = typeof error?.type === 'string' ? (error.type as ApiError['type']) : 'api_error';
   return new ApiError(type, message, { status: status >= 400 ? status : 500, logged: `upstream_${status}` });
-}
-
-function jsonIn(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */
@@ -337,6 +329,6 @@ class BodyDigest {
 
   async end(): Promise<string> {
     await this.#writer.close();
-    return [...new Uint8Array(await this.#stream.digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    return toHex(new Uint8Array(await this.#stream.digest));
   }
 }

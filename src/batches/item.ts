@@ -200,10 +200,5 @@ function ofItem(error: ApiError, index: number, customId: string | undefined): A
 }
 
 function idIn(bytes: Uint8Array): string | undefined {
-  const parts = [bytes.subarray(0, SEARCHED_BYTES), bytes.subarray(Math.max(0, bytes.length - SEARCHED_BYTES))];
-  for (const part of parts) {
-    const found = CUSTOM_ID.exec(decoder.decode(part))?.[1];
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  return CUSTOM_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
 }

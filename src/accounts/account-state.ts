@@ -1,4 +1,4 @@
-import { advance, type Budget, emptyBudget, place, windowsOfGroup } from '../budget/state.ts';
+import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
@@ -162,6 +162,6 @@ function recallBudget(ledger: Ledger): Budget {
       period === 'hour' ? ledger.settledOfGroupsInHour(window.start) : ledger.settledOfGroupsSince(window.start);
     for (const { group, cost } of grouped) windowsOfGroup(budget, group)[period].settled = cost;
   }
-  for (const hold of memory.holds) place(budget, hold, budget.fullAt);
+  for (const hold of memory.holds) addHold(budget, hold, budget.fullAt);
   return budget;
 }

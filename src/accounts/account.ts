@@ -38,7 +38,7 @@ import type {
   CreditRow,
   LedgerRequest,
   LedgerRow,
-  StandingReport,
+  QuotaReport,
   TokenRow,
   UsageReport,
 } from './usage-answers.schema.ts';
@@ -192,7 +192,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   }
 
   /** @returns where the account stands, for people. */
-  standing(defaults?: Limits, jti?: string): StandingReport {
+  standing(defaults?: Limits, jti?: string): QuotaReport {
     this.#state.limits.noteDefaults(defaults);
     this.#state.advance();
     const { budget, limits, storage, limitedTokens } = this.#state;

@@ -13,7 +13,7 @@ const window = (name: string, limit: number | null, resets: string) => ({
   resets_at: resets,
 });
 const limits = { usd_per_day: 0.5, requests_per_minute: 60 };
-const standing = {
+const quotaExample = {
   ...row,
   limits,
   own_limits: limits,
@@ -44,7 +44,7 @@ const creditExample = {
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string): Answer => ({
   description,
-  content: [{ schema: accountSchema, example: standing }],
+  content: [{ schema: accountSchema, example: quotaExample }],
 });
 
 export const accounts: Resource = {
@@ -108,7 +108,7 @@ export const accounts: Resource = {
           content: [
             {
               schema: z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
-              example: { credit: creditExample.id, ...standing },
+              example: { credit: creditExample.id, ...quotaExample },
             },
           ],
         },

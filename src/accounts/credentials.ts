@@ -163,8 +163,8 @@ export class Credentials {
   }
 
   #limitsOf(jti: string): Pick<TokenRow, 'limits' | 'spent_usd'> {
-    const standing = this.#limited.report(jti);
-    return { limits: standing?.limits ?? null, spent_usd: standing?.settled_usd ?? null };
+    const quota = this.#limited.report(jti);
+    return { limits: quota?.limits ?? null, spent_usd: quota?.settled_usd ?? null };
   }
 }
 

@@ -1,7 +1,7 @@
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
-import { bucketsAfterAdmission, type Hold, place, takeCount } from '../budget/state.ts';
+import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest, QuotaStatus, Refusal } from '../durable/contracts/admission.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
@@ -192,13 +192,13 @@ function placeHold(
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row first: an id that was used before throws here, and nothing has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
-  place(budget, hold, buckets);
+  addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
-  state.leases.placed(leases);
+  state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, hold, worstCase, now);
@@ -206,9 +206,16 @@ function placeHold(
 
 function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
+  const quotaStatus = quotaStatusNow(state, now, hold.token ?? undefined);
   const fallbacks = fallbacksOf(state);
-  return { outcome: 'admitted', hold: hold.nanodollars, ...lowered, ...fallbacks, standing, unlisted: !state.listed };
+  return {
+    outcome: 'admitted',
+    hold: hold.nanodollars,
+    ...lowered,
+    ...fallbacks,
+    standing: quotaStatus,
+    unlisted: !state.listed,
+  };
 }
 
 /** @returns a refusal as the account answers it. */

@@ -4,7 +4,7 @@ import type { StorageRefusal, StorageRequest } from '../durable/contracts/admiss
 import type { Limits } from '../settings/limits.schema.ts';
 import type { Versions } from '../versions/version-rows.ts';
 import type { ConversationList } from './conversation-list.ts';
-import type { StandingReport } from './usage-answers.schema.ts';
+import type { QuotaReport } from './usage-answers.schema.ts';
 
 /** What an account may store whose limits say nothing about it. */
 const MOST_CONVERSATIONS = 10_000;
@@ -54,7 +54,7 @@ export class StorageQuota {
   }
 
   /** @returns what is stored and what may be, for people. */
-  report(limits: Limits, now: number): Pick<StandingReport, 'conversations' | 'stored_bytes'> {
+  report(limits: Limits, now: number): Pick<QuotaReport, 'conversations' | 'stored_bytes'> {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes } = this.#used();

@@ -6,7 +6,7 @@ import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { TokenLimits } from '../settings/limits.schema.ts';
 import type { Ledger } from './ledger/ledger.ts';
-import type { StandingReport } from './usage-answers.schema.ts';
+import type { QuotaReport } from './usage-answers.schema.ts';
 
 interface LimitedToken {
   limits: TokenLimits;
@@ -57,7 +57,7 @@ export class TokensWithLimits {
   }
 
   /** @returns where a token stands, for people; null for one without limits. */
-  report(jti: string | undefined): StandingReport['token'] {
+  report(jti: string | undefined): QuotaReport['token'] {
     const token = this.#find(jti);
     if (!token) return null;
     const { v: _, ...limits } = token.limits as TokenLimits & { v?: number };

@@ -35,7 +35,7 @@ const totalSchema = z.object({
   credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
 });
 
-const tokenStandingSchema = z.object({
+const tokenQuotaSchema = z.object({
   limits: tokenLimits,
   settled_usd: usd,
   held_usd: usd,
@@ -47,7 +47,7 @@ const storedSchema = z.object({ limit: z.int(), used: z.int() });
 export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
 
 /** Where an account stands in every window and bucket. */
-export const standingSchema = z.object({
+export const quotaReportSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
   hour: spendSchema,
@@ -55,7 +55,7 @@ export const standingSchema = z.object({
   week: spendSchema,
   month: spendSchema,
   total: z.described(totalSchema, 'Since the account’s first request.'),
-  token: z.described(z.nullable(tokenStandingSchema), 'Of the token that asks, where it has limits of its own.'),
+  token: z.described(z.nullable(tokenQuotaSchema), 'Of the token that asks, where it has limits of its own.'),
   requests: z.nullable(meterSchema),
   input_tokens: z.nullable(meterSchema),
   output_tokens: z.nullable(meterSchema),
@@ -69,7 +69,7 @@ export const standingSchema = z.object({
 });
 
 /** An account by itself. */
-export const accountAnswer = z.extend(accountRow, standingSchema.shape);
+export const accountAnswer = z.extend(accountRow, quotaReportSchema.shape);
 
 /** How far an erasure has come; it goes on by itself. */
 export const erasureAnswer = z.extend(accountRow, {
@@ -181,7 +181,7 @@ export const revokedAnswer = z.object({
   revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
 });
 
-export type StandingReport = z.output<typeof standingSchema>;
+export type QuotaReport = z.output<typeof quotaReportSchema>;
 export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;
 export type UsageReport = z.output<typeof usageReportSchema>;

@@ -73,7 +73,7 @@ export interface Circumstances {
   models?: readonly string[] | undefined;
 }
 
-/** Decides on a request by its worst case. Changes nothing but the time; `place` makes a hold of what is granted. */
+/** Decides on a request by its worst case. Changes nothing but the time; `addHold` makes a hold of what is granted. */
 export function decide(
   budget: Budget,
   rules: Rules,

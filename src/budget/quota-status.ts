@@ -1,6 +1,6 @@
 /** How much of each limit is used: as values for response headers, and as JSON for people. */
 
-import type { StandingReport } from '../accounts/usage-answers.schema.ts';
+import type { QuotaReport } from '../accounts/usage-answers.schema.ts';
 import type { QuotaStatus, RateStatus, SpendStatus } from '../durable/contracts/admission.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { Limits } from '../settings/limits.schema.ts';
@@ -32,7 +32,7 @@ export function reportQuotaStatus(
   rules: Rules,
   limits: { inForce: Limits; own: Limits | null },
   now: number,
-): Omit<StandingReport, 'conversations' | 'stored_bytes' | 'token'> {
+): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token'> {
   const quotaStatus = quotaStatusOf(budget, rules, now);
   const sums = (period: Period) => {
     const { settled, held } = budget.windows[period];
@@ -43,7 +43,7 @@ export function reportQuotaStatus(
       held_usd: toUsd(held),
     };
   };
-  const spend = (period: Exclude<Period, 'total'>): StandingReport['day'] => {
+  const spend = (period: Exclude<Period, 'total'>): QuotaReport['day'] => {
     const { start, end } = budget.windows[period];
     return { window: spanId(period, start), ...sums(period), resets_at: new Date(end).toISOString() };
   };
@@ -74,7 +74,7 @@ function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): Spen
   return { limit, settled, held, resetsAt: end };
 }
 
-function reportRate(value: RateStatus | undefined): StandingReport['requests'] {
+function reportRate(value: RateStatus | undefined): QuotaReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
   // A large debt at a tiny limit takes longer to pay back than a date can express.

@@ -79,7 +79,7 @@ export function emptyBudget(now: number): Budget {
 }
 
 /**
- * Moves to `now`: windows that ended make place for new ones.
+ * Moves to `now`: windows that ended make room for new ones.
  *
  * @returns the time to decide by, never earlier than any before
  */
@@ -128,7 +128,7 @@ export function takeCount(budget: Budget, rules: Rules): void {
   if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
 }
 
-/** @returns the buckets once the request has been taken out; for `place`, and to be stored with it. */
+/** @returns the buckets once the request has been taken out; for `addHold`, and to be stored with it. */
 export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
   const { fullAt, last } = budget;
   return rules.requests === undefined || repeats
@@ -137,7 +137,7 @@ export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = fa
 }
 
 /** Adds a hold to the budget, with the buckets that `bucketsAfterAdmission` has returned. */
-export function place(budget: Budget, hold: Hold, buckets: Buckets): void {
+export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
   if (hold.stage === BATCH_STAGE) budget.batched += 1;

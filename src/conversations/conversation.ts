@@ -62,7 +62,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   readonly #context: ConversationContext;
   #runner: TurnRunner | undefined;
   #recovered = false;
-  #adopting = false;
+  #isCopying = false;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -78,7 +78,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#maintenance = new Maintenance({
       ...shared,
       storage: ctx.storage,
-      isBusy: () => this.#runner !== undefined || this.#adopting,
+      isBusy: () => this.#runner !== undefined || this.#isCopying,
       erase: () => this.erase(),
     });
     this.#context = { ...shared, maintenance: this.#maintenance };
@@ -235,14 +235,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
-    this.#adopting = true;
+    this.#isCopying = true;
     try {
       await storeCopy(this.#context, place, lines);
       return this.read();
     } catch (thrown) {
       return failedResult(thrown);
     } finally {
-      this.#adopting = false;
+      this.#isCopying = false;
     }
   }
 
@@ -277,7 +277,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       alarm.wakeFor(now + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
-    } else if (this.#adopting) alarm.wakeFor(now + GRACE_MS);
+    } else if (this.#isCopying) alarm.wakeFor(now + GRACE_MS);
     else if (profile.exists && this.#maintenance.expiresAt(profile) <= now) await this.erase();
     else await this.#maintenance.tidy();
   }
@@ -338,7 +338,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   get #isInTransit(): boolean {
-    return this.#adopting || this.#transcript.profile?.deleted === true;
+    return this.#isCopying || this.#transcript.profile?.deleted === true;
   }
 
   #isFree(): boolean {

@@ -4,7 +4,7 @@ import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import { holdPrefix, releaseInBackground, type TakenPrefix } from './held-prefix.ts';
-import { adopt } from './history/forks.ts';
+import { storeCopiedLines } from './history/forks.ts';
 import { type ConversationContext, GRACE_MS } from './maintenance.ts';
 import type { HeldPrefix, Profile } from './storage/rows.ts';
 
@@ -88,7 +88,7 @@ export async function storeCopy(
     startConversation(context, place);
     // After a crash in the middle the alarm deletes what was written.
     maintenance.alarm.wakeFor(now() + GRACE_MS);
-    const copied = await adopt(transcript, lines);
+    const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
       held = await holdPrefix(context, place, copied.prefix);
       copied.prefix = held;
@@ -109,8 +109,8 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
   transcript.together(() => {
     transcript.empty();
     const version = Math.max(profile.version + 1, now());
-    const gone = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
-    transcript.save({ ...profile, version, ...gone });
+    const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
+    transcript.save({ ...profile, version, ...deletion });
   });
 }
 

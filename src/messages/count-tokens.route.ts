@@ -40,7 +40,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
-  const standing = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
+  const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const routing = { model: name, streams: false, isQuick: true };
   let answeredBy: string | undefined;
@@ -57,7 +57,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     },
     { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
   );
-  for (const [header, value] of Object.entries(standing)) response.headers.set(header, value);
+  for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
   if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;

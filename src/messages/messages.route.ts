@@ -68,7 +68,7 @@ async function answerMessage(
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
-  const owned = upstream.pool && ownedIn(body);
+  const owned = upstream.pool && ownedIn(body, upstream.pool);
   const routing = { streams, account: identity.account, owned };
   const meter = await (options.admit ?? admit)({
     ...context,

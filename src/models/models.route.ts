@@ -51,10 +51,10 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     }
     const { pool } = upstreamOf(settings, fetchUpstream);
     if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
-    const standing = await admitted(c);
+    const quota = await admitted(c);
     const row = servedModel(pool, name, settings);
     if (!row) throw unknownModel();
-    return Response.json(joined(row, settings, pool), { headers: standing });
+    return Response.json(joined(row, settings, pool), { headers: quota });
   };
   return new Hono<AppEnv>()
     .get('/v1/models', mayRead, list)
@@ -89,12 +89,12 @@ async function answerModels(
   caller: Request = c.req.raw,
 ): Promise<Response> {
   const { settings, requestId, waitUntil } = contextOf(c);
-  const standing = await admitted(c);
+  const quota = await admitted(c);
   const response = await relay(
     { path, caller, routing: { streams: false, isQuick: true } },
     { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
   );
-  for (const [name, value] of Object.entries(standing)) response.headers.set(name, value);
+  for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
   return Response.json(joinAll(body, settings), { headers: response.headers });

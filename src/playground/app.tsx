@@ -4,7 +4,7 @@ import { useEffect } from 'preact/hooks';
 import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
 import { Classify } from './classify/classify.tsx';
-import { refreshStanding, standing } from './edge/account.ts';
+import { quota, refreshQuota } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { nextTheme, theme } from './theme.ts';
@@ -27,7 +27,7 @@ export function App() {
   const ready = state.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
-    if (ready) refreshStanding().catch(() => {});
+    if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
     document.title = `${NAMES[part.value]} · Sluice`;
@@ -90,7 +90,7 @@ export function App() {
 
 /** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */
 function Spent() {
-  const day = standing.value?.day;
+  const day = quota.value?.day;
   return (
     <a
       class="spent"

@@ -24,7 +24,7 @@ import { CallRoll } from './call-roll.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
-import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from './pools-answers.schema.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** An account that has told nothing for so long, and has something leased, is asked. */
@@ -115,10 +115,10 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   }
 
   /** @returns where the pool stands, in every window. */
-  standing(): PoolStandingReport {
+  standing(): PoolQuotaReport {
     const now = this.now();
     const rules = this.#rulesNow();
-    const spend = (period: Period): PoolStandingReport['day'] => {
+    const spend = (period: Period): PoolQuotaReport['day'] => {
       const { start, end } = spanAt(period, now);
       const window = spanId(period, start);
       const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };

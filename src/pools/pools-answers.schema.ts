@@ -22,7 +22,7 @@ const sharedWindows = {
 };
 
 /** Where a shared budget stands. */
-export const poolStandingSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
+export const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
 /** The deployment's shared budget; all is null where accounts share none. */
 export const deploymentAnswer = z.object({
@@ -37,7 +37,7 @@ export const deploymentAnswer = z.object({
 });
 
 /** A group, by itself and in the list of them. */
-export const groupAnswer = z.object({ type: z.literal('group'), id: z.string(), ...poolStandingSchema.shape });
+export const groupAnswer = z.object({ type: z.literal('group'), id: z.string(), ...poolQuotaSchema.shape });
 
 /** What was begun by a recount. */
 export const recountAnswer = z.object({
@@ -61,6 +61,6 @@ export const accountSpendRow = z.object({
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });
 
-export type PoolStandingReport = z.output<typeof poolStandingSchema>;
+export type PoolQuotaReport = z.output<typeof poolQuotaSchema>;
 export type AccountSpendRow = z.output<typeof accountSpendRow>;
 export type SharedUsageReport = z.output<typeof usageReportSchema>;

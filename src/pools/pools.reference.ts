@@ -19,7 +19,7 @@ const sharedWindow = (name: string, limit: number | null, resets: string) => ({
   resets_at: resets,
 });
 const limits = { usd_per_day: 50 };
-const standing = {
+const poolQuotaExample = {
   limits,
   hour: sharedWindow('2026-11-20T12', null, '2026-11-20T13:00:00.000Z'),
   day: sharedWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
@@ -32,11 +32,11 @@ const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
 const limitsBody = { schema: z.withMeta(poolLimitsSchema, { id: 'PoolLimits' }), example: limits };
 const group = (description: string): Answer => ({
   description,
-  content: [{ schema: groupSchema, example: { type: 'group', id: 'research', ...standing } }],
+  content: [{ schema: groupSchema, example: { type: 'group', id: 'research', ...poolQuotaExample } }],
 });
 const deployment = (description: string): Answer => ({
   description,
-  content: [{ schema: deploymentSchema, example: { type: 'pool', id: 'deployment', ...standing } }],
+  content: [{ schema: deploymentSchema, example: { type: 'pool', id: 'deployment', ...poolQuotaExample } }],
 });
 const membership = (description: string, name: string | null): Answer => ({
   description,
@@ -74,7 +74,7 @@ export const groups: Resource = {
             {
               schema: z.withMeta(listSchema(groupAnswer), { id: 'GroupList' }),
               example: {
-                data: [{ type: 'group', id: 'research', ...standing }],
+                data: [{ type: 'group', id: 'research', ...poolQuotaExample }],
                 has_more: false,
                 first_id: 'research',
                 last_id: 'research',

@@ -62,7 +62,7 @@ const SERVED_STEP_TOKENS = 50_000;
  * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
  *   assumed.
  */
-export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: WorstCase; terms: Terms } {
+export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase: WorstCase; terms: Terms } {
   const { readings } = options;
   const found = featuresOfBody(body, options.before, options.lengthOf);
   found.extra += PER_REQUEST;
@@ -160,7 +160,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { bound: Wor
   if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
   if (found.served.tools > 0) worstCase.served = served;
   if (found.because !== undefined && found.by === 'window') worstCase.because = found.because;
-  return { bound: worstCase, terms };
+  return { worstCase, terms };
 }
 
 /** Takes half of what tokens cost; searches have no half price. */

@@ -141,15 +141,29 @@ class Failover {
     return true;
   }
 
+  /**
+   * Takes a place among the requests that may run at an upstream at a time.
+   *
+   * @returns what gives it back; so does whatever aborts the request, since nobody reads its answer to the end then
+   */
+  #take({ name, entry }: OpenUpstream, now: number): () => void {
+    if (entry.max_concurrent === undefined) return () => {};
+    const end = this.#pool.health.begin(name, now);
+    const { signal } = this.#options.controller;
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+    return end;
+  }
+
   /** @returns the answer; undefined where the next upstream must be tried */
   async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
-    const { name, breaker, state } = choice;
+    const { name, upstream, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
     // Another request has become the probe in the meantime: this one sees it as open from now on.
     if (!leave) return undefined;
     this.#tried.add(name);
-    const end = this.#pool.health.begin(name, now);
+    const end = this.#take(upstream, now);
     this.#course.upstream = name;
     let failed: FailedAttempt;
     try {

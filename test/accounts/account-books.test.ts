@@ -19,14 +19,19 @@ const encoder = new TextEncoder();
 function grantOf({ body, count }: BilledAnswer): StoredGrant {
   const text = JSON.stringify(body);
   const bytes = encoder.encode(text).length;
-  const { bound, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
-  const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_month: 100_000 }), { ...bound, countable: false }, NOON);
+  const { worstCase, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
+  const decision = decide(
+    emptyBudget(NOON),
+    rulesOf({ usd_per_month: 100_000 }),
+    { ...worstCase, countable: false },
+    NOON,
+  );
   if (decision.kind !== 'admitted') throw new Error(`not admitted: ${JSON.stringify(decision)}`);
   return {
     hold: decision.nanodollars,
     lowered: undefined,
-    mostOutput: terms.steps === 'one' && bound.models.length === 1 ? decision.maxTokens : undefined,
-    models: bound.models,
+    mostOutput: terms.steps === 'one' && worstCase.models.length === 1 ? decision.maxTokens : undefined,
+    models: worstCase.models,
     cancelStops: true,
     terms,
   };

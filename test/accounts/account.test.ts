@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import {
   ledgerRequestSchema,
-  standingSchema,
+  quotaReportSchema,
   tokenRowSchema,
   usageReportSchema,
 } from '../../src/accounts/usage-answers.schema.ts';
@@ -87,7 +87,7 @@ describe('admit and settle', () => {
     });
     const standing = await stub().standing();
     expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(22_000) });
-    expect(standingSchema.parse(standing)).toEqual(standing);
+    expect(quotaReportSchema.parse(standing)).toEqual(standing);
     const row = await stub().request(ask.requestId);
     expect(row).toMatchObject({ status: 'complete', stop_reason: 'end_turn', ms: 12.5, estimated: false });
     expect(ledgerRequestSchema.parse(row)).toEqual(row);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
-import { ledgerRowSchema, standingSchema } from '../../src/accounts/usage-answers.schema.ts';
+import { ledgerRowSchema, quotaReportSchema } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { listAccount } from '../../src/kv/account-list.ts';
@@ -144,7 +144,7 @@ describe('one account', () => {
     await app.settled();
     const { type, id, ...standing } = await get(app, '/accounts/alice', alice);
     expect({ type, id }).toEqual({ type: 'account', id: 'alice' });
-    expect(z.strictObject(standingSchema.shape).parse(standing)).toEqual(standing);
+    expect(z.strictObject(quotaReportSchema.shape).parse(standing)).toEqual(standing);
     const settled = { settled_usd: (9 * 100 + 9 * 500) / 1e9, held_usd: 0 };
     expect(standing).toMatchObject({
       limits: { usd_per_week: 5, requests_per_minute: 60 },
@@ -297,7 +297,7 @@ describe('erasure', () => {
     await app.settled();
     await spend('alice', 6_000);
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
-    const { day: spent } = standingSchema.parse(await get(app, '/accounts/alice'));
+    const { day: spent } = quotaReportSchema.parse(await get(app, '/accounts/alice'));
     const erase = async () => {
       const response = await app.fetch('/accounts/alice', { method: 'DELETE', headers: await admin() });
       expect(response.status).toBe(202);

@@ -4,12 +4,12 @@ import { capacity, level } from '../../src/budget/bucket.ts';
 import { type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
 import { type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
+  addHold,
   advance,
   type Budget,
   bucketsAfterAdmission,
   bucketsAfterSettlement,
   emptyBudget,
-  place,
   settle,
   takeCount,
 } from '../../src/budget/state.ts';
@@ -28,7 +28,7 @@ function admit(budget: Budget, rules: Rules, bound: WorstCase, now: number): Dec
     const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
     const at = budget.last;
     const hold = { id, at, deadline: at + 900_000, nanodollars, inputTokens, outputTokens, maxTokens, stage: '' };
-    place(budget, hold, bucketsAfterAdmission(budget, rules));
+    addHold(budget, hold, bucketsAfterAdmission(budget, rules));
   }
   return { ...decision, id };
 }

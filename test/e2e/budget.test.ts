@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, StandingReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
@@ -58,12 +58,12 @@ async function api(path: string, init: RequestInit = {}): Promise<unknown> {
 
 const setLimits = async (account: string, limits: Limits) =>
   await api(`/accounts/${account}/limits`, { method: 'PUT', body: JSON.stringify(limits) });
-const standing = async (account: string) => (await api(`/accounts/${account}`)) as StandingReport;
+const standing = async (account: string) => (await api(`/accounts/${account}`)) as QuotaReport;
 const rows = async (account: string) =>
   ((await api(`/usage/requests?account=${account}&limit=1000`)) as { data: LedgerRow[] }).data;
 
 /** The standing at rest: what goes on behind the answers has ended. */
-async function atRest(account: string): Promise<StandingReport> {
+async function atRest(account: string): Promise<QuotaReport> {
   await expect.poll(async () => (await standing(account)).running_requests).toBe(0);
   const rested = await standing(account);
   expect(rested.day.held_usd).toBe(0);
@@ -248,7 +248,7 @@ test.each(['claude-haiku-5-5', 'claude-opus-5-5'])(
       // $20 for a million tokens: 128,000 of them would cost $2.56, and as many as half a dollar buys are enough.
       if (model === 'claude-haiku-5-5') expect(new Set(lowered)).toEqual(new Set([128_000]));
       else expect(Math.min(...lowered)).toBeGreaterThan(20_000);
-      const own = (await (await fetch(`${simulated.url}/accounts/dev`)).json()) as StandingReport;
+      const own = (await (await fetch(`${simulated.url}/accounts/dev`)).json()) as QuotaReport;
       expect(own.day.settled_usd).toBeGreaterThan(0);
       expect(own.day.settled_usd).toBeLessThan(0.1);
     } finally {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, StandingReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
@@ -84,7 +84,7 @@ const isAccepted = (rows: readonly Row[]) =>
   brokenRule([...rows.map(({ role, content }) => ({ role, content })), { role: 'user', content: 'And then?' }]);
 
 async function settled(edge: { url: string }): Promise<void> {
-  await expect.poll(async () => (await get<StandingReport>(edge, '/accounts/dev')).running_requests).toBe(0);
+  await expect.poll(async () => (await get<QuotaReport>(edge, '/accounts/dev')).running_requests).toBe(0);
 }
 
 describe('over real HTTP', () => {
@@ -283,7 +283,7 @@ describe('a process that is killed', () => {
       await settled(edge);
       const list = await get<{ data: { id: string; messages: number }[] }>(edge, '/conversations');
       expect(list.data).toMatchObject([{ id, state: 'idle', messages: (await rowsOf(edge, id)).length }]);
-      const standing = await get<StandingReport>(edge, '/accounts/dev');
+      const standing = await get<QuotaReport>(edge, '/accounts/dev');
       expect(standing.day.held_usd).toBe(0);
     } finally {
       await edge.stop();

@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { StandingReport, UsageReport } from '../../src/accounts/usage-answers.schema.ts';
-import type { PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import type { QuotaReport, UsageReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
@@ -154,7 +154,7 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
   await expect.poll(() => callers.answered, { interval: 20 }).toBeGreaterThan(accounts.length * 2);
   callers.close();
   await expect.poll(() => callers.running, { interval: 20 }).toBe(0);
-  await expect.poll(async () => (await api<PoolStandingReport>('/pools/deployment')).month.leased_usd).toBe(0);
+  await expect.poll(async () => (await api<PoolQuotaReport>('/pools/deployment')).month.leased_usd).toBe(0);
   isHanging = true;
   const killed = tokens.slice(0, KILLED).map((token) => callers.once(token));
   await expect.poll(() => hanging, { interval: 5 }).toBe(KILLED);
@@ -172,12 +172,12 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
   );
   expect(odd).toEqual([]);
 
-  const standings = await Promise.all(accounts.map((account) => api<StandingReport>(`/accounts/${account}`)));
+  const standings = await Promise.all(accounts.map((account) => api<QuotaReport>(`/accounts/${account}`)));
   const held = standings.reduce((sum, { month }) => sum + nano(month.held_usd), 0);
   const settled = standings.reduce((sum, { month }) => sum + nano(month.settled_usd), 0);
   // Of what was killed the rest is held, and of the pool nothing else is leased.
   const pool = async () => {
-    const { month } = await api<PoolStandingReport>('/pools/deployment');
+    const { month } = await api<PoolQuotaReport>('/pools/deployment');
     return { spent: nano(month.spent_usd), leased: nano(month.leased_usd) };
   };
   await expect.poll(pool, { timeout: 90_000, interval: 500 }).toEqual({ spent: settled, leased: held });

@@ -6,7 +6,7 @@ import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
-import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -104,7 +104,7 @@ describe('a limit that accounts share', () => {
     expect(said).not.toContain('0.008');
     expect(said).not.toMatch(/left/);
     expect((await post(app, 'carol')).status).toBe(200);
-    const { day } = await admin<PoolStandingReport>(app, 'GET', '/groups/red');
+    const { day } = await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
     expect([day.limit_usd, nano(day.spent_usd)]).toEqual([0.008, (answered.alice + answered.bob) * COST]);
     const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/groups/red/accounts');
     expect(data.map(({ id, spent_usd }) => [id, nano(spent_usd.day)])).toEqual([
@@ -339,7 +339,7 @@ describe('who spent what', () => {
         return await spent(app);
       })
       .toEqual(new Map([...['alice', 'bob', 'carol'].map((name) => [name, COST] as const)]));
-    const { total } = await admin<PoolStandingReport>(app, 'GET', '/pools/deployment');
+    const { total } = await admin<PoolQuotaReport>(app, 'GET', '/pools/deployment');
     expect(nano(total.spent_usd)).toBe(3 * COST);
   });
 
@@ -360,7 +360,7 @@ describe('who spent what', () => {
       );
     const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
     expect(data.map(({ id }) => id)).toEqual(['bob']);
-    const { day } = await admin<PoolStandingReport>(app, 'GET', '/pools/deployment');
+    const { day } = await admin<PoolQuotaReport>(app, 'GET', '/pools/deployment');
     expect(nano(day.spent_usd)).toBe(2 * COST);
     await runInDurableObject(pool(), (_, { storage }) => {
       const rows = [...storage.sql.exec('select * from leases'), ...storage.sql.exec('select * from used')];

@@ -16,8 +16,8 @@ const ASK = { model: OWN, max_tokens: 10, messages: [{ role: 'user', content: 'H
 
 /** Names that are counted as used, of a body as it is read here and as it goes up. */
 function used(body: Record<string, unknown>, text = JSON.stringify(body)): string[] {
-  const { bound } = worstCaseOf(body, { bytes: text.length, readings: { text, json: body }, models });
-  return bound.models.flat();
+  const { worstCase } = worstCaseOf(body, { bytes: text.length, readings: { text, json: body }, models });
+  return worstCase.models.flat();
 }
 
 const word = fc.stringMatching(/^[a-z_]{1,8}$/).filter((name) => !/^models?$|^model_id$|^input_/.test(name));

@@ -15,7 +15,7 @@ function bytesOf(body: Body): number {
 }
 
 function bound(body: Body, more: { count?: number | null; betas?: string[]; bytes?: number } = {}): WorstCase {
-  return worstCaseOf(body, { bytes: bytesOf(body), models, ...more }).bound;
+  return worstCaseOf(body, { bytes: bytesOf(body), models, ...more }).worstCase;
 }
 
 function ask(more: Body = {}): Body {
@@ -300,7 +300,7 @@ describe('a bound is as tight as what is known', () => {
       bounded: false,
       served: { tool: 'web_search', single: true, uses: 3, inputTokens: first + 3 * (first + 50_000) },
     });
-    const few = worstCaseOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).bound;
+    const few = worstCaseOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).worstCase;
     expect(few.served?.inputTokens).toBe(first + 3 * (first + 1_000));
   });
 
@@ -416,13 +416,13 @@ describe('any body is bounded, at once', () => {
     let content: unknown = [{ type: 'text', text: 'x' }];
     for (let i = 0; i < 100_000; i++) content = [{ type: 'tool_result', content }];
     const body = ask({ messages: [{ role: 'user', content }] });
-    expect(worstCaseOf(body, { bytes: 5 * MILLION, models }).bound).toMatchObject({
+    expect(worstCaseOf(body, { bytes: 5 * MILLION, models }).worstCase).toMatchObject({
       bounded: false,
       inputTokens: MILLION,
     });
     let lists: unknown = [];
     for (let i = 0; i < 100_000; i++) lists = [lists];
-    expect(worstCaseOf(ask({ system: lists }), { bytes: 2e5, models }).bound.bounded).toBe(false);
+    expect(worstCaseOf(ask({ system: lists }), { bytes: 2e5, models }).worstCase.bounded).toBe(false);
   });
 
   test.each<[string, Body]>([
@@ -453,13 +453,13 @@ test.each([
   ['searches', { type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
 ])('a hundred thousand %s are bounded in linear time, and so is what is said of them', async (_, tool) => {
   const models = new ModelTable();
-  const boundOf = (count: number) => {
+  const worstOf = (count: number) => {
     const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(count).fill(tool) };
     return worstCaseOf(body, { bytes: 3_000_000, models });
   };
   // A hundred times as much: quadratic, it would take ten thousand times as long.
-  expect(await quickest(() => boundOf(100_000))).toBeLessThan(1_500 * (await quickest(() => boundOf(1_000))));
-  const { bound } = boundOf(100_000);
-  expect(JSON.stringify(bound).length).toBeLessThan(20_000);
-  expect(bound.inputCost).toBeGreaterThan(1e9);
+  expect(await quickest(() => worstOf(100_000))).toBeLessThan(1_500 * (await quickest(() => worstOf(1_000))));
+  const { worstCase } = worstOf(100_000);
+  expect(JSON.stringify(worstCase).length).toBeLessThan(20_000);
+  expect(worstCase.inputCost).toBeGreaterThan(1e9);
 });

@@ -50,11 +50,11 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promi
     if (!asking.next()) return grantedBy(first.answer) as never;
     decided = await askForModel(asking, number);
   }
-  const { answer, bound, terms, startedAt } = decided;
+  const { answer, worstCase, terms, startedAt } = decided;
   const admitted = grantedBy(answer);
   if (admitted.unlisted) request.waitUntil(putOnList(request));
   const grant = {
-    ...grantOf(bound, { ...terms, streams: terms.streams || request.streams === true }, admitted, request.settings),
+    ...grantOf(worstCase, { ...terms, streams: terms.streams || request.streams === true }, admitted, request.settings),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
   };

@@ -19,7 +19,7 @@ import type { ModelChoice } from './model-choice.ts';
 /** What an account was asked for a model, and what it has answered. */
 export interface ModelDecision {
   answer: AdmissionDecision;
-  bound: WorstCase;
+  worstCase: WorstCase;
   terms: Terms;
   startedAt: number;
 }
@@ -55,21 +55,21 @@ export async function askForModel(
     repeats: number > 1,
     adds: request.adds,
   };
-  let { bound, terms } = worstCaseOf(
+  let { worstCase, terms } = worstCaseOf(
     goesUp,
     request.count === undefined ? options : { ...options, count: request.count },
   );
-  let answer = await askAgainWhileHeld(request, { ...admissionRequest, bound });
+  let answer = await askAgainWhileHeld(request, { ...admissionRequest, bound: worstCase });
   if (answer.outcome === 'count_needed') {
-    ({ bound, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
+    ({ worstCase, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
     answer = await askAgainWhileHeld(request, {
       ...admissionRequest,
       counted: true,
-      bound: { ...bound, countable: false },
+      bound: { ...worstCase, countable: false },
     });
   }
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
-  return { answer, bound, terms, startedAt };
+  return { answer, worstCase, terms, startedAt };
 }
 
 /** @returns the upstreams that may answer a request. @throws NoUpstream where none can */

@@ -29,16 +29,16 @@ const TOTAL_HELP: Record<LimitOwner, string> = {
 };
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
-export function quotaHeaders(standing: QuotaStatus): Record<string, string> {
-  return { ...bucketHeaders(standing), ...spendHeaders(standing) };
+export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
+  return { ...bucketHeaders(quota), ...spendHeaders(quota) };
 }
 
 /** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
-export function refusalError(refusal: Refusal, standing: QuotaStatus): ApiError {
+export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
     new ApiError(type, message, { headers: { 'sluice-limited-by': by, ...headers }, cause: refusal });
-  const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(standing) };
+  const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':
       return errorOf(
@@ -148,8 +148,8 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Re
 }
 
 /** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
-function spendHeaders(standing: QuotaStatus): Record<string, string> {
-  const windows = [...PERIODS, 'token' as const].flatMap((name) => standing[name] ?? []);
+function spendHeaders(quota: QuotaStatus): Record<string, string> {
+  const windows = [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
   const shares = windows.map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
     resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),

@@ -30,17 +30,17 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
 }
 
 export function grantOf(
-  bound: WorstCase,
+  worstCase: WorstCase,
   terms: Terms,
   { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,
 ): StoredGrant {
-  const isOne = terms.steps === 'one' && bound.models.length === 1;
+  const isOne = terms.steps === 'one' && worstCase.models.length === 1;
   return {
     hold,
     lowered: maxTokens,
-    mostOutput: isOne ? (maxTokens ?? bound.outputTokens) : undefined,
-    models: bound.models,
+    mostOutput: isOne ? (maxTokens ?? worstCase.outputTokens) : undefined,
+    models: worstCase.models,
     cancelStops: doesStop(CANCEL_STOPS, terms.streams),
     terms,
   };

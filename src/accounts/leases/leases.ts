@@ -141,7 +141,7 @@ export class Leases {
   }
 
   /** Notes that a hold was placed. */
-  placed(leases: readonly OpenLease[]): void {
+  noteHold(leases: readonly OpenLease[]): void {
     if (leases.length === 0) return;
     for (const { lease } of leases) lease.used(0);
     this.#touch();

@@ -59,11 +59,11 @@ const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_S
 const COLUMNS = SUM_COLUMNS.join(', ');
 const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
 
-/** @returns whether the rest of the row is as it was opened: each column that is written costs. */
-function isPlain({ tokens, estimated, overHold, late, errorType, upstream }: Closing): boolean {
+/** @returns whether the rest of the row, but for its upstream, is as it was opened: each column that is written costs. */
+function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
   const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
-  return others === 0 && errorType === null && upstream === null && !(estimated || overHold || late);
+  return others === 0 && errorType === null && !(estimated || overHold || late);
 }
 
 export class Ledger extends Tables {
@@ -185,7 +185,8 @@ export class Ledger extends Tables {
       buckets.output,
     ];
     if (isPlain(closing)) {
-      this.write(`${CLOSE} where id = ?`, ...common, id);
+      if (closing.upstream === null) this.write(`${CLOSE} where id = ?`, ...common, id);
+      else this.write(`${CLOSE}, upstream = ? where id = ?`, ...common, closing.upstream, id);
       return;
     }
     this.write(

@@ -20,8 +20,8 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   const cut = boundaryAt(transcript, found);
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
-    const gone = turnsWithoutMessages(transcript, found.turn);
-    for (const turn of gone) {
+    const emptied = turnsWithoutMessages(transcript, found.turn);
+    for (const turn of emptied) {
       transcript.log.delete(turn.seq);
       if (turn.settled) transcript.deleteTurn(turn.seq);
       // It is no part of the history then, and its key is free.
@@ -31,7 +31,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     const rest = turnAt(transcript, found.turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
-    const nextTurn = Math.max(profile.nextTurn, (gone.at(-1)?.seq ?? 0) + 1);
+    const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
     return { turns, messages, nextTurn, sentFrom: profile.sentFrom >= cut ? 0 : profile.sentFrom };
   });
 }
@@ -98,7 +98,7 @@ function line(kind: string, ...texts: string[]): string {
 }
 
 /** Stores the lines of another conversation. @returns the copied profile; undefined where the copy is incomplete */
-export async function adopt(
+export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
 ): Promise<Partial<Profile> | undefined> {

@@ -265,7 +265,7 @@ function tokensAdded(
   { models }: Settings,
 ): number | undefined {
   const bytes = texts.reduce((sum, text) => sum + encoder.encode(text).length, 0);
-  const { bound: worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
+  const { worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
   return worstCase.bounded ? worstCase.inputTokens : undefined;
 }
 

@@ -36,15 +36,15 @@ export class LogText {
    * @param head the text before the string in its data
    * @param string as it is written there
    */
-  addLike(text: string, head: string, string: string): void {
+  addSimilarDelta(text: string, head: string, string: string): void {
     // A delta in another form (a padded one, for example) cannot be restored from these two.
     if (text.length === DELTA_LINES.length + head.length + string.length + DELTA_END.length)
-      this.addRun(head, [string]);
+      this.addDeltaStrings(head, [string]);
     else this.add(text);
   }
 
-  /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addLike`. */
-  addRun(head: string, strings: readonly string[]): void {
+  /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addSimilarDelta`. */
+  addDeltaStrings(head: string, strings: readonly string[]): void {
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
       this.#head = head;

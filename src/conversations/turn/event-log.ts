@@ -98,8 +98,8 @@ export class EventLog {
   }
 
   /** Adds a delta with one string, as it came; `head` and `string` as for `LogText`. */
-  addLike(text: string, head: string, string: string): void {
-    this.#batch.addLike(text, head, string);
+  addSimilarDelta(text: string, head: string, string: string): void {
+    this.#batch.addSimilarDelta(text, head, string);
     this.#push(text);
   }
 
@@ -109,8 +109,8 @@ export class EventLog {
    * @param start where in the text the first one begins
    * @returns where the text after them begins
    */
-  addRun(text: string, start: number, head: string, strings: readonly string[]): number {
-    this.#batch.addRun(head, strings);
+  addDeltaStrings(text: string, start: number, head: string, strings: readonly string[]): number {
+    this.#batch.addDeltaStrings(head, strings);
     const around = DELTA_LINES.length + head.length + DELTA_END.length;
     let at = start;
     for (const { length } of strings) {

@@ -5,7 +5,7 @@ import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 
 /** The common form of deltas that differ in one string. */
-interface LikeDeltas {
+interface DeltaForm {
   /** The text before the string. */
   head: string;
   block: Block;
@@ -26,7 +26,7 @@ export class MessageBuilder {
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
   /** The form of the last delta, which the next one may have too. */
-  #form: LikeDeltas | undefined;
+  #form: DeltaForm | undefined;
 
   /**
    * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: only the string
@@ -35,14 +35,14 @@ export class MessageBuilder {
    * @param from where the data begins in the text; it ends at `to`
    * @returns the string as it is written; undefined for any other data, of which nothing is taken
    */
-  takeLike(text: string, from = 0, to = text.length): string | undefined {
+  takeSimilarDelta(text: string, from = 0, to = text.length): string | undefined {
     const form = this.#form;
     if (!form || !text.startsWith(form.head, from)) return undefined;
     const start = from + form.head.length;
     const end = stringEnd(text, from, to);
     if (end < start) return undefined;
     const written = text.slice(start, end);
-    return this.takeRun([written]) === 1 ? written : undefined;
+    return this.takeDeltaStrings([written]) === 1 ? written : undefined;
   }
 
   /**
@@ -51,7 +51,7 @@ export class MessageBuilder {
    * @param strings as they are written
    * @returns how many of them are strings; nothing is taken of the others
    */
-  takeRun(strings: readonly string[]): number {
+  takeDeltaStrings(strings: readonly string[]): number {
     if (!this.#form) return 0;
     const all = strings.join('');
     if (isUnescaped(all)) {
@@ -66,7 +66,7 @@ export class MessageBuilder {
     return strings.length;
   }
 
-  /** The text before the string of a delta that `takeLike` takes. */
+  /** The text before the string of a delta that `takeSimilarDelta` takes. */
   get head(): string | undefined {
     return this.#form?.head;
   }
@@ -143,7 +143,7 @@ export class MessageBuilder {
   }
 
   /** @returns the form of a delta; undefined where it has more than one string. */
-  #formOf({ index, delta }: Json, data: string): LikeDeltas | undefined {
+  #formOf({ index, delta }: Json, data: string): DeltaForm | undefined {
     const block = this.#blockAt(index);
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
@@ -182,7 +182,7 @@ export class MessageBuilder {
     message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(given) };
   }
 
-  #append({ block, name }: Pick<LikeDeltas, 'block' | 'name'>, string: string): void {
+  #append({ block, name }: Pick<DeltaForm, 'block' | 'name'>, string: string): void {
     if (name === undefined) this.#inputs.set(block, (this.#inputs.get(block) ?? '') + string);
     else block.value[name] += string;
   }

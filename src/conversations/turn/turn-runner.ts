@@ -148,7 +148,7 @@ export class TurnRunner {
       plan.body = laid.body;
       fallbacks ??= laid.fallbacks;
     }
-    const owned = upstream.pool && ownedIn(plan.body);
+    const owned = upstream.pool && ownedIn(plan.body, upstream.pool);
     const routing = { streams: true, account: identity.account, stays, owned };
     const granted = await this.#admit(plan, { fallbacks, routing });
     let latest: RequestMeter = granted;

@@ -97,7 +97,7 @@ export class Turn {
     this.#now = now;
     const all: TakenPiece = { hasFraming: false, hasDelta: false };
     this.#frames.scan(piece, (text, start, end) => {
-      const next = this.#takeLike(text, start, end);
+      const next = this.#takeSimilarDeltas(text, start, end);
       if (next !== undefined) {
         all.hasDelta = true;
         return next;
@@ -119,7 +119,7 @@ export class Turn {
    *
    * @returns where the text after them begins; undefined if there is no such delta
    */
-  #takeLike(text: string, start: number, end: number): number | undefined {
+  #takeSimilarDeltas(text: string, start: number, end: number): number | undefined {
     const { head } = this.builder;
     if (head === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
     const from = start + DELTA_LINES.length;
@@ -127,12 +127,12 @@ export class Turn {
     // Where more of them follow, all but the last are found in one pass.
     if (text.startsWith(between, end + 2 - DELTA_END.length) && text.startsWith(head, from)) {
       const strings = text.slice(from + head.length).split(between);
-      const taken = this.builder.takeRun(strings.slice(0, -1));
-      if (taken > 0) return this.log.addRun(text, start, head, strings.slice(0, taken));
+      const taken = this.builder.takeDeltaStrings(strings.slice(0, -1));
+      if (taken > 0) return this.log.addDeltaStrings(text, start, head, strings.slice(0, taken));
     }
-    const string = this.builder.takeLike(text, from, end);
+    const string = this.builder.takeSimilarDelta(text, from, end);
     if (string === undefined) return undefined;
-    this.log.addLike(text.slice(start, end + 2), head, string);
+    this.log.addSimilarDelta(text.slice(start, end + 2), head, string);
     return end + 2;
   }
 

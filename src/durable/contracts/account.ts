@@ -3,7 +3,7 @@ import type {
   CreditRow,
   LedgerRequest,
   LedgerRow,
-  StandingReport,
+  QuotaReport,
   TokenRow,
   UsageReport,
 } from '../../accounts/usage-answers.schema.ts';
@@ -25,7 +25,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleJson(settlement: string): string;
   stage(requestId: string, stage: string): void;
   renew(requestId: string, stage?: string): boolean;
-  standing(defaults?: Limits, jti?: string): StandingReport;
+  standing(defaults?: Limits, jti?: string): QuotaReport;
   getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;

@@ -1,4 +1,4 @@
-import type { AccountSpendRow, PoolStandingReport, SharedUsageReport } from '../../pools/pools-answers.schema.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../pools/pools-answers.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
 import type { Page, PageOf } from './page.ts';
@@ -6,7 +6,7 @@ import type { Page, PageOf } from './page.ts';
 /** A pool's object, as others call it; what each method does stands at the object. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
-  standing(): PoolStandingReport;
+  standing(): PoolQuotaReport;
   getLimits(): PoolLimits | null;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;

@@ -1,6 +1,6 @@
 import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
 import { Gauge } from './gauge.tsx';
-import { reportedStanding } from './report.ts';
+import { reportedQuota } from './report.ts';
 
 const WINDOWS = [
   ['day', 'Today'],
@@ -16,13 +16,13 @@ const BUCKETS = [
 
 /** Shows a gauge for each window of the budget and each rate limit. */
 export function Gauges() {
-  const stands = reportedStanding.value;
+  const stands = reportedQuota.value;
   const buckets = BUCKETS.flatMap(([key, title]) => {
     const meter = stands?.[key];
     return meter ? [{ key, title, meter }] : [];
   });
   return (
-    <section id="standing" aria-label="Where the account stands" class="stack">
+    <section id="quota" aria-label="Where the account stands" class="stack">
       <ul class="gauges">
         {WINDOWS.map(([key, title]) => {
           const window = stands?.[key];

@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
 import type { Limits } from '../../settings/limits.schema.ts';
-import type { Standing } from '../edge/account.ts';
+import type { AccountQuota } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { account, reportedStanding } from './report.ts';
+import { account, reportedQuota } from './report.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 
@@ -26,7 +26,7 @@ const FIELDS: readonly [NumberLimit, string][] = [
 /** Edits an account's own limits. An empty field means the deployment's default. */
 export function LimitsForm() {
   const fault = useSignal<string | undefined>(undefined);
-  const stands = reportedStanding.value;
+  const stands = reportedQuota.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
   const save = async (form: FormData) => {
@@ -40,7 +40,9 @@ export function LimitsForm() {
     );
     try {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      reportedStanding.value = (await (await edge().fetch(path, { method: 'PATCH', body: limits })).json()) as Standing;
+      reportedQuota.value = (await (
+        await edge().fetch(path, { method: 'PATCH', body: limits })
+      ).json()) as AccountQuota;
       announce('Saved.');
     } catch (thrown) {
       fault.value = sentenceOf(thrown);

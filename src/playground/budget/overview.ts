@@ -3,7 +3,7 @@ import { signal } from '@preact/signals';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
-import type { Standing } from '../edge/account.ts';
+import type { AccountQuota } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 
 export const PERIODS = ['day', 'week', 'month'] as const;
@@ -17,7 +17,7 @@ interface SharedSpend {
   resets_at: string;
 }
 
-interface SharedStanding extends Record<Period, SharedSpend> {
+interface SharedQuota extends Record<Period, SharedSpend> {
   limits: Limits;
 }
 
@@ -40,7 +40,7 @@ export interface Spender {
 }
 
 /** The deployment's shared budget; undefined where it has none. */
-export const deployment = signal<SharedStanding | undefined>(undefined);
+export const deployment = signal<SharedQuota | undefined>(undefined);
 export const spenders = signal<Spender[]>([]);
 export const alerts = signal<AlertRow[]>([]);
 export const overviewFault = signal<string | undefined>(undefined);
@@ -93,18 +93,18 @@ export async function changeLimit({ kind, id }: Spender, period: Period, usd: nu
   const path = `/${kind}s/${encodeURIComponent(id)}`;
   if (kind === 'account') {
     const answer = await edge().fetch(`${path}/limits`, { method: 'PATCH', body: { [name]: usd } });
-    const standing = (await answer.json()) as Standing;
+    const quota = (await answer.json()) as AccountQuota;
     replaceRow(kind, id, {
-      spent: byPeriod((one) => standing[one].settled_usd),
-      limit: byPeriod((one) => standing[one].limit_usd),
+      spent: byPeriod((one) => quota[one].settled_usd),
+      limit: byPeriod((one) => quota[one].limit_usd),
     });
     return;
   }
-  const { limits } = (await (await edge().fetch(path)).json()) as SharedStanding;
+  const { limits } = (await (await edge().fetch(path)).json()) as SharedQuota;
   const { [name]: _, ...others } = limits;
   const body = usd === null ? others : { ...others, [name]: usd };
-  const standing = (await (await edge().fetch(`${path}/limits`, { method: 'PUT', body })).json()) as SharedStanding;
-  replaceRow(kind, id, { limit: byPeriod((one) => standing[one].limit_usd) });
+  const quota = (await (await edge().fetch(`${path}/limits`, { method: 'PUT', body })).json()) as SharedQuota;
+  replaceRow(kind, id, { limit: byPeriod((one) => quota[one].limit_usd) });
 }
 
 function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>): void {
@@ -112,9 +112,9 @@ function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>)
 }
 
 /** @returns the budget that all accounts share; undefined where they share none. */
-async function sharedBudget(): Promise<SharedStanding | undefined> {
-  const standing = (await (await edge().fetch('/pools/deployment')).json()) as SharedStanding | { limits: null };
-  return standing.limits === null ? undefined : standing;
+async function sharedBudget(): Promise<SharedQuota | undefined> {
+  const quota = (await (await edge().fetch('/pools/deployment')).json()) as SharedQuota | { limits: null };
+  return quota.limits === null ? undefined : quota;
 }
 
 async function everySpender(isShared: boolean): Promise<Spender[]> {
@@ -132,7 +132,7 @@ async function everySpender(isShared: boolean): Promise<Spender[]> {
 }
 
 async function everyGroup(): Promise<Spender[]> {
-  const { data } = await listOf<SharedStanding & { id: string }>('/groups', { limit: MOST_GROUPS });
+  const { data } = await listOf<SharedQuota & { id: string }>('/groups', { limit: MOST_GROUPS });
   return data.map(({ id, ...stands }) => ({
     kind: 'group' as const,
     id,

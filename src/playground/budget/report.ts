@@ -1,7 +1,7 @@
 /** Loads what the page shows of an account. */
 import { effect, signal, untracked } from '@preact/signals';
 import type { LedgerRow, UsageReport } from '../../client/index.ts';
-import { standing as ownStanding, readStanding, type Standing } from '../edge/account.ts';
+import { type AccountQuota, quota as ownQuota, readQuota } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { type Saving, savingsOf } from './savings.ts';
@@ -9,7 +9,7 @@ import { type DaySpend, spendPerDay } from './spend.ts';
 
 /** The account that is shown. */
 export const account = signal(identity.peek().account);
-export const reportedStanding = signal<Standing | undefined>(undefined);
+export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const requests = signal<LedgerRow[]>([]);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
@@ -33,13 +33,13 @@ export function keepReporting(): () => void {
     try {
       if (document.visibilityState === 'visible') {
         const [stands, page] = await Promise.all([
-          readStanding(name),
+          readQuota(name),
           edge().requests({ limit: REQUESTS, account: name }),
         ]);
         if (stopped || asked !== round) return;
-        reportedStanding.value = stands;
+        reportedQuota.value = stands;
         requests.value = page.data;
-        if (name === identity.value.account) ownStanding.value = stands;
+        if (name === identity.value.account) ownQuota.value = stands;
         // The sums change only when a request is settled.
         if (stands.month.settled_usd !== settled) {
           const [days, models, saved] = await Promise.all([

@@ -160,7 +160,7 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
 /** Shows an account below. */
 function showAccount(id: string): void {
   account.value = id;
-  document.getElementById('standing')?.scrollIntoView({ block: 'start' });
+  document.getElementById('quota')?.scrollIntoView({ block: 'start' });
 }
 
 function valueIn({ id, group, spent, limit, seen }: Spender, column: Column, period: Period): string | number {

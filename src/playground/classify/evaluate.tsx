@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
 import type { Evaluation } from '../../client/index.ts';
-import { refreshStanding } from '../edge/account.ts';
+import { refreshQuota } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
@@ -27,7 +27,7 @@ export function Evaluate() {
       report.value = undefined;
       report.value = await edge().classifiers.evaluate(classifier, { examples: examplesIn(examples.value) });
       announce('The evaluation is complete.');
-      await refreshStanding();
+      await refreshQuota();
     });
   const runSample = async () => {
     const [tickets] = SAMPLES;

@@ -6,23 +6,23 @@ import type * as z from '../../http/zod.ts';
 import { edge } from './client.ts';
 import { identity } from './identity.ts';
 
-export type Standing = z.output<typeof accountAnswer>;
+export type AccountQuota = z.output<typeof accountAnswer>;
 
-export const standing = signal<Standing | undefined>(undefined);
+export const quota = signal<AccountQuota | undefined>(undefined);
 export const prefixes = signal<NamedRow[]>([]);
 
 let asked = 0;
 
-export async function readStanding(account: string): Promise<Standing> {
-  return (await (await edge().fetch(`/accounts/${encodeURIComponent(account)}`)).json()) as Standing;
+export async function readQuota(account: string): Promise<AccountQuota> {
+  return (await (await edge().fetch(`/accounts/${encodeURIComponent(account)}`)).json()) as AccountQuota;
 }
 
 /** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */
-export async function refreshStanding(): Promise<void> {
+export async function refreshQuota(): Promise<void> {
   asked += 1;
   const question = asked;
-  const answer = await readStanding(identity.value.account);
-  if (question === asked) standing.value = answer;
+  const answer = await readQuota(identity.value.account);
+  if (question === asked) quota.value = answer;
 }
 
 export async function refreshPrefixes(): Promise<void> {

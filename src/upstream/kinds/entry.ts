@@ -12,6 +12,8 @@ import {
   type Adaptation,
   type AdaptedCall,
   type Authorizing,
+  type BodyChanges,
+  type CallHeaders,
   type CanonicalCall,
   type Endpoint,
   KeyFault,
@@ -165,6 +167,8 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
   };
 }
 
+const NO_CHANGES: BodyChanges = {};
+
 /** @returns the parts of a secret that go up by themselves, or must not go up at all. */
 function secretsIn(secret: string): string[] {
   const account = parseOrUndefined(secret);
@@ -178,15 +182,15 @@ async function adaptedCall(
   idThere: string | undefined,
   by: Authorizing,
 ): Promise<AdaptedCall> {
-  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: {} };
-  const renamed = idThere === undefined || idThere === call.model ? {} : { model: JSON.stringify(idThere) };
-  const request = {
-    method: call.method,
-    url: endpoint.address(call, idThere),
-    headers,
-    body: call.body?.({ ...renamed, ...changes }),
-  };
-  return { ...request, headers: { ...headers, ...(await endpoint.authorize(request, by)) } };
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
+  const isRenamed = idThere !== undefined && idThere !== call.model;
+  const { method } = call;
+  const url = endpoint.address(call, idThere);
+  const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
+  const given = endpoint.authorize({ method, url, headers, body }, by);
+  // Most kinds know it at once: to wait for it would cost every request.
+  const credential: CallHeaders = given instanceof Promise ? await given : given;
+  return { method, url, headers: { ...headers, ...credential }, body };
 }
 
 /** The models of one upstream: by which id each is called there. */

@@ -3,13 +3,17 @@
 import { decoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { isObject } from '../../json/object.ts';
-import type { Owned } from '../choice/pool.ts';
+import type { Owned, UpstreamPool } from '../choice/pool.ts';
 import { RequestBody } from './request-body.ts';
 
 const FILE = '"file_id"';
 
-/** @returns what a request uses that only the upstream has where it was made; undefined for most requests. */
-export function ownedIn(body: JsonBody): Owned | undefined {
+/**
+ * @returns what a request uses that only the upstream has where it was made; undefined for most requests, and where there is
+ * one upstream only
+ */
+export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Owned | undefined {
+  if (all.length < 2) return undefined;
   const json = body instanceof RequestBody ? body.own : body.json;
   if (isNamed(json.container)) return 'a container';
   if (isNamed(json.thread)) return 'a thread';

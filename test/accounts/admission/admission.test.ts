@@ -104,13 +104,13 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
   return { account, app, object, ask, row };
 }
 
-function boundsOf(body: object) {
+function worstOf(body: object) {
   return worstCaseOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
 }
 
-/** What a request sets aside: the bound of its body. */
+/** What a request sets aside: the worst case of its body. */
 function holdOf(body: object): number {
-  const { inputCost, outputTokens, outputPrice } = boundsOf(body).bound;
+  const { inputCost, outputTokens, outputPrice } = worstOf(body).worstCase;
   return usd(inputCost + outputTokens * outputPrice);
 }
 
@@ -398,7 +398,7 @@ describe('an answer that does not come to its end', () => {
     await (await ask(body)).text();
     const { status, estimated, cost_usd } = await row();
     expect({ status, estimated }).toEqual({ status: 'cut', estimated: true });
-    const { inputCost } = boundsOf(body).bound;
+    const { inputCost } = worstOf(body).worstCase;
     const most = Math.ceil((Date.now() - before) / 1_000) + 1;
     expect(cost_usd).toBeGreaterThanOrEqual(usd(inputCost + 2 * 500 * PRICE.output));
     // A tenth for a geography that nobody has told.

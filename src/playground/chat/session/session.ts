@@ -1,7 +1,7 @@
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, signal } from '@preact/signals';
 import { type Conversation, type ConversationMessage, type MessageStream, SluiceError } from '../../../client/index.ts';
-import { refreshStanding } from '../../edge/account.ts';
+import { refreshQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
@@ -156,7 +156,7 @@ export class Session {
     const kept = this.rows.value.length > before;
     if (error !== undefined) this.fail(error, kept ? undefined : live.asked);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
-    void Promise.all([this.#onSettled(), refreshStanding()]).catch((thrown: unknown) => this.fail(thrown));
+    void Promise.all([this.#onSettled(), refreshQuota()]).catch((thrown: unknown) => this.fail(thrown));
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
     return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
   }

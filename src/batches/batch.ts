@@ -123,11 +123,10 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       else if (answer.kind === 'refused' && journal.phase === 'closing') this.#refuse(answer);
       else if (journal.phase === 'closing') {
         this.#save({ ...journal, phase: 'lost' });
-        if (answer.kind === 'doubtful')
-          await this.#decideDoubtful(answer).catch((thrown: unknown) => this.#failed(thrown));
+        if (answer.kind === 'doubtful') await this.#decideDoubtful(answer).catch(this.#failed);
       }
       this.#alarm.wakeFor(this.now() + (this.#journal?.phase === 'running' ? LEAST_POLL_MS : 0));
-      await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+      await this.#tidy().catch(this.#failed);
     }
     return stateOf(this.#journal, this.now());
   }
@@ -136,7 +135,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (this.#journal?.phase !== 'prepared') return;
     this.#save({ ...this.#journal, phase: 'unsent', isReleased: !isHeld });
     this.#alarm.wakeFor(this.now());
-    await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+    await this.#tidy().catch(this.#failed);
   }
 
   async outcome(): Promise<BatchState> {
@@ -164,8 +163,8 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (journal && !journal.isErased && isOpen(journal) && journal.cancelAt === undefined) {
       this.#save({ ...journal, cancelAt: this.now(), isReported: false });
       this.#alarm.wakeFor(this.now() + FAILED_MS);
-      await this.#tellCancel().catch((thrown: unknown) => this.#failed(thrown));
-      await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+      await this.#tellCancel().catch(this.#failed);
+      await this.#tidy().catch(this.#failed);
     }
     return stateOf(this.#journal, this.now());
   }
@@ -221,10 +220,9 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
   }
 
   /** The upstream has failed in a way that does not say whether it has made the batch: its list tells. */
-  async #decideDoubtful({ status, body }: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
+  async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
     const free = await this.#find(this.#journal as Journal);
-    if (free.length > 0 || this.#journal?.phase !== 'lost') return;
-    this.#save({ ...this.#journal, phase: 'refused', refusal: { status, body }, endedAt: this.now() });
+    if (free.length === 0 && this.#journal?.phase === 'lost') this.#refuse(answer);
   }
 
   /** Looks for a batch in the upstream's list whose create got no answer. */
@@ -341,9 +339,9 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     this.#save({ ...journal, phase: 'ended', endedAt, isReported: false, ...more, ...delivery });
   }
 
-  #refuse({ status, body }: Extract<CreateAnswer, { kind: 'refused' }>): void {
+  #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
     const journal = this.#journal as Journal;
-    this.#save({ ...journal, phase: 'refused', refusal: { status, body }, endedAt: this.now() });
+    this.#save({ ...journal, phase: 'refused', refusal, endedAt: this.now() });
   }
 
   async #tellCancel(): Promise<void> {
@@ -445,9 +443,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     for (const tell of this.#waiting.splice(0)) tell();
   }
 
-  #failed(thrown: unknown): void {
-    logFailure({ batch: this.#journal?.id ?? '' }, thrown);
-  }
+  readonly #failed = (thrown: unknown): void => logFailure({ batch: this.#journal?.id ?? '' }, thrown);
 
   get #calls(): UpstreamBatches {
     const { upstream: name, headers = {} } = this.#journal ?? {};

@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
  */
 const ORDER = [
   'playground',
+  'playground/batches',
   'playground/budget',
   'playground/chat',
   'playground/chat/message',

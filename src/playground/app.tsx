@@ -1,6 +1,7 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import type { ComponentType } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { Batches } from './batches/batches.tsx';
 import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
 import { Classify } from './classify/classify.tsx';
@@ -17,8 +18,20 @@ import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
-const VIEWS: Record<PagePart, ComponentType> = { chat: Chat, classify: Classify, budget: Budget, wire: Wire };
-const NAMES: Record<PagePart, string> = { chat: 'Chat', classify: 'Classify', budget: 'Budget', wire: 'Wire' };
+const VIEWS: Record<PagePart, ComponentType> = {
+  chat: Chat,
+  classify: Classify,
+  batches: Batches,
+  budget: Budget,
+  wire: Wire,
+};
+const NAMES: Record<PagePart, string> = {
+  chat: 'Chat',
+  classify: 'Classify',
+  batches: 'Batches',
+  budget: 'Budget',
+  wire: 'Wire',
+};
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {

@@ -1,7 +1,7 @@
 /** Keeps the shown part in the hash of the URL, so that a reload and the back button work. */
 import { computed, signal } from '@preact/signals';
 
-export const PARTS = ['chat', 'classify', 'budget', 'wire'] as const;
+export const PARTS = ['chat', 'classify', 'batches', 'budget', 'wire'] as const;
 export type PagePart = (typeof PARTS)[number];
 
 const hash = signal(location.hash);
@@ -24,6 +24,9 @@ export const part = computed<PagePart>(() => PARTS.find((name) => name === steps
 
 /** The conversation that the URL names; undefined for a new one. */
 export const conversationId = computed(() => (part.value === 'chat' ? steps.value[1] || undefined : undefined));
+
+/** The batch that the URL names. */
+export const batchId = computed(() => (part.value === 'batches' ? steps.value[1] || undefined : undefined));
 
 /** Goes to a part. @param replace whether it replaces the current entry of the history */
 export function go(to: PagePart, id?: string, replace = false): void {

@@ -1,0 +1,48 @@
+/** Saves results as files. */
+import type { BatchResult } from '../../client/index.ts';
+import { readLines } from '../../client/lines.ts';
+import { csvOf } from './csv.ts';
+import { textOfResult } from './results.ts';
+
+const CSV_ROWS_AT_ONCE = 500;
+const HEAD = ['custom_id', 'outcome', 'text', 'stop_reason', 'input_tokens', 'output_tokens'];
+
+/** Hands a file to the browser, which saves it. */
+export function saveFile(name: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  // Once the click was worked on, the browser has the content by itself.
+  setTimeout(() => URL.revokeObjectURL(url));
+}
+
+/** @returns results, given as JSON lines, as a CSV with a row each */
+export async function resultsCsv(lines: Blob): Promise<Blob> {
+  // Spreadsheets take a file for UTF-8 only if it begins with this mark.
+  const pieces: string[] = ['\uFEFF'];
+  let rows: (string | number | null)[][] = [HEAD];
+  for await (const line of readLines<BatchResult>(new Response(lines))) {
+    rows.push(csvRow(line));
+    if (rows.length < CSV_ROWS_AT_ONCE) continue;
+    pieces.push(csvOf(rows));
+    rows = [];
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  if (rows.length > 0) pieces.push(csvOf(rows));
+  return new Blob(pieces, { type: 'text/csv' });
+}
+
+function csvRow(line: BatchResult): (string | number | null)[] {
+  const { custom_id, result } = line;
+  const message = result.type === 'succeeded' ? result.message : undefined;
+  return [
+    custom_id,
+    result.type,
+    textOfResult(line),
+    message?.stop_reason ?? null,
+    message?.usage.input_tokens ?? null,
+    message?.usage.output_tokens ?? null,
+  ];
+}

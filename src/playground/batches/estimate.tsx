@@ -1,0 +1,24 @@
+import type { BatchEstimate } from '../../client/index.ts';
+import { Facts } from '../ui/facts.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { formatCount, formatUsd } from '../ui/format.ts';
+
+/** Shows what a batch costs at most, and what to do if that is too much. */
+export function Estimate({ estimate: { requests, cost_usd, fits, fitting } }: { estimate: BatchEstimate }) {
+  return (
+    <div class="stack" role="status">
+      <Facts
+        facts={[
+          ['At most', formatUsd(cost_usd)],
+          ['Requests', formatCount(requests)],
+          ['Price', 'half of a single request’s'],
+        ]}
+      />
+      {!fits && (
+        <Fault
+          text={`Your budget has room for ${formatCount(fitting)} of them now. Send fewer, ask for shorter answers, or wait until the budget is renewed.`}
+        />
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,73 @@
+/** Keeps the list of the account's batches. */
+import { signal } from '@preact/signals';
+import type { Batch } from '../../client/index.ts';
+import { edge, sentenceOf } from '../edge/client.ts';
+
+const FIRST_ROWS = 20;
+/** The most that the edge gives at a time. */
+const MOST_AT_ONCE = 1_000;
+const AGAIN_WHILE_RUNNING_MS = 5_000;
+const AGAIN_MS = 30_000;
+
+/** Undefined until it was loaded. */
+export const batches = signal<Batch[] | undefined>(undefined);
+export const hasOlder = signal(false);
+export const listFault = signal<string | undefined>(undefined);
+
+let wanted = FIRST_ROWS;
+let questions = 0;
+
+/** Loads the newest batches. If several loads overlap, the last one counts. */
+export async function refreshBatches(): Promise<void> {
+  questions += 1;
+  const question = questions;
+  const rows: Batch[] = [];
+  let more = false;
+  for await (const batch of edge().batches.list({ limit: Math.min(wanted + 1, MOST_AT_ONCE) })) {
+    more = rows.length === wanted;
+    if (more) break;
+    rows.push(batch);
+  }
+  if (question !== questions) return;
+  batches.value = rows;
+  hasOlder.value = more;
+  listFault.value = undefined;
+}
+
+/** Shows older ones too. */
+export function showMore(): void {
+  wanted += FIRST_ROWS;
+  void attemptRefresh();
+}
+
+/** Does something with a batch, and shows how the list is then. */
+export async function change(work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+    await refreshBatches();
+  } catch (thrown) {
+    listFault.value = sentenceOf(thrown);
+  }
+}
+
+/** Keeps the list up to date while the page is visible. */
+export function keepBatches(): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stopped = false;
+  const ask = async () => {
+    if (document.visibilityState === 'visible') await attemptRefresh();
+    const runs = batches.value?.some(({ processing_status }) => processing_status !== 'ended');
+    if (!stopped) timer = setTimeout(() => void ask(), runs ? AGAIN_WHILE_RUNNING_MS : AGAIN_MS);
+  };
+  void ask();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+async function attemptRefresh(): Promise<void> {
+  await refreshBatches().catch((thrown: unknown) => {
+    listFault.value = sentenceOf(thrown);
+  });
+}

@@ -1,0 +1,98 @@
+/** Reads a file that was chosen: CSV, JSON lines, or lines of text. */
+import { readCsv } from './csv.ts';
+import { BodyBuilder, type ItemsUpload, MOST_REQUESTS, type RowsUpload, type Upload, UploadError } from './upload.ts';
+
+/** The column of a file that has only lines. */
+const TEXT = 'text';
+
+/** @throws UploadError that says what is wrong with the file, and what to do */
+export async function readUpload(file: File): Promise<Upload> {
+  if (/\.(csv|tsv)$/i.test(file.name) || /^text\/(csv|tab-separated-values)$/.test(file.type)) {
+    return await readCsv(file.name, file);
+  }
+  const lines = numbered(file.stream());
+  const { value: first } = await lines.next();
+  if (!first) throw new UploadError('The file is empty. Choose one that has a request or a text in each line.');
+  const hasItems = looksLikeItem(parsed(first.text));
+  return hasItems ? await readItems(file.name, first, lines) : await readTexts(file.name, first, lines);
+}
+
+interface NumberedLine {
+  number: number;
+  text: string;
+}
+
+/** Gives the lines that are not empty, with their numbers. */
+async function* numbered(stream: ReadableStream<Uint8Array>): AsyncGenerator<NumberedLine, undefined, void> {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
+  let rest = '';
+  let number = 0;
+  for (;;) {
+    const { value, done } = await reader.read();
+    const lines = decoder.decode(value, { stream: !done }).split('\n');
+    lines[0] = rest + lines[0];
+    rest = done ? '' : (lines.pop() ?? '');
+    for (const line of lines) {
+      number += 1;
+      const text = line.trim();
+      if (text !== '') yield { number, text };
+    }
+    if (done) return undefined;
+  }
+}
+
+async function readItems(
+  name: string,
+  first: NumberedLine,
+  lines: AsyncGenerator<NumberedLine, undefined, void>,
+): Promise<ItemsUpload> {
+  const body = new BodyBuilder();
+  const add = ({ number, text }: NumberedLine) => {
+    const where = `Line ${number}`;
+    const item = parsed(text);
+    if (typeof item !== 'object' || item === null) body.fault(where, 'it is no JSON object.');
+    else {
+      const { custom_id, params } = item as Record<string, unknown>;
+      if (typeof params !== 'object' || params === null) body.fault(where, 'it has no params, the request itself.');
+      else body.add(where, custom_id, () => text);
+    }
+  };
+  add(first);
+  for await (const line of lines) add(line);
+  return { kind: 'items', name, ...body.end() };
+}
+
+async function readTexts(
+  name: string,
+  first: NumberedLine,
+  lines: AsyncGenerator<NumberedLine, undefined, void>,
+): Promise<RowsUpload> {
+  const rows: string[][] = [];
+  const add = ({ text }: NumberedLine) => {
+    // A line may be a text, or a JSON string, which can have line ends in it.
+    const value = text.startsWith('"') ? parsed(text) : undefined;
+    rows.push([typeof value === 'string' ? value : text]);
+  };
+  add(first);
+  for await (const line of lines) {
+    if (rows.length === MOST_REQUESTS) {
+      throw new UploadError(`There are more than ${MOST_REQUESTS} lines, the most of a batch. Split the file.`);
+    }
+    add(line);
+  }
+  return { kind: 'rows', name, columns: [TEXT], rows };
+}
+
+function looksLikeItem(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && ('custom_id' in value || 'params' in value);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The caller says what is wrong with it.
+    return undefined;
+  }
+}

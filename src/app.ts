@@ -14,6 +14,7 @@ import { batchesRoutes } from './batches/batches.route.ts';
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
+import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
@@ -106,6 +107,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', classifyRoutes(options.fetch));
   app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
+  app.route('/', filesRoutes(options.fetch));
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());

@@ -13,6 +13,7 @@ import { alerts } from './alerts/alerts.reference.ts';
 import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
+import { files } from './files/files.reference.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './http/zod.ts';
 import type { Scope } from './identity/identity.ts';
@@ -32,6 +33,7 @@ export const RESOURCES: readonly Resource[] = [
   counts,
   models,
   batches,
+  files,
   conversations,
   prefixes,
   classification,

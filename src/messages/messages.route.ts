@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { admit } from '../accounts/admission/admission.ts';
+import { checkOwned, noteMade } from '../accounts/admission/check-owned.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
@@ -21,6 +22,7 @@ import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { type RequestOutcome, relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
+import { makesThings, namedIds } from '../upstream/request/named-ids.ts';
 import { ownedIn } from '../upstream/request/owned.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -60,7 +62,9 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const { ids, body: own } = namedIds(sent);
+  const only = await checkOwned(context, ids);
+  const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
   const body = await withUserId(prefixed.body, settings, identity.account);
@@ -69,7 +73,8 @@ async function answerMessage(
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
   const owned = upstream.pool && ownedIn(body, upstream.pool);
-  const routing = { streams, account: identity.account, owned };
+  const routing = { streams, account: identity.account, owned, only };
+  const readsIds = makesThings(body.json);
   const meter = await (options.admit ?? admit)({
     ...context,
     route: 'messages',
@@ -108,6 +113,7 @@ async function answerMessage(
   const place = c.get('place');
   let price: string | undefined;
   let answeredBy: string | undefined;
+  let noted: Promise<void> | undefined;
   const response = await relay(
     {
       path: '/v1/messages',
@@ -115,6 +121,7 @@ async function answerMessage(
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
+      readsIds,
       routing: { ...routing, model: meter?.model ?? model },
       idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
     },
@@ -133,6 +140,10 @@ async function answerMessage(
       onEnd: (outcome) => {
         const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
+        if (outcome.made) {
+          noted = noteMade(context, outcome.made, outcome.upstream);
+          waitUntil(noted);
+        }
         if (!settled) return undefined;
         const { nanodollars, done } = settled;
         waitUntil(done);
@@ -141,6 +152,8 @@ async function answerMessage(
       },
     },
   );
+  // Whoever has the whole answer may use its ids at once.
+  await noted;
   for (const [name, value] of Object.entries(latest?.headers ?? {})) response.headers.set(name, value);
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);

@@ -11,6 +11,7 @@ import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
+import { idsMade } from './usage/made-ids.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
 
 /** What is relayed. */
@@ -27,6 +28,8 @@ export interface RelayRequest {
   expectsMessage?: boolean;
   /** Whether another model may take over in the middle of the answer: then its blocks are read, which tell so. */
   hasFallbacks?: boolean;
+  /** Whether the ids are read that the answer gives out: of its container, its thread, its files. */
+  readsIds?: boolean;
   /** The caller's `idempotency-key` as it goes up. */
   idempotencyKey?: string | undefined;
 }
@@ -147,15 +150,17 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (response.ok && response.body && isEventStream(response)) {
       streams = true;
       watchdog.expect(idleMs, () => interrupted(true));
-      const { hasFallbacks: readsBlocks = false } = request;
-      const reading = { sentAt: course.sentAt ?? started, readsBlocks };
+      const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
+      const reading = { sentAt: course.sentAt ?? started, readsBlocks, readsIds };
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
     watchdog.stop();
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const { kind, body, json, report } = await readAnswer(response, { idleMs, controller, course, expected });
+    const read = await readAnswer(response, { idleMs, controller, course, expected });
+    const { kind, body, json } = read;
+    const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
     if (kind === 'error' || kind === 'nothing') failed = 'error';
     const errorType = report.error_type;
     const answer = bufferedResponse(response, body, {

@@ -577,6 +577,18 @@ describe('models and counts', () => {
     expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
   });
 
+  test('the list is there while no upstream that has one answers, and the log says why it is short', async () => {
+    for (const failure of Object.values(FAILURES)) {
+      const app = edge([{ name: 'east', models: [MODEL] }]);
+      says.east = failure;
+      const response = await app.fetch('/models');
+      const { data } = (await response.json()) as { data: { id: string }[] };
+      expect([response.status, data.map(({ id }) => id)]).toEqual([200, [MODEL]]);
+      await app.settled();
+      expect(app.log.at(-1)).toMatchObject({ route: '/models', status: 200, error_type: expect.any(String) });
+    }
+  });
+
   test('a model steps in only if the account may use it', async () => {
     const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }) });
     says.east = refusal(529, 'overloaded_error');

@@ -5,6 +5,7 @@ import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
+import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
 import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
 
@@ -36,6 +37,8 @@ export interface UsageReaderOptions {
   sentAt?: number;
   /** Whether blocks are read even if the answer is complete: one may tell that another model has taken over. */
   readsBlocks?: boolean;
+  /** Whether the ids that the answer gives out are collected. */
+  readsIds?: boolean;
 }
 
 /**
@@ -55,6 +58,7 @@ export class UsageReader {
   };
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
+  readonly #made: MadeIds | undefined;
   /** When the piece came that is read now. */
   #at: number;
   #final = false;
@@ -67,8 +71,9 @@ export class UsageReader {
   #event = '';
   #data: string | undefined;
 
-  constructor({ sentAt = Date.now(), readsBlocks = false }: UsageReaderOptions = {}) {
-    this.#readsBlocks = readsBlocks;
+  constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
+    this.#readsBlocks = readsBlocks || readsIds;
+    this.#made = readsIds ? new MadeIds() : undefined;
     this.#observed = new ObservedOutput(sentAt);
     this.#at = sentAt;
   }
@@ -150,6 +155,7 @@ export class UsageReader {
     this.#report.seen = this.#observed.seenAt(at, unfinished, this.#final);
     const { fallbacks } = this.#observed;
     if (fallbacks) this.#report.fallbacks = fallbacks;
+    if (this.#made) this.#report.made = this.#made.all;
     return this.#report;
   }
 
@@ -216,16 +222,21 @@ export class UsageReader {
       this.#observed.touch(this.#at);
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
-    else if (event === 'content_block_start')
-      this.#observed.startBlock(field(parseOrUndefined(data), 'content_block'), this.#at);
-    else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
+    else if (event === 'content_block_start') {
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      this.#observed.startBlock(field(value, 'content_block'), this.#at);
+    } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
-      const message = field(parseOrUndefined(data), 'message');
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      const message = field(value, 'message');
       this.#report.model = string(field(message, 'model'));
       this.#merge(field(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
+      this.#made?.take(value);
       const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
       this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
       this.#merge(field(value, 'usage'));

@@ -1,4 +1,5 @@
 import { isCount, type Usage } from '../../pricing/cost.ts';
+import type { MadeId } from './made-ids.ts';
 
 /** What had come at one moment of an answer, since its first prompt. */
 export interface Timing {
@@ -43,6 +44,8 @@ export interface Report {
   seen?: Seen | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
+  /** What the answer has made and given out the ids of, where that was asked for. */
+  made?: readonly MadeId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */

@@ -277,7 +277,7 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
   const { status } = response;
-  return { status, body: await readStart(response), headers: headersDown(response.headers) };
+  return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */

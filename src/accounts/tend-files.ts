@@ -2,9 +2,9 @@
 
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
 import { parseObject } from '../json/object.ts';
-import type { SendProgress } from '../upstream/attempt.ts';
 import { readBuffered } from '../upstream/buffered-answer.ts';
 import { send } from '../upstream/send.ts';
+import type { SendProgress } from '../upstream/send-request.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { AccountState } from './account-state.ts';
 import { type DueRow, UPLOAD_MS } from './belonging-list.ts';

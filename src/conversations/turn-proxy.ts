@@ -175,13 +175,13 @@ export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers,
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
   // The object does not know the path under which the app is mounted.
-  const reached = mounted(c, location);
+  const reached = mountedPath(c, location);
   const options = { status, headers: { ...headers, location: reached }, logged };
   return new ApiError(type, message.replaceAll(location, reached), options);
 }
 
 /** @returns a path of this edge as callers reach it, also where the app is mounted in another one. */
-export function mounted(c: Context<AppEnv>, path: string): string {
+export function mountedPath(c: Context<AppEnv>, path: string): string {
   return basePath(c).replace(/\/$/, '') + path;
 }
 

@@ -2,13 +2,13 @@
 
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../auth/context.ts';
-import type { SendProgress } from '../upstream/attempt.ts';
 import { bufferedResponse, readAnswer } from '../upstream/buffered-answer.ts';
 import { refuseEncoding } from '../upstream/content-type.ts';
 import { callerLeft } from '../upstream/failure.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { send } from '../upstream/send.ts';
+import type { SendProgress } from '../upstream/send-request.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { admitted } from '../accounts/admission/admit-free.ts';
+import { admitFree } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
@@ -40,7 +40,7 @@ export function filesRoutes(fetchUpstream?: Fetch) {
 
 /** Has the account admit a request, and tells in its answer where the account stands. */
 async function withStanding(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
-  const standing = await admitted(c);
+  const standing = await admitFree(c);
   const { body, status, headers } = await answer();
   const all = new Headers(headers);
   for (const [name, value] of Object.entries(standing)) all.set(name, value);

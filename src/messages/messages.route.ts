@@ -4,7 +4,7 @@ import { checkOwned, noteMade } from '../accounts/admission/check-owned.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
-import { payments } from '../accounts/admission/payments.ts';
+import { payForTries } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -13,6 +13,7 @@ import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { commonHeaders } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
@@ -63,7 +64,7 @@ async function answerMessage(
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   const { ids, body: own } = namedIds(sent);
-  const only = await checkOwned(context, ids);
+  const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
@@ -106,7 +107,7 @@ async function answerMessage(
   let latest = meter;
   const paid =
     meter &&
-    payments(meter, granted, (again) => {
+    payForTries(meter, granted, (again) => {
       latest = again;
     });
   const log = logOutcome(c);
@@ -131,6 +132,15 @@ async function answerMessage(
       requestId,
       waitUntil,
       payment: paid?.payment,
+      ownHeaders: () => {
+        const retires = retiresSoon(settings.models.find(latest?.model ?? model));
+        return {
+          ...latest?.headers,
+          ...(answeredBy === undefined ? {} : { 'sluice-upstream': answeredBy }),
+          ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+          ...commonHeaders(requestId),
+        };
+      },
       onHeaders: (name) => {
         answeredBy = name;
         up.body = RELEASED;
@@ -153,13 +163,9 @@ async function answerMessage(
     },
   );
   // Whoever has the whole answer may use its ids at once.
-  await noted;
-  for (const [name, value] of Object.entries(latest?.headers ?? {})) response.headers.set(name, value);
+  if (noted !== undefined) await noted;
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
-  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
-  const retires = retiresSoon(settings.models.find(latest?.model ?? model));
-  if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
 }
 

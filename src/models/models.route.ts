@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { admitted } from '../accounts/admission/admit-free.ts';
+import { admitFree } from '../accounts/admission/admit-free.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -51,7 +51,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     }
     const { pool } = upstreamOf(settings, fetchUpstream);
     if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
-    const quota = await admitted(c);
+    const quota = await admitFree(c);
     const row = servedModel(pool, name, settings);
     if (!row) throw unknownModel();
     return Response.json(joined(row, settings, pool), { headers: quota });
@@ -89,7 +89,7 @@ async function answerModels(
   caller: Request = c.req.raw,
 ): Promise<Response> {
   const { settings, requestId, waitUntil } = contextOf(c);
-  const quota = await admitted(c);
+  const quota = await admitFree(c);
   const response = await relay(
     { path, caller, routing: { streams: false, isQuick: true } },
     { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
@@ -105,7 +105,7 @@ async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstrea
   const { settings } = contextOf(c);
   const asked = { method: 'GET', path: LIST, headers: {} };
   const hasList = pool.all.some((one) => one.lacks(asked) === undefined);
-  const quota = await admitted(c);
+  const quota = await admitFree(c);
   const listed = hasList ? await listFrom(c, fetchUpstream) : undefined;
   const headers = listed?.headers ?? new Headers();
   for (const [name, value] of Object.entries(quota)) headers.set(name, value);

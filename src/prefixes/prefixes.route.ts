@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
-import { admittedFor } from '../accounts/admission/admit-free.ts';
+import { admitStoring } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
@@ -51,7 +51,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         show: showPrefix,
         // Counted before it is stored: what the upstream would refuse is not stored.
         answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
-        admit: admittedFor,
+        admit: admitStoring,
       }),
     )
     .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));

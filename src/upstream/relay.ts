@@ -1,7 +1,6 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Payment, SendProgress } from './attempt.ts';
 import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
@@ -9,6 +8,7 @@ import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
+import type { Payment, SendProgress } from './send-request.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
@@ -58,6 +58,8 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+  /** @returns the edge's own headers of the answer, which is made at that moment. Default: none */
+  ownHeaders?(): Record<string, string>;
   /**
    * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
    *
@@ -169,6 +171,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       errorType,
       requestId: options.requestId,
     });
+    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
     return answer;
   } catch (thrown) {

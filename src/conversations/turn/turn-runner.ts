@@ -1,15 +1,15 @@
 import { admitWithGrant } from '../../accounts/admission/admission.ts';
 import { checkOwned, noteMade } from '../../accounts/admission/check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payments } from '../../accounts/admission/payments.ts';
+import { payForTries } from '../../accounts/admission/payments.ts';
 import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import type { RequestContext } from '../../auth/context.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
-import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
 import { type PlainHeaders, upstreamRequestId } from '../../upstream/headers.ts';
@@ -40,13 +40,12 @@ export interface LaidBody {
 }
 
 /** What a turn needs of the request that began it, and of the object that it runs in. */
-export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
+export interface TurnContext extends RequestContext {
   conversation: string;
   /** Bytes of the new messages. */
   adds: number;
   /** Puts the conversation's prefix before the turn's body. */
   prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
-  settings: Settings;
   upstream: Upstream;
   /** Where there are several: the name of the one that answered the turn before. */
   stays?: string | undefined;
@@ -173,7 +172,7 @@ export class TurnRunner {
           ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
           ...more,
         });
-    const paid = payments(granted, bodyOf, (again) => {
+    const paid = payForTries(granted, bodyOf, (again) => {
       latest = again;
       this.#take(again);
     });

@@ -44,7 +44,7 @@ const MAKING_MS = 15 * MINUTE_MS;
 /** A batch that is not in the upstream's list by then was never made: one that was would have expired. */
 const LOST_MS = 25 * HOUR_MS;
 /** A batch that the upstream does not know any more is settled at its hold then. */
-const GONE_MS = 30 * DAY_MS;
+const FORGOTTEN_MS = 30 * DAY_MS;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
@@ -266,7 +266,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       if (row.status !== 'ended') return;
       sums = await this.#readResults(upstreamId);
     } catch (thrown) {
-      if (isUnknownThere(thrown) && this.now() > closingAt + GONE_MS) {
+      if (isUnknownThere(thrown) && this.now() > closingAt + FORGOTTEN_MS) {
         // The upstream has forgotten it: nobody can say any more what it has cost.
         const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
         const outcomes = { ...NO_OUTCOMES, errored: journal.items };

@@ -15,7 +15,7 @@ export const BATCHES_PATH = '/v1/messages/batches';
 const BATCH_CALL_MS = 60_000;
 const LIST_LIMIT = 100;
 /** So many pages of a list are read to find a batch that was made minutes ago. */
-const MOST_PAGES = 10;
+const MOST_LIST_PAGES = 10;
 
 /** The upstream that a new batch goes to. */
 export interface BatchTarget {
@@ -143,7 +143,7 @@ export class UpstreamBatches {
   async since(time: number): Promise<UpstreamRow[]> {
     const rows: UpstreamRow[] = [];
     let after = '';
-    for (let page = 0; page < MOST_PAGES; page += 1) {
+    for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
       const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
       const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));

@@ -29,7 +29,7 @@ describe('the body of a batch', () => {
     fc.assert(
       fc.property(sent, fc.nat({ max: 2 }), fc.integer({ min: 1, max: 40 }), (body, indent, size) => {
         const bytes = json(body, indent);
-        const pieces = [];
+        const pieces: Uint8Array[] = [];
         for (let at = 0; at < bytes.length; at += size) pieces.push(bytes.slice(at, at + size));
         const { items, others } = read(pieces);
         expect(items.map((one) => JSON.parse(one))).toEqual(JSON.parse(JSON.stringify(body.requests)));
@@ -72,7 +72,7 @@ describe('the body of a batch', () => {
   test('has no item that is too long, however it comes', () => {
     const bytes = json({ requests: [{}, { custom_id: 'a'.repeat(200) }] }, 0);
     for (const size of [1, 7, 1_000]) {
-      const pieces = [];
+      const pieces: Uint8Array[] = [];
       for (let at = 0; at < bytes.length; at += size) pieces.push(bytes.slice(at, at + size));
       expect(() => read(pieces, 100)).toThrow(/^requests\.1: an item may have at most 100 bytes/);
     }

@@ -17,7 +17,7 @@ import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { parseObject } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
-import { readStart } from '../upstream/attempt.ts';
+import { readStart } from '../upstream/retry.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';

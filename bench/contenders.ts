@@ -98,6 +98,15 @@ export const contenders: Contender[] = [
       ...firstEventAdded(3),
     ],
   },
+  {
+    ...deployed,
+    // Each turn is the first one of its conversation, whose object is made for it. It has no ceiling yet.
+    name: 'new',
+    worker: 'wrangler.toml',
+    headers: (n: number): Record<string, string> => ({ ...deployed.headers(), 'sluice-conversation': `new-${n}` }),
+    workloads: ['burst'],
+    ceilings: [],
+  },
 ];
 
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */

@@ -49,7 +49,7 @@ interface Creation {
   c: Context<AppEnv>;
   context: RequestContext;
   id: string;
-  target: BatchTarget;
+  items: ItemReader;
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
@@ -67,7 +67,6 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const { dry_run } = validate(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
   const upstream = upstreamOf(settings, fetchUpstream);
-  const target = batchTarget(upstream, settings);
   await mayAsk(context, 'price');
   c.get('place').grow(ROOM_BYTES);
   const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
@@ -75,9 +74,10 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
-  const upload = new Upload((body, signal) => target.create(query, headers, body, signal));
+  const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
+  const upload = new Upload((body, signal) => targetOf(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
-  const creation: Creation = { c, context, id: newBatchId(), target, total, upload, isDry };
+  const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -87,11 +87,16 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   }
 }
 
+/** @returns where the batch goes. Its first item has been read. */
+function targetOf({ target }: ItemReader): BatchTarget {
+  if (!target) throw new TypeError('A batch without items goes nowhere.');
+  return target;
+}
+
 async function readAndClose(creation: Creation): Promise<Response> {
-  const { c, context, target, total, upload, isDry } = creation;
+  const { c, context, items, total, upload, isDry } = creation;
   const { settings } = context;
   const body = new BatchBody(MOST_ITEM_BYTES);
-  const items = new ItemReader(c, target);
   const digest = new BodyDigest();
   for await (const piece of streamBody(c.req.raw, settings.MAX_BATCH_BYTES)) {
     await digest.add(piece);
@@ -104,6 +109,7 @@ async function readAndClose(creation: Creation): Promise<Response> {
     }
   }
   const { url, others } = outerMembers(body.end(), creation);
+  await items.checkNamed();
   const order = await orderOf(creation, await digest.end());
   if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
@@ -207,7 +213,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
 }
 
 function batchOpening(
-  { c, context, id, target, total }: Creation,
+  { c, context, id, items: reader, total }: Creation,
   { rows, items }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
@@ -227,7 +233,7 @@ function batchOpening(
     seed: total.seed,
     digest: total.digest,
     cacheTtl: total.cachesLong ? '1h' : '5m',
-    upstream: target.name,
+    upstream: targetOf(reader).name,
     headers,
     deliverUrl: url,
   };

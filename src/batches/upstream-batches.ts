@@ -5,6 +5,7 @@ import { isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import { ableOf } from '../upstream/choice/pool.ts';
+import { placeFor } from '../upstream/choice/takers.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { send } from '../upstream/send.ts';
@@ -29,11 +30,17 @@ export interface BatchTarget {
 }
 
 /**
- * Chooses the upstream of a new batch: the first one that has batches.
+ * Chooses the upstream of a new batch.
  *
- * @throws ApiError 400 where none has
+ * @param first `only`: the name of the upstream that has what the first item names; else the first that takes batches and
+ * serves the `model` of that item
+ * @throws NoUpstream 400 where none takes it, which says which could; 404 for a model that none serves
  */
-export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget {
+export function batchTarget(
+  upstream: Upstream,
+  settings: Settings,
+  { only, model }: { only: string | undefined; model: string },
+): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
   if (!pool) {
@@ -51,7 +58,7 @@ export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget
         }),
     };
   }
-  const [one] = ableOf(pool, call, { streams: false });
+  const [one] = ableOf(pool, call, { streams: false, model, only: only ?? placeFor(pool, 'batches', model) });
   if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,

@@ -7,12 +7,18 @@ import { FILE_KEY, fileIdsIn, type MadeId, type MadeKind } from '../usage/made-i
 import { RequestBody } from './request-body.ts';
 
 /** How a key could be written so that the text does not have it. */
-const ESCAPED_ASCII = '\\u00';
+const ESCAPED_ASCII = /\\u00([2-7][0-9a-f])/gi;
 
 /** @returns whether a request can name something by its id. It costs a search through the text, and is true for few. */
 function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
   const { container = null, thread = null } = json;
-  return container !== null || thread !== null || text.includes(FILE_KEY) || text.includes(ESCAPED_ASCII);
+  return container !== null || thread !== null || text.includes(FILE_KEY) || plainText(text).includes(FILE_KEY);
+}
+
+/** @returns a JSON text with its escaped letters written as they are; it may be no JSON any more */
+function plainText(text: string): string {
+  if (!text.includes('\\u00')) return text;
+  return text.replace(ESCAPED_ASCII, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 }
 
 /**

@@ -1,3 +1,6 @@
+// Longer than other files: each step reads the journal anew after what it awaited, and all of them share its private state.
+// What needs no state (the upstream's calls, the sums of results, the delivery, the shown form) is in files of its own.
+
 import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
 import { Alarm } from '../durable/alarm.ts';

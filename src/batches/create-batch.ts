@@ -75,7 +75,7 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
   const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
-  const upload = new Upload((body, signal) => targetOf(items).create(query, headers, body, signal));
+  const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
   const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry };
   try {
@@ -88,7 +88,7 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
 }
 
 /** @returns where the batch goes. Its first item has been read. */
-function targetOf({ target }: ItemReader): BatchTarget {
+function chosenTarget({ target }: ItemReader): BatchTarget {
   if (!target) throw new TypeError('A batch without items goes nowhere.');
   return target;
 }
@@ -233,7 +233,7 @@ function batchOpening(
     seed: total.seed,
     digest: total.digest,
     cacheTtl: total.cachesLong ? '1h' : '5m',
-    upstream: targetOf(reader).name,
+    upstream: chosenTarget(reader).name,
     headers,
     deliverUrl: url,
   };

@@ -53,7 +53,7 @@ const MOST_PREFIXES = 100;
 /** An id of the API is much shorter: nothing longer was ever made. */
 const LONGEST_ID = 256;
 /** What the items name is kept until the body has come, and is asked for in one call. */
-const MOST_NAMED = 5_000;
+const MOST_NAMED_IDS = 5_000;
 
 /** Chooses where a batch goes. @param only the upstream that has what the first item names @param model of that item */
 type TargetFor = (only: string | undefined, model: string) => BatchTarget;
@@ -163,8 +163,10 @@ export class ItemReader {
       if (one.id.length > LONGEST_ID) throw unknownMade(one);
       this.#named.set(`${one.kind} ${one.id}`, one);
     }
-    if (this.#named.size > MOST_NAMED) {
-      throw invalidRequest(`A batch may name ${MOST_NAMED} files, containers and threads. Send it as several batches.`);
+    if (this.#named.size > MOST_NAMED_IDS) {
+      throw invalidRequest(
+        `A batch may name ${MOST_NAMED_IDS} files, containers and threads. Send it as several batches.`,
+      );
     }
   }
 

@@ -1,9 +1,11 @@
 // In workerd: requests, answers and aborts are the runtime's.
-import 'cloudflare:workers';
+import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
@@ -130,6 +132,15 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
   );
   apps.push(app);
   return app;
+}
+
+/** Has the account own a container, and a file, as what an upstream has made. */
+async function makeThings(upstream: string): Promise<void> {
+  const account = accountStub(env as unknown as Bindings, settingsOf({ MODE: 'development' }), 'dev');
+  await account.noteMade([
+    { kind: 'container', id: 'container_1', upstream },
+    { kind: 'file', id: 'file_1', upstream },
+  ]);
 }
 
 const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
@@ -446,6 +457,7 @@ test('no more requests run at an upstream than it may have', async () => {
 test('what belongs to one upstream goes to it alone', async () => {
   const app = edge(TWO);
   says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
   const file = [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }];
   for (const more of [
     { container: 'container_1' },
@@ -694,6 +706,7 @@ test('what one upstream alone has goes to no other, also by another model', asyn
   const conversation = `owned${counter}`;
   expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
   says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
   app.sent.length = 0;
   const response = await app.post(
     '/v1/messages',
@@ -741,6 +754,8 @@ test('a conversation goes on elsewhere once its upstream is gone from the settin
   const before = edge([{ name: 'north' }]);
   expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
   await before.settled();
+  // Made when there was one upstream only, which has no name.
+  await makeThings('');
   const after = edge(TWO);
   for (const more of [{}, { container: 'container_1' }]) {
     const response = await after.post('/v1/messages', { ...ASK, ...more, conversation });

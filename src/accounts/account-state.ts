@@ -7,6 +7,7 @@ import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
+import { BatchList } from './batch-list.ts';
 import { BelongingList } from './belonging-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
@@ -34,6 +35,7 @@ export class AccountState {
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
+  readonly batches: BatchList;
   /** Its files, and the containers and threads of its answers. */
   readonly belongings: BelongingList;
   readonly versions: Versions;
@@ -76,6 +78,7 @@ export class AccountState {
     this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
+    this.batches = new BatchList(ledger);
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));

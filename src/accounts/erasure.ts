@@ -1,7 +1,7 @@
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../durable/contracts/account.ts';
-import { conversationStub, inboxStub } from '../durable/stubs.ts';
+import { batchStub, conversationStub, inboxStub } from '../durable/stubs.ts';
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
@@ -10,6 +10,8 @@ import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 const CONTINUE_MS = 1_000;
 /** In `answers_kept`, where the next page of KV keys begins: this stands for the first. */
 const FIRST_PAGE = '1';
+/** More batches than these are told as so many: they go one after the other anyway. */
+const MOST_COUNTED_BATCHES = 1_000;
 /** Conversations that are erased at the same time: an object may have six connections open. */
 const ERASED_AT_ONCE = 5;
 
@@ -23,9 +25,13 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { conversations, inboxes, belongings, versions, ledger } = state;
-  const { erasedUntil } = state;
-  const others = conversations.count(erasedUntil) + inboxes.until(erasedUntil).length + belongings.count(erasedUntil);
+  const { batches, belongings, conversations, inboxes, versions, ledger } = state;
+  const until = state.erasedUntil;
+  const others =
+    conversations.count(until) +
+    inboxes.until(until).length +
+    belongings.count(until) +
+    batches.until(until, MOST_COUNTED_BATCHES).length;
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -61,6 +67,7 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   if (accountId === undefined) return;
   await eraseConversations(state, accountId);
+  await eraseBatches(state, accountId);
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -84,6 +91,20 @@ async function eraseConversations(state: AccountState, account: string): Promise
   for (const [index, { status }] of done.entries()) {
     if (status === 'fulfilled') conversations.forget(ids[index] ?? '');
   }
+  wakeSoon(state, state.now());
+}
+
+/**
+ * Has some batches erase themselves. Each stays in the list until it has answered that it will: what runs at the upstream is
+ * cancelled, and settled when it has ended.
+ */
+async function eraseBatches(state: AccountState, account: string): Promise<void> {
+  const { env, batches } = state;
+  const ids = batches.until(state.erasedUntil, ERASED_AT_ONCE);
+  if (ids.length === 0) return;
+  const settings = settingsOf(env);
+  const done = await Promise.allSettled(ids.map(async (id) => await batchStub(env, settings, { account, id }).erase()));
+  for (const [index, { status }] of done.entries()) if (status === 'fulfilled') batches.forget(ids[index] ?? '');
   wakeSoon(state, state.now());
 }
 

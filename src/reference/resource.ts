@@ -11,6 +11,7 @@ export interface Content {
   type?:
     | 'application/json'
     | 'application/jsonl'
+    | 'application/x-jsonl'
     | 'text/csv'
     | 'text/event-stream'
     | 'multipart/form-data'

@@ -7,6 +7,7 @@ import type {
   TokenRow,
   UsageReport,
 } from '../../accounts/usage-answers.schema.ts';
+import type { MessageBatch } from '../../batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
@@ -48,6 +49,10 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
 
+  admitBatchJson(order: string): string | Promise<string>;
+  settleBatchJson(settlement: string): void;
+  noteBatch(id: string, report: MessageBatch | null): void;
+  batches(page: PageOf): Page<MessageBatch>;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;

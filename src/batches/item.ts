@@ -1,0 +1,251 @@
+/** One item of a new batch: it is checked and bounded as a message is, and its prefix is laid. */
+
+import type { Context } from 'hono';
+import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
+import { piecesOf } from '../http/body-pieces.ts';
+import { decoder, encoder } from '../http/bytes.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { LongBody } from '../http/long-body.ts';
+import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
+import { edit, memberTexts } from '../json/edit.ts';
+import { isObject } from '../json/object.ts';
+import { expand, type Prefix } from '../prefixes/prefix.ts';
+import { PREFIXES } from '../prefixes/prefix-kind.ts';
+import { namedPrefix } from '../prefixes/prefixes.schema.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { NO_FEATURES } from '../pricing/prompt-features.ts';
+import { worstCaseOf } from '../pricing/worst-case.ts';
+import { defaultedRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { namedIds } from '../upstream/request/named-ids.ts';
+import { withUserId } from '../upstream/request/user-id.ts';
+import type { MadeId } from '../upstream/usage/made-ids.ts';
+import { requireStored } from '../versions/find-stored.ts';
+import { readerOf } from '../versions/named-routes.ts';
+import { batchItem } from './batches.schema.ts';
+import type { BatchTarget } from './upstream-batches.ts';
+
+/** An item that may go up. */
+export interface BoundedItem {
+  customId: string;
+  /** Its bytes as they go up, in pieces. */
+  pieces: readonly Uint8Array[];
+  /** The row of its model in the price table; undefined for a name that is not in it. */
+  model: string | undefined;
+  /** Every model that may be billed, each by all of its names. */
+  models: readonly string[][];
+  known: boolean;
+  /** The most that it can cost, at half price; and where limits estimate what the API's own tools cost. */
+  cost: Nanodollars;
+  estimated: Nanodollars;
+  /** Whether it asks for a cache lifetime of an hour. */
+  cachesLong: boolean;
+}
+
+const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
+/** So much of an item that cannot be parsed is looked through for its id. */
+const SEARCHED_BYTES = 4_096;
+/** A batch has a handful of prefixes; each is read once, so all of its items have the same version. */
+const MOST_PREFIXES = 100;
+
+/** An id of the API is much shorter: nothing longer was ever made. */
+const LONGEST_ID = 256;
+/** What the items name is kept until the body has come, and is asked for in one call. */
+const MOST_NAMED_IDS = 5_000;
+
+/** Chooses where a batch goes. @param only the upstream that has what the first item names @param model of that item */
+type TargetFor = (only: string | undefined, model: string) => BatchTarget;
+
+/** Checks and bounds the items of one batch. */
+export class ItemReader {
+  readonly #c: Context<AppEnv>;
+  readonly #targetFor: TargetFor;
+  #target: BatchTarget | undefined;
+  readonly #named = new Map<string, MadeId>();
+  readonly #betas: readonly string[];
+  readonly #prefixes = new Map<string, Prefix>();
+
+  /** @param targetFor chooses the upstream, once the first item is known */
+  constructor(c: Context<AppEnv>, targetFor: TargetFor) {
+    this.#c = c;
+    this.#targetFor = targetFor;
+    this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
+  }
+
+  /** @returns where the batch goes: undefined as long as no item has been read. */
+  get target(): BatchTarget | undefined {
+    return this.#target;
+  }
+
+  /**
+   * Checks that all that the items name is the account's own, and is where the batch goes.
+   *
+   * @throws ApiError 404 for what is not the account's, 400 for what is at another upstream
+   */
+  async checkNamed(): Promise<void> {
+    const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
+    const name = this.#target?.name;
+    if (only === undefined || name === undefined || only === name) return;
+    throw invalidRequest(
+      `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
+      { headers: DO_NOT_RETRY },
+    );
+  }
+
+  /**
+   * @param bytes the item as it came
+   * @param index its place in the list
+   * @throws ApiError that names the item by its place and, where it can be read, its `custom_id`
+   */
+  async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
+    let customId: string | undefined;
+    try {
+      const parsed = parseLong(bytes);
+      const item = withOneReading(parsed, 'outermost');
+      const { custom_id } = validate(batchItem, item.json);
+      customId = custom_id;
+      return await this.#bounded(item, custom_id, item === parsed ? bytes : undefined);
+    } catch (thrown) {
+      throw thrown instanceof ApiError ? ofItem(thrown, index, customId ?? idIn(bytes)) : thrown;
+    }
+  }
+
+  async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
+    const { ids, body: given } = namedIds(paramsOf(item));
+    refuseWhatNeedsAnObject(given.json);
+    const { settings, identity } = this.#c.var;
+    const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
+    const params = await withUserId(prefixed, settings, identity.account);
+    const request = validate(messagesRequest, params.json);
+    const model = settings.models.resolve(request.model);
+    this.#note(ids);
+    // Its upstream is chosen before the first byte goes up, so the first item decides.
+    this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), ids), model);
+    const { models } = this.#target;
+    const idThere = this.#target.idOf(model);
+    if (idThere === undefined) {
+      throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
+    }
+    const { row, known } = models.price(model);
+    const { readings = params } = params;
+    const { worstCase, terms } = worstCaseOf(
+      { ...params.json, model },
+      {
+        bytes: sizeOf(params),
+        readings: readings ?? undefined,
+        lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
+        models,
+        betas: this.#betas,
+        asked: request.model,
+        before: NO_FEATURES,
+        servedStepTokens: settings.SERVED_STEP_TOKENS,
+        batch: true,
+      },
+    );
+    const output = worstCase.outputTokens * worstCase.outputPrice;
+    return {
+      customId,
+      pieces: piecesUp(item, bytes, given, params, idThere === request.model ? undefined : idThere),
+      model: known ? row.id : undefined,
+      models: worstCase.models,
+      known: worstCase.known,
+      cost: worstCase.inputCost + output,
+      estimated: (worstCase.served?.inputCost ?? worstCase.inputCost) + output,
+      cachesLong: terms.cache === '1h',
+    };
+  }
+
+  /** Notes what an item names: all of it is asked for at once, when the body has come. */
+  #note(ids: readonly MadeId[]): void {
+    for (const one of ids) {
+      if (one.id.length > LONGEST_ID) throw unknownMade(one);
+      this.#named.set(`${one.kind} ${one.id}`, one);
+    }
+    if (this.#named.size > MOST_NAMED_IDS) {
+      throw invalidRequest(
+        `A batch may name ${MOST_NAMED_IDS} files, containers and threads. Send it as several batches.`,
+      );
+    }
+  }
+
+  async #withPrefix(params: JsonBody): Promise<JsonBody> {
+    const { prefix: ref } = validate(namedPrefix, { prefix: params.json.prefix });
+    validate(defaultedRequest, params.json);
+    let prefix = this.#prefixes.get(ref);
+    if (!prefix) {
+      prefix = (await requireStored(PREFIXES, readerOf(this.#c), ref)).value;
+      if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
+      this.#prefixes.set(ref, prefix);
+    }
+    const { model, max_tokens } = prefix.content;
+    return expand(params, prefix, { model, max_tokens });
+  }
+}
+
+/** @returns the `params` of an item as a body of its own, with each key once. */
+function paramsOf(item: JsonBody): JsonBody {
+  const text = memberTexts(item.text).get('params') ?? '{}';
+  const json = item.json.params as Record<string, unknown>;
+  const body = item instanceof LongBody ? item.with(text, json) : lazyBody(text, json);
+  return withOneReading(body, 'outermost');
+}
+
+/** @returns a body whose bytes are made only where somebody asks for them. */
+function lazyBody(text: string, json: Record<string, unknown>): JsonBody {
+  let bytes: Uint8Array | undefined;
+  return {
+    text,
+    json,
+    get bytes() {
+      bytes ??= encoder.encode(text);
+      return bytes;
+    },
+  };
+}
+
+/**
+ * @param bytes the item as it came; undefined where a key of it was repeated
+ * @returns the bytes of an item as it goes up: those that came, where nothing changes
+ */
+function piecesUp(
+  item: JsonBody,
+  bytes: Uint8Array | undefined,
+  given: JsonBody,
+  params: JsonBody,
+  model: string | undefined,
+): readonly Uint8Array[] {
+  const came = memberTexts(item.text).get('params');
+  if (bytes && params === given && model === undefined && given.text === came) return [bytes];
+  const text = model === undefined ? params.text : edit(params.text, { model: JSON.stringify(model) });
+  const sources = [item, params].flatMap((body) => (body instanceof LongBody ? body.sources : []));
+  return piecesOf(edit(item.text, { params: text }), sources);
+}
+
+/** @throws ApiError 400 for what lives longer than an item of a batch does */
+function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
+  const tools = Array.isArray(params.tools) ? params.tools : [];
+  const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
+  const own = ['conversation', 'agent'].find((name) => params[name] !== undefined);
+  const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
+  if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
+}
+
+/** @returns the same error, with the words that say which item it is about. */
+function ofItem(error: ApiError, index: number, customId: string | undefined): ApiError {
+  const named = customId === undefined ? '' : ` (custom_id ${customId})`;
+  const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];
+  const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
+  return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, {
+    status: error.status,
+    details: error.details,
+    headers: error.headers,
+    logged: error.logged,
+    cause: error,
+  });
+}
+
+function idIn(bytes: Uint8Array): string | undefined {
+  return CUSTOM_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
+}

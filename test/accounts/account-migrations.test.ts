@@ -3,7 +3,6 @@ import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { migrate } from '../../src/durable/migrations.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { ACCOUNT_V1 } from '../fixtures/account-v1.ts';
 import { worstCaseWith } from './admission-requests.ts';
@@ -54,19 +53,4 @@ test('a database of the first schema opens: its limits, ledger, holds and tokens
     const version = storage.sql.exec("select value from meta where key = 'schema_version'").one();
     expect(version).toEqual({ value: String(LEDGER_MIGRATIONS.at(-1)?.version) });
   });
-});
-
-test('an account whose belongings came as version 12 gets what came after it', async () => {
-  await runInDurableObject(stub(), async (_, { storage }) => {
-    await storage.deleteAll();
-    migrate(
-      storage,
-      LEDGER_MIGRATIONS.filter(({ version }) => version <= 11),
-    );
-    storage.sql.exec("update meta set value = '12' where key = 'schema_version'");
-  });
-  await abortAllDurableObjects();
-  expect(await stub().batches({ limit: 20 })).toMatchObject({ data: [], has_more: false });
-  await stub().noteMade([{ kind: 'file', id: 'file_1', upstream: '' }]);
-  expect(await stub().belongings(['file_1'])).toHaveLength(1);
 });

@@ -190,6 +190,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 9, sql: 'alter table ledger add column upstream text;' },
   { version: 10, sql: GROUP_DIMENSIONS_SQL },
   { version: 11, sql: BELONGINGS_SQL },
-  // Not 12: there are accounts whose belongings came with that number, and they would skip it.
-  { version: 13, sql: BATCHES_SQL },
+  { version: 12, sql: BATCHES_SQL },
 ];

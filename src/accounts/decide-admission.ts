@@ -152,12 +152,12 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const { repeats, counted } = request;
+  const { repeats, counted, most } = request;
   const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
   const shared = leases.flatMap(({ lease }) => lease.purses(now));
   const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
-  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models });
+  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models, most });
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
   if (isByPool && mayAsk) {

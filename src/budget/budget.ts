@@ -15,7 +15,7 @@ import { freeIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
-import { PERIODS } from './windows.ts';
+import { NEVER, PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
 interface Admitted {
@@ -71,6 +71,8 @@ export interface Circumstances {
   purses?: readonly Purse[] | undefined;
   /** Models that the token that asks may use; absent where they are those of its account. */
   models?: readonly string[] | undefined;
+  /** What the request may cost at the most, by itself. Nobody else needs room in that: it may be held to the end. */
+  most?: Nanodollars | undefined;
 }
 
 /** Decides on a request by its worst case. Changes nothing but the time; `addHold` makes a hold of what is granted. */
@@ -79,7 +81,7 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false, purses: others = [], models }: Circumstances = {},
+  { repeats = false, counted = false, purses: others = [], models, most }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -90,7 +92,8 @@ export function decide(
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   const purses = [...pursesOf(budget, rules), ...others];
-  if (!worstCase.known && (others.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))) {
+  const own: Purse[] = most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: 0, held: 0, end: NEVER }];
+  if (!worstCase.known && (others.length + own.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
@@ -98,6 +101,8 @@ export function decide(
   const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so it is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
+  const overRun = shortOfMoney(own, sure, time);
+  if (overRun) return overRun;
   const broke = shortOfMoney(purses, sure, time);
   if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
   const running = budget.holds.size - budget.batched;
@@ -128,8 +133,8 @@ export function decide(
   }
 
   // Half of what is free, so that the next request finds room too. A request that must not be lowered may take all.
-  const free = freeIn(purses);
-  const share = Math.floor(free / (rules.clamp ? 2 : 1));
+  const free = freeIn([...purses, ...own]);
+  const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own));
   const affordable = affordableOutput(share, worstCase);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {

@@ -18,7 +18,7 @@ export interface LogLine {
   cost_usd?: number | undefined;
   ttft_ms?: number | undefined;
   ms?: number | undefined;
-  limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'upstream' | null | undefined;
+  limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
 }
 
 /** The log line of one request while it is filled. It is written once, when the answer has ended. */

@@ -2,7 +2,7 @@ import * as z from '../http/zod.ts';
 import { tagsSchema } from './tags.ts';
 
 /** What a credential may do. `admin` includes the others. */
-export const SCOPES = ['messages', 'classify', 'prefixes', 'admin'] as const;
+export const SCOPES = ['messages', 'classify', 'prefixes', 'tools', 'admin'] as const;
 
 export type Scope = (typeof SCOPES)[number];
 

@@ -6,6 +6,7 @@ import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
+import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
 import {
   anyHttpUrl,
   countSetting,
@@ -19,6 +20,11 @@ import {
   standardSecret,
   standardSecrets,
 } from './setting-forms.ts';
+
+const hosts = z.pipe(
+  listed,
+  z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
+);
 
 /** Which answers an upstream stops to write, and to bill, when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
@@ -163,13 +169,7 @@ export const settingsSchema = z.object({
   ),
   STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
   DELIVER_HOSTS: z.described(
-    z._default(
-      z.pipe(
-        listed,
-        z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
-      ),
-      [],
-    ),
+    z._default(hosts, []),
     'Further hosts that results may be sent to, separated by commas.',
   ),
   ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
@@ -177,6 +177,14 @@ export const settingsSchema = z.object({
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
+  ),
+  TOOL_HOSTS: z.described(
+    z._default(hosts, []),
+    'Hosts of tools that the edge calls itself (`run`), separated by commas, with their port if it is not 443.',
+  ),
+  TOOL_SIGNING_SECRET: z.described(
+    z.optional(standardSecret),
+    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it there are none.',
   ),
   SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
   SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),
@@ -189,6 +197,8 @@ export interface Settings extends z.output<typeof settingsSchema> {
   models: ModelTable;
   /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
   upstreamKeys: Readonly<Record<string, string>>;
+  /** The secret headers of tools by their names: `TOOL_SECRET_WEATHER` is `WEATHER`. */
+  toolSecrets: Readonly<Record<string, ToolSecret>>;
   /** The namespace of KV where the simulator keeps its batches and files; undefined outside development. */
   simulatorStore: unknown;
 }
@@ -272,6 +282,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
       settings.MODEL_ALIASES,
     ),
+    toolSecrets: toolSecretsIn(given),
     upstreamKeys: Object.fromEntries(
       Object.entries(given).filter((pair): pair is [string, string] => {
         return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';

@@ -37,18 +37,19 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
  * @throws ApiError as `admit`
  */
 export function admitWithGrant(request: MeterRequest): Promise<Admission> {
-  return admitTry(new ModelChoice(request), 1);
+  // A step of a run has a number already.
+  return admitTry(new ModelChoice(request), numberOfTry(request.requestId));
 }
 
-async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promise<Admission> {
+async function admitTry(asking: ModelChoice, number: number, earlier = 0, isAgain = false): Promise<Admission> {
   const { request } = asking;
-  const first = await askForModel(asking, number);
+  const first = await askForModel(asking, isAgain, earlier);
   let decided = first;
   // Where the budget does not pay for this model, it may pay for another one.
   const isPoor = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isPoor && decided.answer.outcome !== 'admitted') {
     if (!asking.next()) return grantedBy(first.answer) as never;
-    decided = await askForModel(asking, number);
+    decided = await askForModel(asking, isAgain, earlier);
   }
   const { answer, worstCase, terms, startedAt } = decided;
   const admitted = grantedBy(answer);
@@ -80,7 +81,7 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promi
     },
     again: (spent) => {
       next();
-      return admitTry(asking, number + 1, spent);
+      return admitTry(asking, number + 1, spent, true);
     },
     hasFallback: () => asking.hasNext,
     fallBack: async (spent) => {
@@ -88,7 +89,7 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promi
       const back = asking.mark();
       while (asking.next()) {
         try {
-          return await admitTry(asking, number + 1, spent);
+          return await admitTry(asking, number + 1, spent, true);
         } catch (thrown) {
           // Of those that step in one may be refused, or served by nobody: then it is the next one's turn.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
@@ -115,8 +116,13 @@ export async function admitTokenCount(
   return quotaHeaders(admitted.standing);
 }
 
+/** @returns the number in the ledger's name of a try; the first one of a request has none. */
+export function numberOfTry(requestId: string): number {
+  return Number(/\.(\d+)$/.exec(requestId)?.[1] ?? 1);
+}
+
 /** @returns the ledger's name of a further try: that of the request, with its number behind it. */
-function tryId(requestId: string, number: number): string {
+export function tryId(requestId: string, number: number): string {
   return `${requestId.replace(/\.\d+$/, '')}.${number}`;
 }
 

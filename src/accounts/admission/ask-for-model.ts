@@ -3,6 +3,7 @@
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { NO_FEATURES } from '../../pricing/prompt-features.ts';
@@ -24,10 +25,16 @@ export interface ModelDecision {
   startedAt: number;
 }
 
-/** Asks the account to admit the request for its present model. */
+/**
+ * Asks the account to admit the request for its present model.
+ *
+ * @param isAgain whether an earlier try was admitted and settled
+ * @param earlier what the tries before have cost
+ */
 export async function askForModel(
   { request, asked: named, allowFallbacks }: ModelChoice,
-  number: number,
+  isAgain: boolean,
+  earlier: Nanodollars,
 ): Promise<ModelDecision> {
   const { settings, body, model, upstream, routing } = request;
   // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
@@ -52,8 +59,9 @@ export async function askForModel(
   const admissionRequest = {
     ...admissionRequestOf(request),
     model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
-    repeats: number > 1,
+    repeats: isAgain,
     adds: request.adds,
+    ...(request.most === undefined ? {} : { most: Math.max(0, request.most - earlier) }),
   };
   let { worstCase, terms } = worstCaseOf(
     goesUp,

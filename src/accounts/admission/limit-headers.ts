@@ -16,6 +16,7 @@ const OWNER_NAMES: Record<LimitOwner, string> = {
   token: 'this token',
   group: 'this account’s group',
   deployment: 'this deployment',
+  run: 'this run',
 };
 /** Shares of a spend limit from which on clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
@@ -26,6 +27,7 @@ const TOTAL_HELP: Record<LimitOwner, string> = {
   token: 'It does not reset: ask for another token.',
   group: 'It does not reset: an administrator can raise usd_total.',
   deployment: 'It does not reset: its operator can raise usd_total.',
+  run: 'Send a larger max_usd.',
 };
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
@@ -53,6 +55,7 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
         DO_NOT_RETRY,
       );
     case 'spend':
+      if (by === 'run') return errorOf('invalid_request_error', tooDearForRun(refusal), DO_NOT_RETRY);
       return refusal.never
         ? errorOf('billing_error', tooDearSentence(refusal), DO_NOT_RETRY)
         : errorOf('billing_error', spendSentence(refusal), { ...DO_NOT_RETRY, ...spentHeaders(refusal) });
@@ -88,6 +91,11 @@ function tooDearSentence(refusal: Refusal): string {
   const { needed, advice, by = 'account' } = refusal;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
   return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+}
+
+/** Words a step that does not fit into what is left of its run's own limit. */
+function tooDearForRun({ needed, left }: Refusal): string {
+  return `max_usd: this request may cost ${dollars(needed)}, and ${dollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
 }
 
 function spendSentence(refusal: Refusal): string {

@@ -29,6 +29,8 @@ export interface MeterRequest extends RequestContext {
   prefix?: string | undefined;
   /** The most tokens that the input can have, where the caller knows it. */
   count?: number | undefined;
+  /** What it may cost at the most, with all its tries, by itself. */
+  most?: Nanodollars | undefined;
   /** Bytes that it adds to its conversation before it is answered. */
   adds?: number | undefined;
   /** Whether the answer streams although the body does not ask for it. */

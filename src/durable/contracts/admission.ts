@@ -25,6 +25,8 @@ export interface AdmissionRequest {
   defaults?: Limits | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
+  /** What it may cost at the most, by the request itself: what is left of a run's `max_usd`. */
+  most?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
@@ -82,8 +84,8 @@ export interface Refusal {
   advice?: string;
 }
 
-/** Who has a limit: an account, the token that asks, or what several accounts share. */
-export type LimitOwner = 'account' | 'token' | 'group' | 'deployment';
+/** Who has a limit: an account, the token that asks, what several accounts share, or the run that a step belongs to. */
+export type LimitOwner = 'account' | 'token' | 'group' | 'deployment' | 'run';
 
 /** The quota status: how much of each limit is used. What has no limit is absent. */
 export interface QuotaStatus {

@@ -1,0 +1,146 @@
+/** Calls a tool of the edge: a signed POST to a host that the operator has allowed. It never throws. */
+
+import { toBase64 } from '../../delivery/signature.ts';
+import { signStandard } from '../../delivery/standard-webhooks.ts';
+import { decoder } from '../../http/bytes.ts';
+import { deliverFault } from '../../http/hosts.ts';
+import type { Json } from '../../json/object.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { ToolRun } from './runs.schema.ts';
+
+/** What a tool is told with its call. */
+export interface ToolCall {
+  tool_use_id: string;
+  name: string;
+  input: unknown;
+  account: string;
+  conversation: string;
+  turn: string;
+}
+
+/** What has come back from a call. */
+export interface ToolResult {
+  /** As it goes up in a `tool_result`: a text, or blocks. */
+  content: string | Json[];
+  isError: boolean;
+  /** Bytes that the tool has answered. */
+  bytes: number;
+}
+
+export interface CallOptions {
+  settings: Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
+  /** Takes the place of `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** Milliseconds that are left of the run; the call takes no longer. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+}
+
+const DEFAULT_SECONDS = 30;
+/** A longer text would fill the context window of most models. */
+const MOST_TEXT_BYTES = 1_000_000;
+/** The API takes images of 5 MB in base64, which is a third longer. */
+const MOST_IMAGE_BYTES = 3_750_000;
+const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
+
+/** @returns why a tool cannot be called there, as the end of a sentence; undefined where it can */
+export function faultOfTool(
+  { url, headers = {} }: ToolRun,
+  { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: CallOptions['settings'],
+): string | undefined {
+  if (TOOL_SIGNING_SECRET === undefined) return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) return `run.url: ${fault}`;
+  const { host = '' } = URL.parse(url) ?? {};
+  if (!TOOL_HOSTS.includes(host)) return `run.url: its host ${host} is not in TOOL_HOSTS; its operator can add it`;
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === 'string') continue;
+    const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
+    if (secret?.host !== host) {
+      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for ${host}; its operator can set it, as host=value`;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Calls a tool once.
+ *
+ * @returns its result; where it failed, one with `isError` that says how, so that the model can go on
+ */
+export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
+  const { settings, leftMs, signal } = options;
+  const fault = faultOfTool(run, settings);
+  if (fault !== undefined) return failed(`This tool cannot be called. ${fault}.`);
+  const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
+  const late = AbortSignal.timeout(ms);
+  try {
+    return await post(call, run, options, AbortSignal.any([signal, late]));
+  } catch {
+    if (signal.aborted) return failed('stopped');
+    if (late.aborted) return failed(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
+    // The message of a network error may contain the URL, and the URL may contain a secret.
+    return failed('The tool could not be reached.');
+  }
+}
+
+/** @returns a result that tells the model how a call has failed */
+export function failed(content: string): ToolResult {
+  return { content, isError: true, bytes: 0 };
+}
+
+async function post(
+  call: ToolCall,
+  { url, headers = {} }: ToolRun,
+  { settings, fetch, now }: CallOptions,
+  signal: AbortSignal,
+): Promise<ToolResult> {
+  const body = JSON.stringify(call);
+  const id = `${call.turn}_${call.tool_use_id}`;
+  const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
+  for (const [name, value] of Object.entries(headers)) {
+    sent.set(name, typeof value === 'string' ? value : (settings.toolSecrets[value.secret]?.value ?? ''));
+  }
+  sent.set('content-type', 'application/json');
+  sent.set('user-agent', 'sluice');
+  const response = await fetch(url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
+  const { status } = response;
+  if (status >= 300 && status < 400) {
+    await response.body?.cancel();
+    return failed('The tool answered with a redirect, which is not followed.');
+  }
+  const isError = status >= 400;
+  const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const isImage = IMAGES.has(type) && !isError;
+  const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
+  const bytes = await readAtMost(response, most);
+  if (bytes === undefined) return failed(`The tool answered with more than ${most} bytes.`);
+  if (isImage) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
+  const text = decoder.decode(bytes);
+  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : '(no content)') : text;
+  return { content, isError, bytes: bytes.length };
+}
+
+/** @returns the bytes of an answer; undefined where it has more than `most`, of which the rest is not read */
+async function readAtMost({ body }: Response, most: number): Promise<Uint8Array | undefined> {
+  if (!body) return new Uint8Array(0);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of body as ReadableStream<Uint8Array>) {
+    length += piece.length;
+    // To leave the loop cancels the stream.
+    if (length > most) return undefined;
+    pieces.push(piece);
+  }
+  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
+
+function imageOf(media_type: string, bytes: Uint8Array): Json {
+  let data = '';
+  // Three bytes are four characters, so that the parts can be joined.
+  for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));
+  return { type: 'image', source: { type: 'base64', media_type, data } };
+}

@@ -1,0 +1,48 @@
+/** Checks the tools with `run` in a request, before anything is stored or goes up. */
+
+import { hasScope } from '../../auth/authenticate.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../http/errors.ts';
+import { validate } from '../../http/validate.ts';
+import { isObject } from '../../json/object.ts';
+import type { Identity } from '../../identity/caller.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { faultOfTool } from './call-tool.ts';
+import { runLimits, runTool } from './runs.schema.ts';
+
+/** @returns whether a list of tools has one that the edge is to call itself. */
+export function hasRun(tools: unknown): boolean {
+  return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
+}
+
+/**
+ * Checks what a request to a conversation says of runs.
+ *
+ * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may bring no such tools
+ */
+export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
+  const { tools, mcp_servers: servers } = body;
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === 'edge')) {
+    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
+  }
+  if (!hasRun(tools)) return;
+  if (!hasScope(identity, 'tools')) {
+    const message = 'This credential lacks the scope `tools`, which tools with `run` need.';
+    throw new ApiError('permission_error', message, { headers: DO_NOT_RETRY });
+  }
+  validate(runLimits, body);
+  const names = new Set<unknown>();
+  for (const [index, tool] of (tools as unknown[]).entries()) {
+    if (isObject(tool)) {
+      if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+      names.add(tool.name);
+    }
+    if (!isObject(tool) || !Object.hasOwn(tool, 'run')) continue;
+    const { error, data } = runTool.safeParse(tool);
+    if (error) {
+      const [issue] = error.issues;
+      throw invalidRequest(`${['tools', index, ...(issue?.path ?? [])].join('.')}: ${issue?.message}`);
+    }
+    const fault = faultOfTool(data.run, settings);
+    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}.`);
+  }
+}

@@ -1,0 +1,64 @@
+import * as z from '../../http/zod.ts';
+
+const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
+/** Headers that the edge sets itself, or that belong to the connection. */
+const RESERVED =
+  /^(webhook-.*|host|content-(length|type|encoding)|connection|transfer-encoding|te|trailer|upgrade|keep-alive|proxy-.*|cf-.*|user-agent)$/;
+
+const headerValue = z.union(
+  [
+    z.string().check(z.maxLength(4_096), z.regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')),
+    z.strictObject({
+      secret: z.string().check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+    }),
+  ],
+  { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
+);
+
+/** How the edge calls a tool. */
+export const runSchema = z.strictObject({
+  url: z.described(z.string().check(z.maxLength(2_048)), 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  headers: z.described(
+    z.optional(
+      z.record(z.string(), headerValue).check(
+        z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
+        z.refine(
+          (headers) => Object.keys(headers).every((name) => /^[a-z0-9-]{1,64}$/i.test(name) && !RESERVED.test(name.toLowerCase())),
+          'must be names of headers that the edge does not set itself',
+        ),
+      ),
+    ),
+    'Further headers of the call; {"secret": "NAME"} is the value of the setting TOOL_SECRET_NAME.',
+  ),
+  timeout_seconds: z.described(
+    z.optional(z.int().check(z.gte(1), z.lte(600))),
+    'How long a call may take, in seconds; default 30.',
+  ),
+  once: z.described(
+    z.optional(z.boolean()),
+    'The call is never made a second time, also where a crash hides whether it was made.',
+  ),
+});
+export type ToolRun = z.output<typeof runSchema>;
+
+/** A tool that the edge calls itself, as far as the edge reads it. */
+export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });
+
+/** The limits of a run: members of its request. */
+export const runLimits = z.object({
+  max_turns: z.described(z._default(z.int().check(z.gte(1), z.lte(100)), 10), 'How often the model may be asked.'),
+  max_usd: z.described(
+    z.optional(z.number().check(z.gt(0), z.lte(1_000))),
+    'What the run may cost, in US dollars; `max_tokens` is lowered to it.',
+  ),
+  max_seconds: z.described(
+    z.optional(z.int().check(z.gte(1), z.lte(86_400))),
+    'After so many seconds no further step begins; 540 where the answer does not stream.',
+  ),
+  max_tool_calls: z.described(z._default(z.int().check(z.gte(0), z.lte(1_000)), 100), 'How many calls the edge makes.'),
+  parallel_tools: z.described(z._default(z.int().check(z.gte(1), z.lte(32)), 6), 'How many calls run at the same time.'),
+});
+export type RunLimits = z.output<typeof runLimits>;
+
+/** The names of these members, which never go up. */
+export const RUN_MEMBERS = Object.keys(runLimits.shape) as (keyof RunLimits)[];

@@ -1,0 +1,29 @@
+import { isHost } from '../http/hosts.ts';
+import { malformed } from './setting-faults.ts';
+
+/** A secret that goes to one host alone, as a header of a tool's call. */
+export interface ToolSecret {
+  /** As it stands in a URL, with its port if that is not the usual one. */
+  host: string;
+  value: string;
+}
+
+const NAME = /^TOOL_SECRET_([A-Z0-9_]+)$/;
+
+/**
+ * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
+ *
+ * @returns them by their names
+ * @throws ApiError 500 that names a malformed one, never its value
+ */
+export function toolSecretsIn(env: Readonly<Record<string, unknown>>): Record<string, ToolSecret> {
+  const secrets: Record<string, ToolSecret> = {};
+  for (const [setting, text] of Object.entries(env)) {
+    const name = NAME.exec(setting)?.[1];
+    if (name === undefined || typeof text !== 'string') continue;
+    const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
+    if (!isHost(host)) throw malformed(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
+    secrets[name] = { host, value };
+  }
+  return secrets;
+}

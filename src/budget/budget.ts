@@ -92,8 +92,12 @@ export function decide(
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   const purses = [...pursesOf(budget, rules), ...others];
-  const own: Purse[] = most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: 0, held: 0, end: NEVER }];
-  if (!worstCase.known && (others.length + own.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))) {
+  const own: Purse[] =
+    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: 0, held: 0, end: NEVER }];
+  if (
+    !worstCase.known &&
+    (others.length + own.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))
+  ) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 

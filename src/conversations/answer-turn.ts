@@ -7,7 +7,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';
-import type { TurnRunner } from './turn/turn-runner.ts';
+import type { Runner } from './turn/running-turn.ts';
 import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
 
 /**
@@ -26,13 +26,15 @@ export function findRepeatedTurn(
   if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
-  const latest = latestTurn(transcript);
+  const newest = latestTurn(transcript);
+  // The newest may be a step; clients know its run.
+  const latest = typeof newest?.run === 'number' ? turnAt(transcript, newest.run) : newest;
   if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
 /** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
-export async function answerOf(runner: TurnRunner, stream: boolean): Promise<TurnAnswer> {
+export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
@@ -56,7 +58,7 @@ export async function answerOf(runner: TurnRunner, stream: boolean): Promise<Tur
  */
 export async function answerRepeated(
   transcript: Transcript,
-  running: TurnRunner | undefined,
+  running: Runner | undefined,
   row: TurnRow,
   stream: boolean,
 ): Promise<TurnAnswer> {

@@ -1,14 +1,17 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
 import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
+import type { PlainHeaders } from '../upstream/headers.ts';
 import { checkHeld, layHeld, type TakenPrefix } from './held-prefix.ts';
-import { type NextRequest, nextRequest } from './history/next-request.ts';
+import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
+import { Run } from './runs/run.ts';
 import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
-import { Turn } from './turn/turn.ts';
+import type { Runner } from './turn/running-turn.ts';
+import { Turn, type TurnOptions } from './turn/turn.ts';
 import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
 
 /** How often the alarm comes while a turn runs: it wakes an object that died. */
@@ -47,11 +50,12 @@ export async function buildPrompt(
   return new Blob([bytes]).stream();
 }
 
+/** Called when a turn has ended and is stored, and where that failed: the object must be aborted then. */
+type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
+
 /**
  * Stores a turn and its messages, and makes its runner. Nothing is waited for: the caller takes the lock with the result.
  *
- * @param onEnd is called when the turn has ended and is stored
- * @param onBroken is called when the end could not be stored: the object must be aborted
  * @throws ApiError where the deployment has no upstream; nothing is stored then
  */
 export function beginTurn(
@@ -59,41 +63,122 @@ export function beginTurn(
   request: TurnRequest,
   planned: NextRequest,
   taken: TakenPrefix | undefined,
-  { onEnd, onBroken }: { onEnd(): void } & Pick<TurnContext, 'onBroken'>,
-): TurnRunner {
-  const { transcript, maintenance, env, waitUntil } = context;
-  const { place, requestId, identity, headers, query } = request;
+  hooks: TurnHooks,
+): Runner {
+  const { transcript, maintenance } = context;
   // Before anything is stored: this throws where the deployment has no upstream.
-  const upstream = context.upstream();
-  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
+  context.upstream();
   const now = context.now();
   const isNew = !transcript.profile?.exists;
-  const prefix = (isNew ? taken?.held : transcript.profile?.prefix) ?? null;
-  if (isNew) startConversation(context, place);
+  if (isNew) startConversation(context, request.place);
   const profile = transcript.profile;
   if (!profile) throw new TypeError('A conversation without a profile.');
-  const row = newTurnRow(transcript, request, planned, now);
   if (isNew) {
     transcript.together(() => {
       const { model, maxTokens, system, tools } = planned.defaults;
       if (system !== undefined) transcript.freeze('system', system);
       if (tools !== undefined) transcript.freeze('tools', tools);
-      transcript.save({ ...profile, model, maxTokens, prefix });
+      transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
     });
-  } else if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
+  }
+  maintenance.alarm.wakeFor(now + WATCH_MS);
+  const row = newTurnRow(transcript, request, planned, now);
+  if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
+  const turn = storeTurn(context, row, planned);
+  const { settlements } = maintenance;
+  return runnerOf(context, request, turn, planned, {
+    headers: request.headers,
+    onEnd: (settled) => {
+      hooks.onEnd();
+      settlements.follow(row, settled);
+    },
+    onBroken: hooks.onBroken,
+  });
+}
+
+/** Stores a run, and begins its first step. */
+function beginRun(
+  context: ConversationContext,
+  request: TurnRequest,
+  planned: NextRequest,
+  common: PlannedRun,
+  row: TurnRow,
+  { onEnd, onBroken }: TurnHooks,
+): Run {
+  const { transcript, maintenance, now } = context;
+  const { place, requestId, headers } = request;
+  const settings = context.settings();
+  const run = { ...row, run: row.seq };
+  transcript.beginTurn(run, []);
+  return new Run(run, planned, common, {
+    transcript,
+    settings,
+    account: place.account,
+    conversation: place.id,
+    requestId,
+    isStreaming: request.stream,
+    now,
+    plan: (body) => nextRequest(body, transcript, settings, { betas: headers['anthropic-beta'], isStep: true }),
+    begin: (plan, step) => {
+      const id = `${row.id}_${step.number}`;
+      const own = { ...newTurnRow(transcript, request, plan, now()), requestId: step.requestId, key: null, id };
+      const started = { ...own, run: row.seq, events: step.logged };
+      const turn = storeTurn(context, started, plan, { logOf: step.logOf, isLater: step.number > 1 });
+      return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
+        headers: headersOfStep(headers, step.number),
+        most: step.most,
+        onEnd: step.onEnd,
+        onBroken,
+      });
+    },
+    settle: (step, settled) => maintenance.settlements.follow(step, settled),
+    onEnd,
+    onBroken,
+  });
+}
+
+/** @returns the headers of a step: a key that means one request must not mean another one too. */
+function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
+  const { 'idempotency-key': key, ...others } = headers;
+  if (key === undefined) return others;
+  return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
+}
+
+/** Stores the row of a turn, or of a step, and its messages. */
+function storeTurn(
+  { transcript }: ConversationContext,
+  row: TurnRow,
+  planned: NextRequest,
+  options: Pick<TurnOptions, 'logOf' | 'isLater'> = {},
+): Turn {
+  const { profile } = transcript;
+  if (!profile) throw new TypeError('A conversation without a profile.');
+  if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: now, text };
+    return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text };
   });
   transcript.beginTurn(row, messages);
   const cached = transcript.cachedHistory;
   if (cached) transcript.cacheHistory({ ...cached, fresh: { turn: row.seq, messages: planned.messages } });
-  maintenance.alarm.wakeFor(now + WATCH_MS);
-  const turn = new Turn(transcript, row, planned.maxTokens, { newMessages: planned.messages.length });
+  return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });
+}
+
+/** Makes what runs a stored turn, or a step. */
+function runnerOf(
+  context: ConversationContext,
+  { place, requestId, identity, query, fallbacks }: TurnRequest,
+  turn: Turn,
+  planned: NextRequest,
+  own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
+): TurnRunner {
+  const { transcript, env, waitUntil } = context;
+  const upstream = context.upstream();
+  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
+  const prefix = transcript.profile?.prefix;
   return new TurnRunner(turn, {
     requestId,
     identity,
-    headers,
     query,
     accounts: env,
     store: env.STORE,
@@ -104,15 +189,10 @@ export function beginTurn(
     settings: context.settings(),
     upstream,
     stays,
-    fallbacks: request.fallbacks,
+    fallbacks,
     transcript,
     now: context.now,
-    onEnd: (settled) => {
-      onEnd();
-      if (settled !== undefined) waitUntil(maintenance.settlements.confirm(row, settled));
-      else maintenance.settlements.forgetFailed(row);
-    },
-    onBroken,
+    ...own,
   });
 }
 
@@ -141,5 +221,6 @@ function newTurnRow(transcript: Transcript, request: TurnRequest, planned: NextR
     sentFrom,
     follows,
     events: 0,
+    run: null,
   };
 }

@@ -31,7 +31,7 @@ import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-cha
 import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
-import type { TurnRunner } from './turn/turn-runner.ts';
+import type { Runner } from './turn/running-turn.ts';
 import {
   conflict,
   crossingText,
@@ -63,7 +63,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   readonly #transcript: Transcript;
   readonly #maintenance: Maintenance;
   readonly #context: ConversationContext;
-  #runner: TurnRunner | undefined;
+  #runner: Runner | undefined;
   #recovered = false;
   #isCopying = false;
 

@@ -24,6 +24,7 @@ import {
   stopQuery,
 } from './conversations.schema.ts';
 import { withErrorLine } from './export-stream.ts';
+import { checkRun } from './runs/check-tools.ts';
 import { crossingText, noConversation } from './turn-answer.ts';
 import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
@@ -39,7 +40,8 @@ export function conversationsRoutes() {
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
       // `system` and `tools` go to the object as texts: deeply nested objects cannot be passed in a call.
-      const { system: _, tools: __, ...fields } = validate(createConversation, body.json);
+      const { system: _, tools, ...fields } = validate(createConversation, body.json);
+      checkRun({ tools }, c.get('identity'), c.get('settings'));
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);

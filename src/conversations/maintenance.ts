@@ -4,9 +4,11 @@ import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { Alarm } from '../durable/alarm.ts';
 import { callAccount } from '../durable/call-account.ts';
+import type { Settled } from '../durable/contracts/settlement.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
-import type { HeldPrefix, Profile } from './storage/rows.ts';
+import { endCrashedRun } from './runs/end-crashed-run.ts';
+import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
@@ -46,7 +48,15 @@ export class Maintenance {
   endCrashedTurns(): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = unsettledTurns(transcript);
-    for (const row of unsettled.filter(({ status }) => status === 'running')) {
+    const running = unsettled.filter(({ status }) => status === 'running');
+    for (const row of running.filter(({ run, seq }) => run === seq)) {
+      const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
+      const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
+        this.settlements.follow(step, settled);
+      const ending = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
+      transcript.together(() => endCrashedRun(row, ending));
+    }
+    for (const row of running.filter(({ run }) => run === null)) {
       const turn = restoreCrashed(transcript, row);
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() =>

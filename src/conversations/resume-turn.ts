@@ -6,7 +6,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnWithId } from './storage/turn-queries.ts';
 import { EventLog } from './turn/event-log.ts';
-import type { TurnRunner } from './turn/turn-runner.ts';
+import type { Runner } from './turn/running-turn.ts';
 import { wireError } from './turn-answer.ts';
 
 /**
@@ -15,11 +15,7 @@ import { wireError } from './turn-answer.ts';
  * @param running the turn that runs now
  * @param after the id of the last event that the listener has; without it the stream begins at the running turn's first
  */
-export function resumeTurn(
-  transcript: Transcript,
-  running: TurnRunner | undefined,
-  after: string | undefined,
-): Resumed {
+export function resumeTurn(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };

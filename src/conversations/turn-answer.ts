@@ -3,7 +3,7 @@
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
-import type { Turn } from './turn/turn.ts';
+import type { RunningTurn } from './turn/running-turn.ts';
 
 /** Packs an answer for its way to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {
@@ -34,12 +34,14 @@ export async function receivedText(crossed: CrossingText): Promise<string> {
 }
 
 /** @returns the answer for a caller who does not stream. */
-export function bufferedAnswer(turn: Turn, headers: Record<string, string>): TurnAnswer {
+export function bufferedAnswer(turn: RunningTurn, headers: Record<string, string>): TurnAnswer {
   const { ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
-  if (ended.message) {
-    const body = JSON.stringify(ended.message);
-    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: ended.summary };
+  const { message, paused, summary } = ended;
+  if (message) {
+    const body = JSON.stringify(message);
+    const told = paused === undefined ? headers : { ...headers, 'sluice-paused': paused };
+    return { kind: 'whole', turn: row.id, status: 200, headers: told, body, trailer: summary };
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
   const error =

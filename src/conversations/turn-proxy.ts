@@ -20,6 +20,7 @@ import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { conversationRequest, namedConversation } from './conversations.schema.ts';
+import { checkRun } from './runs/check-tools.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
@@ -66,6 +67,7 @@ export async function proxyTurn(
   entry.line.conversation = id;
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
+  checkRun(fields, identity, c.get('settings'));
   const stream = fields.stream === undefined ? streamByDefault : fields.stream === true;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;

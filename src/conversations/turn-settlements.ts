@@ -41,6 +41,12 @@ export class TurnSettlements {
     );
   }
 
+  /** Follows up the settlement of a turn that has ended; undefined where nothing is to be settled. */
+  follow(row: TurnRow, settled: Promise<Settled> | undefined): void {
+    if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
+    else this.forgetFailed(row);
+  }
+
   /**
    * Waits until the account confirms a settlement, and stores that, so that it need not be repeated. Without a
    * confirmation the alarm repeats the settlement; a repeated settlement changes nothing.

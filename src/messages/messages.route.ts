@@ -9,6 +9,7 @@ import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { refuseRun } from '../conversations/runs/check-tools.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
@@ -63,6 +64,7 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
+  refuseRun(sent.json);
   const { ids, body: own } = namedIds(sent);
   const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });

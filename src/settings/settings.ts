@@ -6,7 +6,6 @@ import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
-import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
 import {
   anyHttpUrl,
   countSetting,
@@ -20,6 +19,7 @@ import {
   standardSecret,
   standardSecrets,
 } from './setting-forms.ts';
+import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
 
 const hosts = z.pipe(
   listed,
@@ -168,10 +168,7 @@ export const settingsSchema = z.object({
     'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
   ),
   STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  DELIVER_HOSTS: z.described(
-    z._default(hosts, []),
-    'Further hosts that results may be sent to, separated by commas.',
-  ),
+  DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
   ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   BATCH_DELIVER_URL: z.described(z.optional(httpUrl), 'Where the end of a batch is told that has no `deliver_url`.'),
   DELIVERY_SIGNING_SECRET: z.described(

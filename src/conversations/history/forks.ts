@@ -1,10 +1,18 @@
 /** Rewinds a history, and copies it into another conversation. */
 import { itemTexts } from '../../json/edit.ts';
+import type { CallRow } from '../storage/call-rows.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { committedTurns, countHistory, messagesOf, turnAt, turnsWithoutMessages } from '../storage/turn-queries.ts';
-import { messageOf } from './next-request.ts';
+import {
+  committedTurns,
+  countHistory,
+  messagesOf,
+  turnAt,
+  turnsOfRun,
+  turnsWithoutMessages,
+} from '../storage/turn-queries.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { messageOf } from './shown-messages.ts';
 import { streamOf } from './views.ts';
 
 /**
@@ -17,10 +25,12 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   const found = transcript.findMessage(id);
   const profile = transcript.profile;
   if (!found || !profile) return undefined;
-  const cut = boundaryAt(transcript, found);
+  const { run = null } = turnAt(transcript, found.turn) ?? {};
+  const turn = run ?? found.turn;
+  const cut = run === null ? boundaryAt(transcript, found) : firstOfRun(transcript, run);
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
-    const emptied = turnsWithoutMessages(transcript, found.turn);
+    const emptied = turnsWithoutMessages(transcript, turn);
     for (const turn of emptied) {
       transcript.log.delete(turn.seq);
       if (turn.settled) transcript.deleteTurn(turn.seq);
@@ -28,7 +38,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
       else transcript.changeTurn(turn, { status: 'failed', key: null });
     }
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
-    const rest = turnAt(transcript, found.turn);
+    const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
     const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
@@ -47,6 +57,11 @@ function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }
   return rows[0]?.seq ?? found.seq;
 }
 
+/** @returns the number of a run's first message. */
+function firstOfRun(transcript: Transcript, run: number): number {
+  return Math.min(...turnsOfRun(transcript, run).flatMap(({ seq }) => messagesOf(transcript, seq)));
+}
+
 /**
  * Writes a history for another conversation: a line each for the profile, `system`, `tools`, the turns with their messages,
  * and an end.
@@ -61,7 +76,9 @@ export function forkTo(
 ): ReadableStream<Uint8Array> | undefined {
   const found = at === undefined ? undefined : transcript.findMessage(at);
   if (at !== undefined && !found) return undefined;
-  const until = found?.turn ?? Number.MAX_SAFE_INTEGER;
+  const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
+  const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
+  const until = last ?? Number.MAX_SAFE_INTEGER;
   // A rewind during the copy makes it incomplete; the last line says so then.
   const { version } = profile;
   function* lines(): Generator<string> {
@@ -74,6 +91,9 @@ export function forkTo(
     const turns = committedTurns(transcript, until);
     for (const turn of turns) {
       yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
+      const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
+      const results = calls.length === 0 ? undefined : transcript.calls.results(turn.seq);
+      for (const call of calls) yield line('call', JSON.stringify(call), results?.get(call.id) ?? 'null');
       for (const seq of messagesOf(transcript, turn.seq)) {
         for (const { id, role, createdAt, text } of transcript.history({ from: seq, to: seq })) {
           yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt }), text);
@@ -121,10 +141,15 @@ export async function storeCopiedLines(
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
-        const turn = { ...copy, seq: taken + copy.seq };
+        const turn = { ...copy, seq: taken + copy.seq, run: typeof copy.run === 'number' ? taken + copy.run : null };
         transcript.beginTurn(turn, []);
         transcript.endTurn(turn);
         nextTurn = turn.seq + 1;
+      } else if (kind === '"call"') {
+        const call = JSON.parse(first) as CallRow;
+        const copy = { ...call, turn: taken + call.turn };
+        transcript.calls.begin(copy);
+        if (copy.endedAt !== null) transcript.calls.end(copy, { ...copy, endedAt: copy.endedAt, result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });

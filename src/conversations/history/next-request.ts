@@ -3,12 +3,14 @@
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
+import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
+import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
@@ -21,9 +23,10 @@ import {
   emptyHistoryState,
   type HistoryState,
   type SentMessage,
-  type StoredMessage,
 } from './continuation.ts';
+import { type EdgeTools, edgeToolsIn, type PendingResults, withResults } from './edge-tools.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { messageOf, shownMessages } from './shown-messages.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
@@ -42,6 +45,16 @@ export interface NextRequest {
   follows: boolean;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
+  /** Where the request has tools that the edge calls: they, and the limits of the run. */
+  run?: PlannedRun | undefined;
+}
+
+/** What the steps of a run have in common. */
+export interface PlannedRun {
+  tools: EdgeTools;
+  limits: RunLimits;
+  /** The caller's body without its messages. */
+  rest: string;
 }
 
 /** Members that do not change the length of the prompt. */
@@ -57,6 +70,7 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'top_k',
   'cache_control',
   'service_tier',
+  ...RUN_MEMBERS,
 ]);
 /** The most characters of a frame; longer ones are not stored. */
 const LONGEST_FRAME = 4_000;
@@ -74,6 +88,8 @@ interface RequestOptions {
   betas?: string | undefined;
   /** Whether the prompt is only counted: members about the answer are left out then. */
   counts?: boolean;
+  /** Whether it is a further step of a run. */
+  isStep?: boolean;
 }
 
 /**
@@ -86,7 +102,7 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas, counts = false }: RequestOptions = {},
+  { prefix, betas, counts = false, isStep = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -105,8 +121,7 @@ export function nextRequest(
   const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
-  const { fresh, at } = newMessages(incoming, transcript, last, tail);
-  const news = texts.slice(incoming.length - fresh.length);
+  const { fresh, at, news } = joinedResults(newMessages(incoming, texts, transcript, last, tail));
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
 
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
@@ -119,8 +134,17 @@ export function nextRequest(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const hasOwnCaching = [text, changes.system, changes.tools].some((part) => part && hasBreakpoint(part));
-  if (!hasOwnCaching) changes.cache_control = '{"type":"ephemeral"}';
+  const own = members.get('tools');
+  const tools = edgeToolsIn(own === undefined ? changes.tools : own);
+  if (tools) {
+    changes.tools = tools.sent;
+    for (const name of RUN_MEMBERS) changes[name] = undefined;
+  }
+  const marked = [text, changes.system, changes.tools];
+  const hasOwnCaching = marked.some((part) => part && hasBreakpoint(part));
+  // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
+  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= MOST_BREAKPOINTS;
+  if (!hasOwnCaching || hasRoom) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(members, frozen, model, betas);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
@@ -146,6 +170,7 @@ export function nextRequest(
     sentFrom,
     follows,
     defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
+    run: tools && { tools, limits: validate(runLimits, json), rest: edit(text, { messages: '[]' }) },
   };
 }
 
@@ -154,22 +179,41 @@ function given(members: Map<string, string>, name: string): string | undefined {
   return text === 'null' ? undefined : text;
 }
 
+const NOTHING_PENDING: PendingResults = new Map();
+/** The most cache breakpoints of a request. */
+const MOST_BREAKPOINTS = 4;
+
 const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
+
+/** The new messages of a request, and what they continue. */
+interface Continued {
+  fresh: readonly SentMessage[];
+  /** Their texts. */
+  news: readonly string[];
+  at: HistoryState;
+  /** Results of the last answer's calls that the edge has made: they go up with the next message. */
+  pending: PendingResults;
+}
 
 /** Separates the new messages from those that resend the history, and finds the state before them. */
 function newMessages(
   incoming: readonly SentMessage[],
+  texts: readonly string[],
   transcript: Transcript,
   last: TurnRow | undefined,
   tail: readonly MessageText[],
-): { fresh: readonly SentMessage[]; at: HistoryState } {
-  const known = (sent: boolean) => countResent(storedMessages(transcript, sent), incoming);
+): Continued {
+  const known = (sent: boolean) => countResent(shownMessages(transcript, sent), incoming);
   const fresh = incoming.slice(incoming.length < 2 ? 0 : known(false) || known(true));
   const { at, answers } = stateAfter(tail);
+  const pending = pendingAfter(transcript, last, at);
+  const continued = { fresh, news: texts.slice(incoming.length - fresh.length), at, pending };
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
-  if (paused && (fresh.length === 0 || isAgain(fresh, answers))) return { fresh: [], at };
+  if ((paused || pending.size > 0) && (fresh.length === 0 || isAgain(fresh, answers))) {
+    return { ...continued, fresh: [], news: [] };
+  }
   if (fresh.length === 0) {
     throw invalidRequest(
       'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
@@ -180,19 +224,26 @@ function newMessages(
       'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
     );
   }
-  return { fresh, at };
+  return continued;
 }
 
-function* storedMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
-  for (const message of transcript.texts({ sent })) {
-    const { status } = message;
-    yield { ...messageOf(message), isPartial: status === 'interrupted' || status === 'stopped' };
-  }
+/** @returns the results of the last answer's calls that the edge has made and that are in no message yet. */
+function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
+  if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
+  const results = [...transcript.calls.results(last.seq)];
+  return new Map(results.filter(([id]) => at.called.has(id)));
 }
 
-/** @returns a stored message, parsed. */
-export function messageOf({ role, text }: MessageText): SentMessage {
-  return { role, content: (JSON.parse(text) as { content?: unknown }).content };
+/** Puts the edge's results before what the user says next. */
+function joinedResults(continued: Continued): Continued {
+  const { fresh, news, at, pending } = continued;
+  if (pending.size === 0 || fresh[0]?.role === 'assistant') return continued;
+  const text = withResults(at.called, pending, news[0]);
+  return {
+    ...continued,
+    fresh: [messageOf({ role: 'user', text }), ...fresh.slice(1)],
+    news: [text, ...news.slice(1)],
+  };
 }
 
 /** Reads the last answer and what follows it: tool calls before it need no results any more. */

@@ -51,7 +51,8 @@ export function faultOfTool(
   { url, headers = {} }: ToolRun,
   { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: CallOptions['settings'],
 ): string | undefined {
-  if (TOOL_SIGNING_SECRET === undefined) return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+  if (TOOL_SIGNING_SECRET === undefined)
+    return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
   const fault = deliverFault(url, development);
   if (fault !== undefined) return `run.url: ${fault}`;
   const { host = '' } = URL.parse(url) ?? {};

@@ -3,14 +3,14 @@
 import { hasScope } from '../../auth/authenticate.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
-import { isObject } from '../../json/object.ts';
 import type { Identity } from '../../identity/caller.ts';
+import { isObject } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { faultOfTool } from './call-tool.ts';
 import { runLimits, runTool } from './runs.schema.ts';
 
 /** @returns whether a list of tools has one that the edge is to call itself. */
-export function hasRun(tools: unknown): boolean {
+function hasRun(tools: unknown): boolean {
   return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
 }
 
@@ -45,4 +45,12 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
     const fault = faultOfTool(data.run, settings);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}.`);
   }
+}
+
+/** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */
+export function refuseRun({ tools }: Readonly<Record<string, unknown>>): void {
+  if (!hasRun(tools)) return;
+  throw invalidRequest(
+    'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
+  );
 }

@@ -9,7 +9,9 @@ const headerValue = z.union(
   [
     z.string().check(z.maxLength(4_096), z.regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')),
     z.strictObject({
-      secret: z.string().check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+      secret: z
+        .string()
+        .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
     }),
   ],
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
@@ -23,7 +25,8 @@ export const runSchema = z.strictObject({
       z.record(z.string(), headerValue).check(
         z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
         z.refine(
-          (headers) => Object.keys(headers).every((name) => /^[a-z0-9-]{1,64}$/i.test(name) && !RESERVED.test(name.toLowerCase())),
+          (headers) =>
+            Object.keys(headers).every((name) => /^[a-z0-9-]{1,64}$/i.test(name) && !RESERVED.test(name.toLowerCase())),
           'must be names of headers that the edge does not set itself',
         ),
       ),
@@ -56,7 +59,10 @@ export const runLimits = z.object({
     'After so many seconds no further step begins; 540 where the answer does not stream.',
   ),
   max_tool_calls: z.described(z._default(z.int().check(z.gte(0), z.lte(1_000)), 100), 'How many calls the edge makes.'),
-  parallel_tools: z.described(z._default(z.int().check(z.gte(1), z.lte(32)), 6), 'How many calls run at the same time.'),
+  parallel_tools: z.described(
+    z._default(z.int().check(z.gte(1), z.lte(32)), 6),
+    'How many calls run at the same time.',
+  ),
 });
 export type RunLimits = z.output<typeof runLimits>;
 

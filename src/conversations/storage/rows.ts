@@ -83,7 +83,13 @@ export interface TurnRow {
   sentFrom: number;
   /** Whether it continues the turn before it: with results of tool calls, or the rest of a paused answer. */
   follows: boolean;
+  /** Its events; of a step the number of the last one before it, while it runs. */
   events: number;
+  /**
+   * The number of its run: its own, of the turn that a client sees and that has the log; another one's, of a step, which has
+   * the messages. Null in a turn that is no run.
+   */
+  run: number | null;
 }
 
 /** A message, with the status, cost and model of its turn. */

@@ -58,6 +58,23 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
       alter table log add column at integer;
       alter table log add column unseen_ms integer;`,
   },
+  {
+    version: 3,
+    sql: `
+      alter table turns add column run integer;
+      create table calls (
+        turn integer not null,
+        n integer not null,
+        id text not null,
+        name text not null,
+        began_at integer not null,
+        ended_at integer,
+        is_error integer,
+        bytes integer,
+        result text,
+        primary key (turn, n)
+      ) strict, without rowid;`,
+  },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -9,6 +9,7 @@ import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
+import { CallRows } from './call-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
@@ -41,6 +42,7 @@ interface Range {
 
 export class Transcript extends Tables {
   readonly log: LogRows;
+  readonly calls: CallRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** The number of the newest turn, while that is known. */
@@ -49,6 +51,7 @@ export class Transcript extends Tables {
   constructor(storage: DurableObjectStorage) {
     super(storage);
     this.log = new LogRows(this);
+    this.calls = new CallRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
     if (meta.size > 0) this.#open(meta);
@@ -127,10 +130,10 @@ export class Transcript extends Tables {
    * only to undo them, would cost as much as two rows.)
    */
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
-    const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows } = turn;
+    const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows };
-    this.insert('turns', columnsOf({ ...began, status: 'running' }));
+    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       for (const message of messages) this.addMessage(message);
     } catch (thrown) {
@@ -156,6 +159,7 @@ export class Transcript extends Tables {
 
   deleteTurn(seq: number): void {
     this.#forgetHistory();
+    this.calls.delete(seq);
     this.write('delete from turns where seq = ?', seq);
   }
 
@@ -163,6 +167,11 @@ export class Transcript extends Tables {
   turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+  }
+
+  /** @returns the status of a turn; undefined where there is none with this number. */
+  statusOf(seq: number): TurnStatus | undefined {
+    return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
 
   addMessage({ seq, turn, id, role, createdAt, text }: NewMessage): void {
@@ -187,9 +196,11 @@ export class Transcript extends Tables {
   }
 
   /** Reads only role, text and status of the history: in a long one each further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { status: TurnStatus }> {
-    for (const [seq, role, text, status] of this.#select('m.seq, m.role, m.text, t.status', range)?.raw() ?? []) {
+  *texts(range: Range = {}): Generator<MessageText & { status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.role, m.text, t.status, t.run';
+    for (const [seq, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
       yield {
+        run: typeof run === 'number' ? run : null,
         role: String(role),
         text: typeof text === 'string' ? text : this.#pieces(Number(seq)),
         status: String(status) as TurnStatus,
@@ -230,14 +241,14 @@ export class Transcript extends Tables {
   /** Deletes everything but the profile and what is not settled yet. */
   empty(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces', 'log', 'calls']) this.write(`delete from ${table}`);
     this.write('delete from turns where settled = 1');
   }
 
   /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces', 'calls']) this.write(`delete from ${table}`);
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 

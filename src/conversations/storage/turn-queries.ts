@@ -16,7 +16,7 @@ export function turnWithId(transcript: Transcript, id: string): TurnRow | undefi
 
 /** @returns the turn that a request began, unless it failed. */
 export function turnOfRequest(transcript: Transcript, requestId: string): TurnRow | undefined {
-  return transcript.turns("request_id = ? and status != 'failed'", requestId).at(-1);
+  return transcript.turns("request_id = ? and status != 'failed' and (run is null or run = seq)", requestId).at(-1);
 }
 
 /** @returns the newest turn that was begun with an idempotency key, unless it failed. */
@@ -57,7 +57,7 @@ export function messagesOf(transcript: Transcript, turn: number): number[] {
 /** @returns how many turns and messages the history has. */
 export function countHistory(transcript: Transcript): { turns: number; messages: number } {
   const [row] = transcript.read(
-    `select count(distinct t.seq) as turns, count(m.seq) as messages
+    `select count(distinct coalesce(t.run, t.seq)) as turns, count(m.seq) as messages
      from turns t join messages m on m.turn = t.seq where t.status in ${COMMITTED}`,
   );
   return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
@@ -99,4 +99,9 @@ export function turnSizes(transcript: Transcript): TurnSize[] {
     sentFrom: Number(row.sent_from),
     follows: row.follows === 1,
   }));
+}
+
+/** @returns the turns of a run: the one that clients see, and its steps, oldest first. */
+export function turnsOfRun(transcript: Transcript, run: number): TurnRow[] {
+  return transcript.turns('run = ? and seq >= ?', run, run);
 }

@@ -24,6 +24,9 @@ interface Listener {
   isWaiting: boolean;
 }
 
+/** The log of a turn, as those see it who write it, show it or read it. */
+export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
+
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';

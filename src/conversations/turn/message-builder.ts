@@ -102,6 +102,11 @@ export class MessageBuilder {
     return [...this.#byIndex].filter(([, block]) => block.open).map(([index]) => index);
   }
 
+  /** @returns the JSON that has come of a tool's input so far. */
+  inputOf(block: Block): string | undefined {
+    return this.#inputs.get(block);
+  }
+
   get stopReason(): string | null {
     return typeof this.message?.stop_reason === 'string' ? this.message.stop_reason : null;
   }
@@ -122,12 +127,13 @@ export class MessageBuilder {
     this.#byIndex.set(index, block);
   }
 
-  #blockAt(index: unknown): Block | undefined {
+  /** @returns the block with a number of the upstream's. */
+  blockAt(index: unknown): Block | undefined {
     return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
   }
 
   #grow({ index, delta }: Json): void {
-    const block = this.#blockAt(index);
+    const block = this.blockAt(index);
     if (!block || !isObject(delta)) return;
     const { value } = block;
     for (const [name, added] of Object.entries(delta)) {
@@ -144,7 +150,7 @@ export class MessageBuilder {
 
   /** @returns the form of a delta; undefined where it has more than one string. */
   #formOf({ index, delta }: Json, data: string): DeltaForm | undefined {
-    const block = this.#blockAt(index);
+    const block = this.blockAt(index);
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
     if (name === undefined || others.length > 0 || delta.type === 'signature_delta') return undefined;
@@ -160,7 +166,7 @@ export class MessageBuilder {
   }
 
   #stop({ index }: Json): void {
-    const block = this.#blockAt(index);
+    const block = this.blockAt(index);
     if (!block) return;
     block.open = false;
     const input = this.#inputs.get(block);

@@ -1,4 +1,5 @@
 import { isObject, type Json } from '../../json/object.ts';
+import type { MessageBuilder } from './message-builder.ts';
 
 /** The fields of each kind of block that deltas fill. A delta's type is the field's name and `_delta`. */
 const FILLED_FIELDS: Readonly<Record<string, readonly string[]>> = {
@@ -22,6 +23,23 @@ export function eventsOf(message: Json): string {
   }
   events.push(event('message_delta', { delta: { stop_reason, stop_sequence }, usage: usage ?? {} }));
   events.push(event('message_stop', {}));
+  return events.join('');
+}
+
+/** Makes the events of an answer again as far as they came, as the upstream has sent them but for the places of its deltas. */
+export function eventsSoFar(builder: MessageBuilder): string {
+  const { message, blocks, usage, stopReason } = builder;
+  const events = message ? [event('message_start', { message: { ...message, content: [] } })] : [];
+  for (const [index, block] of blocks.entries()) {
+    const input = builder.inputOf(block);
+    const [start = '', ...rest] = blockEvents(index, block.value);
+    const end = rest.pop() ?? '';
+    const delta = { type: 'input_json_delta', partial_json: input };
+    events.push(start, ...(input === undefined ? rest : [event('content_block_delta', { index, delta })]));
+    if (!block.open) events.push(end);
+  }
+  if (stopReason !== null)
+    events.push(event('message_delta', { delta: { stop_reason: stopReason }, usage: usage ?? {} }));
   return events.join('');
 }
 

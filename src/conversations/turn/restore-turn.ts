@@ -15,7 +15,7 @@ import { type Ended, errorIn } from './turn-ending.ts';
 /** Deltas are stored at least this often, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;
 /** How many event numbers are left out: more than can have been shown without being stored. */
-const SKIPPED_EVENT_NUMBERS = 100_000;
+export const SKIPPED_EVENT_NUMBERS = 100_000;
 
 /** Restores a turn that a crash interrupted, as far as its log was stored. */
 export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
@@ -57,9 +57,11 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
 }
 
 /** @returns for how many milliseconds an interrupted turn may have written unseen output, by what its rows say. */
-function unseenAtCrash(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
+export function unseenAtCrash(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
   const sentAt = row.sentAt ?? row.beganAt;
-  const { at = sentAt, unseenMs = 0 } = transcript.log.last(row.seq) ?? {};
+  const logged = transcript.log.last(row.run ?? row.seq);
+  // In the log of a run the newest row may be of the step before.
+  const { at, unseenMs } = logged && logged.at >= sentAt ? logged : { at: sentAt, unseenMs: 0 };
   const last = blocks.at(-1);
   // The input of a call may come in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';

@@ -10,7 +10,7 @@ import type { Frame } from '../../sse/frames.ts';
 import { withoutPending } from '../history/replayable-blocks.ts';
 import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { EventLog } from './event-log.ts';
+import type { TurnLog } from './event-log.ts';
 
 const STOPPED_REMARK = ': sluice-stopped\n\n';
 const NOTHING_SAID = 'This turn was stopped before anything was said: it has not become part of the conversation.';
@@ -29,6 +29,8 @@ export interface Ended {
   /** For a caller who does not stream: the message, or the error. */
   message: Json | undefined;
   error: { type: string; message: string } | undefined;
+  /** Why a run has paused. */
+  paused?: string;
 }
 
 /** @returns the status of a turn that has ended; `hasAnswer`: whether its answer has replayable blocks */
@@ -53,7 +55,7 @@ export function turnStatusOf(
  * @returns the error in them, if there is one
  */
 export function addEnd(
-  log: EventLog,
+  log: Pick<TurnLog, 'add'>,
   how: TurnEnd,
   open: Iterable<number>,
   { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },

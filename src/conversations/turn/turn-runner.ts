@@ -26,6 +26,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
+import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
@@ -44,6 +45,7 @@ export interface TurnContext extends RequestContext {
   conversation: string;
   /** Bytes of the new messages. */
   adds: number;
+  most?: MeterRequest['most'];
   /** Puts the conversation's prefix before the turn's body. */
   prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
   upstream: Upstream;
@@ -72,8 +74,10 @@ const DRAIN_MS = 5_000;
 export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
 /** Runs one turn: has it admitted, sends it, reads the answer, has it stored and shown, and ends it. */
-export class TurnRunner {
+export class TurnRunner implements Runner {
   readonly turn: Turn;
+  /** Why the turn has failed before the upstream answered. */
+  failure: ApiError | undefined;
   readonly #started = Promise.withResolvers<Started>();
   readonly #done = Promise.withResolvers<void>();
   readonly #context: TurnContext;
@@ -128,6 +132,7 @@ export class TurnRunner {
       await this.#go(plan);
     } catch (thrown) {
       const error = toApiError(thrown);
+      this.failure = error;
       this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {

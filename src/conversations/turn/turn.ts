@@ -15,7 +15,7 @@ import { withTurn } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf } from '../storage/turn-queries.ts';
-import { EventLog } from './event-log.ts';
+import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import {
   addEnd,
@@ -41,11 +41,15 @@ export interface TakenPiece {
 export const COVER_MS = 20_000;
 
 export interface TurnOptions {
+  /** Of a step: makes its side of the log of its run. */
+  logOf?: (builder: MessageBuilder) => TurnLog;
+  /** Whether it is a further step of a run, which is one turn. */
+  isLater?: boolean;
   /** How many new messages the turn has; absent where that must be looked up. */
   newMessages?: number;
   /** The state of a turn that a crash interrupted, from its log. */
   recovered?: {
-    log: EventLog;
+    log: TurnLog;
     builder: MessageBuilder;
     frames: FrameReader;
     bytes: number;
@@ -57,7 +61,7 @@ export interface TurnOptions {
 export class Turn {
   readonly row: TurnRow;
   readonly maxTokens: number;
-  readonly log: EventLog;
+  readonly log: TurnLog;
   readonly builder: MessageBuilder;
   /** The status of the upstream's response. */
   status: number | undefined;
@@ -85,8 +89,8 @@ export class Turn {
     this.row = row;
     this.maxTokens = maxTokens;
     this.#options = options;
-    this.log = recovered?.log ?? new EventLog(transcript, row);
     this.builder = recovered?.builder ?? new MessageBuilder();
+    this.log = recovered?.log ?? options.logOf?.(this.builder) ?? new EventLog(transcript, row);
     this.#frames = recovered?.frames ?? new FrameReader();
     this.#bytes = recovered?.bytes ?? 0;
   }
@@ -190,6 +194,7 @@ export class Turn {
     const mayResume = complete && isPending(stopReason);
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
     const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
+    if (committed && this.#options.isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const { bytes } = this.#transcript;
     const settlement = meter?.settle(outcome, {

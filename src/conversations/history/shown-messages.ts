@@ -1,0 +1,53 @@
+/** The history as clients have it: the steps of a run are one answer to them. */
+
+import { isObject, type Json } from '../../json/object.ts';
+import type { MessageText } from '../storage/history-cache.ts';
+import type { TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { SentMessage, StoredMessage } from './continuation.ts';
+
+/** Reads the messages as they were shown, to be compared with what a client sends. `sent`: without refused turns. */
+export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
+  let calls: ReadonlySet<string> | undefined;
+  let answer: (StoredMessage & { run: number; content: unknown[] }) | undefined;
+  for (const message of transcript.texts({ sent })) {
+    const { status, run, role } = message;
+    if (answer && answer.run !== run) {
+      yield answer;
+      answer = undefined;
+    }
+    // Results of the edge may stand in a later turn too, which is no run itself.
+    if (run !== null) calls ??= transcript.calls.ids;
+    const { content } = messageOf(message);
+    if (run === null && (calls === undefined || role === 'assistant')) {
+      yield { role, content, isPartial: isPartial(status) };
+      continue;
+    }
+    const own = withoutCalls(content, calls ?? NO_CALLS);
+    if (run !== null && role === 'assistant') {
+      // What went wrong between two steps stands in the run's own row.
+      answer ??= { role, run, content: [], isPartial: isPartial(transcript.statusOf(run)) };
+      answer.content.push(...own);
+    } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
+  }
+  if (answer) yield answer;
+}
+
+const NO_CALLS: ReadonlySet<string> = new Set();
+
+function isPartial(status: TurnStatus | undefined): boolean {
+  return status === 'interrupted' || status === 'stopped';
+}
+
+/** @returns the blocks of a content without the calls of the edge and their results. */
+function withoutCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
+  if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
+  const isOfEdge = ({ type, id, tool_use_id }: Json) =>
+    (type === 'tool_use' && calls.has(String(id))) || (type === 'tool_result' && calls.has(String(tool_use_id)));
+  return content.filter((block) => !(isObject(block) && isOfEdge(block)));
+}
+
+/** @returns a stored message, parsed. */
+export function messageOf({ role, text }: MessageText): SentMessage {
+  return { role, content: (JSON.parse(text) as { content?: unknown }).content };
+}

@@ -1,0 +1,114 @@
+/** The end of a run: its last events, and its own row. */
+
+import { formatUsd } from '../../accounts/admission/limit-headers.ts';
+import { encoder } from '../../http/bytes.ts';
+import { errorBody, toApiError } from '../../http/errors.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import { FrameReader } from '../../sse/frames.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
+import { checkedUsage } from '../../upstream/usage/usage-report.ts';
+import type { TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { EventLog } from '../turn/event-log.ts';
+import { MessageBuilder } from '../turn/message-builder.ts';
+import type { RunningTurn } from '../turn/running-turn.ts';
+import { type Ended, errorIn } from '../turn/turn-ending.ts';
+import { unansweredOutcome } from '../turn/turn-report.ts';
+import { failed } from './call-tool.ts';
+import type { PauseReason } from './limits.ts';
+import type { ShownRun } from './shown-run.ts';
+import { summedUsage } from './summed-usage.ts';
+
+/** A run, as far as its steps have come. */
+export interface RunTurn extends RunningTurn {
+  readonly log: EventLog;
+  ended: Ended | undefined;
+  /** What the API has told of the steps. */
+  usages: Json[];
+  /** The last step: its outcome, and its `message_delta`. */
+  last?: { outcome: RequestOutcome; delta: Json | undefined };
+  /** Whether a step has become part of the history. */
+  isCommitted?: boolean;
+}
+
+/** How a run ends. */
+export type EndOfRun =
+  | { kind: 'complete' | 'stopped' }
+  | { kind: 'paused'; reason: PauseReason }
+  /** `data` is the error as a step has told it. */
+  | { kind: 'error'; error: unknown; data?: string | undefined };
+
+interface Ending {
+  transcript: Transcript;
+  shown: ShownRun;
+  spent: Nanodollars;
+  now: number;
+  requestId: string;
+}
+
+/** Ends a run: shows its end, and stores it. All of it belongs to one step of the object. */
+export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent, now, requestId }: Ending): void {
+  const { log, row, last, usages } = turn;
+  let error: Ended['error'];
+  if (end.kind === 'error') {
+    const data = end.data ?? JSON.stringify(errorBody(saidError(end.error), requestId));
+    log.add({ event: 'error', data });
+    error = errorIn(data);
+  } else {
+    for (const id of shown.unanswered) shown.showResult(id, failed('stopped'));
+    const { delta = {}, ...others } = last?.delta ?? {};
+    const reason =
+      end.kind === 'complete'
+        ? {}
+        : { stop_reason: end.kind === 'paused' ? 'pause_turn' : 'end_turn', stop_sequence: null };
+    const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
+    const stopReason = { stop_reason: null, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
+    shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
+    const stopped = end.kind === 'stopped' ? ': sluice-stopped\n\n' : '';
+    shown.add('message_stop', {}, `${stopped}: sluice-cost-usd=${formatUsd(spent)}\n\n`);
+  }
+  const status = statusOf(turn, end);
+  const known = last?.outcome ?? unansweredOutcome(undefined, now);
+  const usage = checkedUsage(summedUsage(usages));
+  const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
+  const summary = { outcome, nanodollars: spent };
+  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled: true };
+  log.finish(JSON.stringify(summary));
+  transcript.changeTurn(row, ended);
+  // Last, because it shows the end: everything before it has succeeded then.
+  log.store();
+  Object.assign(row, ended);
+  turn.ended = {
+    status,
+    summary,
+    error,
+    ...(end.kind === 'paused' ? { paused: end.reason } : {}),
+    // Most callers have had it as a stream, and need it not again.
+    get message() {
+      return error ? undefined : messageIn(log.text);
+    },
+  };
+  log.end();
+}
+
+function statusOf({ isCommitted, last }: RunTurn, { kind }: EndOfRun): TurnStatus {
+  if (!isCommitted) return 'failed';
+  if (kind === 'error') return 'interrupted';
+  if (kind === 'stopped') return 'stopped';
+  return last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';
+}
+
+function saidError(error: unknown): { type: string; message: string } {
+  if (isObject(error) && typeof error.type === 'string' && typeof error.message === 'string') {
+    return { type: error.type, message: error.message };
+  }
+  return toApiError(error);
+}
+
+/** @returns the message that events tell, as a caller gets it who does not stream. */
+function messageIn(events: string): Json {
+  const builder = new MessageBuilder();
+  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(parseObject(data) ?? {});
+  return { ...builder.message, content: builder.blocks.map(({ value }) => value) };
+}

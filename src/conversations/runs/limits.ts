@@ -1,0 +1,87 @@
+/** Keeps the limits of a run. */
+
+import type { Json } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { RunLimits } from './runs.schema.ts';
+
+/** Why a run has paused: a limit of its own, or what its account says. */
+export type PauseReason =
+  | 'max_turns'
+  | 'max_usd'
+  | 'max_seconds'
+  | 'max_tool_calls'
+  | 'repeated_call'
+  | 'budget'
+  | 'revoked';
+
+/** Ends an answer in one piece before most clients and proxies lose patience, which they do at ten minutes. */
+const BUFFERED_SECONDS = 540;
+/** How often the same call may follow itself. */
+const MOST_REPEATS = 3;
+
+export class RunMeter {
+  readonly #limits: RunLimits;
+  readonly #beganAt: number;
+  readonly #mostMs: number;
+  #steps = 0;
+  #calls = 0;
+  #refusedCalls = 0;
+  #spent = 0;
+  #last = '';
+  #repeats = 0;
+
+  /** @param beganAt milliseconds since 1970 */
+  constructor(limits: RunLimits, beganAt: number, isStreaming: boolean) {
+    this.#limits = limits;
+    this.#beganAt = beganAt;
+    const seconds = limits.max_seconds ?? (isStreaming ? Number.POSITIVE_INFINITY : BUFFERED_SECONDS);
+    this.#mostMs = seconds * 1_000;
+  }
+
+  get parallel(): number {
+    return this.#limits.parallel_tools;
+  }
+
+  get spent(): Nanodollars {
+    return this.#spent;
+  }
+
+  /** What the next step may cost; undefined where it is not limited. */
+  get most(): Nanodollars | undefined {
+    const { max_usd } = this.#limits;
+    return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent);
+  }
+
+  /** @returns the milliseconds that are left. */
+  leftMs(now: number): number {
+    return Math.max(0, this.#beganAt + this.#mostMs - now);
+  }
+
+  /** Counts an answer of the model. One that failed before it said anything is none. */
+  addStep(cost: Nanodollars, isAnswer: boolean): void {
+    this.#spent += cost;
+    if (isAnswer) this.#steps += 1;
+  }
+
+  /** Counts a call. @returns whether it may be made */
+  addCall({ name, input }: Json): boolean {
+    const call = JSON.stringify([name, input]);
+    this.#repeats = call === this.#last ? this.#repeats + 1 : 1;
+    this.#last = call;
+    if (this.#calls >= this.#limits.max_tool_calls) {
+      this.#refusedCalls += 1;
+      return false;
+    }
+    this.#calls += 1;
+    return true;
+  }
+
+  /** @returns why no further step may begin; undefined where one may */
+  pause(now: number): PauseReason | undefined {
+    if (this.#refusedCalls > 0) return 'max_tool_calls';
+    if (this.#repeats >= MOST_REPEATS) return 'repeated_call';
+    if (this.#steps >= this.#limits.max_turns) return 'max_turns';
+    if (this.leftMs(now) <= 0) return 'max_seconds';
+    return this.most === 0 ? 'max_usd' : undefined;
+  }
+}

@@ -1,0 +1,318 @@
+/**
+ * A run: a turn whose tools the edge calls itself, in several steps.
+ *
+ * Each step is a turn by itself: admitted, sent, stored and settled as any other. The run has a row of its own, which
+ * clients know it by, and one log, in which all steps are shown as one message. A step's answer is stored before its tools
+ * are called; a call has a row before it is made, and its result stands in that row until it goes up with the next message.
+ * So whatever ends a run leaves a history that can go on.
+ */
+
+import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
+import { pause } from '../../async/pause.ts';
+import type { Refusal } from '../../durable/contracts/admission.ts';
+import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { ApiError } from '../../http/errors.ts';
+import { edit } from '../../json/edit.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { NextRequest, PlannedRun } from '../history/next-request.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { EventLog } from '../turn/event-log.ts';
+import type { MessageBuilder } from '../turn/message-builder.ts';
+import type { Started } from '../turn/read-buffered-answer.ts';
+import type { Runner } from '../turn/running-turn.ts';
+import type { TurnRunner } from '../turn/turn-runner.ts';
+import { callTool, failed, type ToolResult } from './call-tool.ts';
+import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
+import { type PauseReason, RunMeter } from './limits.ts';
+import { ShownRun, StepLog } from './shown-run.ts';
+
+/** What a run needs of its object. */
+export interface RunContext {
+  transcript: Transcript;
+  settings: Settings;
+  account: string;
+  conversation: string;
+  requestId: string;
+  isStreaming: boolean;
+  now(): number;
+  /** Plans the next step from a body; nothing is written. @throws ApiError as `nextRequest` */
+  plan(body: string): NextRequest;
+  /** Stores a step and makes what runs it. */
+  begin(plan: NextRequest, step: NewStep): TurnRunner;
+  /** Has the settlement of a step confirmed. */
+  settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
+  onEnd(): void;
+  onBroken(thrown: unknown): void;
+}
+
+/** A step that is to begin. */
+export interface NewStep {
+  run: TurnRow;
+  /** The ledger's name of its first try, and which of the run's steps it is. */
+  requestId: string;
+  number: number;
+  most: number | undefined;
+  /** The number of the last event before it. */
+  logged: number;
+  logOf(builder: MessageBuilder): StepLog;
+  onEnd(settled: Promise<Settled> | undefined): void;
+}
+
+/** A call that is to be made. */
+interface PlannedCall {
+  turn: number;
+  n: number;
+  block: Json;
+}
+
+/** What follows a step: calls of its tools, the next step, the same step again, or nothing. */
+type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
+
+const PING_MS = 15_000;
+const NOT_CALLED = 'This tool was not called: the run has made as many calls as its max_tool_calls allows.';
+const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
+/** Pauses before a step is asked again that an upstream or the account was too busy for; milliseconds. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+const MOST_PAUSES = 8;
+const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
+
+export class Run implements Runner {
+  readonly turn: RunTurn;
+  readonly started: Promise<Started>;
+  readonly #done = Promise.withResolvers<void>();
+  readonly #context: RunContext;
+  readonly #planned: PlannedRun;
+  readonly #shown: ShownRun;
+  readonly #meter: RunMeter;
+  readonly #abort = new AbortController();
+  #step: { runner: TurnRunner; log: StepLog };
+  #isWaiting = false;
+  #number = 1;
+  #pauses = 0;
+  #following: Following | undefined;
+
+  /** Begins the first step at once: the caller takes the lock with it. */
+  constructor(row: TurnRow, plan: NextRequest, planned: PlannedRun, context: RunContext) {
+    this.#context = context;
+    this.#planned = planned;
+    const log = new EventLog(context.transcript, row);
+    this.turn = { row, log, ended: undefined, usages: [] };
+    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name));
+    this.#meter = new RunMeter(planned.limits, context.now(), context.isStreaming);
+    this.#step = this.#begin(plan, context.requestId);
+    this.started = this.#step.runner.started;
+  }
+
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  async go(first: NextRequest): Promise<void> {
+    const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_MS);
+    try {
+      for (let plan: NextRequest | undefined = first; plan; plan = await this.#goOn()) {
+        await this.#step.runner.go(plan);
+      }
+    } catch (thrown) {
+      this.#context.onBroken(thrown);
+    } finally {
+      clearInterval(pings);
+      this.#done.resolve();
+    }
+  }
+
+  stop(): void {
+    this.#abort.abort();
+    this.#step.runner.stop();
+  }
+
+  async renew(): Promise<void> {
+    await this.#step.runner.renew();
+  }
+
+  #begin(plan: NextRequest, requestId: string): { runner: TurnRunner; log: StepLog } {
+    let log: StepLog | undefined;
+    const runner = this.#context.begin(plan, {
+      run: this.turn.row,
+      requestId,
+      number: this.#number,
+      most: this.#meter.most,
+      logged: this.#shown.log.events,
+      logOf: (builder) => {
+        log = new StepLog(this.#shown, builder);
+        return log;
+      },
+      onEnd: (settled) => this.#endStep(settled),
+    });
+    if (!log) throw new TypeError('A step without a log.');
+    this.#number += 1;
+    return { runner, log };
+  }
+
+  /** Decides what follows a step. This belongs to its end, and is stored with it. */
+  #endStep(settled: Promise<Settled> | undefined): void {
+    const { runner, log } = this.#step;
+    const { row, ended, builder } = runner.turn;
+    this.#context.settle(row, settled);
+    if (!ended) throw new TypeError('A step that has not ended.');
+    const isAnswer = ended.status !== 'failed';
+    this.#meter.addStep(ended.summary.nanodollars, isAnswer);
+    if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
+    this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
+    this.turn.isCommitted ||= isAnswer;
+    this.#following = this.#followingOf(runner);
+    if (this.#following) this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
+  }
+
+  #followingOf(runner: TurnRunner): Following | undefined {
+    const { row, ended, builder } = runner.turn;
+    const { stopReason, blocks } = builder;
+    switch (ended?.status) {
+      case 'complete': {
+        const asked = blocks
+          .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
+          .map(({ value }) => value);
+        const own = asked.filter((block) => this.#shown.isOfEdge(block));
+        const calls = own.map((block, n) => ({ turn: row.seq, n, block }));
+        const { transcript, now } = this.#context;
+        for (const { turn, n, block } of calls) {
+          transcript.calls.begin({ turn, n, id: String(block.id), name: String(block.name), beganAt: now() });
+        }
+        if (stopReason === 'tool_use' && calls.length > 0 && !this.#abort.signal.aborted) {
+          const allowed = calls.filter(
+            (call) => this.#meter.addCall(call.block) || this.#answer(call, failed(NOT_CALLED)),
+          );
+          return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
+        }
+        for (const call of calls) this.#answer(call, failed(CUT_SHORT));
+        if (stopReason === 'pause_turn' && !this.#abort.signal.aborted) return { kind: 'step' };
+        this.#finish({ kind: 'complete' });
+        return undefined;
+      }
+      case 'failed': {
+        if (this.#abort.signal.aborted) break;
+        const error = runner.failure;
+        const isLater = this.turn.isCommitted;
+        const reason = isLater && pauseBy(error);
+        if (reason) {
+          this.#finish({ kind: 'paused', reason });
+          return undefined;
+        }
+        if (isLater && BUSY.has(ended.error?.type ?? '') && this.#pauses < MOST_PAUSES) return { kind: 'again' };
+        break;
+      }
+      case 'empty':
+      case 'refused':
+        this.#finish({ kind: 'complete' });
+        return undefined;
+    }
+    this.#finish(
+      this.#abort.signal.aborted && this.turn.isCommitted
+        ? { kind: 'stopped' }
+        : { kind: 'error', error: ended?.error, data: this.turn.isCommitted ? undefined : this.#step.log.error },
+    );
+    return undefined;
+  }
+
+  /** @returns the plan of the next step, which has begun; undefined where the run has ended */
+  async #goOn(): Promise<NextRequest | undefined> {
+    const following = this.#following;
+    if (!following) return undefined;
+    this.#isWaiting = true;
+    let asksClient = false;
+    if (following.kind === 'calls') {
+      await this.#call(following.calls);
+      asksClient = following.asksClient;
+    } else if (following.kind === 'again') await this.#pause();
+    this.#isWaiting = false;
+    const { now } = this.#context;
+    const reason = this.#meter.pause(now());
+    if (this.#abort.signal.aborted) this.#finish({ kind: 'stopped' });
+    else if (asksClient) this.#finish({ kind: 'complete' });
+    else if (reason) this.#finish({ kind: 'paused', reason });
+    else {
+      try {
+        return this.#beginNext();
+      } catch (thrown) {
+        this.#finish({ kind: 'error', error: thrown });
+      }
+    }
+    return undefined;
+  }
+
+  #beginNext(): NextRequest {
+    const { rest } = this.#planned;
+    const { grant, requestId } = this.#step.runner.turn.row;
+    const plan = this.#context.plan(edit(rest, changesOfStep(rest)));
+    const next = numberOfTry(grant?.requestId ?? requestId) + 1;
+    this.#step = this.#begin(plan, tryId(this.#context.requestId, next));
+    plan.messages = [];
+    return plan;
+  }
+
+  /** Makes the calls of a step, some at the same time. */
+  async #call(calls: readonly PlannedCall[]): Promise<void> {
+    const waiting = [...calls];
+    const work = async () => {
+      for (let call = waiting.shift(); call; call = waiting.shift()) this.#answer(call, await this.#callOne(call));
+    };
+    await Promise.all(Array.from({ length: Math.min(this.#meter.parallel, calls.length) }, work));
+  }
+
+  async #callOne({ block }: PlannedCall): Promise<ToolResult> {
+    const { settings, account, conversation, now } = this.#context;
+    const { id, name, input } = block;
+    const run = this.#planned.tools.runs.get(String(name));
+    if (!run || this.#abort.signal.aborted) return failed('stopped');
+    const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn: this.turn.row.id };
+    const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
+    const leftMs = this.#meter.leftMs(now());
+    return await callTool(call, run, { settings, fetch: fetchTool, now: now(), leftMs, signal: this.#abort.signal });
+  }
+
+  /** Stores a call's result, and shows it. @returns false */
+  #answer({ turn, n, block }: PlannedCall, result: ToolResult): false {
+    const { transcript, now } = this.#context;
+    const { content, isError, bytes } = result;
+    const id = String(block.id);
+    const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
+    transcript.calls.end({ turn, n }, { endedAt: now(), isError, bytes, result: JSON.stringify(told) });
+    this.#shown.showResult(id, result);
+    this.#shown.log.store({ at: now(), unseenMs: 0 });
+    return false;
+  }
+
+  async #pause(): Promise<void> {
+    const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#pauses);
+    this.#pauses += 1;
+    const ms = Math.min(longest * (0.75 + Math.random() / 2), this.#meter.leftMs(this.#context.now()));
+    // A stop ends the pause; what follows looks at that.
+    await pause(ms, this.#abort.signal).catch(() => {});
+  }
+
+  #finish(end: EndOfRun): void {
+    const { transcript, now, requestId, onEnd } = this.#context;
+    endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
+    onEnd();
+  }
+}
+
+/** @returns what a further step changes in the caller's body: a tool that must be called is called once. */
+function changesOfStep(rest: string): Record<string, string> {
+  const { tool_choice: choice } = JSON.parse(rest) as Json;
+  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return {};
+  const { name: _, ...kept } = choice;
+  return { tool_choice: JSON.stringify({ ...kept, type: 'auto' }) };
+}
+
+/** @returns why a run pauses whose next step was refused; undefined where it does not */
+function pauseBy(error: ApiError | undefined): PauseReason | undefined {
+  if (error?.type === 'authentication_error') return 'revoked';
+  const refusal = error?.cause as Partial<Refusal> | undefined;
+  if (refusal?.kind !== 'refused') return undefined;
+  if (refusal.by === 'run') return 'max_usd';
+  return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
+}

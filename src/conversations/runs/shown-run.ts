@@ -1,0 +1,240 @@
+/**
+ * A run as its client sees it: one message. Its steps write into the log of the run; what only one step knows (that a
+ * message begins or ends, its own numbers of blocks, the input of the edge's tools as it grows) is not shown.
+ */
+
+import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
+import type { EventLog, TurnLog } from '../turn/event-log.ts';
+import type { MessageBuilder } from '../turn/message-builder.ts';
+import { eventsSoFar } from '../turn/message-events.ts';
+import type { ToolResult } from './call-tool.ts';
+
+/** The name of the server that the edge's tools are shown to be of. */
+export const EDGE = 'edge';
+const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
+
+export class ShownRun {
+  readonly log: EventLog;
+  readonly #isOfEdge: (name: string) => boolean;
+  /** The number of the next block. */
+  #next: number;
+  #hasBegun: boolean;
+  /** The ids of calls that were shown, and their results not. */
+  readonly #open = new Set<string>();
+
+  /** @param blocks how many blocks were shown before a crash */
+  constructor(log: EventLog, isOfEdge: (name: string) => boolean, blocks = 0, hasBegun = false) {
+    this.log = log;
+    this.#isOfEdge = isOfEdge;
+    this.#next = blocks;
+    this.#hasBegun = hasBegun;
+  }
+
+  /** Whether anything of the answer was shown. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /** @returns whether this is the first event of the message, which alone is shown. */
+  begins(): boolean {
+    const isFirst = !this.#hasBegun;
+    this.#hasBegun = true;
+    return isFirst;
+  }
+
+  /** @returns the number of the next block that is shown. */
+  takeIndex(): number {
+    this.#next += 1;
+    return this.#next - 1;
+  }
+
+  isOfEdge({ type, name }: Json): boolean {
+    return type === 'tool_use' && this.#isOfEdge(String(name));
+  }
+
+  add(type: string, fields: object, remark?: string): void {
+    this.log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
+  }
+
+  /** Shows a call of the edge. Clients lose an input that comes in deltas, so it stands in the block from its beginning. */
+  showCall({ id, name, input }: Json): void {
+    this.#open.add(String(id));
+    this.#showBlock({ type: 'mcp_tool_use', id, name, input, server_name: EDGE });
+  }
+
+  /** Shows what a call has given; an image by its kind and size. */
+  showResult(id: string, { content, isError, bytes }: ToolResult): void {
+    if (!this.#open.delete(id)) return;
+    const told = typeof content === 'string' ? content : `[${imageType(content)}, ${Math.ceil(bytes / 1_000)} kB]`;
+    // Some clients take a list alone.
+    const shown = [{ type: 'text', text: told }];
+    this.#showBlock({ type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown });
+  }
+
+  /** The calls that were shown without a result. */
+  get unanswered(): string[] {
+    return [...this.#open];
+  }
+
+  #showBlock(content_block: Json): void {
+    const index = this.takeIndex();
+    this.add('content_block_start', { index, content_block });
+    this.add('content_block_stop', { index });
+  }
+}
+
+function imageType(content: readonly Json[]): string {
+  const source = content[0]?.source;
+  return isObject(source) ? String(source.media_type) : 'image';
+}
+
+/** The log of a run as one of its steps writes it. */
+export class StepLog implements TurnLog {
+  readonly #run: ShownRun;
+  readonly #builder: MessageBuilder;
+  /** The shown numbers of blocks, by the step's own; undefined for one that is not shown as it comes. */
+  readonly #indices = new Map<number, number | undefined>();
+  /** The data of the last `message_delta`, and of an `error`. */
+  delta: Json | undefined;
+  error: string | undefined;
+
+  constructor(run: ShownRun, builder: MessageBuilder) {
+    this.#run = run;
+    this.#builder = builder;
+  }
+
+  get #log(): EventLog {
+    return this.#run.log;
+  }
+
+  get id(): string {
+    return this.#log.id;
+  }
+
+  get events(): number {
+    return this.#log.events;
+  }
+
+  get unstored(): number {
+    return this.#log.unstored;
+  }
+
+  get unshown(): number {
+    return this.#log.unshown;
+  }
+
+  /** The step's own events, by which it is settled. */
+  get text(): string {
+    return eventsSoFar(this.#builder);
+  }
+
+  get completeText(): string | undefined {
+    return this.#log.completeText;
+  }
+
+  get opening(): { text: string; after: number } {
+    return this.#log.opening;
+  }
+
+  add(frame: Frame, remark?: string): void {
+    const { event, data: text } = frame;
+    const data = parseObject(text) ?? {};
+    switch (event) {
+      case 'message_start':
+        if (this.#run.begins()) this.#log.add(frame, remark);
+        return;
+      case 'content_block_start':
+        this.#start(data);
+        return;
+      case 'content_block_delta':
+      case 'content_block_stop':
+        this.#goOn(data);
+        return;
+      case 'message_delta':
+        this.delta = data;
+        return;
+      // The run says how it ends.
+      case 'message_stop':
+        return;
+      case 'error':
+        this.error = text;
+        return;
+      default:
+        this.#log.add(frame, remark);
+    }
+  }
+
+  #start(data: Json): void {
+    const { index, content_block } = data;
+    const isHidden = isObject(content_block) && this.#run.isOfEdge(content_block);
+    const shown = isHidden ? undefined : this.#run.takeIndex();
+    this.#indices.set(Number(index), shown);
+    if (shown !== undefined) this.#run.add('content_block_start', { ...data, index: shown });
+  }
+
+  #goOn(data: Json): void {
+    const { index, type } = data;
+    const shown = this.#indices.get(Number(index));
+    if (shown !== undefined) this.#run.add(String(type), { ...data, index: shown });
+    else if (type === 'content_block_stop') this.#showCall(Number(index));
+  }
+
+  #showCall(index: number): void {
+    const block = this.#builder.blockAt(index);
+    if (block && !block.broken && !block.open) this.#run.showCall(block.value);
+  }
+
+  addSimilarDelta(text: string, head: string, string: string): void {
+    const shown = this.#shownHead(head);
+    if (shown === head) this.#log.addSimilarDelta(text, head, string);
+    else if (shown !== undefined) {
+      const rest = text.slice(DELTA_LINES.length + head.length);
+      this.#log.addSimilarDelta(DELTA_LINES + shown + rest, shown, string);
+    }
+  }
+
+  addDeltaStrings(text: string, start: number, head: string, strings: readonly string[]): number {
+    const shown = this.#shownHead(head);
+    if (shown === head) return this.#log.addDeltaStrings(text, start, head, strings);
+    const around = DELTA_LINES.length + head.length + DELTA_END.length;
+    if (shown !== undefined) {
+      const rewritten = strings.map((string) => DELTA_LINES + shown + string + DELTA_END).join('');
+      this.#log.addDeltaStrings(rewritten, 0, shown, strings);
+    }
+    return strings.reduce((at, { length }) => at + around + length, start);
+  }
+
+  /** @returns the text before a delta's string with the shown number of its block; undefined where it is not shown. */
+  #shownHead(head: string): string | undefined {
+    const index = Number(INDEX.exec(head)?.[1]);
+    const shown = this.#indices.get(index);
+    if (shown === undefined || shown === index) return shown === undefined ? undefined : head;
+    return head.replace(INDEX, `{"type":"content_block_delta","index":${shown},`);
+  }
+
+  /** Stores what is there. At the step's end, which gives no time, the run does it: its own last events belong to that. */
+  store(time?: { at: number; unseenMs: number }): void {
+    if (time) this.#log.store(time);
+  }
+
+  show(): void {
+    this.#log.show();
+  }
+
+  ping(): void {
+    this.#log.ping();
+  }
+
+  follow(after: number): ReadableStream<Uint8Array> {
+    return this.#log.follow(after);
+  }
+
+  skip(numbers: number): void {
+    this.#log.skip(numbers);
+  }
+
+  /** Only the run ends the log. */
+  finish(): void {}
+  end(): void {}
+}

@@ -181,7 +181,9 @@ export async function readOf(id = 'c1', account = 'alice'): Promise<Record<strin
 export async function storedLog(id = 'c1', account = 'alice'): Promise<string> {
   return await runInDurableObject(stubOf(id, account), (_, { storage }) => {
     const transcript = new Transcript(storage);
-    const turn = transcript.turns().at(-1);
+    const newest = transcript.turns().at(-1);
+    // The log of a run is not with its steps.
+    const turn = transcript.turns('seq = ?', newest?.run ?? newest?.seq ?? 0).at(0);
     return turn ? transcript.log.of(turn).text : '';
   });
 }

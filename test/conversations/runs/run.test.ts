@@ -1,0 +1,369 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { afterEach, describe, expect, test } from 'vitest';
+import { verifyStandard } from '../../../src/delivery/standard-webhooks.ts';
+import { accountStub } from '../../../src/durable/stubs.ts';
+import { brokenRule } from '../../support/api-rules.ts';
+import {
+  ask,
+  atRest,
+  bindings,
+  bodyOf,
+  listen,
+  readOf,
+  resetAll,
+  rowsOf,
+  say,
+  storedLog,
+  stubOf,
+  type Told,
+  textOf,
+} from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+import {
+  answeringBy,
+  call,
+  calls,
+  says,
+  servingTools,
+  TOOL_SECRET,
+  TOOL_URL,
+  weather,
+} from '../../support/scripted-runs.ts';
+
+afterEach(resetAll);
+
+const blocksOf = (events: readonly Told[]) =>
+  events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block);
+const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
+
+describe('a run', () => {
+  test('calls the tools of an answer and asks again, and is one message to its client', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? { ...calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')) }
+        : says('Sun in Bern, rain in Oslo.'),
+    );
+    const tools = servingTools(
+      ({ body }) => new Response((body.input as { city: string }).city === 'Bern' ? 'sun' : 'rain'),
+    );
+    const { events, text, whole, turn } = await say(asked());
+
+    expect(whole).toBe(true);
+    expect(events.map(({ event }) => event).filter((name) => name.startsWith('message'))).toEqual([
+      'message_start',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(blocksOf(events)).toEqual([
+      { type: 'text', text: '' },
+      { type: 'mcp_tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },
+      { type: 'mcp_tool_use', id: 'toolu_2', name: 'get_weather', input: { city: 'Oslo' }, server_name: 'edge' },
+      { type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: false, content: [{ type: 'text', text: 'sun' }] },
+      { type: 'mcp_tool_result', tool_use_id: 'toolu_2', is_error: false, content: [{ type: 'text', text: 'rain' }] },
+      { type: 'text', text: '' },
+    ]);
+    expect(textOf(events)).toBe('I look. Sun in Bern, rain in Oslo.');
+    const indices = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
+    expect(indices).toEqual([0, 1, 2, 3, 4, 5]);
+    for (const { event, data } of events) {
+      if (event === 'content_block_delta') expect([0, 5]).toContain(data.index);
+    }
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'end_turn' },
+      usage: { input_tokens: 200, output_tokens: 20, iterations: [{ input_tokens: 100 }, { input_tokens: 100 }] },
+    });
+    expect(events.map(({ id }) => id)).toEqual(events.map((_, number) => `${turn}-${number + 1}`));
+    expect(text).toMatch(/: sluice-cost-usd=0\.0012\n\n$/);
+
+    expect(tools.map(({ body }) => body)).toEqual([
+      {
+        tool_use_id: 'toolu_1',
+        name: 'get_weather',
+        input: { city: 'Bern' },
+        account: 'alice',
+        conversation: 'c1',
+        turn,
+      },
+      expect.objectContaining({ tool_use_id: 'toolu_2' }),
+    ]);
+    for (const { headers, text: sent, url, body } of tools) {
+      expect(url).toBe(TOOL_URL);
+      expect(headers.get('webhook-id')).toBe(`${turn}_${body.tool_use_id}`);
+      const bytes = new TextEncoder().encode(sent);
+      expect(await verifyStandard.verify({ headers, bytes, now: Date.now() }, [TOOL_SECRET])).toBe('valid');
+    }
+
+    expect(bodies).toHaveLength(2);
+    expect(bodies[0]?.tools).toEqual([{ ...weather(), run: undefined }]);
+    expect(bodies[1]?.messages).toEqual([
+      { role: 'user', content: 'How is the weather?' },
+      {
+        role: 'assistant',
+        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'toolu_1', content: 'sun' },
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: 'rain' },
+        ],
+      },
+    ]);
+    const rows = await rowsOf();
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ cost_usd, status }) => [cost_usd, status])).toEqual([
+      [0.0006, 'complete'],
+      [0.0006, 'complete'],
+    ]);
+  });
+
+  test('gives a caller who does not stream the same message whole', async () => {
+    answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+    servingTools(() => new Response('sun'));
+    const answer = await ask(asked(), { stream: false });
+    if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+    expect(JSON.parse(answer.body)).toMatchObject({
+      id: 'msg_1',
+      stop_reason: 'end_turn',
+      content: [
+        { type: 'mcp_tool_use', input: { city: 'Bern' } },
+        { type: 'mcp_tool_result', content: [{ type: 'text', text: 'sun' }] },
+        { type: 'text', text: 'Sun.' },
+      ],
+      usage: { input_tokens: 200, output_tokens: 20 },
+    });
+  });
+
+  test('whose answer calls no tool is stored and shown as any other turn', async () => {
+    answeringBy(() => says('Fine.'));
+    const { events } = await say(asked());
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toEqual({
+      type: 'message_delta',
+      delta: { stop_reason: 'end_turn', stop_sequence: null },
+      usage: { input_tokens: 100, output_tokens: 10 },
+    });
+    expect(await rowsOf()).toHaveLength(2);
+  });
+
+  test('leaves the client’s own tools to it, and puts all results into one message, in the order of the calls', async () => {
+    const own = { name: 'ask_user', input_schema: { type: 'object' } };
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'x', 'ask_user'), call('toolu_3', 'Oslo'))
+        : says('Done.'),
+    );
+    servingTools(() => new Response('sun'));
+    const first = await say(asked({ tools: [weather(), own] }));
+    expect(first.events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'tool_use' },
+    });
+    expect(blocksOf(first.events).map((block) => (block as { type: string }).type)).toEqual([
+      'mcp_tool_use',
+      'tool_use',
+      'mcp_tool_use',
+      'mcp_tool_result',
+      'mcp_tool_result',
+    ]);
+    await say(
+      bodyOf(
+        [
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' },
+          { type: 'text', text: 'Go on' },
+        ],
+        { tools: [weather(), own] },
+      ),
+    );
+    expect(bodies[1]?.messages.at(-1)?.content).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'sun' },
+      { type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' },
+      { type: 'tool_result', tool_use_id: 'toolu_3', content: 'sun' },
+      { type: 'text', text: 'Go on' },
+    ]);
+    expect(brokenRule((await rowsOf()) as never)).toBeUndefined();
+  });
+
+  test('tells the model of a tool that fails, and goes on', async () => {
+    const bodies = answeringBy((_, number) =>
+      number <= 3 ? calls(call(`toolu_${number}`, `city ${number}`)) : says('Sorry.'),
+    );
+    servingTools((_, number) => {
+      if (number === 1) return new Response('no such city', { status: 404 });
+      if (number === 2) return new Response(null, { status: 302, headers: { location: 'https://elsewhere.example' } });
+      throw new TypeError('network: https://user:secret@host');
+    });
+    const { whole } = await say(asked());
+    expect(whole).toBe(true);
+    expect(bodies.slice(1).map(({ messages }) => (messages.at(-1)?.content as object[])[0])).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'no such city', is_error: true },
+      expect.objectContaining({ content: expect.stringContaining('redirect'), is_error: true }),
+      expect.objectContaining({ content: 'The tool could not be reached.', is_error: true }),
+    ]);
+  });
+
+  test('that is stopped while a tool is called answers the call, keeps what there is, and can go on', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('As you like.')));
+    const tools = servingTools(
+      ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    );
+    const running = say(asked());
+    await eventually(() => expect(tools).toHaveLength(1));
+    await stubOf().stop();
+    const { text, events, whole } = await running;
+    expect(whole).toBe(true);
+    expect(text).toContain(': sluice-stopped');
+    expect(blocksOf(events).at(-1)).toMatchObject({ type: 'mcp_tool_result', is_error: true });
+    await say(bodyOf('Never mind.', { tools: [weather()] }));
+    expect(bodies[1]?.messages.at(-1)?.content).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'stopped', is_error: true },
+      { type: 'text', text: 'Never mind.' },
+    ]);
+  });
+});
+
+describe('the limits of a run', () => {
+  const endless = () =>
+    answeringBy((_, number) => ({
+      ...calls(call(`toolu_${number}`, `city ${number}`)),
+      usage: { input_tokens: 100, output_tokens: 150 },
+    }));
+  const reasonOf = (text: string) => /: sluice-paused=(\w+)\n\nid: \S+\nevent: message_stop/.exec(text)?.[1];
+
+  test.each([
+    ['max_turns', { max_turns: 3 }, 3],
+    ['max_tool_calls', { max_tool_calls: 2 }, 3],
+    ['max_usd', { max_usd: 0.02, max_turns: 100 }, undefined],
+  ])('pause it at %s, and it can go on', async (reason, limits, steps) => {
+    const bodies = endless();
+    servingTools(() => new Response('sun'));
+    const { text, events } = await say(asked(limits));
+    expect(reasonOf(text)).toBe(reason);
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'pause_turn' },
+    });
+    if (steps !== undefined) expect(bodies).toHaveLength(steps);
+    for (const body of bodies) expect(Object.keys(body)).not.toContain(reason);
+    // A step costs 0.0034. The one that would have come next could have cost at most 0.004 for its output alone.
+    const { cost_usd } = (await readOf()) ?? {};
+    expect(cost_usd).toBeCloseTo(0.0034 * bodies.length, 9);
+    if (reason === 'max_usd') expect(cost_usd).toBeLessThanOrEqual(0.02);
+    const before = bodies.length;
+    const again = await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }));
+    expect(reasonOf(again.text)).toBe('max_turns');
+    expect(bodies).toHaveLength(before + 1);
+    expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([
+      { type: 'tool_result' },
+      { type: 'text', text: 'Go on.' },
+    ]);
+  });
+
+  test('pause it at the third call that is the same', async () => {
+    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, 'Bern')));
+    servingTools(() => new Response('sun'));
+    const { text } = await say(asked());
+    expect(reasonOf(text)).toBe('repeated_call');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test('say how many calls are made at the same time', async () => {
+    answeringBy((_, number) =>
+      number === 1 ? calls(...Array.from({ length: 7 }, (_, n) => call(`toolu_${n}`, `city ${n}`))) : says('Done.'),
+    );
+    let open = 0;
+    let most = 0;
+    servingTools(async () => {
+      open += 1;
+      most = Math.max(most, open);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      open -= 1;
+      return new Response('sun');
+    });
+    await say(asked({ parallel_tools: 3 }));
+    expect(most).toBe(3);
+  });
+});
+
+describe('a run whose object dies', () => {
+  /** The conversation takes another message, and its history is what the API accepts. */
+  async function goesOn(bodies: { messages: unknown[] }[]): Promise<void> {
+    await say(bodyOf('And now?', { tools: [weather()] }));
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await atRest();
+    expect(await readOf()).toMatchObject({ state: 'idle' });
+  }
+
+  test('while a tool is called answers the call as unknown, and settles what was sent', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('I see.')));
+    const tools = servingTools(() => new Promise(() => {}));
+    const answer = await ask(asked());
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    await eventually(() => expect(tools).toHaveLength(1));
+    const listening = listen(answer.body);
+    await abortAllDurableObjects();
+    expect((await listening).whole).toBe(false);
+    const resumed = await stubOf().resume(`${answer.turn}-1`);
+    if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+    expect((await listen(resumed.body as ReadableStream<Uint8Array>)).events.at(-1)).toMatchObject({ event: 'error' });
+    await goesOn(bodies);
+    expect(bodies[1]?.messages.at(-1)).toMatchObject({
+      content: [{ type: 'tool_result', tool_use_id: 'toolu_1', is_error: true }, { type: 'text' }],
+    });
+    expect(tools).toHaveLength(1);
+  });
+
+  test('while a later step answers keeps what it has said', async () => {
+    const bodies = answeringBy((_, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return { ...says('It is sunny in Bern.'), change: number === 2 ? endlessly : (text: string) => text };
+    });
+    servingTools(() => new Response('sun'));
+    const answer = await ask(asked());
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const reader = answer.body.getReader();
+    let seen = '';
+    while (!seen.includes('sunny')) seen += new TextDecoder().decode((await reader.read()).value);
+    await eventually(async () => expect(await storedLog()).toContain('sunny'));
+    await abortAllDurableObjects();
+    await goesOn(bodies);
+    const rows = await rowsOf();
+    expect(rows.map(({ role, status }) => `${role} ${status}`)).toEqual([
+      'user complete',
+      'assistant complete',
+      'user interrupted',
+      'assistant interrupted',
+      'user complete',
+      'assistant complete',
+    ]);
+    expect(rows[3]?.content).toEqual([{ type: 'text', text: 'It is sunny in Bern.' }]);
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'interrupted']);
+  });
+});
+
+/** A stream that says all but its end, and stays open. */
+function endlessly(text: string): ReadableStream<Uint8Array> {
+  const said = text.slice(0, text.indexOf('event: content_block_stop'));
+  return new ReadableStream({
+    type: 'bytes',
+    start: (controller) => controller.enqueue(new TextEncoder().encode(said)),
+  });
+}
+
+describe('a client that resends everything', () => {
+  test('sends one message back for all steps, and only what is new is new', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern')) : says('Sun.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(asked());
+    const shown = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: 'I look. Sun.' },
+    ];
+    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(await rowsOf()).toHaveLength(6);
+    expect(bodies.at(-1)?.messages).toHaveLength(5);
+  });
+});

@@ -1,0 +1,109 @@
+/** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
+import { expect, onTestFinished, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { eventsOf } from '../../src/conversations/turn/message-events.ts';
+import type { Json } from '../../src/json/object.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
+import { brokenRule } from './api-rules.ts';
+import { simulate } from './conversations.ts';
+
+export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+export const TOOL_URL = 'https://tools.example.com/weather';
+
+/** The tool of most tests, with what else its `run` says. */
+export const weather = (run: object = {}, name = 'get_weather') => ({
+  name,
+  description: 'Tells the weather.',
+  input_schema: { type: 'object', properties: { city: { type: 'string' } } },
+  run: { url: TOOL_URL, ...run },
+});
+
+export interface Asked {
+  messages: { role: string; content: string | Json[] }[];
+  [member: string]: unknown;
+}
+
+/** What the API answers with: blocks, and how it ends. */
+export interface Scripted {
+  content: Json[];
+  stop_reason?: string;
+  usage?: Json;
+  /** Of the stream as it goes out: to cut it, say. */
+  change?: (text: string) => string | ReadableStream<Uint8Array>;
+}
+
+export const says = (text: string): Scripted => ({ content: [{ type: 'text', text }] });
+export const call = (id: string, city: string, name = 'get_weather'): Json => ({
+  type: 'tool_use',
+  id,
+  name,
+  input: { city },
+});
+export const calls = (...content: Json[]): Scripted => ({ content, stop_reason: 'tool_use' });
+
+/** Has conversations answered by a script. @returns the bodies that went up, which obey the API's rules */
+export function answeringBy(
+  script: (body: Asked, number: number) => Scripted | Response,
+  vars: Record<string, string> = {},
+): Asked[] {
+  simulate({ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET, ...vars });
+  const bodies: Asked[] = [];
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (_, { body: sent }) => {
+      const body = JSON.parse(await new Response(sent as BodyInit).text()) as Asked;
+      bodies.push(body);
+      const broken = brokenRule(body.messages as never);
+      if (broken !== undefined) {
+        return Response.json(
+          { type: 'error', error: { type: 'invalid_request_error', message: broken } },
+          { status: 400 },
+        );
+      }
+      const answer = script(body, bodies.length);
+      if (answer instanceof Response) return answer;
+      const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 } } = answer;
+      const id = `msg_${bodies.length}`;
+      const text = eventsOf({ id, type: 'message', role: 'assistant', model: body.model, content, stop_reason, usage });
+      const stream = answer.change?.(text) ?? text;
+      const bytes = typeof stream === 'string' ? new Blob([stream]).stream() : stream;
+      return new Response(bytes, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  return bodies;
+}
+
+/** A call as a tool's server gets it. */
+export interface Called {
+  url: string;
+  headers: Headers;
+  body: Json;
+  text: string;
+  signal: AbortSignal;
+}
+
+/** Has tools answered. @returns the calls that have come */
+export function servingTools(answer: (called: Called, number: number) => Response | Promise<Response>): Called[] {
+  const calls: Called[] = [];
+  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (url, init) => {
+    const text = String(init?.body);
+    const called = {
+      url: String(url),
+      headers: new Headers(init?.headers),
+      body: JSON.parse(text) as Json,
+      text,
+      signal: init?.signal as AbortSignal,
+    };
+    expect(init).toMatchObject({ method: 'POST', redirect: 'manual' });
+    calls.push(called);
+    return await answer(called, calls.length);
+  });
+  onTestFinished(() => spy.mockRestore());
+  return calls;
+}

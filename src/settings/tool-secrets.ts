@@ -8,7 +8,7 @@ export interface ToolSecret {
   value: string;
 }
 
-const NAME = /^TOOL_SECRET_([A-Z0-9_]+)$/;
+const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 
 /**
  * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
@@ -19,7 +19,7 @@ const NAME = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 export function toolSecretsIn(env: Readonly<Record<string, unknown>>): Record<string, ToolSecret> {
   const secrets: Record<string, ToolSecret> = {};
   for (const [setting, text] of Object.entries(env)) {
-    const name = NAME.exec(setting)?.[1];
+    const name = SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;
     const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
     if (!isHost(host)) throw malformed(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);

@@ -143,7 +143,7 @@ export function nextRequest(
   const marked = [text, changes.system, changes.tools];
   const hasOwnCaching = marked.some((part) => part && hasBreakpoint(part));
   // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
-  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= MOST_BREAKPOINTS;
+  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= BREAKPOINTS_ALLOWED;
   if (!hasOwnCaching || hasRoom) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(members, frozen, model, betas);
@@ -181,7 +181,7 @@ function given(members: Map<string, string>, name: string): string | undefined {
 
 const NOTHING_PENDING: PendingResults = new Map();
 /** The most cache breakpoints of a request. */
-const MOST_BREAKPOINTS = 4;
+const BREAKPOINTS_ALLOWED = 4;
 
 const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 

@@ -75,25 +75,25 @@ export function faultOfTool(
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, leftMs, signal } = options;
   const fault = faultOfTool(run, settings);
-  if (fault !== undefined) return failed(`This tool cannot be called. ${fault}.`);
+  if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
-    return await post(call, run, options, AbortSignal.any([signal, late]));
+    return await postCall(call, run, options, AbortSignal.any([signal, late]));
   } catch {
-    if (signal.aborted) return failed('stopped');
-    if (late.aborted) return failed(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
+    if (signal.aborted) return failedCall('stopped');
+    if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
     // The message of a network error may contain the URL, and the URL may contain a secret.
-    return failed('The tool could not be reached.');
+    return failedCall('The tool could not be reached.');
   }
 }
 
 /** @returns a result that tells the model how a call has failed */
-export function failed(content: string): ToolResult {
+export function failedCall(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
 }
 
-async function post(
+async function postCall(
   call: ToolCall,
   { url, headers = {} }: ToolRun,
   { settings, fetch, now }: CallOptions,
@@ -111,14 +111,14 @@ async function post(
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
-    return failed('The tool answered with a redirect, which is not followed.');
+    return failedCall('The tool answered with a redirect, which is not followed.');
   }
   const isError = status >= 400;
   const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
   const bytes = await readAtMost(response, most);
-  if (bytes === undefined) return failed(`The tool answered with more than ${most} bytes.`);
+  if (bytes === undefined) return failedCall(`The tool answered with more than ${most} bytes.`);
   if (isImage) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : '(no content)') : text;

@@ -16,7 +16,7 @@ import { Turn } from '../turn/turn.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import { EDGE, ShownRun, StepLog } from './shown-run.ts';
 
-const UNKNOWN = 'It is unknown whether this call was made: the edge was interrupted.';
+const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 
 interface CrashedRun {
   transcript: Transcript;
@@ -44,7 +44,7 @@ export function endCrashedRun(row: TurnRow, { transcript, now, error, meterOf, o
     }
     for (const { turn, n, id, endedAt } of transcript.calls.of(step.seq)) {
       if (endedAt !== null) continue;
-      const result = JSON.stringify({ type: 'tool_result', tool_use_id: id, content: UNKNOWN, is_error: true });
+      const result = JSON.stringify({ type: 'tool_result', tool_use_id: id, content: HIDDEN_BY_CRASH, is_error: true });
       transcript.calls.end({ turn, n }, { endedAt: now, isError: true, bytes: 0, result });
     }
     spent += step.cost;

@@ -15,7 +15,7 @@ import { MessageBuilder } from '../turn/message-builder.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { type Ended, errorIn } from '../turn/turn-ending.ts';
 import { unansweredOutcome } from '../turn/turn-report.ts';
-import { failed } from './call-tool.ts';
+import { failedCall } from './call-tool.ts';
 import type { PauseReason } from './limits.ts';
 import type { ShownRun } from './shown-run.ts';
 import { summedUsage } from './summed-usage.ts';
@@ -56,7 +56,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     log.add({ event: 'error', data });
     error = errorIn(data);
   } else {
-    for (const id of shown.unanswered) shown.showResult(id, failed('stopped'));
+    for (const id of shown.unanswered) shown.showResult(id, failedCall('stopped'));
     const { delta = {}, ...others } = last?.delta ?? {};
     const reason =
       end.kind === 'complete'
@@ -68,7 +68,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     const stopped = end.kind === 'stopped' ? ': sluice-stopped\n\n' : '';
     shown.add('message_stop', {}, `${stopped}: sluice-cost-usd=${formatUsd(spent)}\n\n`);
   }
-  const status = statusOf(turn, end);
+  const status = statusOfRun(turn, end);
   const known = last?.outcome ?? unansweredOutcome(undefined, now);
   const usage = checkedUsage(summedUsage(usages));
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
@@ -92,7 +92,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   log.end();
 }
 
-function statusOf({ isCommitted, last }: RunTurn, { kind }: EndOfRun): TurnStatus {
+function statusOfRun({ isCommitted, last }: RunTurn, { kind }: EndOfRun): TurnStatus {
   if (!isCommitted) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';

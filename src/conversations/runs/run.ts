@@ -23,7 +23,7 @@ import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
-import { callTool, failed, type ToolResult } from './call-tool.ts';
+import { callTool, failedCall, type ToolResult } from './call-tool.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { type PauseReason, RunMeter } from './limits.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
@@ -70,7 +70,7 @@ interface PlannedCall {
 /** What follows a step: calls of its tools, the next step, the same step again, or nothing. */
 type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
 
-const PING_MS = 15_000;
+const PING_EVERY_MS = 15_000;
 const NOT_CALLED = 'This tool was not called: the run has made as many calls as its max_tool_calls allows.';
 const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
 /** Pauses before a step is asked again that an upstream or the account was too busy for; milliseconds. */
@@ -111,7 +111,7 @@ export class Run implements Runner {
   }
 
   async go(first: NextRequest): Promise<void> {
-    const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_MS);
+    const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
       for (let plan: NextRequest | undefined = first; plan; plan = await this.#goOn()) {
         await this.#step.runner.go(plan);
@@ -183,11 +183,11 @@ export class Run implements Runner {
         }
         if (stopReason === 'tool_use' && calls.length > 0 && !this.#abort.signal.aborted) {
           const allowed = calls.filter(
-            (call) => this.#meter.addCall(call.block) || this.#answer(call, failed(NOT_CALLED)),
+            (call) => this.#meter.addCall(call.block) || this.#answer(call, failedCall(NOT_CALLED)),
           );
           return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
         }
-        for (const call of calls) this.#answer(call, failed(CUT_SHORT));
+        for (const call of calls) this.#answer(call, failedCall(CUT_SHORT));
         if (stopReason === 'pause_turn' && !this.#abort.signal.aborted) return { kind: 'step' };
         this.#finish({ kind: 'complete' });
         return undefined;
@@ -266,7 +266,7 @@ export class Run implements Runner {
     const { settings, account, conversation, now } = this.#context;
     const { id, name, input } = block;
     const run = this.#planned.tools.runs.get(String(name));
-    if (!run || this.#abort.signal.aborted) return failed('stopped');
+    if (!run || this.#abort.signal.aborted) return failedCall('stopped');
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn: this.turn.row.id };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = this.#meter.leftMs(now());

@@ -48,7 +48,7 @@ export class CallRows {
       ...[endedAt, Number(isError), bytes, isDivided ? null : result, turn, n],
     );
     if (!isDivided) return;
-    const owner = ownerOf(turn, n);
+    const owner = resultOwner(turn, n);
     for (const [part, text] of divideText(result).entries()) this.#tables.insert('pieces', { owner, n: part, text });
   }
 
@@ -76,7 +76,7 @@ export class CallRows {
     return new Map(
       rows.map(({ n, id, result }) => [
         String(id),
-        typeof result === 'string' ? result : this.#pieces(ownerOf(turn, Number(n))),
+        typeof result === 'string' ? result : this.#pieces(resultOwner(turn, Number(n))),
       ]),
     );
   }
@@ -87,7 +87,7 @@ export class CallRows {
   }
 
   delete(turn: number): void {
-    const range = [ownerOf(turn, MOST_IN_A_STEP), ownerOf(turn, 0)];
+    const range = [resultOwner(turn, MOST_IN_A_STEP), resultOwner(turn, 0)];
     this.#tables.write('delete from pieces where owner > ? and owner <= ?', ...range);
     this.#tables.write('delete from calls where turn = ?', turn);
   }
@@ -98,6 +98,6 @@ export class CallRows {
   }
 }
 
-function ownerOf(turn: number, n: number): number {
+function resultOwner(turn: number, n: number): number {
   return FIRST_OWNER - turn * MOST_IN_A_STEP - n;
 }

@@ -196,7 +196,7 @@ describe('a run', () => {
     });
     const { whole } = await say(asked());
     expect(whole).toBe(true);
-    expect(bodies.slice(1).map(({ messages }) => (messages.at(-1)?.content as object[])[0])).toEqual([
+    expect(bodies.slice(1).map(({ messages }) => [...(messages.at(-1)?.content ?? [])][0])).toEqual([
       { type: 'tool_result', tool_use_id: 'toolu_1', content: 'no such city', is_error: true },
       expect.objectContaining({ content: expect.stringContaining('redirect'), is_error: true }),
       expect.objectContaining({ content: 'The tool could not be reached.', is_error: true }),

@@ -165,8 +165,8 @@ async function closeBatch(
       upload.abort();
       const first = { ...place, id: decision.batch };
       const state = await callBatch(first, (batch) => batch.read());
-      if (state.kind === 'none')
-        throw tryAgain('The first of these batches was not sent. Send it again.', 'batch_late');
+      const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
+      if (!isSent) throw tryAgain('The first of these batches has not been sent yet. Send it again.', 'batch_late');
       return batchOrRefusal(state, context);
     }
     if (decision.outcome !== 'admitted') {

@@ -114,6 +114,8 @@ export class ItemReader {
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
     const { ids, body: given } = namedIds(paramsOf(item));
+    // Then a text is as long as its bytes, and they need not be made to be counted.
+    const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
     const { settings, identity } = this.#c.var;
     const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
@@ -133,7 +135,7 @@ export class ItemReader {
     const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },
       {
-        bytes: sizeOf(params),
+        bytes: params === given && isAscii ? params.text.length : sizeOf(params),
         readings: readings ?? undefined,
         lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
         models,

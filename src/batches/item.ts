@@ -190,21 +190,28 @@ export class ItemReader {
 function paramsOf(item: JsonBody): JsonBody {
   const text = memberTexts(item.text).get('params') ?? '{}';
   const json = item.json.params as Record<string, unknown>;
-  const body = item instanceof LongBody ? item.with(text, json) : lazyBody(text, json);
+  const body = item instanceof LongBody ? item.with(text, json) : new LazyBody(text, json);
   return withOneReading(body, 'outermost');
 }
 
-/** @returns a body whose bytes are made only where somebody asks for them. */
-function lazyBody(text: string, json: Record<string, unknown>): JsonBody {
-  let bytes: Uint8Array | undefined;
-  return {
-    text,
-    json,
-    get bytes() {
-      bytes ??= encoder.encode(text);
-      return bytes;
-    },
-  };
+/**
+ * A body whose bytes are made only where somebody asks for them. A class, since the engine makes a shape for each object
+ * literal that has a getter, and the shape keeps the item until the next full collection.
+ */
+class LazyBody implements JsonBody {
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+  #bytes: Uint8Array | undefined;
+
+  constructor(text: string, json: Record<string, unknown>) {
+    this.text = text;
+    this.json = json;
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= encoder.encode(this.text);
+    return this.#bytes;
+  }
 }
 
 /**

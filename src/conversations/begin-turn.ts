@@ -1,18 +1,23 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
 import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
+import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
 import { checkHeld, layHeld, type TakenPrefix } from './held-prefix.ts';
-import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
+import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
-import { Run } from './runs/run.ts';
+import type { CrashedRun } from './runs/crashed-run.ts';
+import { Run, type RunContext } from './runs/run.ts';
 import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
+
+/** A turn's request whose body has been read. */
+export type ReadRequest = TurnRequest & { body: string };
 
 /** How often the alarm comes while a turn runs: it wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -30,7 +35,7 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
 export function planTurn(
   { transcript, settings }: ConversationContext,
   present: Profile | undefined,
-  request: TurnRequest & { body: string },
+  request: ReadRequest,
   prefix: TakenPrefix | undefined,
 ): NextRequest {
   if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
@@ -96,6 +101,9 @@ export function beginTurn(
   });
 }
 
+/** What a run needs of its request, also after a crash. */
+type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
+
 /** Stores a run, and begins its first step. */
 function beginRun(
   context: ConversationContext,
@@ -103,14 +111,41 @@ function beginRun(
   planned: NextRequest,
   common: PlannedRun,
   row: TurnRow,
-  { onEnd, onBroken }: TurnHooks,
+  hooks: TurnHooks,
 ): Run {
+  const { transcript } = context;
+  const { body: _, again: __, retried: ___, ...kept } = request;
+  const run = { ...row, run: row.seq };
+  transcript.beginTurn(run, []);
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
+  return new Run(run, common, runContextOf(context, kept, run, hooks)).begin(planned);
+}
+
+/** Lets a run go on with what a crash has left of it. @returns undefined where it cannot */
+export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
+  const { transcript, maintenance, now } = context;
+  const { row } = crashed.turn;
+  const stored = parseObject(transcript.calls.requestOf(row.seq));
+  const rest = String(stored?.rest ?? '{}');
+  const planned = plannedRun(rest, transcript);
+  if (!stored || !planned) return undefined;
+  maintenance.alarm.wakeFor(now() + WATCH_MS);
+  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
+  // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
+  context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
+  return run;
+}
+
+function runContextOf(
+  context: ConversationContext,
+  request: RunRequest,
+  run: TurnRow,
+  { onEnd, onBroken }: TurnHooks,
+): RunContext {
   const { transcript, maintenance, now } = context;
   const { place, requestId, headers } = request;
   const settings = context.settings();
-  const run = { ...row, run: row.seq };
-  transcript.beginTurn(run, []);
-  return new Run(run, planned, common, {
+  return {
     transcript,
     settings,
     account: place.account,
@@ -120,10 +155,15 @@ function beginRun(
     now,
     plan: (body) => nextRequest(body, transcript, settings, { betas: headers['anthropic-beta'], isStep: true }),
     begin: (plan, step) => {
-      const id = `${row.id}_${step.number}`;
-      const own = { ...newTurnRow(transcript, request, plan, now()), requestId: step.requestId, key: null, id };
-      const started = { ...own, run: row.seq, events: step.logged };
-      const turn = storeTurn(context, started, plan, { logOf: step.logOf, isLater: step.number > 1 });
+      const own = {
+        requestId: step.requestId,
+        key: null,
+        id: `${run.id}_${step.number}`,
+        run: run.seq,
+        events: step.logged,
+      };
+      const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
+      const turn = storeTurn(context, row, plan, { logOf: step.logOf, isLater: step.number > 1 });
       return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
@@ -134,7 +174,7 @@ function beginRun(
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
     onEnd,
     onBroken,
-  });
+  };
 }
 
 /** @returns the headers of a step: a key that means one request must not mean another one too. */
@@ -167,7 +207,7 @@ function storeTurn(
 /** Makes what runs a stored turn, or a step. */
 function runnerOf(
   context: ConversationContext,
-  { place, requestId, identity, query, fallbacks }: TurnRequest,
+  { place, requestId, identity, query, fallbacks }: RunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
@@ -196,7 +236,7 @@ function runnerOf(
   });
 }
 
-function newTurnRow(transcript: Transcript, request: TurnRequest, planned: NextRequest, now: number): TurnRow {
+function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRequest, now: number): TurnRow {
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {

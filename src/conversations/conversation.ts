@@ -19,7 +19,7 @@ import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
-import { beginTurn, buildPrompt, planTurn, WATCH_MS } from './begin-turn.ts';
+import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
 import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
@@ -47,9 +47,6 @@ import {
   wireError,
 } from './turn-answer.ts';
 
-/** A turn's request whose body has been read. */
-type ReadRequest = TurnRequest & { body: string };
-
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
 
@@ -64,6 +61,13 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   readonly #maintenance: Maintenance;
   readonly #context: ConversationContext;
   #runner: Runner | undefined;
+  readonly #hooks = {
+    onEnd: () => {
+      this.#runner = undefined;
+    },
+    // An abort also undoes what was written since the last wait.
+    onBroken: (thrown: unknown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end'),
+  };
   #recovered = false;
   #isCopying = false;
 
@@ -230,8 +234,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const texts = forkTo(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
-    const copying = conversationStub(this.env, this.settings(), place).adopt(place, texts);
-    return await (copying as Promise<Result<CrossingText>>);
+    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as ReturnType<this['fork']>);
   }
 
   /** Begins with the history of another conversation: all of it, or nothing. */
@@ -307,13 +310,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       throw thrown;
     }
     // This takes the lock: from here on no other turn begins.
-    const runner = beginTurn(this.#context, request, planned, prefix, {
-      onEnd: () => {
-        this.#runner = undefined;
-      },
-      // An abort also undoes what was written since the last wait.
-      onBroken: (thrown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn could not be ended'),
-    });
+    const runner = beginTurn(this.#context, request, planned, prefix, this.#hooks);
     this.#runner = runner;
     // A long prompt must not stay in memory for as long as the answer takes.
     request.body = '';
@@ -322,11 +319,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return await answerOf(runner, request.stream);
   }
 
-  /** Ends the turns that a crash has interrupted: once, before anything else is done. */
+  /** Ends the turns that a crash has interrupted, and lets runs go on: once, before anything else is done. */
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
-    this.#maintenance.endCrashedTurns();
+    this.#maintenance.endCrashedTurns((crashed) => {
+      this.#runner = resumeRun(this.#context, crashed, this.#hooks);
+      return this.#runner !== undefined;
+    });
   }
 
   #currentProfile(): Profile | undefined {

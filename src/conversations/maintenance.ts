@@ -7,7 +7,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
-import { endCrashedRun } from './runs/end-crashed-run.ts';
+import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
@@ -44,8 +44,12 @@ export class Maintenance {
     this.settlements = new TurnSettlements(object, () => this.#wakeToConfirm());
   }
 
-  /** Ends the turns that were running when the object died, and settles what is not settled. */
-  endCrashedTurns(): void {
+  /**
+   * Ends the turns that were running when the object died, and settles what is not settled.
+   *
+   * @param goOn lets a run go on, and says whether it could
+   */
+  endCrashedTurns(goOn: (run: CrashedRun) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = unsettledTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
@@ -53,8 +57,9 @@ export class Maintenance {
       const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
       const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
         this.settlements.follow(step, settled);
-      const ending = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
-      transcript.together(() => endCrashedRun(row, ending));
+      const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
+      const crashed = transcript.together(() => closeCrashedRun(row, closing));
+      if (!crashed.mayGoOn || !goOn(crashed)) transcript.together(() => endCrashedRun(crashed, closing));
     }
     for (const row of running.filter(({ run }) => run === null)) {
       const turn = restoreCrashed(transcript, row);

@@ -33,6 +33,7 @@ export function edgeToolsIn(tools: string | undefined): EdgeTools | undefined {
 
 /** The calls of the last answer that the edge has made: their results are not in the history yet. */
 export type PendingResults = ReadonlyMap<string, string>;
+export const NOTHING_PENDING: PendingResults = new Map();
 
 /**
  * Puts the results of calls that the edge has made before what the user says next, and the client's own results between

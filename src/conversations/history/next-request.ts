@@ -5,7 +5,7 @@ import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import { isObject } from '../../json/object.ts';
+import { isObject, type Json } from '../../json/object.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
@@ -24,7 +24,7 @@ import {
   type HistoryState,
   type SentMessage,
 } from './continuation.ts';
-import { type EdgeTools, edgeToolsIn, type PendingResults, withResults } from './edge-tools.ts';
+import { type EdgeTools, edgeToolsIn, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 import { firstMessageSent } from './truncate.ts';
@@ -110,8 +110,8 @@ export function nextRequest(
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
-  const ownTokens = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
-  const maxTokens = counts ? 0 : (ownTokens ?? profile?.maxTokens ?? prefix?.maxTokens);
+  const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
+  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
@@ -134,10 +134,9 @@ export function nextRequest(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const own = members.get('tools');
-  const tools = edgeToolsIn(own === undefined ? changes.tools : own);
-  if (tools) {
-    changes.tools = tools.sent;
+  const run = runIn(members, json, frozen?.tools);
+  if (run) {
+    changes.tools = run.tools.sent;
     for (const name of RUN_MEMBERS) changes[name] = undefined;
   }
   const marked = [text, changes.system, changes.tools];
@@ -170,8 +169,24 @@ export function nextRequest(
     sentFrom,
     follows,
     defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
-    run: tools && { tools, limits: validate(runLimits, json), rest: edit(text, { messages: '[]' }) },
+    run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
+}
+
+/** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
+export function plannedRun(rest: string, transcript: Transcript): PlannedRun | undefined {
+  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen.tools);
+  return run && { ...run, rest };
+}
+
+/** @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools */
+function runIn(
+  members: Map<string, string>,
+  json: Json,
+  frozen: string | undefined,
+): Omit<PlannedRun, 'rest'> | undefined {
+  const tools = edgeToolsIn(members.get('tools') ?? frozen);
+  return tools && { tools, limits: validate(runLimits, json) };
 }
 
 function given(members: Map<string, string>, name: string): string | undefined {
@@ -179,7 +194,6 @@ function given(members: Map<string, string>, name: string): string | undefined {
   return text === 'null' ? undefined : text;
 }
 
-const NOTHING_PENDING: PendingResults = new Map();
 /** The most cache breakpoints of a request. */
 const BREAKPOINTS_ALLOWED = 4;
 

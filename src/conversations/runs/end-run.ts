@@ -76,6 +76,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled: true };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
+  transcript.calls.deleteRequest(row.seq);
   // Last, because it shows the end: everything before it has succeeded then.
   log.store();
   Object.assign(row, ended);

@@ -19,23 +19,33 @@ const BUFFERED_SECONDS = 540;
 /** How often the same call may follow itself. */
 const MOST_REPEATS = 3;
 
+/** What a run has used of its limits before a crash. */
+export interface SpentSoFar {
+  steps: number;
+  calls: number;
+  cost: Nanodollars;
+}
+
 export class RunMeter {
   readonly #limits: RunLimits;
   readonly #beganAt: number;
   readonly #mostMs: number;
-  #steps = 0;
-  #calls = 0;
+  #steps: number;
+  #calls: number;
   #refusedCalls = 0;
-  #spent = 0;
+  #spent: Nanodollars;
   #last = '';
   #repeats = 0;
 
   /** @param beganAt milliseconds since 1970 */
-  constructor(limits: RunLimits, beganAt: number, isStreaming: boolean) {
+  constructor(limits: RunLimits, beganAt: number, isStreaming: boolean, spent?: SpentSoFar) {
     this.#limits = limits;
     this.#beganAt = beganAt;
     const seconds = limits.max_seconds ?? (isStreaming ? Number.POSITIVE_INFINITY : BUFFERED_SECONDS);
     this.#mostMs = seconds * 1_000;
+    this.#steps = spent?.steps ?? 0;
+    this.#calls = spent?.calls ?? 0;
+    this.#spent = spent?.cost ?? 0;
   }
 
   get parallel(): number {

@@ -9,23 +9,23 @@
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { pause } from '../../async/pause.ts';
-import type { Refusal } from '../../durable/contracts/admission.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
-import type { ApiError } from '../../http/errors.ts';
-import { edit } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { turnsOfRun } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
 import { callTool, failedCall, type ToolResult } from './call-tool.ts';
+import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
-import { type PauseReason, RunMeter } from './limits.ts';
+import { RunMeter } from './limits.ts';
+import { bodyOfStep, pauseBy, toolsAskedIn } from './next-step.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 
 /** What a run needs of its object. */
@@ -77,33 +77,47 @@ const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 const MOST_PAUSES = 8;
+/** How many numbers of tries are left out after a crash. */
+const SKIPPED_TRIES = 20;
 const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
 
 export class Run implements Runner {
   readonly turn: RunTurn;
-  readonly started: Promise<Started>;
+  readonly #started = Promise.withResolvers<Started>();
   readonly #done = Promise.withResolvers<void>();
   readonly #context: RunContext;
   readonly #planned: PlannedRun;
   readonly #shown: ShownRun;
   readonly #meter: RunMeter;
   readonly #abort = new AbortController();
-  #step: { runner: TurnRunner; log: StepLog };
+  #step: { runner: TurnRunner; log: StepLog } | undefined;
+  /** The number in the ledger's name of the next step's first try. */
+  #nextTry = 1;
+  #isInterrupted = false;
   #isWaiting = false;
   #number = 1;
   #pauses = 0;
   #following: Following | undefined;
 
-  /** Begins the first step at once: the caller takes the lock with it. */
-  constructor(row: TurnRow, plan: NextRequest, planned: PlannedRun, context: RunContext) {
+  /** @param crashed where it goes on after a crash: then `goOn` runs it, and otherwise `go`, after `begin` */
+  constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
     this.#context = context;
     this.#planned = planned;
-    const log = new EventLog(context.transcript, row);
-    this.turn = { row, log, ended: undefined, usages: [] };
-    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name));
-    this.#meter = new RunMeter(planned.limits, context.now(), context.isStreaming);
-    this.#step = this.#begin(plan, context.requestId);
-    this.started = this.#step.runner.started;
+    const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
+    this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
+    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed !== undefined);
+    this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
+  }
+
+  /** Begins the first step at once: the caller takes the lock with it. */
+  begin(plan: NextRequest): this {
+    this.#step = this.#begin(plan, this.#context.requestId);
+    this.#started.resolve(this.#step.runner.started);
+    return this;
+  }
+
+  get started(): Promise<Started> {
+    return this.#started.promise;
   }
 
   get done(): Promise<void> {
@@ -111,11 +125,20 @@ export class Run implements Runner {
   }
 
   async go(first: NextRequest): Promise<void> {
+    await this.#run(first);
+  }
+
+  /** Goes on after a crash: with the calls that have no result, or with the next step. Never rejects. */
+  async goOn(crashed: CrashedRun): Promise<void> {
+    this.#started.resolve({ kind: 'stream', headers: {} });
+    this.#restore(crashed);
+    await this.#run(await this.#goOn());
+  }
+
+  async #run(first: NextRequest | undefined): Promise<void> {
     const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
-      for (let plan: NextRequest | undefined = first; plan; plan = await this.#goOn()) {
-        await this.#step.runner.go(plan);
-      }
+      for (let plan = first; plan; plan = await this.#goOn()) await this.#step?.runner.go(plan);
     } catch (thrown) {
       this.#context.onBroken(thrown);
     } finally {
@@ -126,11 +149,11 @@ export class Run implements Runner {
 
   stop(): void {
     this.#abort.abort();
-    this.#step.runner.stop();
+    this.#step?.runner.stop();
   }
 
   async renew(): Promise<void> {
-    await this.#step.runner.renew();
+    await this.#step?.runner.renew();
   }
 
   #begin(plan: NextRequest, requestId: string): { runner: TurnRunner; log: StepLog } {
@@ -145,7 +168,7 @@ export class Run implements Runner {
         log = new StepLog(this.#shown, builder);
         return log;
       },
-      onEnd: (settled) => this.#endStep(settled),
+      onEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
     if (!log) throw new TypeError('A step without a log.');
     this.#number += 1;
@@ -153,8 +176,7 @@ export class Run implements Runner {
   }
 
   /** Decides what follows a step. This belongs to its end, and is stored with it. */
-  #endStep(settled: Promise<Settled> | undefined): void {
-    const { runner, log } = this.#step;
+  #endStep({ runner, log }: { runner: TurnRunner; log: StepLog }, settled: Promise<Settled> | undefined): void {
     const { row, ended, builder } = runner.turn;
     this.#context.settle(row, settled);
     if (!ended) throw new TypeError('A step that has not ended.');
@@ -163,11 +185,13 @@ export class Run implements Runner {
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
     this.turn.isCommitted ||= isAnswer;
-    this.#following = this.#followingOf(runner);
+    this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
+    this.#isInterrupted = false;
+    this.#following = this.#followingOf(runner, log);
     if (this.#following) this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
   }
 
-  #followingOf(runner: TurnRunner): Following | undefined {
+  #followingOf(runner: TurnRunner, log: StepLog): Following | undefined {
     const { row, ended, builder } = runner.turn;
     const { stopReason, blocks } = builder;
     switch (ended?.status) {
@@ -212,7 +236,7 @@ export class Run implements Runner {
     this.#finish(
       this.#abort.signal.aborted && this.turn.isCommitted
         ? { kind: 'stopped' }
-        : { kind: 'error', error: ended?.error, data: this.turn.isCommitted ? undefined : this.#step.log.error },
+        : { kind: 'error', error: ended?.error, data: this.turn.isCommitted ? undefined : log.error },
     );
     return undefined;
   }
@@ -244,13 +268,38 @@ export class Run implements Runner {
   }
 
   #beginNext(): NextRequest {
-    const { rest } = this.#planned;
-    const { grant, requestId } = this.#step.runner.turn.row;
-    const plan = this.#context.plan(edit(rest, changesOfStep(rest)));
-    const next = numberOfTry(grant?.requestId ?? requestId) + 1;
-    this.#step = this.#begin(plan, tryId(this.#context.requestId, next));
+    const plan = this.#context.plan(bodyOfStep(this.#planned.rest, this.#isInterrupted));
+    this.#step = this.#begin(plan, tryId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
     return plan;
+  }
+
+  /** Shows that the run goes on, and finds what is left to do. */
+  #restore({ open, last, isInterrupted }: CrashedRun): void {
+    const { transcript, now } = this.#context;
+    for (const index of open) this.#shown.add('content_block_stop', { index });
+    // The first event behind the gap: whoever resumes inside it begins here.
+    this.#shown.add('ping', {});
+    this.#shown.log.store({ at: now(), unseenMs: 0 });
+    this.#isInterrupted = isInterrupted;
+    this.#following = { kind: 'step' };
+    if (!last) return;
+    this.#number = turnsOfRun(transcript, this.turn.row.seq).length;
+    // Tries of the last step may have been admitted, and their names not stored.
+    this.#nextTry = numberOfTry(last.grant?.requestId ?? last.requestId) + SKIPPED_TRIES;
+    const rows = transcript.calls.of(last.seq);
+    if (rows.length === 0) return;
+    const asked = toolsAskedIn(transcript, last.seq);
+    const calls = rows.flatMap(({ turn, n, id, endedAt }) => {
+      const block = asked.find((one) => one.id === id);
+      if (!block) return [];
+      if (this.#shown.isOfEdge(block)) this.#shown.expect(id);
+      if (endedAt !== null) return [];
+      if (!this.#planned.tools.runs.get(String(block.name))?.once) return [{ turn, n, block }];
+      this.#answer({ turn, n, block }, failedCall(HIDDEN_BY_CRASH));
+      return [];
+    });
+    this.#following = { kind: 'calls', calls, asksClient: asked.length > rows.length };
   }
 
   /** Makes the calls of a step, some at the same time. */
@@ -298,21 +347,4 @@ export class Run implements Runner {
     endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
     onEnd();
   }
-}
-
-/** @returns what a further step changes in the caller's body: a tool that must be called is called once. */
-function changesOfStep(rest: string): Record<string, string> {
-  const { tool_choice: choice } = JSON.parse(rest) as Json;
-  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return {};
-  const { name: _, ...kept } = choice;
-  return { tool_choice: JSON.stringify({ ...kept, type: 'auto' }) };
-}
-
-/** @returns why a run pauses whose next step was refused; undefined where it does not */
-function pauseBy(error: ApiError | undefined): PauseReason | undefined {
-  if (error?.type === 'authentication_error') return 'revoked';
-  const refusal = error?.cause as Partial<Refusal> | undefined;
-  if (refusal?.kind !== 'refused') return undefined;
-  if (refusal.by === 'run') return 'max_usd';
-  return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
 }

@@ -72,6 +72,11 @@ export class ShownRun {
     this.#showBlock({ type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown });
   }
 
+  /** Notes a call that was shown before a crash. */
+  expect(id: string): void {
+    this.#open.add(id);
+  }
+
   /** The calls that were shown without a result. */
   get unanswered(): string[] {
     return [...this.#open];

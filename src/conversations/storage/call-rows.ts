@@ -47,9 +47,7 @@ export class CallRows {
       'update calls set ended_at = ?, is_error = ?, bytes = ?, result = ? where turn = ? and n = ?',
       ...[endedAt, Number(isError), bytes, isDivided ? null : result, turn, n],
     );
-    if (!isDivided) return;
-    const owner = resultOwner(turn, n);
-    for (const [part, text] of divideText(result).entries()) this.#tables.insert('pieces', { owner, n: part, text });
+    if (isDivided) this.#writePieces(resultOwner(turn, n), result);
   }
 
   /** @returns the calls of a step, in their order. */
@@ -86,10 +84,28 @@ export class CallRows {
     return new Set(this.#tables.read('select id from calls').map(({ id }) => String(id)));
   }
 
+  /** Stores what a run needs to go on after a crash, as JSON text. A run itself makes no calls: their place is free. */
+  saveRequest(run: number, text: string): void {
+    this.#writePieces(resultOwner(run, 0), text);
+  }
+
+  /** @returns what was stored of a run's request; empty where it has ended */
+  requestOf(run: number): string {
+    return this.#pieces(resultOwner(run, 0));
+  }
+
+  deleteRequest(run: number): void {
+    this.#tables.write('delete from pieces where owner = ?', resultOwner(run, 0));
+  }
+
   delete(turn: number): void {
     const range = [resultOwner(turn, MOST_IN_A_STEP), resultOwner(turn, 0)];
     this.#tables.write('delete from pieces where owner > ? and owner <= ?', ...range);
     this.#tables.write('delete from calls where turn = ?', turn);
+  }
+
+  #writePieces(owner: number, whole: string): void {
+    for (const [n, text] of divideText(whole).entries()) this.#tables.insert('pieces', { owner, n, text });
   }
 
   #pieces(owner: number): string {

@@ -294,51 +294,101 @@ describe('a run whose object dies', () => {
     expect(await readOf()).toMatchObject({ state: 'idle' });
   }
 
-  test('while a tool is called answers the call as unknown, and settles what was sent', async () => {
-    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('I see.')));
-    const tools = servingTools(() => new Promise(() => {}));
-    const answer = await ask(asked());
+  /** What a client has, that follows through crashes: it resumes behind the last event that it got. */
+  async function following(turn: string, body: ReadableStream<Uint8Array>): Promise<Told[]> {
+    const events: Told[] = [];
+    let stream: ReadableStream<Uint8Array> | undefined = body;
+    while (stream) {
+      const told = await listen(stream);
+      events.push(...told.events);
+      if (told.whole) break;
+      const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id ?? `${turn}-0`);
+      stream = resumed.kind === 'stream' ? (resumed.body as ReadableStream<Uint8Array>) : undefined;
+    }
+    return events;
+  }
+
+  async function begun(body: object) {
+    const answer = await ask(body);
     if (answer.kind !== 'stream') throw new Error('no stream');
+    return { listening: following(answer.turn, answer.body), turn: answer.turn };
+  }
+
+  test.each([
+    [false, 2, { content: 'sun' }],
+    [true, 1, { content: expect.stringContaining('unknown whether'), is_error: true }],
+  ])('while a tool is called goes on; with once: %s the tool is called %i times', async (once, times, result) => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('I see.')));
+    const tools = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+    const { listening } = await begun(asked({ tools: [weather({ once })] }));
     await eventually(() => expect(tools).toHaveLength(1));
-    const listening = listen(answer.body);
     await abortAllDurableObjects();
-    expect((await listening).whole).toBe(false);
-    const resumed = await stubOf().resume(`${answer.turn}-1`);
-    if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-    expect((await listen(resumed.body as ReadableStream<Uint8Array>)).events.at(-1)).toMatchObject({ event: 'error' });
-    await goesOn(bodies);
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(blocksOf(events).map((block) => (block as { type: string }).type)).toEqual([
+      'mcp_tool_use',
+      'mcp_tool_result',
+      'text',
+    ]);
+    expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
     expect(bodies[1]?.messages.at(-1)).toMatchObject({
-      content: [{ type: 'tool_result', tool_use_id: 'toolu_1', is_error: true }, { type: 'text' }],
+      content: [{ type: 'tool_result', tool_use_id: 'toolu_1', ...result }],
     });
-    expect(tools).toHaveLength(1);
+    expect(tools).toHaveLength(times);
+    expect(new Set(tools.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+    await goesOn(bodies);
   });
 
-  test('while a later step answers keeps what it has said', async () => {
+  test('while a later step answers keeps what it has said, and goes on from there', async () => {
     const bodies = answeringBy((_, number) => {
       if (number === 1) return calls(call('toolu_1', 'Bern'));
-      return { ...says('It is sunny in Bern.'), change: number === 2 ? endlessly : (text: string) => text };
+      if (number === 2) return { ...says('It is sunny in Bern.'), change: endlessly };
+      return says(' And warm.');
     });
     servingTools(() => new Response('sun'));
-    const answer = await ask(asked());
-    if (answer.kind !== 'stream') throw new Error('no stream');
-    const reader = answer.body.getReader();
-    let seen = '';
-    while (!seen.includes('sunny')) seen += new TextDecoder().decode((await reader.read()).value);
+    const { listening } = await begun(asked());
     await eventually(async () => expect(await storedLog()).toContain('sunny'));
     await abortAllDurableObjects();
-    await goesOn(bodies);
-    const rows = await rowsOf();
-    expect(rows.map(({ role, status }) => `${role} ${status}`)).toEqual([
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(textOf(events)).toBe('It is sunny in Bern. And warm.');
+    const ends = events.filter(({ event }) => event === 'content_block_stop').map(({ data }) => data.index);
+    expect(ends).toEqual([0, 1, 2, 3]);
+    expect(bodies[2]?.messages.slice(3)).toEqual([
+      { role: 'assistant', content: [{ type: 'text', text: 'It is sunny in Bern.' }] },
+      { role: 'user', content: expect.stringContaining('connection broke') },
+    ]);
+    const shown = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: textOf(events) },
+    ];
+    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await atRest();
+    expect((await rowsOf()).map(({ role, status }) => `${role} ${status}`)).toEqual([
       'user complete',
       'assistant complete',
       'user interrupted',
       'assistant interrupted',
       'user complete',
       'assistant complete',
+      'user complete',
+      'assistant complete',
     ]);
-    expect(rows[3]?.content).toEqual([{ type: 'text', text: 'It is sunny in Bern.' }]);
     const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
-    expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'interrupted']);
+    expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
+  });
+
+  test('before its first step has said anything has failed, as any other turn', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? { ...says(''), change: () => new ReadableStream({ type: 'bytes' }) } : says('Here.'),
+    );
+    const answering = ask(asked()).catch(() => undefined);
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await answering;
+    await goesOn(bodies);
+    expect(await rowsOf()).toHaveLength(2);
   });
 });
 

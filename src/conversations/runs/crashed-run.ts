@@ -1,0 +1,119 @@
+/** Restores a run whose object has died, as far as it was stored, and ends the step that was interrupted. */
+
+import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
+import type { Settled } from '../../durable/contracts/settlement.ts';
+import { encoder } from '../../http/bytes.ts';
+import type { ApiError } from '../../http/errors.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { type Frame, FrameReader } from '../../sse/frames.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { turnsOfRun } from '../storage/turn-queries.ts';
+import { EventLog } from '../turn/event-log.ts';
+import { MessageBuilder } from '../turn/message-builder.ts';
+import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
+import { Turn } from '../turn/turn.ts';
+import { endRun, type RunTurn } from './end-run.ts';
+import type { SpentSoFar } from './limits.ts';
+import { EDGE, ShownRun, StepLog } from './shown-run.ts';
+
+export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
+/** How often a run goes on after a crash, which it may itself be the cause of. */
+const MOST_RESUMES = 10;
+
+/** A run that a crash has interrupted, its interrupted step ended. */
+export interface CrashedRun {
+  turn: RunTurn;
+  /** How many blocks were shown, and which of them were not ended. */
+  blocks: number;
+  open: number[];
+  spent: SpentSoFar;
+  /** Its last step. */
+  last: TurnRow | undefined;
+  /** Whether a part of that step's answer is kept. */
+  isInterrupted: boolean;
+  mayGoOn: boolean;
+}
+
+interface Closing {
+  transcript: Transcript;
+  now: number;
+  error: ApiError;
+  meterOf(step: TurnRow): Pick<RequestMeter, 'settle'>;
+  /** Called with each step that is settled now. */
+  onSettled(step: TurnRow, settled: Promise<Settled> | undefined): void;
+}
+
+/** Ends the step that ran when the object died; to be called in one transaction. */
+export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf, onSettled }: Closing): CrashedRun {
+  const { text, rows } = transcript.log.of(row);
+  const frames = new FrameReader().push(encoder.encode(text));
+  // After an earlier crash the numbers have a gap.
+  const numbers = [...text.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
+  const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
+  log.skip(SKIPPED_EVENT_NUMBERS);
+  const events = frames.map(({ data }) => parseObject(data) ?? {});
+  const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
+  const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
+  const run: RunTurn = { row, log, ended: undefined, usages: [] };
+  const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
+  const steps = turnsOfRun(transcript, row.seq).slice(1);
+  let isInterrupted = false;
+  for (const step of steps) {
+    if (step.status === 'running') {
+      const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
+      const turn = restoreStep(transcript, step, new ShownRun(log, () => false, 0, true), own);
+      onSettled(turn.row, turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now));
+      Object.assign(step, turn.row);
+      isInterrupted = turn.row.status === 'interrupted';
+    }
+    spent.cost += step.cost;
+    spent.calls += transcript.calls.of(step.seq).length;
+    if (step.status !== 'failed') spent.steps += 1;
+    if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
+    if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
+  }
+  run.isCommitted = spent.steps > 0;
+  const last = steps.at(-1);
+  const mayGoOn = run.isCommitted && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
+  const open = started.filter((index) => !ended.includes(index));
+  return { turn: run, blocks: started.length, open, spent, last, isInterrupted, mayGoOn };
+}
+
+/** Ends a run that does not go on. */
+export function endCrashedRun(
+  { turn, spent, blocks }: CrashedRun,
+  { transcript, now, error }: Pick<Closing, 'transcript' | 'now' | 'error'>,
+): void {
+  for (const step of turnsOfRun(transcript, turn.row.seq)) {
+    for (const { turn, n, id, endedAt } of transcript.calls.of(step.seq)) {
+      if (endedAt !== null) continue;
+      const result = JSON.stringify({ type: 'tool_result', tool_use_id: id, content: HIDDEN_BY_CRASH, is_error: true });
+      transcript.calls.end({ turn, n }, { endedAt: now, isError: true, bytes: 0, result });
+    }
+  }
+  const shown = new ShownRun(turn.log, () => false, blocks, true);
+  const { requestId } = turn.row;
+  endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
+}
+
+/** @param frames the events that were stored of it */
+function restoreStep(transcript: Transcript, row: TurnRow, shown: ShownRun, frames: readonly Frame[]): Turn {
+  const builder = new MessageBuilder();
+  for (const { data } of frames) {
+    const event = parseObject(data) ?? {};
+    // A call that was shown was not stored yet, so it is not made.
+    if (!isOfEdge(event)) builder.take(event);
+  }
+  const unseenMs = unseenAtCrash(transcript, row, builder);
+  const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
+  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, unseenMs };
+  const turn = new Turn(transcript, row, 1, { recovered, isLater: row.seq > (row.run ?? 0) + 1 });
+  turn.progress.sentAt = row.sentAt ?? row.beganAt;
+  turn.status = frames.length > 0 ? 200 : undefined;
+  return turn;
+}
+
+function isOfEdge({ content_block: block }: Json): boolean {
+  return isObject(block) && (block.server_name === EDGE || block.type === 'mcp_tool_result');
+}

@@ -1,0 +1,49 @@
+/** What follows a step of a run. */
+
+import type { Refusal } from '../../durable/contracts/admission.ts';
+import type { ApiError } from '../../http/errors.ts';
+import { edit } from '../../json/edit.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { PauseReason } from './limits.ts';
+
+/** What the model is told after an answer that was cut: it is stored, and not shown. */
+const GO_ON = JSON.stringify([
+  { role: 'user', content: '[The connection broke here. Go on exactly where your answer ended.]' },
+]);
+
+/**
+ * Makes the body of a further step; the results of calls are added to it from their rows.
+ *
+ * @param rest the caller's body without its messages
+ * @param isInterrupted whether the answer before was cut
+ */
+export function bodyOfStep(rest: string, isInterrupted: boolean): string {
+  const messages = isInterrupted ? GO_ON : '[]';
+  const { tool_choice: choice } = JSON.parse(rest) as Json;
+  // A tool that must be called is called once.
+  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
+  const { name: _, ...kept } = choice;
+  return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
+}
+
+/** @returns the calls in the answer of a step, as they are stored. */
+export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
+  for (const { turn, role, text } of transcript.history({ backwards: true })) {
+    if (turn !== step) break;
+    const { content } = parseObject(text) ?? {};
+    if (role === 'assistant' && Array.isArray(content)) {
+      return content.filter(isObject).filter(({ type }) => type === 'tool_use');
+    }
+  }
+  return [];
+}
+
+/** @returns why a run pauses whose next step was refused; undefined where it does not */
+export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
+  if (error?.type === 'authentication_error') return 'revoked';
+  const refusal = error?.cause as Partial<Refusal> | undefined;
+  if (refusal?.kind !== 'refused') return undefined;
+  if (refusal.by === 'run') return 'max_usd';
+  return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
+}

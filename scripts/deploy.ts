@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
 import { descriptionOf } from '../src/http/zod.ts';
 import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
+import { isToolSecret } from '../src/settings/tool-secrets.ts';
 import { keyNames, readUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
@@ -88,7 +89,7 @@ function checkSettings(vars: Record<string, unknown>): Settings {
     if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
     throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
   }
-  const key = Object.keys(vars).find(isUpstreamKey);
+  const key = Object.keys(vars).find((name) => isUpstreamKey(name) || isToolSecret(name));
   if (key !== undefined) {
     throw new Error(`${key} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(key)}`);
   }

@@ -1,4 +1,5 @@
 import { namedConversation } from '../conversations/conversations.schema.ts';
+import { runLimits, runSchema } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import { eventStream } from '../reference/event-stream.ts';
@@ -35,6 +36,11 @@ const body = z.withMeta(
         z.optional(namedPrefix.shape.prefix),
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
+      tools: z.described(
+        z.optional(z.array(z.looseObject({ run: z.optional(runSchema) }))),
+        'Tools. In a conversation the edge itself calls those with `run` (scope `tools`), step after step.',
+      ),
+      ...z.partial(runLimits).shape,
     }),
     'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
   ),
@@ -68,6 +74,7 @@ const headers = [
   'sluice-cost-usd',
   'sluice-max-tokens',
   'sluice-turn',
+  'sluice-paused',
   'sluice-model-retires',
   'sluice-upstream',
   'sluice-fallback-from',

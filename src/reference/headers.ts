@@ -12,6 +12,10 @@ export const HEADERS = {
   'sluice-cost-usd': z.described(z.string(), 'What it cost in US dollars; a stream says it in a comment at its end.'),
   'sluice-max-tokens': z.described(z.string(), 'What `max_tokens` was lowered to, so that the budget can pay for it.'),
   'sluice-turn': z.described(z.string(), 'The turn of the conversation.'),
+  'sluice-paused': z.described(
+    z.string(),
+    'Why a run has paused, where the answer does not stream; a stream says it in a comment.',
+  ),
   'sluice-model-retires': z.described(z.string(), 'When the model retires, if it does so soon.'),
   'anthropic-ratelimit-requests-remaining': z.described(
     z.string(),

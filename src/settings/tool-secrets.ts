@@ -10,6 +10,11 @@ export interface ToolSecret {
 
 const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 
+/** @returns whether this is the name of a secret header of a tool. */
+export function isToolSecret(name: string): boolean {
+  return SETTING.test(name);
+}
+
 /**
  * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
  *

@@ -41,10 +41,16 @@ export const call = (id: string, city: string, name = 'get_weather'): Json => ({
 });
 export const calls = (...content: Json[]): Scripted => ({ content, stop_reason: 'tool_use' });
 
+/** What happens around a request: before it is answered, and once all of it has come. */
+interface Around {
+  before?: () => Promise<void>;
+  after?: () => Promise<void>;
+}
+
 /** Has conversations answered by a script. @returns the bodies that went up, which obey the API's rules */
 export function answeringBy(
   script: (body: Asked, number: number) => Scripted | Response,
-  vars: Record<string, string> = {},
+  { vars = {}, before, after }: Around & { vars?: Record<string, string> } = {},
 ): Asked[] {
   simulate({ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET, ...vars });
   const bodies: Asked[] = [];
@@ -53,8 +59,10 @@ export function answeringBy(
     apiKey: 'key',
     simulated: false,
     fetch: async (_, { body: sent }) => {
+      await before?.();
       const body = JSON.parse(await new Response(sent as BodyInit).text()) as Asked;
       bodies.push(body);
+      await after?.();
       const broken = brokenRule(body.messages as never);
       if (broken !== undefined) {
         return Response.json(

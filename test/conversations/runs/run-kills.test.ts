@@ -1,0 +1,259 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { Account } from '../../../src/accounts/account.ts';
+import { accountStub } from '../../../src/durable/stubs.ts';
+import type { Json } from '../../../src/json/object.ts';
+import { upstreamOf } from '../../../src/upstream/upstream.ts';
+import { brokenRule } from '../../support/api-rules.ts';
+import {
+  ask,
+  bindings,
+  bodyOf,
+  listen,
+  readOf,
+  resetAll,
+  rowsOf,
+  simulate,
+  stubOf,
+  type Told,
+  textOf,
+} from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
+
+/** Where an object dies: the waits of a step. Between two of them everything is stored as one. */
+const POINTS = [
+  'hold stands',
+  'last byte sent up',
+  'answer before its row',
+  'before a call’s answer',
+  'after a call’s answer',
+  'step committed',
+  'in mid-settlement',
+] as const;
+type Point = (typeof POINTS)[number];
+
+const RUNS = 210;
+const STEPS = 5;
+const MOST_USD = 0.05;
+/** What the API bills for a step, at the prices of claude-opus-5-5. */
+const USAGE = { input_tokens: 100, output_tokens: 100 };
+const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
+
+afterEach(resetAll);
+
+/** Kills all objects the next time that a point is reached. */
+class Killer {
+  readonly done = new Map<Point, number>(POINTS.map((point) => [point, 0]));
+  #planned: { point: Point; after: number }[] = [];
+  #isDue = false;
+
+  plan(planned: readonly { point: Point; after: number }[]): void {
+    this.#planned = planned.map((one) => ({ ...one }));
+  }
+
+  /** @returns whether the object dies here: then this never ends */
+  async at(point: Point): Promise<void> {
+    const next = this.#planned[0];
+    if (next?.point !== point) return;
+    next.after -= 1;
+    if (next.after >= 0) return;
+    this.#planned.shift();
+    this.done.set(point, (this.done.get(point) ?? 0) + 1);
+    this.#isDue = true;
+    await new Promise(() => {});
+  }
+
+  /** Kills where that is due, until the work has ended. An object cannot be aborted from inside another one. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    let hasEnded = false;
+    const ended = work.finally(() => {
+      hasEnded = true;
+    });
+    while (!hasEnded) {
+      await Promise.race([ended.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2))]);
+      if (!this.#isDue) continue;
+      this.#isDue = false;
+      await abortAllDurableObjects();
+    }
+    return await ended;
+  }
+}
+
+/** Follows a run through every crash. @returns each event that a client got, and how often it had to ask again */
+async function followed(body: object, id: string): Promise<Told[]> {
+  const events: Told[] = [];
+  let turn: string | undefined;
+  for (let tries = 0; tries < 40; tries += 1) {
+    const last = events.findLast((event) => event.id)?.id;
+    let stream: ReadableStream<Uint8Array> | undefined;
+    try {
+      if (last === undefined) {
+        const answer = await ask(body, { id, key: `key-${id}` });
+        if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+        if (turn !== answer.turn) events.length = 0;
+        turn = answer.turn;
+        stream = answer.body;
+      } else {
+        const resumed = await stubOf(id).resume(last);
+        if (resumed.kind === 'none') return events;
+        if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+        stream = resumed.body as ReadableStream<Uint8Array>;
+      }
+    } catch {
+      // The object died before it answered.
+      continue;
+    }
+    const told = await listen(stream);
+    events.push(...told.events);
+    const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
+    if (told.whole && !isUnsaid) return events;
+    // A turn that failed before it said anything is none: the request is sent again.
+    if (told.whole) events.length = 0;
+  }
+  throw new Error(`it never ends: ${JSON.stringify(events.at(-1))}`);
+}
+
+test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
+  const killer = new Killer();
+  const billed = new Map<string, number>();
+  const faults: string[] = [];
+  const simulator = upstreamOf(simulate());
+  /** Of the run that is looked at. */
+  let conversation = '';
+  answeringBy(
+    (body) => {
+      const fault = brokenRule(body.messages as never);
+      if (fault !== undefined) faults.push(fault);
+      billed.set(conversation, (billed.get(conversation) ?? 0) + STEP_USD);
+      const step =
+        body.messages.filter(({ role, content }) => role === 'user' && JSON.stringify(content).includes('tool_result'))
+          .length + 1;
+      const place = `${conversation}_${step}_${body.messages.length}`;
+      const answer =
+        step < STEPS
+          ? calls(
+              { type: 'text', text: `${step}. ` },
+              call(`toolu_${place}_a`, `${step}a`),
+              call(`toolu_${place}_b`, `${step}b`, 'book'),
+            )
+          : says('Done.');
+      return { ...answer, usage: USAGE, change: (text) => dyingIn(text, () => killer.at('answer before its row')) };
+    },
+    { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
+  );
+  const { admitJson, settleJson } = Account.prototype;
+  const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, text) {
+    const answer = await admitJson.call(this, text);
+    await killer.at('hold stands');
+    return answer;
+  });
+  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, text) {
+    const answer = settleJson.call(this, text);
+    // As a call it is awaited, whatever it returns.
+    return killer.at('in mid-settlement').then(() => answer) as never;
+  });
+  onTestFinished(() => {
+    admitting.mockRestore();
+    settling.mockRestore();
+  });
+  const tools = servingTools(async ({ body }, number) => {
+    await killer.at('before a call’s answer');
+    if (number % 7 === 0) throw new TypeError('connection refused');
+    if (number % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await killer.at('after a call’s answer');
+    return number % 11 === 0 ? new Response('busy', { status: 503 }) : Response.json({ said: body.input });
+  });
+
+  const kill = fc.record({ point: fc.constantFrom(...POINTS), after: fc.integer({ min: 0, max: 4 }) });
+  let number = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(kill, { maxLength: 3 }), async (kills) => {
+      number += 1;
+      conversation = `run${number}`;
+      const sure = { point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 };
+      killer.plan([sure, ...kills]);
+      const body = bodyOf('Plan my day.', {
+        tools: [weather({}, 'get_weather'), weather({ once: true }, 'book')],
+        max_usd: MOST_USD,
+        max_tokens: 300,
+        max_turns: 20,
+      });
+      const events = await killer.during(followed(body, conversation));
+      killer.plan([]);
+
+      expect(events.at(-1)?.event).toBe('message_stop');
+      expect(textOf(events)).toContain('Done.');
+      const ids = events.flatMap((event) => event.id ?? []);
+      expect(new Set(ids).size).toBe(ids.length);
+      const numbers = ids.map((id) => Number(id.split('-').at(-1)));
+      expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
+      const starts = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
+      expect(starts).toEqual(starts.map((_, index) => index));
+
+      expect(faults).toEqual([]);
+      expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(MOST_USD);
+      const messages = (await rowsOf(conversation)).map(({ role, content }) => ({ role, content }));
+      expect(brokenRule(messages as never)).toBeUndefined();
+      const counted = await simulator.fetch('https://api.anthropic.com/v1/messages/count_tokens', {
+        method: 'POST',
+        headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+        body: JSON.stringify({
+          model: 'claude-opus-5-5',
+          messages: [...messages, { role: 'user', content: 'And?' }],
+          tools: [
+            { name: 'get_weather', input_schema: { type: 'object' } },
+            { name: 'book', input_schema: { type: 'object' } },
+          ],
+        }),
+      });
+      expect(await counted.json()).toHaveProperty('input_tokens');
+
+      const own = tools.filter(({ body: sent }) => sent.conversation === conversation);
+      const byId = new Map<string, Json[]>();
+      for (const { headers, body: sent } of own) {
+        const id = String(headers.get('webhook-id'));
+        expect(id.endsWith(String(sent.tool_use_id))).toBe(true);
+        byId.set(id, [...(byId.get(id) ?? []), sent]);
+      }
+      expect(new Set(own.map(({ body: sent }) => sent.tool_use_id)).size).toBe(byId.size);
+      for (const sent of byId.values()) if (sent[0]?.name === 'book') expect(sent).toHaveLength(1);
+      expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1 });
+      await eventually(async () => {
+        // What it was booked at is never less than what was billed, and never more than was allowed.
+        const { cost_usd } = (await readOf(conversation)) ?? {};
+        expect(cost_usd).toBeGreaterThanOrEqual((billed.get(conversation) ?? 0) - 1e-9);
+        expect(cost_usd).toBeLessThanOrEqual(MOST_USD);
+      });
+    }),
+    { numRuns: RUNS, endOnFailure: true },
+  );
+  console.log(Object.fromEntries(killer.done));
+  for (const times of killer.done.values()) expect(times).toBeGreaterThanOrEqual(5);
+  const account = accountStub(bindings, {}, 'alice');
+  await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
+}, 600_000);
+
+/** A stream that stays open before its last event, where its reader dies there. */
+function dyingIn(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const end = text.indexOf('event: message_delta');
+  const pieces = [text.slice(0, end), text.slice(end)];
+  return new ReadableStream(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        const piece = pieces.shift();
+        if (piece === undefined) {
+          controller.close();
+          controller.byobRequest?.respond(0);
+          return;
+        }
+        if (pieces.length === 0) await dies();
+        controller.enqueue(encoder.encode(piece));
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,224 @@
+/** Clients that know nothing of runs, in conversations whose tools the edge calls. */
+
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAnthropic } from '@ai-sdk/anthropic';
+import AnthropicCurrent from '@anthropic-ai/sdk';
+import { ChatAnthropic } from '@langchain/anthropic';
+import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
+import { type ModelMessage, streamText } from 'ai';
+import AnthropicOld from 'anthropic-sdk-0';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { eventsOf } from '../../src/conversations/turn/message-events.ts';
+import type { Json } from '../../src/json/object.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+
+const MODEL = 'claude-haiku-4-5';
+const QUESTION = 'Is it warm in Bern?';
+const NEXT = 'And tomorrow?';
+const INPUT = { city: 'Bern', days: [1, 2], unit: { name: 'celsius' } };
+const RESULT = '{"degrees":21}';
+const USAGE = { input_tokens: 100, output_tokens: 20, cache_read_input_tokens: 5, cache_creation_input_tokens: 0 };
+
+let upstream: FakeUpstream;
+let tools: Server;
+let edge: Edge;
+let conversation = '';
+let made = 0;
+
+/** The API: it calls the tool once for each question, and then answers. */
+function answered(body: { messages: { role: string; content: unknown }[] }): Json {
+  const hasResult = JSON.stringify(body.messages.at(-1)?.content).includes('tool_result');
+  const id = `msg_${upstream.received.length}`;
+  const content = hasResult
+    ? [{ type: 'text', text: 'Yes, 21 degrees.' }]
+    : [
+        { type: 'text', text: 'I look. ' },
+        {
+          type: 'tool_use',
+          id: `toolu_${conversation}_${upstream.received.length}`,
+          name: 'get_weather',
+          input: INPUT,
+        },
+      ];
+  const stop_reason = hasResult ? 'end_turn' : 'tool_use';
+  return {
+    id,
+    type: 'message',
+    role: 'assistant',
+    model: MODEL,
+    content,
+    stop_reason,
+    stop_sequence: null,
+    usage: USAGE,
+  };
+}
+
+beforeAll(async () => {
+  tools = createServer((request, response) => {
+    request.resume();
+    response.writeHead(200, { 'content-type': 'application/json' }).end(RESULT);
+  });
+  await new Promise<void>((resolve) => tools.listen(0, '127.0.0.1', resolve));
+  upstream = await startUpstream(({ body }, response) => {
+    const text = eventsOf(answered(JSON.parse(body.toString())));
+    void streamBytes(
+      response,
+      text.split(/(?<=\n\n)/).map((event) => new TextEncoder().encode(event)),
+      'end',
+    );
+  });
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    ANTHROPIC_API_KEY: 'key',
+    ANTHROPIC_BASE_URL: upstream.url,
+    TOOL_HOSTS: `127.0.0.1:${(tools.address() as AddressInfo).port}`,
+    TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
+  });
+});
+
+afterAll(async () => {
+  await edge?.stop();
+  await upstream?.stop();
+  tools?.close();
+});
+
+beforeEach(async () => {
+  made += 1;
+  conversation = `c${made}`;
+  upstream.received.length = 0;
+  const created = await fetch(`${edge.url}/conversations`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      id: conversation,
+      tools: [
+        {
+          name: 'get_weather',
+          input_schema: { type: 'object' },
+          run: { url: `http://127.0.0.1:${(tools.address() as AddressInfo).port}/weather` },
+        },
+      ],
+    }),
+  });
+  expect(created.status).toBe(201);
+});
+
+/** The rows of the conversation, without what the edge adds to them. */
+async function rows(): Promise<{ role: string; content: unknown }[]> {
+  const response = await fetch(`${edge.url}/conversations/${conversation}/messages?limit=100`);
+  const { data } = (await response.json()) as { data: { role: string; content: unknown }[] };
+  return data.map(({ role, content }) => ({ role, content }));
+}
+
+/** Looks at what a second question has added, which was sent behind the whole history. */
+async function expectOneMore(before: number): Promise<void> {
+  const all = await rows();
+  expect(before).toBe(4);
+  expect(all.map(({ role }) => role)).toEqual([
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+    'user',
+    'assistant',
+  ]);
+  expect(JSON.stringify(all[4]?.content)).toContain(NEXT);
+}
+
+const SUM = { input_tokens: 200, output_tokens: 40, cache_read_input_tokens: 10 };
+
+describe('one message for a run', () => {
+  const sdks = [
+    ['the SDK', AnthropicCurrent],
+    // Its methods have the same forms; of two classes the compiler finds no common one.
+    ['the SDK of long ago', AnthropicOld as unknown as typeof AnthropicCurrent],
+  ] as const;
+
+  test.each(sdks)('is what %s makes of it, and comes back as that', async (_, Anthropic) => {
+    const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
+    const options = { headers: { 'sluice-conversation': conversation } };
+    const ask = { model: MODEL, max_tokens: 100 };
+    const question = { role: 'user' as const, content: QUESTION };
+    const message = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
+    const id = `toolu_${conversation}_1`;
+    expect(message.content).toEqual([
+      { type: 'text', text: 'I look. ' },
+      { type: 'mcp_tool_use', id, name: 'get_weather', input: INPUT, server_name: 'edge' },
+      { type: 'mcp_tool_result', tool_use_id: id, is_error: false, content: [{ type: 'text', text: RESULT }] },
+      { type: 'text', text: 'Yes, 21 degrees.' },
+    ]);
+    expect(message).toMatchObject({ id: 'msg_1', stop_reason: 'end_turn', usage: SUM });
+    const before = (await rows()).length;
+    const whole = await client.messages.create(
+      {
+        ...ask,
+        messages: [question, { role: 'assistant', content: message.content }, { role: 'user', content: NEXT }],
+      },
+      options,
+    );
+    expect(whole.content.map(({ type }) => type as string)).toEqual([
+      'text',
+      'mcp_tool_use',
+      'mcp_tool_result',
+      'text',
+    ]);
+    await expectOneMore(before);
+  });
+
+  test('is what the AI SDK makes of it, and comes back as that', async () => {
+    const provider = createAnthropic({
+      baseURL: `${edge.url}/v1`,
+      apiKey: 'any',
+      headers: { 'sluice-conversation': conversation },
+    });
+    const ask = async (messages: ModelMessage[]) => {
+      const result = streamText({ model: provider(MODEL) as never, maxOutputTokens: 100, messages });
+      const [text, content, response, usage] = await Promise.all([
+        result.text,
+        result.content,
+        result.response,
+        result.usage,
+      ]);
+      return { text, content, messages: response.messages, usage };
+    };
+    const question: ModelMessage = { role: 'user', content: QUESTION };
+    const first = await ask([question]);
+    expect(first.text).toContain('Yes, 21 degrees.');
+    const parts = first.content as unknown as Json[];
+    expect(parts.find(({ type }) => type === 'tool-call')).toMatchObject({ toolName: 'get_weather', input: INPUT });
+    expect(parts.find(({ type }) => type === 'tool-result')).toMatchObject({
+      output: [{ type: 'text', text: RESULT }],
+    });
+    expect(first.usage.outputTokens).toBe(40);
+    const before = (await rows()).length;
+    await ask([question, ...(first.messages as ModelMessage[]), { role: 'user', content: NEXT }]);
+    await expectOneMore(before);
+  });
+
+  test('is what LangChain makes of it, and comes back as that', async () => {
+    const model = new ChatAnthropic({
+      model: MODEL,
+      apiKey: 'any',
+      anthropicApiUrl: edge.url,
+      maxTokens: 100,
+      maxRetries: 0,
+      clientOptions: { defaultHeaders: { 'sluice-conversation': conversation } },
+    });
+    const ask = async (messages: BaseMessage[]) => {
+      let all: AIMessageChunk | undefined;
+      for await (const chunk of await model.stream(messages)) all = all ? all.concat(chunk) : chunk;
+      return all ?? new AIMessageChunk('');
+    };
+    const question = new HumanMessage(QUESTION);
+    const first = await ask([question]);
+    expect(first.text).toBe('I look. Yes, 21 degrees.');
+    expect(first.usage_metadata?.output_tokens).toBe(40);
+    const before = (await rows()).length;
+    await ask([question, first, new HumanMessage(NEXT)]);
+    await expectOneMore(before);
+  });
+});

@@ -7,7 +7,7 @@ import { ledgerRequestSchema } from '../../src/accounts/usage-answers.schema.ts'
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { markIn } from '../../src/http/request-id.ts';
-import { listAccount } from '../../src/kv/account-list.ts';
+import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
@@ -78,7 +78,7 @@ describe('an admin finds a request by its id alone', () => {
 
   test('of an id from before only with the account’s name', async () => {
     const app = edge();
-    await listAccount(bindings.STORE, 'alice');
+    await accountList.add(bindings.STORE, 'alice');
     const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
     await object('alice').settle({ requestId: id, status: 'complete', cost: 1 });
     expect(await found(app, id)).toBeUndefined();

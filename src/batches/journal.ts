@@ -20,6 +20,8 @@ export interface Journal extends BatchOpening {
   upstreamId?: string;
   /** Whether the upstream's id is a guess, which the results have to prove. */
   isGuess?: boolean;
+  /** Whether it is noted whose the upstream's batch is. */
+  isClaimed?: boolean;
   /** Ids of the upstream's that looked like this batch and are not. */
   wrong?: string[];
   expiresAt?: string;
@@ -82,8 +84,14 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   return {
     kind: 'known',
     batch: batchOf(journal, now),
+    isSent: journal.phase !== 'prepared',
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
+}
+
+/** @returns whether the upstream may still work on a batch. */
+export function isOpen({ phase }: Journal): boolean {
+  return phase === 'closing' || phase === 'lost' || phase === 'running';
 }
 
 function rfcTime(milliseconds: number): string {

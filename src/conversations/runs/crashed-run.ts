@@ -1,5 +1,6 @@
 /** Restores a run whose object has died, as far as it was stored, and ends the step that was interrupted. */
 
+import { numberOfTry } from '../../accounts/admission/admission.ts';
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { encoder } from '../../http/bytes.ts';
@@ -28,10 +29,11 @@ export interface CrashedRun {
   blocks: number;
   open: number[];
   spent: SpentSoFar;
-  /** Its last step. */
+  /** The number of its last step, and of the last try of one that is known here. */
+  number: number;
+  tries: number;
+  /** Its last step whose answer is kept, whole or in part. */
   last: TurnRow | undefined;
-  /** Whether a part of that step's answer is kept. */
-  isInterrupted: boolean;
   mayGoOn: boolean;
 }
 
@@ -58,14 +60,12 @@ export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf,
   const run: RunTurn = { row, log, ended: undefined, usages: [] };
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
-  let isInterrupted = false;
   for (const step of steps) {
     if (step.status === 'running') {
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
       const turn = restoreStep(transcript, step, new ShownRun(log, () => false, 0, true), own);
       onSettled(turn.row, turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now));
       Object.assign(step, turn.row);
-      isInterrupted = turn.row.status === 'interrupted';
     }
     spent.cost += step.cost;
     spent.calls += transcript.calls.of(step.seq).length;
@@ -74,10 +74,12 @@ export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf,
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
   }
   run.isCommitted = spent.steps > 0;
-  const last = steps.at(-1);
+  const last = steps.findLast(({ status }) => status !== 'failed');
+  const number = Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1))));
+  const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
   const mayGoOn = run.isCommitted && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   const open = started.filter((index) => !ended.includes(index));
-  return { turn: run, blocks: started.length, open, spent, last, isInterrupted, mayGoOn };
+  return { turn: run, blocks: started.length, open, spent, number, tries, last, mayGoOn };
 }
 
 /** Ends a run that does not go on. */

@@ -15,7 +15,6 @@ import type { Settings } from '../../settings/settings.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { turnsOfRun } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
@@ -186,7 +185,7 @@ export class Run implements Runner {
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
     this.turn.isCommitted ||= isAnswer;
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
-    this.#isInterrupted = false;
+    if (isAnswer) this.#isInterrupted = false;
     this.#following = this.#followingOf(runner, log);
     if (this.#following) this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
   }
@@ -275,18 +274,18 @@ export class Run implements Runner {
   }
 
   /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, last, isInterrupted }: CrashedRun): void {
+  #restore({ open, last, number, tries }: CrashedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
     // The first event behind the gap: whoever resumes inside it begins here.
     this.#shown.add('ping', {});
     this.#shown.log.store({ at: now(), unseenMs: 0 });
-    this.#isInterrupted = isInterrupted;
+    this.#number = number + 1;
+    // Later tries may have been admitted, and their names not stored.
+    this.#nextTry = tries + SKIPPED_TRIES;
     this.#following = { kind: 'step' };
     if (!last) return;
-    this.#number = turnsOfRun(transcript, this.turn.row.seq).length;
-    // Tries of the last step may have been admitted, and their names not stored.
-    this.#nextTry = numberOfTry(last.grant?.requestId ?? last.requestId) + SKIPPED_TRIES;
+    this.#isInterrupted = last.status === 'interrupted';
     const rows = transcript.calls.of(last.seq);
     if (rows.length === 0) return;
     const asked = toolsAskedIn(transcript, last.seq);

@@ -1,0 +1,124 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
+import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
+
+const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
+const settings: CallOptions['settings'] = {
+  TOOL_HOSTS: ['tools.example.com', '127.0.0.1:3000', '10.0.0.1'],
+  TOOL_SIGNING_SECRET: TOOL_SECRET,
+  toolSecrets: {
+    WEATHER: { host: 'tools.example.com', value: 'Bearer s3cret' },
+    OTHER: { host: 'other.example.com', value: 'Bearer other' },
+  },
+  development: false,
+};
+
+/** Calls the tool, which is answered by `answer`. */
+async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
+  const { signal } = new AbortController();
+  const options = { settings, fetch: answer, now: Date.now(), leftMs: 60_000, signal, ...more };
+  return await callTool(call, { url: TOOL_URL, ...run }, options);
+}
+
+describe('what a tool answers', () => {
+  test.each([
+    ['text', new Response('sun'), { content: 'sun', isError: false, bytes: 3 }],
+    ['JSON', Response.json({ sun: true }), { content: '{"sun":true}', isError: false, bytes: 12 }],
+    ['nothing', new Response(null, { status: 204 }), { content: '(no content)', isError: false, bytes: 0 }],
+    ['an error', new Response('no', { status: 404 }), { content: 'no', isError: true, bytes: 2 }],
+    [
+      'an empty error',
+      new Response('', { status: 500 }),
+      { content: 'The tool answered 500.', isError: true, bytes: 0 },
+    ],
+  ])('is its result: %s', async (_, response, result) => {
+    expect(await calling({}, async () => response)).toEqual(result);
+  });
+
+  test('may be an image of any length, which goes up byte for byte', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 60_000 }), async (image) => {
+        const headers = { 'content-type': 'image/png; charset=binary' };
+        const { content } = await calling({}, async () => new Response(image as Uint8Array<ArrayBuffer>, { headers }));
+        const [{ source }] = content as unknown as [{ source: { data: string } }];
+        expect(source).toMatchObject({ type: 'base64', media_type: 'image/png' });
+        expect(Uint8Array.from(atob(source.data), (character) => character.charCodeAt(0))).toEqual(image);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  test('is not read further than it may be long', async () => {
+    let read = 0;
+    const endless = new ReadableStream({
+      pull(controller) {
+        read += 1;
+        controller.enqueue(new Uint8Array(100_000));
+      },
+    });
+    expect(await calling({}, async () => new Response(endless))).toMatchObject({
+      isError: true,
+      content: 'The tool answered with more than 1000000 bytes.',
+    });
+    expect(read).toBeLessThan(20);
+  });
+
+  test('is waited for no longer than it may take', async () => {
+    const hanging: CallOptions['fetch'] = (_, { signal }) =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    expect(await calling({ timeout_seconds: 600 }, hanging, { leftMs: 30 })).toMatchObject({
+      isError: true,
+      content: 'The tool did not answer within 1 s.',
+    });
+  });
+});
+
+describe('a tool is called', () => {
+  const never = async () => {
+    throw new Error('it was called');
+  };
+
+  test('with its headers, and a secret only at the host that it is bound to', async () => {
+    const headers: Headers[] = [];
+    const listening: CallOptions['fetch'] = async (_, init) => {
+      headers.push(new Headers(init.headers));
+      return new Response('sun');
+    };
+    await calling({ headers: { authorization: { secret: 'WEATHER' }, 'x-team': 'a' } }, listening);
+    expect(headers[0]?.get('authorization')).toBe('Bearer s3cret');
+    expect(headers[0]?.get('x-team')).toBe('a');
+    for (const secret of ['OTHER', 'NONE', '__proto__']) {
+      const { content } = await calling({ headers: { authorization: { secret } } }, never);
+      expect(content).toContain(`TOOL_SECRET_${secret}`);
+      expect(content).not.toContain('Bearer');
+    }
+  });
+
+  test.each([
+    ['http://tools.example.com/', 'https'],
+    ['https://elsewhere.example.com/', 'TOOL_HOSTS'],
+    ['https://tools.example.com:8443/', 'TOOL_HOSTS'],
+    ['https://user:pw@tools.example.com/', 'credentials'],
+    ['https://10.0.0.1/', 'private'],
+    ['http://127.0.0.1:3000/', 'https'],
+    ['not a URL', 'https'],
+  ])('never at %s', async (url, why) => {
+    expect(await calling({ url }, never)).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+  });
+
+  test('on this machine in development, where TOOL_HOSTS names it', async () => {
+    const developing = { settings: { ...settings, development: true } };
+    const answer = async () => new Response('sun');
+    expect(await calling({ url: 'http://127.0.0.1:3000/' }, answer, developing)).toMatchObject({ isError: false });
+    expect(await calling({ url: 'http://127.0.0.1:3001/' }, never, developing)).toMatchObject({ isError: true });
+  });
+
+  test('by nobody who has no secret to sign with', async () => {
+    const unsigned = { settings: { ...settings, TOOL_SIGNING_SECRET: undefined } };
+    expect(await calling({}, never, unsigned)).toMatchObject({
+      isError: true,
+      content: expect.stringContaining('TOOL_SIGNING_SECRET'),
+    });
+  });
+});

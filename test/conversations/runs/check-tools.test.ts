@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import { checkRun, refuseRun } from '../../../src/conversations/runs/check-tools.ts';
+import { ApiError } from '../../../src/http/errors.ts';
+import type { Scope } from '../../../src/identity/identity.ts';
+import { parseSettings } from '../../../src/settings/settings.ts';
+import { TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+
+const SETTINGS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
+
+/** The error that a request raises. */
+function refusal(body: object, scopes: Scope[] = ['messages', 'tools'], vars: object = SETTINGS): ApiError | undefined {
+  try {
+    checkRun({ ...body }, { account: 'alice', scopes, token: undefined }, parseSettings({ ...vars }));
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof ApiError) return thrown;
+    throw thrown;
+  }
+}
+
+test('a request may bring tools with `run` only with the scope for that', () => {
+  expect(refusal({ tools: [weather()] })).toBeUndefined();
+  expect(refusal({ tools: [weather()] }, ['admin'])).toBeUndefined();
+  expect(refusal({ tools: [weather()] }, ['messages'])).toMatchObject({ status: 403, type: 'permission_error' });
+  const { run: _, ...own } = weather();
+  expect(refusal({ tools: [own] }, ['messages'])).toBeUndefined();
+});
+
+test.each([
+  [{ tools: [weather({ url: 'https://elsewhere.example.com/' })] }, 'tools.0.run.url: its host'],
+  [{ tools: [weather({ url: 5 })] }, 'tools.0.run.url: '],
+  [{ tools: [weather({ retries: 5 })] }, 'tools.0.run: '],
+  [{ tools: [weather({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
+  [{ tools: [weather({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weather({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weather({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
+  [
+    { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },
+    'tools.0.run.headers.x-a: this edge has no TOOL_SECRET_NONE',
+  ],
+  [{ tools: [{ ...weather(), name: '' }] }, 'tools.0.name: '],
+  [{ tools: [weather(), weather()] }, 'tools.1.name: '],
+  [{ tools: [weather()], max_usd: 0 }, 'max_usd: '],
+  [{ tools: [weather()], max_turns: 1.5 }, 'max_turns: '],
+  [{ mcp_servers: [{ name: 'edge' }] }, 'mcp_servers: '],
+])('a request that says %j is refused with its place', (body, message) => {
+  const error = refusal(body);
+  expect(error?.status).toBe(400);
+  expect(error?.message).toContain(message);
+});
+
+test('without a signing secret there are no such tools, and without a conversation neither', () => {
+  expect(refusal({ tools: [weather()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
+  expect(() => refuseRun({ tools: [weather()] })).toThrow('conversation');
+  expect(() => refuseRun({ tools: 'run' })).not.toThrow();
+});
+
+test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {
+  const { toolSecrets } = parseSettings({ TOOL_SECRET_A: 'tools.example.com=Bearer a=b' });
+  expect(toolSecrets).toEqual({ A: { host: 'tools.example.com', value: 'Bearer a=b' } });
+  for (const value of ['s3cret', 'https://a.example.com=s3cret', '=s3cret', 'a.example.com=', '*.example.com=s3cret']) {
+    expect(() => parseSettings({ TOOL_SECRET_A: value })).toThrow(/TOOL_SECRET_A(?!.*s3cret)/);
+  }
+});

@@ -6,6 +6,7 @@
 import type { Context } from 'hono';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
+import { pause } from '../async/pause.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
@@ -38,6 +39,8 @@ import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
 /** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
+/** How long the body of the upstream's answer to a create may take. */
+const ANSWER_BODY_MS = 15_000;
 const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
@@ -74,16 +77,18 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
-  const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
+  const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
   const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
+    // What the upstream has said is read first: with the upload its answer ends too.
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
     upload.abort();
-    if (!(thrown instanceof RefusedEarly)) throw thrown;
-    return refusedUpstream(await refusedOf(thrown.response), context);
+    if (!refused) throw thrown;
+    return refusedUpstream(refused, context);
   }
 }
 
@@ -246,6 +251,7 @@ function batchOpening(
     likeness: total.likeness,
     origin: `${context.identity.account} ${bodyDigest}`,
     cacheTtl: total.cachesLong ? '1h' : '5m',
+    makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,
     headers,
     deliverUrl: url,
@@ -295,8 +301,10 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
-  const { status } = response;
-  return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
+  const { status, headers } = response;
+  // A few bytes: what they say is lost where they do not come.
+  const body = await Promise.race([readStart(response), pause(ANSWER_BODY_MS).then(() => '')]);
+  return { status, body, headers: { ...headersDown(headers) } };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */

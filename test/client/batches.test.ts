@@ -16,6 +16,7 @@ function batchOf(fields: Partial<Batch> = {}): Batch {
     id,
     type: 'message_batch',
     archived_at: null,
+    cost_usd: null,
     cancel_initiated_at: null,
     created_at: '2026-11-20T10:00:00Z',
     ended_at: null,

@@ -10,6 +10,7 @@ import type { AppEnv } from './auth/context.ts';
 import { loopbackOnly } from './auth/loopback.ts';
 import { allowOrigins } from './auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-paths.ts';
+import { batchesRoutes } from './batches/batches.route.ts';
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
@@ -99,6 +100,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', messagesRoutes(options));
   app.route('/', countTokensRoutes(options.fetch));
   app.use(refuseRevoked);
+  app.route('/', batchesRoutes(options.fetch));
   app.route('/', conversationsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
   app.route('/', classifyRoutes(options.fetch));

@@ -10,6 +10,7 @@ import { accounts } from './accounts/accounts.reference.ts';
 import { tokens } from './accounts/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';
+import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
@@ -30,6 +31,7 @@ export const RESOURCES: readonly Resource[] = [
   messages,
   counts,
   models,
+  batches,
   conversations,
   prefixes,
   classification,

@@ -12,6 +12,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Messages: 'messages',
   Counts: 'messages',
   Models: 'models',
+  Batches: 'batches',
   Conversations: 'conversations',
   Prefixes: 'prefixes',
   Classification: 'classification',

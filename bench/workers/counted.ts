@@ -1,5 +1,6 @@
 import { Account as RealAccount } from '../../src/accounts/account.ts';
 import { createApp } from '../../src/app.ts';
+import { Batch as RealBatch } from '../../src/batches/batch.ts';
 import { Conversation as RealConversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { Pool as RealPool } from '../../src/pools/pool.ts';
@@ -35,6 +36,15 @@ export class Account extends RealAccount {
     super(ctx, countEnv(env));
   }
 }
+
+export class Batch extends RealBatch {
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    countRows(ctx.storage);
+    super(ctx, countEnv(env));
+  }
+}
+
+export { BatchClaims } from '../../src/batches/claims.ts';
 
 export class Pool extends RealPool {
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -107,6 +117,8 @@ function countEnv(env: Bindings): Bindings {
     CONVERSATION: countNamespace(env.CONVERSATION),
     INBOX: countNamespace(env.INBOX),
     POOL: countNamespace(env.POOL),
+    BATCH: countNamespace(env.BATCH),
+    BATCH_CLAIMS: countNamespace(env.BATCH_CLAIMS),
   };
   counting.set(env, made);
   return made;

@@ -7,6 +7,7 @@ import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
+import { BatchList } from './batch-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { Credits } from './credits.ts';
@@ -33,6 +34,7 @@ export class AccountState {
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
+  readonly batches: BatchList;
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
@@ -71,6 +73,7 @@ export class AccountState {
     this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
+    this.batches = new BatchList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
     this.storage = new StorageQuota(this.conversations, this.versions);

@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -17,6 +18,7 @@ import type {
   VersionId,
 } from '../durable/contracts/account.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
+import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
@@ -24,6 +26,7 @@ import { UNREADABLE_MS } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
+import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
@@ -135,6 +138,28 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
   noteInbox(source: string): { erasedUntil: number } {
     this.#state.inboxes.note(source, this.#state.advance());
     return { erasedUntil: this.#state.erasedUntil };
+  }
+
+  /** Decides on a batch, and sets aside what its items can cost. By text, as `admitJson`. */
+  admitBatchJson(order: string): string | Promise<string> {
+    const decision = decideBatch(this.#state, JSON.parse(order) as BatchOrder);
+    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
+  }
+
+  /** Replaces the holds of a batch by what it cost: once, however often it is called. */
+  settleBatchJson(settlement: string): void {
+    if (settleBatch(this.#state, JSON.parse(settlement) as BatchSettlement)) raiseAlerts(this.#state);
+  }
+
+  /** Notes how a batch is; null where it is no more. */
+  noteBatch(id: string, report: MessageBatch | null): void {
+    if (report) this.#state.batches.note(report);
+    else this.#state.batches.forget(id);
+  }
+
+  /** @returns a page of the account's batches, newest first. */
+  batches(page: PageOf): Page<MessageBatch> {
+    return this.#state.batches.page(page);
   }
 
   /** @returns a page of the account's conversations, newest first. */

@@ -17,7 +17,7 @@ export const HOLD_MS = 15 * 60_000;
 const MOST_ROUNDS = 6;
 
 /** A request that fits, once these leases are larger. */
-interface ShortOfLease {
+export interface ShortOfLease {
   outcome: 'short';
   leases: ReturnType<Leases['of']>;
   demand: Demand;
@@ -34,7 +34,8 @@ export function decideAdmission(
   request: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const attempt = tryAdmission(state, request, true);
-  return attempt.outcome === 'short' ? leaseAndDecide(state, request, attempt) : attempt;
+  if (attempt.outcome !== 'short') return attempt;
+  return withLeases(state, attempt, () => tryAdmission(state, request, false));
 }
 
 /**
@@ -51,15 +52,15 @@ export function decideAlone(state: AccountState, request: AdmissionRequest): Adm
 /**
  * Leases what a request lacks, and decides anew after each wait, as if the request had only now come.
  *
- * @throws TypeError as `decideAdmission`
+ * @throws what `decideAgain` throws
  */
-async function leaseAndDecide(
+export async function withLeases<Decision extends { outcome: string }>(
   state: AccountState,
-  request: AdmissionRequest,
   first: ShortOfLease,
-): Promise<AdmissionDecision> {
-  let attempt: AdmissionDecision | ShortOfLease = first;
-  for (let rounds = 1; attempt.outcome === 'short'; rounds += 1) {
+  decideAgain: () => Decision | ShortOfLease,
+): Promise<Decision | AdmissionDecision> {
+  let attempt: Decision | ShortOfLease = first;
+  for (let rounds = 1; isShort(attempt); rounds += 1) {
     try {
       const { leases, demand } = attempt;
       await Promise.all(leases.map((lease) => state.leases.gain(lease, demand)));
@@ -68,8 +69,8 @@ async function leaseAndDecide(
       if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
       throw thrown;
     }
-    attempt = tryAdmission(state, request, false);
-    if (attempt.outcome === 'short' && rounds >= MOST_ROUNDS) {
+    attempt = decideAgain();
+    if (isShort(attempt) && rounds >= MOST_ROUNDS) {
       const now = state.advance();
       const by = attempt.leases[0]?.lease.id.kind ?? 'deployment';
       const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, attempt.demand.least, 0, false);
@@ -77,6 +78,10 @@ async function leaseAndDecide(
     }
   }
   return attempt;
+}
+
+function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
+  return attempt.outcome === 'short';
 }
 
 /** @param mayAsk whether a pool's refusal is only what it told earlier: then the pool is asked */
@@ -213,7 +218,8 @@ function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: n
   };
 }
 
-function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
+/** @returns a refusal as the account answers it. */
+export function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
   return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now, jti) };
 }
 
@@ -223,7 +229,12 @@ function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] 
   return fallbacks === undefined ? {} : { fallbacks };
 }
 
-function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: number, jti?: string): QuotaStatus {
+/** @returns the quota status as it is now. */
+export function quotaStatusNow(
+  { budget, limits, limitedTokens }: AccountState,
+  now: number,
+  jti?: string,
+): QuotaStatus {
   const status = quotaStatusOf(budget, limits.rules, now);
   const purse = limitedTokens.purseOf(jti);
   if (!purse) return status;
@@ -231,7 +242,7 @@ function quotaStatusNow({ budget, limits, limitedTokens }: AccountState, now: nu
 }
 
 /** @returns what the limits of the token that asks add to those of its account. */
-function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
+export function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
   const purse = limitedTokens.purseOf(jti);
   return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }

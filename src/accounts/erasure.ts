@@ -1,7 +1,7 @@
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../durable/contracts/account.ts';
-import { conversationStub, inboxStub } from '../durable/stubs.ts';
+import { batchStub, conversationStub, inboxStub } from '../durable/stubs.ts';
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
@@ -23,8 +23,9 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { conversations, inboxes, versions, ledger } = state;
-  const others = conversations.count(state.erasedUntil) + inboxes.until(state.erasedUntil).length;
+  const { batches, conversations, inboxes, versions, ledger } = state;
+  const until = state.erasedUntil;
+  const others = conversations.count(until) + inboxes.until(until).length + batches.count(until);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -59,6 +60,7 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   if (accountId === undefined) return;
   await eraseConversations(state, accountId);
+  await eraseBatches(state, accountId);
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -82,6 +84,20 @@ async function eraseConversations(state: AccountState, account: string): Promise
   for (const [index, { status }] of done.entries()) {
     if (status === 'fulfilled') conversations.forget(ids[index] ?? '');
   }
+  wakeSoon(state, state.now());
+}
+
+/**
+ * Has some batches erase themselves. Each stays in the list until it has answered that it will: what runs at the upstream is
+ * cancelled, and settled when it has ended.
+ */
+async function eraseBatches(state: AccountState, account: string): Promise<void> {
+  const { env, batches } = state;
+  const ids = batches.until(state.erasedUntil, ERASED_AT_ONCE);
+  if (ids.length === 0) return;
+  const settings = settingsOf(env);
+  const done = await Promise.allSettled(ids.map(async (id) => await batchStub(env, settings, { account, id }).erase()));
+  for (const [index, { status }] of done.entries()) if (status === 'fulfilled') batches.forget(ids[index] ?? '');
   wakeSoon(state, state.now());
 }
 

@@ -137,6 +137,8 @@ function refusedRequestOf({
     upstream: null,
     ttft_ms: null,
     ms: null,
+    batch: null,
+    outcomes: null,
   };
   const limited_by = error.headers['sluice-limited-by'] ?? 'account';
   return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };

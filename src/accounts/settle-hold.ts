@@ -1,9 +1,19 @@
-import { type Buckets, bucketsAfterSettlement, correct, type Hold, type Spent, settle } from '../budget/state.ts';
+import {
+  BATCH_STAGE,
+  type Buckets,
+  bucketsAfterSettlement,
+  correct,
+  type Hold,
+  type Spent,
+  settle,
+} from '../budget/state.ts';
 import type { Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import type { AccountState } from './account-state.ts';
 import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.ts';
+
+const NOTHING_SPENT: Spent = { inputTokens: 0, outputTokens: 0 };
 
 /** Replaces a request's hold by what it cost: once, whenever and however often it is said. */
 export function settleHold(state: AccountState, settlement: Settlement): Settled {
@@ -44,7 +54,9 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
     settleAll(state, hold, cost, budget.fullAt);
     return { outcome: 'erased', cost, overHold };
   }
-  const buckets = bucketsAfterSettlement(budget, limits.rules, spent ?? spentOf(closing));
+  // The API has other rates for batches: their tokens leave no bucket.
+  const taken = hold.stage === BATCH_STAGE ? NOTHING_SPENT : (spent ?? spentOf(closing));
+  const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
   ledger.close(hold.id, closing, buckets);
   settleAll(state, hold, cost, buckets);
   state.leases.settled(hold, cost);

@@ -1,3 +1,4 @@
+import { outcomeCounts } from '../batches/batches-answers.schema.ts';
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
@@ -114,6 +115,8 @@ export const ledgerRowSchema = z.object({
   upstream: z.described(z.nullable(z.string()), 'Where there are several: the name of the one that answered.'),
   ttft_ms: z.nullable(z.number()),
   ms: z.nullable(z.number()),
+  batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
+  outcomes: z.described(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
 });
 
 const refusalSchema = z.object({
@@ -126,7 +129,7 @@ const refusalSchema = z.object({
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   tries: z.described(
     z.array(ledgerRowSchema),
-    'The rows of all its tries, this one first: `<request_id>.2` is the second.',
+    'The rows of all its tries, this one first: `<request_id>.2` is the second. Those of a batch are of its models.',
   ),
   refusal: z.described(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
 });

@@ -42,6 +42,8 @@ const row = {
   upstream: null,
   ttft_ms: 312,
   ms: 1_204,
+  batch: null,
+  outcomes: null,
 };
 const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
 const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {

@@ -100,8 +100,8 @@ export function decide(
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const broke = shortOfMoney(purses, sure, time);
   if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
-  if (budget.holds.size >= rules.concurrent) {
-    const running = budget.holds.size;
+  const running = budget.holds.size - budget.batched;
+  if (running >= rules.concurrent) {
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
   }
   if (rules.requests !== undefined && !repeats && level(fullAt.requests, rules.requests, time) < 1) {

@@ -59,7 +59,7 @@ export function reportQuotaStatus(
     input_tokens: reportRate(quotaStatus.inputTokens),
     output_tokens: reportRate(quotaStatus.outputTokens),
     count_requests: reportRate(quotaStatus.countRequests),
-    running_requests: budget.holds.size,
+    running_requests: budget.holds.size - budget.batched,
   };
 }
 

@@ -4,6 +4,9 @@ import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
 import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
 
+/** The stage of a hold that is of a batch: it is money alone, and no request that runs. */
+export const BATCH_STAGE = 'batch';
+
 /** What a running request has set aside. */
 export interface Hold {
   id: string;
@@ -47,6 +50,8 @@ export interface Budget {
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
+  /** How many of the holds are of batches. */
+  batched: number;
   /** What credit adds to the limit `usd_total`, as of `last`. */
   credit: Nanodollars;
 }
@@ -68,6 +73,7 @@ export function emptyBudget(now: number): Budget {
     heldInput: 0,
     heldOutput: 0,
     holds: new Map(),
+    batched: 0,
     credit: 0,
   };
 }
@@ -134,6 +140,7 @@ export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = fa
 export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
+  if (hold.stage === BATCH_STAGE) budget.batched += 1;
   budget.heldInput += hold.inputTokens;
   budget.heldOutput += hold.outputTokens;
   for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
@@ -152,6 +159,7 @@ export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spen
 /** Replaces a hold by what the request cost, in the windows that it was admitted in. Does nothing where there is no such hold. */
 export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
   if (!budget.holds.delete(hold.id)) return;
+  if (hold.stage === BATCH_STAGE) budget.batched -= 1;
   budget.fullAt = buckets;
   budget.heldInput -= hold.inputTokens;
   budget.heldOutput -= hold.outputTokens;

@@ -1,4 +1,5 @@
 import type { AccountObject } from './contracts/account.ts';
+import type { BatchClaimsObject, BatchObject } from './contracts/batch.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
@@ -10,6 +11,8 @@ export interface Bindings {
   CONVERSATION: DurableObjectNamespace<ConversationObject>;
   INBOX: DurableObjectNamespace<InboxObject>;
   POOL: DurableObjectNamespace<PoolObject>;
+  BATCH: DurableObjectNamespace<BatchObject>;
+  BATCH_CLAIMS: DurableObjectNamespace<BatchClaimsObject>;
   /** The ids of webhook events that are to be worked on. */
   QUEUE: Queue<string>;
   [setting: string]: unknown;

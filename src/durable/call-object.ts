@@ -11,6 +11,7 @@ export type Remote<T> = {
 /** The message of the error for each kind of object that cannot be reached. */
 const UNREACHABLE = {
   account: 'The account could not be reached. Try again in a moment.',
+  batch: 'The batch could not be reached. Try again in a moment.',
   conversation: 'The conversation could not be reached. Try again in a moment.',
   inbox: 'The inbox of this source could not be reached. Send it again in a moment.',
   pool: 'A budget that this account shares could not be reached. Try again in a moment.',

@@ -32,6 +32,8 @@ export const FORMATS = {
   grants: { reads: 1, writes: 1 },
   /** Up to where an account's rows are summed up. */
   fold: { reads: 1, writes: 1 },
+  /** What a batch is, and how far it has come. */
+  batch: { reads: 1, writes: 1 },
   /** What a webhook's event was labelled with. */
   classification: { reads: 1, writes: 1 },
 } as const satisfies Record<string, Format>;

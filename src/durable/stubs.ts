@@ -1,6 +1,7 @@
 import { LruCache } from '../cache/lru.ts';
 import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
+import type { BatchClaimsObject, BatchObject } from './contracts/batch.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
@@ -54,6 +55,26 @@ export function conversationStub(
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
   const namespace = inJurisdiction(env.INBOX, settings);
   return namespace.get(namespace.idFromName(source));
+}
+
+/** @returns the stub of a batch's object. Both names are part of its id: nobody reaches another account's. */
+export function batchStub(
+  env: Pick<Bindings, 'BATCH'>,
+  settings: Jurisdiction,
+  { account, id }: { account: string; id: string },
+): DurableObjectStub<BatchObject> {
+  const namespace = inJurisdiction(env.BATCH, settings);
+  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
+}
+
+/** @returns the stub of the claims on the batches of an upstream. @param upstream its name, where there are several */
+export function claimsStub(
+  env: Pick<Bindings, 'BATCH_CLAIMS'>,
+  settings: Jurisdiction,
+  upstream: string | undefined,
+): DurableObjectStub<BatchClaimsObject> {
+  const namespace = inJurisdiction(env.BATCH_CLAIMS, settings);
+  return namespace.get(namespace.idFromName(upstream ?? ''));
 }
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it. */

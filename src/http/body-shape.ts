@@ -1,6 +1,15 @@
 /** Looks at JSON before it is parsed: as objects, a list of millions of empty values takes many times its bytes. */
 
-import { BACKSLASH, COMMA, QUOTE, SPACE } from '../json/characters.ts';
+import {
+  BACKSLASH,
+  CLOSE_LIST,
+  CLOSE_OBJECT,
+  COMMA,
+  OPEN_LIST,
+  OPEN_OBJECT,
+  QUOTE,
+  SPACE,
+} from '../json/characters.ts';
 import { ApiError } from './errors.ts';
 
 /** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
@@ -11,11 +20,6 @@ const MOST_VALUES = 1_500_000;
 const DEEPEST = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
 const LONG_STRING = 512;
-
-const OPEN_LIST = 91;
-const CLOSE_LIST = 93;
-const OPEN_OBJECT = 123;
-const CLOSE_OBJECT = 125;
 
 /** What a JSON text holds. */
 export interface Shape {

@@ -1,9 +1,8 @@
 /** Finds keys that an object repeats: some JSON readers take the first value, others the last. */
 
-import { QUOTE } from './characters.ts';
+import { COLON, QUOTE } from './characters.ts';
 import { endOfString } from './edit.ts';
 
-const COLON = 58;
 /** Space, tab, line feed, carriage return. */
 const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
 

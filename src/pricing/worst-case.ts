@@ -43,6 +43,8 @@ export interface WorstCaseOptions {
   before?: PromptFeatures;
   /** The setting SERVED_STEP_TOKENS. Default 50,000. */
   servedStepTokens?: number;
+  /** Whether the request is an item of a batch: half price on tokens. */
+  batch?: boolean;
 }
 
 /** Tokens that the API adds to every request, at the most. */
@@ -152,12 +154,21 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   }
   for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
     addAdvisor({ worstCase, served, terms }, advisor, options, geography);
+  if (options.batch) halve(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
   if (!(worstCase.inputCost <= MOST_HELD)) worstCase.inputCost = MOST_HELD;
   if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
   if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
   if (found.served.tools > 0) worstCase.served = served;
   if (found.because !== undefined && found.by === 'window') worstCase.because = found.because;
   return { worstCase, terms };
+}
+
+/** Takes half of what tokens cost; searches have no half price. */
+function halve(worstCase: WorstCase, served: ServedWorstCase, searches: Nanodollars): void {
+  const half = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
+  worstCase.inputCost = half(worstCase.inputCost);
+  worstCase.outputPrice = Math.ceil(worstCase.outputPrice / 2);
+  served.inputCost = half(served.inputCost);
 }
 
 /** @returns the most tokens of the first prompt, before the API's own tools have added to it. */

@@ -108,6 +108,10 @@ export const settingsSchema = z.object({
   ),
   ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
   MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body.'),
+  MAX_BATCH_BYTES: z.described(
+    countSetting(100_000_000, 1, 256 * 1024 * 1024),
+    'Largest body of a batch; with its prefixes laid it may have 256 MB.',
+  ),
   FORWARD_HEADERS: z.described(
     z._default(
       z.pipe(
@@ -208,6 +212,7 @@ export const settingsSchema = z.object({
     'Further hosts that results may be sent to, separated by commas.',
   ),
   ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
+  BATCH_DELIVER_URL: z.described(z.optional(httpUrl), 'Where the end of a batch is told that has no `deliver_url`.'),
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
@@ -292,6 +297,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
   }
   checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
+  checkDelivery('BATCH_DELIVER_URL', settings.BATCH_DELIVER_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

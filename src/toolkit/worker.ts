@@ -6,6 +6,8 @@ export { Account } from '../accounts/account.ts';
 export { type AppOptions, createApp } from '../app.ts';
 export { type Authenticate, requireScope } from '../auth/authenticate.ts';
 export type { AppEnv } from '../auth/context.ts';
+export { Batch } from '../batches/batch.ts';
+export { BatchClaims } from '../batches/claims.ts';
 export { Conversation } from '../conversations/conversation.ts';
 export type { Deliver } from '../delivery/deliver.ts';
 export { type HmacOptions, hmac } from '../delivery/hmac.ts';

@@ -49,6 +49,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /prefixes/:name': { system: 'Be brief.' },
   'PUT /classifiers/:name': { labels: ['a'] },
   'POST /classifiers/:name/evaluate': { examples: [{ input: 'x', label: 'a' }] },
+  'POST /v1/messages/batches': { requests: [{ custom_id: 'x', params: ASK }] },
   'POST /classify': { inputs: [{ id: 'x', input: 'x' }], labels: ['a'] },
 };
 const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>

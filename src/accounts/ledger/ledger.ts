@@ -8,6 +8,7 @@
  */
 
 import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
+import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
@@ -127,6 +128,12 @@ export class Ledger extends Tables {
     );
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
+  }
+
+  /** Writes of which batch a row is and, once that has ended, how its items have. */
+  ofBatch(id: string, batch: string, outcomes?: OutcomeCounts): void {
+    const text = outcomes === undefined ? null : JSON.stringify(outcomes);
+    this.write('update ledger set batch = ?, outcomes = ? where id = ?', batch, text, id);
   }
 
   /** Writes that a request still runs: until when its hold lasts, and how far the request is. */

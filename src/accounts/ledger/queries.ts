@@ -1,6 +1,7 @@
 /** Reads a ledger for people: rows and sums as they go over the wire. */
 
 import { DAY_MS } from '../../async/durations.ts';
+import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
@@ -51,6 +52,8 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     upstream: string | null;
     ttft_ms: number | null;
     ms: number | null;
+    batch: string | null;
+    outcomes: string | null;
   };
 
 /** @returns one request's row, with those of all its tries, or undefined. */
@@ -212,5 +215,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     upstream: row.upstream,
     ttft_ms: row.ttft_ms,
     ms: row.ms,
+    batch: row.batch,
+    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
   };
 }

@@ -96,6 +96,18 @@ const GROUP_DIMENSIONS_SQL = `
 /** Refused requests: of a second in one row, as JSON. */
 const REFUSALS_SQL = 'create table refusals (at integer primary key, refused text not null) strict;';
 
+/** What came with batches: the list of them, and in the ledger whose rows theirs are, with their items by outcome as JSON. */
+const BATCHES_SQL = `
+  create table batches (
+    id text primary key,
+    created_at integer not null,
+    key text,
+    digest text not null,
+    report text
+  ) strict, without rowid;
+  alter table ledger add column batch text;
+  alter table ledger add column outcomes text;`;
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -176,4 +188,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 8, sql: GROUPS_SQL },
   { version: 9, sql: 'alter table ledger add column upstream text;' },
   { version: 10, sql: GROUP_DIMENSIONS_SQL },
+  { version: 11, sql: BATCHES_SQL },
 ];

@@ -7,6 +7,7 @@ import type {
   TokenRow,
   UsageReport,
 } from '../../accounts/usage-answers.schema.ts';
+import type { MessageBatch } from '../../batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
@@ -46,6 +47,11 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   conversations(page: PageOf): Page<ConversationRow>;
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
+
+  admitBatchJson(order: string): string | Promise<string>;
+  settleBatchJson(settlement: string): void;
+  noteBatch(id: string, report: MessageBatch | null): void;
+  batches(page: PageOf): Page<MessageBatch>;
 
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;

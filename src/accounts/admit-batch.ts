@@ -1,0 +1,172 @@
+/**
+ * The admission of a batch, and its settlement: all of its items in one decision, and one row of the ledger for each of
+ * their models. A batch holds money alone: the API has other rates for batches than for messages, and does not count them
+ * among the requests that run.
+ */
+
+import { DAY_MS } from '../async/durations.ts';
+import { decide } from '../budget/budget.ts';
+import { BATCH_STAGE, bucketsAfterAdmission, type Hold, place } from '../budget/state.ts';
+import type { BatchDecision, BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import type { WorstCase } from '../pricing/hold-terms.ts';
+import type { AccountState } from './account-state.ts';
+import { limitsOfToken, quotaStatusNow, refuse, type ShortOfLease, withLeases } from './decide-admission.ts';
+import { openingOf } from './ledger/settlement.ts';
+import { settleHold } from './settle-hold.ts';
+
+/**
+ * How long the hold of a batch lasts if nobody settles it: longer than the upstream works on it (a day) and keeps its
+ * results (29 days).
+ */
+const BATCH_HOLD_MS = 35 * DAY_MS;
+/** No budget pays for more, and up to here sums are exact. */
+const MOST_OF_A_BATCH: Nanodollars = 1e15;
+
+/**
+ * Decides on a batch, and sets aside what all of its items can cost. Nothing between the check and the hold waits.
+ *
+ * @returns the decision; to ask again for the same batch changes nothing
+ */
+export function decideBatch(state: AccountState, order: BatchOrder): BatchDecision | Promise<BatchDecision> {
+  const attempt = tryBatch(state, order, true);
+  if (attempt.outcome !== 'short') return attempt;
+  return withLeases(state, attempt, () => tryBatch(state, order, false)) as Promise<BatchDecision>;
+}
+
+function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | ShortOfLease {
+  const { budget, batches, credentials } = state;
+  const { batch, token, dryRun } = order;
+  state.limits.noteDefaults(order.defaults);
+  const now = state.advance();
+  if (token) {
+    if (credentials.isRevoked(token)) return { outcome: 'revoked' };
+    credentials.see(token, now);
+  }
+  const { rules } = state.limits;
+  const jti = token?.jti;
+  const sum = (kind: 'cost' | 'estimated') =>
+    Math.min(
+      MOST_OF_A_BATCH,
+      order.rows.reduce((total, row) => total + row[kind], 0),
+    );
+  const admitted = (hold: Nanodollars): BatchDecision => ({
+    outcome: 'admitted',
+    hold,
+    standing: quotaStatusNow(state, now, jti),
+    unlisted: !state.listed,
+  });
+  const kind = rules.estimatesServed ? 'estimated' : 'cost';
+  if (!dryRun && batches.has(batch)) return admitted(sum(kind));
+  const earlier = dryRun
+    ? undefined
+    : batches.earlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
+  if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
+
+  const whole = wholeOf(order, sum(kind));
+  const { purses: ofToken, models } = limitsOfToken(state, jti);
+  const leases = state.leases.of(order);
+  const shared = leases.flatMap(({ lease }) => lease.purses(now));
+  const decision = decide(
+    budget,
+    { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY, estimatesServed: false },
+    whole,
+    now,
+    { purses: [...ofToken, ...shared], models },
+  );
+  if (decision.kind === 'count_needed') throw new TypeError('A batch is never counted.');
+  const demand = { least: whole.inputCost, most: whole.inputCost };
+  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
+  if (isByPool && mayAsk) return { outcome: 'short', leases, demand };
+  if (decision.kind === 'refused') {
+    if (!dryRun)
+      state.refusals.add(
+        { requestId: order.requestId, route: 'batches', model: whole.models[0]?.[0] ?? '' },
+        decision,
+        now,
+      );
+    return refuse(state, decision, now, jti);
+  }
+  const lacking = leases.filter(({ lease }) => !lease.covers(whole.inputCost, now));
+  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand };
+  if (dryRun) return admitted(whole.inputCost);
+  placeAll(state, order, kind, now);
+  state.leases.placed(leases);
+  state.leases.renew(leases, now);
+  state.alarm.wakeFor(now + BATCH_HOLD_MS);
+  return admitted(whole.inputCost);
+}
+
+/** @returns the worst case of a batch: what is held of it is one sum, which nothing lowers. */
+function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCase {
+  return {
+    inputTokens: 0,
+    inputCost,
+    outputTokens: 0,
+    outputPrice: 0,
+    leastOutput: 0,
+    bounded: true,
+    countable: false,
+    known,
+    models,
+  };
+}
+
+function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estimated', now: number): void {
+  const { budget, ledger, batches, limitedTokens } = state;
+  const { rules } = state.limits;
+  const { batch, key, digest, token } = order;
+  const jti = token?.jti ?? null;
+  const group = state.leases.groupOf(order);
+  const buckets = bucketsAfterAdmission(budget, rules);
+  const holds = order.rows.map(
+    (row): Hold => ({
+      id: row.requestId,
+      at: now,
+      deadline: now + BATCH_HOLD_MS,
+      nanodollars: Math.min(MOST_OF_A_BATCH, row[kind]),
+      inputTokens: 0,
+      outputTokens: 0,
+      maxTokens: 0,
+      stage: BATCH_STAGE,
+      token: jti,
+      group,
+    }),
+  );
+  // The rows first: an id that was used before throws here, and nothing has changed.
+  ledger.together(() => {
+    batches.begin({ id: batch, key, digest }, now);
+    for (const [index, hold] of holds.entries()) {
+      const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
+      const { tags, user } = order;
+      ledger.open(
+        hold,
+        openingOf({ route: 'batches', model, unpriced, token: token?.jti, tags, user, group }),
+        buckets,
+      );
+      ledger.ofBatch(hold.id, batch);
+    }
+  });
+  for (const hold of holds) {
+    place(budget, hold, buckets);
+    limitedTokens.hold(jti, hold.nanodollars);
+  }
+  ledger.fold();
+}
+
+/**
+ * Replaces the holds of a batch by what its items have cost: once, however often it is said.
+ *
+ * @returns whether something has changed
+ */
+export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
+  let isNew = false;
+  for (const { outcomes, model, ...row } of rows) {
+    const opening = { route: 'batches', model };
+    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
+    if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
+    isNew = true;
+    state.ledger.ofBatch(row.requestId, batch, outcomes ?? undefined);
+  }
+  return isNew;
+}

@@ -1,0 +1,105 @@
+/** The batches of an account, as they have reported themselves. */
+
+import type { MessageBatch } from '../batches/batches-answers.schema.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
+
+type BatchTableRow = Record<string, SqlStorageValue> & { id: string; digest: string; report: string | null };
+
+/** For so long a create that is sent again finds the batch that was made. */
+const ATTACHES_MS = 24 * 60 * 60_000;
+
+/** Keeps the rows of an account's batches. */
+export class BatchList {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Adds a batch, in the step that sets aside what it can cost. */
+  begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
+    this.#tables.write(
+      'insert into batches (id, created_at, key, digest) values (?, ?, ?, ?)',
+      id,
+      now,
+      key ?? null,
+      digest,
+    );
+  }
+
+  /** @returns whether there is a batch. */
+  has(id: string): boolean {
+    return this.#tables.read('select 1 from batches where id = ?', id).length > 0;
+  }
+
+  /** @returns the batch that was made of what is sent again: by its key, or by its bytes where the client says so. */
+  earlier(
+    { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
+    now: number,
+  ): { id: string; isSame: boolean } | undefined {
+    const since = now - ATTACHES_MS;
+    const [byKey] =
+      key === undefined
+        ? []
+        : this.#tables.read<BatchTableRow>(
+            'select id, digest, report from batches where key = ? and created_at > ? order by id desc limit 1',
+            key,
+            since,
+          );
+    if (byKey) return { id: byKey.id, isSame: byKey.digest === digest };
+    if (!repeats) return undefined;
+    const [byDigest] = this.#tables.read<BatchTableRow>(
+      'select id, digest, report from batches where digest = ? and created_at > ? order by id desc limit 1',
+      digest,
+      since,
+    );
+    return byDigest && { id: byDigest.id, isSame: true };
+  }
+
+  /** Stores what a batch reports; one that is not in the list any more stays out. */
+  note(report: MessageBatch): void {
+    this.#tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
+  }
+
+  /** Takes a batch off the list. */
+  forget(id: string): void {
+    this.#tables.write('delete from batches where id = ?', id);
+  }
+
+  /** @returns a page of the batches that the upstream has, or may have, newest first. */
+  page({ limit = 20, after_id, before_id }: PageOf): Page<MessageBatch> {
+    const backwards = after_id === undefined && before_id !== undefined;
+    const rows = this.#tables.read<BatchTableRow>(
+      `select id, digest, report from batches where report is not null
+         and (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id ${backwards ? 'asc' : 'desc'} limit ?3`,
+      after_id ?? null,
+      before_id ?? null,
+      limit + 1,
+    );
+    const data = rows.slice(0, limit).map(({ report }) => JSON.parse(String(report)) as MessageBatch);
+    if (backwards) data.reverse();
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+    };
+  }
+
+  /** @returns ids of batches that were made until then, some of them. */
+  until(time: number, limit: number): string[] {
+    return this.#tables
+      .read<{ id: string }>('select id from batches where created_at <= ? limit ?', time, limit)
+      .map(({ id }) => id);
+  }
+
+  /** @returns how many were made until then. */
+  count(time: number): number {
+    const [row] = this.#tables.read<{ rows: number }>(
+      'select count(*) as rows from batches where created_at <= ?',
+      time,
+    );
+    return row?.rows ?? 0;
+  }
+}

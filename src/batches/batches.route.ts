@@ -1,0 +1,93 @@
+import type { Context } from 'hono';
+import { accountOf } from '../accounts/accounts.route.ts';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { BatchState } from '../durable/contracts/batch.ts';
+import { DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
+import { readPage } from '../http/page.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import type { MessageBatch } from './batches-answers.schema.ts';
+import { callBatch } from './call-batch.ts';
+import { createBatch, isBatchId } from './create-batch.ts';
+import { BATCHES_PATH, BatchCallFailed, UpstreamBatches } from './upstream-batches.ts';
+
+/** Message batches, as Anthropic has them. Each belongs to the account that has made it. */
+export function batchesRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .post(BATCHES_PATH, requireScope('messages'), async (c) => c.json(await createBatch(c, fetchUpstream)))
+    .get(BATCHES_PATH, requireScope('messages'), async (c) => {
+      const page = readPage(c.req.query());
+      const list = await accountOf(c, c.get('identity').account)((account) => account.batches(page));
+      return c.json({ ...list, data: list.data.map((batch) => withOwnUrl(c, batch)) });
+    })
+    .get(`${BATCHES_PATH}/:id`, requireScope('messages'), async (c) =>
+      c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.read())).batch)),
+    )
+    .delete(`${BATCHES_PATH}/:id`, requireScope('messages'), async (c) => {
+      const place = batchPlace(c);
+      const outcome = await callBatch(place, (batch) => batch.remove());
+      if (outcome === 'none') throw noBatch();
+      if (outcome === 'running') {
+        throw invalidRequest('This batch has not ended yet. Cancel it, wait until it has ended, then delete it.', {
+          headers: DO_NOT_RETRY,
+        });
+      }
+      return c.json({ id: place.id, type: 'message_batch_deleted' });
+    })
+    .post(`${BATCHES_PATH}/:id/cancel`, requireScope('messages'), async (c) =>
+      c.json(withOwnUrl(c, knownBatch(await callBatch(batchPlace(c), (batch) => batch.cancel())).batch)),
+    )
+    .get(`${BATCHES_PATH}/:id/results`, requireScope('messages'), (c) => results(c, fetchUpstream));
+}
+
+/** Streams the results through: nothing in them is changed. */
+async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
+  const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
+  if (batch.results_url === null || !upstream) {
+    throw notFound(
+      batch.processing_status === 'ended'
+        ? 'This batch has no results any more, or never reached the upstream.'
+        : 'This batch has no results yet. Wait until its processing_status is ended.',
+    );
+  }
+  const settings = c.get('settings');
+  const calls = new UpstreamBatches(upstreamOf(settings, fetchUpstream), settings, upstream);
+  const controller = new AbortController();
+  c.req.raw.signal.addEventListener('abort', () => controller.abort(), { once: true });
+  try {
+    const { body, headers } = await calls.results(upstream.id, controller);
+    const type = headers.get('content-type') ?? 'application/x-jsonl';
+    return new Response(body, { headers: { 'content-type': type } });
+  } catch (thrown) {
+    if (thrown instanceof BatchCallFailed && thrown.status === 404) {
+      throw notFound('The upstream does not have the results of this batch any more.');
+    }
+    if (thrown instanceof BatchCallFailed) throw tryAgain('The results could not be read. Try again.', 'batch_results');
+    throw thrown;
+  }
+}
+
+/** @throws ApiError 404 for what is no batch of this caller's */
+function knownBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
+  if (state.kind !== 'known') throw noBatch();
+  return state;
+}
+
+/** @returns a batch with the address of its results as this caller reaches the edge. */
+function withOwnUrl(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
+  if (batch.results_url === null) return batch;
+  const { origin, pathname } = new URL(c.req.url);
+  const base = pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH));
+  return { ...batch, results_url: `${origin}${base}${BATCHES_PATH}/${batch.id}/results` };
+}
+
+function batchPlace(c: Context<AppEnv>) {
+  const id = c.req.param('id') ?? '';
+  if (!isBatchId(id)) throw noBatch();
+  return { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
+}
+
+function noBatch() {
+  return notFound('There is no such batch. GET /v1/messages/batches lists those that there are.');
+}

@@ -1,0 +1,84 @@
+/** Which batches of one upstream belong to which of this edge: what tells a batch apart whose create got no answer. */
+
+import { DurableObject } from 'cloudflare:workers';
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import type { BatchCandidate, BatchClaimsObject, PendingBatch } from '../durable/contracts/batch.ts';
+import { type Migration, migrate } from '../durable/migrations.ts';
+import { Tables } from '../durable/tables.ts';
+
+const CLAIM_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table pending (batch text primary key, items integer not null, at integer not null) strict, without rowid;
+      create table claims (upstream_id text primary key, batch text not null, at integer not null) strict, without rowid;`,
+  },
+];
+
+/** Longer than the upstream keeps the results of a batch (29 days), and lists it. */
+const KEPT_MS = 60 * DAY_MS;
+/** Creates of the same size that went up within so long of each other could be taken for one another. */
+const CLOSE_MS = 20 * MINUTE_MS;
+
+/** The claims of one upstream. */
+export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsObject {
+  readonly #tables: Tables;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    migrate(ctx.storage, CLAIM_MIGRATIONS);
+    this.#tables = new Tables(ctx.storage);
+  }
+
+  /** The clock; tests put their own in its place. */
+  protected now(): number {
+    return Date.now();
+  }
+
+  begin({ batch, items, at }: PendingBatch): void {
+    this.#tables.write('delete from claims where at < ?', this.now() - KEPT_MS);
+    this.#tables.write('insert or replace into pending (batch, items, at) values (?, ?, ?)', batch, items, at);
+  }
+
+  claim(batch: string, upstreamId: string): boolean {
+    const [found] = this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', upstreamId);
+    if (found && found.batch !== batch) return false;
+    if (!found) {
+      this.#tables.write('insert into claims (upstream_id, batch, at) values (?, ?, ?)', upstreamId, batch, this.now());
+    }
+    this.end(batch);
+    return true;
+  }
+
+  release(batch: string, upstreamId: string): void {
+    this.#tables.write('delete from claims where upstream_id = ? and batch = ?', upstreamId, batch);
+  }
+
+  end(batch: string): void {
+    this.#tables.write('delete from pending where batch = ?', batch);
+  }
+
+  choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] } {
+    const free = candidates.filter(({ id }) => {
+      const [found] = this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', id);
+      return found === undefined || found.batch === batch;
+    });
+    const [only, another] = free;
+    const ids = free.map(({ id }) => id);
+    if (!only || another || this.#hasRival(batch)) return { free: ids };
+    this.claim(batch, only.id);
+    return { only: only.id, free: ids };
+  }
+
+  /** @returns whether the answer to another create of the same size is still open: what is there may be its batch. */
+  #hasRival(batch: string): boolean {
+    const [rival] = this.#tables.read(
+      `select 1 from pending as other, pending as own where own.batch = ?1 and other.batch != ?1
+         and other.items = own.items and abs(other.at - own.at) < ?2 limit 1`,
+      batch,
+      CLOSE_MS,
+    );
+    return rival !== undefined;
+  }
+}

@@ -1,0 +1,342 @@
+/**
+ * Makes a batch. Its body is read as a stream: each item is checked, bounded and sent up, and forgotten. Only when the
+ * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
+ */
+
+import type { Context } from 'hono';
+import type { z } from 'zod/mini';
+import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
+import { mayAsk } from '../accounts/admission/may-ask.ts';
+import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain, upstreamRefusedKey } from '../http/errors.ts';
+import { requireJson } from '../http/read-json.ts';
+import { createRequestId } from '../http/request-id.ts';
+import { validate } from '../http/validate.ts';
+import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { readStart } from '../upstream/attempt.ts';
+import { isAboutRequest } from '../upstream/error-blame.ts';
+import { headersUp } from '../upstream/headers.ts';
+import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { BatchBody } from './batch-body.ts';
+import { batchQuery, deliverUrl, MOST_ITEMS } from './batches.schema.ts';
+import type { batchEstimate, MessageBatch } from './batches-answers.schema.ts';
+import { callBatch } from './call-batch.ts';
+import { newSeed } from './custom-ids.ts';
+import { checkedDeliverUrl } from './deliver-end.ts';
+import { ItemReader } from './item.ts';
+import { bodyPieces } from './stream-body.ts';
+import { BatchTotal } from './total.ts';
+import { RefusedEarly, Upload } from './upload.ts';
+import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
+
+/** The longest item: of a longer one nobody knows where it ends before too much of it is in memory. */
+const MOST_ITEM_BYTES = 16 * 1024 * 1024;
+/** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
+const ROOM_BYTES = 6 * 1024 * 1024;
+/** The headers that later calls about a batch need. */
+const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
+
+/** What a request for a batch is answered with. */
+export type Created = MessageBatch | z.output<typeof batchEstimate>;
+
+/** A request for a batch on its way. */
+interface Creation {
+  c: Context<AppEnv>;
+  context: RequestContext;
+  id: string;
+  target: BatchTarget;
+  total: BatchTotal;
+  upload: Upload;
+  isDry: boolean;
+}
+
+/**
+ * Makes a batch of the request's body, or tells what it would cost.
+ *
+ * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
+ */
+export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Created> {
+  const context = contextOf(c);
+  const { settings } = context;
+  requireJson(c.req.raw);
+  const { dry_run } = validate(batchQuery, c.req.query());
+  const isDry = dry_run === 'true';
+  const upstream = upstreamOf(settings, fetchUpstream);
+  const target = batchTarget(upstream, settings);
+  await mayAsk(context, 'price');
+  c.get('place').grow(ROOM_BYTES);
+  const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  headers['content-type'] = 'application/json';
+  const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
+  if (simulate !== undefined) headers['sluice-simulate'] = simulate;
+  const query = queryUp(c.req.url);
+  const upload = new Upload((body, signal) => target.create(query, headers, body, signal));
+  const total = new BatchTotal(newSeed());
+  const creation: Creation = { c, context, id: newBatchId(), target, total, upload, isDry };
+  try {
+    return await readAndClose(creation);
+  } catch (thrown) {
+    upload.abort();
+    throw thrown instanceof RefusedEarly ? await createRefusal(thrown.response) : thrown;
+  }
+}
+
+async function readAndClose(creation: Creation): Promise<Created> {
+  const { c, context, target, total, upload, isDry } = creation;
+  const { settings } = context;
+  const body = new BatchBody(MOST_ITEM_BYTES);
+  const items = new ItemReader(c, target);
+  const digest = new BodyDigest();
+  for await (const piece of bodyPieces(c.req.raw, settings.MAX_BATCH_BYTES)) {
+    await digest.add(piece);
+    for (const bytes of body.push(piece)) {
+      if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
+      c.get('place').grow(ROOM_BYTES + bytes.length);
+      const item = await items.read(bytes, body.items);
+      total.add(item, body.items);
+      if (!isDry) await upload.add(item.pieces);
+    }
+  }
+  const { url, others } = outerMembers(body.end(), creation);
+  const order = await orderOf(creation, await digest.end());
+  if (isDry) return await estimate(creation, order);
+  await upload.flush();
+  return await closeBatch(creation, order, { url, others });
+}
+
+/** Takes this edge's own members out of those that stand beside the list. */
+function outerMembers(members: readonly { key: string; text: string }[], { context }: Creation) {
+  const own = members.findLast(({ key }) => key === 'deliver_url');
+  const given = own && JSON.parse(own.text) === null ? undefined : own;
+  const url = given && checkedField(JSON.parse(given.text));
+  return {
+    url: checkedDeliverUrl(url, context.settings),
+    others: members.filter(({ key }) => key !== 'deliver_url'),
+  };
+}
+
+function checkedField(value: unknown): string {
+  const { data, error } = deliverUrl.safeParse(value);
+  if (error) throw invalidRequest(`deliver_url: ${error.issues[0]?.message ?? 'Invalid value'}`);
+  return data;
+}
+
+async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
+  const { identity, requestId } = context;
+  const key = c.req.header('idempotency-key');
+  const asked = admissionRequestOf({ ...context, route: 'batches', model: '' });
+  return {
+    batch: id,
+    requestId,
+    items: total.items,
+    rows: total.rows(requestId),
+    models: total.models,
+    known: total.known,
+    digest,
+    key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
+    repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
+    dryRun: isDry,
+    token: asked.token,
+    tags: asked.tags,
+    user: asked.user,
+    defaults: asked.defaults,
+    pools: asked.pools,
+  };
+}
+
+/** Asks the account, and sends the last bytes if it agrees. */
+async function closeBatch(
+  creation: Creation,
+  order: BatchOrder,
+  { url, others }: { url: string | undefined; others: readonly { key: string; text: string }[] },
+): Promise<MessageBatch> {
+  const { context, upload, id, total } = creation;
+  const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
+  await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
+  let isHeld = true;
+  let isClosing = false;
+  try {
+    const decision = await decided(context, order);
+    if (decision.outcome === 'attached') {
+      isHeld = false;
+      upload.abort();
+      return await attached({ ...place, id: decision.batch });
+    }
+    if (decision.outcome !== 'admitted') {
+      isHeld = false;
+      throw refusal(decision, total);
+    }
+    if (decision.unlisted) context.waitUntil(putOnList({ ...context, store: context.store }));
+    isClosing = await callBatch(place, (batch) => batch.closing());
+    if (!isClosing) throw tryAgain('The batch could not be sent in time. Send it again.', 'batch_late');
+  } finally {
+    if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld)));
+  }
+  // From here on there may be a batch, whoever dies: the journal knows it, and nothing is sent again.
+  const sending = finish(creation, others).then((answer) => callBatch(place, (batch) => batch.answered(answer)));
+  context.waitUntil(sending);
+  return batchOrError(await sending);
+}
+
+async function decided(context: RequestContext, order: BatchOrder): Promise<BatchDecision> {
+  const text = JSON.stringify(order);
+  return JSON.parse(await callAccount(context, (account) => account.admitBatchJson(text))) as BatchDecision;
+}
+
+/** @returns how a batch is that was made of the same body. */
+async function attached(place: Parameters<typeof callBatch>[0]): Promise<MessageBatch> {
+  return batchOrError(await callBatch(place, (batch) => batch.outcome()));
+}
+
+function batchOrError(state: BatchState): MessageBatch {
+  if (state.kind === 'known') return state.batch;
+  if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
+  throw upstreamError(state.status, state.body);
+}
+
+async function finish({ upload, context }: Creation, others: Parameters<Upload['finish']>[0]): Promise<CreateAnswer> {
+  let response: Response;
+  try {
+    response = await upload.finish(others, context.settings.UPSTREAM_TIMEOUT_MS);
+  } catch (thrown) {
+    if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
+    response = thrown.response;
+  }
+  const { status } = response;
+  const text = await response.text().catch(() => undefined);
+  if (text === undefined)
+    return status < 500 && status >= 300 ? { kind: 'refused', status, body: '' } : { kind: 'lost' };
+  const json = jsonIn(text);
+  if (response.ok && typeof json?.id === 'string') {
+    return { kind: 'made', id: json.id, createdAt: String(json.created_at), expiresAt: String(json.expires_at ?? '') };
+  }
+  if (response.ok) return { kind: 'lost' };
+  // What the API itself says to be too much was not made. Any other failure of a server says nothing.
+  if (status < 500 || status === 529 || status === 503) return { kind: 'refused', status, body: text.slice(0, 65_536) };
+  return { kind: 'doubtful', status, body: text.slice(0, 65_536) };
+}
+
+function batchOpening(
+  { c, context, id, target, total }: Creation,
+  { rows, items }: BatchOrder,
+  url: string | undefined,
+): BatchOpening {
+  const headers: Record<string, string> = {};
+  for (const name of KEPT_HEADERS) {
+    const value = c.req.header(name);
+    if (value !== undefined) headers[name] = value;
+  }
+  const { origin, pathname } = new URL(c.req.url);
+  return {
+    id,
+    account: context.identity.account,
+    requestId: context.requestId,
+    base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
+    items,
+    rows: rows.map(({ requestId, model, cost }) => ({ requestId, model, hold: cost })),
+    seed: total.seed,
+    digest: total.digest,
+    cacheTtl: total.cachesLong ? '1h' : '5m',
+    upstream: target.name,
+    headers,
+    deliverUrl: url,
+  };
+}
+
+async function estimate({ context, total }: Creation, order: BatchOrder): Promise<Created> {
+  const decision = await decided(context, order);
+  if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
+  const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
+  const told = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
+  if (decision.outcome === 'admitted') return { ...told, fits: true, fitting: order.items };
+  if (decision.outcome !== 'refused') throw refusal(decision, total);
+  const { reason, left } = decision.refusal;
+  const isMoney = reason === 'spend' || reason === 'held';
+  return { ...told, fits: false, fitting: isMoney ? total.fitting(left) : 0 };
+}
+
+/** @returns the error for a batch that the account does not admit: with how many of its items it would. */
+function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): ApiError {
+  if (decision.outcome === 'mismatched') {
+    return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
+      headers: DO_NOT_RETRY,
+    });
+  }
+  try {
+    grantedBy(decision);
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError) || decision.outcome !== 'refused') throw thrown;
+    const { reason, left } = decision.refusal;
+    if (reason !== 'spend' && reason !== 'held') throw thrown;
+    const { type, status, headers, logged } = thrown;
+    const fitting = fittingSentence(total, left);
+    return new ApiError(type, `${thrown.message} ${fitting}`, { status, headers, logged, cause: thrown.cause });
+  }
+  return tryAgain('The batch could not be admitted. Send it again.', 'batch_undecided');
+}
+
+function fittingSentence(total: BatchTotal, left: Nanodollars): string {
+  const fitting = total.fitting(left);
+  const first = fitting === 1 ? 'item' : `${fitting} items`;
+  return fitting === 0
+    ? `None of its ${total.items} items would fit.`
+    : `Of its ${total.items} items the first ${first} would fit: send those as a batch.`;
+}
+
+async function createRefusal(response: Response): Promise<ApiError> {
+  return upstreamError(response.status, await readStart(response));
+}
+
+/** @returns the upstream's refusal of a create, in its own words where the caller may see them. */
+function upstreamError(status: number, body: string): ApiError {
+  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(utf8(body)))) return upstreamRefusedKey();
+  const error = jsonIn(body)?.error as { type?: unknown; message?: unknown } | undefined;
+  const message = typeof error?.message === 'string' ? error.message : `The upstream answered ${status}.`;
+  const type = typeof error?.type === 'string' ? (error.type as ApiError['type']) : 'api_error';
+  return new ApiError(type, message, { status: status >= 400 ? status : 500, logged: `upstream_${status}` });
+}
+
+function jsonIn(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns the query as it goes up: without this edge's own parameter. */
+function queryUp(url: string): string {
+  const { searchParams } = new URL(url);
+  searchParams.delete('dry_run');
+  const query = searchParams.toString();
+  return query === '' ? '' : `?${query}`;
+}
+
+/** @returns an id that sorts by time, as those of requests do. */
+function newBatchId(): string {
+  return createRequestId().replace('req_', 'msgbatch_');
+}
+
+/** @returns whether a text can be the id of a batch of this edge. */
+export function isBatchId(id: string): boolean {
+  return /^msgbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id);
+}
+
+/** The SHA-256 of a body, while it is read. */
+class BodyDigest {
+  readonly #stream = new crypto.DigestStream('SHA-256');
+  readonly #writer = this.#stream.getWriter();
+
+  async add(piece: Uint8Array): Promise<void> {
+    await this.#writer.write(piece);
+  }
+
+  async end(): Promise<string> {
+    await this.#writer.close();
+    return [...new Uint8Array(await this.#stream.digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+}

@@ -1,0 +1,72 @@
+/** Tells whoever wants to know it that a batch has ended: signed, under one id however often it is tried. */
+
+import { deliver, type Target } from '../delivery/deliver.ts';
+import { pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { invalidRequest } from '../http/errors.ts';
+import { deliverFault } from '../http/hosts.ts';
+import type { Settings } from '../settings/settings.ts';
+import { batchOf, type Journal } from './journal.ts';
+
+type Delivery = NonNullable<Journal['delivery']>;
+
+/**
+ * Checks where the end of a batch is to be told.
+ *
+ * @param url as the caller says it
+ * @returns where it is told; undefined where nobody is
+ * @throws ApiError 400 for a URL to which nothing is delivered
+ */
+export function checkedDeliverUrl(url: string | undefined, settings: Settings): string | undefined {
+  if (url === undefined) return settings.BATCH_DELIVER_URL;
+  const fault = deliverFault(url, settings.development);
+  if (fault !== undefined) throw invalidRequest(`deliver_url: it ${fault}`);
+  const host = URL.parse(url)?.host ?? '';
+  if (!hostsOf(settings).has(host)) {
+    throw invalidRequest(`deliver_url: ${host} is not in DELIVER_HOSTS. The operator of this edge can add it.`);
+  }
+  if (settings.DELIVERY_SIGNING_SECRET === undefined) {
+    throw invalidRequest('deliver_url: this edge has no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.');
+  }
+  return url;
+}
+
+/** @returns when the end of a batch is told first; nothing where nobody is told. */
+export function firstDelivery(journal: Journal, settings: Settings, now: number): { delivery?: Delivery } {
+  const url = journal.deliverUrl ?? settings.BATCH_DELIVER_URL;
+  return url === undefined || journal.isErased ? {} : { delivery: { failures: 0, nextAt: now } };
+}
+
+/** Tells that a batch has ended. @returns when to try again; undefined where it is told, or given up */
+export async function deliverEnd(
+  journal: Journal,
+  settings: Settings,
+  env: Bindings,
+  now: number,
+): Promise<Delivery | undefined> {
+  const url = journal.deliverUrl ?? settings.BATCH_DELIVER_URL;
+  if (url === undefined) return undefined;
+  const result = {
+    type: 'batch.ended',
+    event_id: `evt_${journal.id}`,
+    created_at: new Date(journal.endedAt ?? now).toISOString(),
+    batch: batchOf(journal, now),
+  };
+  const target: Target<typeof result> = { kind: 'url', url, hosts: hostsOf(settings) };
+  const failed = await deliver(result, target, {
+    env,
+    settings,
+    fetch: (to, init) => fetch(to, init),
+    now,
+    timeoutMs: SCHEDULE.deliveryTimeout,
+  });
+  if (!failed || failed.final) return undefined;
+  const failures = (journal.delivery?.failures ?? 0) + 1;
+  const pause = pauseAfter(SCHEDULE.delivery, failures);
+  return pause === undefined ? undefined : { failures, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
+}
+
+function hostsOf({ DELIVER_HOSTS, BATCH_DELIVER_URL }: Settings): ReadonlySet<string> {
+  const own = BATCH_DELIVER_URL === undefined ? [] : [URL.parse(BATCH_DELIVER_URL)?.host ?? ''];
+  return new Set([...own, ...DELIVER_HOSTS]);
+}

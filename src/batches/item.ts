@@ -1,0 +1,209 @@
+/** One item of a new batch: it is checked and bounded as a message is, and its prefix is laid. */
+
+import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import { piecesOf } from '../http/body-pieces.ts';
+import { decoder, encoder } from '../http/bytes.ts';
+import { ApiError, invalidRequest } from '../http/errors.ts';
+import type { JsonBody } from '../http/json-body.ts';
+import { LongBody } from '../http/long-body.ts';
+import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
+import { edit, memberTexts } from '../json/edit.ts';
+import { isObject } from '../json/object.ts';
+import { expand, type Prefix } from '../prefixes/prefix.ts';
+import { PREFIXES } from '../prefixes/prefix-kind.ts';
+import { namedPrefix } from '../prefixes/prefixes.schema.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { NO_FEATURES } from '../pricing/prompt-features.ts';
+import { worstCaseOf } from '../pricing/worst-case.ts';
+import { defaultedRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { withUserId } from '../upstream/request/user-id.ts';
+import { requireStored } from '../versions/find-stored.ts';
+import { readerOf } from '../versions/named-routes.ts';
+import { batchItem } from './batches.schema.ts';
+import type { BatchTarget } from './upstream-batches.ts';
+
+/** An item that may go up. */
+export interface BoundedItem {
+  customId: string;
+  /** Its bytes as they go up, in pieces. */
+  pieces: readonly Uint8Array[];
+  /** The row of its model in the price table; undefined for a name that is not in it. */
+  model: string | undefined;
+  /** Every model that may be billed, each by all of its names. */
+  models: readonly string[][];
+  known: boolean;
+  /** The most that it can cost, at half price; and where limits estimate what the API's own tools cost. */
+  cost: Nanodollars;
+  estimated: Nanodollars;
+  /** Whether it asks for a cache lifetime of an hour. */
+  cachesLong: boolean;
+}
+
+const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
+/** So much of an item that cannot be parsed is looked through for its id. */
+const SEARCHED_BYTES = 4_096;
+/** A batch has a handful of prefixes; each is read once, so all of its items have the same version. */
+const MOST_PREFIXES = 100;
+
+/** Checks and bounds the items of one batch. */
+export class ItemReader {
+  readonly #c: Context<AppEnv>;
+  readonly #target: BatchTarget;
+  readonly #betas: readonly string[];
+  readonly #prefixes = new Map<string, Prefix>();
+
+  constructor(c: Context<AppEnv>, target: BatchTarget) {
+    this.#c = c;
+    this.#target = target;
+    this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
+  }
+
+  /**
+   * @param bytes the item as it came
+   * @param index its place in the list
+   * @throws ApiError that names the item by its place and, where it can be read, its `custom_id`
+   */
+  async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
+    let customId: string | undefined;
+    try {
+      const parsed = parseLong(bytes);
+      const item = withOneReading(parsed, 'outermost');
+      const { custom_id } = validate(batchItem, item.json);
+      customId = custom_id;
+      return await this.#bounded(item, custom_id, item === parsed ? bytes : undefined);
+    } catch (thrown) {
+      throw thrown instanceof ApiError ? ofItem(thrown, index, customId ?? idIn(bytes)) : thrown;
+    }
+  }
+
+  async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
+    const given = paramsOf(item);
+    refuseWhatNeedsAnObject(given.json);
+    const { settings, identity } = this.#c.var;
+    const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
+    const params = await withUserId(prefixed, settings, identity.account);
+    const request = validate(messagesRequest, params.json);
+    const { models } = this.#target;
+    const model = settings.models.resolve(request.model);
+    const idThere = this.#target.idOf(model);
+    if (idThere === undefined) {
+      throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
+    }
+    const { row, known } = models.price(model);
+    const { readings = params } = params;
+    const { bound, terms } = worstCaseOf(
+      { ...params.json, model },
+      {
+        bytes: sizeOf(params),
+        readings: readings ?? undefined,
+        lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
+        models,
+        betas: this.#betas,
+        asked: request.model,
+        before: NO_FEATURES,
+        servedStepTokens: settings.SERVED_STEP_TOKENS,
+        batch: true,
+      },
+    );
+    const output = bound.outputTokens * bound.outputPrice;
+    return {
+      customId,
+      pieces: piecesUp(item, bytes, given, params, idThere === request.model ? undefined : idThere),
+      model: known ? row.id : undefined,
+      models: bound.models,
+      known: bound.known,
+      cost: bound.inputCost + output,
+      estimated: (bound.served?.inputCost ?? bound.inputCost) + output,
+      cachesLong: terms.cache === '1h',
+    };
+  }
+
+  async #withPrefix(params: JsonBody): Promise<JsonBody> {
+    const { prefix: ref } = validate(namedPrefix, { prefix: params.json.prefix });
+    validate(defaultedRequest, params.json);
+    let prefix = this.#prefixes.get(ref);
+    if (!prefix) {
+      prefix = (await requireStored(PREFIXES, readerOf(this.#c), ref)).value;
+      if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
+      this.#prefixes.set(ref, prefix);
+    }
+    const { model, max_tokens } = prefix.content;
+    return expand(params, prefix, { model, max_tokens });
+  }
+}
+
+/** @returns the `params` of an item as a body of its own, with each key once. */
+function paramsOf(item: JsonBody): JsonBody {
+  const text = memberTexts(item.text).get('params') ?? '{}';
+  const json = item.json.params as Record<string, unknown>;
+  const body = item instanceof LongBody ? item.with(text, json) : lazyBody(text, json);
+  return withOneReading(body, 'outermost');
+}
+
+/** @returns a body whose bytes are made only where somebody asks for them. */
+function lazyBody(text: string, json: Record<string, unknown>): JsonBody {
+  let bytes: Uint8Array | undefined;
+  return {
+    text,
+    json,
+    get bytes() {
+      bytes ??= encoder.encode(text);
+      return bytes;
+    },
+  };
+}
+
+/**
+ * @param bytes the item as it came; undefined where a key of it was repeated
+ * @returns the bytes of an item as it goes up: those that came, where nothing changes
+ */
+function piecesUp(
+  item: JsonBody,
+  bytes: Uint8Array | undefined,
+  given: JsonBody,
+  params: JsonBody,
+  model: string | undefined,
+): readonly Uint8Array[] {
+  const came = memberTexts(item.text).get('params');
+  if (bytes && params === given && model === undefined && given.text === came) return [bytes];
+  const text = model === undefined ? params.text : edit(params.text, { model: JSON.stringify(model) });
+  const sources = [item, params].flatMap((body) => (body instanceof LongBody ? body.sources : []));
+  return piecesOf(edit(item.text, { params: text }), sources);
+}
+
+/** @throws ApiError 400 for what lives longer than an item of a batch does */
+function refuseWhatNeedsAnObject({ conversation, agent, tools }: Record<string, unknown>): void {
+  if (conversation !== undefined) {
+    throw invalidRequest('conversation: an item of a batch has none. Send it to /v1/messages.');
+  }
+  if (agent !== undefined) throw invalidRequest('agent: an item of a batch has none. Send it to /v1/messages.');
+  if (!Array.isArray(tools)) return;
+  const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
+  if (at >= 0) {
+    throw invalidRequest(`tools.${at}.run: this edge calls no tools for a batch. Send it to /v1/messages.`);
+  }
+}
+
+/** @returns the same error, with the words that say which item it is about. */
+function ofItem(error: ApiError, index: number, customId: string | undefined): ApiError {
+  const named = customId === undefined ? '' : ` (custom_id ${customId})`;
+  const isField = /^[a-z_]+(\.|:)/.test(error.message);
+  const path = isField && !/^(custom_id|params)(\.|:)/.test(error.message) ? '.params.' : isField ? '.' : ': ';
+  return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, {
+    status: error.status,
+    headers: error.headers,
+    logged: error.logged,
+    cause: error,
+  });
+}
+
+function idIn(bytes: Uint8Array): string | undefined {
+  const parts = [bytes.subarray(0, SEARCHED_BYTES), bytes.subarray(Math.max(0, bytes.length - SEARCHED_BYTES))];
+  for (const part of parts) {
+    const found = CUSTOM_ID.exec(decoder.decode(part))?.[1];
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

@@ -1,0 +1,95 @@
+/** What the object of a batch keeps of it, and how that is shown. */
+
+import { DAY_MS } from '../async/durations.ts';
+import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
+
+/**
+ * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), lost (nobody knows its id
+ * at the upstream), running (it is known there), ended (settled), refused (the upstream did not take it), unsent (given up
+ * before its last byte).
+ */
+export type Phase = 'prepared' | 'closing' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+
+export interface Journal extends BatchOpening {
+  phase: Phase;
+  /** Times in milliseconds since 1970. */
+  createdAt: number;
+  closingAt?: number;
+  upstreamId?: string;
+  /** Whether the upstream's id is a guess, which the results have to prove. */
+  isGuess?: boolean;
+  /** Ids of the upstream's that looked like this batch and are not. */
+  wrong?: string[];
+  expiresAt?: string;
+  cancelAt?: number;
+  /** Whether the upstream has been told to cancel. */
+  isCancelTold?: boolean;
+  endedAt?: number;
+  outcomes?: OutcomeCounts;
+  cost?: Nanodollars;
+  refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body'>;
+  /** Whether the account has been told of the latest change. */
+  isReported?: boolean;
+  /** Whether the hold of what was not made has been given back. */
+  isReleased?: boolean;
+  /** How the delivery of the end goes; absent where nobody is told. */
+  delivery?: { failures: number; nextAt: number };
+  isErased?: boolean;
+}
+
+/** The upstream gives a batch a day. */
+const EXPIRES_MS = DAY_MS;
+/** For so long it keeps the results. */
+export const RESULTS_MS = 29 * DAY_MS;
+
+/** @returns a batch as the API shows it. */
+export function batchOf(journal: Journal, now: number): MessageBatch {
+  const { id, items, createdAt, endedAt, cancelAt, outcomes, cost, base, upstreamId, expiresAt } = journal;
+  const isEnded = journal.phase === 'ended';
+  const archivedAt = createdAt + RESULTS_MS;
+  const isArchived = isEnded && now >= archivedAt;
+  return {
+    id,
+    type: 'message_batch',
+    processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
+    request_counts: {
+      processing: isEnded ? 0 : items,
+      succeeded: outcomes?.succeeded ?? 0,
+      errored: outcomes?.errored ?? 0,
+      canceled: outcomes?.canceled ?? 0,
+      expired: outcomes?.expired ?? 0,
+    },
+    created_at: rfcTime(createdAt),
+    expires_at: expiresAt || rfcTime(createdAt + EXPIRES_MS),
+    ended_at: rfcTimeOrNull(endedAt),
+    cancel_initiated_at: rfcTimeOrNull(cancelAt),
+    archived_at: isArchived ? rfcTime(archivedAt) : null,
+    // What never came to be at the upstream has no results there.
+    results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
+    cost_usd: cost === undefined ? null : toUsd(cost),
+  };
+}
+
+/** @returns what others are told of a batch. */
+export function stateOf(journal: Journal | undefined, now: number): BatchState {
+  if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
+  if (journal.phase === 'refused') {
+    return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
+  }
+  const { upstreamId, upstream: name, headers } = journal;
+  return {
+    kind: 'known',
+    batch: batchOf(journal, now),
+    upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
+  };
+}
+
+function rfcTime(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+function rfcTimeOrNull(milliseconds: number | undefined): string | null {
+  return milliseconds === undefined ? null : rfcTime(milliseconds);
+}

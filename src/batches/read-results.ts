@@ -1,0 +1,185 @@
+/** The one pass over the results of a batch: what each item has cost, and whose results they are. */
+
+import { IdleTimeout } from '../async/idle-timeout.ts';
+import type { Tokens } from '../durable/contracts/settlement.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
+import { LINE_FEED } from '../json/characters.ts';
+import { isObject, type Json, parseObject } from '../json/object.ts';
+import { cost, type Nanodollars, type Usage } from '../pricing/cost.ts';
+import type { ModelTable } from '../pricing/models.ts';
+import { interrupted } from '../upstream/failure.ts';
+import type { OutcomeCounts } from './batches-answers.schema.ts';
+import { CustomIds } from './custom-ids.ts';
+import type { Journal } from './journal.ts';
+
+/** A result is an answer: this is several times the longest one. */
+const MOST_LINE_BYTES = 16 * 1024 * 1024;
+
+/** What the items of one model have come to. */
+export interface ModelSum {
+  requestId: string;
+  model: string;
+  cost: Nanodollars;
+  /** Whether a result did not say what it has used. */
+  estimated: boolean;
+  tokens: Tokens;
+  outcomes: OutcomeCounts;
+}
+
+/** What the results of a batch say. */
+export interface ResultSums {
+  /** How many items they have. */
+  items: number;
+  /** Of their custom ids. */
+  digest: string;
+  outcomes: OutcomeCounts;
+  cost: Nanodollars;
+  rows: ModelSum[];
+}
+
+/** What the pass needs to know of a batch. */
+export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl'>;
+
+/**
+ * Reads results to their end. Nothing of them is kept but sums.
+ *
+ * @param models prices at the upstream that has answered
+ * @param idleMs after so long a silence the controller is aborted
+ * @throws Error for what breaks off, or is no result
+ */
+export async function readResults(
+  response: Response,
+  batch: ReadBatch,
+  { models, controller, idleMs }: { models: ModelTable; controller: AbortController; idleMs: number },
+): Promise<ResultSums> {
+  const sums = new Sums(batch, models);
+  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
+  try {
+    for await (const line of linesOf(response, () => watchdog.touch())) sums.add(line);
+  } finally {
+    watchdog.stop();
+  }
+  return sums.end();
+}
+
+async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
+  if (!body) return;
+  let held: Uint8Array[] = [];
+  let heldBytes = 0;
+  for await (const piece of body as ReadableStream<Uint8Array>) {
+    onPiece();
+    let start = 0;
+    for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
+      const rest = piece.subarray(start, end);
+      yield held.length === 0 ? rest : joinedPieces([...held, rest]);
+      held = [];
+      heldBytes = 0;
+      start = end + 1;
+    }
+    if (start === piece.length) continue;
+    held.push(piece.subarray(start));
+    heldBytes += piece.length - start;
+    if (heldBytes > MOST_LINE_BYTES) throw new Error('A line of the results is too long.');
+  }
+  if (heldBytes > 0) yield joinedPieces(held);
+}
+
+class Sums {
+  readonly #batch: ReadBatch;
+  readonly #models: ModelTable;
+  readonly #ids: CustomIds;
+  readonly #rows: ModelSum[];
+  readonly #outcomes = noOutcomes();
+
+  constructor(batch: ReadBatch, models: ModelTable) {
+    this.#batch = batch;
+    this.#models = models;
+    this.#ids = new CustomIds(batch.seed);
+    this.#rows = batch.rows.map(({ requestId, model }) => ({
+      requestId,
+      model,
+      cost: 0,
+      estimated: false,
+      tokens: noTokens(),
+      outcomes: noOutcomes(),
+    }));
+  }
+
+  /** Adds a line. @throws Error for one that is no result */
+  add(bytes: Uint8Array): void {
+    if (bytes.every((byte) => byte <= 32)) return;
+    const line = parseObject(bytes);
+    const { custom_id: id, result } = line ?? {};
+    if (typeof id !== 'string' || !isObject(result)) throw new Error('A line of the results is no result.');
+    // A result that comes twice is one result.
+    if (!this.#ids.add(id)) return;
+    const outcome = outcomeOf(result);
+    this.#outcomes[outcome] += 1;
+    const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
+    const row = this.#rowOf(message);
+    row.outcomes[outcome] += 1;
+    if (message) this.#price(row, message);
+    else if (outcome === 'succeeded') row.estimated = true;
+  }
+
+  end(): ResultSums {
+    return {
+      items: this.#ids.count,
+      digest: this.#ids.digest,
+      outcomes: this.#outcomes,
+      cost: this.#rows.reduce((sum, row) => sum + row.cost, 0),
+      rows: this.#rows,
+    };
+  }
+
+  /** @returns where an item is booked: with its model; what does not tell its own, with the first one. */
+  #rowOf(message: Json | undefined): ModelSum {
+    const name = typeof message?.model === 'string' ? message.model : undefined;
+    const row = name === undefined ? undefined : this.#models.find(name);
+    const own = this.#rows.find(({ model }) => model === row?.id) ?? this.#rows[0];
+    if (!own) throw new Error('A batch has a row for each of its models.');
+    return own;
+  }
+
+  #price(row: ModelSum, { model, usage }: Json): void {
+    if (!isObject(usage)) {
+      row.estimated = true;
+      return;
+    }
+    const used = usage as Usage;
+    const priceOf = (name: string) => this.#models.price(name).row;
+    const { cacheTtl } = this.#batch;
+    row.cost += cost(used, priceOf(typeof model === 'string' ? model : row.model), { batch: true, priceOf, cacheTtl });
+    addTokens(row.tokens, used, cacheTtl);
+  }
+}
+
+function outcomeOf({ type }: Json): keyof OutcomeCounts {
+  return type === 'succeeded' || type === 'canceled' || type === 'expired' ? type : 'errored';
+}
+
+function noOutcomes(): OutcomeCounts {
+  return { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+}
+
+function noTokens(): Tokens {
+  return { input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0, thinking: 0, webSearches: 0 };
+}
+
+function addTokens(sum: Tokens, usage: Usage, cacheTtl: '5m' | '1h'): void {
+  const written = counted(usage.cache_creation_input_tokens);
+  const five = counted(usage.cache_creation?.ephemeral_5m_input_tokens);
+  const hour = counted(usage.cache_creation?.ephemeral_1h_input_tokens);
+  const untold = Math.max(0, written - five - hour);
+  sum.input += counted(usage.input_tokens);
+  sum.output += counted(usage.output_tokens);
+  sum.cacheRead += counted(usage.cache_read_input_tokens);
+  sum.cacheWrite5m += five + (cacheTtl === '5m' ? untold : 0);
+  sum.cacheWrite1h += hour + (cacheTtl === '1h' ? untold : 0);
+  sum.thinking += counted(usage.output_tokens_details?.thinking_tokens);
+  sum.webSearches += counted(usage.server_tool_use?.web_search_requests);
+}
+
+function counted(value: number | null | undefined): number {
+  return value ?? 0;
+}

@@ -1,0 +1,99 @@
+/** What the items of a new batch come to, while they are read. */
+
+import type { BatchOrderRow } from '../durable/contracts/batch.ts';
+import { invalidRequest } from '../http/errors.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { CustomIds, type Seed } from './custom-ids.ts';
+import type { BoundedItem } from './item.ts';
+
+/** Where items are booked whose model is in no price table. */
+const MODELS_UNKNOWN = '(unknown)';
+/** More names than these are no models. */
+const MOST_MODELS = 200;
+const FIRST_COSTS = 1_024;
+
+interface ModelTotal {
+  items: number;
+  cost: Nanodollars;
+  estimated: Nanodollars;
+}
+
+/** Adds up items: their worst cases by model, and their custom ids. */
+export class BatchTotal {
+  readonly seed: Seed;
+  readonly #ids: CustomIds;
+  readonly #rows = new Map<string, ModelTotal>();
+  readonly #models = new Map<string, readonly string[]>();
+  /** What each item can cost: eight bytes an item. */
+  #costs = new Float64Array(FIRST_COSTS);
+  #items = 0;
+  /** Whether every model is in the price table. */
+  known = true;
+  /** Whether an item asks for a cache lifetime of an hour. */
+  cachesLong = false;
+
+  constructor(seed: Seed) {
+    this.seed = seed;
+    this.#ids = new CustomIds(seed);
+  }
+
+  get items(): number {
+    return this.#items;
+  }
+
+  /** @returns the digest of the custom ids. */
+  get digest(): string {
+    return this.#ids.digest;
+  }
+
+  /** @returns every model that may be billed, each by all of its names. */
+  get models(): string[][] {
+    return [...this.#models.values()].map((names) => [...names]);
+  }
+
+  /** Adds an item. @throws ApiError 400 for a `custom_id` that came before */
+  add(item: BoundedItem, index: number): void {
+    if (!this.#ids.add(item.customId)) {
+      throw invalidRequest(
+        `requests.${index}.custom_id: ${item.customId} comes twice. Each must be unique in its batch.`,
+      );
+    }
+    const { model = MODELS_UNKNOWN, cost, estimated } = item;
+    const row = this.#rows.get(model) ?? { items: 0, cost: 0, estimated: 0 };
+    row.items += 1;
+    row.cost += cost;
+    row.estimated += estimated;
+    this.#rows.set(model, row);
+    for (const names of item.models) this.#models.set(names.join('\n'), names);
+    if (this.#models.size > MOST_MODELS) throw invalidRequest(`requests: a batch may name ${MOST_MODELS} models.`);
+    this.known &&= item.known;
+    this.cachesLong ||= item.cachesLong;
+    if (this.#items === this.#costs.length) {
+      const grown = new Float64Array(this.#costs.length * 2);
+      grown.set(this.#costs);
+      this.#costs = grown;
+    }
+    this.#costs[this.#items] = cost;
+    this.#items += 1;
+  }
+
+  /** @returns what is asked for, by model. @param requestId the id of the first row */
+  rows(requestId: string): BatchOrderRow[] {
+    return [...this.#rows].map(([model, row], index) => ({
+      requestId: index === 0 ? requestId : `${requestId}.${index + 1}`,
+      model,
+      unpriced: model === MODELS_UNKNOWN,
+      ...row,
+    }));
+  }
+
+  /** @returns how many items, from the first one on, so much money pays for. */
+  fitting(left: Nanodollars): number {
+    let sum = 0;
+    for (let at = 0; at < this.#items; at += 1) {
+      sum += this.#costs[at] as number;
+      if (sum > left) return at;
+    }
+    return this.#items;
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The body of a create on its way up, while it is still being read. Until its last bytes have gone there is no batch: what
+ * is aborted before is no JSON and no complete body.
+ */
+
+import { encoder } from '../http/bytes.ts';
+import { ApiError } from '../http/errors.ts';
+import { LONG_ITEM } from './batch-body.ts';
+
+/** The most that the API takes, with prefixes laid. */
+const MOST_UPLOADED = 256 * 1024 * 1024;
+/** Nothing goes up before so much has been bounded: what is refused early has not called the upstream at all. */
+const FIRST_BYTES = 1024 * 1024;
+/** Short items go up together, in pieces of so many bytes. */
+const TOGETHER_BYTES = LONG_ITEM;
+
+const BEFORE = encoder.encode('{"requests":[');
+const BETWEEN = encoder.encode(',');
+
+/** Sends a body. @param signal aborted where the upload is given up */
+type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
+
+/** An answer that came before the body had ended: the upstream has refused it. */
+export class RefusedEarly extends Error {
+  override name = 'RefusedEarly';
+  readonly response: Response;
+
+  constructor(response: Response) {
+    super('The upstream has answered before the end of the body.');
+    this.response = response;
+  }
+}
+
+/** Writes the body of a create to the upstream. */
+export class Upload {
+  readonly #send: SendBody;
+  readonly #controller = new AbortController();
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #piece = new Uint8Array(TOGETHER_BYTES);
+  #filled = 0;
+  #bytes = 0;
+  #items = 0;
+  #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  #answer: Promise<Response> | undefined;
+
+  constructor(send: SendBody) {
+    this.#send = send;
+  }
+
+  /**
+   * Adds an item.
+   *
+   * @throws ApiError 413 where all of them are more than the upstream takes
+   * @throws RefusedEarly, or what the connection failed with
+   */
+  async add(pieces: readonly Uint8Array[]): Promise<void> {
+    await this.#put(this.#items === 0 ? BEFORE : BETWEEN);
+    this.#items += 1;
+    for (const piece of pieces) await this.#put(piece);
+  }
+
+  /**
+   * Sends everything but the end of the body: what is left is a few bytes.
+   *
+   * @throws RefusedEarly, or what the connection failed with
+   */
+  async flush(): Promise<void> {
+    this.#cut();
+    await this.#drain();
+  }
+
+  /**
+   * Sends the end of the body.
+   *
+   * @param others members that stand behind the list
+   * @param timeoutMs how long the answer may take
+   * @returns the upstream's answer
+   */
+  async finish(others: readonly { key: string; text: string }[], timeoutMs: number): Promise<Response> {
+    const members = others.map(({ key, text }) => `,${JSON.stringify(key)}:${text}`).join('');
+    const timer = setTimeout(() => this.abort(), timeoutMs);
+    try {
+      const answer = this.#begun().answer;
+      await this.#write(encoder.encode(`]${members}}`));
+      const closed = this.#begun().writer.close();
+      // The upstream may answer without having read the end of the body.
+      await Promise.race([closed, answer]).catch(toldByAnswer);
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Gives the upload up: the connection is closed before the body has ended. */
+  abort(): void {
+    this.#controller.abort(new Error('The upload of a batch was given up.'));
+    this.#writer?.abort().catch(toldByAnswer);
+    this.#answer?.then((response) => response.body?.cancel()).catch(toldByAnswer);
+    this.#waiting = [];
+  }
+
+  async #put(bytes: Uint8Array): Promise<void> {
+    this.#bytes += bytes.length;
+    if (this.#bytes > MOST_UPLOADED) {
+      throw new ApiError(
+        'request_too_large',
+        `The batch has more than ${MOST_UPLOADED} bytes, its prefixes included. Send fewer items.`,
+      );
+    }
+    if (bytes.length > TOGETHER_BYTES) {
+      this.#cut();
+      await this.#drain();
+      // Large bytes are sent as they are: copied, they would be in memory twice.
+      await this.#write(bytes);
+      return;
+    }
+    if (this.#filled + bytes.length > TOGETHER_BYTES) this.#cut();
+    this.#piece.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+    if (this.#waitingBytes >= FIRST_BYTES || (this.#writer && this.#waiting.length > 0)) await this.#drain();
+  }
+
+  #cut(): void {
+    if (this.#filled === 0) return;
+    this.#waiting.push(this.#piece.slice(0, this.#filled));
+    this.#waitingBytes += this.#filled;
+    this.#filled = 0;
+  }
+
+  async #drain(): Promise<void> {
+    const all = this.#waiting;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    for (const piece of all) await this.#write(piece);
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    const { writer, answer } = this.#begun();
+    // A write whose reader is gone may never return; the answer, or its failure, does.
+    await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
+  }
+
+  #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
+    if (!this.#writer || !this.#answer) {
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+      this.#writer = writable.getWriter();
+      this.#writer.closed.catch(toldByAnswer);
+      this.#answer = this.#send(readable, this.#controller.signal);
+      this.#answer.catch(toldByAnswer);
+    }
+    return { writer: this.#writer, answer: this.#answer };
+  }
+}
+
+function refuseEarly(response: Response): never {
+  throw new RefusedEarly(response);
+}
+
+/** Whoever waits for the answer gets this failure. */
+function toldByAnswer(): void {}

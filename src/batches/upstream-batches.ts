@@ -1,0 +1,208 @@
+/** The batches of an upstream, as this edge calls them. Everything but the create may be called again. */
+
+import type { UpstreamBatch } from '../durable/contracts/batch.ts';
+import { ApiError } from '../http/errors.ts';
+import { isObject, type Json, parseObject } from '../json/object.ts';
+import type { ModelTable } from '../pricing/models.ts';
+import type { Settings } from '../settings/settings.ts';
+import { readStart } from '../upstream/attempt.ts';
+import { ableOf } from '../upstream/choice/pool.ts';
+import { pricesAt } from '../upstream/choice/prices.ts';
+import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
+import { send } from '../upstream/send.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+
+export const BATCHES_PATH = '/v1/messages/batches';
+/** An answer about one batch is due within this time; results begin within it. */
+const BATCH_CALL_MS = 60_000;
+const LIST_LIMIT = 100;
+/** So many pages of a list are read to find a batch that was made minutes ago. */
+const MOST_PAGES = 10;
+
+/** The upstream that a new batch goes to. */
+export interface BatchTarget {
+  /** Its name, where there are several. */
+  name: string | undefined;
+  models: ModelTable;
+  /** @returns the id by which a model is called there; undefined if it is not served there. */
+  idOf(model: string): string | undefined;
+  /** Sends a create, whose body is still being written. It is never sent again. */
+  create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
+}
+
+/**
+ * Chooses the upstream of a new batch: the first one that has batches.
+ *
+ * @throws ApiError 400 where none has
+ */
+export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget {
+  const { pool } = upstream;
+  const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
+  if (!pool) {
+    return {
+      name: undefined,
+      models: settings.models,
+      idOf: (model) => model,
+      create: (query, headers, body, signal) =>
+        upstream.fetch(upstream.baseURL + BATCHES_PATH + query, {
+          method: 'POST',
+          headers,
+          body,
+          redirect: 'manual',
+          signal,
+        }),
+    };
+  }
+  const [one] = ableOf(pool, call, { streams: false });
+  if (!one) throw new TypeError('There is always one, or an error.');
+  return {
+    name: one.name,
+    models: pricesAt(settings, one.name),
+    idOf: (model) => one.idOf(model),
+    create: async (query, headers, body, signal) => {
+      const { 'x-api-key': _, ...plain } = headers;
+      const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
+      const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
+      return await pool.fetchOf(one)(adapted.url, {
+        method: 'POST',
+        headers: adapted.headers,
+        body,
+        redirect: 'manual',
+        signal,
+      });
+    },
+  };
+}
+
+/** A batch in the upstream's own words, as far as they are needed here. */
+export interface UpstreamRow {
+  id: string;
+  status: string;
+  createdAt: number;
+  expiresAt: string;
+  endedAt: string | null;
+  /** How many items it has. */
+  items: number;
+}
+
+/** @returns what a row of the upstream's says; undefined for what is no row. */
+export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
+  if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') return undefined;
+  const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
+  return {
+    id: value.id,
+    status: String(value.processing_status),
+    createdAt: Date.parse(value.created_at),
+    expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
+    endedAt: typeof value.ended_at === 'string' ? value.ended_at : null,
+    items: counts.reduce<number>((sum, count) => sum + (Number(count) || 0), 0),
+  };
+}
+
+/** The upstream said no, or said nothing that it would say. */
+export class BatchCallFailed extends Error {
+  override name = 'BatchCallFailed';
+  readonly status: number;
+  readonly text: string;
+
+  constructor(status: number, text: string) {
+    super(`The upstream answered ${status} to a call about a batch.`);
+    this.status = status;
+    this.text = text;
+  }
+}
+
+/** Calls the upstream about its batches. */
+export class UpstreamBatches {
+  readonly #upstream: Upstream;
+  readonly #settings: Settings;
+  readonly #where: Pick<UpstreamBatch, 'name' | 'headers'>;
+
+  /** @param where at which upstream, and by which headers */
+  constructor(upstream: Upstream, settings: Settings, where: Pick<UpstreamBatch, 'name' | 'headers'>) {
+    this.#upstream = upstream;
+    this.#settings = settings;
+    this.#where = where;
+  }
+
+  /** @returns how a batch is. @throws BatchCallFailed, UpstreamFailure */
+  async read(id: string): Promise<UpstreamRow> {
+    return rowOrThrow(await this.#json('GET', `/${encodeURIComponent(id)}`));
+  }
+
+  /** Has a batch cancelled. @returns how it is then */
+  async cancel(id: string): Promise<UpstreamRow> {
+    return rowOrThrow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
+  }
+
+  /** Deletes a batch that has ended; one that is gone already is no error. */
+  async remove(id: string): Promise<void> {
+    try {
+      await this.#json('DELETE', `/${encodeURIComponent(id)}`);
+    } catch (thrown) {
+      if (!(thrown instanceof BatchCallFailed && thrown.status === 404)) throw thrown;
+    }
+  }
+
+  /** @returns the batches that were made since a time, in milliseconds since 1970, newest first. */
+  async since(time: number): Promise<UpstreamRow[]> {
+    const rows: UpstreamRow[] = [];
+    let after = '';
+    for (let page = 0; page < MOST_PAGES; page += 1) {
+      const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
+      const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
+      rows.push(...data.filter(({ createdAt }) => createdAt >= time));
+      const last = data.at(-1);
+      if (!last || last.createdAt < time || list.has_more !== true) break;
+      after = `&after_id=${encodeURIComponent(last.id)}`;
+    }
+    return rows;
+  }
+
+  /**
+   * Asks for the results of a batch.
+   *
+   * @returns the answer, whose body has not been read
+   * @throws BatchCallFailed, UpstreamFailure
+   */
+  async results(id: string, controller: AbortController): Promise<Response> {
+    const response = await this.#send('GET', `/${encodeURIComponent(id)}/results`, controller);
+    if (response.ok) return response;
+    throw new BatchCallFailed(response.status, await readStart(response));
+  }
+
+  async #json(method: string, rest: string): Promise<Json> {
+    const response = await this.#send(method, rest, new AbortController());
+    const text = await response.text();
+    const json = parseObject(text);
+    if (response.ok && json) return json;
+    throw new BatchCallFailed(response.status, text.slice(0, 2_000));
+  }
+
+  async #send(method: string, rest: string, controller: AbortController): Promise<Response> {
+    const { name, headers } = this.#where;
+    const settings = this.#settings;
+    return await send(
+      this.#upstream,
+      {
+        method,
+        path: BATCHES_PATH + rest,
+        headers: headersUp(new Headers(headers), this.#upstream.apiKey, settings.FORWARD_HEADERS),
+        routing: { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) },
+      },
+      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: BATCH_CALL_MS, controller, payment: 'free' },
+    );
+  }
+}
+
+function rowOrThrow(json: Json): UpstreamRow {
+  const row = upstreamRowOf(json);
+  if (!row) throw new BatchCallFailed(200, '');
+  return row;
+}
+
+/** @returns whether the upstream does not know a batch. */
+export function isUnknownThere(thrown: unknown): boolean {
+  if (thrown instanceof BatchCallFailed) return thrown.status === 404;
+  return thrown instanceof ApiError && thrown.status === 404;
+}

@@ -1,0 +1,195 @@
+/** A stand-in for the batches of the Claude API, which bills as that does and remembers what it has billed. */
+
+import type { Usage } from '../../src/pricing/cost.ts';
+
+/** One batch that it has. */
+export interface FakeBatch {
+  id: string;
+  createdAt: number;
+  status: 'in_progress' | 'canceling' | 'ended';
+  /** The ids of its items, in their order, with the model that each asks for. */
+  items: { id: string; model: string; params: Record<string, unknown> }[];
+  canceled: boolean;
+  endsAt: number;
+}
+
+export interface FakeBatchApi {
+  batches: Map<string, FakeBatch>;
+  /** Milliseconds that a batch takes. */
+  takesMs: number;
+  /** How many complete creates have come. */
+  creates: number;
+  handle(method: string, path: string, body: string): Response;
+  /** Has a batch end now; without an id, all of them. */
+  end(id?: string): void;
+  /** What the items of a batch have used: only those that have succeeded. */
+  usages(id: string): { model: string; usage: Usage }[];
+}
+
+/** @returns a stand-in with no batches. @param keeps whether it keeps what items ask for */
+export function fakeBatchApi({ takesMs = 0, keeps = true } = {}): FakeBatchApi {
+  const batches = new Map<string, FakeBatch>();
+  let made = 0;
+  const now = () => Date.now();
+  const api: FakeBatchApi = {
+    batches,
+    takesMs,
+    creates: 0,
+    handle(method, path, body) {
+      const { pathname, searchParams } = new URL(path, 'http://upstream.test');
+      const [, id, what] = /^\/v1\/messages\/batches(?:\/([^/]+)(?:\/(\w+))?)?$/.exec(pathname) ?? [];
+      for (const batch of batches.values())
+        if (batch.status !== 'ended' && now() >= batch.endsAt) batch.status = 'ended';
+      if (id === undefined) return method === 'POST' ? create(body) : list(searchParams);
+      const batch = batches.get(id);
+      if (!batch) return errorOf(404, 'not_found_error', 'No such batch.');
+      if (what === 'results') return results(batch);
+      if (what === 'cancel') {
+        if (batch.status === 'ended') return errorOf(400, 'invalid_request_error', 'It has ended.');
+        batch.status = 'canceling';
+        batch.canceled = true;
+        return Response.json(rowOf(batch));
+      }
+      if (method === 'DELETE') {
+        if (batch.status !== 'ended') return errorOf(400, 'invalid_request_error', 'It has not ended.');
+        batches.delete(id);
+        return Response.json({ id, type: 'message_batch_deleted' });
+      }
+      return Response.json(rowOf(batch));
+    },
+    end(id) {
+      for (const batch of batches.values()) if (id === undefined || batch.id === id) batch.status = 'ended';
+    },
+    usages(id) {
+      const batch = batches.get(id);
+      const ended = (batch?.items ?? []).filter((item) => outcomeOf(item.id, batch?.canceled ?? false) === 'succeeded');
+      return ended.map(({ id: item, model }) => ({ model, usage: usageOf(item) }));
+    },
+  };
+
+  function create(text: string): Response {
+    api.creates += 1;
+    let body: { requests: { custom_id: string; params: Record<string, unknown> }[] };
+    try {
+      body = JSON.parse(text);
+    } catch {
+      return errorOf(400, 'invalid_request_error', 'The body is not valid JSON.');
+    }
+    made += 1;
+    const batch: FakeBatch = {
+      id: `msgbatch_upstream_${String(made).padStart(4, '0')}`,
+      createdAt: now(),
+      status: 'in_progress',
+      items: body.requests.map(({ custom_id, params }) => ({
+        id: custom_id,
+        model: String(params.model),
+        params: keeps ? params : {},
+      })),
+      canceled: false,
+      endsAt: api.takesMs > 0 ? now() + api.takesMs : Number.POSITIVE_INFINITY,
+    };
+    batches.set(batch.id, batch);
+    return Response.json(rowOf(batch));
+  }
+
+  function list(query: URLSearchParams): Response {
+    const limit = Number(query.get('limit') ?? 20);
+    const all = [...batches.values()].reverse();
+    const after = query.get('after_id');
+    const from = after === null ? 0 : all.findIndex(({ id }) => id === after) + 1;
+    const page = all.slice(from, from + limit);
+    return Response.json({
+      data: page.map(rowOf),
+      has_more: from + limit < all.length,
+      first_id: page[0]?.id ?? null,
+      last_id: page.at(-1)?.id ?? null,
+    });
+  }
+
+  return api;
+}
+
+/** @returns how an item ends: its id says so. */
+export function outcomeOf(id: string, canceled: boolean): 'succeeded' | 'errored' | 'canceled' | 'expired' {
+  if (id.startsWith('err')) return 'errored';
+  if (id.startsWith('exp')) return 'expired';
+  return canceled && !id.startsWith('fast') ? 'canceled' : 'succeeded';
+}
+
+/** @returns what an item has used: not the same for all, and always the same for one. */
+export function usageOf(id: string): Usage {
+  let hash = 7;
+  for (let at = 0; at < id.length; at += 1) hash = (hash * 31 + id.charCodeAt(at)) % 1_009;
+  return {
+    input_tokens: 20 + (hash % 50),
+    output_tokens: 5 + (hash % 13),
+    cache_read_input_tokens: hash % 3 === 0 ? 12 : 0,
+    cache_creation_input_tokens: hash % 5 === 0 ? 8 : 0,
+    cache_creation: { ephemeral_5m_input_tokens: hash % 5 === 0 ? 8 : 0, ephemeral_1h_input_tokens: 0 },
+    service_tier: 'batch',
+  };
+}
+
+/** @returns one line of the results. */
+export function resultLine(item: FakeBatch['items'][number], canceled: boolean): string {
+  const type = outcomeOf(item.id, canceled);
+  const result =
+    type === 'succeeded'
+      ? {
+          type,
+          message: {
+            id: `msg_${item.id}`,
+            type: 'message',
+            role: 'assistant',
+            model: item.model,
+            content: [{ type: 'text', text: `Answer to ${item.id}` }],
+            stop_reason: 'end_turn',
+            stop_sequence: null,
+            usage: usageOf(item.id),
+          },
+        }
+      : type === 'errored'
+        ? { type, error: { type: 'error', error: { type: 'invalid_request_error', message: 'No.' } } }
+        : { type };
+  return `${JSON.stringify({ custom_id: item.id, result })}\n`;
+}
+
+function results(batch: FakeBatch): Response {
+  if (batch.status !== 'ended') return errorOf(400, 'invalid_request_error', 'It has not ended.');
+  // In another order than they were sent in.
+  const items = [...batch.items].reverse();
+  const encoder = new TextEncoder();
+  let at = 0;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (at >= items.length) return controller.close();
+      const some = items.slice(at, at + 500).map((item) => resultLine(item, batch.canceled));
+      at += 500;
+      controller.enqueue(encoder.encode(some.join('')));
+    },
+  });
+  return new Response(body, { headers: { 'content-type': 'application/x-jsonl' } });
+}
+
+function rowOf(batch: FakeBatch) {
+  const counts = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+  if (batch.status !== 'ended') counts.processing = batch.items.length;
+  else for (const { id } of batch.items) counts[outcomeOf(id, batch.canceled)] += 1;
+  const time = (milliseconds: number) => new Date(milliseconds).toISOString();
+  return {
+    id: batch.id,
+    type: 'message_batch',
+    processing_status: batch.status,
+    request_counts: counts,
+    created_at: time(batch.createdAt),
+    expires_at: time(batch.createdAt + 86_400_000),
+    ended_at: batch.status === 'ended' ? time(Date.now()) : null,
+    cancel_initiated_at: batch.canceled ? time(Date.now()) : null,
+    archived_at: null,
+    results_url: batch.status === 'ended' ? `https://api.anthropic.com/v1/messages/batches/${batch.id}/results` : null,
+  };
+}
+
+function errorOf(status: number, type: string, message: string): Response {
+  return Response.json({ type: 'error', error: { type, message }, request_id: 'req_upstream' }, { status });
+}

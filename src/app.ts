@@ -13,6 +13,7 @@ import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-pa
 import { batchesRoutes } from './batches/batches.route.ts';
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
+import { classificationsRoutes, classifyByBatch } from './classifications/classifications.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
@@ -64,6 +65,7 @@ const CLOSED = [
   '/prefixes/*',
   '/classifiers/*',
   '/classify',
+  '/classifications/*',
   '/tokens',
   '/usage/*',
   '/webhooks/:source/events/*',
@@ -103,7 +105,8 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', batchesRoutes(options.fetch));
   app.route('/', conversationsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
-  app.route('/', classifyRoutes(options.fetch));
+  app.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
+  app.route('/', classificationsRoutes());
   app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
   app.route('/', accountsRoutes());

@@ -8,6 +8,7 @@ import { retentionOf } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { BatchList } from './batch-list.ts';
+import { ClassificationList } from './classification-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { Credits } from './credits.ts';
@@ -35,6 +36,7 @@ export class AccountState {
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
   readonly batches: BatchList;
+  readonly classifications: ClassificationList;
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
@@ -74,6 +76,7 @@ export class AccountState {
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.batches = new BatchList(ledger);
+    this.classifications = new ClassificationList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
     this.storage = new StorageQuota(this.conversations, this.versions);

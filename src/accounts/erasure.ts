@@ -1,7 +1,7 @@
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../durable/contracts/account.ts';
-import { batchStub, conversationStub, inboxStub } from '../durable/stubs.ts';
+import { batchStub, classificationStub, conversationStub, inboxStub } from '../durable/stubs.ts';
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
@@ -23,9 +23,10 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { batches, conversations, inboxes, versions, ledger } = state;
+  const { batches, classifications, conversations, inboxes, versions, ledger } = state;
   const until = state.erasedUntil;
-  const others = conversations.count(until) + inboxes.until(until).length + batches.count(until);
+  const others =
+    conversations.count(until) + inboxes.until(until).length + batches.count(until) + classifications.count(until);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -61,6 +62,7 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   if (accountId === undefined) return;
   await eraseConversations(state, accountId);
   await eraseBatches(state, accountId);
+  await eraseClassifications(state, accountId);
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -98,6 +100,21 @@ async function eraseBatches(state: AccountState, account: string): Promise<void>
   const settings = settingsOf(env);
   const done = await Promise.allSettled(ids.map(async (id) => await batchStub(env, settings, { account, id }).erase()));
   for (const [index, { status }] of done.entries()) if (status === 'fulfilled') batches.forget(ids[index] ?? '');
+  wakeSoon(state, state.now());
+}
+
+/** Has some classifications by batch erase themselves; each stays in the list until it has answered that it is done. */
+async function eraseClassifications(state: AccountState, account: string): Promise<void> {
+  const { env, classifications } = state;
+  const ids = classifications.until(state.erasedUntil, ERASED_AT_ONCE);
+  if (ids.length === 0) return;
+  const settings = settingsOf(env);
+  const done = await Promise.allSettled(
+    ids.map(async (id) => await classificationStub(env, settings, { account, id }).erase()),
+  );
+  for (const [index, { status }] of done.entries()) {
+    if (status === 'fulfilled') classifications.forget(ids[index] ?? '');
+  }
   wakeSoon(state, state.now());
 }
 

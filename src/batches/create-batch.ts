@@ -42,6 +42,13 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 /** What a request for a batch is answered with. */
 export type Created = MessageBatch | z.output<typeof batchEstimate>;
 
+/** What a batch that this edge makes by itself decides in place of the caller. */
+interface OwnBatch {
+  id: string;
+  /** The most bytes that its body may have before prefixes are laid. */
+  mostBytes: number;
+}
+
 /** A request for a batch on its way. */
 interface Creation {
   c: Context<AppEnv>;
@@ -51,14 +58,16 @@ interface Creation {
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
+  mostBytes: number;
 }
 
 /**
  * Makes a batch of the request's body, or tells what it would cost.
  *
+ * @param own where the edge has written that body itself
  * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
  */
-export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Created> {
+export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Created> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
@@ -75,7 +84,8 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const query = queryUp(c.req.url);
   const upload = new Upload((body, signal) => target.create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
-  const creation: Creation = { c, context, id: newBatchId(), target, total, upload, isDry };
+  const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
+  const creation: Creation = { c, context, id, target, total, upload, isDry, mostBytes };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -85,12 +95,11 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
 }
 
 async function readAndClose(creation: Creation): Promise<Created> {
-  const { c, context, target, total, upload, isDry } = creation;
-  const { settings } = context;
+  const { c, target, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const items = new ItemReader(c, target);
   const digest = new BodyDigest();
-  for await (const piece of bodyPieces(c.req.raw, settings.MAX_BATCH_BYTES)) {
+  for await (const piece of bodyPieces(c.req.raw, mostBytes)) {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
@@ -317,7 +326,7 @@ function queryUp(url: string): string {
 }
 
 /** @returns an id that sorts by time, as those of requests do. */
-function newBatchId(): string {
+export function newBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }
 

@@ -55,14 +55,15 @@ export async function readResults(
   const sums = new Sums(batch, models);
   const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
   try {
-    for await (const line of linesOf(response, () => watchdog.touch())) sums.add(line);
+    for await (const line of resultLines(response, () => watchdog.touch())) sums.add(line);
   } finally {
     watchdog.stop();
   }
   return sums.end();
 }
 
-async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
+/** Gives the lines of results as they come. @param onPiece called whenever bytes have come */
+export async function* resultLines({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
   if (!body) return;
   let held: Uint8Array[] = [];
   let heldBytes = 0;

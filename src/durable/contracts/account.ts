@@ -52,6 +52,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
+  noteClassification(id: string, isThere: boolean): void;
 
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;

@@ -1,0 +1,154 @@
+/** Begins a classification by batch: stores its inputs, finds answers that are known, and has a batch made of the rest. */
+
+import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../auth/context.ts';
+import { createBatch, newBatchId } from '../batches/create-batch.ts';
+import { checkedDeliverUrl } from '../batches/deliver-end.ts';
+import { BATCHES_PATH } from '../batches/upstream-batches.ts';
+import type { BatchWork } from '../classification/classify.route.ts';
+import { faultInInput, taskHash } from '../classification/task/classify.ts';
+import { classificationRequest } from '../classification/task/prompt.ts';
+import type { Task } from '../classification/task/task.ts';
+import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
+import { encoder, sha256Hex, utf8 } from '../http/bytes.ts';
+import { DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
+import { createRequestId } from '../http/request-id.ts';
+import { API_VERSION } from '../upstream/ask-message.ts';
+import type { Fetch } from '../upstream/upstream.ts';
+import { type ClassificationPlace, callClassification } from './call-classification.ts';
+import { customIdOf } from './job-results.ts';
+
+/** Inputs that go to the object together: so many, or so many characters of them. */
+const TAKEN_AT_ONCE = 1_000;
+const TAKEN_CHARACTERS = 1_048_576;
+/** What the API takes at most: the prompt is repeated in each item. */
+const MOST_BYTES = 256 * 1024 * 1024;
+/** Headers of the request that are not those of its batch. */
+const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
+
+/**
+ * Begins a classification by batch.
+ *
+ * @returns how it stands, once its batch was made: what the batch's own rules refuse is refused here
+ * @throws ApiError of the batch: a limit that is reached, and what the upstream refuses
+ */
+export async function beginClassification(
+  c: Context<AppEnv>,
+  { task, inputs, deliverUrl }: BatchWork,
+  fetchUpstream: Fetch | undefined,
+): Promise<ClassificationReport> {
+  const { identity, settings } = contextOf(c);
+  const url = checkedDeliverUrl(deliverUrl, settings);
+  const { account } = identity;
+  const digest = await sha256Hex(utf8(JSON.stringify([task.prompt.system, task.model, task.votes, url, inputs])));
+  const key = c.req.header('idempotency-key');
+  const place: ClassificationPlace = { env: c.env, settings, account, id: await idOf(account, key) };
+  const { id } = place;
+  const { classifier, votes, cacheSeconds, model, version = null } = task;
+  const { structured } = task.prompt;
+  const opening = { id, account, digest, classifier, structured, votes, cacheSeconds, model, version, deliverUrl: url };
+  const opened = await callClassification(place, (job) => job.open(opening));
+  if (opened.state === 'other') {
+    throw invalidRequest('This idempotency-key was used for another request. Use a new key for a new one.', {
+      headers: DO_NOT_RETRY,
+    });
+  }
+  if (opened.report) return opened.report;
+  try {
+    await giveInputs(place, task, inputs);
+    while ((await callClassification(place, (job) => job.recall())).left > 0);
+    const batch = newBatchId();
+    const begun = await callClassification(place, (job) => job.begin(batch));
+    if (begun.status === 'ended') return begun;
+    await createBatch(await contextOfBatch(c, place, task), fetchUpstream, { id: batch, mostBytes: MOST_BYTES });
+  } catch (thrown) {
+    contextOf(c).waitUntil(callClassification(place, (job) => job.drop()));
+    throw thrown;
+  }
+  return await callClassification(place, (job) => job.sent());
+}
+
+/** @returns an id of its own; for the same key the same one */
+async function idOf(account: string, key: string | undefined): Promise<string> {
+  if (key === undefined) return createRequestId().replace('req_', 'clsbatch_');
+  return `clsbatch_${(await sha256Hex(utf8(`${account}\n${key}`))).slice(0, 26)}`;
+}
+
+/** Stores the inputs in the object, some at a time. */
+async function giveInputs(place: ClassificationPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
+  let from = 0;
+  let page: TakenInput[] = [];
+  let characters = 0;
+  const give = async () => {
+    const [at, taken] = [from, page];
+    await callClassification(place, (job) => job.take(at, taken));
+    from += page.length;
+    page = [];
+    characters = 0;
+  };
+  for (const { id, input } of inputs) {
+    const wrong = faultInInput(input);
+    const text = wrong || typeof input !== 'string' ? '' : input;
+    const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
+    page.push({ id, input: text, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
+    characters += text.length;
+    if (page.length >= TAKEN_AT_ONCE || characters >= TAKEN_CHARACTERS) await give();
+  }
+  if (page.length > 0) await give();
+}
+
+/** @returns the context of a request for the batch, as if the caller had sent it */
+async function contextOfBatch(c: Context<AppEnv>, place: ClassificationPlace, task: Task): Promise<Context<AppEnv>> {
+  const { origin, pathname } = new URL(c.req.url);
+  const headers = new Headers(c.req.raw.headers);
+  for (const name of NOT_PASSED_ON) headers.delete(name);
+  headers.set('content-type', 'application/json');
+  headers.set('anthropic-version', API_VERSION);
+  const mount = pathname.slice(0, pathname.lastIndexOf('/classify'));
+  const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
+    method: 'POST',
+    headers,
+    body: bodyOfBatch(place, task),
+    signal: c.req.raw.signal,
+  });
+  // A context cannot be made by hand: a router of one route makes it.
+  let made: Context<AppEnv> | undefined;
+  const router = new Hono<AppEnv>().post('*', (inner) => {
+    for (const name of ['requestId', 'settings', 'entry', 'place', 'identity'] as const) inner.set(name, c.get(name));
+    made = inner;
+    return inner.body(null);
+  });
+  await router.fetch(request, c.env, c.executionCtx);
+  if (!made) throw new TypeError('A router with a route for every path has found none.');
+  return made;
+}
+
+/** @returns the body of the batch, written as it is read */
+function bodyOfBatch(place: ClassificationPlace, task: Task): ReadableStream<Uint8Array> {
+  // Limits may allow a model by its alias, so they see the name that was asked for.
+  const prompt = { ...task.prompt, model: task.modelAsked };
+  let last = -1;
+  let isFirst = true;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const after = last;
+        const page = await callClassification(place, (job) => job.unknown(after));
+        for (const { n, input } of page) {
+          for (let vote = 0; vote < task.votes; vote += 1) {
+            const { text } = classificationRequest(prompt, input);
+            const item = `{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+            controller.enqueue(encoder.encode((isFirst ? '{"requests":[' : ',') + item));
+            isFirst = false;
+          }
+          last = n;
+        }
+        if (page.length > 0) return;
+        controller.enqueue(encoder.encode(']}'));
+        controller.close();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

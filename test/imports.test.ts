@@ -74,10 +74,13 @@ const ORDER = [
   'cache',
   'sse',
   'simulator',
+  'simulator/batches',
+  'simulator/files',
   'simulator/answer',
   'simulator/prompt',
   'simulator/schema',
   'simulator/request',
+  'simulator/store',
   'simulator/text',
   'simulator/random',
 ];

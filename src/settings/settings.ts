@@ -219,6 +219,7 @@ export const settingsSchema = z.object({
   ),
   SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
   SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),
+  SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator.'),
 });
 
 /** The settings of a deployment, parsed. */
@@ -227,6 +228,8 @@ export interface Settings extends z.output<typeof settingsSchema> {
   models: ModelTable;
   /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
   upstreamKeys: Readonly<Record<string, string>>;
+  /** The namespace of KV where the simulator keeps its batches and files; undefined outside development. */
+  simulatorStore: unknown;
 }
 
 let parsedSettings = new WeakMap<object, Settings>();
@@ -303,6 +306,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     // The local runtime has one place only, and throws when it is asked for another.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,
+    simulatorStore: development ? env.STORE : undefined,
     models: new ModelTable(
       { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
       settings.MODEL_ALIASES,

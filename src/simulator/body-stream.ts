@@ -1,6 +1,7 @@
 import type { Faults } from './faults.ts';
 import { pause, silence } from './pause.ts';
 import type { Random } from './random/digest.ts';
+import { encoder } from './text/utf8.ts';
 
 /** A piece of a body: an event, or a whole JSON answer. */
 export interface BodyPart {
@@ -17,7 +18,6 @@ export interface Pace {
   tokensPerSecond: number;
 }
 
-const encoder = new TextEncoder();
 /** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
 const longestChunk = 65_536;
 /** The API sends a ping when it is idle for long. */
@@ -145,8 +145,37 @@ export function bodyStream(
   request: AbortSignal,
   onFirstByte: () => void,
 ): ReadableStream<Uint8Array> {
+  return streamOf((signal) => chunks(parts, pace, faults, signal), faults, random, request, onFirstByte);
+}
+
+/**
+ * Makes a body of chunks, which breaks where the faults that count bytes say. Chunks are made only when they are read, and
+ * others have their turn after each.
+ */
+export function chunkStream(
+  source: AsyncGenerator<Uint8Array>,
+  faults: Faults,
+  random: Random,
+  request: AbortSignal,
+): ReadableStream<Uint8Array> {
+  async function* inTurn(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source) {
+      yield chunk;
+      await pause(0, signal);
+    }
+  }
+  return streamOf(inTurn, faults, random, request, () => undefined);
+}
+
+function streamOf(
+  chunksFor: (gone: AbortSignal) => AsyncGenerator<Uint8Array>,
+  faults: Faults,
+  random: Random,
+  request: AbortSignal,
+  onFirstByte: () => void,
+): ReadableStream<Uint8Array> {
   const gone = new AbortController();
-  let source = upToByte(chunks(parts, pace, faults, gone.signal), faults);
+  let source = upToByte(chunksFor(gone.signal), faults);
   if (faults.split !== undefined) source = divided(source, faults.split, random);
   let hasStarted = false;
   let leave = (): void => undefined;

@@ -20,10 +20,12 @@ import { ApiError, invalid } from './request/errors.ts';
  * | `split=7`, `split=random` | no chunk of the body is longer than so many bytes; 1 to 16, other for each chunk |
  * | `flush` | each event is a chunk of its own, and the next comes in a later turn of the event loop |
  * | `stop-reason=refusal` | ends the answer so: `refusal`, `pause_turn`, `model_context_window_exceeded`, `max_tokens` (all cut it in the middle), `end_turn` |
+ * | `batch-ms=2000` | how long all items of this new batch take, in place of the simulator's setting |
+ * | `downloadable` | the uploaded file can be read again, as if a tool had made it |
  * | `answer=hello%20there` | answers exactly this percent-encoded text; `answer=` answers nothing |
  *
  * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
- * breaks it.
+ * breaks it. Of the results of a batch and the content of a file, only faults that count bytes break anything.
  */
 export type Faults = { [Name in keyof typeof readers]?: ReturnType<(typeof readers)[Name]> };
 
@@ -80,6 +82,8 @@ const readers = {
   split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
   flush: flag,
   'stop-reason': (name: string, value: string) => oneOf(name, value, forcibleStopReasons),
+  'batch-ms': whole,
+  downloadable: flag,
   answer: decoded,
 };
 

@@ -72,7 +72,8 @@ export async function answerAsService(
   if (service.name === 'vertex') {
     return ofGoogle(404, 'NOT_FOUND', `Publisher Model \`${url.pathname.slice(4)}\` was not found.`).response;
   }
-  if (service.name !== 'foundry') return answered;
+  // A batch or a file that is not there is the Claude API's own 404.
+  if (service.name !== 'foundry' || !isMessages(service.path)) return answered;
   const error = { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' };
   return new ServiceRefusal(404, { error }).response;
 }
@@ -85,15 +86,26 @@ async function canonical(request: Request, url: URL, service: Service): Promise<
     throw invalid('anthropic-workspace-id: header is required');
   }
   if (service.name !== 'foundry') await checkAmazon(request, url, service, headers);
-  if (service.name !== 'aws' && !/^\/v1\/messages(\/count_tokens)?$/.test(path)) throw new ApiError(404, 'Not found');
+  const asksMessages = isMessages(path);
+  if (!asksMessages && !hasBeside(service)) throw new ApiError(404, 'Not found');
   const target = new URL(path + url.search, url);
-  if (request.method === 'GET') return new Request(target, { headers, signal: request.signal });
+  if (!asksMessages) return new Request(target, request);
   const body = await readJsonObject(request);
   if (service.name === 'bedrock') {
     body.model = modelOfBedrock(body.model);
     delete body.user_profile_id;
   }
   return posted(target, headers, body, request.signal);
+}
+
+/** @returns whether a path is that of messages or their counts. */
+function isMessages(path: string): boolean {
+  return /^\/v1\/messages(\/count_tokens)?$/.test(path);
+}
+
+/** @returns whether a service has what a path is for, where that is neither messages nor their counts. */
+function hasBeside({ name, path }: Exclude<Service, { name: 'vertex' }>): boolean {
+  return name === 'aws' || (name === 'foundry' && path.startsWith('/v1/files'));
 }
 
 function posted(url: URL, headers: Headers, body: JsonObject, signal: AbortSignal): Request {

@@ -1,7 +1,9 @@
-import { answerTo } from './answer/answer.ts';
+import { composeMessage, judgeMessage } from './answer/compose-message.ts';
 import { type AnsweredMessage, messageBody, messageEvents } from './answer/message-events.ts';
-import { type BodyPart, bodyStream } from './body-stream.ts';
+import { BatchesApi } from './batches/batches-api.ts';
+import { type BodyPart, bodyStream, chunkStream } from './body-stream.ts';
 import { FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
+import { FilesApi } from './files/files-api.ts';
 import { pause } from './pause.ts';
 import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
@@ -9,13 +11,16 @@ import { type Digest, digest, hex, identifier, randomFrom } from './random/diges
 import { RateLimits } from './rate-limits.ts';
 import { ApiError, invalid } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
-import { type Judgement, readCountRequest, readMessageRequest } from './request/message-params.ts';
+import { type Judgement, readCountRequest } from './request/message-params.ts';
 import type { Protocol } from './request/message-request.ts';
 import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
 import { readJsonObject } from './request/request-body.ts';
+import { type Route, routeOf } from './routes.ts';
 import { answerAsService } from './services.ts';
+import { MemoryStore, type SimulatorStore } from './store/store.ts';
 
 export type { SimulatedModel } from './request/models.ts';
+export type { SimulatorStore } from './store/store.ts';
 
 export interface SimulatorOptions {
   /** The models that it simulates. */
@@ -24,6 +29,10 @@ export interface SimulatorOptions {
   ttftMs?: number | undefined;
   /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
   tokensPerSecond?: number | undefined;
+  /** How long all items of a batch take, in milliseconds. Default 0: it has ended when it is looked at again. */
+  batchMs?: number | undefined;
+  /** Where batches and files are kept. Default: in memory, with the simulator. */
+  store?: SimulatorStore | undefined;
   /** Whether the request header `sluice-simulate` makes faults (its grammar: `Faults` in faults.ts). Default false: it is ignored. */
   faults?: boolean | undefined;
   /** The seed of answers and signatures, besides the request. */
@@ -34,27 +43,6 @@ export interface SimulatorOptions {
 
 /** Answers a request as the Claude API would. It rejects only as `fetch` does: if the request is aborted, or for a fault. */
 export type Simulator = (request: Request) => Promise<Response>;
-
-type Route = { name: 'messages' | 'count' | 'models' } | { name: 'model'; id: string };
-
-/** Finds the route of a request; anything before `/v1` counts as the path of the base URL. */
-function routeOf(method: string, path: string): Route {
-  const [, rest = '', id] = /\/v1\/(messages(?:\/count_tokens)?|models)(?:\/([^/]+))?\/?$/.exec(path) ?? [];
-  if (id !== undefined && rest !== 'models') throw new ApiError(404, 'Not found');
-  if (method === 'GET' && id !== undefined) return { name: 'model', id: decodedSegment(id) };
-  if (method === 'GET' && rest === 'models') return { name: 'models' };
-  if (method === 'POST' && rest === 'messages') return { name: 'messages' };
-  if (method === 'POST' && rest === 'messages/count_tokens') return { name: 'count' };
-  throw new ApiError(404, 'Not found');
-}
-
-function decodedSegment(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
-}
 
 function credentialOf(headers: Headers): string {
   const key = headers.get('x-api-key')?.trim();
@@ -93,11 +81,16 @@ class SimulatedApi {
   readonly #cache = new PromptCache();
   readonly #rates = new RateLimits();
   readonly #faultCounter = new FaultCounter();
+  readonly #batches: BatchesApi;
+  readonly #files: FilesApi;
   #calls = 0;
 
   constructor(options: SimulatorOptions) {
     this.#options = options;
     this.#seed = digest(`sluice-simulator:${options.seed ?? ''}`);
+    const store = options.store ?? new MemoryStore();
+    this.#batches = new BatchesApi(store);
+    this.#files = new FilesApi(store);
   }
 
   #now(): number {
@@ -135,9 +128,56 @@ class SimulatedApi {
     const { models } = this.#options;
     if (route.name === 'models') return json(listModels(models, url.searchParams, startedAt), call);
     if (route.name === 'model') return json(describeModel(models, route.id, startedAt), call);
-    const body = await readJsonObject(request);
     const judgement = { models, protocol, now: startedAt, seed: this.#seed };
+    if (route.name === 'batches') return await this.#answerBatches(route, url, judgement, nonce, call);
+    if (route.name === 'files') return await this.#answerFiles(route, url, nonce, call);
+    const body = await readJsonObject(request);
     return route.name === 'count' ? this.#count(body, judgement, call) : this.#message(body, judgement, nonce, call);
+  }
+
+  async #answerBatches(
+    { does, id }: Extract<Route, { name: 'batches' }>,
+    url: URL,
+    judgement: Judgement,
+    nonce: Digest,
+    call: Call,
+  ): Promise<Response> {
+    const [before = ''] = url.pathname.split('/v1/', 1);
+    const about = { owner: ownerOf(call, url), base: url.origin + before, judgement };
+    const durationMs = call.faults['batch-ms'] ?? this.#options.batchMs ?? 0;
+    const making = { durationMs, nonce, obeysMarks: this.#options.faults === true };
+    if (does === 'results') {
+      const results = await this.#batches.results(id, about);
+      return streamed(results, { 'content-type': 'application/x-jsonl' }, call);
+    }
+    const answers = {
+      create: () => this.#batches.create(call.request, about, making),
+      list: () => this.#batches.list(url.searchParams, about),
+      retrieve: () => this.#batches.retrieve(id, about),
+      cancel: () => this.#batches.cancel(id, about),
+      delete: () => this.#batches.delete(id, about),
+    };
+    return json(await answers[does](), call);
+  }
+
+  async #answerFiles(
+    { does, id }: Extract<Route, { name: 'files' }>,
+    url: URL,
+    nonce: Digest,
+    call: Call,
+  ): Promise<Response> {
+    const about = { owner: ownerOf(call, url), now: call.startedAt };
+    if (does === 'content') {
+      const { content, headers } = await this.#files.content(id, about);
+      return streamed(content, headers, call);
+    }
+    const answers = {
+      upload: () => this.#files.upload(call.request, about, { nonce, downloadable: call.faults.downloadable === true }),
+      list: () => this.#files.list(url.searchParams, about),
+      retrieve: () => this.#files.retrieve(id, about),
+      delete: () => this.#files.delete(id, about),
+    };
+    return json(await answers[does](), call);
   }
 
   /** Does the faults that come before any answer. @returns all faults of the request, for the answer itself */
@@ -160,33 +200,11 @@ class SimulatedApi {
   }
 
   async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
-    const request = readMessageRequest(body, judgement);
-    const { model } = request;
-    const blocks = promptBlocks(request);
-    placeBreakpoints(blocks, request.automaticCaching);
-    const input = promptTokens(blocks);
-    if (input > model.max_input_tokens) {
-      throw invalid(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
-    }
-
-    const owner = digest(`${call.account}:${model.id}`);
-    const plan = this.#cache.plan(blocks, owner, model.minimum_cacheable_tokens, call.startedAt);
-    const { stream: _, ...asked } = body;
-    const identity = digest(JSON.stringify(asked), this.#seed);
-    const answer = answerTo(request, {
-      windowLeft: model.max_input_tokens - input,
-      seed: this.#seed,
-      identity,
-      nonce,
-      text: call.faults.answer,
-      stopReason: call.faults['stop-reason'],
-    });
-    const message: AnsweredMessage = {
-      id: identifier('msg_', digest('message', nonce)),
-      request,
-      answer,
-      cache: plan.usage,
-    };
+    const judged = judgeMessage(body, judgement, this.#cache, call.account);
+    const { request, plan, input } = judged;
+    const { answer: text, 'stop-reason': stopReason } = call.faults;
+    const { message, identity } = composeMessage(body, judged, { seed: this.#seed, nonce, text, stopReason });
+    const { answer } = message;
     const limits = this.#rates.count(call.account, input - plan.usage.read, answer.outputTokens, call.startedAt);
     const pace = {
       ttftMs: call.faults.ttft ?? this.#options.ttftMs ?? 0,
@@ -238,11 +256,23 @@ function json(value: Record<string, unknown>, { headers, faults, request }: Call
   return new Response(body, { headers: all });
 }
 
+/** @returns whose batches and files a call is about: each address has its own, as each service has. */
+function ownerOf({ account }: Call, { host }: URL): string {
+  return hex(digest(host, digest(account)));
+}
+
+function streamed(source: AsyncGenerator<Uint8Array>, own: Record<string, string>, call: Call): Response {
+  const { faults, request, headers } = call;
+  const body = chunkStream(source, faults, randomFrom(digest(request.url)), request.signal);
+  return new Response(body, { headers: { ...headers, ...own } });
+}
+
 /**
- * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts and models, with
- * the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls the tools that
+ * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts, models,
+ * batches and files, with the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls the tools that
  * it is offered, and gives equal answers to equal requests. At the addresses of Amazon, Google and Microsoft it answers as
- * Claude does there. Its state (prompt cache, rates) is in memory.
+ * Claude does there. Its state (prompt cache, rates) is in memory; batches and
+ * files are in its store.
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);

@@ -6,6 +6,7 @@ import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
+import { simulatorStoreIn } from './simulator-store.ts';
 
 /** How a request goes up: `fetch`, or whatever stands in its place. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -126,6 +127,8 @@ function simulatorUpstream(settings: Settings): Upstream {
     models: simulatedModels(settings.models.rows),
     ttftMs: settings.SIMULATOR_TTFT_MS,
     tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
+    batchMs: settings.SIMULATOR_BATCH_MS,
+    store: simulatorStoreIn(settings.simulatorStore),
     faults: settings.development,
   });
   return {

@@ -48,7 +48,8 @@ describe('the simulated API', () => {
     ['GET', '/v1/messages'],
     ['DELETE', '/v1/models'],
     ['HEAD', '/api/hello'],
-    ['GET', '/v1/files'],
+    ['PATCH', '/v1/files'],
+    ['GET', '/v1/skills'],
     ['POST', '/v2/messages'],
   ])('does not know %s %s', async (method, path) => {
     const answer = await api(new Request(`https://api.test${path}`, { method, headers: requiredHeaders }));

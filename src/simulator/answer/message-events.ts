@@ -10,6 +10,8 @@ export interface AnsweredMessage {
   request: MessageRequest;
   answer: Answer;
   cache: CacheUsage;
+  /** The service tier that its usage names. Default: `standard`. */
+  tier?: 'standard' | 'batch' | undefined;
 }
 
 /** A server-sent event; `tokens` is the number of tokens in it. */
@@ -28,12 +30,12 @@ function inputUsage({ cache }: AnsweredMessage): JsonObject {
 }
 
 function usage(message: AnsweredMessage, output: JsonObject): JsonObject {
-  const { cache, request } = message;
+  const { cache, request, tier = 'standard' } = message;
   return {
     ...inputUsage(message),
     cache_creation: { ephemeral_5m_input_tokens: cache.written5m, ephemeral_1h_input_tokens: cache.written1h },
     ...output,
-    service_tier: 'standard',
+    service_tier: tier,
     inference_geo: request.inferenceGeo ?? 'global',
     ...(request.speed === undefined ? {} : { speed: request.speed }),
   };

@@ -1,4 +1,5 @@
-import { ApiError, invalid } from './errors.ts';
+import { ApiError } from './errors.ts';
+import { pageOf } from './page.ts';
 
 /** A model that the simulator answers for. */
 export interface SimulatedModel {
@@ -68,16 +69,6 @@ export function describeModel(models: readonly SimulatedModel[], id: string, now
   return row(named(models, id), now);
 }
 
-function limitFrom(query: URLSearchParams): number {
-  const text = query.get('limit');
-  if (text === null) return 20;
-  if (!/^[+-]?\d+$/.test(text)) throw invalid('limit: Input should be a valid integer');
-  const limit = Number(text);
-  if (limit < 1) throw invalid('limit: Input should be greater than or equal to 1');
-  if (limit > 1000) throw invalid('limit: Input should be less than or equal to 1000');
-  return limit;
-}
-
 /**
  * Makes one page of `GET /v1/models`, newest first. Retired models are listed only when `lifecycle` asks for them.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
@@ -87,28 +78,11 @@ export function listModels(
   query: URLSearchParams,
   now: number,
 ): Record<string, unknown> {
-  const limit = limitFrom(query);
   const wanted = [...query.getAll('lifecycle'), ...query.getAll('lifecycle[]')];
   const stages = new Set(wanted.length > 0 ? wanted : ['active', 'deprecated']);
   const rows = models
     .filter((model) => stages.has(lifecycleOf(model, now)))
     .toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? -1 : 1));
-
-  const after = query.get('after_id');
-  const before = query.get('before_id');
-  if (after !== null && before !== null) throw invalid('Only one of after_id and before_id may be given');
-  const cursor = after ?? before;
-  const at = cursor === null ? -1 : rows.findIndex((model) => model.id === cursor);
-  if (cursor !== null && at === -1) {
-    throw invalid(`${after === null ? 'before_id' : 'after_id'}: no model has the id ${cursor.slice(0, 100)}`);
-  }
-  const from = before === null ? at + 1 : Math.max(0, at - limit);
-  const to = before === null ? from + limit : at;
-  const page = rows.slice(from, to);
-  return {
-    data: page.map((model) => row(model, now)),
-    has_more: before === null ? to < rows.length : from > 0,
-    first_id: page.at(0)?.id ?? null,
-    last_id: page.at(-1)?.id ?? null,
-  };
+  const page = pageOf(rows, query, 'model');
+  return { ...page, data: page.data.map((model) => row(model, now)) };
 }

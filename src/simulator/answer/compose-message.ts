@@ -1,0 +1,63 @@
+import { promptBlocks, promptTokens } from '../prompt/prompt-blocks.ts';
+import { type CachePlan, type PromptCache, placeBreakpoints } from '../prompt/prompt-cache.ts';
+import { type Digest, digest, identifier } from '../random/digest.ts';
+import { invalid } from '../request/errors.ts';
+import type { JsonObject } from '../request/json.ts';
+import { type Judgement, readMessageRequest } from '../request/message-params.ts';
+import type { MessageRequest } from '../request/message-request.ts';
+import { type AnswerConditions, answerTo } from './answer.ts';
+import type { AnsweredMessage } from './message-events.ts';
+
+/** A request that the API would take, and what its prompt costs the cache. */
+export interface JudgedMessage {
+  request: MessageRequest;
+  plan: CachePlan;
+  /** Tokens of the prompt. */
+  input: number;
+}
+
+/**
+ * Judges a body of `/v1/messages`, and finds what its prompt reads from the cache.
+ *
+ * @param account whose prompts are in the cache
+ * @throws ApiError in the API's words for what it does not take, a prompt too long among it
+ */
+export function judgeMessage(
+  body: JsonObject,
+  judgement: Judgement,
+  cache: PromptCache,
+  account: string,
+): JudgedMessage {
+  const request = readMessageRequest(body, judgement);
+  const { model } = request;
+  const blocks = promptBlocks(request);
+  placeBreakpoints(blocks, request.automaticCaching);
+  const input = promptTokens(blocks);
+  if (input > model.max_input_tokens) {
+    throw invalid(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
+  }
+  const owner = digest(`${account}:${model.id}`);
+  return { request, input, plan: cache.plan(blocks, owner, model.minimum_cacheable_tokens, judgement.now) };
+}
+
+/** What an answer depends on, besides what was judged. */
+export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason'>;
+
+/**
+ * Writes the answer to a judged body.
+ *
+ * @returns the message, and the digest of the body: equal bodies get equal answers
+ */
+export function composeMessage(
+  body: JsonObject,
+  { request, plan, input }: JudgedMessage,
+  composing: Composing,
+): { message: AnsweredMessage; identity: Digest } {
+  const { seed, nonce } = composing;
+  const { stream: _, ...asked } = body;
+  const identity = digest(JSON.stringify(asked), seed);
+  const windowLeft = request.model.max_input_tokens - input;
+  const answer = answerTo(request, { ...composing, windowLeft, identity });
+  const message = { id: identifier('msg_', digest('message', nonce)), request, answer, cache: plan.usage };
+  return { message, identity };
+}

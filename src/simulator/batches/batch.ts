@@ -1,0 +1,90 @@
+import type { Protocol } from '../request/message-request.ts';
+
+/** How an item ends: it succeeded, errored, was canceled, or expired. */
+export type Outcome = 's' | 'e' | 'c' | 'x';
+
+/** A batch as it is kept. All that changes about it with time follows from these figures. */
+export interface Batch {
+  id: string;
+  /** Milliseconds since the epoch, as all times here. */
+  createdAt: number;
+  /** How many milliseconds all its items take. */
+  durationMs: number;
+  /** How each item ends if it is worked on, a letter each. */
+  outcomes: string;
+  /** Into how many pieces its items were written. */
+  pieces: number;
+  protocol: Protocol;
+  canceledAt: number | null;
+}
+
+export const DAY_MS = 86_400_000;
+/** After so long a batch expires, as far as it has not been worked on. */
+const EXPIRES_MS = DAY_MS;
+/** For so long its results can be read. */
+export const RESULTS_MS = 29 * DAY_MS;
+/** What is being worked on when a batch is canceled is completed: that takes this part of the batch's whole time. */
+const CANCELING_PART = 0.1;
+
+const NAMES = { s: 'succeeded', e: 'errored', c: 'canceled', x: 'expired' } as const;
+
+/** @returns how many items have been worked on at a time. Each takes as long as any other. */
+function workedOn({ createdAt, durationMs, outcomes }: Batch, at: number): number {
+  const part = Math.max(0, at - createdAt) / durationMs;
+  return Math.min(outcomes.length, Math.floor(part * outcomes.length));
+}
+
+/** @returns when all ends, in milliseconds since the epoch. */
+export function endOf({ createdAt, durationMs, canceledAt }: Batch): number {
+  const end = Math.min(createdAt + durationMs, createdAt + EXPIRES_MS);
+  return canceledAt === null ? end : Math.min(end, canceledAt + durationMs * CANCELING_PART);
+}
+
+/** @returns how each item has ended, once all have. */
+export function outcomesOf(batch: Batch): string {
+  const { outcomes, canceledAt, createdAt } = batch;
+  const worked = workedOn(batch, canceledAt ?? createdAt + EXPIRES_MS);
+  return outcomes.slice(0, worked) + (canceledAt === null ? 'x' : 'c').repeat(outcomes.length - worked);
+}
+
+/** @returns whether the results are gone. */
+export function isArchived({ createdAt }: Batch, now: number): boolean {
+  return now >= createdAt + RESULTS_MS;
+}
+
+/**
+ * Writes a batch as the API does. All counts but `processing` are 0 until everything has ended.
+ *
+ * @param base the address of the API, without `/v1`
+ */
+export function batchRow(batch: Batch, now: number, base: string): Record<string, unknown> {
+  const { id, createdAt, canceledAt } = batch;
+  const end = endOf(batch);
+  const hasEnded = now >= end;
+  const archived = isArchived(batch, now);
+  const open = canceledAt === null ? 'in_progress' : 'canceling';
+  return {
+    id,
+    type: 'message_batch',
+    processing_status: hasEnded ? 'ended' : open,
+    request_counts: countsOf(batch, hasEnded),
+    created_at: time(createdAt),
+    expires_at: time(createdAt + EXPIRES_MS),
+    ended_at: hasEnded ? time(end) : null,
+    cancel_initiated_at: canceledAt === null ? null : time(canceledAt),
+    archived_at: archived ? time(createdAt + RESULTS_MS) : null,
+    results_url: hasEnded && !archived ? `${base}/v1/messages/batches/${id}/results` : null,
+  };
+}
+
+function countsOf(batch: Batch, hasEnded: boolean): Record<string, number> {
+  const counts = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+  if (!hasEnded) return { ...counts, processing: batch.outcomes.length };
+  for (const outcome of outcomesOf(batch)) counts[NAMES[outcome as Outcome]]++;
+  return counts;
+}
+
+/** @returns a time as the API writes it. */
+export function time(at: number): string {
+  return new Date(at).toISOString();
+}

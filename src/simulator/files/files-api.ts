@@ -1,0 +1,211 @@
+import { type Digest, digest, identifier } from '../random/digest.ts';
+import { ApiError, invalid } from '../request/errors.ts';
+import { limitFrom, pageOf } from '../request/page.ts';
+import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
+import { type Kept, Records } from '../store/records.ts';
+import type { SimulatorStore } from '../store/store.ts';
+import { decoder } from '../text/utf8.ts';
+import { readForm } from './multipart.ts';
+
+/** A file as it is kept. */
+interface StoredFile extends Kept {
+  filename: string;
+  mimeType: string;
+  bytes: number;
+  pieces: number;
+  downloadable: boolean;
+  /** Milliseconds since the epoch; null where it never expires. */
+  expiresAt: number | null;
+}
+
+/** The API's limit for a file, in bytes. */
+const MOST_FILE_BYTES = 500 * 1024 * 1024;
+const MOST_FIELD_BYTES = 1_000;
+const MOST_IDS = 100;
+const LEAST_SECONDS = 3_600;
+const MOST_SECONDS = 7_776_000;
+/** A year: the simulator is for development. */
+const FILE_KEPT_SECONDS = 31_536_000;
+
+/** What a call about files comes with. */
+export interface FileCall {
+  /** Whose files they are. */
+  owner: string;
+  /** Milliseconds since the epoch. */
+  now: number;
+}
+
+/** A file whose bytes are to be sent down. */
+export interface Download {
+  content: AsyncGenerator<Uint8Array>;
+  headers: Record<string, string>;
+}
+
+function fileRow({ id, filename, mimeType, bytes, createdAt, downloadable, expiresAt }: StoredFile) {
+  return {
+    type: 'file',
+    id,
+    filename,
+    mime_type: mimeType,
+    size_bytes: bytes,
+    created_at: new Date(createdAt).toISOString(),
+    downloadable,
+    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+  };
+}
+
+/** @returns the last component of a name that may be a path. */
+function lastOf(filename: string): string {
+  return filename.slice(Math.max(filename.lastIndexOf('/'), filename.lastIndexOf('\\')) + 1);
+}
+
+function secondsIn(text: string): number {
+  const seconds = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isNaN(seconds)) throw invalid('expires_in_seconds: Input should be a valid integer');
+  if (seconds < LEAST_SECONDS || seconds > MOST_SECONDS) {
+    throw invalid(`expires_in_seconds: Input should be from ${LEAST_SECONDS} to ${MOST_SECONDS}`);
+  }
+  return seconds;
+}
+
+/** The files of the simulator, kept in a store. */
+export class FilesApi {
+  readonly #store: SimulatorStore;
+  readonly #records: Records<StoredFile>;
+
+  constructor(store: SimulatorStore) {
+    this.#store = store;
+    this.#records = new Records(store, 'file', FILE_KEPT_SECONDS);
+  }
+
+  /**
+   * Keeps the file of a form, which is read as it comes in.
+   *
+   * @param downloadable whether it can be read again, as if a tool had made it
+   * @throws ApiError in the API's words for what is no such form
+   */
+  async upload(
+    request: Request,
+    { owner, now }: FileCall,
+    { nonce, downloadable }: { nonce: Digest; downloadable: boolean },
+  ): Promise<Record<string, unknown>> {
+    const id = identifier('file_', digest('file', nonce));
+    const writer = new PieceWriter(this.#store, id, FILE_KEPT_SECONDS);
+    try {
+      const read = await this.#readFile(request, writer);
+      const { filename, mimeType, bytes, expiresIn } = read;
+      const expiresAt = expiresIn === undefined ? null : now + expiresIn * 1000;
+      const pieces = await writer.end();
+      const file = { id, createdAt: now, filename, mimeType, bytes, pieces, downloadable, expiresAt };
+      await this.#records.save(owner, file);
+      return fileRow(file);
+    } catch (error) {
+      await writer.undo();
+      throw error;
+    }
+  }
+
+  async #readFile(request: Request, writer: PieceWriter) {
+    let file: { filename: string; mimeType: string } | undefined;
+    let field: string | undefined;
+    let value = '';
+    let bytes = 0;
+    let expiresIn: number | undefined;
+    const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
+    for await (const piece of readForm(request.headers.get('content-type'), body)) {
+      if (piece.type === 'part') {
+        field = piece.name;
+        value = '';
+        if (field === 'file') {
+          if (file) throw invalid('file: Only one file may be uploaded');
+          if (piece.filename === undefined) throw invalid('file: Expected UploadFile');
+          const filename = lastOf(piece.filename) || 'unnamed';
+          if (filename.length > 500) throw invalid('filename: String should have at most 500 characters');
+          file = { filename, mimeType: piece.contentType ?? 'application/octet-stream' };
+        } else if (field !== 'expires_in_seconds') {
+          throw invalid(`${field.slice(0, 100)}: Extra inputs are not permitted`);
+        }
+      } else if (piece.type === 'bytes' && field === 'file') {
+        bytes += piece.bytes.byteLength;
+        if (bytes > MOST_FILE_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
+        await writer.write(piece.bytes);
+      } else if (piece.type === 'bytes') {
+        value += decoder.decode(piece.bytes);
+        if (value.length > MOST_FIELD_BYTES) throw invalid(`${field}: too long`);
+      } else if (field === 'expires_in_seconds') {
+        expiresIn = secondsIn(value);
+      }
+    }
+    if (!file) throw invalid('file: Field required');
+    return { ...file, bytes, expiresIn };
+  }
+
+  /** Lists files newest first: by `page` as newer clients ask, by `after_id` and `before_id`, or only those of `ids`. */
+  async list(query: URLSearchParams, { owner, now }: FileCall): Promise<Record<string, unknown>> {
+    const all = await this.#records.ids(owner);
+    const ids = [...query.getAll('ids[]'), ...query.getAll('ids')];
+    if (ids.length > 0) {
+      if (query.has('page') || query.has('limit')) throw invalid('ids: not allowed with page or limit');
+      const wanted = new Set(ids);
+      if (wanted.size > MOST_IDS) throw invalid(`ids: List should have at most ${MOST_IDS} items after validation`);
+      const data = await this.#rows(owner, [...wanted], now);
+      return {
+        data,
+        has_more: false,
+        first_id: data.at(0)?.id ?? null,
+        last_id: data.at(-1)?.id ?? null,
+        next_page: null,
+      };
+    }
+    const cursor = query.get('page');
+    const asked = new URLSearchParams({ limit: String(limitFrom(query)) });
+    for (const name of ['after_id', 'before_id']) {
+      const value = query.get(name);
+      if (value !== null) asked.set(name, value);
+    }
+    if (cursor !== null) asked.set('after_id', /^page_(.+)$/.exec(cursor)?.[1] ?? cursor);
+    const page = pageOf(all, asked, 'file');
+    const next = page.has_more && !query.has('before_id') ? `page_${page.last_id}` : null;
+    const found = page.data.map(({ id }) => id);
+    return { ...page, data: await this.#rows(owner, found, now), next_page: next };
+  }
+
+  async retrieve(id: string, { owner, now }: FileCall): Promise<Record<string, unknown>> {
+    return fileRow(await this.#find(owner, id, now));
+  }
+
+  async delete(id: string, { owner, now }: FileCall): Promise<Record<string, unknown>> {
+    const file = await this.#find(owner, id, now);
+    await this.#records.remove(owner, file);
+    await removePieces(this.#store, id, file.pieces);
+    return { id, type: 'file_deleted' };
+  }
+
+  /** @throws ApiError 400 for a file that was uploaded: only those that tools have made can be read */
+  async content(id: string, { owner, now }: FileCall): Promise<Download> {
+    const file = await this.#find(owner, id, now);
+    if (!file.downloadable) {
+      throw new ApiError(400, `File '${id}' is not downloadable`, {}, { error_code: 'file_not_downloadable' });
+    }
+    const headers = { 'content-type': file.mimeType, 'content-length': String(file.bytes) };
+    return { content: readPieces(this.#store, id, file.pieces), headers };
+  }
+
+  async #rows(owner: string, ids: readonly string[], now: number) {
+    const files = await Promise.all(ids.map((id) => this.#records.find(owner, id)));
+    return files.flatMap((file) => (file && !isExpired(file, now) ? [fileRow(file)] : []));
+  }
+
+  async #find(owner: string, id: string, now: number): Promise<StoredFile> {
+    const file = await this.#records.find(owner, id);
+    if (!file) throw new ApiError(404, `File not found: ${id.slice(0, 100)}`);
+    if (isExpired(file, now)) {
+      throw new ApiError(404, `File '${id}' has expired`, {}, { error_code: 'file_expired' });
+    }
+    return file;
+  }
+}
+
+function isExpired({ expiresAt }: StoredFile, now: number): boolean {
+  return expiresAt !== null && now >= expiresAt;
+}

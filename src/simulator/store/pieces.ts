@@ -1,0 +1,81 @@
+import type { SimulatorStore } from './store.ts';
+
+/** The longest piece of a body, in bytes. */
+const LONGEST_PIECE = 4 * 1024 * 1024;
+
+/** Writes a body in pieces while it comes in, so that no more than one piece is held. */
+export class PieceWriter {
+  readonly #store: SimulatorStore;
+  readonly #name: string;
+  readonly #seconds: number;
+  #piece = new Uint8Array(0);
+  #length = 0;
+  #written = 0;
+
+  /** @param name what the pieces belong to; @param seconds how long they are kept */
+  constructor(store: SimulatorStore, name: string, seconds: number) {
+    this.#store = store;
+    this.#name = name;
+    this.#seconds = seconds;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.byteLength; ) {
+      const part = bytes.subarray(at, at + LONGEST_PIECE - this.#length);
+      this.#append(part);
+      at += part.byteLength;
+      if (this.#length === LONGEST_PIECE) await this.#flush();
+    }
+  }
+
+  /** Writes what is left. @returns the number of pieces */
+  async end(): Promise<number> {
+    if (this.#length > 0) await this.#flush();
+    return this.#written;
+  }
+
+  /** Removes what was written: the body is refused after all. */
+  async undo(): Promise<void> {
+    await removePieces(this.#store, this.#name, this.#written);
+  }
+
+  #append(part: Uint8Array): void {
+    const needed = this.#length + part.byteLength;
+    if (needed > this.#piece.byteLength) {
+      const grown = new Uint8Array(Math.min(LONGEST_PIECE, Math.max(needed, this.#piece.byteLength * 2)));
+      grown.set(this.#piece.subarray(0, this.#length));
+      this.#piece = grown;
+    }
+    this.#piece.set(part, this.#length);
+    this.#length = needed;
+  }
+
+  async #flush(): Promise<void> {
+    const piece = this.#piece.subarray(0, this.#length);
+    this.#piece = new Uint8Array(0);
+    this.#length = 0;
+    await this.#store.put(pieceKey(this.#name, this.#written), piece, this.#seconds);
+    this.#written++;
+  }
+}
+
+/**
+ * Reads a body, a piece at a time.
+ *
+ * @throws Error if a piece is gone: the body was deleted meanwhile
+ */
+export async function* readPieces(store: SimulatorStore, name: string, count: number): AsyncGenerator<Uint8Array> {
+  for (let index = 0; index < count; index++) {
+    const piece = await store.get(pieceKey(name, index));
+    if (piece === undefined) throw new Error(`the simulator no longer has ${name}`);
+    yield piece;
+  }
+}
+
+export async function removePieces(store: SimulatorStore, name: string, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) await store.delete(pieceKey(name, index));
+}
+
+function pieceKey(name: string, index: number): string {
+  return `piece:${name}:${String(index).padStart(6, '0')}`;
+}

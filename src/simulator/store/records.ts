@@ -1,0 +1,60 @@
+import { decoder, encoder } from '../text/utf8.ts';
+import type { SimulatorStore } from './store.ts';
+
+/** What every record has: an id, and when it was made, in milliseconds since the epoch. */
+export interface Kept {
+  id: string;
+  createdAt: number;
+}
+
+/** Later than any time that a date can have. */
+const END_OF_TIME = 8_640_000_000_000_000;
+
+/** The records of one kind: each belongs to an owner, who finds it by its id, and lists them newest first. */
+export class Records<Record extends Kept> {
+  readonly #store: SimulatorStore;
+  readonly #kind: string;
+  readonly #seconds: number;
+
+  /** @param seconds how long a record is kept after it was last written */
+  constructor(store: SimulatorStore, kind: string, seconds: number) {
+    this.#store = store;
+    this.#kind = kind;
+    this.#seconds = seconds;
+  }
+
+  async find(owner: string, id: string): Promise<Record | undefined> {
+    const bytes = await this.#store.get(this.#keyOf(owner, id));
+    return bytes && (JSON.parse(decoder.decode(bytes)) as Record);
+  }
+
+  /** Writes a record. It is found before it is listed. */
+  async save(owner: string, record: Record): Promise<void> {
+    await this.#store.put(this.#keyOf(owner, record.id), encoder.encode(JSON.stringify(record)), this.#seconds);
+    await this.#store.put(this.#listKeyOf(owner, record), new Uint8Array(), this.#seconds);
+  }
+
+  async remove(owner: string, record: Record): Promise<void> {
+    await this.#store.delete(this.#listKeyOf(owner, record));
+    await this.#store.delete(this.#keyOf(owner, record.id));
+  }
+
+  /** @returns the ids of an owner's records, newest first. */
+  async ids(owner: string): Promise<{ id: string }[]> {
+    const prefix = this.#listPrefix(owner);
+    const keys = await this.#store.keys(prefix);
+    return keys.map((key) => ({ id: key.slice(key.lastIndexOf(':') + 1) }));
+  }
+
+  #keyOf(owner: string, id: string): string {
+    return `${this.#kind}:${owner}:${id}`;
+  }
+
+  #listPrefix(owner: string): string {
+    return `${this.#kind}-list:${owner}:`;
+  }
+
+  #listKeyOf(owner: string, { id, createdAt }: Kept): string {
+    return `${this.#listPrefix(owner)}${String(END_OF_TIME - createdAt).padStart(16, '0')}:${id}`;
+  }
+}

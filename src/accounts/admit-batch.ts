@@ -6,7 +6,7 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import { decide } from '../budget/budget.ts';
-import { BATCH_STAGE, bucketsAfterAdmission, type Hold, place } from '../budget/state.ts';
+import { addHold, BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../budget/state.ts';
 import type { BatchDecision, BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
@@ -91,7 +91,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand };
   if (dryRun) return admitted(whole.inputCost);
   placeAll(state, order, kind, now);
-  state.leases.placed(leases);
+  state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(now + BATCH_HOLD_MS);
   return admitted(whole.inputCost);
@@ -148,7 +148,7 @@ function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estima
     }
   });
   for (const hold of holds) {
-    place(budget, hold, buckets);
+    addHold(budget, hold, buckets);
     limitedTokens.hold(jti, hold.nanodollars);
   }
   ledger.fold();

@@ -20,6 +20,7 @@ import { UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
+import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { callClaims } from './call-batch.ts';
 import { deliverEnd, firstDelivery } from './deliver-end.ts';
 import { batchOf, type Journal, RESULTS_MS, stateOf } from './journal.ts';
@@ -53,6 +54,7 @@ const ASKED_POLL_MS = 2_000;
 const OUTCOME_MS = 20_000;
 /** So long a refusal is kept for them. */
 const REFUSAL_MS = 10 * MINUTE_MS;
+const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 /** After a failure that nothing else says anything about. */
 const FAILED_MS = 30_000;
 
@@ -121,11 +123,10 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       else if (answer.kind === 'refused' && journal.phase === 'closing') this.#refuse(answer);
       else if (journal.phase === 'closing') {
         this.#save({ ...journal, phase: 'lost' });
-        if (answer.kind === 'doubtful')
-          await this.#decideDoubtful(answer).catch((thrown: unknown) => this.#failed(thrown));
+        if (answer.kind === 'doubtful') await this.#decideDoubtful(answer).catch(this.#failed);
       }
       this.#alarm.wakeFor(this.now() + (this.#journal?.phase === 'running' ? LEAST_POLL_MS : 0));
-      await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+      await this.#tidy().catch(this.#failed);
     }
     return stateOf(this.#journal, this.now());
   }
@@ -134,7 +135,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (this.#journal?.phase !== 'prepared') return;
     this.#save({ ...this.#journal, phase: 'unsent', isReleased: !isHeld });
     this.#alarm.wakeFor(this.now());
-    await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+    await this.#tidy().catch(this.#failed);
   }
 
   async outcome(): Promise<BatchState> {
@@ -162,8 +163,8 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (journal && !journal.isErased && isOpen(journal) && journal.cancelAt === undefined) {
       this.#save({ ...journal, cancelAt: this.now(), isReported: false });
       this.#alarm.wakeFor(this.now() + FAILED_MS);
-      await this.#tellCancel().catch((thrown: unknown) => this.#failed(thrown));
-      await this.#tidy().catch((thrown: unknown) => this.#failed(thrown));
+      await this.#tellCancel().catch(this.#failed);
+      await this.#tidy().catch(this.#failed);
     }
     return stateOf(this.#journal, this.now());
   }
@@ -219,10 +220,9 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
   }
 
   /** The upstream has failed in a way that does not say whether it has made the batch: its list tells. */
-  async #decideDoubtful({ status, body }: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
+  async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
     const free = await this.#find(this.#journal as Journal);
-    if (free.length > 0 || this.#journal?.phase !== 'lost') return;
-    this.#save({ ...this.#journal, phase: 'refused', refusal: { status, body }, endedAt: this.now() });
+    if (free.length === 0 && this.#journal?.phase === 'lost') this.#refuse(answer);
   }
 
   /** Looks for a batch in the upstream's list whose create got no answer. */
@@ -241,7 +241,9 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     for (const row of alike) {
       if (free.includes(row.id) && row.status === 'ended' && (await this.#prove(row))) return free;
     }
-    if (free.length === 0 && this.now() > closingAt + LOST_MS) this.#giveUp();
+    if (free.length === 0 && this.now() > closingAt + LOST_MS) {
+      this.#end({ outcomes: { ...NO_OUTCOMES, expired: items }, cost: 0 });
+    }
     return free;
   }
 
@@ -282,7 +284,12 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       if (row.status !== 'ended') return;
       sums = await this.#readResults(upstreamId);
     } catch (thrown) {
-      if (isUnknownThere(thrown) && this.now() > closingAt + GONE_MS) return await this.#settleUnknown(journal);
+      if (isUnknownThere(thrown) && this.now() > closingAt + GONE_MS) {
+        // The upstream has forgotten it: nobody can say any more what it has cost.
+        const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
+        const outcomes = { ...NO_OUTCOMES, errored: journal.items };
+        return await this.#settle(settledRows(journal, 'unknown', 1), { outcomes, cost: held });
+      }
       throw thrown;
     }
     if (this.#journal?.upstreamId !== upstreamId) return;
@@ -316,57 +323,25 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     return await readResults(response, journal, { models, controller, idleMs: settings.STREAM_IDLE_MS });
   }
 
-  /** Settles a batch that the upstream has forgotten: nobody can say any more what it has cost. */
-  async #settleUnknown({ rows, items, upstream }: Journal): Promise<void> {
-    const outcomes = { succeeded: 0, errored: items, canceled: 0, expired: 0 };
-    const settled = rows.map(
-      ({ requestId, model, hold }): BatchSettlementRow => ({
-        requestId,
-        model,
-        status: 'unknown',
-        cost: hold,
-        estimated: true,
-        tokens: {},
-        outcomes: null,
-        upstream,
-      }),
-    );
-    await this.#settle(settled, { outcomes, cost: rows.reduce((sum, { hold }) => sum + hold, 0) });
-  }
-
   /** Settles with the account, then notes that it has ended: if this dies in between, it is said again. */
   async #settle(rows: BatchSettlementRow[], { outcomes, cost }: Pick<ResultSums, 'outcomes' | 'cost'>): Promise<void> {
-    const { id: batch, createdAt } = this.#journal as Journal;
-    const text = JSON.stringify({ batch, rows, startedAt: createdAt });
+    const { id: batch, createdAt: startedAt } = this.#journal as Journal;
+    const text = JSON.stringify({ batch, rows, startedAt });
     await this.#account((account) => account.settleBatchJson(text));
-    const journal = this.#journal as Journal;
-    const endedAt = this.now();
-    const delivery = firstDelivery(journal, this.settings(), endedAt);
-    this.#save({ ...journal, phase: 'ended', isGuess: false, endedAt, outcomes, cost, isReported: false, ...delivery });
+    this.#end({ outcomes, cost, isGuess: false });
     await this.#deliver(this.#journal as Journal);
   }
 
-  /** Ends a batch that never came to be at the upstream. */
-  #giveUp(): void {
+  #end(more: Partial<Journal>): void {
     const journal = this.#journal as Journal;
-    const outcomes = { succeeded: 0, errored: 0, canceled: 0, expired: journal.items };
     const endedAt = this.now();
     const delivery = firstDelivery(journal, this.settings(), endedAt);
-    this.#save({
-      ...journal,
-      phase: 'ended',
-      endedAt,
-      outcomes,
-      cost: 0,
-      isReleased: false,
-      isReported: false,
-      ...delivery,
-    });
+    this.#save({ ...journal, phase: 'ended', endedAt, isReported: false, ...more, ...delivery });
   }
 
-  #refuse({ status, body }: Extract<CreateAnswer, { kind: 'refused' }>): void {
+  #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
     const journal = this.#journal as Journal;
-    this.#save({ ...journal, phase: 'refused', refusal: { status, body }, endedAt: this.now() });
+    this.#save({ ...journal, phase: 'refused', refusal, endedAt: this.now() });
   }
 
   async #tellCancel(): Promise<void> {
@@ -393,18 +368,11 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
   async #tidy(): Promise<void> {
     const journal = this.#journal;
     if (!journal) return;
-    const { id, phase, rows, isReleased, isReported, isErased } = journal;
+    const { id, phase, isReleased, isReported, isErased } = journal;
     const isVoid = phase === 'refused' || phase === 'unsent' || (phase === 'ended' && journal.upstreamId === undefined);
     if (isVoid && !isReleased) {
       const status = phase === 'refused' ? 'refused_upstream' : 'unsent';
-      const settled = rows.map(({ requestId, model }) => ({
-        requestId,
-        model,
-        status,
-        cost: 0,
-        tokens: {},
-        outcomes: null,
-      }));
+      const settled = settledRows(journal, status, 0);
       const text = JSON.stringify({ batch: id, rows: settled, startedAt: journal.createdAt });
       await this.#account((account) => account.settleBatchJson(text));
       await callClaims(this.env, this.settings(), journal.upstream, (claims) => claims.end(id));
@@ -475,9 +443,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     for (const tell of this.#waiting.splice(0)) tell();
   }
 
-  #failed(thrown: unknown): void {
-    logFailure({ batch: this.#journal?.id ?? '' }, thrown);
-  }
+  readonly #failed = (thrown: unknown): void => logFailure({ batch: this.#journal?.id ?? '' }, thrown);
 
   get #calls(): UpstreamBatches {
     const { upstream: name, headers = {} } = this.#journal ?? {};
@@ -493,4 +459,18 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
 /** @returns whether the upstream may still work on a batch. */
 function isOpen({ phase }: Journal): boolean {
   return phase === 'closing' || phase === 'lost' || phase === 'running';
+}
+
+/** @returns what is booked of a batch without results: its hold, or nothing. */
+function settledRows({ rows, upstream }: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+  return rows.map(({ requestId, model, hold }) => ({
+    requestId,
+    model,
+    status,
+    cost: hold * share,
+    estimated: share === 1,
+    tokens: {},
+    outcomes: null,
+    upstream,
+  }));
 }

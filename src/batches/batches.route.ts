@@ -15,7 +15,7 @@ import { BATCHES_PATH, BatchCallFailed, UpstreamBatches } from './upstream-batch
 /** Message batches, as Anthropic has them. Each belongs to the account that has made it. */
 export function batchesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post(BATCHES_PATH, requireScope('messages'), async (c) => c.json(await createBatch(c, fetchUpstream)))
+    .post(BATCHES_PATH, requireScope('messages'), (c) => createBatch(c, fetchUpstream))
     .get(BATCHES_PATH, requireScope('messages'), async (c) => {
       const page = readPage(c.req.query());
       const list = await accountOf(c, c.get('identity').account)((account) => account.batches(page));

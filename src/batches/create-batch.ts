@@ -4,30 +4,32 @@
  */
 
 import type { Context } from 'hono';
-import type { z } from 'zod/mini';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
-import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain, upstreamRefusedKey } from '../http/errors.ts';
+import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
+import type * as z from '../http/zod.ts';
+import { parseObject } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { readStart } from '../upstream/attempt.ts';
-import { isAboutRequest } from '../upstream/error-blame.ts';
-import { headersUp } from '../upstream/headers.ts';
+import { bufferedResponse } from '../upstream/buffered-answer.ts';
+import { headersDown, headersUp } from '../upstream/headers.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { reportOf } from '../upstream/usage/usage-report.ts';
 import { BatchBody } from './batch-body.ts';
 import { batchQuery, deliverUrl, MOST_ITEMS } from './batches.schema.ts';
-import type { batchEstimate, MessageBatch } from './batches-answers.schema.ts';
+import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
 import { ItemReader } from './item.ts';
-import { bodyPieces } from './stream-body.ts';
+import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
 import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
@@ -39,8 +41,7 @@ const ROOM_BYTES = 6 * 1024 * 1024;
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
-/** What a request for a batch is answered with. */
-export type Created = MessageBatch | z.output<typeof batchEstimate>;
+type Refused = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
 /** What a batch that this edge makes by itself decides in place of the caller. */
 interface OwnBatch {
@@ -67,7 +68,7 @@ interface Creation {
  * @param own where the edge has written that body itself
  * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
  */
-export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Created> {
+export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
@@ -90,16 +91,17 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own
     return await readAndClose(creation);
   } catch (thrown) {
     upload.abort();
-    throw thrown instanceof RefusedEarly ? await createRefusal(thrown.response) : thrown;
+    if (!(thrown instanceof RefusedEarly)) throw thrown;
+    return refusedUpstream(await refusedOf(thrown.response), context);
   }
 }
 
-async function readAndClose(creation: Creation): Promise<Created> {
+async function readAndClose(creation: Creation): Promise<Response> {
   const { c, target, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const items = new ItemReader(c, target);
   const digest = new BodyDigest();
-  for await (const piece of bodyPieces(c.req.raw, mostBytes)) {
+  for await (const piece of streamBody(c.req.raw, mostBytes)) {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
@@ -111,7 +113,7 @@ async function readAndClose(creation: Creation): Promise<Created> {
   }
   const { url, others } = outerMembers(body.end(), creation);
   const order = await orderOf(creation, await digest.end());
-  if (isDry) return await estimate(creation, order);
+  if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
   return await closeBatch(creation, order, { url, others });
 }
@@ -161,7 +163,7 @@ async function closeBatch(
   creation: Creation,
   order: BatchOrder,
   { url, others }: { url: string | undefined; others: readonly { key: string; text: string }[] },
-): Promise<MessageBatch> {
+): Promise<Response> {
   const { context, upload, id, total } = creation;
   const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
   await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
@@ -172,7 +174,8 @@ async function closeBatch(
     if (decision.outcome === 'attached') {
       isHeld = false;
       upload.abort();
-      return await attached({ ...place, id: decision.batch });
+      const first = { ...place, id: decision.batch };
+      return batchOrRefusal(await callBatch(first, (batch) => batch.outcome()), context);
     }
     if (decision.outcome !== 'admitted') {
       isHeld = false;
@@ -187,7 +190,7 @@ async function closeBatch(
   // From here on there may be a batch, whoever dies: the journal knows it, and nothing is sent again.
   const sending = finish(creation, others).then((answer) => callBatch(place, (batch) => batch.answered(answer)));
   context.waitUntil(sending);
-  return batchOrError(await sending);
+  return batchOrRefusal(await sending, context);
 }
 
 async function decided(context: RequestContext, order: BatchOrder): Promise<BatchDecision> {
@@ -195,15 +198,10 @@ async function decided(context: RequestContext, order: BatchOrder): Promise<Batc
   return JSON.parse(await callAccount(context, (account) => account.admitBatchJson(text))) as BatchDecision;
 }
 
-/** @returns how a batch is that was made of the same body. */
-async function attached(place: Parameters<typeof callBatch>[0]): Promise<MessageBatch> {
-  return batchOrError(await callBatch(place, (batch) => batch.outcome()));
-}
-
-function batchOrError(state: BatchState): MessageBatch {
-  if (state.kind === 'known') return state.batch;
+function batchOrRefusal(state: BatchState, context: RequestContext): Response {
+  if (state.kind === 'known') return Response.json(state.batch);
   if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
-  throw upstreamError(state.status, state.body);
+  return refusedUpstream(state, context);
 }
 
 async function finish({ upload, context }: Creation, others: Parameters<Upload['finish']>[0]): Promise<CreateAnswer> {
@@ -214,18 +212,15 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
     if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
     response = thrown.response;
   }
-  const { status } = response;
-  const text = await response.text().catch(() => undefined);
-  if (text === undefined)
-    return status < 500 && status >= 300 ? { kind: 'refused', status, body: '' } : { kind: 'lost' };
-  const json = jsonIn(text);
+  const refused = await refusedOf(response);
+  const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
-    return { kind: 'made', id: json.id, createdAt: String(json.created_at), expiresAt: String(json.expires_at ?? '') };
+    return { kind: 'made', id: json.id, expiresAt: String(json.expires_at ?? '') };
   }
   if (response.ok) return { kind: 'lost' };
   // What the API itself says to be too much was not made. Any other failure of a server says nothing.
-  if (status < 500 || status === 529 || status === 503) return { kind: 'refused', status, body: text.slice(0, 65_536) };
-  return { kind: 'doubtful', status, body: text.slice(0, 65_536) };
+  const isSure = refused.status < 500 || refused.status === 529 || refused.status === 503;
+  return { kind: isSure ? 'refused' : 'doubtful', ...refused };
 }
 
 function batchOpening(
@@ -255,7 +250,7 @@ function batchOpening(
   };
 }
 
-async function estimate({ context, total }: Creation, order: BatchOrder): Promise<Created> {
+async function estimate({ context, total }: Creation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
   const decision = await decided(context, order);
   if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
@@ -295,26 +290,18 @@ function fittingSentence(total: BatchTotal, left: Nanodollars): string {
     : `Of its ${total.items} items the first ${first} would fit: send those as a batch.`;
 }
 
-async function createRefusal(response: Response): Promise<ApiError> {
-  return upstreamError(response.status, await readStart(response));
-}
-
 /** @returns the upstream's refusal of a create, in its own words where the caller may see them. */
-function upstreamError(status: number, body: string): ApiError {
-  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(utf8(body)))) return upstreamRefusedKey();
-  const error = jsonIn(body)?.error as { type?: unknown; message?: unknown } | undefined;
-  const message = typeof error?.message === 'string' ? error.message : `The upstream answered ${status}.`;
-  const type = typeof error?.type === 'string' ? (error.type as ApiError['type']) : 'api_error';
-  return new ApiError(type, message, { status: status >= 400 ? status : 500, logged: `upstream_${status}` });
+function refusedUpstream({ status, body, headers }: Refused, { requestId }: RequestContext): Response {
+  const bytes = utf8(body);
+  const { error_type: errorType } = reportOf(parseObject(bytes), bytes.length);
+  const isReadable = errorType !== undefined;
+  const options = { isReadable, expected: 'anything', errorType, requestId } as const;
+  return bufferedResponse(new Response(null, { status, headers }), bytes, options);
 }
 
-function jsonIn(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
+async function refusedOf(response: Response): Promise<Refused> {
+  const { status } = response;
+  return { status, body: await readStart(response), headers: headersDown(response.headers) };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */
@@ -346,6 +333,6 @@ class BodyDigest {
 
   async end(): Promise<string> {
     await this.#writer.close();
-    return [...new Uint8Array(await this.#stream.digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    return toHex(new Uint8Array(await this.#stream.digest));
   }
 }

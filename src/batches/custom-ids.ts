@@ -77,25 +77,18 @@ function putHash(places: Uint32Array, first: number, second: number): boolean {
   }
 }
 
-/** Four lanes of a hash of the kind of MurmurHash3: every bit of an id reaches all bits of all lanes. */
-function hashId(id: string, [a, b, c, d]: Seed, into: Uint32Array): void {
-  let [first, second, third, fourth] = [a, b, c, d];
-  for (let at = 0; at < id.length; at += 1) {
-    const code = id.charCodeAt(at);
-    first = second ^ Math.imul(first ^ code, 597_399_067);
-    second = third ^ Math.imul(second ^ code, 2_869_860_233);
-    third = fourth ^ Math.imul(third ^ code, 951_274_213);
-    fourth = first ^ Math.imul(fourth ^ code, 2_716_044_179);
-  }
-  into[0] = mixed(Math.imul(third ^ (first >>> 18), 597_399_067) + id.length);
-  into[1] = mixed(Math.imul(fourth ^ (second >>> 22), 2_869_860_233) ^ first);
-  into[2] = mixed(Math.imul(first ^ (third >>> 17), 951_274_213) ^ second);
-  into[3] = mixed(Math.imul(second ^ (fourth >>> 19), 2_716_044_179) ^ third);
-}
+const PRIMES: Seed = [597_399_067, 2_869_860_233, 951_274_213, 2_716_044_179];
 
-function mixed(value: number): number {
-  let bits = value;
-  bits = Math.imul(bits ^ (bits >>> 16), 2_246_822_507);
-  bits = Math.imul(bits ^ (bits >>> 13), 3_266_489_909);
-  return (bits ^ (bits >>> 16)) >>> 0;
+/** Four hashes of an id, each by its own seed: every bit of the id reaches all bits of all of them. */
+function hashId(id: string, seed: Seed, into: Uint32Array): void {
+  for (let lane = 0; lane < 4; lane += 1) {
+    let bits = seed[lane as 0];
+    for (let at = 0; at < id.length; at += 1) {
+      bits = Math.imul(bits ^ id.charCodeAt(at), PRIMES[lane as 0]);
+      bits ^= bits >>> 15;
+    }
+    bits = Math.imul(bits ^ (bits >>> 16), 2_246_822_507);
+    bits = Math.imul(bits ^ (bits >>> 13), 3_266_489_909);
+    into[lane] = bits ^ (bits >>> 16);
+  }
 }

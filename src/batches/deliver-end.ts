@@ -5,7 +5,9 @@ import { pauseAfter, SCHEDULE } from '../delivery/schedule.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
+import type * as z from '../http/zod.ts';
 import type { Settings } from '../settings/settings.ts';
+import type { batchEnded } from './batches-answers.schema.ts';
 import { batchOf, type Journal } from './journal.ts';
 
 type Delivery = NonNullable<Journal['delivery']>;
@@ -44,7 +46,7 @@ export async function deliverEnd(
   env: Bindings,
   now: number,
 ): Promise<Delivery | undefined> {
-  const result = {
+  const result: z.output<typeof batchEnded> = {
     type: 'batch.ended',
     event_id: `evt_${journal.id}`,
     created_at: new Date(journal.endedAt ?? now).toISOString(),

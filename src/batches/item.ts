@@ -93,7 +93,7 @@ export class ItemReader {
     }
     const { row, known } = models.price(model);
     const { readings = params } = params;
-    const { bound, terms } = worstCaseOf(
+    const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },
       {
         bytes: sizeOf(params),
@@ -107,15 +107,15 @@ export class ItemReader {
         batch: true,
       },
     );
-    const output = bound.outputTokens * bound.outputPrice;
+    const output = worstCase.outputTokens * worstCase.outputPrice;
     return {
       customId,
       pieces: piecesUp(item, bytes, given, params, idThere === request.model ? undefined : idThere),
       model: known ? row.id : undefined,
-      models: bound.models,
-      known: bound.known,
-      cost: bound.inputCost + output,
-      estimated: (bound.served?.inputCost ?? bound.inputCost) + output,
+      models: worstCase.models,
+      known: worstCase.known,
+      cost: worstCase.inputCost + output,
+      estimated: (worstCase.served?.inputCost ?? worstCase.inputCost) + output,
       cachesLong: terms.cache === '1h',
     };
   }
@@ -200,10 +200,5 @@ function ofItem(error: ApiError, index: number, customId: string | undefined): A
 }
 
 function idIn(bytes: Uint8Array): string | undefined {
-  const parts = [bytes.subarray(0, SEARCHED_BYTES), bytes.subarray(Math.max(0, bytes.length - SEARCHED_BYTES))];
-  for (const part of parts) {
-    const found = CUSTOM_ID.exec(decoder.decode(part))?.[1];
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  return CUSTOM_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
 }

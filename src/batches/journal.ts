@@ -29,7 +29,7 @@ export interface Journal extends BatchOpening {
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
-  refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body'>;
+  refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
   /** Whether the account has been told of the latest change. */
   isReported?: boolean;
   /** Whether the hold of what was not made has been given back. */

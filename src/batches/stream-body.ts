@@ -1,8 +1,8 @@
 import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
+import { discard, Pace } from '../http/read-json.ts';
 
-/** A body of which nothing has come for so long is given up: others wait for the room that it takes up. */
-const LONGEST_SILENCE_MS = 60_000;
-/** How long the rest of a refused body is read, in milliseconds. */
+/** How often it is looked whether a body still comes, and how long the rest of a refused one is read; milliseconds. */
+const LOOK_MS = 15_000;
 const LATE_MS = 10_000;
 
 /**
@@ -13,21 +13,28 @@ const LATE_MS = 10_000;
  *
  * @throws ApiError 413 above the limit, 400 for a body that breaks off or comes too slowly
  */
-export async function* bodyPieces(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
-  const declared = Number(request.headers.get('content-length') ?? 0);
-  if (declared > limitBytes) throw tooLarge(limitBytes);
+export async function* streamBody(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
+  if (Number(request.headers.get('content-length')) > limitBytes) throw tooLarge(limitBytes);
   const reader = request.body?.getReader();
   if (!reader) return;
   let length = 0;
+  let taken = 0;
   let isEnded = false;
+  // While the upstream takes what has come, nothing is awaited from the caller.
+  const pace = new Pace(reader, () => (taken === length ? length : Number.POSITIVE_INFINITY), {
+    stretchMs: LOOK_MS,
+    longFrom: 0,
+  });
   try {
     for (;;) {
-      const { value, done } = await withinSilence(reader);
+      const { value, done } = await reader.read();
+      pace.check();
       isEnded = done;
       if (done) return;
       length += value.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
       yield value;
+      taken = length;
     }
   } catch (thrown) {
     if (thrown instanceof ApiError) throw thrown;
@@ -35,34 +42,8 @@ export async function* bodyPieces(request: Request, limitBytes: number): AsyncGe
     // The caller has failed, not the edge.
     throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   } finally {
-    if (!isEnded) await discardRest(reader);
+    pace.stop();
+    reader.releaseLock();
+    if (!isEnded) await discard(request, LATE_MS);
   }
 }
-
-async function withinSilence(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-): Promise<ReadableStreamReadResult<Uint8Array>> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const silent = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('The body takes too long.')), LONGEST_SILENCE_MS);
-  });
-  try {
-    return await Promise.race([reader.read(), silent]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function discardRest(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
-  const timer = setTimeout(() => reader.cancel().catch(leaveCancelled), LATE_MS);
-  try {
-    while (!(await reader.read()).done);
-  } catch {
-    // The caller has left.
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** A body that cannot be cancelled has ended already. */
-function leaveCancelled(): void {}

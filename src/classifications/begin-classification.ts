@@ -30,14 +30,14 @@ const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-c
 /**
  * Begins a classification by batch.
  *
- * @returns how it stands, once its batch was made: what the batch's own rules refuse is refused here
- * @throws ApiError of the batch: a limit that is reached, and what the upstream refuses
+ * @returns how it stands, once its batch was made; what the upstream says to a batch that it refuses
+ * @throws ApiError of the batch: what its own rules refuse, and a limit that is reached
  */
 export async function beginClassification(
   c: Context<AppEnv>,
   { task, inputs, deliverUrl }: BatchWork,
   fetchUpstream: Fetch | undefined,
-): Promise<ClassificationReport> {
+): Promise<ClassificationReport | Response> {
   const { identity, settings } = contextOf(c);
   const url = checkedDeliverUrl(deliverUrl, settings);
   const { account } = identity;
@@ -55,15 +55,21 @@ export async function beginClassification(
     });
   }
   if (opened.report) return opened.report;
+  const letGo = () => contextOf(c).waitUntil(callClassification(place, (job) => job.drop()));
   try {
     await giveInputs(place, task, inputs);
     while ((await callClassification(place, (job) => job.recall())).left > 0);
     const batch = newBatchId();
     const begun = await callClassification(place, (job) => job.begin(batch));
     if (begun.status === 'ended') return begun;
-    await createBatch(await contextOfBatch(c, place, task), fetchUpstream, { id: batch, mostBytes: MOST_BYTES });
+    const own = { id: batch, mostBytes: MOST_BYTES };
+    const made = await createBatch(await contextOfBatch(c, place, task), fetchUpstream, own);
+    if (!made.ok) {
+      letGo();
+      return made;
+    }
   } catch (thrown) {
-    contextOf(c).waitUntil(callClassification(place, (job) => job.drop()));
+    letGo();
     throw thrown;
   }
   return await callClassification(place, (job) => job.sent());

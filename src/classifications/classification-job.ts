@@ -85,6 +85,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   async open(
     opening: ClassificationOpening,
   ): Promise<{ state: 'new' | 'taken' | 'other'; report?: ClassificationReport }> {
+    if (this.#job?.isAbandoned) await this.#recover(this.#job);
     const before = this.#job;
     if (before && before.digest !== opening.digest) return { state: 'other' };
     if (before && before.phase !== 'taking') return { state: 'taken', report: this.#report(before) };
@@ -155,10 +156,15 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     return this.#report(this.#job as Job);
   }
 
-  /** Lets go of a classification whose batch was refused. */
+  /** Lets go of a classification whose batch could not be made; if it was made all the same, the classification goes on. */
   async drop(): Promise<void> {
-    const phase = this.#job?.phase;
-    if (phase === 'taking' || phase === 'sending') await this.#forget();
+    const job = this.#job;
+    if (job?.phase === 'taking') return await this.#forget();
+    if (job?.phase !== 'sending') return;
+    const abandoned = { ...job, isAbandoned: true };
+    this.#save(abandoned);
+    this.#alarm.wakeFor(this.now() + LEAST_POLL_MS);
+    await this.#recover(abandoned);
   }
 
   read(): ClassificationReport | undefined {
@@ -231,7 +237,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
 
   /** Whoever made the batch has not said whether it was made. */
   async #recover(job: Job): Promise<void> {
-    if (this.now() < job.touchedAt + MAKING_MS) return;
+    if (!job.isAbandoned && this.now() < job.touchedAt + MAKING_MS) return;
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'sending') return;
     if (state.kind === 'known') this.#run(this.#job);
@@ -243,8 +249,11 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     this.#polledAt = this.now();
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'running') return;
-    // The batch was deleted before its results were read: every input that was in it says so.
-    if (state.kind !== 'known') return this.#end(this.#job, {});
+    if (state.kind !== 'known') {
+      // It was not made after all. One that was made was deleted before its results were read, as its inputs then say.
+      if (job.isAbandoned) return await this.#forget();
+      return this.#end(this.#job, {});
+    }
     const { batch, upstream } = state;
     if (batch.processing_status !== 'ended') return;
     const usage = batch.results_url === null || !upstream ? undefined : await this.#readVotes(job, upstream);

@@ -31,8 +31,10 @@ export function classificationsRoutes() {
 
 /** @returns how a request to `/classify` is answered that wants a batch */
 export function classifyByBatch(fetchUpstream: Fetch | undefined) {
-  return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> =>
-    c.json(shownReport(c, await beginClassification(c, work, fetchUpstream)), 202);
+  return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> => {
+    const begun = await beginClassification(c, work, fetchUpstream);
+    return begun instanceof Response ? begun : c.json(shownReport(c, begun), 202);
+  };
 }
 
 /** @returns the results in the order of the inputs, and at the end their sum */

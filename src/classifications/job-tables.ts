@@ -48,6 +48,8 @@ export interface Job extends ClassificationOpening {
   recalledTo: number;
   counts: { inputs: number; cached: number; repeated: number; requests: number; labelled: number; failed: number };
   batch?: string;
+  /** Whether whoever made the batch has failed: it may have been made all the same. */
+  isAbandoned?: boolean;
   cancelAt?: number;
   endedAt?: number;
   usage?: ClassifyUsage;

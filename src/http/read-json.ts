@@ -206,7 +206,7 @@ async function readWhole(body: ReadableStream<Uint8Array>, length: number, stret
 }
 
 /** Ends the reading of a body that comes too slowly. */
-class Pace {
+export class Pace {
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   #isLate = false;
 
@@ -250,7 +250,7 @@ function ignoreBroken(): void {}
  * Reads the rest of a body and drops it. A connection that is closed while the caller still sends is reset, and the caller
  * would never see why the request was refused.
  */
-async function discard({ body }: Request, mostMs: number): Promise<void> {
+export async function discard({ body }: Request, mostMs: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body?.getReader({ mode: 'byob' });

@@ -98,18 +98,18 @@ export interface BatchOpening {
 /** What an upstream has answered to a create. */
 export type CreateAnswer =
   /** Made, under this id of the upstream's. */
-  | { kind: 'made'; id: string; createdAt: string; expiresAt: string }
+  | { kind: 'made'; id: string; expiresAt: string }
   /** Not made. What was said stands here for callers who have sent the same. */
-  | { kind: 'refused'; status: number; body: string }
+  | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   /** A failure that does not say whether it was made: it is looked for, and if it is not there, it was refused. */
-  | { kind: 'doubtful'; status: number; body: string }
+  | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
   /** Nobody knows: the answer was lost. */
   | { kind: 'lost' };
 
 /** How far a batch is, for whoever asks. */
 export type BatchState =
   | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined }
-  | { kind: 'refused'; status: number; body: string }
+  | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
 
 /** Where the results of a batch are: at which upstream, under which id. */

@@ -109,8 +109,8 @@ export function beginTurn(
     now: context.now,
     onEnd: (settled) => {
       onEnd();
-      if (settled !== undefined) waitUntil(maintenance.confirm(row, settled));
-      else maintenance.forgetFailed(row);
+      if (settled !== undefined) waitUntil(maintenance.settlements.confirm(row, settled));
+      else maintenance.settlements.forgetFailed(row);
     },
     onBroken,
   });

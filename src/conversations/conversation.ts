@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
@@ -17,7 +18,7 @@ import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
-import { answerOf, attachTo, findRepeatedTurn, refuseRevokedCaller, resumeTurn } from './attach.ts';
+import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
 import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
@@ -25,7 +26,9 @@ import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, GRACE_MS, Maintenance } from './maintenance.ts';
+import { accountRequestOf } from './object-context.ts';
 import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
+import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
@@ -131,7 +134,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       return { ok: true, value: await buildPrompt(this.#context, profile, { ...request, body }) };
     } catch (thrown) {
       // A revoked caller must learn nothing about what is here.
-      const refused = await refuseRevokedCaller(this.#context, request.identity).catch(toApiError);
+      const refused = await refuseRevokedCaller(accountRequestOf(this.#context, request.identity)).catch(toApiError);
       return failedResult(refused ?? thrown);
     }
   }
@@ -286,11 +289,11 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     this.#recover();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
     if (findRepeated() || this.#runner || this.#isInTransit) {
-      await refuseRevokedCaller(this.#context, request.identity);
+      await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
       if (repeated && repeated.hash !== request.hash) throw otherBody();
-      if (repeated) return await attachTo(this.#transcript, this.#runner, repeated, request.stream);
+      if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();
       // No prefix was taken, because a first turn was running; that turn has failed meanwhile.
@@ -300,7 +303,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     try {
       planned = planTurn(this.#context, this.#present(), request, prefix);
     } catch (thrown) {
-      await refuseRevokedCaller(this.#context, request.identity);
+      await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
     // This takes the lock: from here on no other turn begins.

@@ -12,7 +12,7 @@ import { RequestBody } from '../upstream/request/request-body.ts';
 import { findStored, requireStored, type StoredReader } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
 import { outgrown, type PrefixDefaults } from './history/next-request.ts';
-import type { ObjectContext } from './object-context.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type HeldPrefix, refOf } from './storage/rows.ts';
 import type { LaidBody } from './turn/turn-runner.ts';
 
@@ -96,6 +96,6 @@ export async function layHeld(context: Callers, account: string, held: HeldPrefi
 }
 
 /** @returns how an account reads prefixes, and is called itself. */
-function prefixReaderOf({ env, settings }: Callers, account: string): StoredReader & AccountRequest {
-  return { account, identity: { account }, accounts: env, store: env.STORE, settings: settings() };
+function prefixReaderOf(context: Callers, account: string): StoredReader & AccountRequest {
+  return { account, store: context.env.STORE, ...accountRequestOf(context, { account }) };
 }

@@ -1,33 +1,28 @@
 /** The work of a conversation after a change: settlements, reports to its account, deletion when the time has come. */
 
-import type { RequestMeter } from '../accounts/admission/metered-request.ts';
-import { requestMeterOf } from '../accounts/admission/request-meter.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { Alarm } from '../durable/alarm.ts';
 import { callAccount } from '../durable/call-account.ts';
-import type { Settled } from '../durable/contracts/settlement.ts';
 import { releasePrefix } from './held-prefix.ts';
-import type { ObjectContext } from './object-context.ts';
-import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
-import { expiredTurns, oldestToExpire, turnAt, unsettledTurns } from './storage/turn-queries.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import type { HeldPrefix, Profile } from './storage/rows.ts';
+import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
 import { died } from './turn-answer.ts';
+import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** How long a turn can be resumed and attached to after its end. */
 export const GRACE_MS = 10 * 60_000;
 /** The time after which an unconfirmed settlement or report is repeated. */
 export const CONFIRM_AGAIN_MS = 15_000;
-const CONFIRM_MS = 60_000;
 
 /** What maintenance needs of its object. */
-interface Maintained extends ObjectContext {
+interface Maintained extends SettlingObject {
   storage: DurableObjectStorage;
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
-  erase(): Promise<unknown>;
 }
 
 /** The object's context, with its maintenance. */
@@ -38,13 +33,13 @@ export interface ConversationContext extends ObjectContext {
 /** Maintains a conversation. A crash loses nothing: what is not confirmed is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly alarm: Alarm;
+  readonly settlements: TurnSettlements;
   readonly #object: Maintained;
-  /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
-  readonly #settling = new Map<number, number>();
 
   constructor(object: Maintained) {
     this.#object = object;
     this.alarm = new Alarm(object.storage);
+    this.settlements = new TurnSettlements(object, () => this.#wakeToConfirm());
   }
 
   /** Ends the turns that were running when the object died, and settles what is not settled. */
@@ -53,100 +48,30 @@ export class Maintenance {
     const unsettled = unsettledTurns(transcript);
     for (const row of unsettled.filter(({ status }) => status === 'running')) {
       const turn = restoreCrashed(transcript, row);
-      const meter = this.#meterOf(turn.row);
+      const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, now()));
-      if (settled !== undefined) waitUntil(this.confirm(turn.row, settled));
+      if (settled !== undefined) waitUntil(this.settlements.confirm(turn.row, settled));
     }
     const { profile } = transcript;
     // A first turn must not continue a copy that was interrupted.
     if (profile && !profile.exists && !profile.deleted) transcript.dropUnborn();
     if (unsettled.length === 0 && !profile?.unreported) return;
     this.#wakeToConfirm();
-    waitUntil(this.settlePending());
-  }
-
-  /** @returns what settles a turn, even one that began before a crash. */
-  #meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
-    const account = this.#object.transcript.profile?.account ?? '';
-    const requestId = row.grant?.requestId ?? row.requestId;
-    return requestMeterOf(
-      { ...this.#accountRequest(account), requestId, model: row.model },
-      row.grant ?? UNKNOWN_GRANT,
-    );
-  }
-
-  #accountRequest(account: string) {
-    return { identity: { account }, accounts: this.#object.env, settings: this.#object.settings() };
-  }
-
-  /**
-   * Waits until the account confirms a settlement, and stores that, so that it need not be repeated. Without a
-   * confirmation the alarm repeats the settlement; a repeated settlement changes nothing.
-   */
-  async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
-    const { transcript, now, erase } = this.#object;
-    const { seq } = row;
-    // No timer ends this wait: the alarm repeats what takes too long.
-    const since = now();
-    this.#settling.set(seq, since);
-    try {
-      const settled = await done;
-      if (transcript.profile) transcript.changeTurn(row, { settled: true });
-      if (settled.outcome !== 'erased') this.#correctCost(row, settled.cost + (row.grant?.earlier ?? 0));
-      if (row.status === 'failed') this.forgetFailed(row);
-      const { profile } = transcript;
-      if (settled.outcome === 'erased' && profile && !profile.deleted) await erase();
-    } catch {
-      this.#wakeToConfirm();
-    } finally {
-      if (this.#settling.get(seq) === since) this.#settling.delete(seq);
-    }
-  }
-
-  /** Stores the account's figure, which is the one that counts: a turn without a known usage has cost its hold. */
-  #correctCost({ seq, id, cost }: TurnRow, settled: number): void {
-    const { transcript } = this.#object;
-    if (settled === cost) return;
-    // Another confirmation may have corrected it already.
-    const stored = turnAt(transcript, seq);
-    const { profile } = transcript;
-    if (stored?.id !== id || !profile) return;
-    transcript.changeTurn(stored, { cost: settled });
-    transcript.save({ ...profile, cost: profile.cost + settled - stored.cost });
-  }
-
-  /** Deletes the row of a failed turn that is settled and has shown no event. */
-  forgetFailed({ seq, id }: TurnRow): void {
-    const { transcript } = this.#object;
-    const stored = turnAt(transcript, seq);
-    if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
-    if (transcript.log.count(seq) === 0) transcript.deleteTurn(seq);
+    waitUntil(this.#confirmPending());
   }
 
   /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
   async tidy(): Promise<void> {
     const { transcript, isBusy } = this.#object;
     this.#deleteExpired();
-    await this.settlePending();
+    await this.#confirmPending();
     if (!isBusy() && !transcript.profile?.exists) await this.clear();
     else this.#wakeNext();
   }
 
-  /** Repeats what was not confirmed. */
-  async settlePending(): Promise<void> {
-    const { transcript } = this.#object;
-    for (const row of unsettledTurns(transcript)) {
-      const { outcome, status } = row;
-      const { profile } = transcript;
-      if (status === 'running' || !outcome || !profile) continue;
-      if (this.#object.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;
-      const { done } = this.#meterOf(row).settle(outcome, {
-        ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
-        ms: (row.endedAt ?? row.beganAt) - row.beganAt,
-        conversation: conversationReportOf(profile),
-      });
-      await within(this.confirm(row, done), CONFIRM_MS).catch(() => this.#wakeToConfirm());
-    }
+  /** Repeats the settlements and the report that were not confirmed. */
+  async #confirmPending(): Promise<void> {
+    await this.settlements.settlePending();
     await this.#report();
   }
 
@@ -157,7 +82,7 @@ export class Maintenance {
     if (!profile?.unreported) return;
     try {
       const report = conversationReportOf(profile);
-      const request = this.#accountRequest(profile.account);
+      const request = accountRequestOf(this.#object, { account: profile.account });
       const { erased } = await within(
         callAccount(request, (account) => account.noteConversation(report)),
         CONFIRM_MS,
@@ -175,7 +100,7 @@ export class Maintenance {
     const { transcript, storage, isBusy } = this.#object;
     if (isBusy() || transcript.profile?.exists) return;
     this.#deleteExpired();
-    await this.settlePending();
+    await this.#confirmPending();
     const { profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
     const turns = transcript.turns();

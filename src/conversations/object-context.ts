@@ -1,4 +1,5 @@
 import type { Bindings } from '../durable/bindings.ts';
+import type { Identity } from '../identity/caller.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -12,4 +13,12 @@ export interface ObjectContext {
   /** The clock; milliseconds since 1970. */
   now(): number;
   waitUntil(work: Promise<unknown>): void;
+}
+
+/** @returns how a conversation's object calls an account. */
+export function accountRequestOf<Caller extends Pick<Identity, 'account'>>(
+  { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
+  identity: Caller,
+) {
+  return { identity, accounts: env, settings: settings() };
 }

@@ -1,64 +1,24 @@
-import { type ApiError, misconfigured } from '../http/errors.ts';
+import { misconfigured } from '../http/errors.ts';
 import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
-
-const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
-  z._default(
-    z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(least), z.lte(most)),
-    fallback,
-  );
-/** A hundred years: an alarm cannot be set for a time much further ahead. */
-const MOST_DAYS = 36_500;
-
-const parsedText = z.pipe(
-  z.string(),
-  z.transform((text, context) => {
-    try {
-      return JSON.parse(text) as unknown;
-    } catch {
-      context.issues.push({ code: 'custom', message: 'must be JSON', input: text });
-      return z.NEVER;
-    }
-  }),
-);
-const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
-
-const listed = z.pipe(
-  z.string(),
-  z.transform((text) =>
-    text
-      .split(',')
-      .map((part) => part.trim())
-      .filter((part) => part !== ''),
-  ),
-);
-const origin = z.string().check(
-  z.refine((value) => value === '*' || URL.parse(value)?.origin === value, {
-    error: 'must be origins such as https://app.example.com, separated by commas, or *',
-  }),
-);
-const origins = z.pipe(listed, z.array(origin));
-
-const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
-
-const senderSecrets = z.pipe(listed, z.array(z.string().check(z.minLength(16, 'must have at least 16 characters'))));
-const standardSecret = z.string().check(
-  z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
-  // 24 bytes, which is what the specification asks for.
-  z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
-);
-const standardSecrets = z.pipe(listed, z.array(standardSecret));
-const urlSetting = (fault: string) =>
-  z.string().check(
-    z.trim(),
-    z.refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ''), fault),
-  );
-const anyHttpUrl = urlSetting('must be an http or https URL');
-const httpUrl = urlSetting('must be an https URL');
+import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
+import {
+  anyHttpUrl,
+  countSetting,
+  httpUrl,
+  jsonSetting,
+  listed,
+  MOST_DAYS,
+  origins,
+  secret,
+  senderSecrets,
+  standardSecret,
+  standardSecrets,
+} from './setting-forms.ts';
 
 /** Which answers an upstream stops to write, and to bill, when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
@@ -336,59 +296,4 @@ function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settin
   }
   const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
   if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
-}
-
-function faultsOf({ issues }: z.core.$ZodError): string {
-  return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
-}
-
-function malformed(faults: string): ApiError {
-  return misconfigured(`This deployment has malformed settings: ${faults}.`);
-}
-
-/** @throws ApiError 500 that names a setting with which nothing could be delivered */
-function checkDelivery(
-  name: string,
-  url: unknown,
-  settings: { DELIVERY_SIGNING_SECRET?: string | undefined },
-  development: boolean,
-): void {
-  if (typeof url !== 'string') return;
-  const fault = deliverFault(url, development);
-  if (fault !== undefined) throw malformed(`${name} (${fault})`);
-  if (settings.DELIVERY_SIGNING_SECRET === undefined) {
-    throw misconfigured(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
-  }
-}
-
-/** The settings of one source of webhooks, shipped or defined in code. */
-export interface SourceSettings {
-  /** A webhook is accepted if any of them has signed it. */
-  secrets: readonly string[];
-  deliverUrl: string | undefined;
-}
-
-const sourceSchema = z.object({ secret: z._default(senderSecrets, []), url: z.optional(httpUrl) });
-
-/** @returns the beginning of the names of a source's settings: `SUPPORT_DESK_WEBHOOK` for `support-desk`. */
-export function sourcePrefix(source: string): string {
-  return `${source.toUpperCase().replaceAll('-', '_')}_WEBHOOK`;
-}
-
-/**
- * Reads `<SOURCE>_WEBHOOK_SECRET` and `<SOURCE>_WEBHOOK_DELIVER_URL`.
- *
- * @throws ApiError 500 that names what is malformed
- */
-export function sourceSettings(env: Record<string, unknown>, settings: Settings, source: string): SourceSettings {
-  const prefix = sourcePrefix(source);
-  const given = { secret: env[`${prefix}_SECRET`] || undefined, url: env[`${prefix}_DELIVER_URL`] || undefined };
-  const result = sourceSchema.safeParse(given);
-  if (!result.success) {
-    const names = { secret: `${prefix}_SECRET`, url: `${prefix}_DELIVER_URL` };
-    const faults = result.error.issues.map(({ path, message }) => `${names[path[0] as 'secret' | 'url']} (${message})`);
-    throw malformed(faults.join('; '));
-  }
-  checkDelivery(`${prefix}_DELIVER_URL`, result.data.url, settings, settings.development);
-  return { secrets: result.data.secret, deliverUrl: result.data.url };
 }

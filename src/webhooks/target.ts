@@ -1,5 +1,6 @@
 import type { Target } from '../delivery/deliver.ts';
-import type { Settings, SourceSettings } from '../settings/settings.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { SourceSettings } from '../settings/source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 
 /** @returns where the results of a source go; undefined: they are kept and not delivered */

@@ -13,7 +13,8 @@ import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.t
 import { toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
 import { toUsd } from '../pricing/cost.ts';
-import { type Settings, settingsOf, sourceSettings } from '../settings/settings.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
+import { sourceSettings } from '../settings/source-settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';

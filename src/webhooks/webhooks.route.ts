@@ -7,7 +7,7 @@ import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
-import { sourcePrefix, sourceSettings } from '../settings/settings.ts';
+import { sourcePrefix, sourceSettings } from '../settings/source-settings.ts';
 import { receive } from '../webhooks/receive.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';

@@ -242,7 +242,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
     });
     const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
     const before = transcript.profile?.cost ?? 0;
-    await Promise.all([maintenance.confirm(row, settled), maintenance.confirm(row, settled)]);
+    await Promise.all([maintenance.settlements.confirm(row, settled), maintenance.settlements.confirm(row, settled)]);
     return { total: transcript.profile?.cost, once: before + 1_000 };
   });
   expect(total).toBe(once);

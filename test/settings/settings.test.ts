@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '../../src/http/errors.ts';
-import { parseSettings, settingsSchema, sourceSettings } from '../../src/settings/settings.ts';
+import { parseSettings, settingsSchema } from '../../src/settings/settings.ts';
+import { sourceSettings } from '../../src/settings/source-settings.ts';
 
 /** The error that these settings raise, which must be the operator's. */
 function refusal(env: Record<string, unknown>): ApiError {

@@ -63,7 +63,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a settlement that is not repeated',
     object: 'conversation',
-    file: 'src/conversations/maintenance.ts',
+    file: 'src/conversations/turn-settlements.ts',
     edits: [['if (this.#object.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
   },
   {

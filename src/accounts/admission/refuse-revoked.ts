@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { callAccount } from '../../durable/call-account.ts';
+import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { revoked } from './ask-account.ts';
@@ -24,11 +24,14 @@ export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) =>
 /** Errors after which the credential need not be checked: its own, and those of an account that was asked. */
 const ASKED: ReadonlySet<number> = new Set([401, 429]);
 
-/** @throws ApiError 401 for a revoked credential */
 async function checkRevoked(c: Context<AppEnv>): Promise<void> {
-  const identity = c.get('identity') as Identity | undefined;
-  if (!identity?.token) return;
-  const { jti, issued_at, expires_at } = identity.token;
-  const seen = { jti, iat: issued_at, exp: expires_at };
-  if (await callAccount(contextOf(c), (account) => account.isRevoked(seen))) throw revoked();
+  if (c.get('identity') as Identity | undefined) await refuseRevokedCaller(contextOf(c));
+}
+
+/** Asks the account whether a credential is revoked, for what is answered without an admission. @throws ApiError 401 if so */
+export async function refuseRevokedCaller(request: AccountRequest & { identity: Identity }): Promise<void> {
+  const { token } = request.identity;
+  if (!token) return;
+  const seen = { jti: token.jti, iat: token.issued_at, exp: token.expires_at };
+  if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
 }

@@ -1,9 +1,11 @@
+/** Leases: what an account may hold from the pools that it shares. */
+
+import { SharedCall } from '../../async/shared-call.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
-import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { callPool } from '../../pools/call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -12,8 +14,10 @@ import { settingsOf } from '../../settings/settings.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
+import { CorrectedPools } from './corrected-pools.ts';
 import { Handovers } from './handovers.ts';
 import { type Demand, Lease, NO_DEMAND } from './lease.ts';
+import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 
 /** An account that was not used for so long returns what it does not hold. */
@@ -25,15 +29,6 @@ const MOST_REPORTS = 20;
 /** What is settled out of turn is reported by the alarm. */
 const CORRECTED_MS = 5_000;
 const CORRECT_AGAIN_MS = 30_000;
-
-/** What stands in `meta` of an account's leases. */
-interface StoredIdentity {
-  /** Names its figures to pools; made by chance, so that it may outlive the account's name. */
-  id: string;
-  incarnation: number;
-  /** The names of the pools that know it. */
-  pools: string[];
-}
 
 interface Surroundings {
   /** The account's name; undefined where the platform does not tell it. */
@@ -47,12 +42,11 @@ interface Surroundings {
   waitUntil: (work: Promise<unknown>) => void;
 }
 
-/** A lease, and the calls that are made for it: one at a time, and all who come meanwhile share the next. */
+/** A lease, and the calls that are made for it. */
 interface OpenLease {
   name: string;
   lease: Lease;
-  flight: Promise<void> | undefined;
-  next: Promise<void> | undefined;
+  calls: SharedCall;
   demand: Demand;
 }
 
@@ -65,10 +59,8 @@ export class Leases {
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
   readonly #sums: ToldSums;
-  /** The names of pools that have to be told something although nothing is leased from them, and how often that came up. */
-  readonly #corrected: Map<string, number>;
-  #identity: StoredIdentity | undefined;
-  #isIncarnate = false;
+  readonly #corrected: CorrectedPools;
+  readonly #identity: LeaseIdentity;
   #group: string | undefined;
   /** Whether a request has come in this life, or since an erasure that pools do not know yet: until then it has no name. */
   #isNamed: boolean;
@@ -79,10 +71,9 @@ export class Leases {
   constructor(around: Surroundings) {
     this.#around = around;
     const { tables } = around;
-    const stored = tables.meta('lease');
-    this.#identity = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
+    this.#identity = new LeaseIdentity(tables);
     this.#group = tables.meta('group');
-    this.#corrected = new Map((JSON.parse(tables.meta('corrected') ?? '[]') as string[]).map((name) => [name, 1]));
+    this.#corrected = new CorrectedPools(tables);
     this.#sums = new ToldSums(tables);
     this.#handovers = new Handovers(tables);
     const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
@@ -130,13 +121,14 @@ export class Leases {
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
     this.#waitUnlessWaiting();
-    await this.#ask(open);
+    await open.calls.make();
   }
 
   /** Renews leases that are used and will soon not be usable, without anybody waiting for it. */
   renew(leases: readonly OpenLease[], now: number): void {
     for (const open of leases) {
-      if (!open.flight && open.lease.isAging(now)) this.#around.waitUntil(this.#ask(open).catch(leaveToNext));
+      if (!open.calls.isRunning && open.lease.isAging(now))
+        this.#around.waitUntil(open.calls.make().catch(leaveToNext));
     }
   }
 
@@ -162,34 +154,37 @@ export class Leases {
 
   /** Tells pools of a hold that the object's last life has placed, whose leases are gone: nothing else would do so soon. */
   #tellAtOnce(group: string | undefined): void {
-    const { pools = [] } = this.#identity ?? {};
-    for (const name of [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])]) {
-      if (pools.includes(name)) this.#around.waitUntil(this.#tell(this.#lease(name)).catch(leaveToNext));
+    for (const name of this.#knownTo(group)) {
+      this.#around.waitUntil(this.#tell(this.#lease(name)).catch(leaveToNext));
     }
+  }
+
+  /** @returns the names of the pools that know the account and pay for what is of a group. */
+  #knownTo(group: string | undefined): string[] {
+    const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
+    return all.filter((name) => this.#identity.pools.includes(name));
   }
 
   /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */
   corrected(group: string | undefined): void {
     this.#sums.changed();
-    const { pools = [] } = this.#identity ?? {};
-    const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
-    const names = all.filter((name) => pools.includes(name));
+    const names = this.#knownTo(group);
     if (names.length === 0) return;
-    this.#addCorrected(names);
+    this.#corrected.add(names);
     this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
   }
 
   /** Notes that a request was settled after the account was erased. */
   outlived(hold: Hold, closing: Closing): void {
-    if (this.#identity?.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
+    if (this.#identity.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
     // A pool cannot ask a lease that has no name any more.
     this.corrected(hold.group);
   }
 
   /** Tells the deployment's pool that what it lists of the account was changed, without anybody waiting for it. */
   described(): void {
-    if (!this.#identity?.pools.includes(DEPLOYMENT_POOL)) return;
-    this.#around.waitUntil(this.#ask(this.#lease(DEPLOYMENT_POOL)).catch(leaveToNext));
+    if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
+    this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
   }
 
   /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
@@ -199,14 +194,14 @@ export class Leases {
 
   /** Tells pools what was settled out of turn: for the alarm, which may be the only thing that still wakes the object. */
   async reportCorrections(): Promise<void> {
-    for (const [name, times] of [...this.#corrected]) {
+    for (const [name, times] of this.#corrected.entries()) {
       const isTold = await this.#tell(this.#lease(name)).then(
         () => !this.#isUnreported(name),
         () => false,
       );
-      if (isTold && this.#corrected.get(name) === times) this.#forgetCorrected([name]);
+      if (isTold) this.#corrected.told(name, times);
     }
-    if (this.#corrected.size > 0) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
+    if (!this.#corrected.isEmpty) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }
 
   /** Notes that the account is used: one that was erased has its name again. */
@@ -217,30 +212,13 @@ export class Leases {
     if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
-  #addCorrected(names: readonly string[]): void {
-    const isKnown = names.every((name) => this.#corrected.has(name));
-    for (const name of names) this.#corrected.set(name, (this.#corrected.get(name) ?? 0) + 1);
-    if (!isKnown) this.#storeCorrected();
-  }
-
-  #forgetCorrected(names: Iterable<string>): void {
-    for (const name of [...names]) this.#corrected.delete(name);
-    this.#storeCorrected();
-  }
-
-  #storeCorrected(): void {
-    const names = [...this.#corrected.keys()];
-    this.#around.tables.setMeta('corrected', names.length === 0 ? undefined : JSON.stringify(names));
-  }
-
   /** Takes down what is handed over to the pools, before the rows go that it is made of. */
   beginErasure(now: number): void {
     this.setGroup(undefined);
     this.#isNamed = false;
     this.#around.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
-    if (!this.#identity) return;
-    if (this.#corrected.size > 0) this.#forgetCorrected(this.#corrected.keys());
+    this.#corrected.clear();
     for (const name of this.#identity.pools) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? this.#leftSums() : NO_SUMS);
     }
@@ -271,7 +249,8 @@ export class Leases {
     const { budget } = this.#around;
     const { group } = id;
     const lease = new Lease(id, () => (group === undefined ? budget.windows : windowsOfGroup(budget, group)));
-    const open = { name, lease, flight: undefined, next: undefined, demand: NO_DEMAND };
+    const calls = new SharedCall(() => this.#call(open));
+    const open: OpenLease = { name, lease, calls, demand: NO_DEMAND };
     this.#open.set(name, open);
     return open;
   }
@@ -280,37 +259,17 @@ export class Leases {
   async #tell(open: OpenLease): Promise<void> {
     for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
       const { told } = this.#sums;
-      await this.#ask(open);
+      await open.calls.make();
       if (!this.#isUnreported(open.name) || (this.#sums.told === told && rounds > 0)) return;
     }
   }
 
-  async #ask(open: OpenLease): Promise<void> {
-    const { flight } = open;
-    if (!flight) return await this.#begin(open);
-    open.next ??= flight.then(
-      () => this.#begin(open),
-      () => this.#begin(open),
-    );
-    await open.next;
-  }
-
-  async #begin(open: OpenLease): Promise<void> {
-    open.next = undefined;
-    const { demand } = open;
+  async #call(open: OpenLease): Promise<void> {
+    const { name, lease, demand } = open;
     open.demand = NO_DEMAND;
-    const flight = this.#call(open, demand).finally(() => {
-      open.flight = undefined;
-    });
-    open.flight = flight;
-    await flight;
-  }
-
-  async #call(open: OpenLease, demand: Demand): Promise<void> {
-    const { name, lease } = open;
     const { env, now } = this.#around;
     const sentAt = now();
-    const identity = this.#incarnate(name);
+    const identity = this.#identity.incarnate(name);
     const handover = this.#handovers.first(name);
     const isIdle = demand.most === 0 && (this.#timer === undefined || handover !== undefined);
     const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
@@ -332,35 +291,12 @@ export class Leases {
     const bindings = env();
     const place = { pools: bindings, settings: settingsOf(bindings), name };
     const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
-    if (answer.incarnation > identity.incarnation) this.#outgrow(answer.incarnation);
+    if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
     // What was sent later says more.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
     if (name === DEPLOYMENT_POOL) this.#sums.heard(answer.told, sent);
     lease.take(answer, sentAt);
-  }
-
-  /** Takes a higher incarnation before the first call of this life, and notes a pool before it is called at first. */
-  #incarnate(pool: string): StoredIdentity {
-    const { id = crypto.randomUUID(), incarnation = 0, pools = [] } = this.#identity ?? {};
-    if (this.#isIncarnate && pools.includes(pool)) return { id, incarnation, pools };
-    return this.#store({
-      id,
-      incarnation: this.#isIncarnate ? incarnation : incarnation + 1,
-      pools: pools.includes(pool) ? pools : [...pools, pool],
-    });
-  }
-
-  /** A pool knows a later life than this one: the account's rows were put back to an earlier time. */
-  #outgrow(incarnation: number): void {
-    if (this.#identity) this.#store({ ...this.#identity, incarnation: incarnation + 1 });
-  }
-
-  #store(identity: StoredIdentity): StoredIdentity {
-    this.#around.tables.setMeta('lease', writeFormat('lease', identity));
-    this.#identity = identity;
-    this.#isIncarnate = true;
-    return identity;
   }
 
   #isUnreported(name: string): boolean {
@@ -387,7 +323,7 @@ export class Leases {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
       this.#timer = undefined;
       const told = [...this.#open.values()].map((open) =>
-        open.lease.isOpen || this.#isUnreported(open.name) ? this.#ask(open) : undefined,
+        open.lease.isOpen || this.#isUnreported(open.name) ? open.calls.make() : undefined,
       );
       // Some of it may have been a call for a request, which returns nothing; or it was lost.
       const again = Promise.allSettled(told).then(() => {

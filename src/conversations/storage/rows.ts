@@ -126,22 +126,44 @@ export function messageRowOf(row: RawRow, divided: (seq: number) => string): Mes
 
 /** @returns the columns of some members of a turn. */
 export function columnsOf(turn: Partial<TurnRow>): RawRow {
-  const columns = Object.entries(turn).map(([member, value]): [string, SqlStorageValue] => {
-    const name = member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    if (typeof value === 'boolean') return [name, value ? 1 : 0];
-    return [name, value !== null && typeof value === 'object' ? writeFormat(member as FormatName, value) : value];
-  });
-  return Object.fromEntries(columns);
+  const columns: RawRow = {};
+  for (const [member, value] of Object.entries(turn)) {
+    const isFormat = value !== null && typeof value === 'object';
+    const stored = isFormat ? writeFormat(member as FormatName, value) : value;
+    columns[columnNames.of(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
+  }
+  return columns;
 }
 
 /** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
 function membersOf(row: RawRow): RawRow {
-  const named = Object.entries(row).map(([name, value]) => [
-    name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()),
-    value,
-  ]);
-  return Object.fromEntries(named);
+  const named: RawRow = {};
+  for (const [name, value] of Object.entries(row)) named[memberNames.of(name)] = value;
+  return named;
 }
+
+/** Names in another spelling, each spelled once: a turn has many columns, and is written several times. */
+class Spellings {
+  readonly #known = new Map<string, string>();
+  readonly #spell: (name: string) => string;
+
+  constructor(spell: (name: string) => string) {
+    this.#spell = spell;
+  }
+
+  of(name: string): string {
+    let spelled = this.#known.get(name);
+    if (spelled === undefined) {
+      spelled = this.#spell(name);
+      this.#known.set(name, spelled);
+    }
+    return spelled;
+  }
+}
+
+/** By the names of members: the column of `beganAt` is `began_at`. */
+const columnNames = new Spellings((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberNames = new Spellings((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
   return typeof value === 'string' ? readFormat<T | null>(name, value) : null;

@@ -92,15 +92,21 @@ export class Transcript extends Tables {
     this.#profile = undefined;
   }
 
-  save(profile: Profile): void {
-    // The size of the database does not have this row yet.
-    const grown = Math.max(0, profileSizeOf(profile) - (this.#profile ? profileSizeOf(this.#profile) : 0));
-    const saved = { ...profile, bytes: this.bytes + grown };
+  save(profile: Profile, bytes = this.bytes): void {
+    const saved = { ...profile, bytes: bytes + this.#growth(profile) };
     this.setMeta('profile', writeFormat('profile', saved));
     this.#profile = saved;
   }
 
-  /** The bytes of the database with its tables and logs, as the platform bills them. */
+  /** @returns how many bytes the profile's row will have more: the size of the database does not have them yet. */
+  #growth(profile: Profile): number {
+    const before = this.#profile;
+    // Most changes leave these two alone.
+    if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
+    return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
+  }
+
+  /** The bytes of the database with its tables and logs, as the platform bills them. To ask for them takes time. */
   get bytes(): number {
     return this.storage.sql.databaseSize;
   }

@@ -62,8 +62,6 @@ export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity'
 
 /** An account that does not answer must not lock a conversation for ever. */
 const ADMIT_MS = 45_000;
-/** An answer that takes longer than this has its grant stored before its end. */
-const GRANT_MS = 20;
 const RENEW_MS = 180_000;
 /** How long the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
@@ -85,7 +83,10 @@ export class TurnRunner {
   #meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
   #renewedAt: number;
   #hasEnded = false;
-  #grantTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether a try was admitted and has gone up. */
+  #isSent = false;
+  /** Whether a grant that comes now is stored at once. */
+  #storesGrants = false;
   /** Whether the turn has ended and its stream has not yet. */
   #isDraining = false;
 
@@ -97,6 +98,13 @@ export class TurnRunner {
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
       onTimeout: (reason) => this.#abort.abort(reason),
       onSilence: () => this.#ping(),
+      // A short answer stores its grant with its end: that saves a write.
+      onFirstTick: () => {
+        if (!this.#isSent) return false;
+        this.#storesGrants = true;
+        this.turn.storeGrant();
+        return true;
+      },
     });
     this.#timer.expect(ADMIT_MS, unanswered);
   }
@@ -266,11 +274,8 @@ export class TurnRunner {
     }
     this.#meter = admission;
     this.turn.grant(admission, this.#context.now());
-    // A short answer stores its grant with its end: that saves a write.
-    this.#grantTimer ??= setTimeout(() => {
-      this.#grantTimer = undefined;
-      this.turn.storeGrant();
-    }, GRANT_MS);
+    this.#isSent = true;
+    if (this.#storesGrants) this.turn.storeGrant();
   }
 
   async #admit(
@@ -313,7 +318,6 @@ export class TurnRunner {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.turn.progress.leave?.(how.kind === 'cut' && how.end !== 'error');
-    if (this.#grantTimer !== undefined) clearTimeout(this.#grantTimer);
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
     try {

@@ -3,11 +3,14 @@ import type { Settings } from '../../settings/settings.ts';
 import type { Publisher } from './publisher.ts';
 
 const PING_MS = 15_000;
+const FIRST_TICKS_MS = 50;
 
 interface TimerEvents {
   onTimeout(reason: ApiError): void;
   /** Is called when nothing was shown for 15 seconds. */
   onSilence(): void;
+  /** Is called at first every `FIRST_TICKS_MS`. @returns whether no more of these quick ticks are needed */
+  onFirstTick(): boolean;
 }
 
 /** The one timer of a turn: it notices silences, and aborts what takes too long. */
@@ -17,6 +20,7 @@ export class TurnTimer {
   readonly #stepMs: number;
   readonly #events: TimerEvents;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #isQuick = true;
   /** What is expected next: how long it may take, since when, and the error if it does not come. */
   #expected: { ms: number; since: number; reason: () => ApiError } | undefined;
 
@@ -31,7 +35,7 @@ export class TurnTimer {
   }
 
   start(): void {
-    this.#tickIn(Math.min(PING_MS, this.#stepMs));
+    this.#tickIn(Math.min(FIRST_TICKS_MS, this.#stepMs));
   }
 
   /** Sets what is expected from now on, and how many milliseconds it may take. */
@@ -60,6 +64,8 @@ export class TurnTimer {
       return;
     }
     if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
-    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, this.#stepMs));
+    if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
+    const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
+    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, step));
   }
 }

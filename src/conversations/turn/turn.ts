@@ -191,12 +191,13 @@ export class Turn {
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
     const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
+    const { bytes } = this.#transcript;
     const settlement = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
       startedAt: this.row.beganAt,
-      conversation: conversationReportOf({ ...next, bytes: this.#transcript.bytes }),
+      conversation: conversationReportOf({ ...next, bytes }),
     });
     // A cost that only the account knows comes with its answer to the settlement.
     const cost = Number.isFinite(settlement?.nanodollars) ? (settlement?.nanodollars ?? 0) : 0;
@@ -233,7 +234,7 @@ export class Turn {
       this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
     }
     this.#transcript.endTurn(row);
-    this.#transcript.save(next);
+    this.#transcript.save(next, bytes);
     // Last, because it shows the end: everything before it has succeeded then.
     this.log.store();
     Object.assign(this.row, row);

@@ -10,7 +10,10 @@ import { type Changes, edit } from '../../json/edit.ts';
  * @returns the caller's own bytes if nothing changes, else the changed text
  */
 export function bodyUp(body: JsonBody, changes: Changes): Sendable {
-  const text = Object.keys(changes).length > 0 ? edit(body.text, changes) : body.text;
+  // The text of a conversation's body is made only when it is asked for.
+  const isSame = Object.keys(changes).length === 0;
+  if (isSame && !(body instanceof LongBody)) return body.bytes;
+  const text = isSame ? body.text : edit(body.text, changes);
   if (body instanceof LongBody) return body.sendable(text);
   return text === body.text ? body.bytes : text;
 }

@@ -1,0 +1,52 @@
+import { readFormat, writeFormat } from '../../durable/stored-format.ts';
+import type { Tables } from '../../durable/tables.ts';
+
+/** What stands in `meta` of an account's leases. */
+interface StoredIdentity {
+  /** Names its figures to pools; made by chance, so that it may outlive the account's name. */
+  id: string;
+  incarnation: number;
+  /** The names of the pools that know it. */
+  pools: string[];
+}
+
+/** Keeps by which name and in which life an account speaks to its pools. It is stored before a pool hears of it. */
+export class LeaseIdentity {
+  readonly #tables: Tables;
+  #stored: StoredIdentity | undefined;
+  #isIncarnate = false;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    const stored = tables.meta('lease');
+    this.#stored = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
+  }
+
+  /** @returns the names of the pools that know the account. */
+  get pools(): readonly string[] {
+    return this.#stored?.pools ?? [];
+  }
+
+  /** Takes a higher incarnation before the first call of this life, and notes a pool before it is called at first. */
+  incarnate(pool: string): StoredIdentity {
+    const { id = crypto.randomUUID(), incarnation = 0, pools = [] } = this.#stored ?? {};
+    if (this.#isIncarnate && pools.includes(pool)) return { id, incarnation, pools };
+    return this.#store({
+      id,
+      incarnation: this.#isIncarnate ? incarnation : incarnation + 1,
+      pools: pools.includes(pool) ? pools : [...pools, pool],
+    });
+  }
+
+  /** Takes a life after one that a pool knows already: the account's rows were put back to an earlier time. */
+  outgrow(incarnation: number): void {
+    if (this.#stored) this.#store({ ...this.#stored, incarnation: incarnation + 1 });
+  }
+
+  #store(identity: StoredIdentity): StoredIdentity {
+    this.#tables.setMeta('lease', writeFormat('lease', identity));
+    this.#stored = identity;
+    this.#isIncarnate = true;
+    return identity;
+  }
+}

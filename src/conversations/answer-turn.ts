@@ -1,0 +1,71 @@
+/** Answers from a turn that runs or has ended: to the request that began it, and to the same request again. */
+
+import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
+import { GRACE_MS } from './maintenance.ts';
+import { storedLogOf } from './resume-turn.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
+import { restoreEnded } from './turn/restore-turn.ts';
+import type { TurnRunner } from './turn/turn-runner.ts';
+import { bufferedAnswer, ended, interruptedCall, wireError } from './turn-answer.ts';
+
+/**
+ * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
+ *
+ * @param now milliseconds since 1970
+ * @throws ApiError 503 where the call is repeated after a crash and has left no turn
+ */
+export function findRepeatedTurn(
+  transcript: Transcript,
+  { key, retried, hash, again, requestId }: TurnRequest,
+  now: number,
+): TurnRow | undefined {
+  const begun = again ? turnOfRequest(transcript, requestId) : undefined;
+  if (begun) return begun;
+  if (again) throw interruptedCall();
+  if (key !== undefined) return turnWithKey(transcript, key);
+  if (!retried) return undefined;
+  const latest = latestTurn(transcript);
+  if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
+  return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
+}
+
+/** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
+export async function answerOf(runner: TurnRunner, stream: boolean): Promise<TurnAnswer> {
+  const { row, log } = runner.turn;
+  const started = await runner.started;
+  if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
+  if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
+  if (stream) {
+    const events = log.completeText;
+    const trailer = runner.turn.ended?.summary;
+    if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
+    const { text, after } = log.opening;
+    return { ...started, turn: row.id, first: text, body: log.follow(after) };
+  }
+  await runner.done;
+  return bufferedAnswer(runner.turn, started.headers);
+}
+
+/**
+ * Answers a repeated request from the turn that it began before.
+ *
+ * @param running the turn that runs now, whether it is this one or another
+ * @throws ApiError 409 where the turn's events are deleted already
+ */
+export async function answerRepeated(
+  transcript: Transcript,
+  running: TurnRunner | undefined,
+  row: TurnRow,
+  stream: boolean,
+): Promise<TurnAnswer> {
+  if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
+  const stored = turnAt(transcript, row.seq);
+  const log = stored && storedLogOf(transcript, stored);
+  if (!stored || stored.status === 'failed' || !log) throw ended(transcript.profile?.id ?? '', row.id);
+  const requestId = stored.outcome?.upstream_request_id;
+  const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
+  if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
+  return bufferedAnswer(restoreEnded(transcript, stored), headers);
+}

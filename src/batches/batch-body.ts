@@ -28,13 +28,19 @@ const REQUESTS = 'requests';
 /** Space, tab, line feed, carriage return. */
 const WHITE_SPACE: ReadonlySet<number> = new Set([SPACE, 9, 10, 13]);
 
+/** A member that stands beside `requests`, with its JSON text. */
+export interface OuterMember {
+  key: string;
+  text: string;
+}
+
 /** What the next byte that is no white space must be. */
 type Expected = 'object' | 'key' | 'colon' | 'value' | 'item' | 'comma' | 'item-comma' | 'nothing';
 
 /** Reads the body of a new batch piece by piece. */
 export class BatchBody {
   readonly #mostItemBytes: number;
-  readonly #others: { key: string; text: string }[] = [];
+  readonly #others: OuterMember[] = [];
   #otherBytes = 0;
   #expected: Expected = 'object';
   /** Whether a list or an object has just been opened: then it may also end here. */
@@ -117,7 +123,7 @@ export class BatchBody {
    * @returns the other members, in their order, each with its JSON text
    * @throws ApiError 400 for a body that is not complete, or has no items
    */
-  end(): readonly { key: string; text: string }[] {
+  end(): readonly OuterMember[] {
     if (this.#expected !== 'nothing' || this.#reading !== 'nothing') {
       throw this.#hasRequests && this.#items > 0 ? this.#fault('the body ends too early') : notABatch();
     }
@@ -159,7 +165,7 @@ export class BatchBody {
       case 'item-comma':
         if (byte === COMMA) this.#expect('item');
         else if (byte === CLOSE_LIST) this.#expect('comma');
-        else throw this.#fault('there is no comma before it');
+        else throw this.#fault('a comma is missing');
         return false;
       case 'comma':
         if (byte === COMMA) this.#expect('key');

@@ -10,7 +10,7 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import type { MessageBatch } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { createBatch, isBatchId } from './create-batch.ts';
-import { BATCHES_PATH, BatchCallFailed, UpstreamBatches } from './upstream-batches.ts';
+import { BATCHES_PATH, isUnknownThere, UpstreamBatches } from './upstream-batches.ts';
 
 /** Message batches, as Anthropic has them. Each belongs to the account that has made it. */
 export function batchesRoutes(fetchUpstream?: Fetch) {
@@ -41,15 +41,14 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
     .get(`${BATCHES_PATH}/:id/results`, requireScope('messages'), (c) => results(c, fetchUpstream));
 }
 
+/** Also what never reached the upstream has none. */
+const NO_RESULTS = 'This batch has no results, or not yet: wait until its processing_status is ended.';
+
 /** Streams the results through: nothing in them is changed. */
 async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
   const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
   if (batch.results_url === null || !upstream) {
-    throw notFound(
-      batch.processing_status === 'ended'
-        ? 'This batch has no results any more, or never reached the upstream.'
-        : 'This batch has no results yet. Wait until its processing_status is ended.',
-    );
+    throw notFound(NO_RESULTS);
   }
   const settings = c.get('settings');
   const calls = new UpstreamBatches(upstreamOf(settings, fetchUpstream), settings, upstream);
@@ -60,11 +59,8 @@ async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Pr
     const type = headers.get('content-type') ?? 'application/x-jsonl';
     return new Response(body, { headers: { 'content-type': type } });
   } catch (thrown) {
-    if (thrown instanceof BatchCallFailed && thrown.status === 404) {
-      throw notFound('The upstream does not have the results of this batch any more.');
-    }
-    if (thrown instanceof BatchCallFailed) throw tryAgain('The results could not be read. Try again.', 'batch_results');
-    throw thrown;
+    if (isUnknownThere(thrown)) throw notFound(NO_RESULTS);
+    throw tryAgain('The results could not be read. Try again.', 'batch_results', { cause: thrown });
   }
 }
 

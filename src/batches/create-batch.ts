@@ -22,8 +22,8 @@ import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
-import { BatchBody } from './batch-body.ts';
-import { batchQuery, deliverUrl, MOST_ITEMS } from './batches.schema.ts';
+import { BatchBody, type OuterMember } from './batch-body.ts';
+import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
@@ -38,6 +38,7 @@ import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
 /** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
+const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
@@ -119,20 +120,11 @@ async function readAndClose(creation: Creation): Promise<Response> {
 }
 
 /** Takes this edge's own members out of those that stand beside the list. */
-function outerMembers(members: readonly { key: string; text: string }[], { context }: Creation) {
-  const own = members.findLast(({ key }) => key === 'deliver_url');
-  const given = own && JSON.parse(own.text) === null ? undefined : own;
-  const url = given && checkedField(JSON.parse(given.text));
-  return {
-    url: checkedDeliverUrl(url, context.settings),
-    others: members.filter(({ key }) => key !== 'deliver_url'),
-  };
-}
-
-function checkedField(value: unknown): string {
-  const { data, error } = deliverUrl.safeParse(value);
-  if (error) throw invalidRequest(`deliver_url: ${error.issues[0]?.message ?? 'Invalid value'}`);
-  return data;
+function outerMembers(members: readonly OuterMember[], { context }: Creation) {
+  const others = members.filter(({ key }) => key !== DELIVER_URL);
+  const own = members.findLast(({ key }) => key === DELIVER_URL);
+  const given: unknown = own && JSON.parse(own.text);
+  return { url: checkedDeliverUrl(given ?? undefined, context.settings), others };
 }
 
 async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
@@ -162,7 +154,7 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
 async function closeBatch(
   creation: Creation,
   order: BatchOrder,
-  { url, others }: { url: string | undefined; others: readonly { key: string; text: string }[] },
+  { url, others }: { url: string | undefined; others: readonly OuterMember[] },
 ): Promise<Response> {
   const { context, upload, id, total } = creation;
   const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
@@ -257,37 +249,30 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   const told = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...told, fits: true, fitting: order.items };
   if (decision.outcome !== 'refused') throw refusal(decision, total);
-  const { reason, left } = decision.refusal;
-  const isMoney = reason === 'spend' || reason === 'held';
-  return { ...told, fits: false, fitting: isMoney ? total.fitting(left) : 0 };
+  return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
 /** @returns the error for a batch that the account does not admit: with how many of its items it would. */
-function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): ApiError {
+function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
   if (decision.outcome === 'mismatched') {
     return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
       headers: DO_NOT_RETRY,
     });
   }
   try {
-    grantedBy(decision);
+    return grantedBy(decision);
   } catch (thrown) {
-    if (!(thrown instanceof ApiError) || decision.outcome !== 'refused') throw thrown;
-    const { reason, left } = decision.refusal;
-    if (reason !== 'spend' && reason !== 'held') throw thrown;
-    const { type, status, headers, logged } = thrown;
-    const fitting = fittingSentence(total, left);
-    return new ApiError(type, `${thrown.message} ${fitting}`, { status, headers, logged, cause: thrown.cause });
+    const left = moneyLeft(decision);
+    if (!(thrown instanceof ApiError) || left === undefined) return thrown;
+    const message = `${thrown.message} Of its ${total.items} items the first ${total.fitting(left)} would fit.`;
+    return new ApiError(thrown.type, message, thrown);
   }
-  return tryAgain('The batch could not be admitted. Send it again.', 'batch_undecided');
 }
 
-function fittingSentence(total: BatchTotal, left: Nanodollars): string {
-  const fitting = total.fitting(left);
-  const first = fitting === 1 ? 'item' : `${fitting} items`;
-  return fitting === 0
-    ? `None of its ${total.items} items would fit.`
-    : `Of its ${total.items} items the first ${first} would fit: send those as a batch.`;
+function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
+  if (decision.outcome !== 'refused') return undefined;
+  const { reason, left } = decision.refusal;
+  return reason === 'spend' || reason === 'held' ? left : undefined;
 }
 
 /** @returns the upstream's refusal of a create, in its own words where the caller may see them. */

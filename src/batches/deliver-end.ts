@@ -19,16 +19,13 @@ type Delivery = NonNullable<Journal['delivery']>;
  * @returns where it is told; undefined where nobody is
  * @throws ApiError 400 for a URL to which nothing is delivered
  */
-export function checkedDeliverUrl(url: string | undefined, settings: Settings): string | undefined {
+export function checkedDeliverUrl(url: unknown, settings: Settings): string | undefined {
   if (url === undefined) return settings.BATCH_DELIVER_URL;
+  if (typeof url !== 'string') throw invalidRequest('deliver_url: Input should be a valid string');
   const fault = deliverFault(url, settings.development);
   if (fault !== undefined) throw invalidRequest(`deliver_url: it ${fault}`);
-  const host = URL.parse(url)?.host ?? '';
-  if (!hostsOf(settings).has(host)) {
-    throw invalidRequest(`deliver_url: ${host} is not in DELIVER_HOSTS. The operator of this edge can add it.`);
-  }
-  if (settings.DELIVERY_SIGNING_SECRET === undefined) {
-    throw invalidRequest('deliver_url: this edge has no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.');
+  if (!hostsOf(settings).has(URL.parse(url)?.host ?? '') || settings.DELIVERY_SIGNING_SECRET === undefined) {
+    throw invalidRequest('deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.');
   }
   return url;
 }

@@ -174,23 +174,19 @@ function piecesUp(
 }
 
 /** @throws ApiError 400 for what lives longer than an item of a batch does */
-function refuseWhatNeedsAnObject({ conversation, agent, tools }: Record<string, unknown>): void {
-  if (conversation !== undefined) {
-    throw invalidRequest('conversation: an item of a batch has none. Send it to /v1/messages.');
-  }
-  if (agent !== undefined) throw invalidRequest('agent: an item of a batch has none. Send it to /v1/messages.');
-  if (!Array.isArray(tools)) return;
+function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
+  const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
-  if (at >= 0) {
-    throw invalidRequest(`tools.${at}.run: this edge calls no tools for a batch. Send it to /v1/messages.`);
-  }
+  const own = ['conversation', 'agent'].find((name) => params[name] !== undefined);
+  const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
+  if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
 }
 
 /** @returns the same error, with the words that say which item it is about. */
 function ofItem(error: ApiError, index: number, customId: string | undefined): ApiError {
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
-  const isField = /^[a-z_]+(\.|:)/.test(error.message);
-  const path = isField && !/^(custom_id|params)(\.|:)/.test(error.message) ? '.params.' : isField ? '.' : ': ';
+  const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];
+  const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
   return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, {
     status: error.status,
     headers: error.headers,

@@ -138,7 +138,7 @@ class Sums {
     const name = typeof message?.model === 'string' ? message.model : undefined;
     const row = name === undefined ? undefined : this.#models.find(name);
     const own = this.#rows.find(({ model }) => model === row?.id) ?? this.#rows[0];
-    if (!own) throw new Error('A batch has a row for each of its models.');
+    if (!own) throw new TypeError('no rows');
     return own;
   }
 

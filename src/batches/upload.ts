@@ -5,7 +5,7 @@
 
 import { encoder } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
-import { LONG_ITEM } from './batch-body.ts';
+import { LONG_ITEM, type OuterMember } from './batch-body.ts';
 
 /** The most that the API takes, with prefixes laid. */
 const MOST_UPLOADED = 256 * 1024 * 1024;
@@ -26,7 +26,7 @@ export class RefusedEarly extends Error {
   readonly response: Response;
 
   constructor(response: Response) {
-    super('The upstream has answered before the end of the body.');
+    super();
     this.response = response;
   }
 }
@@ -77,7 +77,7 @@ export class Upload {
    * @param timeoutMs how long the answer may take
    * @returns the upstream's answer
    */
-  async finish(others: readonly { key: string; text: string }[], timeoutMs: number): Promise<Response> {
+  async finish(others: readonly OuterMember[], timeoutMs: number): Promise<Response> {
     const members = others.map(({ key, text }) => `,${JSON.stringify(key)}:${text}`).join('');
     const timer = setTimeout(() => this.abort(), timeoutMs);
     try {
@@ -94,7 +94,7 @@ export class Upload {
 
   /** Gives the upload up: the connection is closed before the body has ended. */
   abort(): void {
-    this.#controller.abort(new Error('The upload of a batch was given up.'));
+    this.#controller.abort();
     this.#writer?.abort().catch(toldByAnswer);
     this.#answer?.then((response) => response.body?.cancel()).catch(toldByAnswer);
     this.#waiting = [];

@@ -1,11 +1,9 @@
 /** The batches of an upstream, as this edge calls them. Everything but the create may be called again. */
 
 import type { UpstreamBatch } from '../durable/contracts/batch.ts';
-import { ApiError } from '../http/errors.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { readStart } from '../upstream/attempt.ts';
 import { ableOf } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -54,7 +52,7 @@ export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget
     };
   }
   const [one] = ableOf(pool, call, { streams: false });
-  if (!one) throw new TypeError('There is always one, or an error.');
+  if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,
     models: pricesAt(settings, one.name),
@@ -103,12 +101,10 @@ export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
 export class BatchCallFailed extends Error {
   override name = 'BatchCallFailed';
   readonly status: number;
-  readonly text: string;
 
-  constructor(status: number, text: string) {
+  constructor(status: number) {
     super(`The upstream answered ${status} to a call about a batch.`);
     this.status = status;
-    this.text = text;
   }
 }
 
@@ -140,7 +136,7 @@ export class UpstreamBatches {
     try {
       await this.#json('DELETE', `/${encodeURIComponent(id)}`);
     } catch (thrown) {
-      if (!(thrown instanceof BatchCallFailed && thrown.status === 404)) throw thrown;
+      if (!isUnknownThere(thrown)) throw thrown;
     }
   }
 
@@ -168,7 +164,8 @@ export class UpstreamBatches {
   async results(id: string, controller: AbortController): Promise<Response> {
     const response = await this.#send('GET', `/${encodeURIComponent(id)}/results`, controller);
     if (response.ok) return response;
-    throw new BatchCallFailed(response.status, await readStart(response));
+    await response.body?.cancel();
+    throw new BatchCallFailed(response.status);
   }
 
   async #json(method: string, rest: string): Promise<Json> {
@@ -176,7 +173,7 @@ export class UpstreamBatches {
     const text = await response.text();
     const json = parseObject(text);
     if (response.ok && json) return json;
-    throw new BatchCallFailed(response.status, text.slice(0, 2_000));
+    throw new BatchCallFailed(response.status);
   }
 
   async #send(method: string, rest: string, controller: AbortController): Promise<Response> {
@@ -197,12 +194,11 @@ export class UpstreamBatches {
 
 function rowOrThrow(json: Json): UpstreamRow {
   const row = upstreamRowOf(json);
-  if (!row) throw new BatchCallFailed(200, '');
+  if (!row) throw new BatchCallFailed(200);
   return row;
 }
 
-/** @returns whether the upstream does not know a batch. */
+/** @returns whether the upstream does not know a batch, or is not there any more. */
 export function isUnknownThere(thrown: unknown): boolean {
-  if (thrown instanceof BatchCallFailed) return thrown.status === 404;
-  return thrown instanceof ApiError && thrown.status === 404;
+  return (thrown as { status?: unknown }).status === 404;
 }

@@ -1,4 +1,3 @@
-import { deliverUrl } from '../batches/batches.schema.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
@@ -40,7 +39,7 @@ export const classifyRequest = z
       'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
     ),
     deliver_url: z.described(
-      z.optional(deliverUrl),
+      z.optional(z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048))),
       'With `batch`: where `classification.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
     ),
   })

@@ -286,7 +286,8 @@ function refusedUpstream({ status, body, headers }: Refused, { requestId }: Requ
 
 async function refusedOf(response: Response): Promise<Refused> {
   const { status } = response;
-  return { status, body: await readStart(response), headers: headersDown(response.headers) };
+  // Copied: an object takes no headers that have no prototype.
+  return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */

@@ -23,7 +23,7 @@ import { customIdOf } from './job-results.ts';
 const TAKEN_AT_ONCE = 1_000;
 const TAKEN_CHARACTERS = 1_048_576;
 /** What the API takes at most: the prompt is repeated in each item. */
-const MOST_BYTES = 256 * 1024 * 1024;
+const MOST_BODY_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that are not those of its batch. */
 const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
 
@@ -43,7 +43,7 @@ export async function beginClassification(
   const { account } = identity;
   const digest = await sha256Hex(utf8(JSON.stringify([task.prompt.system, task.model, task.votes, url, inputs])));
   const key = c.req.header('idempotency-key');
-  const place: ClassificationPlace = { env: c.env, settings, account, id: await idOf(account, key) };
+  const place: ClassificationPlace = { env: c.env, settings, account, id: await classificationIdOf(account, key) };
   const { id } = place;
   const { classifier, votes, cacheSeconds, model, version = null } = task;
   const { structured } = task.prompt;
@@ -62,7 +62,7 @@ export async function beginClassification(
     const batch = newBatchId();
     const begun = await callClassification(place, (job) => job.begin(batch));
     if (begun.status === 'ended') return begun;
-    const own = { id: batch, mostBytes: MOST_BYTES };
+    const own = { id: batch, mostBytes: MOST_BODY_BYTES };
     const made = await createBatch(await contextOfBatch(c, place, task), fetchUpstream, own);
     if (!made.ok) {
       letGo();
@@ -76,7 +76,7 @@ export async function beginClassification(
 }
 
 /** @returns an id of its own; for the same key the same one */
-async function idOf(account: string, key: string | undefined): Promise<string> {
+async function classificationIdOf(account: string, key: string | undefined): Promise<string> {
   if (key === undefined) return createRequestId().replace('req_', 'clsbatch_');
   return `clsbatch_${(await sha256Hex(utf8(`${account}\n${key}`))).slice(0, 26)}`;
 }

@@ -1,8 +1,9 @@
 import { DurableObject } from 'cloudflare:workers';
-import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { MINUTE_MS } from '../async/durations.ts';
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import { tellEnd } from '../batches/deliver-end.ts';
+import { RESULTS_MS } from '../batches/journal.ts';
 import { resultLines } from '../batches/read-results.ts';
 import { UpstreamBatches } from '../batches/upstream-batches.ts';
 import { Alarm } from '../durable/alarm.ts';
@@ -27,14 +28,12 @@ import { electedOf, readVote, resultOfParts, type VoteLine } from './job-results
 import { type Job, JobTables } from './job-tables.ts';
 
 /** Whoever makes it says something more often than this, or is dead. */
-const MAKING_MS = 15 * MINUTE_MS;
-/** So long results are kept: as those of a batch. */
-const RESULTS_MS = 29 * DAY_MS;
-const LEAST_POLL_MS = 2_000;
-const MOST_POLL_MS = MINUTE_MS;
+const JOB_MAKING_MS = 15 * MINUTE_MS;
+const FIRST_POLL_MS = 2_000;
+const LONGEST_POLL_MS = MINUTE_MS;
 /** Somebody who asks has the batch asked, if that was not just done. */
-const ASKED_POLL_MS = 1_000;
-const AGAIN_MS = 30_000;
+const POLLED_MS = 1_000;
+const JOB_AGAIN_MS = 30_000;
 /** Reads of KV in one call: an invocation may make a thousand. */
 const RECALLS_IN_A_CALL = 100;
 /** Writes of KV in one alarm. */
@@ -90,7 +89,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (before && before.digest !== opening.digest) return { state: 'other' };
     if (before && before.phase !== 'taking') return { state: 'taken', report: this.#report(before) };
     const { id, account } = opening;
-    this.#alarm.wakeFor(this.now() + MAKING_MS);
+    this.#alarm.wakeFor(this.now() + JOB_MAKING_MS);
     await this.#callAccount(account, (object) => object.noteClassification(id, true));
     const now = this.now();
     const counts = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
@@ -163,7 +162,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (job?.phase !== 'sending') return;
     const abandoned = { ...job, isAbandoned: true };
     this.#save(abandoned);
-    this.#alarm.wakeFor(this.now() + LEAST_POLL_MS);
+    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
     await this.#recover(abandoned);
   }
 
@@ -171,7 +170,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     const job = this.#job;
     if (!job || job.phase === 'taking') return undefined;
     const now = this.now();
-    if (job.phase === 'running' && now - this.#polledAt > ASKED_POLL_MS) this.#alarm.wakeFor(now);
+    if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.#alarm.wakeFor(now);
     return this.#report(job);
   }
 
@@ -210,7 +209,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       await this.#work();
     } catch (thrown) {
       logFailure({ classification: this.#job?.id ?? '' }, thrown);
-      this.#alarm.wakeFor(this.now() + AGAIN_MS);
+      this.#alarm.wakeFor(this.now() + JOB_AGAIN_MS);
     }
     this.#wakeForNext();
   }
@@ -221,7 +220,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       case undefined:
         return await this.#deleteAll();
       case 'taking':
-        if (this.now() >= job.touchedAt + MAKING_MS) await this.#forget();
+        if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget();
         return;
       case 'sending':
         return await this.#recover(job);
@@ -237,7 +236,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
 
   /** Whoever made the batch has not said whether it was made. */
   async #recover(job: Job): Promise<void> {
-    if (!job.isAbandoned && this.now() < job.touchedAt + MAKING_MS) return;
+    if (!job.isAbandoned && this.now() < job.touchedAt + JOB_MAKING_MS) return;
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'sending') return;
     if (state.kind === 'known') this.#run(this.#job);
@@ -296,7 +295,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   #run(job: Job): void {
     this.#tables.forgetTexts();
     this.#save({ ...job, phase: 'running' });
-    this.#alarm.wakeFor(this.now() + LEAST_POLL_MS);
+    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
   }
 
   /** Counts what the inputs have come to: from now on there are results. */
@@ -354,9 +353,10 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (!job) return;
     const now = this.now();
     const age = now - job.createdAt;
-    if (job.phase === 'running') this.#alarm.wakeFor(now + Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, age / 10)));
+    if (job.phase === 'running')
+      this.#alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
     else if (job.phase === 'ended') this.#alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
-    else this.#alarm.wakeFor(job.touchedAt + MAKING_MS);
+    else this.#alarm.wakeFor(job.touchedAt + JOB_MAKING_MS);
   }
 
   #report(job: Job): ClassificationReport {

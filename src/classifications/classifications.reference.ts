@@ -1,27 +1,8 @@
-import * as z from '../http/zod.ts';
+import { classificationBatch, runningClassification } from '../classification/classification.reference.ts';
 import { jsonAnswer, linesContent } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
-import { classificationReport } from './classifications-answers.schema.ts';
 
-const id = 'clsbatch_01m7w6qgcqbcyj201bk2gjctdn';
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-const schema = z.withMeta(classificationReport, { id: 'ClassificationBatch' });
-
-/** A classification that runs; the answer to `POST /classify` with `batch`. */
-export const runningClassification = {
-  id,
-  type: 'classification_batch',
-  status: 'in_progress',
-  classifier: 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e',
-  model: 'claude-haiku-5-5',
-  counts: { inputs: 3, cached: 1, repeated: 1, requests: 1, processing: 3, labelled: 0, failed: 0 },
-  batch: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
-  usage: null,
-  cost_usd: null,
-  created_at: '2026-11-20T10:06:14.000Z',
-  ended_at: null,
-  results_url: null,
-};
 const ended = {
   ...runningClassification,
   status: 'ended',
@@ -29,7 +10,7 @@ const ended = {
   usage,
   cost_usd: 0.0000152,
   ended_at: '2026-11-20T10:31:02.000Z',
-  results_url: `https://claude.example.com/classifications/${id}/results`,
+  results_url: `https://claude.example.com/classifications/${runningClassification.id}/results`,
 };
 const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
 
@@ -37,13 +18,13 @@ export const classifications: Resource = {
   tag: 'Classifications',
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. The end is told, signed after Standard Webhooks: `classification.ended`, under one id however often it is tried.',
-  parameters: { id: { description: 'Its id.', example: id } },
+  parameters: { id: { description: 'Its id.', example: runningClassification.id } },
   routes: {
     'GET /classifications/:id': {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
       needs: 'classify',
-      answers: { 200: jsonAnswer('The classification.', schema, ended) },
+      answers: { 200: jsonAnswer('The classification.', classificationBatch, ended) },
       errors: [404, 503],
     },
     'GET /classifications/:id/results': {
@@ -65,7 +46,9 @@ export const classifications: Resource = {
       summary: 'Cancel what no model has begun to label',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
       needs: 'classify',
-      answers: { 200: jsonAnswer('The classification.', schema, { ...runningClassification, status: 'canceling' }) },
+      answers: {
+        200: jsonAnswer('The classification.', classificationBatch, { ...runningClassification, status: 'canceling' }),
+      },
       errors: [404, 503],
     },
   },

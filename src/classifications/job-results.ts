@@ -9,7 +9,7 @@ import { isObject, type Json } from '../json/object.ts';
 import type { KeptAnswer } from '../kv/classified-answers.ts';
 import type { Job, ResultParts, VoteAnswer } from './job-tables.ts';
 
-const CUSTOM_ID = /^(\d+)-(\d+)$/;
+const VOTE_ID = /^(\d+)-(\d+)$/;
 
 /** @returns the `custom_id` of a vote about an item */
 export function customIdOf(item: number, vote: number): string {
@@ -26,15 +26,19 @@ export interface VoteLine {
 
 /** Reads a line of the batch's results. @returns undefined for one that is of none of the items */
 export function readVote(line: Json, job: Pick<Job, 'classifier' | 'structured'>): VoteLine | undefined {
-  const [, item, vote] = CUSTOM_ID.exec(String(line.custom_id)) ?? [];
+  const [, item, vote] = VOTE_ID.exec(String(line.custom_id)) ?? [];
   if (item === undefined || vote === undefined || !isObject(line.result)) return undefined;
   const { result } = line;
   const message = result.type === 'succeeded' && isObject(result.message) ? result.message : undefined;
   const usage = isObject(message?.usage) ? (message.usage as Partial<ClassifyUsage>) : {};
-  return { item: Number(item), vote: Number(vote), answer: answerOf(result, message, job), usage };
+  return { item: Number(item), vote: Number(vote), answer: voteAnswerOf(result, message, job), usage };
 }
 
-function answerOf(result: Json, message: Json | undefined, job: Pick<Job, 'classifier' | 'structured'>): VoteAnswer {
+function voteAnswerOf(
+  result: Json,
+  message: Json | undefined,
+  job: Pick<Job, 'classifier' | 'structured'>,
+): VoteAnswer {
   if (message) {
     const read = readChoice(message, job);
     return 'labels' in read ? read : { error: errorOfFault(read) };

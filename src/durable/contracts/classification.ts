@@ -1,10 +1,15 @@
 /** The object of a classification by batch, as others call it; what each method does stands at the object. */
 
-import type { Classifier } from '../../classification/task/classifier.ts';
+import type { classifierContent } from '../../classification/classifiers-answers.schema.ts';
 import type { classificationReport } from '../../classifications/classifications-answers.schema.ts';
 import type * as z from '../../http/zod.ts';
 
 export type ClassificationReport = z.output<typeof classificationReport>;
+
+/** What an answer is read by. */
+type ChoosingClassifier = Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
+  fields?: Record<string, unknown>;
+};
 
 /** What a classification by batch is: all that its inputs share. Plain JSON. */
 export interface ClassificationOpening {
@@ -13,7 +18,7 @@ export interface ClassificationOpening {
   /** Of the request: what is sent again under the same key must be the same. */
   digest: string;
   /** What reads an answer: the labels and fields, and whether they came as structured output. */
-  classifier: Classifier;
+  classifier: ChoosingClassifier;
   structured: boolean;
   votes: number;
   cacheSeconds: number;

@@ -33,6 +33,9 @@ const common = {
   expect: { poll: { timeout: 240_000 } },
 };
 
+// What a process has compiled the next one finds: of many that are started each would compile the same again.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url));
+
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
@@ -58,6 +61,8 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
+          // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
+          isolate: false,
           globalSetup: './test/support/build.ts',
           env: { WRANGLER_LOG: log },
         },

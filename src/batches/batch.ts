@@ -50,8 +50,6 @@ const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
 /** Somebody who asks has the upstream asked, if that was not just done. */
 const ASKED_POLL_MS = 2_000;
-/** Others who have sent the same wait so long for the answer to the first. */
-const OUTCOME_MS = 20_000;
 /** So long a refusal is kept for them. */
 const REFUSAL_MS = 10 * MINUTE_MS;
 const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
@@ -66,8 +64,6 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
   readonly #alarm: Alarm;
   #journal: Journal | undefined;
   #polledAt = 0;
-  /** Those who wait until it is known whether the upstream has taken the batch. */
-  #waiting: (() => void)[] = [];
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -136,20 +132,6 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     this.#save({ ...this.#journal, phase: 'unsent', isReleased: !isHeld });
     this.#alarm.wakeFor(this.now());
     await this.#tidy().catch(this.#failed);
-  }
-
-  async outcome(): Promise<BatchState> {
-    const phase = this.#journal?.phase;
-    if (phase === 'prepared' || phase === 'closing') {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, OUTCOME_MS);
-        this.#waiting.push(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-    }
-    return this.read();
   }
 
   read(): BatchState {
@@ -439,8 +421,6 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       'insert or replace into batch (one, journal) values (1, ?)',
       writeFormat('batch', journal),
     );
-    if (journal.phase === 'prepared' || journal.phase === 'closing') return;
-    for (const tell of this.#waiting.splice(0)) tell();
   }
 
   readonly #failed = (thrown: unknown): void => logFailure({ batch: this.#journal?.id ?? '' }, thrown);

@@ -45,12 +45,6 @@ export const batchEstimate = z.object({
   fitting: z.described(count, 'How many of its items, from the first one on, the budget has room for now.'),
 });
 
-/** One line of the results. `result` is the API’s. */
-export const batchResult = z.looseObject({
-  custom_id: z.string(),
-  result: z.looseObject({ type: z.string() }),
-});
-
 /** What is delivered once a batch has ended. */
 export const batchEnded = z.object({
   type: z.literal('batch.ended'),

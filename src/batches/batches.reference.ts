@@ -3,7 +3,7 @@ import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { batchQuery, createBatchRequest } from './batches.schema.ts';
-import { batchEstimate, batchResult, deletedBatch, messageBatch } from './batches-answers.schema.ts';
+import { batchEstimate, deletedBatch, messageBatch } from './batches-answers.schema.ts';
 
 const schema = z.withMeta(messageBatch, { id: 'MessageBatch' });
 const id = 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn';
@@ -107,8 +107,8 @@ export const batches: Resource = {
           content: [
             {
               type: 'application/x-jsonl',
-              schema: z.withMeta(batchResult, { id: 'MessageBatchResult' }),
-              example: { custom_id: 'ticket-1', result: { type: 'expired' } },
+              schema: z.string(),
+              example: '{"custom_id":"ticket-1","result":{"type":"expired"}}\n',
             },
           ],
         },

@@ -167,7 +167,7 @@ async function closeBatch(
       isHeld = false;
       upload.abort();
       const first = { ...place, id: decision.batch };
-      return batchOrRefusal(await callBatch(first, (batch) => batch.outcome()), context);
+      return batchOrRefusal(await callBatch(first, (batch) => batch.read()), context);
     }
     if (decision.outcome !== 'admitted') {
       isHeld = false;
@@ -175,7 +175,7 @@ async function closeBatch(
     }
     if (decision.unlisted) context.waitUntil(putOnList({ ...context, store: context.store }));
     isClosing = await callBatch(place, (batch) => batch.closing());
-    if (!isClosing) throw tryAgain('The batch could not be sent in time. Send it again.', 'batch_late');
+    if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld)));
   }

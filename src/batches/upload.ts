@@ -22,7 +22,6 @@ type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>
 
 /** An answer that came before the body had ended: the upstream has refused it. */
 export class RefusedEarly extends Error {
-  override name = 'RefusedEarly';
   readonly response: Response;
 
   constructor(response: Response) {

@@ -99,7 +99,6 @@ export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
 
 /** The upstream said no, or said nothing that it would say. */
 export class BatchCallFailed extends Error {
-  override name = 'BatchCallFailed';
   readonly status: number;
 
   constructor(status: number) {

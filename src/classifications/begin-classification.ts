@@ -23,7 +23,7 @@ import { customIdOf } from './job-results.ts';
 const TAKEN_AT_ONCE = 1_000;
 const TAKEN_CHARACTERS = 1_048_576;
 /** What the API takes at most: the prompt is repeated in each item. */
-const MOST_BODY_BYTES = 256 * 1024 * 1024;
+const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that are not those of its batch. */
 const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
 
@@ -62,7 +62,7 @@ export async function beginClassification(
     const batch = newBatchId();
     const begun = await callClassification(place, (job) => job.begin(batch));
     if (begun.status === 'ended') return begun;
-    const own = { id: batch, mostBytes: MOST_BODY_BYTES };
+    const own = { id: batch, mostBytes: MOST_WRITTEN_BYTES };
     const made = await createBatch(await contextOfBatch(c, place, task), fetchUpstream, own);
     if (!made.ok) {
       letGo();

@@ -118,7 +118,7 @@ class Failover {
     const now = Date.now();
     const left = this.#able.filter(({ name }) => !this.#tried.has(name));
     const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
-    return orderOfTries(choices, homeOf(this.#pool, this.#routing, now));
+    return orderOfTries(choices, this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined);
   }
 
   /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
@@ -141,33 +141,21 @@ class Failover {
     return true;
   }
 
-  /**
-   * Takes a place among the requests that may run at an upstream at a time.
-   *
-   * @returns what gives it back; so does whatever aborts the request, since nobody reads its answer to the end then
-   */
-  #take({ name, entry }: OpenUpstream, now: number): () => void {
-    if (entry.max_concurrent === undefined) return () => {};
-    const end = this.#pool.health.begin(name, now);
-    const { signal } = this.#options.controller;
-    if (signal.aborted) end();
-    else signal.addEventListener('abort', end, { once: true });
-    return end;
-  }
-
   /** @returns the answer; undefined where the next upstream must be tried */
   async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
-    const { name, upstream, breaker, state } = choice;
+    const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
     // Another request has become the probe in the meantime: this one sees it as open from now on.
     if (!leave) return undefined;
     this.#tried.add(name);
-    const end = this.#take(upstream, now);
+    const end = this.#pool.health.begin(name, now);
     this.#course.upstream = name;
     let failed: FailedAttempt;
     try {
       const attempt = await this.#attempt(choice, leave, hasOther);
+      // Whoever has left in the meantime gives no place back.
+      this.#options.controller.signal.throwIfAborted();
       if (attempt instanceof Response) {
         this.#course.leave = (isCut) => {
           end();
@@ -310,8 +298,13 @@ class Failover {
     // What may have run is settled with its own answer.
     const { kind, waitMs = 0 } = failed.verdict;
     this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
-    const least = this.#best && this.#course.sentAt === undefined ? TELLING[this.#best.verdict.kind] : 0;
-    if (TELLING[kind] >= least) this.#best = failed;
+    const best = this.#best?.verdict;
+    const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
+    if (TELLING[kind] < least) return;
+    // Where all are overloaded, the caller may come back as soon as the first of them takes more.
+    const isLater =
+      kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
+    if (!isLater) this.#best = failed;
   }
 
   /** @returns whether another model steps in */

@@ -1,14 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 import { createApp } from '../../src/app.ts';
+import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import { ApiError, type ErrorType } from '../../src/http/errors.ts';
 import { SCOPES } from '../../src/identity/identity.ts';
 import { createReference, RESOURCES } from '../../src/openapi.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
 import type { Content, Resource, Route } from '../../src/reference/resource.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
+import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
-import { settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { eventually } from '../support/eventually.ts';
+import { type SimulatedEdge, settleEdges, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
@@ -87,7 +90,8 @@ describe('the edge answers as it is described', () => {
     body: unknown = route.body?.example,
   ) {
     const [method = '', path = ''] = key.split(' ');
-    const url = path.replaceAll(/:(\w+)/g, (_, name: string) => names[name] ?? parameters?.[name]?.example ?? name);
+    const known = path.includes('/batches/') && names.batch !== undefined ? { ...names, id: names.batch } : names;
+    const url = path.replaceAll(/:(\w+)/g, (_, name: string) => known[name] ?? parameters?.[name]?.example ?? name);
     const json = body === undefined ? {} : { 'content-type': 'application/json' };
     const sent = body === undefined ? {} : { body: JSON.stringify(body) };
     return await app.fetch(url, { method, headers: { ...headers, ...json }, ...sent });
@@ -106,12 +110,29 @@ describe('the edge answers as it is described', () => {
     return body;
   }
 
+  /** @returns the id of a batch that has ended. */
+  async function endedBatch(app: SimulatedEdge, headers: Record<string, string>): Promise<string> {
+    const params = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
+    const made = await app.post('/v1/messages/batches', { requests: [{ custom_id: 'a', params }] }, headers);
+    const { id } = (await made.json()) as { id: string };
+    await eventually(async () => {
+      app.clock.now += 1_000;
+      await wakeBatch(id, 'alice');
+      const batch = (await (await app.fetch(`/v1/messages/batches/${id}`, { headers })).json()) as MessageBatch;
+      expect(batch.processing_status).toBe('ended');
+    });
+    return id;
+  }
+
   /** What is made comes before what is read, and what is deleted after everything else. */
   const makes = (key: string) => /^(PUT|POST \/(conversations|tokens)$)/.test(key);
   const deletes = (key: string) => key.startsWith('DELETE');
 
   test('to each route’s own example', async () => {
-    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' });
+    const clock = { now: Date.now() };
+    const upstream = simulatedUpstream(clock);
+    batchesReach((url, init) => upstream(new Request(url, init)));
+    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
     const admin = bearer(await tokenOf('alice', SCOPES));
     await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
     for (const one of described.filter(({ key }) => makes(key)))
@@ -125,7 +146,7 @@ describe('the edge answers as it is described', () => {
     await app.settled();
     const page = await app.fetch('/conversations/trip/messages', { headers: admin });
     const { data } = (await page.json()) as { data: { id: string }[] };
-    const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '' };
+    const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '', batch: await endedBatch(app, admin) };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key))) {
       if (one.route.needs === 'signature') continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
@@ -141,7 +162,7 @@ describe('the edge answers as it is described', () => {
     // Who erases an account, or revokes its tokens, is not heard any more.
     const other = bearer(await tokenOf('root', SCOPES));
     for (const one of described.filter(({ key }) => deletes(key))) {
-      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin));
+      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, names));
     }
   });
 

@@ -20,6 +20,7 @@ import {
   rowsOf,
   say,
   simulate,
+  storedLog,
   stubOf,
   textOf,
   turnOf,
@@ -250,7 +251,7 @@ describe('an object that dies', () => {
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { events } = await readEvents(answer.body, 15);
     expect((await standing()).held_usd).toBeGreaterThan(0);
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await eventually(async () => expect(await storedLog()).toContain(`id: ${events[14]?.id}\n`));
     await abortAllDurableObjects();
     const resumed = (await follow(events[3]?.id)) as Awaited<ReturnType<typeof listen>>;
     expect(resumed.whole).toBe(true);
@@ -388,7 +389,9 @@ describe('resuming', () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
     const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=100;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const late = new Promise((resolve) => setTimeout(resolve, 200)).then(() => follow());
+    const late = eventually(async () => expect(await storedLog()).toContain('content_block_delta')).then(() =>
+      follow(),
+    );
     const slow = await stubOf().resume(undefined);
     const [one, two] = await Promise.all([listen(answer.body), late]);
     const three = slow.kind === 'stream' ? await listen(slow.body as ReadableStream) : undefined;

@@ -8,7 +8,7 @@ import {
 } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, eventsIn, resetAll, simulate, textOf } from '../support/conversations.ts';
+import { bindings, eventsIn, resetAll, simulate, storedLog, textOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -249,7 +249,7 @@ describe('an object that dies in the middle of an answer', () => {
 
   test('is told to who does not by a 500 that is not to be repeated', async () => {
     const answer = app.post('/v1/messages', dying, slow);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await eventually(async () => expect(await storedLog('c1', 'dev')).toContain('content_block_delta'));
     await abortAllDurableObjects();
     const response = await answer;
     expect(response.status).toBe(500);

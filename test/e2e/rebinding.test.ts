@@ -45,9 +45,9 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-/** Sends a request with exactly these headers. */
-async function send(to: number, method: string, path: string, headers: Record<string, string>) {
-  const outgoing = request({ host: '127.0.0.1', port: to, method, path, headers, timeout: 5_000 });
+/** Sends a request with exactly these headers. @param timeout the milliseconds of silence after which it has failed */
+async function send(to: number, method: string, path: string, headers: Record<string, string>, timeout = 120_000) {
+  const outgoing = request({ host: '127.0.0.1', port: to, method, path, headers, timeout });
   outgoing.on('timeout', () => outgoing.destroy());
   const [incoming] = (await once(outgoing.end(), 'response')) as [IncomingMessage];
   let body = '';
@@ -175,7 +175,7 @@ test('nobody is answered on any other port that it has opened, but by what every
       '/cdn-cgi/explorer/api',
     ]) {
       const headers = { host: 'localhost', 'mf-original-url': `http://localhost:${port}${path}` };
-      const answer = await send(other, 'GET', path, headers).catch(() => undefined);
+      const answer = await send(other, 'GET', path, headers, 5_000).catch(() => undefined);
       if (answer?.status === 403) refused += 1;
       expect([path, answer?.status ?? 'none']).not.toEqual([path, 200]);
       expect(answer?.body ?? '').not.toMatch(/"data"|durable|namespace/i);

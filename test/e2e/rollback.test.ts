@@ -1,7 +1,9 @@
+import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 import { FORMATS, type FormatName } from '../../src/durable/stored-format.ts';
@@ -155,12 +157,28 @@ async function work(opened: Opened, done: Done): Promise<void> {
     expect(piece?.done, seen).toBe(false);
     seen += new TextDecoder().decode(piece?.value);
   }
-  // What it has shown it stores within a quarter of a second.
-  await new Promise((resolve) => setTimeout(resolve, 400));
+  await expect.poll(storedOfAnswer).toMatch(/This[\s\S]* is\b/);
   await edge.kill();
   running = undefined;
   await reader?.cancel().catch(() => undefined);
   done.boots = n;
+}
+
+/** @returns the rows of the log of the answer that is under way, as they are on the disk */
+function storedOfAnswer(): string {
+  const files = globSync('**/*Conversation*/*.sqlite', { cwd: state }).filter(
+    (file) => !file.endsWith('metadata.sqlite'),
+  );
+  const texts = files.flatMap((file) => {
+    const database = new DatabaseSync(join(state, file), { readOnly: true });
+    try {
+      const log = "select text from log where turn in (select seq from turns where status = 'running') order by n";
+      return database.prepare(log).all();
+    } finally {
+      database.close();
+    }
+  });
+  return texts.map(({ text }) => String(text)).join('');
 }
 
 async function statesOf({ ask }: Opened): Promise<string[]> {

@@ -5,6 +5,8 @@ import { SECRET } from '../support/tokens.ts';
 /** On a busy machine the least of a few is not the least. */
 const MOST_ROUNDS = 80;
 const ENTRIES = 2_000;
+/** To hash the body for each would cost thousands; to send and read so long a header costs up to a half. */
+const MOST = 2;
 /** As long as the edge reads it: what is longer is refused unread. */
 const BODY = `{"text":"${'x'.repeat(1024 * 1024 - 11)}"}`;
 
@@ -39,9 +41,9 @@ async function forged(entries: number): Promise<number> {
 test('two thousand forged signatures on a request cost hardly more than one', async () => {
   // The least of many: whatever else the machine does only adds to it.
   let [one, many] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let round = 0; round < MOST_ROUNDS && !(round >= 15 && many / one < 1.5); round += 1) {
+  for (let round = 0; round < MOST_ROUNDS && !(round >= 15 && many / one < MOST); round += 1) {
     one = Math.min(one, await forged(1));
     many = Math.min(many, await forged(ENTRIES));
   }
-  expect(many / one).toBeLessThan(1.5);
+  expect(many / one).toBeLessThan(MOST);
 });

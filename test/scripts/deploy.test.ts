@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -38,11 +38,18 @@ let edge: Server;
 let answer = { status: 200, body: '' };
 let address = '';
 
+/** Stand in for what takes seconds, in tests of everything else. */
+const QUICK = {
+  'scripts/build.ts': 'export const build = async () => {};',
+  'scripts/bundle.ts': "export const bundleWorker = async () => ({ code: 'export default {};', map: '{}' });",
+};
+
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
   for (const name of ['src', 'scripts', 'package.json', 'wrangler.toml']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
+  for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);
   await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
   await mkdir(join(checkout, 'bin'));
   await symlink(join(root, 'test/support/wrangler.mjs'), join(checkout, 'bin/wrangler'));
@@ -104,8 +111,12 @@ describe('npm run deploy', () => {
   });
 
   test('deploys, asks /health, and says the address and what comes next', async () => {
+    for (const name of Object.keys(QUICK)) await cp(join(root, name), join(checkout, name));
     const { status, output, after } = await deploy();
+    for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);
     expect(status, output).toBe(0);
+    expect(await readFile(join(checkout, '.wrangler/worker/index.js'), 'utf8')).toBe(inject('deployed').code);
+    expect(await readdir(join(checkout, 'build'))).toContain('openapi.json');
     expect(output).toContain(`Sluice is deployed on ${address}`);
     expect(output).toContain('{"status":"ok","upstream":"anthropic"}');
     expect(output).toContain('npm run token -- --account you --scopes admin');

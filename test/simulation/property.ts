@@ -6,7 +6,7 @@
 import fc from 'fast-check';
 import type { Scheduler } from './world.ts';
 
-const { SCHEDULES = '2000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
+const { SCHEDULES = '1000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
 
 /** How many schedules of each object are tried. */
 export const RUNS = Number(SCHEDULES);

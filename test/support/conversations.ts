@@ -177,6 +177,15 @@ export async function readOf(id = 'c1', account = 'alice'): Promise<Record<strin
     : undefined;
 }
 
+/** @returns the log of the newest turn as far as it is stored: what a listener gets if the object dies now */
+export async function storedLog(id = 'c1', account = 'alice'): Promise<string> {
+  return await runInDurableObject(stubOf(id, account), (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const turn = transcript.turns().at(-1);
+    return turn ? transcript.log.of(turn).text : '';
+  });
+}
+
 /** Counts the rows that an object writes from now on, and alarms that it sets, each a row too. */
 export async function countRows(
   stub: DurableObjectStub<Conversation> | DurableObjectStub<Account>,

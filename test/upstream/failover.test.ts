@@ -40,6 +40,17 @@ function answered({ text }: Sent): Response {
   return new Response(bodyOf([streamOf(model)]), { headers: { 'content-type': 'text/event-stream' } });
 }
 
+/** A body that falls silent behind its first bytes, and is broken off by an abort, as one of the network is. */
+function silentBody(begun: string, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    type: 'bytes',
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(begun));
+      signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
+    },
+  });
+}
+
 const refusal =
   (status: number, type: string, headers: Record<string, string> = {}) =>
   () =>
@@ -111,7 +122,8 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
   vi.spyOn(inside, 'upstream').mockImplementation(() =>
     upstreamOf(parsed, async (url, init) => {
       const text = await new Response(init.body ?? '').text();
-      const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text } as Sent;
+      const { signal } = init;
+      const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text, signal } as Sent;
       app.sent.push(sent);
       return await (says[nameIn(sent)] ?? answered)(sent);
     }),
@@ -684,4 +696,193 @@ test('a model that nobody serves does not hide why the asked one did not answer'
   says = { east: refusal(529, 'overloaded_error'), west: refusal(529, 'overloaded_error') };
   const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
   expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+});
+
+describe('a count', () => {
+  test.each(Object.keys(FAILURES))('goes to the next upstream after %s', async (failure) => {
+    const app = edge(TWO);
+    says = { east: FAILURES[failure] ?? answered, west: () => Response.json({ input_tokens: 7 }) };
+    const { model, messages } = ASK;
+    const response = await app.post('/v1/messages/count_tokens', { model, messages });
+    expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
+    expect(placesOf(app).at(-1)).toBe('west');
+    expect(await rowsOf(app)).toEqual([]);
+  });
+});
+
+test('of several that ask to wait, the shortest time is told', async () => {
+  const limited = (seconds: number) => refusal(429, 'rate_limit_error', { 'retry-after': String(seconds) });
+  for (const [first, second] of [
+    [60, 20],
+    [20, 60],
+  ] as const) {
+    const app = edge(TWO);
+    says = { east: limited(first), west: limited(second) };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([429, '20']);
+    expect(response.headers.get('sluice-limited-by')).toBe('upstream');
+  }
+});
+
+test('a conversation goes on elsewhere once its upstream is gone from the settings', async () => {
+  const conversation = `moved${counter}`;
+  const before = edge([{ name: 'north' }]);
+  expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
+  await before.settled();
+  const after = edge(TWO);
+  for (const more of [{}, { container: 'container_1' }]) {
+    const response = await after.post('/v1/messages', { ...ASK, ...more, conversation });
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'east']);
+    await response.text();
+  }
+  expect(JSON.parse(after.sent.at(-1)?.text ?? '')).toMatchObject({ messages: { length: 5 } });
+});
+
+test('a key that was refused is used again soon after it was changed', async () => {
+  const app = edge([{ name: 'east' }], { UPSTREAM_EAST_KEY: 'key-east' });
+  says.east = refusal(401, 'authentication_error');
+  expect((await app.post('/v1/messages', ASK)).status).toBe(500);
+  // The same list, so that what is known of its upstreams stands; the new key takes the old one's place.
+  says.east = answered;
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+describe('the places that an upstream has', () => {
+  const health = async (app: TestApp) => {
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { name: string; running: number }[];
+    };
+    return upstreams.map(({ running }) => running);
+  };
+
+  test('are all free after a storm of requests that are aborted anywhere', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.record({
+            way: fc.constantFrom(...Object.keys(WAYS)),
+            after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
+            stops: fc.boolean(),
+            mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
+          }),
+          { minLength: 5, maxLength: 20 },
+        ),
+        async (storm) => {
+          const app = edge(
+            TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
+            { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
+          );
+          const moods: Record<string, string> = {};
+          const play = async (sent: Sent): Promise<Response> => {
+            const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
+            if (mood === 'busy') return refusal(529, 'overloaded_error')();
+            if (mood === 'hangs') return await new Promise<Response>(() => {});
+            if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
+            const type = { headers: { 'content-type': 'text/event-stream' } };
+            const begun = streamOf(MODEL).slice(0, 300);
+            if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
+            if (mood === 'silent') return new Response(silentBody(begun, sent.signal), type);
+            return answered(sent);
+          };
+          says = { east: play, west: play };
+          await Promise.all(
+            storm.map(async ({ way, after, mood, stops }, nth) => {
+              moods[String(nth)] = mood;
+              const messages = [{ role: 'user', content: `storm ${nth} ` }];
+              const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
+              const conversation = `storm${counter}-${nth}`;
+              const own = 'conversation' in body ? { conversation } : {};
+              const controller = new AbortController();
+              const init = {
+                method: 'POST',
+                headers: { 'content-type': 'application/json' },
+                signal: controller.signal,
+              };
+              const asked = app
+                .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
+                .then((response) => response.text())
+                .catch(() => '');
+              if (after !== undefined) {
+                await new Promise((resolve) => setTimeout(resolve, after));
+                if (stops && 'conversation' in body) {
+                  await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
+                } else controller.abort();
+              }
+              await asked;
+            }),
+          );
+          await expect.poll(() => health(app)).toEqual([0, 0]);
+          expect((await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
+        },
+      ),
+      { numRuns: runs(40) },
+    );
+  });
+
+  test('and what is remembered of models, are bounded however many names are asked for', async () => {
+    const app = edge(TWO, { DEFAULT_LIMITS: '' });
+    for (let nth = 0; nth < 150; nth += 1) {
+      const response = await app.post('/v1/messages', {
+        ...ASK,
+        model: `claude-${nth}-${'x'.repeat(nth % 3 ? 5 : 5_000)}`,
+      });
+      expect(response.status).toBe(200);
+    }
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: unknown[] }[];
+    };
+    expect(upstreams.map(({ models }) => models.length)).toEqual([1, 1]);
+  });
+});
+
+test('a probe that hangs holds up nobody else, and the next one is made when it is due', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: 150 }, { name: 'west' }], { SIGNING_SECRET: SECRET });
+  let asked = 0;
+  const ask = async () => {
+    asked += 1;
+    const response = await app.post('/messages', ASK, bearer(await tokenOf(`probe${counter}-${asked}`)));
+    await response.text();
+    return response.headers.get('sluice-upstream');
+  };
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1) expect(await ask()).toBe('west');
+  says.east = () => new Promise<Response>(() => {});
+  app.sent.length = 0;
+  // It is half open after a second: one of all these requests is its probe.
+  await expect
+    .poll(async () => {
+      expect(await Promise.all([ask(), ask(), ask()])).toEqual(['west', 'west', 'west']);
+      return placesOf(app).filter((place) => place === 'east').length;
+    })
+    .toBe(1);
+  says.east = answered;
+  await expect.poll(ask).toBe('east');
+});
+
+test('a probe whose caller leaves gives its place to the next one at once', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1)
+    await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-${nth}`)));
+  says.east = () => new Promise<Response>(() => {});
+  app.sent.length = 0;
+  const token = bearer(await tokenOf(`gone${counter}-probe`));
+  await expect
+    .poll(async () => {
+      const controller = new AbortController();
+      const body = JSON.stringify(ASK);
+      const headers = { 'content-type': 'application/json', ...token };
+      const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
+      const first = await Promise.race([
+        asking.catch(() => null),
+        new Promise((resolve) => setTimeout(resolve, 50, 'hangs')),
+      ]);
+      controller.abort();
+      await asking.catch(() => null);
+      return first;
+    })
+    .toBe('hangs');
+  says.east = answered;
+  const next = await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-next`)));
+  expect(next.headers.get('sluice-upstream')).toBe('east');
 });

@@ -129,8 +129,6 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   answered(answer: CreateAnswer): Promise<BatchState>;
   /** Lets a batch go that was not sent. @param isHeld whether something may have been set aside for it */
   drop(isHeld: boolean): Promise<void>;
-  /** @returns how the batch is, once it is known whether the upstream has taken it, or after some seconds */
-  outcome(): Promise<BatchState>;
   /** @returns how the batch is */
   read(): BatchState;
   /** Has the upstream cancel what no model has begun to answer. */

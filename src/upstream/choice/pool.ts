@@ -2,7 +2,7 @@
 
 import { LruCache } from '../../cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
-import type { ModelTable } from '../../pricing/models.ts';
+import { LONGEST_MODEL_NAME, type ModelTable } from '../../pricing/models.ts';
 import type { OpenUpstream } from '../kinds/entry.ts';
 import type { CanonicalCall } from '../kinds/kind.ts';
 import { HealthBook } from './health.ts';
@@ -76,7 +76,7 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
  * serve it
  */
 export function ableOf(
-  { all, homes }: Pick<UpstreamPool, 'all' | 'homes'>,
+  { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: AskedCall,
   { model, owned, stays, account, only }: Routing,
 ): readonly OpenUpstream[] {
@@ -95,7 +95,7 @@ export function ableOf(
     throw new NoUpstream('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
   }
   if (owned === undefined) return able;
-  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(account, model))?.name);
+  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(models, account, model))?.name);
   const owner = able.find(({ name }) => name === home);
   if (owner) return [owner];
   if (stays !== undefined && all.some(({ name }) => name === stays)) {
@@ -137,19 +137,29 @@ function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): s
 /** For so long the API keeps what it has cached. */
 const HOME_MS = 5 * 60_000;
 
-function homeKey(account: string, model: string | undefined): string {
-  return `${account}\n${model ?? ''}`;
+/** A caller chooses the model's name: one that no table has is cut. */
+function homeKey(models: ModelTable, account: string, model = ''): string {
+  return `${account}\n${models.find(model)?.id ?? model.slice(0, LONGEST_MODEL_NAME)}`;
 }
 
 /** @returns the upstream where the cache of a request is likely to be. */
-export function homeOf({ homes }: Pick<UpstreamPool, 'homes'>, routing: Routing, now: number): string | undefined {
+export function homeOf(
+  { homes, models }: Pick<UpstreamPool, 'homes' | 'models'>,
+  routing: Routing,
+  now: number,
+): string | undefined {
   const { account, model, stays } = routing;
   if (stays !== undefined || account === undefined) return stays;
-  const home = homes.get(homeKey(account, model));
+  const home = homes.get(homeKey(models, account, model));
   return home && now - home.at < HOME_MS ? home.name : undefined;
 }
 
 /** Notes which upstream has answered an account: its next prompt finds its cache there. */
-export function noteHome({ homes }: UpstreamPool, { account, model, stays }: Routing, name: string, now: number): void {
-  if (account !== undefined && stays === undefined) homes.set(homeKey(account, model), { name, at: now });
+export function noteHome(
+  { homes, models }: UpstreamPool,
+  { account, model, stays }: Routing,
+  name: string,
+  now: number,
+): void {
+  if (account !== undefined && stays === undefined) homes.set(homeKey(models, account, model), { name, at: now });
 }

@@ -183,3 +183,32 @@ test('a try that is made all the same says nothing about the breaker', () => {
   breaker.succeed(breaker.force(), 20);
   expect([breaker.state(20), breaker.dueAt]).toEqual(['open', dueAt]);
 });
+
+const START_MS = 1_800_000_000_000;
+
+test('after an outage of whatever length an upstream is back within a minute, as long as somebody asks', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 6 * 3_600_000 }),
+      fc.integer({ min: 10, max: 5_000 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      (outageMs, everyMs, random) => {
+        const breaker = new Breaker({ random: () => random });
+        let now = START_MS;
+        const ask = (isWell: boolean) => {
+          const leave = breaker.enter(now);
+          if (!leave) return;
+          if (isWell) breaker.succeed(leave, now);
+          else breaker.fail(leave, now);
+        };
+        for (; now < START_MS + outageMs; now += Math.max(everyMs, outageMs / 5_000)) ask(false);
+        const backAt = now;
+        while (breaker.state(now) !== 'closed') {
+          now += everyMs;
+          ask(true);
+        }
+        expect(now - backAt).toBeLessThanOrEqual(60_000 + everyMs);
+      },
+    ),
+  );
+});

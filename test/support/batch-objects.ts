@@ -1,0 +1,45 @@
+import { runDurableObjectAlarm } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { onTestFinished, vi } from 'vitest';
+import { Batch } from '../../src/batches/batch.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { batchStub } from '../../src/durable/stubs.ts';
+import { parseSettings, type Settings } from '../../src/settings/settings.ts';
+import type { Fetch, Upstream } from '../../src/upstream/upstream.ts';
+import { TEST_KEY } from './app.ts';
+
+/** The protected methods of the object that a test may replace: they are the same for every instance, also after a crash. */
+interface Inside {
+  settings(): Settings;
+  upstream(): Upstream;
+}
+
+/** Has every batch's object reach its upstream by this function, until the test ends; `vars` are further settings. */
+export function batchesReach(fetchUpstream: Fetch, vars: Record<string, string> = {}): void {
+  const settings = parseSettings({
+    MODE: 'development',
+    ANTHROPIC_API_KEY: TEST_KEY,
+    UPSTREAM: 'anthropic',
+    UPSTREAM_MAX_RETRIES: '0',
+    ...vars,
+  });
+  const upstream: Upstream = {
+    baseURL: 'https://api.anthropic.com',
+    apiKey: TEST_KEY,
+    simulated: false,
+    fetch: fetchUpstream,
+  };
+  const inside = Batch.prototype as unknown as Inside;
+  const spies = [
+    vi.spyOn(inside, 'settings').mockReturnValue(settings),
+    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+}
+
+/** Has a batch's object do what is due. */
+export async function wakeBatch(id: string, account = 'dev'): Promise<void> {
+  await runDurableObjectAlarm(batchStub(env as unknown as Bindings, {}, { account, id }));
+}

@@ -13,7 +13,7 @@ import type { ClassificationReport } from '../../src/durable/contracts/classific
 import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
-import { errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
+import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 declare const BATCH_TICKETS: number;
@@ -38,6 +38,8 @@ type Row = ClassifyResult & { type: string };
 let app: TestApp;
 /** What the upstream says in place of the simulator, if anything. */
 let instead: ((sent: Sent) => Response | undefined) | undefined;
+/** How many times results break off before they come whole. */
+let breaks = 0;
 
 function start(vars: Record<string, string> = {}): void {
   const { fetch: simulate } = upstreamOf(
@@ -68,7 +70,13 @@ function start(vars: Record<string, string> = {}): void {
     baseURL: 'https://api.anthropic.com',
     apiKey: TEST_KEY,
     simulated: false,
-    fetch: simulate,
+    fetch: async (url, init) => {
+      const response = await simulate(url, init);
+      if (!url.endsWith('/results') || breaks === 0) return response;
+      breaks -= 1;
+      const text = await response.text();
+      return new Response(bodyOf([text.slice(0, text.length * 0.7)], 'cut'));
+    },
   };
   const spies = [Batch, ClassificationJob].flatMap(({ prototype }) => {
     const inside = prototype as unknown as { settings(): unknown; upstream(): Upstream };
@@ -84,6 +92,7 @@ function start(vars: Record<string, string> = {}): void {
 
 beforeEach(() => {
   instead = undefined;
+  breaks = 0;
 });
 afterEach(() => reset());
 
@@ -321,6 +330,63 @@ describe('a classification by batch', () => {
     const rows = (await resultsOf(ended)).slice(0, -1);
     expect(rows.length).toBe(3);
     expect(ended.counts.labelled + ended.counts.failed).toBe(3);
+  });
+
+  test('results that break off are read again, and come to the same', async () => {
+    start();
+    const inputs = inputsOf(20);
+    breaks = 3;
+    const ended = await finish(await begin({ inputs, votes: 2 }));
+    expect(breaks).toBe(0);
+    expect(ended.counts).toMatchObject({ labelled: 20, failed: 0, requests: 40 });
+    const rows = (await resultsOf(ended)).slice(0, -1);
+    expect(rows.map(({ id }) => id)).toEqual(inputs.map(({ id }) => id));
+    expect(rows.every(({ confidence }) => confidence === 1)).toBe(true);
+    const { day } = await standing();
+    expect([day.held_usd, day.settled_usd]).toEqual([0, ended.cost_usd]);
+  });
+
+  test('goes on where whoever has made its batch dies before that was noted', async () => {
+    start();
+    const dies = vi.spyOn(ClassificationJob.prototype, 'sent').mockImplementation(() => {
+      throw new Error('killed');
+    });
+    const body = { batch: true, labels: LABELS, inputs: inputsOf(3) };
+    const key = { ...(await credential('ada')), 'idempotency-key': 'lost' };
+    expect((await app.post('/classify', body, key)).status).toBe(503);
+    dies.mockRestore();
+    const report = await begin({ inputs: inputsOf(3) }, 'ada', { 'idempotency-key': 'lost' });
+    expect(requestsUp().length).toBe(3);
+    const inside = ClassificationJob.prototype as unknown as { now(): number };
+    const later = vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + 16 * 60_000);
+    onTestFinished(() => later.mockRestore());
+    const ended = await finish(report);
+    expect(ended.counts).toMatchObject({ labelled: 3, requests: 3 });
+    expect(requestsUp().length).toBe(3);
+  });
+
+  test('its end is told once, signed, and under the same id where the receiver fails', async () => {
+    start({ DELIVER_HOSTS: 'a.test', DELIVERY_SIGNING_SECRET: 'whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw==' });
+    const told: { id: string | null; signature: string | null; body: Record<string, unknown> }[] = [];
+    const taken = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+      const headers = new Headers(init?.headers);
+      const body = JSON.parse(await new Response(init?.body).text());
+      told.push({ id: headers.get('webhook-id'), signature: headers.get('webhook-signature'), body });
+      return new Response(null, { status: told.length === 1 ? 500 : 204 });
+    });
+    onTestFinished(() => taken.mockRestore());
+    const ended = await finish(await begin({ inputs: inputsOf(2), deliver_url: 'https://a.test/hook' }));
+    const inside = ClassificationJob.prototype as unknown as { now(): number };
+    const later = vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + 3_600_000);
+    onTestFinished(() => later.mockRestore());
+    await keep(ended);
+    await keep(ended);
+    expect(told.map(({ id }) => id)).toEqual([`evt_${ended.id}`, `evt_${ended.id}`]);
+    expect(told[1]?.signature).toMatch(/^v1,/);
+    expect(told[1]?.body).toMatchObject({
+      type: 'classification.ended',
+      classification: { id: ended.id, status: 'ended', counts: { labelled: 2 } },
+    });
   });
 
   test.each([

@@ -38,23 +38,15 @@ export class BatchList {
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
-    const since = now - ATTACHES_MS;
-    const [byKey] =
-      key === undefined
-        ? []
-        : this.#tables.read<BatchTableRow>(
-            'select id, digest, report from batches where key = ? and created_at > ? order by id desc limit 1',
-            key,
-            since,
-          );
-    if (byKey) return { id: byKey.id, isSame: byKey.digest === digest };
-    if (!repeats) return undefined;
-    const [byDigest] = this.#tables.read<BatchTableRow>(
-      'select id, digest, report from batches where digest = ? and created_at > ? order by id desc limit 1',
+    const [row] = this.#tables.read<BatchTableRow>(
+      `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
+       order by key is ?2 desc, id desc limit 1`,
+      now - ATTACHES_MS,
+      key ?? '',
+      repeats ? 1 : 0,
       digest,
-      since,
     );
-    return byDigest && { id: byDigest.id, isSame: true };
+    return row && { id: row.id, isSame: row.digest === digest };
   }
 
   /** Stores what a batch reports; one that is not in the list any more stays out. */
@@ -87,19 +79,10 @@ export class BatchList {
     };
   }
 
-  /** @returns ids of batches that were made until then, some of them. */
+  /** @returns ids of batches that were made until then, so many of them. */
   until(time: number, limit: number): string[] {
     return this.#tables
       .read<{ id: string }>('select id from batches where created_at <= ? limit ?', time, limit)
       .map(({ id }) => id);
-  }
-
-  /** @returns how many were made until then. */
-  count(time: number): number {
-    const [row] = this.#tables.read<{ rows: number }>(
-      'select count(*) as rows from batches where created_at <= ?',
-      time,
-    );
-    return row?.rows ?? 0;
   }
 }

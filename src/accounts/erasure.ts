@@ -10,6 +10,8 @@ import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 const CONTINUE_MS = 1_000;
 /** In `answers_kept`, where the next page of KV keys begins: this stands for the first. */
 const FIRST_PAGE = '1';
+/** More batches than these are told as so many: they go one after the other anyway. */
+const MOST_COUNTED_BATCHES = 1_000;
 /** Conversations that are erased at the same time: an object may have six connections open. */
 const ERASED_AT_ONCE = 5;
 
@@ -26,7 +28,10 @@ export function eraseAccount(state: AccountState): Erasure {
   const { batches, classifications, conversations, inboxes, versions, ledger } = state;
   const until = state.erasedUntil;
   const others =
-    conversations.count(until) + inboxes.until(until).length + batches.count(until) + classifications.count(until);
+    conversations.count(until) +
+    inboxes.until(until).length +
+    batches.until(until, MOST_COUNTED_BATCHES).length +
+    classifications.count(until);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }

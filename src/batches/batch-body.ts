@@ -153,7 +153,7 @@ export class BatchBody {
       case 'value':
         if (this.#key !== REQUESTS) return this.#read('other', byte);
         if (byte !== OPEN_LIST) throw invalidRequest('requests: Input should be a valid list');
-        if (this.#hasRequests) throw invalidRequest('requests: there are two lists. Send one.');
+        if (this.#hasRequests) throw notABatch();
         this.#hasRequests = true;
         this.#expect('item', true);
         return false;
@@ -241,11 +241,11 @@ export class BatchBody {
       if (length > this.#mostItemBytes) {
         throw new ApiError(
           'request_too_large',
-          `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes. Send it by itself, to /v1/messages.`,
+          `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes.`,
         );
       }
     } else if (length + this.#otherBytes > MOST_OTHERS) {
-      throw invalidRequest('The members beside requests are too long.');
+      throw notABatch();
     }
   }
 
@@ -255,7 +255,7 @@ export class BatchBody {
 }
 
 function notABatch(): ApiError {
-  return invalidRequest('The request body is not valid JSON with a list `requests`. Send one JSON object in UTF-8.');
+  return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
 }
 
 function textOf(bytes: Uint8Array): string {

@@ -278,7 +278,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (isGuess && (sums.digest !== journal.digest || sums.items !== journal.items)) {
       return await this.#unguess(upstreamId);
     }
-    if (sums.items !== journal.items) throw new Error(`The results have ${sums.items} of ${journal.items} items.`);
+    if (sums.items !== journal.items) throw new Error(`${sums.items} of ${journal.items} results`);
     const rows = sums.rows.map(
       (sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }),
     );

@@ -29,7 +29,7 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
       const outcome = await callBatch(place, (batch) => batch.remove());
       if (outcome === 'none') throw noBatch();
       if (outcome === 'running') {
-        throw invalidRequest('This batch has not ended yet. Cancel it, wait until it has ended, then delete it.', {
+        throw invalidRequest('This batch has not ended. Cancel it first.', {
           headers: DO_NOT_RETRY,
         });
       }
@@ -42,7 +42,7 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
 }
 
 /** Also what never reached the upstream has none. */
-const NO_RESULTS = 'This batch has no results, or not yet: wait until its processing_status is ended.';
+const NO_RESULTS = 'This batch has no results, or has not ended yet.';
 
 /** Streams the results through: nothing in them is changed. */
 async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
@@ -85,5 +85,5 @@ function batchPlace(c: Context<AppEnv>) {
 }
 
 function noBatch() {
-  return notFound('There is no such batch. GET /v1/messages/batches lists those that there are.');
+  return notFound('There is no such batch.');
 }

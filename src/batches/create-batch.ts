@@ -42,7 +42,7 @@ const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
-type Refused = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
+type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
 /** What a batch that this edge makes by itself decides in place of the caller. */
 interface OwnBatch {
@@ -276,7 +276,7 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 }
 
 /** @returns the upstream's refusal of a create, in its own words where the caller may see them. */
-function refusedUpstream({ status, body, headers }: Refused, { requestId }: RequestContext): Response {
+function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const bytes = utf8(body);
   const { error_type: errorType } = reportOf(parseObject(bytes), bytes.length);
   const isReadable = errorType !== undefined;
@@ -284,7 +284,7 @@ function refusedUpstream({ status, body, headers }: Refused, { requestId }: Requ
   return bufferedResponse(new Response(null, { status, headers }), bytes, options);
 }
 
-async function refusedOf(response: Response): Promise<Refused> {
+async function refusedOf(response: Response): Promise<CreateRefusal> {
   const { status } = response;
   // Copied: an object takes no headers that have no prototype.
   return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };

@@ -80,7 +80,7 @@ export async function* resultLines({ body }: Response, onPiece: () => void): Asy
     if (start === piece.length) continue;
     held.push(piece.subarray(start));
     heldBytes += piece.length - start;
-    if (heldBytes > MOST_LINE_BYTES) throw new Error('A line of the results is too long.');
+    if (heldBytes > MOST_LINE_BYTES) throw new Error('a result that is too long');
   }
   if (heldBytes > 0) yield joinedPieces(held);
 }
@@ -111,7 +111,7 @@ class Sums {
     if (bytes.every((byte) => byte <= 32)) return;
     const line = parseObject(bytes);
     const { custom_id: id, result } = line ?? {};
-    if (typeof id !== 'string' || !isObject(result)) throw new Error('A line of the results is no result.');
+    if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
     // A result that comes twice is one result.
     if (!this.#ids.add(id)) return;
     const outcome = outcomeOf(result);

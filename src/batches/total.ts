@@ -54,9 +54,7 @@ export class BatchTotal {
   /** Adds an item. @throws ApiError 400 for a `custom_id` that came before */
   add(item: BoundedItem, index: number): void {
     if (!this.#ids.add(item.customId)) {
-      throw invalidRequest(
-        `requests.${index}.custom_id: ${item.customId} comes twice. Each must be unique in its batch.`,
-      );
+      throw invalidRequest(`requests.${index}.custom_id: ${item.customId} is not unique.`);
     }
     const { model = MODELS_UNKNOWN, cost, estimated } = item;
     const row = this.#rows.get(model) ?? { items: 0, cost: 0, estimated: 0 };

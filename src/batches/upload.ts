@@ -4,7 +4,7 @@
  */
 
 import { encoder } from '../http/bytes.ts';
-import { ApiError } from '../http/errors.ts';
+import { tooLarge } from '../http/errors.ts';
 import { LONG_ITEM, type OuterMember } from './batch-body.ts';
 
 /** The most that the API takes, with prefixes laid. */
@@ -102,10 +102,7 @@ export class Upload {
   async #put(bytes: Uint8Array): Promise<void> {
     this.#bytes += bytes.length;
     if (this.#bytes > MOST_UPLOADED) {
-      throw new ApiError(
-        'request_too_large',
-        `The batch has more than ${MOST_UPLOADED} bytes, its prefixes included. Send fewer items.`,
-      );
+      throw tooLarge(MOST_UPLOADED);
     }
     if (bytes.length > TOGETHER_BYTES) {
       this.#cut();

@@ -16,6 +16,7 @@ const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content:
 // In nanodollars: 20 tokens at $1 and 100 at $5 for a million.
 const COST = 520_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
+const usd = (nanodollars: number) => nanodollars / 1e9;
 
 // What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {
@@ -120,6 +121,29 @@ describe('a limit that accounts share', () => {
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'deployment']);
   });
 
+  test('an hour and in all refuses too; in all counts what was spent before it was set, and by who is erased', async () => {
+    const app = shared();
+    for (const account of ['alice', 'bob', 'dave']) await admin(app, 'PUT', `/groups/red/accounts/${account}`);
+    for (const account of ['alice', 'bob']) await (await post(app, account)).text();
+    await app.settled();
+    await admin(app, 'DELETE', '/accounts/alice');
+    await admin(app, 'PUT', '/groups/red/limits', { usd_total: usd(2 * COST + 900_000) });
+    const standing = async () => await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
+    await expect.poll(async () => nano((await standing()).total.spent_usd)).toBe(2 * COST);
+    const refused = await post(app, 'dave');
+    expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
+    expect((await errorOf(refused)).message).not.toContain('$');
+    await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: usd(2 * COST + 900_000) });
+    const hourly = await post(app, 'dave');
+    expect([hourly.status, hourly.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
+    expect(Number(hourly.headers.get('retry-after'))).toBeLessThanOrEqual(3_600);
+    await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: 1 });
+    await expect.poll(async () => (await post(app, 'dave')).status).toBe(200);
+    const { data } = await admin<{ data: (PoolQuotaReport & { id: string })[] }>(app, 'GET', '/groups');
+    expect(data.map(({ id, limits }) => [id, limits])).toEqual([['red', { usd_total: 1, usd_per_hour: 1 }]]);
+    expect(data[0]?.hour.limit_usd).toBe(1);
+  });
+
   test('lists the limits and the group of an account as they were changed, before its next request', async () => {
     const app = shared();
     await (await post(app, 'alice')).text();
@@ -172,6 +196,62 @@ describe('a limit that accounts share', () => {
         ['red', COST],
       ]);
   });
+});
+
+test('a refusal names who has refused, and tells nothing of what others have spent or may', async () => {
+  let isBusy = false;
+  const app = testApp(
+    (sent) =>
+      isBusy && !sent.url.pathname.endsWith('/count_tokens')
+        ? Response.json(
+            { type: 'error', error: { type: 'rate_limit_error', message: 'Slow down.' } },
+            { status: 429, headers: { 'retry-after': '3600' } },
+          )
+        : message(sent),
+    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}' },
+  );
+  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) };
+  const body = JSON.stringify({ account: 'alice', scopes: ['messages'], limits: { usd_total: usd(1_700_000) } });
+  const minted = await app.fetch('/tokens', { method: 'POST', headers, body });
+  const { token } = (await minted.json()) as { token: string };
+  const refusal = async (credential: string) => {
+    const response = await app.post('/v1/messages', ask, bearer(credential));
+    const { type, message: said } = response.ok ? { type: '', message: '' } : await errorOf(response);
+    await app.settled();
+    return {
+      by: response.headers.get('sluice-limited-by'),
+      type,
+      said,
+      headers: [...response.headers.values()].join(),
+    };
+  };
+  const alice = await tokenOf('alice');
+  await admin(app, 'PUT', '/groups/red/accounts/bob');
+  await (await post(app, 'bob')).text();
+  expect(await refusal(token)).toMatchObject({ by: null, said: '' });
+  expect((await refusal(token)).by).toBe('token');
+  expect((await refusal(alice)).by).toBeNull();
+  isBusy = true;
+  expect((await refusal(alice)).by).toBe('upstream');
+  isBusy = false;
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0.000_1 });
+  expect((await refusal(alice)).by).toBe('account');
+  await admin(app, 'PUT', '/accounts/alice/limits', {});
+  // A limit that was not there before is felt once accounts have told what they have spent.
+  const told = async (path: string) => nano((await admin<PoolQuotaReport>(app, 'GET', path)).week.spent_usd);
+  await expect.poll(() => told('/groups/red')).toBe(COST);
+  await expect.poll(() => told('/pools/deployment')).toBe(3 * COST);
+  await admin(app, 'PUT', '/groups/red/limits', { usd_per_week: usd(1_800_000) });
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  // Others have spent some of it: what is left, and what the limit is, is theirs to know.
+  for (const by of ['group', 'deployment']) {
+    if (by === 'deployment') {
+      await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: usd(2_800_000) });
+    }
+    const { said, type, headers: values, ...rest } = await refusal(by === 'group' ? alice : await tokenOf('carol'));
+    expect([rest.by, type]).toEqual([by, 'billing_error']);
+    for (const text of [said, values]) expect(text).not.toMatch(/\$|0\.00[1-9]|1800000|2800000|520000|1560000/);
+  }
 });
 
 describe('who spent what', () => {

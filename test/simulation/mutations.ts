@@ -121,6 +121,48 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
   },
   {
+    name: 'a pool that asks silent accounts late',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['const SILENT_MS = MINUTE_MS;', 'const SILENT_MS = 3 * MINUTE_MS;']],
+  },
+  {
+    name: 'a recount that forgets who was under way',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
+  },
+  {
+    name: 'a recount that keeps what was wrong',
+    object: 'pool',
+    file: 'src/pools/used-sums.ts',
+    edits: [['if (since < 0) this.#forget(lease);', '']],
+  },
+  {
+    name: 'sums of rows that are not folded, told to nobody',
+    object: 'pool',
+    file: 'src/accounts/ledger/report-sums.ts',
+    edits: [['isLast ? dimensionSums(ledger, UNFOLDED, ledger.marker) : []', '[]']],
+  },
+  {
+    name: 'what is settled out of turn, told to nobody',
+    object: 'pool',
+    file: 'src/accounts/leases/leases.ts',
+    edits: [['    this.#addCorrected(names);\n', '']],
+  },
+  {
+    name: 'late sums that move what was told since',
+    object: 'pool',
+    file: 'src/accounts/leases/handovers.ts',
+    edits: [['if (!last || known.length < 2) {', 'if (!last) {']],
+  },
+  {
+    name: 'an hour of a group that an account forgets',
+    object: 'pool',
+    file: 'src/accounts/account-state.ts',
+    edits: [["period === 'hour' ? ledger.settledOfGroupsInHour(window.start) :", "period === 'hour' ? [] :"]],
+  },
+  {
     name: 'a classification that replaces another',
     object: 'inbox',
     file: 'src/webhooks/inbox/inbox.ts',

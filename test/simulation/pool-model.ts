@@ -3,6 +3,8 @@ import { PERIODS, type Period, spanAt, spanId } from '../../src/budget/windows.t
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 
+/** The limits of a pool's windows, in shares of a day's. */
+export const SHARES = { hour: 0.8, day: 1, week: 1.2, month: 1.2, total: 1.4 };
 const USABLE_MS = 60_000;
 const DEPLOYMENT = 'deployment';
 
@@ -17,7 +19,7 @@ interface Spent {
 interface Watched {
   name: string;
   host: Host;
-  /** In nanodollars, the same for every window. */
+  /** In nanodollars, of a day. */
   limits: { from: number; limit: number }[];
 }
 
@@ -32,6 +34,8 @@ export class PoolModel {
   /** What an account had spent and erased before any pool knew it. */
   readonly #unknown = new Map<string, number>();
   #allowed = 0;
+  #usedAt = 0;
+  #returnsWithin: number | undefined;
   #seen = -1;
 
   constructor(world: World, accounts: ReadonlyMap<string, Host>, pools: ReadonlyMap<string, Host>, limit: number) {
@@ -50,7 +54,19 @@ export class PoolModel {
     this.#costs.set(id, nanodollars);
   }
 
+  /** Somebody has asked for something, or settled it. */
+  used(): void {
+    this.#usedAt = this.#world.clock.now;
+  }
+
+  /** From now on nothing fails: what is not held is returned so many milliseconds after the last request. */
+  expectReturns(milliseconds: number): void {
+    this.used();
+    this.#returnsWithin = milliseconds;
+  }
+
   look(): void {
+    this.#checkReturns();
     const hosts = [...this.#accounts.values(), ...this.#pools.map(({ host }) => host)];
     const changes = hosts.reduce((sum, { storage }) => sum + storage.changes, 0);
     if (changes === this.#seen) return;
@@ -133,10 +149,44 @@ export class PoolModel {
         const total = this.#sum(name, period, start);
         const before = this.#totals.get(key) ?? 0;
         this.#totals.set(key, total);
-        if (total > before && total > most + this.#allowed) {
+        const limit = most * SHARES[period];
+        if (total > before && total > limit + this.#allowed) {
           throw new Violation(
-            `${key}: ${total} settled and held, and ${most} is the limit, with ${this.#allowed} of debt`,
+            `${key}: ${total} settled and held, and ${limit} is the limit, with ${this.#allowed} of debt`,
           );
+        }
+      }
+    }
+  }
+
+  /** Nothing is leased but what is held, some time after the last request. */
+  #checkReturns(): void {
+    const { now } = this.#world.clock;
+    if (this.#returnsWithin === undefined || now <= this.#usedAt + this.#returnsWithin) return;
+    // All of it was so before this step too: time has passed since.
+    for (const pool of this.#pools) {
+      for (const { id, account, windows } of this.#leases(pool)) {
+        const [host] = [...this.#accounts.values()].filter((one) => leaseIdOf(one) === id);
+        if (!host) continue;
+        const held = read(host, 'ledger', "select at, hold, pool_group from ledger where status = 'held'");
+        const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
+        for (const period of PERIODS) {
+          const { start, end } = spanAt(period, now);
+          const figure = figures[this.#spanId(period, start)];
+          if (!figure) continue;
+          const kept = held
+            .filter(({ at, pool_group }) => {
+              const isOfPool = pool.name === DEPLOYMENT || pool.name === `group:${pool_group}`;
+              return isOfPool && Number(at) >= start && Number(at) < end;
+            })
+            .reduce((sum, { hold }) => sum + Number(hold), 0);
+          const unused = figure.granted - figure.spent - kept;
+          if (unused > 0) {
+            const since = (now - this.#usedAt) / 1_000;
+            throw new Violation(
+              `${account} has ${unused} leased from ${pool.name} ${period} ${since} s after the last use`,
+            );
+          }
         }
       }
     }
@@ -234,6 +284,11 @@ type LeaseRows = ReturnType<typeof read>;
 function leaseIdOf(host: Host): string | undefined {
   const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
   return identity && (JSON.parse(String(identity.value)) as { id: string }).id;
+}
+
+interface Figures {
+  spent: number;
+  granted: number;
 }
 
 function read(host: Host, table: string, query: string) {

@@ -1,6 +1,7 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
+import { limitName, PERIODS } from '../../src/budget/windows.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
@@ -11,12 +12,12 @@ import { settingsOf } from '../../src/settings/settings.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import type { Host } from './host.ts';
-import { PoolModel } from './pool-model.ts';
+import { PoolModel, SHARES } from './pool-model.ts';
 import { findFailure, type Search } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command = { account: string } & (
-  | { kind: 'request'; share: number; clamps: boolean }
+  | { kind: 'request' | 'long'; share: number; clamps: boolean }
   | { kind: 'lost' | 'unheld' | 'erase' | 'recount' | 'corrupt' }
   | { kind: 'move'; group: string | null }
   | { kind: 'limit'; pool: string; factor: number }
@@ -25,12 +26,20 @@ type Command = { account: string } & (
 interface Scenario extends Mishaps {
   begins: string;
   commands: readonly Command[];
+  /** When nothing fails any more some ask once more; after so many steps some accounts' objects die. */
+  lastly: { asking: readonly string[]; step: number; dying: readonly string[] };
 }
 
 const ACCOUNTS = ['alice', 'bob', 'carol'];
 const POOLS = ['deployment', 'group:red', 'group:blue'];
 const STEPS = 500;
 const REST_MS = 3 * 60 * 60_000;
+/** So long a request runs that is renewed all the while, as a batch is held: beyond the window's end that it was admitted in. */
+const LONG_MS = 2 * 60 * 60_000;
+const RENEW_MS = 5 * 60_000;
+/** Nothing unused is leased so long after the last request. An account that dies with a long one is asked at last after this. */
+const RETURNED_MS = 90_000;
+const ASKED_AT_LAST_MS = 16 * 60_000;
 /** In nanodollars. Two whole requests of each account, and some more. */
 const LIMIT = 25_000;
 const BOUND: WorstCase = {
@@ -45,6 +54,14 @@ const BOUND: WorstCase = {
   models: [['claude-opus-5-5']],
 };
 
+/** What an operator may find in the sums of accounts that are not erased. */
+const CORRUPTIONS = ['nothing', 'claude-opus-5-5'].flatMap((value) => [
+  `insert or replace into used select dimension, day, lease, '${value}', pool_group, 99, cost + 7, 0, 0, 0, 0, 0, 0, 0
+     from used where lease != ''`,
+  `insert or replace into used select dimension, day, 'nobody', '${value}', pool_group, 1, 9, 0, 0, 0, 0, 0, 0, 0
+     from used where lease != ''`,
+]);
+
 const account = fc.constantFrom(...ACCOUNTS);
 const request = fc.record({
   kind: fc.constant('request' as const),
@@ -54,6 +71,7 @@ const request = fc.record({
 });
 const commands: fc.Arbitrary<Command> = fc.oneof(
   { arbitrary: request, weight: 8 },
+  { arbitrary: request.map((one) => ({ ...one, kind: 'long' as const })), weight: 1 },
   {
     arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase', 'recount', 'corrupt'), account }),
     weight: 2,
@@ -77,6 +95,11 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
   // At noon, and seconds before a week and a month end.
   begins: fc.constantFrom('2026-11-20T12:00:00Z', '2026-11-29T23:59:56Z', '2026-11-30T23:59:58Z'),
   commands: fc.array(commands, { minLength: 2, maxLength: 12 }),
+  lastly: fc.record({
+    asking: fc.subarray(ACCOUNTS),
+    step: fc.integer({ min: 0, max: 60 }),
+    dying: fc.subarray(ACCOUNTS),
+  }),
   faults: fc.array(fc.record({ call: fc.integer({ min: 4, max: 60 }), fault: fc.constantFrom(...FAULTS) }), {
     maxLength: 5,
   }),
@@ -99,8 +122,16 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
     const model = new PoolModel(world, accounts, pools, LIMIT);
     await limitAll(pools);
     const look = () => model.look();
-    new Sharers(world, model).issue(scenario.commands);
+    const sharers = new Sharers(world, model);
+    sharers.issue(scenario.commands);
     await world.run(STEPS, look);
+    world.calm(REST_MS);
+    const { asking, step, dying } = scenario.lastly;
+    const isLong = scenario.commands.some(({ kind }) => kind === 'long') && scenario.crashes.length + dying.length > 0;
+    model.expectReturns(isLong ? ASKED_AT_LAST_MS : RETURNED_MS);
+    sharers.issue(asking.map((one) => ({ kind: 'request', account: one, share: 0.5, clamps: true })));
+    if (asking.length > 0) await world.run(step, look);
+    for (const one of dying) accounts.get(one)?.crash(true);
     await world.rest(REST_MS, look);
     model.lookAtRest();
   });
@@ -118,8 +149,9 @@ async function limitAll(pools: ReadonlyMap<string, Host>): Promise<void> {
 }
 
 function limitsOf(nanodollars: number): PoolLimits {
-  const usd = nanodollars / 1e9;
-  return { usd_per_hour: usd, usd_per_day: usd, usd_per_week: usd, usd_per_month: usd, usd_total: usd };
+  return Object.fromEntries(
+    PERIODS.map((period) => [limitName(period), (nanodollars * SHARES[period]) / 1e9]),
+  ) as PoolLimits;
 }
 
 /** Those who use the accounts at the same time. */
@@ -147,6 +179,8 @@ class Sharers {
     switch (command.kind) {
       case 'request':
         return await this.#ask(command.account, command.share, command.clamps);
+      case 'long':
+        return await this.#ask(command.account, command.share, command.clamps, LONG_MS);
       case 'lost':
         return void (await this.#admit(command.account, false));
       case 'unheld':
@@ -155,10 +189,7 @@ class Sharers {
       case 'erase':
         return void (await this.#call(command.account, (object) => object.erase()));
       case 'corrupt':
-        hostOf('POOL', 'deployment').storage.exec(
-          "update used set cost = cost + 7, requests = 99 where lease != ''",
-          [],
-        );
+        for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);
         return await this.#recount();
       case 'recount':
         return await this.#recount();
@@ -183,10 +214,14 @@ class Sharers {
     await callPool({ pools: env, settings, name }, (pool) => pool.setLimits(limitsOf(nanodollars)));
   }
 
-  async #ask(name: string, share: number, clamps: boolean): Promise<void> {
+  async #ask(name: string, share: number, clamps: boolean, lasts = 0): Promise<void> {
     const startedAt = this.#world.clock.now;
     const { id, hold } = await this.#admit(name, clamps);
     if (hold === undefined) return;
+    while (this.#world.clock.now < startedAt + lasts) {
+      await new Promise((resolve) => setTimeout(resolve, RENEW_MS));
+      await this.#call(name, (object) => object.renew(id)).catch(() => {});
+    }
     const cost = Math.floor(hold * share);
     if (cost > hold) this.#model.allow(cost);
     await this.#settle(name, id, cost, startedAt);
@@ -194,6 +229,7 @@ class Sharers {
 
   async #admit(name: string, clamps: boolean): Promise<{ id: string; hold: number | undefined }> {
     const id = this.#newId();
+    this.#model.used();
     const answer = await askForAdmission(this.#requestOf(name), {
       requestId: id,
       route: 'messages',
@@ -208,6 +244,7 @@ class Sharers {
 
   async #settle(name: string, requestId: string, cost: number, startedAt: number): Promise<void> {
     this.#model.costs(requestId, cost);
+    this.#model.used();
     const text = JSON.stringify({ requestId, status: 'complete', cost, startedAt });
     for (let tries = 0; tries < 3; tries += 1) {
       try {

@@ -12,7 +12,7 @@ const { SCHEDULES = '1000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
 export const RUNS = Number(SCHEDULES);
 
 /** How long all of them may take, in milliseconds, on a machine that has other things to do. */
-export const PATIENCE_MS = Math.max(300_000, RUNS * 150);
+export const PATIENCE_MS = Math.max(600_000, RUNS * 600);
 
 /** A schedule under which something does not hold. */
 export interface Failure {

@@ -218,7 +218,8 @@ class Sharer {
 
   /** @returns what the deployment's pool was told, by account. */
   get reported() {
-    const sums = 'select account, cost from sums left join leases on leases.id = sums.lease order by cost';
+    const sums =
+      "select account, cost from used left join leases on leases.id = lease where dimension = 'model' order by cost";
     return hostOf('POOL', 'deployment').storage.exec(sums, []).toArray();
   }
 }

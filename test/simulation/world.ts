@@ -167,9 +167,14 @@ export class World {
     }
   }
 
+  /** Lets nothing more fail, from now on for so long. */
+  calm(milliseconds: number): void {
+    this.#calmUntil = this.clock.now + milliseconds;
+  }
+
   /** Lets nothing more fail, and lets time pass until all that is owed must have been seen to. */
   async rest(milliseconds: number, look: () => void): Promise<void> {
-    this.#calmUntil = this.clock.now + milliseconds;
+    this.calm(milliseconds);
     for (let steps = 0; steps < 5_000; steps += 1) {
       if (!(await this.step())) return;
       look();

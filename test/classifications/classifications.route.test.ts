@@ -366,7 +366,10 @@ describe('a classification by batch', () => {
   });
 
   test('its end is told once, signed, and under the same id where the receiver fails', async () => {
-    start({ DELIVER_HOSTS: 'a.test', DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==' });
+    start({
+      DELIVER_HOSTS: 'a.test',
+      DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
+    });
     const told: { id: string | null; signature: string | null; body: Record<string, unknown> }[] = [];
     const taken = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
       const headers = new Headers(init?.headers);

@@ -18,12 +18,14 @@ import type {
   UnknownInput,
 } from '../durable/contracts/classification.ts';
 import { logFailure } from '../http/log.ts';
+import type * as z from '../http/zod.ts';
 import { parseObject } from '../json/object.ts';
 import { type KeptAnswer, keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { interrupted } from '../upstream/failure.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
+import type { classificationEnded } from './classifications-answers.schema.ts';
 import { electedOf, readVote, resultOfParts, type VoteLine } from './job-results.ts';
 import { type Job, JobTables } from './job-tables.ts';
 
@@ -318,7 +320,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   async #deliver(job: Job): Promise<void> {
     const { delivery, deliverUrl: url, id, endedAt = 0 } = job;
     if (!delivery || this.now() < delivery.nextAt) return;
-    const result = {
+    const result: z.output<typeof classificationEnded> = {
       type: 'classification.ended',
       event_id: `evt_${id}`,
       created_at: new Date(endedAt).toISOString(),

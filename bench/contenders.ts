@@ -98,6 +98,17 @@ export const contenders: Contender[] = [
       ...firstEventAdded(3),
     ],
   },
+  {
+    ...deployed,
+    // Each turn is the first one of its conversation, whose object is made for it. It has no ceiling yet.
+    name: 'new',
+    worker: 'wrangler.toml',
+    // A run of many rounds begins more than an account may keep.
+    vars: { ...deployed.vars, DEFAULT_LIMITS: '{"conversations":1000000}' },
+    headers: (n: number): Record<string, string> => ({ ...deployed.headers(), 'sluice-conversation': `new-${n}` }),
+    workloads: ['burst'],
+    ceilings: [],
+  },
 ];
 
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */

@@ -29,8 +29,8 @@ const usage = `npm run bench -- [options]
   --check          exit with 1 if a ceiling is exceeded`;
 
 /** In bytes; a kB is 1,000 of them. What is deployed is the Worker that wrangler.toml describes. */
-// Of what is deployed: as in test/bundle.test.ts.
-const gzipCeilings: Record<string, number> = { relay: 110_000, metered: 180_000 };
+// Of what is deployed: as in test/bundle.test.ts, where the reason for its ceiling stands.
+const gzipCeilings: Record<string, number> = { relay: 125_000, metered: 190_000 };
 
 /** What is counted, and what design §10 allows it: rows for each request, and for each second that it lasts. */
 const toCount = [

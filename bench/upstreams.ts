@@ -13,7 +13,9 @@ export interface UpstreamCost {
   upstream: string;
   /** CPU per request. */
   cpuMs: Spread;
-  /** Of the first kind's CPU, within each round. */
+  /** The kind that it is compared with, itself for the first one. */
+  beside: string;
+  /** Of that kind's CPU, within each round. */
   ratio: Spread;
   most: number | undefined;
   /** Object calls and rows written, for each request. */
@@ -24,38 +26,49 @@ interface Kind {
   name: string;
   entry: object | undefined;
   key: string;
+  /** What it is compared with, and how many times that one's CPU it may take. */
+  beside: string;
   most: number | undefined;
   isTwice?: boolean;
 }
 
-/** Each is a deployment with one upstream, and what its CPU may be beside that of the first. */
+// Two processes of the very same Worker differ by up to 5 %, for as long as they live. So each kind has several,
+// and a round's figure is their mean.
+const PROCESSES = 3;
+
+/** Each is a deployment with one upstream. */
 const kinds = (origin: string): Kind[] => [
-  { name: 'anthropic', entry: { kind: 'anthropic', base_url: origin }, key: 'bench', most: undefined },
   // The Claude API alone, without the setting.
-  { name: 'none', entry: undefined, key: '', most: undefined },
+  { name: 'none', entry: undefined, key: '', beside: 'none', most: undefined },
+  { name: 'anthropic', entry: { kind: 'anthropic', base_url: origin }, key: 'bench', beside: 'none', most: 1.05 },
   // A second one that is well beside the first.
   {
     name: 'anthropic, two',
     entry: { kind: 'anthropic', base_url: origin },
     key: 'bench',
+    beside: 'anthropic',
     most: undefined,
     isTwice: true,
   },
-  { name: 'bedrock', entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin }, key: 'bench', most: 1.2 },
+  {
+    name: 'bedrock',
+    entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin },
+    key: 'bench',
+    beside: 'anthropic',
+    most: 1.2,
+  },
   {
     name: 'bedrock, signed',
     entry: { kind: 'bedrock', region: 'us-east-1', base_url: origin },
     key: `AKIABENCHBENCH000000:${'s'.repeat(40)}`,
+    beside: 'anthropic',
     most: undefined,
   },
 ];
 
-interface Measured {
-  name: string;
-  most: number | undefined;
-  server: Server;
-  client: Client;
+interface Measured extends Kind {
   contender: Contender;
+  processes: { server: Server; client: Client }[];
 }
 
 export async function measureUpstreams(
@@ -66,12 +79,17 @@ export async function measureUpstreams(
 ): Promise<UpstreamCost[]> {
   const load = startChild(new URL('load.ts', import.meta.url));
   const measured: Measured[] = [];
-  for (const { name, entry, key, most, isTwice } of kinds(origin)) {
+  for (const kind of kinds(origin)) {
+    const { entry, key, isTwice } = kind;
     const list = (isTwice ? ['one', 'two'] : ['one']).map((one) => ({ name: one, ...entry }));
     const own = entry && { UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: key, UPSTREAM_TWO_KEY: key };
     const contender = { ...metered, vars: { ...metered.vars, ...own } };
-    const server = await startServer(contender, bundle, origin);
-    measured.push({ name, most, server, contender, client: new Client(load, metered, server) });
+    const processes: Measured['processes'] = [];
+    for (let started = 0; started < PROCESSES; started += 1) {
+      const server = await startServer(contender, bundle, origin);
+      processes.push({ server, client: new Client(load, metered, server) });
+    }
+    measured.push({ ...kind, contender, processes });
   }
   const costs: UpstreamCost[] = [];
   for (const workload of [burst, long])
@@ -80,7 +98,7 @@ export async function measureUpstreams(
         countBilled(contender, workload, counting, origin),
       )),
     );
-  for (const { server } of measured) await server.stop();
+  for (const { server } of measured.flatMap(({ processes }) => processes)) await server.stop();
   load.disconnect();
   return costs;
 }
@@ -91,29 +109,34 @@ async function measureWorkload(
   rounds: number,
   count: (contender: Contender) => Promise<Counts>,
 ): Promise<UpstreamCost[]> {
-  for (const { client } of measured) await client.warmUp(workload);
-  const figures: number[][] = measured.map(() => []);
+  const clients = measured.flatMap(({ name, processes }) => processes.map(({ client }) => ({ name, client })));
+  for (const { client } of clients) await client.warmUp(workload);
+  const figures = new Map<string, number[]>(measured.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
-    // Who comes second finds another machine than who comes first, so they take turns at it.
-    const order = [...measured.entries()];
-    for (const [index, { client }] of round % 2 === 0 ? order : order.toReversed()) {
-      const cpu = await client.measureCpu(workload);
-      if (cpu !== undefined) figures[index]?.push(cpu);
+    const means = new Map<string, number>();
+    // Who comes second finds another machine than who comes first, so each round begins with another one.
+    for (let turn = 0; turn < clients.length; turn += 1) {
+      const next = clients[(round + turn) % clients.length];
+      if (!next) continue;
+      const cpu = await next.client.measureCpu(workload);
+      if (cpu !== undefined) means.set(next.name, (means.get(next.name) ?? 0) + cpu / PROCESSES);
     }
+    for (const [name, mean] of means) figures.get(name)?.push(mean);
   }
   const counts: Counts[] = [];
   for (const { contender } of measured) {
     counts.push(await count(contender));
   }
-  return measured.flatMap(({ name, most }, index) => {
-    const own = figures[index] ?? [];
+  return measured.flatMap(({ name, beside, most }, index) => {
+    const own = figures.get(name) ?? [];
     const billed = counts[index];
     if (own.length === 0 || !billed) return [];
-    const ratios = own.map((cpu, round) => cpu / (figures[0]?.[round] ?? Number.NaN));
+    const ratios = own.map((cpu, round) => cpu / (figures.get(beside)?.[round] ?? Number.NaN));
     return {
       workload: workload.title,
       upstream: name,
       cpuMs: spread(own),
+      beside,
       ratio: spread(ratios),
       most,
       counts: billed,
@@ -127,12 +150,13 @@ export function isOver({ ratio, most, workload }: UpstreamCost): boolean {
 
 export function upstreamTable(costs: UpstreamCost[]): string {
   return align([
-    ['one upstream', 'kind', 'CPU ms/request', '× anthropic', 'ceiling', 'object calls', 'rows'],
+    ['one upstream', 'kind', 'CPU ms/request', '×', 'of', 'ceiling', 'object calls', 'rows'],
     ...costs.map((cost) => [
       `  ${cost.workload}`,
       cost.upstream,
       `${number(cost.cpuMs.median)} (${number(cost.cpuMs.min)}–${number(cost.cpuMs.max)})`,
       `${number(cost.ratio.median)} (${number(cost.ratio.min)}–${number(cost.ratio.max)})`,
+      cost.beside,
       cost.most !== undefined && cost.workload === burst.title ? verdict(`${cost.most} ×`, isOver(cost)) : '',
       number(cost.counts.objectCalls),
       number(cost.counts.rowsWritten),

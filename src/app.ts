@@ -15,12 +15,13 @@ import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { classificationsRoutes, classifyByBatch } from './classifications/classifications.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
+import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
 import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
-import { createRequestId } from './http/request-id.ts';
+import { commonHeaders, createRequestId, OWN_ID } from './http/request-id.ts';
 import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
@@ -109,6 +110,7 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', classificationsRoutes());
   app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
+  app.route('/', filesRoutes(options.fetch));
   app.route('/', accountsRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
@@ -159,9 +161,10 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   // Once it was known who asks, it has got their account's mark.
   const requestId = c.get('requestId');
   const { status, headers } = c.res;
-  headers.set('sluice-request-id', requestId);
-  // Without it a browser could take an answer for a page with a script in it.
-  headers.set('x-content-type-options', 'nosniff');
+  // A relayed answer was made with them.
+  if (headers.get(OWN_ID) !== requestId) {
+    for (const [name, value] of Object.entries(commonHeaders(requestId))) headers.set(name, value);
+  }
   if (!headers.has('request-id')) headers.set('request-id', requestId);
   entry.line.status = status;
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];

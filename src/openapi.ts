@@ -14,6 +14,7 @@ import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { classifications } from './classifications/classifications.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
+import { files } from './files/files.reference.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './http/zod.ts';
 import type { Scope } from './identity/identity.ts';
@@ -33,6 +34,7 @@ export const RESOURCES: readonly Resource[] = [
   counts,
   models,
   batches,
+  files,
   conversations,
   prefixes,
   classification,

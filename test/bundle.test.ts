@@ -3,10 +3,14 @@ import { expect, inject, test } from 'vitest';
 import { descriptionOf } from '../src/http/zod.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
 
-/** Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out. */
-const LIMIT_BYTES = 180_000;
+/**
+ * Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out.
+ *
+ * It was 180 kB until files and batches came in. What of it may be cut is still to be looked at.
+ */
+const LIMIT_BYTES = 190_000;
 
-test('the deployed Worker is at most 180 kB, compressed', () => {
+test('the deployed Worker is at most 190 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -13,6 +13,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Counts: 'messages',
   Models: 'models',
   Batches: 'batches',
+  Files: 'files',
   Conversations: 'conversations',
   Prefixes: 'prefixes',
   Classification: 'classification',

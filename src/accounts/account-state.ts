@@ -5,9 +5,10 @@ import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
-import { settingsOf } from '../settings/settings.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { BatchList } from './batch-list.ts';
+import { BelongingList } from './belonging-list.ts';
 import { ClassificationList } from './classification-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
@@ -37,6 +38,8 @@ export class AccountState {
   readonly inboxes: InboxList;
   readonly batches: BatchList;
   readonly classifications: ClassificationList;
+  /** Its files, and the containers and threads of its answers. */
+  readonly belongings: BelongingList;
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
@@ -46,6 +49,7 @@ export class AccountState {
   readonly leases: Leases;
   /** What is to be told to the operator. */
   readonly alerts: AlertOutbox;
+  readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #env: () => Bindings;
@@ -53,7 +57,8 @@ export class AccountState {
   #erasing: number;
   #erasedAt: number;
 
-  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number) {
+  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number, settings: () => Settings) {
+    this.settings = settings;
     migrate(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
     this.#env = env;
@@ -77,9 +82,10 @@ export class AccountState {
     this.inboxes = new InboxList(ledger);
     this.batches = new BatchList(ledger);
     this.classifications = new ClassificationList(ledger);
+    this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
-    this.storage = new StorageQuota(this.conversations, this.versions);
+    this.storage = new StorageQuota(this.conversations, this.versions, this.belongings);
     this.budget = recallBudget(ledger);
     for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);

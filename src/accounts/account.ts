@@ -19,11 +19,19 @@ import type {
 } from '../durable/contracts/account.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
 import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
+import type {
+  Belonging,
+  FileDescription,
+  FileRow,
+  UploadDecision,
+  UploadReport,
+  UploadRequest,
+} from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
-import { settingsOf } from '../settings/settings.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
 import { AccountState } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
@@ -34,6 +42,7 @@ import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
+import { beginUpload, endUpload, tendFiles } from './tend-files.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -62,8 +71,14 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
       ctx,
       () => this.env,
       () => this.now(),
+      () => this.settings(),
     );
     void ctx.blockConcurrencyWhile(() => this.#state.alarm.load());
+  }
+
+  /** The settings, by which the upstream is called; tests put their own in their place. */
+  protected settings(): Settings {
+    return settingsOf(this.env);
   }
 
   /** The clock; tests put their own in its place. */
@@ -284,6 +299,43 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     return ledgerPageOf(this.#state.ledger, cursor, limit);
   }
 
+  /** @returns those of some ids that are the account's, with the upstreams where they are. */
+  belongings(ids: readonly string[]): Belonging[] {
+    return this.#state.belongings.find(ids);
+  }
+
+  /** Notes what an answer has made. */
+  noteMade(made: readonly Belonging[]): void {
+    this.#state.belongings.note(made, this.#state.advance());
+  }
+
+  /** Sets bytes aside for a file. Doing so twice for one request sets them aside once. */
+  beginUpload(upload: UploadRequest): UploadDecision {
+    const now = this.#state.advance();
+    return beginUpload(this.#state, upload, now);
+  }
+
+  /** Notes how an upload has ended. */
+  endUpload(report: UploadReport): void {
+    this.#state.advance();
+    endUpload(this.#state, report);
+  }
+
+  /** @returns a page of the account's files, newest first. */
+  files(page: PageOf): Page<FileRow> {
+    return this.#state.belongings.files(page, this.#state.advance());
+  }
+
+  /** Notes what the upstream says of a file that a tool has made. */
+  describeFile(file: FileDescription): void {
+    this.#state.belongings.describe(file);
+  }
+
+  /** Notes that a file is no longer there. */
+  fileGone(id: string): void {
+    this.#state.belongings.gone(id);
+  }
+
   /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
   tokens(page: PageOf = {}): Page<TokenRow> {
     return this.#state.credentials.list(page);
@@ -417,6 +469,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     refusals.prune(now - retention);
     await alerts.send();
     await eraseElsewhere(this.#state);
+    await tendFiles(this.#state);
     await this.#state.leases.reportCorrections();
     await publisher.publishAll();
   }

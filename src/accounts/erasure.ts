@@ -25,11 +25,12 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { batches, classifications, conversations, inboxes, versions, ledger } = state;
+  const { batches, belongings, classifications, conversations, inboxes, versions, ledger } = state;
   const until = state.erasedUntil;
   const others =
     conversations.count(until) +
     inboxes.until(until).length +
+    belongings.count(until) +
     batches.until(until, MOST_COUNTED_BATCHES).length +
     classifications.count(until);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
@@ -50,6 +51,7 @@ function begin(state: AccountState, now: number): void {
   state.setListed(false);
   state.beginErasure(now);
   versions.removeAll(now);
+  state.belongings.erase(now);
   ledger.setMeta('answers_kept', FIRST_PAGE);
   // What is to be erased is known by its time: so what is admitted from now on must have a later one.
   advance(budget, now + 1);

@@ -3,6 +3,7 @@
 import type { StorageRefusal, StorageRequest } from '../durable/contracts/admission.ts';
 import type { Limits } from '../settings/limits.schema.ts';
 import type { Versions } from '../versions/version-rows.ts';
+import type { BelongingList } from './belonging-list.ts';
 import type { ConversationList } from './conversation-list.ts';
 import type { QuotaReport } from './usage-answers.schema.ts';
 
@@ -16,12 +17,14 @@ const COMING_MS = 30_000;
 export class StorageQuota {
   readonly #conversations: ConversationList;
   readonly #versions: Versions;
+  readonly #belongings: BelongingList;
   /** Admitted, and not in the list yet. Only in memory: if the object sleeps meanwhile, they count once they report. */
   readonly #coming = new Map<string, { bytes: number; until: number }>();
 
-  constructor(conversations: ConversationList, versions: Versions) {
+  constructor(conversations: ConversationList, versions: Versions, belongings: BelongingList) {
     this.#conversations = conversations;
     this.#versions = versions;
+    this.#belongings = belongings;
   }
 
   /** @returns which limit a request would exceed, or undefined where there is room. */
@@ -53,6 +56,13 @@ export class StorageQuota {
     return limitsOf(limits).stored_bytes - (this.#used().bytes - this.#versions.bytes);
   }
 
+  /** @returns how many bytes a file may have, and the limit that says so. */
+  roomForFile(limits: Limits, now: number): { room: number; most: number } {
+    this.#expire(now);
+    const { stored_bytes: most } = limitsOf(limits);
+    return { room: Math.max(0, most - this.#used().bytes), most };
+  }
+
   /** @returns what is stored and what may be, for people. */
   report(limits: Limits, now: number): Pick<QuotaReport, 'conversations' | 'stored_bytes'> {
     this.#expire(now);
@@ -66,7 +76,7 @@ export class StorageQuota {
 
   #used(): { count: number; bytes: number } {
     let { count, bytes } = this.#conversations.totals;
-    bytes += this.#versions.bytes;
+    bytes += this.#versions.bytes + this.#belongings.bytes;
     for (const [id, coming] of this.#coming) {
       if (!this.#conversations.has(id)) count += 1;
       bytes += coming.bytes;

@@ -2,7 +2,7 @@
 
 import { LruCache } from '../cache/lru.ts';
 import { utf8 } from '../http/bytes.ts';
-import { createRequestId, markOf, withMark } from '../http/request-id.ts';
+import { createRequestId, markFromBytes, withMark } from '../http/request-id.ts';
 import type { Settings } from '../settings/settings.ts';
 
 type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
@@ -17,9 +17,9 @@ const marks = new LruCache<string, string>({ most: MOST_MARKS });
  *
  * @returns eight characters; undefined where the deployment has no secret
  */
-export async function accountMark(account: string, settings: Secrets): Promise<string | undefined> {
-  const [secret] = secretsOf(settings);
-  return secret === undefined ? undefined : await markBy(secret, account);
+export function accountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
+  const secret = settings.SIGNING_SECRET ?? secretsOf(settings)[0];
+  return secret === undefined ? undefined : markBy(secret, account);
 }
 
 /** @returns the marks that an account's ids may have: before a secret was rotated they had another. */
@@ -38,13 +38,16 @@ function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY 
   return [ANTHROPIC_API_KEY];
 }
 
-async function markBy(secret: string, account: string): Promise<string> {
+/** @returns the mark, at once where it is known. */
+function markBy(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
-  const known = marks.get(name);
-  if (known !== undefined) return known;
+  return marks.get(name) ?? computed(name, secret, account);
+}
+
+async function computed(name: string, secret: string, account: string): Promise<string> {
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
   const key = await crypto.subtle.importKey('raw', utf8(secret), algorithm, false, ['sign']);
-  const mark = markOf(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));
+  const mark = markFromBytes(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));
   marks.set(name, mark);
   return mark;
 }

@@ -7,7 +7,7 @@ import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/ident
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import { accountMark } from './account-mark.ts';
 import type { AppEnv } from './context.ts';
-import { isJwt, refuseSourceAccount, unauthenticated, verifyToken } from './verify.ts';
+import { isJwt, refuseSourceAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
 
 const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
 
@@ -37,10 +37,11 @@ export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | un
 export function authenticate(own?: Authenticate) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
-    c.get('entry').line.account = identity.account;
+    const { line } = c.get('entry');
+    line.account = identity.account;
     const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
     c.set('requestId', requestId);
-    c.get('entry').line.request_id = requestId;
+    line.request_id = requestId;
     c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });
@@ -75,8 +76,8 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
   return { account, scopes, token: known, tags, group };
 }
 
-async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Identity> {
-  const { settings } = c.var;
+function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {
+  const settings = c.get('settings');
   const credentials = credentialsOf(c.req.raw.headers);
   const token = credentials.find(isJwt);
   if (settings.development && token === undefined) return DEVELOPER;
@@ -84,7 +85,7 @@ async function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Promise<Iden
     if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
     throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
   }
-  if (token !== undefined) return verifyToken(token, settings);
+  if (token !== undefined) return verifiedBefore(token, settings) ?? verifyToken(token, settings);
   throw unauthenticated(
     credentials.length === 0
       ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
@@ -101,13 +102,13 @@ function credentialsOf(headers: Headers): string[] {
 
 /** @returns middleware that throws a 403 for a caller without the scope. */
 export function requireScope(scope: Scope) {
-  return createMiddleware<AppEnv>(async (c, next) => {
+  return createMiddleware<AppEnv>((c, next) => {
     if (!hasScope(c.get('identity'), scope)) {
       throw new ApiError('permission_error', `This credential lacks the scope \`${scope}\`.`, {
         headers: DO_NOT_RETRY,
       });
     }
-    await next();
+    return next();
   });
 }
 

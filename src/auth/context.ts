@@ -39,7 +39,13 @@ export interface RequestContext {
 
 /** @returns what the work on this request needs of it. */
 export function contextOf(c: Context<AppEnv>): RequestContext {
-  const { requestId, identity, settings, entry } = c.var;
-  const waitUntil = (work: Promise<unknown>) => entry.during(work);
-  return { requestId, identity, accounts: c.env, store: c.env.STORE, settings, waitUntil };
+  const entry = c.get('entry');
+  return {
+    requestId: c.get('requestId'),
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings: c.get('settings'),
+    waitUntil: (work) => entry.during(work),
+  };
 }

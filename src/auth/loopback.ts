@@ -13,7 +13,7 @@ import type { AppEnv } from './context.ts';
  * sees the request as it came, and gives the proxy a secret to show. Without this secret, in a Worker that somebody has built
  * on the edge, only the URL can be checked.
  */
-export const loopbackOnly = createMiddleware<AppEnv>(async (c, next) => {
+export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
   const { development, START_SECRET } = c.get('settings');
   if (development && !(START_SECRET === undefined ? isFromLoopback(c) : isFromProxy(c, START_SECRET))) {
     throw new ApiError(
@@ -22,7 +22,7 @@ export const loopbackOnly = createMiddleware<AppEnv>(async (c, next) => {
       { headers: DO_NOT_RETRY },
     );
   }
-  await next();
+  return next();
 });
 
 function isFromLoopback(c: Context<AppEnv>): boolean {

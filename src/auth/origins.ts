@@ -41,7 +41,6 @@ const answerCors = cors({
 });
 
 /** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not a page's, and needs none. */
-export const allowOrigins = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.req.header('origin') === undefined) await next();
-  else return answerCors(c, next);
-});
+export const allowOrigins = createMiddleware<AppEnv>((c, next) =>
+  c.req.raw.headers.has('origin') ? answerCors(c, next) : next(),
+);

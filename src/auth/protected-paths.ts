@@ -13,15 +13,15 @@ interface Behind {
 }
 
 /** Opens the paths of routes that a Worker adds to the app: they need no credential. */
-export const open = createMiddleware<AppEnv>(async (c, next) => {
+export const open = createMiddleware<AppEnv>((c, next) => {
   c.set('opened', true);
-  await next();
+  return next();
 });
 
 /** Closes paths: they need a credential, even if the app has no routes there. */
-export const close = createMiddleware<AppEnv>(async (c, next) => {
+export const close = createMiddleware<AppEnv>((c, next) => {
   c.set('closed', true);
-  await next();
+  return next();
 });
 
 /**
@@ -46,10 +46,7 @@ export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandle
       .map(({ handler }) => findTargetHandler(handler as never))
       .some((handler) => !passing.has(handler) && (own.has(handler) || (!opened && all?.has(handler))));
   };
-  return createMiddleware<AppEnv>(async (c, next) => {
-    if (isClosed(c)) return await signedIn(c, next);
-    await next();
-  });
+  return createMiddleware<AppEnv>((c, next) => (isClosed(c) ? signedIn(c, next) : next()));
 }
 
 /** @returns the functions of an app's routes, also of routes from apps mounted in it. */

@@ -39,15 +39,21 @@ const verifiers = new WeakMap<Settings, Verifier>();
  * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
+  const known = verifiedBefore(token, settings, now);
+  if (known) return known;
   const verifier = verifierOf(settings);
-  const known = verifier.remembered.get(token);
-  if (known) {
-    if ((known.token?.expires_at ?? Number.POSITIVE_INFINITY) * 1_000 > now) return known;
-    verifier.remembered.delete(token);
-  }
   const identity = await verify(token, settings, verifier, now);
   verifier.remembered.set(token, identity);
   return identity;
+}
+
+/** @returns who a credential belongs to that this isolate has verified before and that has not expired. */
+export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
+  const { remembered } = verifierOf(settings);
+  const known = remembered.get(token);
+  if (!known || (known.token?.expires_at ?? Number.POSITIVE_INFINITY) * 1_000 > now) return known;
+  remembered.delete(token);
+  return undefined;
 }
 
 /** @returns whether a string has the form of a JWT: three parts, the first a header. */

@@ -1,3 +1,6 @@
+// Longer than other files: each step reads the journal anew after what it awaited, and all of them share its private state.
+// What needs no state (the upstream's calls, the sums of results, the delivery, the shown form) is in files of its own.
+
 import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
 import { Alarm } from '../durable/alarm.ts';
@@ -44,7 +47,7 @@ const MAKING_MS = 15 * MINUTE_MS;
 /** A batch that is not in the upstream's list by then was never made: one that was would have expired. */
 const LOST_MS = 25 * HOUR_MS;
 /** A batch that the upstream does not know any more is settled at its hold then. */
-const GONE_MS = 30 * DAY_MS;
+const FORGOTTEN_MS = 30 * DAY_MS;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
@@ -266,7 +269,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
       if (row.status !== 'ended') return;
       sums = await this.#readResults(upstreamId);
     } catch (thrown) {
-      if (isUnknownThere(thrown) && this.now() > closingAt + GONE_MS) {
+      if (isUnknownThere(thrown) && this.now() > closingAt + FORGOTTEN_MS) {
         // The upstream has forgotten it: nobody can say any more what it has cost.
         const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
         const outcomes = { ...NO_OUTCOMES, errored: journal.items };

@@ -17,9 +17,9 @@ import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { parseObject } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
-import { readStart } from '../upstream/attempt.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
+import { readStart } from '../upstream/retry.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
@@ -56,7 +56,7 @@ interface Creation {
   c: Context<AppEnv>;
   context: RequestContext;
   id: string;
-  target: BatchTarget;
+  items: ItemReader;
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
@@ -76,7 +76,6 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own
   const { dry_run } = validate(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
   const upstream = upstreamOf(settings, fetchUpstream);
-  const target = batchTarget(upstream, settings);
   await mayAsk(context, 'price');
   c.get('place').grow(ROOM_BYTES);
   const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
@@ -84,10 +83,11 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
-  const upload = new Upload((body, signal) => target.create(query, headers, body, signal));
+  const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
+  const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
-  const creation: Creation = { c, context, id, target, total, upload, isDry, mostBytes };
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -97,10 +97,15 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own
   }
 }
 
+/** @returns where the batch goes. Its first item has been read. */
+function chosenTarget({ target }: ItemReader): BatchTarget {
+  if (!target) throw new TypeError('A batch without items goes nowhere.');
+  return target;
+}
+
 async function readAndClose(creation: Creation): Promise<Response> {
-  const { c, target, total, upload, isDry, mostBytes } = creation;
+  const { c, items, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
-  const items = new ItemReader(c, target);
   const digest = new BodyDigest();
   for await (const piece of streamBody(c.req.raw, mostBytes)) {
     await digest.add(piece);
@@ -113,6 +118,7 @@ async function readAndClose(creation: Creation): Promise<Response> {
     }
   }
   const { url, others } = outerMembers(body.end(), creation);
+  await items.checkNamed();
   const order = await orderOf(creation, await digest.end());
   if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
@@ -216,7 +222,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
 }
 
 function batchOpening(
-  { c, context, id, target, total }: Creation,
+  { c, context, id, items: reader, total }: Creation,
   { rows, items }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
@@ -236,7 +242,7 @@ function batchOpening(
     seed: total.seed,
     digest: total.digest,
     cacheTtl: total.cachesLong ? '1h' : '5m',
-    upstream: target.name,
+    upstream: chosenTarget(reader).name,
     headers,
     deliverUrl: url,
   };
@@ -286,7 +292,6 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
   const { status } = response;
-  // Copied: an object takes no headers that have no prototype.
   return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
 }
 

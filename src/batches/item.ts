@@ -1,10 +1,11 @@
 /** One item of a new batch: it is checked and bounded as a message is, and its prefix is laid. */
 
 import type { Context } from 'hono';
-import type { AppEnv } from '../auth/context.ts';
+import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
-import { ApiError, invalidRequest } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
@@ -18,7 +19,9 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import { NO_FEATURES } from '../pricing/prompt-features.ts';
 import { worstCaseOf } from '../pricing/worst-case.ts';
 import { defaultedRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { namedIds } from '../upstream/request/named-ids.ts';
 import { withUserId } from '../upstream/request/user-id.ts';
+import type { MadeId } from '../upstream/usage/made-ids.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
 import { batchItem } from './batches.schema.ts';
@@ -47,17 +50,48 @@ const SEARCHED_BYTES = 4_096;
 /** A batch has a handful of prefixes; each is read once, so all of its items have the same version. */
 const MOST_PREFIXES = 100;
 
+/** An id of the API is much shorter: nothing longer was ever made. */
+const LONGEST_ID = 256;
+/** What the items name is kept until the body has come, and is asked for in one call. */
+const MOST_NAMED_IDS = 5_000;
+
+/** Chooses where a batch goes. @param only the upstream that has what the first item names @param model of that item */
+type TargetFor = (only: string | undefined, model: string) => BatchTarget;
+
 /** Checks and bounds the items of one batch. */
 export class ItemReader {
   readonly #c: Context<AppEnv>;
-  readonly #target: BatchTarget;
+  readonly #targetFor: TargetFor;
+  #target: BatchTarget | undefined;
+  readonly #named = new Map<string, MadeId>();
   readonly #betas: readonly string[];
   readonly #prefixes = new Map<string, Prefix>();
 
-  constructor(c: Context<AppEnv>, target: BatchTarget) {
+  /** @param targetFor chooses the upstream, once the first item is known */
+  constructor(c: Context<AppEnv>, targetFor: TargetFor) {
     this.#c = c;
-    this.#target = target;
+    this.#targetFor = targetFor;
     this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
+  }
+
+  /** @returns where the batch goes: undefined as long as no item has been read. */
+  get target(): BatchTarget | undefined {
+    return this.#target;
+  }
+
+  /**
+   * Checks that all that the items name is the account's own, and is where the batch goes.
+   *
+   * @throws ApiError 404 for what is not the account's, 400 for what is at another upstream
+   */
+  async checkNamed(): Promise<void> {
+    const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
+    const name = this.#target?.name;
+    if (only === undefined || name === undefined || only === name) return;
+    throw invalidRequest(
+      `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
+      { headers: DO_NOT_RETRY },
+    );
   }
 
   /**
@@ -79,14 +113,17 @@ export class ItemReader {
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const given = paramsOf(item);
+    const { ids, body: given } = namedIds(paramsOf(item));
     refuseWhatNeedsAnObject(given.json);
     const { settings, identity } = this.#c.var;
     const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
     const params = await withUserId(prefixed, settings, identity.account);
     const request = validate(messagesRequest, params.json);
-    const { models } = this.#target;
     const model = settings.models.resolve(request.model);
+    this.#note(ids);
+    // Its upstream is chosen before the first byte goes up, so the first item decides.
+    this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), ids), model);
+    const { models } = this.#target;
     const idThere = this.#target.idOf(model);
     if (idThere === undefined) {
       throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
@@ -118,6 +155,19 @@ export class ItemReader {
       estimated: (worstCase.served?.inputCost ?? worstCase.inputCost) + output,
       cachesLong: terms.cache === '1h',
     };
+  }
+
+  /** Notes what an item names: all of it is asked for at once, when the body has come. */
+  #note(ids: readonly MadeId[]): void {
+    for (const one of ids) {
+      if (one.id.length > LONGEST_ID) throw unknownMade(one);
+      this.#named.set(`${one.kind} ${one.id}`, one);
+    }
+    if (this.#named.size > MOST_NAMED_IDS) {
+      throw invalidRequest(
+        `A batch may name ${MOST_NAMED_IDS} files, containers and threads. Send it as several batches.`,
+      );
+    }
   }
 
   async #withPrefix(params: JsonBody): Promise<JsonBody> {
@@ -189,6 +239,7 @@ function ofItem(error: ApiError, index: number, customId: string | undefined): A
   const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
   return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, {
     status: error.status,
+    details: error.details,
     headers: error.headers,
     logged: error.logged,
     cause: error,

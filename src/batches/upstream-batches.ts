@@ -6,6 +6,7 @@ import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import { ableOf } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
+import { placeFor } from '../upstream/choice/takers.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { send } from '../upstream/send.ts';
 import type { Upstream } from '../upstream/upstream.ts';
@@ -15,7 +16,7 @@ export const BATCHES_PATH = '/v1/messages/batches';
 const BATCH_CALL_MS = 60_000;
 const LIST_LIMIT = 100;
 /** So many pages of a list are read to find a batch that was made minutes ago. */
-const MOST_PAGES = 10;
+const MOST_LIST_PAGES = 10;
 
 /** The upstream that a new batch goes to. */
 export interface BatchTarget {
@@ -29,11 +30,17 @@ export interface BatchTarget {
 }
 
 /**
- * Chooses the upstream of a new batch: the first one that has batches.
+ * Chooses the upstream of a new batch.
  *
- * @throws ApiError 400 where none has
+ * @param first `only`: the name of the upstream that has what the first item names; else the first that takes batches and
+ * serves the `model` of that item
+ * @throws NoUpstream 400 where none takes it, which says which could; 404 for a model that none serves
  */
-export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget {
+export function batchTarget(
+  upstream: Upstream,
+  settings: Settings,
+  { only, model }: { only: string | undefined; model: string },
+): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
   if (!pool) {
@@ -51,7 +58,7 @@ export function batchTarget(upstream: Upstream, settings: Settings): BatchTarget
         }),
     };
   }
-  const [one] = ableOf(pool, call, { streams: false });
+  const [one] = ableOf(pool, call, { streams: false, model, only: only ?? placeFor(pool, 'batches', model) });
   if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,
@@ -143,7 +150,7 @@ export class UpstreamBatches {
   async since(time: number): Promise<UpstreamRow[]> {
     const rows: UpstreamRow[] = [];
     let after = '';
-    for (let page = 0; page < MOST_PAGES; page += 1) {
+    for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
       const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
       const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { admittedFor } from '../accounts/admission/admit-free.ts';
+import { admitStoring } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
@@ -38,7 +38,7 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
         write: (fields) => encoder.encode(JSON.stringify(classifierOf(fields))),
         show: (c, found) => c.json(classifierAnswerOf(found)),
         answerPut: (_, version) => classifierAnswerOf(version),
-        admit: admittedFor,
+        admit: admitStoring,
       }),
     )
     .post('/classifiers/:name/evaluate', requireScope('classify'), (c) => evaluateClassifier(c, fetchUpstream));

@@ -8,7 +8,7 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
-import { bufferedAnswer, ended, interruptedCall, wireError } from './turn-answer.ts';
+import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
 
 /**
  * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
@@ -63,7 +63,7 @@ export async function answerRepeated(
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);
-  if (!stored || stored.status === 'failed' || !log) throw ended(transcript.profile?.id ?? '', row.id);
+  if (!stored || stored.status === 'failed' || !log) throw turnHasEnded(transcript.profile?.id ?? '', row.id);
   const requestId = stored.outcome?.upstream_request_id;
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };

@@ -34,13 +34,13 @@ import { Transcript } from './storage/transcript.ts';
 import type { TurnRunner } from './turn/turn-runner.ts';
 import {
   conflict,
-  crossing,
+  crossingText,
   failedResult,
   idTaken,
   inTransit,
   interruptedCall,
+  keyReused,
   noMessage,
-  otherBody,
   pack,
   receivedText,
   unknownConversation,
@@ -165,7 +165,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   read(): Result<CrossingText> {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
-    return { ok: true, value: crossing(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
+    return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }
 
   /** @returns a page of messages as JSON text. */
@@ -292,7 +292,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
-      if (repeated && repeated.hash !== request.hash) throw otherBody();
+      if (repeated && repeated.hash !== request.hash) throw keyReused();
       if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();

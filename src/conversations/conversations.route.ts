@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { accountOf } from '../accounts/accounts.route.ts';
-import { admitted } from '../accounts/admission/admit-free.ts';
+import { admitFree } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
@@ -23,9 +23,9 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { endingInError } from './export-stream.ts';
-import { crossing, noConversation } from './turn-answer.ts';
-import { apiErrorOf, callOwn, mounted } from './turn-proxy.ts';
+import { withErrorLine } from './export-stream.ts';
+import { crossingText, noConversation } from './turn-answer.ts';
+import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
@@ -43,11 +43,11 @@ export function conversationsRoutes() {
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
       const given = (name: 'system' | 'tools') => {
         const text = texts.get(name);
-        return text === undefined ? {} : { [name]: crossing(text) };
+        return text === undefined ? {} : { [name]: crossingText(text) };
       };
       const created = await storing(c, id, (object) =>
         object.create(place, fields, { ...given('system'), ...given('tools') }),
@@ -62,7 +62,7 @@ export function conversationsRoutes() {
       const patch = validate(patchConversation, body.json);
       checkRetention(c, patch.retention_seconds);
       const id = idOf(c);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: body.bytes.length });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
     })
     .delete('/conversations/:id', async (c) => {
@@ -79,7 +79,7 @@ export function conversationsRoutes() {
     })
     .get('/conversations/:id/export', async (c) => {
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
-      const lines = endingInError(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .get('/conversations/:id/stream', (c) => resume(c))
@@ -96,7 +96,7 @@ export function conversationsRoutes() {
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
       const from = idOf(c);
-      const quotaStatus = await admitted(c, { conversation: id, bytes: 0, copyOf: from });
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
       return json(await storing(c, id, (object) => object.fork(id, at), from), 201, quotaStatus);
     });
 }
@@ -118,7 +118,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       throw new ApiError(
         'not_found_error',
         `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
-        { status: 410, headers: { location: mounted(c, `/conversations/${id}/messages`) } },
+        { status: 410, headers: { location: mountedPath(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
       throw noConversation();

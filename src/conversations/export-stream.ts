@@ -8,7 +8,7 @@ import { LINE_FEED } from '../json/characters.ts';
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 
 /** Copies the lines, and adds an `error` as the last one where the object died; `waitUntil` keeps the request alive. */
-export function endingInError(
+export function withErrorLine(
   lines: ReadableStream<Uint8Array>,
   requestId: string,
   waitUntil: (work: Promise<unknown>) => void,

@@ -11,7 +11,7 @@ import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { RequestBody } from '../upstream/request/request-body.ts';
 import { findStored, requireStored, type StoredReader } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
-import { outgrown, type PrefixDefaults } from './history/next-request.ts';
+import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type HeldPrefix, refOf } from './storage/rows.ts';
 import type { LaidBody } from './turn/turn-runner.ts';
@@ -91,7 +91,7 @@ export async function layHeld(context: Callers, account: string, held: HeldPrefi
   const expanded = expand(body, found.value);
   const { MAX_BODY_BYTES } = reader.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
-  if (sizeOf(expanded) > MAX_BODY_BYTES) throw outgrown(MAX_BODY_BYTES, hasHistory);
+  if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLargeToSend(MAX_BODY_BYTES, hasHistory);
   return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 

@@ -10,7 +10,7 @@ import type { HeldPrefix, Profile } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { died } from './turn-answer.ts';
+import { turnInterrupted } from './turn-answer.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** How long a turn can be resumed and attached to after its end. */
@@ -49,7 +49,9 @@ export class Maintenance {
     for (const row of unsettled.filter(({ status }) => status === 'running')) {
       const turn = restoreCrashed(transcript, row);
       const meter = this.settlements.meterOf(turn.row);
-      const settled = transcript.together(() => turn.end({ kind: 'cut', error: died(), end: 'cut' }, meter, now()));
+      const settled = transcript.together(() =>
+        turn.end({ kind: 'cut', error: turnInterrupted(), end: 'cut' }, meter, now()),
+      );
       if (settled !== undefined) waitUntil(this.settlements.confirm(turn.row, settled));
     }
     const { profile } = transcript;

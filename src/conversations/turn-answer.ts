@@ -24,7 +24,7 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 /** @returns a text of any length in the form that an object's call can carry. */
-export function crossing(text: string): CrossingText {
+export function crossingText(text: string): CrossingText {
   return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
 }
 
@@ -77,7 +77,7 @@ export function inTransit(): ApiError {
 }
 
 /** @returns the 409 for a repeated request whose events are deleted already. */
-export function ended(id: string, turn: string): ApiError {
+export function turnHasEnded(id: string, turn: string): ApiError {
   const location = `/conversations/${id}/messages`;
   return new ApiError('conflict_error', `This request's turn has ended; its answer is at GET ${location}.`, {
     headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location },
@@ -91,7 +91,7 @@ export function interruptedCall(): ApiError {
 }
 
 /** @returns the error of a turn that a crash has interrupted. */
-export function died(): ApiError {
+export function turnInterrupted(): ApiError {
   return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
     logged: 'interrupted',
   });
@@ -129,6 +129,6 @@ export function idTaken(id: string): { ok: false; error: WireError } {
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */
-export function otherBody(): ApiError {
+export function keyReused(): ApiError {
   return invalidRequest('idempotency-key: it was used with another body before. Send a new key with a new request.');
 }

@@ -32,6 +32,7 @@ export interface TurnProxyOptions {
 /** The most bytes in a call to an object, which carries 32 MB. A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const MOST_KEY = 256;
+const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
 
 /**
  * @returns the conversation that a request names, by its body or its header
@@ -64,6 +65,7 @@ export async function proxyTurn(
   const entry = c.get('entry');
   entry.line.conversation = id;
   const fields = validate(conversationRequest, body.json);
+  if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   const stream = fields.stream === undefined ? streamByDefault : fields.stream === true;
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
@@ -173,13 +175,13 @@ export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers,
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
   // The object does not know the path under which the app is mounted.
-  const reached = mounted(c, location);
+  const reached = mountedPath(c, location);
   const options = { status, headers: { ...headers, location: reached }, logged };
   return new ApiError(type, message.replaceAll(location, reached), options);
 }
 
 /** @returns a path of this edge as callers reach it, also where the app is mounted in another one. */
-export function mounted(c: Context<AppEnv>, path: string): string {
+export function mountedPath(c: Context<AppEnv>, path: string): string {
   return basePath(c).replace(/\/$/, '') + path;
 }
 

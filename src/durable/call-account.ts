@@ -19,21 +19,19 @@ export interface AccountRequest {
  * @param persistence how long it is tried; see `callObject`
  * @throws ObjectUnreachable 503 while the object cannot be reached
  */
-export async function callAccount<T>(
+export function callAccount<T>(
   request: AccountRequest,
   call: (account: Remote<AccountObject>) => Promise<T>,
   persistence?: Parameters<typeof callObject>[2],
 ): Promise<T> {
   const { accounts, settings, identity } = request;
-  const callOnce = async () => {
+  const callOnce = () => {
     request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
-    try {
-      return await call(request.stub);
-    } catch (thrown) {
-      // A stub that has thrown stays broken.
-      request.stub = undefined;
-      throw thrown;
-    }
+    return call(request.stub);
   };
-  return await callObject('account', callOnce, persistence);
+  // A stub that has thrown stays broken.
+  const onThrown = () => {
+    request.stub = undefined;
+  };
+  return callObject('account', callOnce, persistence, onThrown);
 }

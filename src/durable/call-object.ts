@@ -41,17 +41,20 @@ const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as con
  * @param call makes the call by a stub that has not thrown: one that has stays broken
  * @param persistence `usual` makes a second call where the platform says that it may succeed; `persistent` makes up to
  * six, whatever is thrown
+ * @param onThrown is told of each call that has thrown, before the next one
  * @throws ObjectUnreachable after the last call
  */
 export async function callObject<T>(
   object: ObjectName,
   call: () => Promise<T>,
   persistence: keyof typeof PAUSES_MS = 'usual',
+  onThrown?: () => void,
 ): Promise<T> {
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (thrown) {
+      onThrown?.();
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryable(thrown);
       if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown);

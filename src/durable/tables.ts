@@ -1,3 +1,6 @@
+/** The statements that insert rows, by their tables and columns: those of this code, so they are few. */
+const inserts = new Map<string, string>();
+
 /** Runs an object's SQL, synchronously, and counts the rows that are written. */
 export class Tables {
   /** Rows that this instance has written. The platform bills them, and tests compare them. */
@@ -18,8 +21,13 @@ export class Tables {
   /** Adds a row, given by the names of its columns. */
   insert(table: string, row: Readonly<Record<string, SqlStorageValue>>): void {
     const names = Object.keys(row);
-    const places = names.map(() => '?').join(', ');
-    this.write(`insert into ${table} (${names.join(', ')}) values (${places})`, ...Object.values(row));
+    const key = `${table} ${names}`;
+    let statement = inserts.get(key);
+    if (statement === undefined) {
+      statement = `insert into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
+      inserts.set(key, statement);
+    }
+    this.write(statement, ...Object.values(row));
   }
 
   /** @returns the rows of one query. */

@@ -38,7 +38,7 @@ export function statusOfType(type: string): number {
 /** The body of every error, as the Anthropic API shapes it. */
 export interface ErrorBody {
   type: 'error';
-  error: { type: string; message: string };
+  error: { type: string; message: string; details?: Readonly<Record<string, string>> };
   request_id: string;
 }
 
@@ -49,6 +49,8 @@ export interface ErrorOptions {
   headers?: Record<string, string>;
   /** What the log says instead of the type; the caller never gets it. */
   logged?: string;
+  /** Tells programs apart what has the same type. */
+  details?: Readonly<Record<string, string>> | undefined;
   cause?: unknown;
 }
 
@@ -59,6 +61,7 @@ export class ApiError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly logged: string;
+  readonly details: Readonly<Record<string, string>> | undefined;
 
   constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -66,6 +69,7 @@ export class ApiError extends Error {
     this.status = options.status ?? STATUS[type];
     this.headers = options.headers ?? {};
     this.logged = options.logged ?? type;
+    this.details = options.details;
   }
 }
 
@@ -140,8 +144,11 @@ export function toApiError(thrown: unknown): ApiError {
 }
 
 /** @returns the body of an error, as the API shapes it. */
-export function errorBody(error: { type: string; message: string }, requestId: string): ErrorBody {
-  return { type: 'error', error: { type: error.type, message: error.message }, request_id: requestId };
+export function errorBody(
+  { type, message, details }: Pick<ErrorBody['error'], 'type' | 'message'> & { details?: ApiError['details'] },
+  requestId: string,
+): ErrorBody {
+  return { type: 'error', error: { type, message, ...(details && { details }) }, request_id: requestId };
 }
 
 /** @returns the lines of an `error` event, its empty line included, as the API sends them in a stream. */

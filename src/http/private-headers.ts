@@ -23,7 +23,7 @@ const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 const MOST_REMEMBERED = 500;
 
 /** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
-export function remembering(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
+export function rememberingMatcher(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
   const known = new Map<string, boolean>();
   return (name) => {
     let matches = known.get(name);
@@ -36,7 +36,7 @@ export function remembering(names: ReadonlySet<string>, prefixes: readonly strin
 }
 
 /** @returns whether a header never goes up. */
-export const staysHere = remembering(NOT_UP, NOT_UP_PREFIXES);
+export const staysHere = rememberingMatcher(NOT_UP, NOT_UP_PREFIXES);
 
 /** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some never go up. */
 export function mayBeForwarded(pattern: string): boolean {

@@ -141,7 +141,8 @@ export async function readBytes(
   const trusted = isDoubted ? undefined : declared;
   try {
     if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, stretchMs });
-    await onLength(trusted);
+    const asking = onLength(trusted);
+    if (asking instanceof Promise) await asking;
     // The runtime holds a body to its declared length.
     if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await request.arrayBuffer());
     return await readWhole(request.body, trusted, stretchMs);
@@ -174,7 +175,8 @@ async function readPieces(
       if (done) return joinedPieces(pieces);
       length += value.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
-      await onLength(length);
+      const asking = onLength(length);
+      if (asking instanceof Promise) await asking;
       pieces.push(value);
     }
   } catch (thrown) {

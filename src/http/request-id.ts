@@ -8,6 +8,8 @@ const MARK_CHARACTERS = 8;
 /** Random bytes for many ids: one call of the runtime for each id would cost more. */
 const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
 let usedBytes = pool.length;
+/** The time of the id that was made last, in milliseconds since 1970, and what an id of that time begins with. */
+let latest = { time: Number.NaN, start: '' };
 
 /**
  * Makes an id that sorts by time: the ledger finds and pages requests by it without an index.
@@ -19,14 +21,28 @@ export function createRequestId(now = Date.now()): string {
     crypto.getRandomValues(pool);
     usedBytes = 0;
   }
+  if (now !== latest.time) latest = { time: now, start: startOf(now) };
+  let random = '';
+  for (const end = usedBytes + RANDOM_CHARACTERS; usedBytes < end; usedBytes += 1)
+    random += ALPHABET.charAt((pool[usedBytes] ?? 0) % 32);
+  return latest.start + random;
+}
+
+function startOf(now: number): string {
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {
     time = ALPHABET.charAt(rest % 32) + time;
   }
-  let random = '';
-  for (const end = usedBytes + RANDOM_CHARACTERS; usedBytes < end; usedBytes += 1)
-    random += ALPHABET.charAt((pool[usedBytes] ?? 0) % 32);
-  return `${PREFIX}${time}${random}`;
+  return PREFIX + time;
+}
+
+/** The header by which an answer tells the edge's id of its request. */
+export const OWN_ID = 'sluice-request-id';
+
+/** @returns the headers that every answer of the edge has. */
+export function commonHeaders(requestId: string): Record<string, string> {
+  // Without the second a browser could take an answer for a page with a script in it.
+  return { [OWN_ID]: requestId, 'x-content-type-options': 'nosniff' };
 }
 
 /**
@@ -62,7 +78,7 @@ export function timeOfRequestId(id: string): number | undefined {
 }
 
 /** @returns bytes as characters of the same alphabet as ids, five bits of each byte. */
-export function markOf(bytes: Uint8Array): string {
+export function markFromBytes(bytes: Uint8Array): string {
   return [...bytes.subarray(0, MARK_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32)).join('');
 }
 

@@ -2,12 +2,12 @@ import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
-import { countRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { countFields, messagesRequest } from '../upstream/messages.schema.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { messageList } from './messages.reference.ts';
 
 const body = z.withMeta(
-  z.extend(countRequest, {
+  z.extend(countFields, {
     model: z.optional(messagesRequest.shape.model),
     messages: messageList,
     prefix: z.optional(namedPrefix.shape.prefix),

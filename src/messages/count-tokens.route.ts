@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
+import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -17,6 +18,7 @@ import { inputCosts } from '../pricing/cost.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
+import { namedIds } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
@@ -35,14 +37,15 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, fetchUpstream);
-  const sent = withOneReading(await readLong(c, 'count'), 'outermost');
+  const { ids, body: sent } = namedIds(withOneReading(await readLong(c, 'count'), 'outermost'));
+  const only = await checkOwned(context, ids);
   const body = await promptAsked(c, sent);
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
-  const routing = { model: name, streams: false, isQuick: true };
+  const routing = { model: name, streams: false, isQuick: true, only };
   let answeredBy: string | undefined;
   const onHeaders = (name: string | undefined) => {
     answeredBy = name;

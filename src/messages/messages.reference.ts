@@ -13,7 +13,7 @@ export const messageList = z.described(
 /** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
 const body = z.withMeta(
   z.described(
-    z.extend(defaultedRequest, {
+    z.safeExtend(defaultedRequest, {
       model: z.described(
         z.optional(messagesRequest.shape.model),
         'A model’s id, or an alias of this deployment. A conversation or a prefix may give it.',

@@ -1,9 +1,10 @@
 import type { Context } from 'hono';
 import { admit } from '../accounts/admission/admission.ts';
+import { checkOwned, noteMade } from '../accounts/admission/check-owned.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
-import { payments } from '../accounts/admission/payments.ts';
+import { payForTries } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
@@ -12,6 +13,7 @@ import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { commonHeaders } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
@@ -21,6 +23,7 @@ import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { type RequestOutcome, relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
+import { makesThings, namedIds } from '../upstream/request/named-ids.ts';
 import { ownedIn } from '../upstream/request/owned.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -60,7 +63,9 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  const prefixed = await withPrefix(c, sent, { defaults: streamByDefault ? { stream: true } : {} });
+  const { ids, body: own } = namedIds(sent);
+  const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
+  const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
   const body = await withUserId(prefixed.body, settings, identity.account);
@@ -69,7 +74,8 @@ async function answerMessage(
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
   const owned = upstream.pool && ownedIn(body, upstream.pool);
-  const routing = { streams, account: identity.account, owned };
+  const routing = { streams, account: identity.account, owned, only };
+  const readsIds = makesThings(body.json);
   const meter = await (options.admit ?? admit)({
     ...context,
     route: 'messages',
@@ -101,13 +107,14 @@ async function answerMessage(
   let latest = meter;
   const paid =
     meter &&
-    payments(meter, granted, (again) => {
+    payForTries(meter, granted, (again) => {
       latest = again;
     });
   const log = logOutcome(c);
   const place = c.get('place');
   let price: string | undefined;
   let answeredBy: string | undefined;
+  let noted: Promise<void> | undefined;
   const response = await relay(
     {
       path: '/v1/messages',
@@ -115,6 +122,7 @@ async function answerMessage(
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
+      readsIds,
       routing: { ...routing, model: meter?.model ?? model },
       idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
     },
@@ -124,6 +132,15 @@ async function answerMessage(
       requestId,
       waitUntil,
       payment: paid?.payment,
+      ownHeaders: () => {
+        const retires = retiresSoon(settings.models.find(latest?.model ?? model));
+        return {
+          ...latest?.headers,
+          ...(answeredBy === undefined ? {} : { 'sluice-upstream': answeredBy }),
+          ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+          ...commonHeaders(requestId),
+        };
+      },
       onHeaders: (name) => {
         answeredBy = name;
         up.body = RELEASED;
@@ -133,6 +150,10 @@ async function answerMessage(
       onEnd: (outcome) => {
         const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
+        if (outcome.made) {
+          noted = noteMade(context, outcome.made, outcome.upstream);
+          waitUntil(noted);
+        }
         if (!settled) return undefined;
         const { nanodollars, done } = settled;
         waitUntil(done);
@@ -141,12 +162,10 @@ async function answerMessage(
       },
     },
   );
-  for (const [name, value] of Object.entries(latest?.headers ?? {})) response.headers.set(name, value);
+  // Whoever has the whole answer may use its ids at once.
+  if (noted !== undefined) await noted;
   // A stream tells the price in a comment behind its end.
   if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
-  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
-  const retires = retiresSoon(settings.models.find(latest?.model ?? model));
-  if (retires !== undefined) response.headers.set('sluice-model-retires', retires);
   return response;
 }
 

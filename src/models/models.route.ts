@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
-import { admitted } from '../accounts/admission/admit-free.ts';
+import { admitFree } from '../accounts/admission/admit-free.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
-import { notFound } from '../http/errors.ts';
+import { notFound, toApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { pageOfRows, readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
@@ -51,7 +51,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     }
     const { pool } = upstreamOf(settings, fetchUpstream);
     if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
-    const quota = await admitted(c);
+    const quota = await admitFree(c);
     const row = servedModel(pool, name, settings);
     if (!row) throw unknownModel();
     return Response.json(joined(row, settings, pool), { headers: quota });
@@ -89,7 +89,7 @@ async function answerModels(
   caller: Request = c.req.raw,
 ): Promise<Response> {
   const { settings, requestId, waitUntil } = contextOf(c);
-  const quota = await admitted(c);
+  const quota = await admitFree(c);
   const response = await relay(
     { path, caller, routing: { streams: false, isQuick: true } },
     { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
@@ -105,11 +105,32 @@ async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstrea
   const { settings } = contextOf(c);
   const asked = { method: 'GET', path: LIST, headers: {} };
   const hasList = pool.all.some((one) => one.lacks(asked) === undefined);
-  const listed = hasList ? await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw)) : undefined;
-  if (listed && !listed.ok) return listed;
-  const headers = listed?.headers ?? (await admitted(c));
-  const rows = servedModels(pool, listed ? rowsIn(await listed.json()) : [], settings, Date.now());
+  const quota = await admitFree(c);
+  const listed = hasList ? await listFrom(c, fetchUpstream) : undefined;
+  const headers = listed?.headers ?? new Headers();
+  for (const [name, value] of Object.entries(quota)) headers.set(name, value);
+  const rows = servedModels(pool, listed?.rows ?? [], settings, Date.now());
   return Response.json({ data: rows.map((row) => joined(row, settings, pool)) }, { headers });
+}
+
+/** @returns the list of an upstream that has one; undefined while none of those answers, which the log tells. */
+async function listFrom(
+  c: Context<AppEnv>,
+  fetchUpstream?: Fetch,
+): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
+  const { settings, requestId, waitUntil } = contextOf(c);
+  const { line } = c.get('entry');
+  try {
+    const listed = await relay(
+      { path: LIST, caller: allOf(c.req.raw), routing: { streams: false, isQuick: true } },
+      { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
+    );
+    if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
+    line.error_type = `upstream_${listed.status}`;
+  } catch (thrown) {
+    line.error_type = toApiError(thrown).logged;
+  }
+  return undefined;
 }
 
 function joinAll(body: unknown, settings: Settings): unknown {

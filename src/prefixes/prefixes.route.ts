@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
-import { admittedFor } from '../accounts/admission/admit-free.ts';
+import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
 import { daysQuery } from '../accounts/usage.schema.ts';
@@ -14,6 +15,7 @@ import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
+import { idsNamed } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, objectOf, ownerName, ownersSeen } from '../versions/named-routes.ts';
@@ -40,12 +42,16 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         scope: 'messages',
         schemas: putPrefix,
         maxBytes: MAX_PREFIX_BYTES,
-        readBody: async (c) => (await readJson(c, 'count')).json,
+        readBody: async (c) => {
+          const { json } = await readJson(c, 'count');
+          await checkOwned(contextOf(c), idsNamed(json));
+          return json;
+        },
         write: (fields) => encoder.encode(canonicalText(fields)),
         show: showPrefix,
         // Counted before it is stored: what the upstream would refuse is not stored.
         answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
-        admit: admittedFor,
+        admit: admitStoring,
       }),
     )
     .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));

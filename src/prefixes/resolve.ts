@@ -45,13 +45,26 @@ export function prefixNamed(headers: Headers, body: Readonly<Record<string, unkn
  * @param counts whether the request only counts tokens, and so takes no `max_tokens`
  * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */
-export async function withPrefix(
+export function withPrefix(
   c: Context<AppEnv>,
   body: JsonBody,
-  { defaults = {}, counts = false }: { defaults?: Record<string, unknown>; counts?: boolean } = {},
-): Promise<PrefixedBody> {
+  options: ExpandOptions = {},
+): PrefixedBody | Promise<PrefixedBody> {
   const ref = prefixNamed(c.req.raw.headers, body.json);
-  if (ref === undefined) return { body, prefix: undefined };
+  return ref === undefined ? { body, prefix: undefined } : behindPrefix(c, body, ref, options);
+}
+
+interface ExpandOptions {
+  defaults?: Record<string, unknown>;
+  counts?: boolean;
+}
+
+async function behindPrefix(
+  c: Context<AppEnv>,
+  body: JsonBody,
+  ref: string,
+  { defaults = {}, counts = false }: ExpandOptions,
+): Promise<PrefixedBody> {
   validate(defaultedRequest, body.json);
   const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;

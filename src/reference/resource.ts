@@ -8,7 +8,14 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** The body of a request or an answer. The example must satisfy the schema. */
 export interface Content {
   /** Default: `application/json`. */
-  type?: 'application/json' | 'application/jsonl' | 'application/x-jsonl' | 'text/csv' | 'text/event-stream';
+  type?:
+    | 'application/json'
+    | 'application/jsonl'
+    | 'application/x-jsonl'
+    | 'text/csv'
+    | 'text/event-stream'
+    | 'multipart/form-data'
+    | 'application/octet-stream';
   schema: z.ZodMiniType;
   example: unknown;
 }

@@ -72,6 +72,7 @@ export const settingsSchema = z.object({
     countSetting(100_000_000, 1, 256 * 1024 * 1024),
     'Largest body of a batch; with its prefixes laid it may have 256 MB.',
   ),
+  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded.'),
   FORWARD_HEADERS: z.described(
     z._default(
       z.pipe(

@@ -6,7 +6,6 @@
  */
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Payment, SendProgress } from './attempt.ts';
 import { notTheApi, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
@@ -14,6 +13,7 @@ import { upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './relay.ts';
 import { send } from './send.ts';
+import type { Payment, SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';

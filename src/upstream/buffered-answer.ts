@@ -6,10 +6,11 @@ import { decoder } from '../http/bytes.ts';
 import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
-import { mayHaveRun, type SendProgress } from './attempt.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
+import { mayHaveRun } from './retry.ts';
+import type { SendProgress } from './send-request.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 

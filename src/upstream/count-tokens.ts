@@ -1,12 +1,12 @@
 import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { SendProgress } from './attempt.ts';
 import { NoUpstream } from './choice/pool.ts';
 import { timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
+import type { SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /** How a count is asked for. */
@@ -90,11 +90,11 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
   const type = CALLERS.get(status);
   if (type !== undefined && message !== undefined) throw new ApiError(type, message);
-  throw uncounted(status);
+  throw cannotCount(status);
 }
 
 /** @returns the error for an upstream that cannot count at the moment. */
-export function uncounted(status: number): ApiError {
+export function cannotCount(status: number): ApiError {
   return new ApiError('api_error', 'The upstream cannot count this prompt at the moment. Try again.', {
     status: 503,
     headers: { 'retry-after': '5' },

@@ -1,50 +1,22 @@
 /** Sends a request to one of several upstreams, and to the next one while nothing of an answer has come. */
 
 import { pause } from '../async/pause.ts';
-import { decoder } from '../http/bytes.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
-import {
-  isApiError,
-  LONGEST_WAIT_MS,
-  mayHaveRun,
-  readStart,
-  retryAfterMs,
-  type SendOptions,
-  type SendProgress,
-  type SendRequest,
-  waitBeforeRetry,
-  wasSent,
-} from './attempt.ts';
-import type { Leave } from './choice/breaker.ts';
+import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
-import { ableOf, homeOf, noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { ableOf, homeOf, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
-import { isEventStream } from './content-type.ts';
-import { interrupted, timedOut, UpstreamFailure, upstreamUnreachable } from './failure.ts';
-import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
+import { UpstreamFailure } from './failure.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { takeBuffer } from './tee-reader.ts';
+import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 
 /** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
 const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller. */
 const TELLING = { refused: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
-/** The answer to a count comes at once, or not at all. */
-const QUICK_MS = 5_000;
-/** For so long the words of an error are waited for. */
-const ERROR_BODY_MS = 5_000;
-
-/** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */
-interface FailedAttempt {
-  verdict: FailedVerdict;
-  response?: Response;
-  opening?: Uint8Array;
-  thrown?: unknown;
-  /** Whether its breaker has been told already. */
-  isNoted?: boolean;
-}
 
 /**
  * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
@@ -153,7 +125,7 @@ class Failover {
     this.#course.upstream = name;
     let failed: FailedAttempt;
     try {
-      const attempt = await this.#attempt(choice, leave, hasOther);
+      const attempt = await attemptAt(choice, leave, this.#attempt(hasOther));
       // Whoever has left in the meantime gives no place back.
       this.#options.controller.signal.throwIfAborted();
       if (attempt instanceof Response) {
@@ -189,82 +161,18 @@ class Failover {
     return undefined;
   }
 
-  async #attempt({ upstream, breaker }: TryChoice, leave: Leave, hasOther: boolean): Promise<Response | FailedAttempt> {
-    const { controller, waitUntil = () => {} } = this.#options;
+  #attempt(hasOther: boolean): AttemptContext {
     const isOneOfSeveral = this.#able.length > 1;
-    // Without another one to go to, nothing ends this try but what ends them all.
-    const own = isOneOfSeveral ? new AbortController() : undefined;
-    const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
-    const { streams, isQuick = false } = this.#routing;
-    const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
-    let isNoted = false;
-    /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
-    const onLate = () => {
-      isNoted = true;
-      breaker.fail(leave, Date.now());
-      if (hasOther) own?.abort(timedOut());
+    return {
+      pool: this.#pool,
+      request: this.#request,
+      options: this.#options,
+      course: this.#course,
+      routing: this.#routing,
+      body: this.#body,
+      isOneOfSeveral,
+      hasOther,
     };
-    let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
-    let sentAt = Date.now();
-    let hasBegun = false;
-    try {
-      const fetchIt = this.#pool.fetchOf(upstream);
-      const call = await upstream.prepare(this.#call(upstream), { signal, waitUntil, fetch: fetchIt });
-      const { method, url, headers } = call;
-      const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
-      sentAt = Date.now();
-      this.#course.sentAt = sentAt;
-      const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
-      this.#course.elapsedMs = Date.now() - sentAt;
-      if (response.status >= 300) {
-        const refused = await this.#refused(response, upstream, own);
-        // Who refuses what the caller can correct is well.
-        if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
-        return refused;
-      }
-      hasBegun = true;
-      // The headers of a whole answer come with it, and its bytes at once.
-      if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
-      const { opening, answer } = isOneOfSeveral
-        ? await openedAnswer(response)
-        : { opening: undefined, answer: response };
-      const verdict: UpstreamVerdict = isOneOfSeveral ? openingVerdict(answer, opening) : { kind: 'answer' };
-      if (verdict.kind !== 'answer') {
-        // An error in the place of a message: nothing has run.
-        this.#course.sentAt = undefined;
-        return { verdict, response: answer, ...(opening && { opening }) };
-      }
-      if (!isNoted) breaker.succeed(leave, Date.now());
-      if (isOneOfSeveral) noteHome(this.#pool, this.#routing, upstream.name, Date.now());
-      this.#course.opening = isEventStream(answer) ? opening : undefined;
-      return answer;
-    } catch (thrown) {
-      if (controller.signal.aborted) throw thrown;
-      const elapsedMs = Date.now() - sentAt;
-      this.#course.elapsedMs = elapsedMs;
-      // Who has begun to answer, or has not answered in time, has the request, however soon that was.
-      const isThere = hasBegun || isNoted;
-      if (this.#course.sentAt !== undefined && !isThere && !wasSent(thrown, elapsedMs)) this.#course.sentAt = undefined;
-      const isUp = this.#course.sentAt !== undefined;
-      const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
-      return { verdict: { kind: 'down' }, thrown: told, isNoted };
-    } finally {
-      if (timer !== undefined) clearTimeout(timer);
-    }
-  }
-
-  #call(upstream: OpenUpstream) {
-    const { method, path, headers } = this.#request;
-    const { model, streams } = this.#routing;
-    const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
-    const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
-    return { method, path, headers: kept, model, streams, body: this.#body };
-  }
-
-  /** @returns whether an upstream says that it does not have the model, and another one might have it. */
-  #isMissing({ status }: Response, text: string, upstream: OpenUpstream): boolean {
-    const { model } = this.#routing;
-    return status === 404 && this.#able.length > 1 && model !== undefined && upstream.missesModel(text, model);
   }
 
   /** @returns whether the model is asked for by a name that the table has: what a caller makes up opens no breaker. */
@@ -272,25 +180,6 @@ class Failover {
     const { model = '' } = this.#routing;
     const row = this.#pool.models.find(model);
     return row !== undefined && [row.id, ...row.aliases].includes(model);
-  }
-
-  async #refused(
-    response: Response,
-    upstream: OpenUpstream,
-    own: AbortController | undefined,
-  ): Promise<Response | FailedAttempt> {
-    const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
-    const text = await readStart(response);
-    clearTimeout(timer);
-    const copy = new Response(text, response);
-    const elapsedMs = this.#course.elapsedMs ?? 0;
-    const verdict = this.#isMissing(response, text, upstream)
-      ? { kind: 'missing' as const, waitMs: REFUSED_MS }
-      : judge(response, retryAfterMs(response.headers), text);
-    // The caller's own fault is an answer; whoever reads it decides whether it was billed.
-    if (verdict.kind === 'answer') return copy;
-    if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) this.#course.sentAt = undefined;
-    return { verdict, response: copy };
   }
 
   /** Keeps the failure that tells the caller most: that the operator's key is refused helps nobody else. */
@@ -361,45 +250,6 @@ class Failover {
     }
     throw this.#best ? toApiError(this.#best.thrown) : allBusy();
   }
-}
-
-/**
- * Waits for the first bytes of an answer, so that one that breaks before them can still be had elsewhere.
- *
- * @returns the bytes, and the answer; the body of a stream goes on behind them
- * @throws UpstreamFailure where none came
- */
-async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
-  const { body } = response;
-  if (!body) return { opening: undefined, answer: response };
-  const streams = isEventStream(response);
-  const reader = body.getReader({ mode: 'byob' });
-  const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
-  if (done || !value || value.length === 0) throw interrupted(false);
-  if (streams) {
-    reader.releaseLock();
-    return { opening: value, answer: response };
-  }
-  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const piece = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
-    if (piece.value && piece.value.length > 0) controller.enqueue(piece.value);
-    if (piece.done) controller.close();
-  };
-  const whole = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(value),
-    pull: rest,
-    cancel: (reason) => reader.cancel(reason),
-  });
-  return { opening: value, answer: new Response(whole, response) };
-}
-
-const REST_BYTES = 65_536;
-
-function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
-  // Every call that goes up has a body for its answer.
-  if (!opening) return { kind: 'down' };
-  const text = decoder.decode(opening);
-  return isEventStream(answer) ? judgeOpening(text) : judgeWhole(text);
 }
 
 /** @returns the error for a request whose upstreams are all full, or left alone as they are down. */

@@ -1,4 +1,4 @@
-import { remembering, staysHere } from '../http/private-headers.ts';
+import { rememberingMatcher, staysHere } from '../http/private-headers.ts';
 import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 
@@ -40,8 +40,8 @@ const NOT_DOWN_PREFIXES = [
   ...CHOOSING_PREFIXES,
 ];
 
-const isWithheld = remembering(WITHHELD, CHOOSING_PREFIXES);
-const staysAbove = remembering(NOT_DOWN, NOT_DOWN_PREFIXES);
+const isWithheld = rememberingMatcher(WITHHELD, CHOOSING_PREFIXES);
+const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
 
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
@@ -68,9 +68,7 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
  * @returns the headers that go down to the caller, without any secret of this deployment
  */
 export function headersDown(upstream: Headers): PlainHeaders {
-  const down = copied(upstream, staysAbove);
-  for (const name in down) down[name] = masked(down[name] ?? '');
-  return down;
+  return copied(upstream, staysAbove, masked);
 }
 
 /** @returns the id that the upstream has given to a request. */
@@ -85,14 +83,18 @@ function isForwarded(name: string, forwarded: readonly string[]): boolean {
   );
 }
 
-function copied(headers: Headers, isLeftOut: (name: string) => boolean): PlainHeaders {
+function copied(
+  headers: Headers,
+  isLeftOut: (name: string) => boolean,
+  as: (value: string) => string = (value) => value,
+): PlainHeaders {
   // No prototype: a header may be called like one of its members, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
   // `forEach` is faster: an iterator makes an array for each header.
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
-    else if (!isLeftOut(name)) copy[name] = value;
+    else if (!isLeftOut(name)) copy[name] = as(value);
   });
   // The headers that `connection` names belong to the connection as well.
   for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];

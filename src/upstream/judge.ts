@@ -3,7 +3,7 @@
 import { encoder } from '../http/bytes.ts';
 import { parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
-import { field, string } from './usage/usage-report.ts';
+import { memberOf, stringOrUndefined } from './usage/usage-report.ts';
 
 /**
  * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, or does not
@@ -59,7 +59,7 @@ export function judgeWhole(text: string): UpstreamVerdict {
 }
 
 function judgeError(json: string): UpstreamVerdict {
-  switch (string(field(field(parseObject(encoder.encode(json)), 'error'), 'type'))) {
+  switch (stringOrUndefined(memberOf(memberOf(parseObject(encoder.encode(json)), 'error'), 'type'))) {
     case 'overloaded_error':
     case 'rate_limit_error':
       return { kind: 'overloaded' };

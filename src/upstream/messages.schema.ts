@@ -1,5 +1,6 @@
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
+import { isObject } from '../json/object.ts';
 
 /** A message of a request: only what this edge checks. */
 export const messageParam = z.looseObject(
@@ -17,7 +18,7 @@ type Message = z.output<typeof messageParam>;
 /** Only the first fault is told: a list may have millions of messages, each with a fault. */
 const messages = z
   .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
-  .check(z.minLength(1, 'at least one message is required'), ({ value, issues }) => {
+  .check(({ value, issues }) => {
     for (const [index, input] of value.entries()) {
       const [issue] = messageParam.safeParse(input).error?.issues ?? [];
       if (issue === undefined) continue;
@@ -44,15 +45,22 @@ const fields = {
   stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
 };
 
+/** A thread that goes on may need no new message: a tool runner sends that. */
+const hasMessages = z.refine<{ messages: unknown[]; thread?: unknown }>(
+  ({ messages, thread }) => messages.length > 0 || (isObject(thread) && thread.type === 'continue'),
+  { path: ['messages'], error: 'at least one message is required' },
+);
+
 /** A Messages request: only what this edge checks. Everything else is left to the upstream. */
-export const messagesRequest = z.looseObject(fields);
+export const messagesRequest = z.looseObject(fields).check(hasMessages);
 
 /** The same with a conversation or a prefix, which may give the model and `max_tokens`. */
-export const defaultedRequest = z.looseObject({
-  ...fields,
-  model: z.optional(model),
-  max_tokens: z.optional(maxTokens),
-});
+export const defaultedRequest = z
+  .looseObject({ ...fields, model: z.optional(model), max_tokens: z.optional(maxTokens) })
+  .check(hasMessages);
 
-/** The same for the count routes, which need no `max_tokens`. */
-export const countRequest = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });
+/** The members of a request to the count routes, which need no `max_tokens`. */
+export const countFields = z.looseObject({ ...fields, max_tokens: z.optional(maxTokens) });
+
+/** The same for the count routes. */
+export const countRequest = countFields.check(hasMessages);

@@ -1,7 +1,6 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Payment, SendProgress } from './attempt.ts';
 import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
@@ -9,8 +8,10 @@ import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
+import type { Payment, SendProgress } from './send-request.ts';
 import { relayStream, type StreamEnding } from './stream.ts';
 import type { Upstream } from './upstream.ts';
+import { idsMade } from './usage/made-ids.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
 
 /** What is relayed. */
@@ -27,6 +28,8 @@ export interface RelayRequest {
   expectsMessage?: boolean;
   /** Whether another model may take over in the middle of the answer: then its blocks are read, which tell so. */
   hasFallbacks?: boolean;
+  /** Whether the ids are read that the answer gives out: of its container, its thread, its files. */
+  readsIds?: boolean;
   /** The caller's `idempotency-key` as it goes up. */
   idempotencyKey?: string | undefined;
 }
@@ -55,6 +58,8 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+  /** @returns the edge's own headers of the answer, which is made at that moment. Default: none */
+  ownHeaders?(): Record<string, string>;
   /**
    * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
    *
@@ -147,15 +152,17 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (response.ok && response.body && isEventStream(response)) {
       streams = true;
       watchdog.expect(idleMs, () => interrupted(true));
-      const { hasFallbacks: readsBlocks = false } = request;
-      const reading = { sentAt: course.sentAt ?? started, readsBlocks };
+      const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
+      const reading = { sentAt: course.sentAt ?? started, readsBlocks, readsIds };
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
     watchdog.stop();
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const { kind, body, json, report } = await readAnswer(response, { idleMs, controller, course, expected });
+    const read = await readAnswer(response, { idleMs, controller, course, expected });
+    const { kind, body, json } = read;
+    const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
     if (kind === 'error' || kind === 'nothing') failed = 'error';
     const errorType = report.error_type;
     const answer = bufferedResponse(response, body, {
@@ -164,6 +171,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       errorType,
       requestId: options.requestId,
     });
+    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
     return answer;
   } catch (thrown) {

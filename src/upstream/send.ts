@@ -1,9 +1,10 @@
 import { pause } from '../async/pause.ts';
-import { NOT_REACHED, readRefusal, type SendOptions, type SendRequest, waitBeforeRetry, wasSent } from './attempt.ts';
 import { goneUpstream } from './choice/pool.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
+import { NOT_REACHED, readRefusal, waitBeforeRetry, wasSent } from './retry.ts';
+import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /**

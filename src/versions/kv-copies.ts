@@ -66,7 +66,7 @@ export async function* usersOf(store: KVNamespace, kind: string, name: string): 
   try {
     yield* storedKeys(store, pointerKey({ kind: usesKind(kind), name, owner: '' }));
   } catch (cause) {
-    throw unavailable(cause);
+    throw kvUnavailable(cause);
   }
 }
 
@@ -158,12 +158,12 @@ async function reaching<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    throw unavailable(cause);
+    throw kvUnavailable(cause);
   }
 }
 
 /** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
-export function unavailable(cause?: unknown): ApiError {
+export function kvUnavailable(cause?: unknown): ApiError {
   const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
   return tryAgain('The store of this edge could not be reached. Try again in a second.', logged, { cause });
 }

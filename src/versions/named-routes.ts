@@ -13,7 +13,7 @@ import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
-import { type Found, unavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
+import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
 import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
@@ -220,7 +220,7 @@ async function publish<T>(
       'There is no room for more: 1,000 names, and what the limit stored_bytes allows. Delete some first.',
     );
   }
-  if (!answer.published) throw unavailable();
+  if (!answer.published) throw kvUnavailable();
   memory.believe(place, hash);
 }
 
@@ -236,7 +236,7 @@ async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: st
   const memory = memoryOf(stored, c.get('settings'));
   const removing = objectOf(c, owner)((object) => object.removeName(kind, name));
   const { existed, published } = await removing.finally(() => memory.forget(place));
-  if (!published) throw unavailable();
+  if (!published) throw kvUnavailable();
   if (!existed) throw stored.unknown(name);
   memory.believe(place, null);
 }

@@ -5,7 +5,7 @@ import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { ACCOUNT_V1 } from '../fixtures/account-v1.ts';
-import { boundOf } from './admission-requests.ts';
+import { worstCaseWith } from './admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 const stub = () => accountStub(bindings, {}, 'alice');
@@ -45,7 +45,7 @@ test('a database of the first schema opens: its limits, ledger, holds and tokens
     requestId: 'req_of_today',
     route: 'messages',
     model: 'claude-haiku-5-5',
-    bound: boundOf(),
+    bound: worstCaseWith(),
     defaults: {},
   };
   expect(await stub().admit(ask)).toMatchObject({ outcome: 'admitted' });

@@ -15,7 +15,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { runs } from '../support/runs.ts';
-import { boundOf, NOON } from './admission-requests.ts';
+import { NOON, worstCaseWith } from './admission-requests.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const MINUTE = 60_000;
@@ -55,7 +55,14 @@ const usd = (nanodollars: number) => nanodollars / 1e9;
 
 function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<WorstCase> } = {}): AdmissionRequest {
   const { id = nextId(), size, ...rest } = more;
-  return { requestId: id, route: 'messages', model: 'claude-opus-5-5', bound: boundOf(size), defaults: {}, ...rest };
+  return {
+    requestId: id,
+    route: 'messages',
+    model: 'claude-opus-5-5',
+    bound: worstCaseWith(size),
+    defaults: {},
+    ...rest,
+  };
 }
 
 const ended = (requestId: string, more: Partial<Settlement> = {}): Settlement => ({

@@ -1,7 +1,7 @@
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 
-/** A bound as `boundOf` makes them, of easy numbers: an input that costs as given, and output at 10 nanodollars. */
-export function boundOf(more: Partial<WorstCase> = {}): WorstCase {
+/** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
+export function worstCaseWith(more: Partial<WorstCase> = {}): WorstCase {
   return {
     inputTokens: 100,
     inputCost: 1_000,

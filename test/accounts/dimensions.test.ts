@@ -8,7 +8,8 @@ import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { boundOf } from './admission-requests.ts';
+import { worstCaseWith } from './admission-requests.ts';
+import { ASK, MESSAGE } from './small-request.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const DAY = 86_400_000;
@@ -108,7 +109,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
               token: token === undefined ? undefined : { jti: token },
               user,
               tags,
-              bound: boundOf(),
+              bound: worstCaseWith(),
               defaults: {},
             }),
           );
@@ -178,7 +179,7 @@ test('tags and users cost a request no row', async () => {
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',
-        bound: boundOf(),
+        bound: worstCaseWith(),
         defaults: {},
         ...more,
       });
@@ -191,13 +192,6 @@ test('tags and users cost a request no row', async () => {
   expect([plain, await written({ tags: 'a=1,b=2', user: 'u' })]).toEqual([2, 2]);
 });
 
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 9, output_tokens: 9 },
-};
-const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 let apps: TestApp[] = [];
 
 function edge(vars: Record<string, unknown> = {}): TestApp {

@@ -11,15 +11,10 @@ import { listAccount } from '../../src/kv/account-list.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+import { worstCaseWith } from './admission-requests.ts';
+import { ASK, MESSAGE } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 9, output_tokens: 9 },
-};
-const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 const DAY = 86_400_000;
 
 let apps: TestApp[] = [];
@@ -158,17 +153,7 @@ describe('a refused request', () => {
           route: 'messages',
           model: 'claude-opus-5-5',
           defaults: limits,
-          bound: {
-            inputTokens: 1,
-            inputCost: 1,
-            outputTokens: 1,
-            outputPrice: 1,
-            leastOutput: 1,
-            bounded: true,
-            countable: false,
-            known: true,
-            models: [['claude-opus-5-5']],
-          },
+          bound: worstCaseWith({ inputTokens: 1, inputCost: 1, outputTokens: 1, outputPrice: 1 }),
         }),
       );
     expect((await refuse('first')).outcome).toBe('refused');

@@ -7,16 +7,9 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { ASK, MESSAGE } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-/** By the price list a request costs 0.0000054 dollars, and holds less than 0.0001. */
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 9, output_tokens: 9 },
-};
-const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
 let apps: TestApp[] = [];
 

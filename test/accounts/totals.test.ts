@@ -6,7 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
-import { boundOf } from './admission-requests.ts';
+import { worstCaseWith } from './admission-requests.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const HOUR = 3_600_000;
@@ -107,7 +107,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
           ids += 1;
           const id = `req_${String(ids).padStart(12, '0')}`;
           const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
-          const answer = await inAccount((account) => account.admit({ ...request, bound: boundOf() }));
+          const answer = await inAccount((account) => account.admit({ ...request, bound: worstCaseWith() }));
           const left = Math.min(
             nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
             nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
@@ -184,7 +184,7 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
         requestId: id,
         route: 'messages',
         model: 'claude-opus-5-5',
-        bound: boundOf(size),
+        bound: worstCaseWith(size),
         defaults: LIMITS,
       }),
     );
@@ -216,7 +216,7 @@ test('credit costs a row only where it expires, and a token’s limit none', asy
     const before = rows();
     await inAccount((account) => {
       const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token: { jti: 't1', iat: 1 } };
-      account.admit({ ...asking, bound: boundOf(), defaults: LIMITS });
+      account.admit({ ...asking, bound: worstCaseWith(), defaults: LIMITS });
       account.settle({ requestId: id, status: 'complete', cost: 500 });
     });
     return rows() - before;

@@ -10,15 +10,9 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { listAccount } from '../../src/kv/account-list.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { ASK, MESSAGE } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 9, output_tokens: 9 },
-};
-const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 const nano = (usd: number) => Math.round(usd * 1e9);
 const NOON = Date.parse('2026-11-20T12:00:00Z');
 const DAY = 86_400_000;

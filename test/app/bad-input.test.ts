@@ -366,7 +366,7 @@ test('an unknown route is a 404, and one of the API that this edge does not have
   ]) {
     await expectRefusal(app, await app.post(route, valid), 404, 'not_found_error');
   }
-  for (const route of ['/v1/files', '/v1/messages/batches', '/v1/messages/batches/x/cancel', '/v1/x?y']) {
+  for (const route of ['/v1/skills', '/v1/files/x/y', '/v1/messages/batches/x/y', '/v1/x?y']) {
     for (const method of ['GET', 'POST', 'DELETE']) {
       const response = await app.fetch(route, { method });
       await expectRefusal(app, response, 501, 'not_supported');

@@ -52,14 +52,18 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'POST /v1/messages/batches': { requests: [{ custom_id: 'x', params: ASK }] },
   'POST /classify': { inputs: [{ id: 'x', input: 'x' }], labels: ['a'] },
 };
+/** The body of a route that takes a form. */
+const FORM = '--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n--x--\r\n';
 const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>
   method === 'GET' || method === 'DELETE'
     ? { method, headers }
-    : {
-        method,
-        headers: { 'content-type': 'application/json', ...headers },
-        body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
-      };
+    : path === '/v1/files'
+      ? { method, headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers }, body: FORM }
+      : {
+          method,
+          headers: { 'content-type': 'application/json', ...headers },
+          body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
+        };
 
 /** The bindings with a note of everything that is asked of them. */
 function watched() {
@@ -170,7 +174,7 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
   const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
     if (path.startsWith('/classif')) return method === 'PUT' ? 'prefixes' : 'classify';
     if (path.startsWith('/prefixes')) return method === 'GET' ? 'messages' : 'prefixes';
-    if (/^(\/v1)?\/(messages|models)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
+    if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
     if (method === 'GET' && path === '/accounts/:id/credit') return undefined;
     return own.includes(path) ? undefined : 'admin';

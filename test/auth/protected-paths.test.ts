@@ -145,7 +145,7 @@ test('a revoked credential is refused on a Worker’s own routes, on its private
   const asked = async () => [
     (await app.fetch('/ai/notes/7', { headers: bearer(token) })).status,
     (await app.fetch('/ai/behind', { headers: bearer(token) })).status,
-    (await app.fetch('/ai/v1/files', { headers: bearer(token) })).status,
+    (await app.fetch('/ai/v1/skills', { headers: bearer(token) })).status,
     (await app.post('/ai/messages', { prefix: 'unknown', messages: [{ role: 'user', content: 'Hi' }] }, bearer(token)))
       .status,
     (await app.post('/ai/messages', 'no JSON', bearer(token))).status,

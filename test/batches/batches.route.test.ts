@@ -9,6 +9,7 @@ import { parseSettings } from '../../src/settings/settings.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { eventually } from '../support/eventually.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -53,7 +54,11 @@ const read = async (id: string): Promise<MessageBatch> => await (await app.fetch
 /** Has the upstream end what it has, and the batch see it. */
 async function finish(id: string): Promise<MessageBatch> {
   api.end();
-  await wakeBatch(id);
+  // The runtime may be at its alarm just now.
+  await eventually(async () => {
+    await wakeBatch(id);
+    expect((await read(id)).processing_status).toBe('ended');
+  });
   return await read(id);
 }
 
@@ -118,5 +123,83 @@ describe('a batch', () => {
     expect(message).toContain('Of its 8 items the first 3 would fit.');
     expect(api.creates).toBe(0);
     expect((await standing()).day.held_usd).toBe(0);
+  });
+
+  test('whose answer was lost is found in the upstream’s list, and made once', async () => {
+    start();
+    instead = ({ method, url, text }) => {
+      if (method !== 'POST' || !url.pathname.endsWith('/batches')) return undefined;
+      api.handle(method, url.pathname, text);
+      throw new Error('connection reset');
+    };
+    const batch = await make(items('a', 'b'));
+    expect(batch.processing_status).toBe('in_progress');
+    instead = undefined;
+    await wakeBatch(batch.id);
+    expect(await finish(batch.id)).toMatchObject({ processing_status: 'ended', request_counts: { succeeded: 2 } });
+    expect(api.creates).toBe(1);
+    expect((await standing()).day.held_usd).toBe(0);
+  });
+
+  test('that is sent again is the same batch; its key with another body is a 400', async () => {
+    start();
+    const key = { 'idempotency-key': 'once' };
+    const first = await make(items('a'), key);
+    expect((await make(items('a'), key)).id).toBe(first.id);
+    expect((await make(items('a'), { 'x-stainless-retry-count': '1' })).id).toBe(first.id);
+    expect((await app.post(PATH, items('b'), key)).status).toBe(400);
+    expect(api.creates).toBe(1);
+    expect((await make(items('a'))).id).not.toBe(first.id);
+  });
+
+  test('that the upstream refuses was never made, and its words are relayed', async () => {
+    start();
+    instead = ({ method }) =>
+      method === 'POST'
+        ? Response.json({ type: 'error', error: { type: 'invalid_request_error', message: 'No.' } }, { status: 400 })
+        : undefined;
+    const response = await app.post(PATH, items('a'));
+    expect(response.status).toBe(400);
+    expect((await errorOf(response)).message).toBe('No.');
+    expect((await standing()).day.held_usd).toBe(0);
+    expect((await (await app.fetch(PATH)).json()) as object).toMatchObject({ data: [] });
+  });
+
+  test('is told its price without being sent', async () => {
+    start({ DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.003 }) });
+    const answer = async (...ids: string[]) => await (await app.post(`${PATH}?dry_run=true`, items(...ids))).json();
+    expect(await answer('a', 'b')).toMatchObject({ requests: 2, fits: true, fitting: 2 });
+    expect(await answer('a', 'b', 'c', 'd', 'e')).toMatchObject({ requests: 5, fits: false, fitting: 3 });
+    expect(app.sent).toEqual([]);
+    expect((await standing()).day.held_usd).toBe(0);
+  });
+
+  test('is listed newest first, cancelled, and deleted once it has ended', async () => {
+    start();
+    const [older, newer] = [await make(items('a', 'fast1')), await make(items('b'))];
+    const list = (await (await app.fetch(`${PATH}?limit=1`)).json()) as { data: MessageBatch[]; has_more: boolean };
+    expect([list.data.map(({ id }) => id), list.has_more]).toEqual([[newer.id], true]);
+    expect((await app.fetch(`${PATH}/${older.id}`, { method: 'DELETE' })).status).toBe(400);
+    const canceled = (await (await app.post(`${PATH}/${older.id}/cancel`, {})).json()) as MessageBatch;
+    expect(canceled.processing_status).toBe('canceling');
+    expect((await finish(older.id)).request_counts).toMatchObject({ succeeded: 1, canceled: 1 });
+    const gone = await app.fetch(`${PATH}/${older.id}`, { method: 'DELETE' });
+    expect(await gone.json()).toEqual({ id: older.id, type: 'message_batch_deleted' });
+    expect((await app.fetch(`${PATH}/${older.id}`)).status).toBe(404);
+    expect(api.batches.size).toBe(1);
+  });
+
+  test.each([
+    [{ requests: [item('a'), item('a')] }, 'requests.1.custom_id: a is not unique.'],
+    [{ requests: [item('a', { conversation: 'c' })] }, 'requests.0.params.conversation: a batch has none.'],
+    [{ requests: [item('a', { messages: [] })] }, 'requests.0.params.messages: at least one message is required'],
+    [{ requests: [item('a b')] }, 'requests.0.custom_id: String should match pattern'],
+    [{ ...items('a'), deliver_url: 'https://hooks.example.com/x' }, 'deliver_url: '],
+  ])('is refused for what is wrong in it: %#', async (body, message) => {
+    start();
+    const response = await app.post(PATH, body);
+    expect(response.status).toBe(400);
+    expect((await errorOf(response)).message).toContain(message);
+    expect(app.sent).toEqual([]);
   });
 });

@@ -16,7 +16,7 @@ import {
 import { PERIODS, spanAt } from '../../src/budget/windows.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
-import { boundOf, NOON } from '../accounts/admission-requests.ts';
+import { NOON, worstCaseWith } from '../accounts/admission-requests.ts';
 import { runs } from '../support/runs.ts';
 
 let ids = 0;
@@ -45,24 +45,28 @@ describe('spend', () => {
   test('room for the holds of exactly so many', () => {
     const rules = rulesOf({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
-    const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, boundOf(), NOON).kind);
+    const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, worstCaseWith(), NOON).kind);
     expect(answers.filter((kind) => kind === 'admitted')).toHaveLength(137);
   });
 
   test('what a request did not use comes back', () => {
     const rules = rulesOf({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'refused', reason: 'held', never: false });
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      kind: 'refused',
+      reason: 'held',
+      never: false,
+    });
     end(budget, rules, id, 0);
-    expect(admit(budget, rules, boundOf(), NOON).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
   });
 
   test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
     const rules = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'held',
       limit: 'usd_per_day',
       retryAfter: 2,
@@ -71,7 +75,7 @@ describe('spend', () => {
       left: 9_000,
     });
     end(budget, rules, id, 9_001);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'spend',
       limit: 'usd_per_day',
       resetsAt: spanAt('day', NOON).end,
@@ -79,13 +83,13 @@ describe('spend', () => {
       left: 10_999,
     });
     // Both: it is the window that must end.
-    admit(budget, rules, boundOf({ outputTokens: 0 }), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
+    admit(budget, rules, worstCaseWith({ outputTokens: 0 }), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
   });
 
   test('a refusal says when the window that is short for the longest ends', () => {
     const rules = rulesOf({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
-    expect(decide(emptyBudget(NOON), rules, boundOf(), NOON)).toEqual({
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith(), NOON)).toEqual({
       kind: 'refused',
       reason: 'spend',
       by: 'account',
@@ -101,7 +105,7 @@ describe('spend', () => {
 
   test('a request that never fits is told what would', () => {
     const advice = (given: Limits, more: Partial<WorstCase>) => {
-      const decision = decide(emptyBudget(NOON), rulesOf(given), boundOf(more), NOON);
+      const decision = decide(emptyBudget(NOON), rulesOf(given), worstCaseWith(more), NOON);
       return decision.kind === 'refused' && decision.never ? decision.advice : decision;
     };
     // Two uses at 10,000 and their output beside a first prompt of 1,000; estimated at 2,000 each.
@@ -117,7 +121,7 @@ describe('spend', () => {
     };
     const searching = { inputCost: 21_000, outputPrice: 30, served };
     const exact = { usd_per_day: usd(28_679) };
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), boundOf(searching), NOON).kind).toBe(
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON).kind).toBe(
       'admitted',
     );
     expect(advice(exact, searching)).toBe(
@@ -126,7 +130,9 @@ describe('spend', () => {
     const two = { ...searching, served: { ...served, single: false } };
     expect(advice(exact, two)).toBe('because of web_search: served_tools: estimate in the account’s limits');
     const estimating = { served_tools: 'estimate' } as const;
-    expect(decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), boundOf(searching), NOON)).toMatchObject({
+    expect(
+      decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
+    ).toMatchObject({
       kind: 'admitted',
       inputTokens: 500,
     });
@@ -145,19 +151,19 @@ describe('spend', () => {
   test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
     const rules = rulesOf({ usd_per_day: usd(20_000) });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf(), NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
     end(budget, rules, id, 50_000);
     expect(budget.windows.day.settled).toBe(50_000);
-    expect(admit(budget, rules, boundOf({ outputTokens: 0 }), NOON)).toMatchObject({ reason: 'spend', left: 0 });
-    expect(admit(budget, rules, boundOf(), NOON + 86_400_000).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({ reason: 'spend', left: 0 });
+    expect(admit(budget, rules, worstCaseWith(), NOON + 86_400_000).kind).toBe('admitted');
   });
 
   test('a hold belongs to the window that it was admitted in', () => {
     const rules = rulesOf({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf(), NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
     const tomorrow = NOON + 86_400_000;
-    expect(admit(budget, rules, boundOf(), tomorrow).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith(), tomorrow).kind).toBe('admitted');
     end(budget, rules, id, 11_000);
     expect(budget.windows.day).toMatchObject({ settled: 0, held: 11_000 });
     expect(budget.windows.month).toMatchObject({ settled: 11_000, held: 11_000 });
@@ -165,7 +171,7 @@ describe('spend', () => {
 
   test('money without a limit stays exact', () => {
     const budget = emptyBudget(NOON);
-    const dear = boundOf({ inputCost: 1e15, outputTokens: 0 });
+    const dear = worstCaseWith({ inputCost: 1e15, outputTokens: 0 });
     const kinds = Array.from({ length: 12 }, () => admit(budget, rulesOf({}), dear, NOON).kind);
     expect(kinds.filter((kind) => kind === 'admitted')).toHaveLength(9);
   });
@@ -177,47 +183,54 @@ describe('clamp', () => {
   test('max_tokens is lowered to what half of what is free pays for, so that the next one finds room', () => {
     const budget = emptyBudget(NOON);
     const wider = rulesOf({ usd_per_day: usd(16_000) });
-    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
-    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
     // Half of what is free is less than it needs at the least.
-    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ maxTokens: 256, nanodollars: 3_560 });
-    expect(admit(budget, wider, boundOf(), NOON)).toMatchObject({ reason: 'held', left: 440 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 256, nanodollars: 3_560 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ reason: 'held', left: 440 });
   });
 
   test('not below the least that is worth an answer', () => {
     const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
-    expect(decide(emptyBudget(NOON), low, boundOf(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
-    expect(decide(emptyBudget(NOON), low, boundOf({ outputTokens: 255 }), NOON).kind).toBe('admitted');
+    expect(decide(emptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
+    expect(decide(emptyBudget(NOON), low, worstCaseWith({ outputTokens: 255 }), NOON).kind).toBe('admitted');
     const lower = rulesOf({ usd_per_day: usd(1_100), min_output_tokens: 10 });
-    expect(decide(emptyBudget(NOON), lower, boundOf(), NOON)).toMatchObject({ maxTokens: 10 });
+    expect(decide(emptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
   });
 
   test('not to the budget of thinking or below', () => {
-    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 401 }), NOON)).toMatchObject({
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 401 }), NOON)).toMatchObject({
       reason: 'spend',
       never: true,
     });
-    expect(decide(emptyBudget(NOON), rules, boundOf({ leastOutput: 400 }), NOON)).toMatchObject({ maxTokens: 400 });
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 400 }), NOON)).toMatchObject({
+      maxTokens: 400,
+    });
   });
 
   test('a dollar serves a client whose default is 128,000', () => {
-    const bound = boundOf({ inputTokens: 500, inputCost: 500 * 4_400, outputTokens: 128_000, outputPrice: 22_000 });
+    const bound = worstCaseWith({
+      inputTokens: 500,
+      inputCost: 500 * 4_400,
+      outputTokens: 128_000,
+      outputPrice: 22_000,
+    });
     const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), bound, NOON);
     expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
   });
 
   test('a cache is warmed with no output at all', () => {
-    expect(decide(emptyBudget(NOON), rules, boundOf({ outputTokens: 0 }), NOON)).toMatchObject({ maxTokens: 0 });
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({ maxTokens: 0 });
   });
 
   test('refuse does not clamp', () => {
     const strict = rulesOf({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
-    expect(decide(emptyBudget(NOON), strict, boundOf(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
+    expect(decide(emptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
   });
 });
 
 describe('a count is asked for', () => {
-  const countable = (more: Partial<WorstCase> = {}) => boundOf({ countable: true, ...more });
+  const countable = (more: Partial<WorstCase> = {}) => worstCaseWith({ countable: true, ...more });
 
   test('only if the bound does not fit', () => {
     expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');
@@ -226,7 +239,7 @@ describe('a count is asked for', () => {
     );
     const tokens = rulesOf({ input_tokens_per_minute: 99 });
     expect(decide(emptyBudget(NOON), tokens, countable(), NOON).kind).toBe('count_needed');
-    expect(decide(emptyBudget(NOON), tokens, boundOf(), NOON)).toMatchObject({ reason: 'rate', never: true });
+    expect(decide(emptyBudget(NOON), tokens, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', never: true });
   });
 
   test('not if it could not help', () => {
@@ -278,51 +291,51 @@ describe('rates', () => {
   test('requests', () => {
     const rules = rulesOf({ requests_per_minute: 2 });
     const budget = emptyBudget(NOON);
-    admit(budget, rules, boundOf(), NOON);
-    admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+    admit(budget, rules, worstCaseWith(), NOON);
+    admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'rate',
       limit: 'requests_per_minute',
       retryAfter: 30,
     });
     // Another try of a request is the same entry.
-    expect(decide(budget, rules, boundOf(), NOON, { repeats: true }).kind).toBe('admitted');
+    expect(decide(budget, rules, worstCaseWith(), NOON, { repeats: true }).kind).toBe('admitted');
     expect(bucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
-    expect(admit(budget, rules, boundOf(), NOON + 30_000).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith(), NOON + 30_000).kind).toBe('admitted');
   });
 
   test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
     const rules = rulesOf({ output_tokens_per_minute: 1_200 });
     const budget = emptyBudget(NOON);
     const running = [600, 300, 256].map((maxTokens) => {
-      const decision = admit(budget, rules, boundOf(), NOON);
+      const decision = admit(budget, rules, worstCaseWith(), NOON);
       expect(decision).toMatchObject({ kind: 'admitted', maxTokens });
       return decision.id;
     });
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'rate',
       limit: 'output_tokens_per_minute',
       left: 44,
     });
     for (const id of running) end(budget, rules, id, 0, 0, 200);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
   });
 
   test('output that is not to be lowered takes what it asks for', () => {
     const rules = rulesOf({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
     const budget = emptyBudget(NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
   });
 
   test('what nothing bounds takes the whole bucket, and is made up for', () => {
     const rules = rulesOf({ input_tokens_per_minute: 1_000 });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf({ inputTokens: 1_000_000, bounded: false }), NOON);
+    const { id } = admit(budget, rules, worstCaseWith({ inputTokens: 1_000_000, bounded: false }), NOON);
     expect(budget.heldInput).toBe(1_000);
     end(budget, rules, id, 0, 3_000);
-    expect(admit(budget, rules, boundOf(), NOON + 119_000)).toMatchObject({ reason: 'rate' });
-    expect(admit(budget, rules, boundOf(), NOON + 126_000).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith(), NOON + 119_000)).toMatchObject({ reason: 'rate' });
+    expect(admit(budget, rules, worstCaseWith(), NOON + 126_000).kind).toBe('admitted');
   });
 
   test('counts have a bucket of their own', () => {
@@ -335,18 +348,18 @@ describe('rates', () => {
   test('concurrency', () => {
     const rules = rulesOf({ concurrent_requests: 1 });
     const budget = emptyBudget(NOON);
-    const { id } = admit(budget, rules, boundOf(), NOON);
-    expect(admit(budget, rules, boundOf(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
     end(budget, rules, id, 0);
-    expect(admit(budget, rules, boundOf(), NOON).kind).toBe('admitted');
+    expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
   });
 });
 
 test('every model that may be billed must be allowed, by any of its names', () => {
   const rules = rulesOf({ models: ['claude-haiku-4-5'] });
   const names = ['claude-haiku-4-5-20251001', 'claude-haiku-4-5'];
-  expect(decide(emptyBudget(NOON), rules, boundOf({ models: [names] }), NOON).kind).toBe('admitted');
-  expect(decide(emptyBudget(NOON), rules, boundOf({ models: [names, ['default']] }), NOON)).toMatchObject({
+  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names] }), NOON).kind).toBe('admitted');
+  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names, ['default']] }), NOON)).toMatchObject({
     reason: 'model',
     model: 'default',
   });
@@ -354,7 +367,7 @@ test('every model that may be billed must be allowed, by any of its names', () =
 
 test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
   const allowed = (models: string[], names: string[]) =>
-    decide(emptyBudget(NOON), rulesOf({ models }), boundOf({ models: [names] }), NOON).kind === 'admitted';
+    decide(emptyBudget(NOON), rulesOf({ models }), worstCaseWith({ models: [names] }), NOON).kind === 'admitted';
   const snapshot = ['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5'];
   expect(allowed(['claude-sonnet-5-5'], snapshot)).toBe(true);
   expect(allowed(['claude-sonnet-5-5-20261001'], snapshot)).toBe(true);
@@ -362,7 +375,7 @@ test('a dated or -latest name is allowed as its model is, and an allowed snapsho
 });
 
 test('a model without a price is refused where a limit in USD holds, and only there', () => {
-  const unknown = boundOf({ known: false, models: [['claude-next']] });
+  const unknown = worstCaseWith({ known: false, models: [['claude-next']] });
   for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
     expect(decide(emptyBudget(NOON), rulesOf(given), unknown, NOON)).toMatchObject({
       reason: 'unpriced',
@@ -473,7 +486,7 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
         if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
         else if (next.do === 'admit') {
           const { do: _, ...more } = next;
-          const decision = admit(budget, rules, boundOf(more), clock);
+          const decision = admit(budget, rules, worstCaseWith(more), clock);
           if (decision.kind === 'admitted') {
             all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
             expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);

@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { endingInError } from '../../src/conversations/export-stream.ts';
+import { withErrorLine } from '../../src/conversations/export-stream.ts';
 
 const lines = ['{"type":"conversation","id":"c"}', '{"type":"message","content":"{\\"type\\":\\"end\\"}"}'];
 const END = '{"type":"end","messages":1}';
@@ -23,7 +23,7 @@ async function carried(text: string, places: number[], breaks: boolean): Promise
     },
   });
   const work: Promise<unknown>[] = [];
-  const answer = endingInError(source, 'req_1', (each) => work.push(each));
+  const answer = withErrorLine(source, 'req_1', (each) => work.push(each));
   const told = await new Response(answer).text();
   await Promise.all(work);
   return told;

@@ -1,14 +1,14 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { boundOf } from '../accounts/admission-requests.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 
 // What a later release may do to an object: this one has to go on with it after a rollback.
 
 const alice = () => accountStub(bindings, {}, 'alice');
-const ASK = { route: 'messages', model: 'claude-opus-5-5', bound: boundOf(), defaults: {} };
+const ASK = { route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
 
 afterEach(async () => {
   await resetAll();

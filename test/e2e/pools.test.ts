@@ -134,7 +134,9 @@ class Callers {
         body: JSON.stringify(ask),
       };
       response = await fetch(`${edge.url}/v1/messages`, init);
-      const answer = (await response.json()) as { error?: { type: string } };
+      const answer = (await response.json()) as { error?: { type: string; message: string } };
+      // Nothing of the kind is expected: it says what it was.
+      if (response.status >= 500) return `${response.status} ${answer.error?.type} ${answer.error?.message}`;
       if (response.status !== 200) {
         return `${response.status} ${answer.error?.type} ${response.headers.get('sluice-limited-by')}`;
       }

@@ -99,7 +99,15 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     await expect(
       client.messages.create(request, { headers: { 'sluice-simulate': 'status=529' }, maxRetries: 0 }),
     ).rejects.toMatchObject({ status: 529, error: { error: { type: 'overloaded_error' } } });
-    await expect(client.messages.batches.list()).rejects.toMatchObject({ status: 501 });
+    await expect(client.get('/v1/skills')).rejects.toMatchObject({ status: 501 });
+  });
+
+  test('makes a batch, and finds it in its list', async () => {
+    const client = clients[version]();
+    const made = await client.messages.batches.create({ requests: [{ custom_id: 'one', params: request }] });
+    expect(made).toMatchObject({ type: 'message_batch', request_counts: { processing: 1 } });
+    const { data } = await client.messages.batches.list({ limit: 1 });
+    expect(data.map(({ id }) => id)).toEqual([made.id]);
   });
 });
 

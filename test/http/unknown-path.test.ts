@@ -45,7 +45,7 @@ describe('a path that there is not', () => {
 
   test('but is the Claude API’s says what there is of it, and each of that is there', async () => {
     const app = edge();
-    const response = await app.fetch('/v1/files');
+    const response = await app.fetch('/v1/skills');
     expect(response.status).toBe(501);
     const { message } = await errorOf(response);
     const named = [...message.matchAll(/(GET|POST) (\/v1\S*?)(?=,| and|\.$)/g)];
@@ -63,7 +63,7 @@ describe('a path that there is not', () => {
     const app = testApp(() => Response.json({}), {}, { around });
     const told = async (path: string) => (await errorOf(await app.fetch(path, { method: 'POST' }))).message;
     expect(await told('/ai/v1/v1/messages')).toContain('nothing at /ai/v1/v1/messages. It is POST /ai/v1/messages.');
-    expect(await told('/ai/v1/files')).toMatch(/offer \/ai\/v1\/files\..*POST \/ai\/v1\/messages/);
+    expect(await told('/ai/v1/skills')).toMatch(/offer \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
     expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength('There is nothing at .'.length + 200);
   });
 });

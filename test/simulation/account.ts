@@ -5,8 +5,8 @@ import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { AdmissionRequest } from '../../src/durable/contracts/admission.ts';
-import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { mishaps } from './mishaps.ts';
@@ -30,17 +30,7 @@ interface Scenario extends Mishaps {
 export const ACCOUNT = 'alice';
 const STEPS = 400;
 const REST_MS = 60 * 60_000;
-const BOUND: WorstCase = {
-  inputTokens: 100,
-  inputCost: 1_000,
-  outputTokens: 800,
-  outputPrice: 10,
-  leastOutput: 1,
-  bounded: true,
-  countable: false,
-  known: true,
-  models: [['claude-opus-5-5']],
-};
+const WORST_CASE = worstCaseWith({ outputTokens: 800 });
 const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
 
 /** Conversations that erase themselves at once: theirs is another simulation. */
@@ -144,7 +134,7 @@ export class Users {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: BOUND,
+      bound: WORST_CASE,
       conversation,
     };
     const answer = await askForAdmission({ ...this.#request }, { ...ask, defaults: DEFAULTS });

@@ -148,7 +148,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'what is settled out of turn, told to nobody',
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
-    edits: [['    this.#addCorrected(names);\n', '']],
+    edits: [['    this.#corrected.add(names);\n', '']],
   },
   {
     name: 'late sums that move what was told since',

@@ -6,9 +6,9 @@ import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import { callPool } from '../../src/pools/call-pool.ts';
-import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { PoolLimits } from '../../src/settings/limits.schema.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import type { Host } from './host.ts';
@@ -42,17 +42,7 @@ const RETURNED_MS = 90_000;
 const ASKED_AT_LAST_MS = 16 * 60_000;
 /** In nanodollars. Two whole requests of each account, and some more. */
 const LIMIT = 25_000;
-const BOUND: WorstCase = {
-  inputTokens: 100,
-  inputCost: 1_000,
-  outputTokens: 800,
-  outputPrice: 10,
-  leastOutput: 1,
-  bounded: true,
-  countable: false,
-  known: true,
-  models: [['claude-opus-5-5']],
-};
+const WORST_CASE = worstCaseWith({ outputTokens: 800 });
 
 /** What an operator may find in the sums of accounts that are not erased. */
 const CORRUPTIONS = ['nothing', 'claude-opus-5-5'].flatMap((value) => [
@@ -234,7 +224,7 @@ class Sharers {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: BOUND,
+      bound: WORST_CASE,
       tags: `of=${id.at(-1)}`,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
       pools: { deployment: true, group: 'red' },

@@ -1,4 +1,5 @@
 /** Schedules that once went wrong, step by step. */
+
 import { expect, it } from 'vitest';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
@@ -6,6 +7,7 @@ import type { Remote } from '../../src/durable/call-object.ts';
 import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { callInbox } from '../../src/webhooks/inbox/call-inbox.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
 import { Clients } from './conversation.ts';
@@ -190,17 +192,7 @@ class Sharer {
   }
 
   admit(requestId: string) {
-    const bound = {
-      inputTokens: 100,
-      inputCost: 1_000,
-      outputTokens: 800,
-      outputPrice: 10,
-      leastOutput: 1,
-      bounded: true,
-      countable: false,
-      known: true,
-      models: [['claude-opus-5-5']],
-    };
+    const bound = worstCaseWith({ outputTokens: 800 });
     const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
     return askForAdmission(this.#place, { ...asked, pools: { deployment: true } });
   }

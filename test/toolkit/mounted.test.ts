@@ -87,9 +87,9 @@ test('what has no route says so under its path: 405 with the methods, 404, 501',
   expect([wrong.status, (await errorOf(wrong)).type]).toEqual([405, 'invalid_request_error']);
   const nothing = await app.fetch('/ai/nope');
   expect([nothing.status, (await errorOf(nothing)).message]).toEqual([404, 'There is nothing at /ai/nope.']);
-  const files = await app.fetch('/ai/v1/files', { headers });
-  expect([files.status, (await errorOf(files)).type]).toEqual([501, 'not_supported']);
-  expect((await app.fetch('/ai/v1/files')).status).toBe(401);
+  const skills = await app.fetch('/ai/v1/skills', { headers });
+  expect([skills.status, (await errorOf(skills)).type]).toEqual([501, 'not_supported']);
+  expect((await app.fetch('/ai/v1/skills')).status).toBe(401);
   // What is not under the path is the other app's.
   const outside = await app.fetch('/messages', { headers });
   expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);

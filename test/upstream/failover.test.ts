@@ -1,9 +1,11 @@
 // In workerd: requests, answers and aborts are the runtime's.
-import 'cloudflare:workers';
+import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
@@ -48,6 +50,14 @@ function silentBody(begun: string, signal: AbortSignal | undefined): ReadableStr
       controller.enqueue(new TextEncoder().encode(begun));
       signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
     },
+  });
+}
+
+/** An answer that never comes, until an abort ends the wait, as `fetch` does. */
+function hangingAnswer(signal: AbortSignal | undefined): Promise<Response> {
+  return new Promise((_, reject) => {
+    if (signal?.aborted) reject(signal.reason);
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
 }
 
@@ -130,6 +140,15 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
   );
   apps.push(app);
   return app;
+}
+
+/** Has the account own a container, and a file, as what an upstream has made. */
+async function makeThings(upstream: string): Promise<void> {
+  const account = accountStub(env as unknown as Bindings, settingsOf({ MODE: 'development' }), 'dev');
+  await account.noteMade([
+    { kind: 'container', id: 'container_1', upstream },
+    { kind: 'file', id: 'file_1', upstream },
+  ]);
 }
 
 const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
@@ -446,6 +465,7 @@ test('no more requests run at an upstream than it may have', async () => {
 test('what belongs to one upstream goes to it alone', async () => {
   const app = edge(TWO);
   says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
   const file = [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }];
   for (const more of [
     { container: 'container_1' },
@@ -577,6 +597,18 @@ describe('models and counts', () => {
     expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
   });
 
+  test('the list is there while no upstream that has one answers, and the log says why it is short', async () => {
+    for (const failure of Object.values(FAILURES)) {
+      const app = edge([{ name: 'east', models: [MODEL] }]);
+      says.east = failure;
+      const response = await app.fetch('/models');
+      const { data } = (await response.json()) as { data: { id: string }[] };
+      expect([response.status, data.map(({ id }) => id)]).toEqual([200, [MODEL]]);
+      await app.settled();
+      expect(app.log.at(-1)).toMatchObject({ route: '/models', status: 200, error_type: expect.any(String) });
+    }
+  });
+
   test('a model steps in only if the account may use it', async () => {
     const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }) });
     says.east = refusal(529, 'overloaded_error');
@@ -682,6 +714,7 @@ test('what one upstream alone has goes to no other, also by another model', asyn
   const conversation = `owned${counter}`;
   expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
   says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
   app.sent.length = 0;
   const response = await app.post(
     '/v1/messages',
@@ -729,6 +762,8 @@ test('a conversation goes on elsewhere once its upstream is gone from the settin
   const before = edge([{ name: 'north' }]);
   expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
   await before.settled();
+  // Made when there was one upstream only, which has no name.
+  await makeThings('');
   const after = edge(TWO);
   for (const more of [{}, { container: 'container_1' }]) {
     const response = await after.post('/v1/messages', { ...ASK, ...more, conversation });
@@ -776,7 +811,7 @@ describe('the places that an upstream has', () => {
           const play = async (sent: Sent): Promise<Response> => {
             const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
             if (mood === 'busy') return refusal(529, 'overloaded_error')();
-            if (mood === 'hangs') return await new Promise<Response>(() => {});
+            if (mood === 'hangs') return await hangingAnswer(sent.signal);
             if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
             const type = { headers: { 'content-type': 'text/event-stream' } };
             const begun = streamOf(MODEL).slice(0, 300);
@@ -808,7 +843,8 @@ describe('the places that an upstream has', () => {
                   await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
                 } else controller.abort();
               }
-              await asked;
+              // Who has left reads no more: what becomes of the answer, the checks below tell.
+              if (!controller.signal.aborted) await asked;
             }),
           );
           await expect.poll(() => health(app)).toEqual([0, 0]);

@@ -3,9 +3,10 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { type Payment, type SendProgress, waitBeforeRetry } from '../../src/upstream/attempt.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
+import { waitBeforeRetry } from '../../src/upstream/retry.ts';
 import { send } from '../../src/upstream/send.ts';
+import type { Payment, SendProgress } from '../../src/upstream/send-request.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 
 const LONGEST_WAIT_MS = 10_000;

@@ -36,8 +36,8 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
  *
  * @throws ApiError as `admit`
  */
-export async function admitWithGrant(request: MeterRequest): Promise<Admission> {
-  return await admitTry(new ModelChoice(request), 1);
+export function admitWithGrant(request: MeterRequest): Promise<Admission> {
+  return admitTry(new ModelChoice(request), 1);
 }
 
 async function admitTry(asking: ModelChoice, number: number, earlier = 0): Promise<Admission> {

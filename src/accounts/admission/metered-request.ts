@@ -1,27 +1,19 @@
 /** A request that is to be metered, and what meters it once it is admitted. */
 
+import type { RequestContext } from '../../auth/context.ts';
 import type { AccountRequest } from '../../durable/call-account.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
-import type { AccountBinding } from '../../durable/stubs.ts';
 import type { JsonBody } from '../../http/json-body.ts';
-import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import type { Settings } from '../../settings/settings.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './settle.ts';
 
-export interface MeterRequest {
-  requestId: string;
+export interface MeterRequest extends RequestContext {
   /** The route's name in the ledger. */
   route: string;
-  identity: Identity;
-  accounts: AccountBinding;
-  /** Where the list of accounts is kept. */
-  store: KVNamespace;
-  settings: Settings;
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;
@@ -43,8 +35,6 @@ export interface MeterRequest {
   streams?: boolean | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;
-  /** Keeps work alive that nobody waits for. */
-  waitUntil(work: Promise<unknown>): void;
 }
 
 /** As much of a request as settling it needs. */

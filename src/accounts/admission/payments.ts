@@ -1,8 +1,8 @@
 /** A request that may be sent several times, each time paid for by itself. */
 
-import type { Payment } from '../../upstream/attempt.ts';
 import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { Payment } from '../../upstream/send-request.ts';
 import type { Admission, RequestMeter } from './metered-request.ts';
 
 /**
@@ -13,7 +13,7 @@ import type { Admission, RequestMeter } from './metered-request.ts';
  * @param onAdmitted is called with each further try
  * @returns how `send` pays for further tries, and what settles the last of them
  */
-export function payments(
+export function payForTries(
   meter: RequestMeter,
   bodyOf: (granted: RequestMeter) => BodyMaker,
   onAdmitted: (granted: Admission) => void = () => {},

@@ -33,12 +33,10 @@ async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> 
   requireJson(request);
   const place = c.get('place');
   let isAsked = false;
-  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, async (length) => {
-    if (length > LONG_BODY && !isAsked && asking !== 'nothing') {
-      isAsked = true;
-      await mayAsk(contextOf(c), asking);
-    }
-    place.grow(length);
+  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, (length) => {
+    if (length <= LONG_BODY || isAsked || asking === 'nothing') return place.grow(length);
+    isAsked = true;
+    return mayAsk(contextOf(c), asking).then(() => place.grow(length));
   });
   if (bytes.length > LONG_BODY) place.keep(bytes);
   return bytes;

@@ -6,6 +6,7 @@ import type { Migration } from '../../durable/migrations.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { SUM_COLUMNS, USED_COLUMNS } from '../../pricing/usage-sums.ts';
 import { VERSIONS_SQL } from '../../versions/version-tables.ts';
+import { BELONGINGS_SQL } from './belongings-tables.ts';
 
 /** What is known of a request when it is settled. */
 export interface Closing {
@@ -192,6 +193,7 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 8, sql: GROUPS_SQL },
   { version: 9, sql: 'alter table ledger add column upstream text;' },
   { version: 10, sql: GROUP_DIMENSIONS_SQL },
-  { version: 11, sql: BATCHES_SQL },
-  { version: 12, sql: CLASSIFICATIONS_SQL },
+  { version: 11, sql: BELONGINGS_SQL },
+  { version: 12, sql: BATCHES_SQL },
+  { version: 13, sql: CLASSIFICATIONS_SQL },
 ];

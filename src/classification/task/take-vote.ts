@@ -2,14 +2,12 @@
 
 import { admit } from '../../accounts/admission/admission.ts';
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payments } from '../../accounts/admission/payments.ts';
-import type { AccountBinding } from '../../durable/stubs.ts';
+import { payForTries } from '../../accounts/admission/payments.ts';
+import type { RequestContext } from '../../auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { withJson } from '../../http/read-json.ts';
 import { anotherRequestId } from '../../http/request-id.ts';
-import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
-import type { Settings } from '../../settings/settings.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import type { BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
@@ -20,16 +18,12 @@ import { cancelled, type FailedCall, failureOf, refusalIn, unlabelled } from './
 import { type AnswerFault, type Choice, classificationRequest, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
-/** The context in which something is classified: who pays, and how the upstream is reached. */
-export interface Classifying {
-  /** The account that pays. */
-  identity: Identity;
-  accounts: AccountBinding;
-  store: KVNamespace;
-  settings: Settings;
+/**
+ * The context in which something is classified: who pays, and how the upstream is reached. Its request id is that of the first
+ * call in the ledger; further calls get their own.
+ */
+export interface Classifying extends RequestContext {
   upstream: Upstream;
-  /** The id of the first upstream call in the ledger; further calls get their own. */
-  requestId: string;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When aborted, no further call begins, and running calls are ended and settled. */
@@ -40,8 +34,6 @@ export interface Classifying {
   fallbacks?: readonly string[] | undefined;
   /** Limits the calls of several inputs together. */
   limiter?: ConcurrencyLimiter | undefined;
-  /** Keeps work alive that no response waits for. */
-  waitUntil(work: Promise<unknown>): void;
 }
 
 /** What one call of the upstream has cost. */
@@ -137,7 +129,7 @@ async function callModel(
         ...more,
       });
   const started = Date.now();
-  const { payment, settle } = payments(meter, granted, (again) => {
+  const { payment, settle } = payForTries(meter, granted, (again) => {
     meter = again;
   });
   const { outcome, message, error } = await askMessage(granted(meter), {

@@ -1,4 +1,4 @@
-import type { AccountBinding } from '../../durable/stubs.ts';
+import type { RequestContext } from '../../auth/context.ts';
 import { invalidRequest, misconfigured } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import type { Prefix } from '../../prefixes/prefix.ts';
@@ -39,13 +39,9 @@ const CACHE_SECONDS = 3_600;
  */
 export async function taskOf(
   asked: TaskAsked,
-  {
-    identity,
-    accounts,
-    store,
-    settings,
-  }: { identity: Pick<Identity, 'account'>; accounts: AccountBinding; store: KVNamespace; settings: Settings },
+  by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account'> },
 ): Promise<Task> {
+  const { identity, accounts, store, settings } = by;
   const reader = { account: identity.account, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([

@@ -20,12 +20,12 @@ export interface HistoryState {
 }
 
 /** @returns the state of an empty history. */
-export function beginning(): HistoryState {
+export function emptyHistoryState(): HistoryState {
   return { role: undefined, called: new Set(), answered: new Set() };
 }
 
 /** Changes the state by a message of the history. */
-export function pass(at: HistoryState, { role, content }: SentMessage): void {
+export function addToState(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
     if (at.role !== 'assistant') at.called.clear();
     at.answered.clear();
@@ -57,7 +57,7 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
         throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
       checkAnswered(at, path);
     } else if (message.role === 'user') checkResults(at, message.content, path);
-    pass(at, message);
+    addToState(at, message);
   }
   if (at.role === 'assistant') {
     throw invalidRequest(
@@ -103,7 +103,7 @@ export interface StoredMessage extends SentMessage {
  *
  * @returns how many messages are in the history already; 0 if they do not begin with all of it
  */
-export function resent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
+export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
   let at = 0;
   for (const stored of history) {
     const message = messages[at];

@@ -15,11 +15,11 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import {
-  beginning,
+  addToState,
   checkContinuation,
+  countResent,
+  emptyHistoryState,
   type HistoryState,
-  pass,
-  resent,
   type SentMessage,
   type StoredMessage,
 } from './continuation.ts';
@@ -131,7 +131,7 @@ export function nextRequest(
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${news.join(',')}]`;
   const prompt = new RequestBody(edit(text, changes), history);
-  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw outgrown(settings.MAX_BODY_BYTES, prompt.hasHistory);
+  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
   // The upstream has reported how many tokens the prompt has without the new messages, if only they are new.
   const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
   const before = isExtended ? last.tokens : null;
@@ -163,8 +163,8 @@ function newMessages(
   last: TurnRow | undefined,
   tail: readonly MessageText[],
 ): { fresh: readonly SentMessage[]; at: HistoryState } {
-  const countResent = (sent: boolean) => resent(storedMessages(transcript, sent), incoming);
-  const fresh = incoming.slice(incoming.length < 2 ? 0 : countResent(false) || countResent(true));
+  const known = (sent: boolean) => countResent(storedMessages(transcript, sent), incoming);
+  const fresh = incoming.slice(incoming.length < 2 ? 0 : known(false) || known(true));
   const { at, answers } = stateAfter(tail);
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
@@ -207,8 +207,8 @@ function tailIn(transcript: Transcript): readonly MessageText[] {
 
 function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
   const messages = tail.map(messageOf);
-  const at = beginning();
-  for (const message of messages) pass(at, message);
+  const at = emptyHistoryState();
+  for (const message of messages) addToState(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
@@ -216,7 +216,7 @@ function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[])
   const [only] = fresh;
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
-  return resent([{ ...last, isPartial: false }], fresh) === 1;
+  return countResent([{ ...last, isPartial: false }], fresh) === 1;
 }
 
 function owesResults(answers: readonly SentMessage[]): boolean {
@@ -231,7 +231,7 @@ function sentHistory(transcript: Transcript, from: number, limit: number): SentH
   let length = 0;
   for (const { text } of transcript.texts({ from, sent: true })) {
     length += text.length;
-    if (length > limit) throw outgrown(limit, true);
+    if (length > limit) throw tooLargeToSend(limit, true);
     texts.push(text);
   }
   return SentHistory.EMPTY.plus(texts);
@@ -274,7 +274,7 @@ function tokensAdded(
  *
  * @param hasHistory whether it has a history: then a smaller request does not help, and the error says what does
  */
-export function outgrown(limitBytes: number, hasHistory: boolean): ApiError {
+export function tooLargeToSend(limitBytes: number, hasHistory: boolean): ApiError {
   if (!hasHistory) return tooLarge(limitBytes);
   return new ApiError(
     'request_too_large',

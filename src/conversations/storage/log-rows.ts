@@ -1,6 +1,6 @@
 import type { Tables } from '../../durable/tables.ts';
-import { shown } from './log-text.ts';
-import { divide, PIECE_CHARACTERS } from './message-text.ts';
+import { eventsAsShown } from './log-text.ts';
+import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
 
 /** When a row was written, and for how long unseen output may have been written by then; milliseconds. */
@@ -60,7 +60,7 @@ export class LogRows {
       }
       if (batch === '') begins = first + index;
       if (frame.length <= PIECE_CHARACTERS) batch += frame;
-      else for (const [part, piece] of divide(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
+      else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
     }
     if (batch !== '') insert(begins, batch);
     return n;
@@ -82,13 +82,16 @@ export class LogRows {
     const query =
       'select l.first, l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
     const [row] = this.#tables.read(query, seq, n, id);
-    return row && shown(String(row.text), id, Number(row.first));
+    return row && eventsAsShown(String(row.text), id, Number(row.first));
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
     const rows = this.#tables.read('select first, text from log where turn = ? order by n', seq);
-    return { text: rows.map(({ first, text }) => shown(String(text), id, Number(first))).join(''), rows: rows.length };
+    return {
+      text: rows.map(({ first, text }) => eventsAsShown(String(text), id, Number(first))).join(''),
+      rows: rows.length,
+    };
   }
 
   /** @returns how many rows the log of a turn has. */

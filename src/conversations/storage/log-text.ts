@@ -65,7 +65,7 @@ export class LogText {
  * @param first the number of the first event
  * @returns the events as they are shown
  */
-export function shown(text: string, turn: string, first: number): string {
+export function eventsAsShown(text: string, turn: string, first: number): string {
   if (!ENTRIES.test(text.charAt(0))) return text;
   const parts: string[] = [];
   let head = '';

@@ -33,7 +33,7 @@ function inBlock(block: string): string {
 }
 
 /** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
-export function divide(text: string, most = PIECE_CHARACTERS): string[] {
+export function divideText(text: string, most = PIECE_CHARACTERS): string[] {
   const pieces: string[] = [];
   for (let at = 0; at < text.length; ) {
     let end = Math.min(text.length, at + most);

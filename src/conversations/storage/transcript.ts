@@ -11,7 +11,7 @@ import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
-import { divide, PIECE_CHARACTERS } from './message-text.ts';
+import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import {
   columnsOf,
   type MessageRow,
@@ -254,7 +254,7 @@ export class Transcript extends Tables {
   }
 
   #writePieces(owner: number, text: string): void {
-    for (const [n, piece] of divide(text).entries()) this.insert('pieces', { owner, n, text: piece });
+    for (const [n, piece] of divideText(text).entries()) this.insert('pieces', { owner, n, text: piece });
   }
 }
 

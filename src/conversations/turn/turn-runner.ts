@@ -1,23 +1,26 @@
 import { admitWithGrant } from '../../accounts/admission/admission.ts';
+import { checkOwned, noteMade } from '../../accounts/admission/check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payments } from '../../accounts/admission/payments.ts';
+import { payForTries } from '../../accounts/admission/payments.ts';
 import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import type { RequestContext } from '../../auth/context.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
-import type { Settings } from '../../settings/settings.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
 import { type PlainHeaders, upstreamRequestId } from '../../upstream/headers.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
+import { idsInTurn, makesThings } from '../../upstream/request/named-ids.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
+import { idsMade } from '../../upstream/usage/made-ids.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
@@ -37,13 +40,12 @@ export interface LaidBody {
 }
 
 /** What a turn needs of the request that began it, and of the object that it runs in. */
-export interface TurnContext extends Pick<MeterRequest, 'requestId' | 'identity' | 'accounts' | 'store' | 'waitUntil'> {
+export interface TurnContext extends RequestContext {
   conversation: string;
   /** Bytes of the new messages. */
   adds: number;
   /** Puts the conversation's prefix before the turn's body. */
   prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
-  settings: Settings;
   upstream: Upstream;
   /** Where there are several: the name of the one that answered the turn before. */
   stays?: string | undefined;
@@ -150,6 +152,8 @@ export class TurnRunner {
 
   async #go(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, query, prefix, identity, stays } = this.#context;
+    const only = await this.#abort.race(checkOwned(this.#context, idsInTurn(plan.body)));
+    const readsIds = makesThings(plan.body instanceof RequestBody ? plan.body.own : plan.body.json);
     let { fallbacks } = this.#context;
     if (prefix) {
       const laid = await this.#abort.race(prefix.lay(plan.body));
@@ -157,7 +161,7 @@ export class TurnRunner {
       fallbacks ??= laid.fallbacks;
     }
     const owned = upstream.pool && ownedIn(plan.body, upstream.pool);
-    const routing = { streams: true, account: identity.account, stays, owned };
+    const routing = { streams: true, account: identity.account, stays, owned, only };
     const granted = await this.#admit(plan, { fallbacks, routing });
     let latest: RequestMeter = granted;
     const bodyOf =
@@ -168,7 +172,7 @@ export class TurnRunner {
           ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
           ...more,
         });
-    const paid = payments(granted, bodyOf, (again) => {
+    const paid = payForTries(granted, bodyOf, (again) => {
       latest = again;
       this.#take(again);
     });
@@ -218,7 +222,14 @@ export class TurnRunner {
     const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#end(await this.#read(response.body, progress.opening));
+    if (readsIds) this.#noteMade();
     this.#answerCaller();
+  }
+
+  /** Notes the ids that the answer gives out as the account's. */
+  #noteMade(): void {
+    const made = idsMade(this.turn.ended?.message);
+    this.#context.waitUntil(noteMade(this.#context, made, this.turn.progress.upstream));
   }
 
   async #answerBuffered(response: Response, quotaStatus: Record<string, string>): Promise<void> {

@@ -13,6 +13,7 @@ import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
+import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
@@ -53,6 +54,13 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
   noteClassification(id: string, isThere: boolean): void;
+  belongings(ids: readonly string[]): Belonging[];
+  noteMade(made: readonly Belonging[]): void;
+  beginUpload(upload: UploadRequest): UploadDecision;
+  endUpload(report: UploadReport): void;
+  files(page: PageOf): Page<FileRow>;
+  describeFile(file: FileDescription): void;
+  fileGone(id: string): void;
 
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;
@@ -75,7 +83,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 /** How far an erasure is. */
 export interface Erasure {
   done: boolean;
-  /** How many rows, conversations and inboxes are still to be erased. */
+  /** How many rows, conversations, files and inboxes are still to be erased. */
   remaining: number;
 }
 

@@ -1,7 +1,8 @@
-import { useSignal } from '@preact/signals';
+import { useMemo } from 'preact/hooks';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { AsyncAction } from '../edge/async-action.ts';
+import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { account, reportedQuota } from './report.ts';
@@ -25,12 +26,12 @@ const FIELDS: readonly [NumberLimit, string][] = [
 
 /** Edits an account's own limits. An empty field means the deployment's default. */
 export function LimitsForm() {
-  const fault = useSignal<string | undefined>(undefined);
+  const action = useMemo(() => new AsyncAction(), []);
+  const { fault } = action;
   const stands = reportedQuota.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
   const save = async (form: FormData) => {
-    fault.value = undefined;
     // Limits without a field here stay as they are.
     const limits = Object.fromEntries(
       FIELDS.map(([name]) => {
@@ -38,15 +39,12 @@ export function LimitsForm() {
         return [name, value === '' ? null : Number(value)];
       }),
     );
-    try {
+    await action.run(async () => {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      reportedQuota.value = (await (
-        await edge().fetch(path, { method: 'PATCH', body: limits })
-      ).json()) as AccountQuota;
+      const answer = await edge().fetch(path, { method: 'PATCH', body: limits });
+      reportedQuota.value = (await answer.json()) as AccountQuota;
       announce('Saved.');
-    } catch (thrown) {
-      fault.value = sentenceOf(thrown);
-    }
+    });
   };
   return (
     <form

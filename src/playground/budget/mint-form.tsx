@@ -5,7 +5,7 @@ import { SCOPE_NAMES } from './scopes.ts';
 const HOURS = [1, 24, 24 * 30];
 
 /** Asks for the properties of a new token. */
-export function MintForm({ mint }: { mint(fields: object): Promise<void> }) {
+export function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
   const busy = useSignal(false);
   const submit = async (form: FormData) => {
     busy.value = true;

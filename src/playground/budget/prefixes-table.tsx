@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useMemo } from 'preact/hooks';
 import { PrefixDialog } from '../chat/composer/prefix-dialog.tsx';
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { AsyncAction } from '../edge/async-action.ts';
+import { edge } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { RowButton, Table } from '../ui/table.tsx';
@@ -10,18 +11,11 @@ import { RowButton, Table } from '../ui/table.tsx';
 /** Shows the stored prefixes, and lets the user add and delete some. */
 export function PrefixesTable() {
   const asks = useSignal(false);
-  const fault = useSignal<string | undefined>(undefined);
-  const attempt = (work: () => Promise<void>) => {
-    fault.value = undefined;
-    work().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-    });
-  };
+  const action = useMemo(() => new AsyncAction(), []);
+  const { fault } = action;
   useEffect(() => {
-    refreshPrefixes().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-    });
-  }, [fault]);
+    void action.run(refreshPrefixes);
+  }, [action]);
   return (
     <div class="stack">
       <p class="row">
@@ -45,7 +39,7 @@ export function PrefixesTable() {
                 <RowButton
                   name="Delete"
                   onClick={() =>
-                    attempt(async () => {
+                    void action.run(async () => {
                       await edge().prefixes.delete(name);
                       await refreshPrefixes();
                     })

@@ -1,9 +1,10 @@
 import { useSignal } from '@preact/signals';
-import { useCallback, useEffect } from 'preact/hooks';
+import { useCallback, useEffect, useMemo } from 'preact/hooks';
 import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts';
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { AsyncAction } from '../edge/async-action.ts';
+import { edge } from '../edge/client.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
@@ -17,22 +18,17 @@ const MOST_CREDENTIALS = 100;
 export function Tokens() {
   const rows = useSignal<TokenRow[]>([]);
   const minted = useSignal<string | undefined>(undefined);
-  const fault = useSignal<string | undefined>(undefined);
+  const action = useMemo(() => new AsyncAction(), []);
+  const { fault } = action;
   const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
   const attempt = useCallback(
-    async (work: () => Promise<void>) => {
-      fault.value = undefined;
-      try {
+    (work: () => Promise<void>) =>
+      action.run(async () => {
         await work();
-        const page = (await (
-          await edge().fetch(path, { query: { limit: MOST_CREDENTIALS } })
-        ).json()) as Page<TokenRow>;
-        rows.value = page.data;
-      } catch (thrown) {
-        fault.value = sentenceOf(thrown);
-      }
-    },
-    [path, fault, rows],
+        const answer = await edge().fetch(path, { query: { limit: MOST_CREDENTIALS } });
+        rows.value = ((await answer.json()) as Page<TokenRow>).data;
+      }),
+    [path, action, rows],
   );
   useEffect(() => {
     void attempt(async () => {});

@@ -50,7 +50,7 @@ export function UpstreamsTable() {
               <th scope="row">{name}</th>
               <td>{kind}</td>
               <td>{max_concurrent === null ? running : `${running} of ${max_concurrent}`}</td>
-              <td>{one?.model ?? '–'}</td>
+              <td>{one ? one.model || 'none' : '–'}</td>
               <td>{one ? stateOf(one) : 'not called yet'}</td>
               <td>{one ? `${one.failed} of ${one.tries}` : '–'}</td>
             </tr>

@@ -16,12 +16,12 @@ export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Own
   if (all.length < 2) return undefined;
   const json = body instanceof RequestBody ? body.own : body.json;
   if (isNamed(json.container)) return 'a container';
-  if (isNamed(json.thread)) return 'a thread';
+  if (isObject(json.thread) && typeof json.thread.previous_message_id === 'string') return 'a thread';
   const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;
   return text.includes(FILE) ? 'a file' : undefined;
 }
 
-/** A container or a thread that exists is named by its id; anything else makes a new one. */
+/** A container that exists is named by its id; anything else makes a new one. */
 function isNamed(value: unknown): boolean {
   return typeof value === 'string' || (isObject(value) && typeof value.id === 'string');
 }

@@ -35,6 +35,11 @@ export class RequestBody implements JsonBody {
     return this.#history.bytes.length > 0;
   }
 
+  /** The text of the body without the history. */
+  get ownText(): string {
+    return this.#text;
+  }
+
   get bytes(): Uint8Array {
     this.#bytes ??= written(this.#text, this.#history.bytes);
     return this.#bytes;

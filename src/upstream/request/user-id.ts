@@ -25,12 +25,14 @@ export async function nameUp(account: string): Promise<string> {
 }
 
 /** @returns a hash of the end user that a body names in `metadata.user_id`: 32 hexadecimal digits; undefined for none. */
-export async function endUserOf({ json }: JsonBody): Promise<string | undefined> {
+export function endUserOf({ json }: JsonBody): string | undefined | Promise<string> {
   const metadata = Object.hasOwn(json, 'metadata') ? json.metadata : undefined;
   const named = isObject(metadata) ? metadata.user_id : undefined;
   if (typeof named !== 'string' || named === '' || named.length > LONGEST_USER_ID) return undefined;
-  const known = endUsers.get(named);
-  if (known !== undefined) return known;
+  return endUsers.get(named) ?? hashed(named);
+}
+
+async function hashed(named: string): Promise<string> {
   const hash = (await sha256Hex(utf8(`sluice user ${named}`))).slice(0, CHARACTERS);
   endUsers.set(named, hash);
   return hash;
@@ -40,14 +42,17 @@ export async function endUserOf({ json }: JsonBody): Promise<string | undefined>
  * @returns a caller's `idempotency-key` as it goes up, with the account's name before it: all accounts share one API key, and
  * none may get the answer of another that has chosen the same
  */
-export async function keyUp(caller: Headers, account: string): Promise<string | undefined> {
+export function keyUp(caller: Headers, account: string): undefined | Promise<string> {
   const key = caller.get('idempotency-key');
-  return key === null ? undefined : `${await nameUp(account)}-${key}`;
+  return key === null ? undefined : nameUp(account).then((name) => `${name}-${key}`);
 }
 
 /** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
-export async function withUserId(body: JsonBody, settings: Settings, account: string): Promise<JsonBody> {
-  if (settings.UPSTREAM_USER_ID !== 'account') return body;
+export function withUserId(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
+  return settings.UPSTREAM_USER_ID === 'account' ? named(body, account) : body;
+}
+
+async function named(body: JsonBody, account: string): Promise<JsonBody> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
   // The upstream judges what is neither an object nor null.
   if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;

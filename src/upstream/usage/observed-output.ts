@@ -4,7 +4,7 @@ import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/most-tokens.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import { fallbacksIn, field, type Seen, string, type Timing } from './usage-report.ts';
+import { fallbacksIn, memberOf, type Seen, stringOrUndefined, type Timing } from './usage-report.ts';
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
@@ -83,22 +83,22 @@ export class ObservedOutput {
 
   /** Notes the beginning of a block: the `content_block` of a `content_block_start`. */
   startBlock(block: unknown, at: number): void {
-    const type = string(field(block, 'type')) ?? '';
+    const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
     if (this.#isStepOver && !isResult) {
       this.#laterPrompts.push(this.#carriedAt(at));
       this.#isStepOver = false;
     }
-    const name = string(field(block, 'name')) ?? '';
+    const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
     this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at);
     if (isResult) {
-      this.#results += mostTokensOf(JSON.stringify(field(block, 'content') ?? ''));
+      this.#results += mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
       this.#isStepOver = true;
     } else if (type === 'fallback') {
       this.#handedOver = this.#carriedAt(at);
       this.fallbacks = [...(this.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
     } else if (type.endsWith('tool_use')) {
-      const input = field(block, 'input');
+      const input = memberOf(block, 'input');
       this.#said += PER_CALL + mostTokensOf(name);
       if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
       if (type === 'tool_use') return;
@@ -110,7 +110,7 @@ export class ObservedOutput {
         this.#advisedTokens += this.#tokens;
       } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
     } else if (type === 'text' || type === 'thinking') {
-      const tokens = PER_BLOCK + mostTokensOf(string(field(block, type)) ?? '');
+      const tokens = PER_BLOCK + mostTokensOf(stringOrUndefined(memberOf(block, type)) ?? '');
       if (type === 'text') this.#said += tokens;
       else this.#thinking += tokens;
     } else if (!isThinkingType(type)) {
@@ -128,9 +128,9 @@ export class ObservedOutput {
     if (this.#countPlainDelta(bytes, start, end)) return true;
     const event = parseOrUndefined(decoder.decode(bytes.subarray(start, end)));
     if (event === undefined) return false;
-    const delta = field(event, 'delta');
+    const delta = memberOf(event, 'delta');
     if (typeof delta !== 'object' || delta === null) return true;
-    const type = string(field(delta, 'type')) ?? '';
+    const type = stringOrUndefined(memberOf(delta, 'type')) ?? '';
     if (NOT_OUTPUT.has(type)) return true;
     const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
     const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);

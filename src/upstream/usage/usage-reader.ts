@@ -5,8 +5,9 @@ import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
+import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, field, type Report, string } from './usage-report.ts';
+import { checkedUsage, errorType, memberOf, mergedUsage, type Report, stringOrUndefined } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -36,6 +37,8 @@ export interface UsageReaderOptions {
   sentAt?: number;
   /** Whether blocks are read even if the answer is complete: one may tell that another model has taken over. */
   readsBlocks?: boolean;
+  /** Whether the ids that the answer gives out are collected. */
+  readsIds?: boolean;
 }
 
 /**
@@ -44,7 +47,8 @@ export interface UsageReaderOptions {
  * Deltas are measured. Everything else that matters stands in a few events, and only those are parsed.
  */
 export class UsageReader {
-  readonly #lines = new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+  /** Made once lines must be read: of most answers only the two ends are. */
+  #reader: LineReader | undefined;
   readonly #report: Report = {
     model: undefined,
     usage: undefined,
@@ -55,6 +59,7 @@ export class UsageReader {
   };
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
+  readonly #made: MadeIds | undefined;
   /** When the piece came that is read now. */
   #at: number;
   #final = false;
@@ -67,8 +72,9 @@ export class UsageReader {
   #event = '';
   #data: string | undefined;
 
-  constructor({ sentAt = Date.now(), readsBlocks = false }: UsageReaderOptions = {}) {
-    this.#readsBlocks = readsBlocks;
+  constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
+    this.#readsBlocks = readsBlocks || readsIds;
+    this.#made = readsIds ? new MadeIds() : undefined;
     this.#observed = new ObservedOutput(sentAt);
     this.#at = sentAt;
   }
@@ -91,6 +97,11 @@ export class UsageReader {
     }
     this.#unread.push({ piece: piece.slice(), at });
     if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
+  }
+
+  get #lines(): LineReader {
+    this.#reader ??= new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+    return this.#reader;
   }
 
   /** Tells the reader that an event which lacked only its end has been completed. */
@@ -150,6 +161,7 @@ export class UsageReader {
     this.#report.seen = this.#observed.seenAt(at, unfinished, this.#final);
     const { fallbacks } = this.#observed;
     if (fallbacks) this.#report.fallbacks = fallbacks;
+    if (this.#made) this.#report.made = this.#made.all;
     return this.#report;
   }
 
@@ -216,29 +228,32 @@ export class UsageReader {
       this.#observed.touch(this.#at);
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
-    else if (event === 'content_block_start')
-      this.#observed.startBlock(field(parseOrUndefined(data), 'content_block'), this.#at);
-    else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
+    else if (event === 'content_block_start') {
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      this.#observed.startBlock(memberOf(value, 'content_block'), this.#at);
+    } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
-      const message = field(parseOrUndefined(data), 'message');
-      this.#report.model = string(field(message, 'model'));
-      this.#merge(field(message, 'usage'));
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      const message = memberOf(value, 'message');
+      this.#report.model = stringOrUndefined(memberOf(message, 'model'));
+      this.#merge(memberOf(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
-      const stopReason = string(field(field(value, 'delta'), 'stop_reason'));
+      this.#made?.take(value);
+      const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
       this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
-      this.#merge(field(value, 'usage'));
-      this.#final ||= stopReason !== undefined && isCount(field(field(value, 'usage'), 'output_tokens'));
+      this.#merge(memberOf(value, 'usage'));
+      this.#final ||= stopReason !== undefined && isCount(memberOf(memberOf(value, 'usage'), 'output_tokens'));
     }
   }
 
-  /** Later values win where they say something: `message_delta` is cumulative, but lacks the cache split, speed and geography. */
+  /** Adds a usage: that of `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
     const checked = checkedUsage(usage);
-    if (!checked) return;
-    const given = Object.entries(checked).filter(([, value]) => value !== null);
-    this.#report.usage = { ...this.#report.usage, ...Object.fromEntries(given) };
+    if (checked) this.#report.usage = mergedUsage(this.#report.usage, checked);
   }
 }
 

@@ -1,4 +1,5 @@
 import { isCount, type Usage } from '../../pricing/cost.ts';
+import type { MadeId } from './made-ids.ts';
 
 /** What had come at one moment of an answer, since its first prompt. */
 export interface Timing {
@@ -43,6 +44,8 @@ export interface Report {
   seen?: Seen | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
+  /** What the answer has made and given out the ids of, where that was asked for. */
+  made?: readonly MadeId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
@@ -55,16 +58,16 @@ export interface Report {
  * @returns what a buffered answer tells about itself
  */
 export function reportOf(message: object | undefined, bytes: number): Report {
-  const isMessage = field(message, 'type') === 'message';
-  const usage = field(message, 'usage');
+  const isMessage = memberOf(message, 'type') === 'message';
+  const usage = memberOf(message, 'usage');
   return {
-    model: string(field(message, 'model')),
+    model: stringOrUndefined(memberOf(message, 'model')),
     usage: checkedUsage(usage),
-    stop_reason: string(field(message, 'stop_reason')) ?? null,
+    stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
     bytes,
-    fallbacks: fallbacksIn(field(message, 'content')),
+    fallbacks: fallbacksIn(memberOf(message, 'content')),
     completed: isMessage,
-    error_type: field(message, 'type') === 'error' ? errorType(message) : undefined,
+    error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
 }
 
@@ -90,40 +93,52 @@ export function nothingSeen(unseen_ms: number): Seen {
 /** @returns a usage without the members that cannot be counts: prices are made from it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
-  const valid = Object.entries(usage).filter(([kind, value]) => {
-    if (value === null) return true;
-    if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
-    if (kind === 'iterations') return Array.isArray(value);
-    return !kind.endsWith('_tokens') || isCount(value);
-  });
-  const checked: Record<string, unknown> = Object.fromEntries(valid);
+  const members = Object.entries(usage);
+  // Almost every usage is as it should be, and is taken as it is.
+  if (!Object.hasOwn(usage, 'iterations') && members.every(canCount)) return usage as Usage;
+  const checked: Record<string, unknown> = Object.fromEntries(members.filter(canCount));
   if (Array.isArray(checked.iterations)) {
-    checked.iterations = checked.iterations.filter((step) => typeof field(step, 'type') === 'string');
+    checked.iterations = checked.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
   }
   return checked;
+}
+
+function canCount([kind, value]: [string, unknown]): boolean {
+  if (value === null) return true;
+  if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
+  if (kind === 'iterations') return Array.isArray(value);
+  return !kind.endsWith('_tokens') || isCount(value);
+}
+
+/** @returns a usage with a later one: its values win where they say something, since `null` says nothing. */
+export function mergedUsage(earlier: Usage | undefined, later: Usage): Usage {
+  const given = Object.values(later).includes(null)
+    ? Object.fromEntries(Object.entries(later).filter(([, value]) => value !== null))
+    : later;
+  return earlier === undefined ? given : { ...earlier, ...given };
 }
 
 /** @returns the models that have written an answer, if its blocks tell that one took over from another. */
 export function fallbacksIn(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;
-  const switches = content.filter((block) => field(block, 'type') === 'fallback');
+  const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
   const models = switches.flatMap((one) =>
-    ['from', 'to'].flatMap((side) => string(field(field(one, side), 'model')) ?? []),
+    ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
   );
   return models.length > 0 ? models : undefined;
 }
 
 /** @returns the type of an `error` event or body. */
 export function errorType(body: unknown): string {
-  return string(field(field(body, 'error'), 'type')) ?? 'api_error';
+  return stringOrUndefined(memberOf(memberOf(body, 'error'), 'type')) ?? 'api_error';
 }
 
 /** @returns a member of a value; undefined if it is no object. */
-export function field(value: unknown, name: string): unknown {
+export function memberOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
 /** @returns the value if it is a string. */
-export function string(value: unknown): string | undefined {
+export function stringOrUndefined(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

@@ -581,16 +581,17 @@ describe('a request that does not fit by its bytes', () => {
     expect((await poor.ask(long)).status).toBe(429);
     expect(poor.app.sent).toHaveLength(1);
     // A file has no bytes here: it is counted, or it is a window.
-    const file = {
-      ...ASK,
-      messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }] }],
-    };
+    const source = { type: 'file', file_id: 'file_1' };
+    const file = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+    const own = { kind: 'file', id: 'file_1', upstream: '' } as const;
     const window = 200_000 * 1_100 + 256 * 5_500;
     const rich = caller(counting(count), { usd_per_day: usd(window) });
+    await rich.object().noteMade([own]);
     const { headers } = await rich.ask({ ...file, max_tokens: 64_000 });
     expect(rich.app.sent).toHaveLength(2);
     expect(headers.get('sluice-max-tokens')).toBe('256');
     const short = caller(counting(count), { usd_per_day: usd(window - 1) });
+    await short.object().noteMade([own]);
     expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 

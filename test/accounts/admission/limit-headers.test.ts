@@ -7,7 +7,7 @@ import { rulesOf } from '../../../src/budget/rules.ts';
 import { emptyBudget } from '../../../src/budget/state.ts';
 import type { QuotaStatus, Refusal } from '../../../src/durable/contracts/admission.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
-import { boundOf, NOON } from '../admission-requests.ts';
+import { NOON, worstCaseWith } from '../admission-requests.ts';
 
 const DAY_END = Date.parse('2026-11-21T00:00:00Z');
 const WEEK_END = Date.parse('2026-11-23T00:00:00Z');
@@ -28,11 +28,11 @@ const allowed = (status: string, utilization: string, resets: number, threshold?
 });
 
 /** The error for a request that an account refuses which has spent so much, and set so much aside. */
-function refused(limits: Limits, more: Parameters<typeof boundOf>[0] = {}, { settled = 0, held = 0 } = {}) {
+function refused(limits: Limits, more: Parameters<typeof worstCaseWith>[0] = {}, { settled = 0, held = 0 } = {}) {
   const rules = rulesOf(limits);
   const budget = emptyBudget(NOON);
   for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
-  const decision = decide(budget, rules, boundOf(more), NOON);
+  const decision = decide(budget, rules, worstCaseWith(more), NOON);
   if (decision.kind !== 'refused') throw new Error(decision.kind);
   return refusalError(decision, quotaStatusOf(budget, rules, NOON));
 }
@@ -186,7 +186,7 @@ describe('a refused request', () => {
     const rules = rulesOf(limits);
     const budget = emptyBudget(NOON);
     budget.fullAt.requests = NOON + 60_000;
-    const decision = decide(budget, rules, boundOf(), NOON);
+    const decision = decide(budget, rules, worstCaseWith(), NOON);
     const error = refusalError(decision as Refusal, quotaStatusOf(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({

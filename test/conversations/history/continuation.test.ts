@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
-  beginning,
+  addToState,
   checkContinuation,
-  pass,
-  resent,
+  countResent,
+  emptyHistoryState,
   type SentMessage,
 } from '../../../src/conversations/history/continuation.ts';
 import { brokenRule } from '../../support/api-rules.ts';
@@ -18,8 +18,8 @@ const known = (messages: readonly SentMessage[], isPartial = false) =>
   messages.map((message) => ({ ...message, isPartial }));
 
 function refusal(history: readonly SentMessage[], messages: readonly SentMessage[]): string | undefined {
-  const at = beginning();
-  for (const message of history) pass(at, message);
+  const at = emptyHistoryState();
+  for (const message of history) addToState(at, message);
   try {
     checkContinuation(at, messages, history.length === 0);
     return undefined;
@@ -93,29 +93,29 @@ describe('a history that is sent again', () => {
   ];
 
   test('is found, as clients write it', () => {
-    expect(resent(known(history), [...history, user('Next')])).toBe(4);
+    expect(countResent(known(history), [...history, user('Next')])).toBe(4);
     const rewritten = [
       user([{ text: 'Hi', type: 'text', cache_control: { type: 'ephemeral' } }]),
       assistant([{ type: 'text', text: 'Hello, you', citations: null }, call('a')]),
       user([{ type: 'tool_result', content: [{ type: 'text', text: 'fine' }], tool_use_id: 'a', is_error: null }]),
       assistant('Good.'),
     ];
-    expect(resent(known(history), [...rewritten, user('Next')])).toBe(4);
+    expect(countResent(known(history), [...rewritten, user('Next')])).toBe(4);
   });
 
   test('is not what differs, is shorter, or has another role', () => {
-    expect(resent(known(history), [user('Ho'), ...history.slice(1), user('Next')])).toBe(0);
-    expect(resent(known(history), history.slice(0, 3))).toBe(0);
-    expect(resent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
+    expect(countResent(known(history), [user('Ho'), ...history.slice(1), user('Next')])).toBe(0);
+    expect(countResent(known(history), history.slice(0, 3))).toBe(0);
+    expect(countResent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
     const other = [history[0], assistant([{ type: 'text', text: 'Hello, you' }, call('b')]), ...history.slice(2)];
-    expect(resent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
+    expect(countResent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
   });
 
   test('may lack an answer that was interrupted, or know more or less of it', () => {
     const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
-    expect(resent(before, [user('Hi'), user('Next')])).toBe(1);
-    expect(resent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);
-    expect(resent(before, [user('Hi'), assistant('Once upon a time'), user('Next')])).toBe(2);
-    expect(resent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
+    expect(countResent(before, [user('Hi'), user('Next')])).toBe(1);
+    expect(countResent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), assistant('Once upon a time'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
   });
 });

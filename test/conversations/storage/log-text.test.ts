@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LogText, shown } from '../../../src/conversations/storage/log-text.ts';
+import { eventsAsShown, LogText } from '../../../src/conversations/storage/log-text.ts';
 
 const HEADS = [
   '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"',
@@ -40,10 +40,10 @@ test('a shortened log is shown as it was, whatever was said', () => {
       }
       const all = whole.join('');
       expect(log.text).toBeDefined();
-      expect(shown(log.text ?? '', 'turn_x', before + 1)).toBe(all);
+      expect(eventsAsShown(log.text ?? '', 'turn_x', before + 1)).toBe(all);
       if ((log.text ?? '').length * 2 < all.length) shorter += 1;
       // An older log has been stored as it was shown.
-      expect(shown(all, 'turn_x', before + 1)).toBe(all);
+      expect(eventsAsShown(all, 'turn_x', before + 1)).toBe(all);
     }),
   );
   expect(shorter).toBeGreaterThan(0);

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { divide, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
+import { divideText, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
 import { itemTexts, memberTexts, placeOf } from '../../../src/json/edit.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
-      const pieces = divide(text, most);
+      const pieces = divideText(text, most);
       expect(pieces.join('')).toBe(text);
       const decoder = new TextDecoder();
       for (const piece of pieces) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shown } from '../../../src/conversations/storage/log-text.ts';
+import { eventsAsShown } from '../../../src/conversations/storage/log-text.ts';
 import type { TurnRow } from '../../../src/conversations/storage/rows.ts';
 import type { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
@@ -114,7 +114,7 @@ test('deltas that are read by their strings alone come to the same as those that
         expect(turn.builder.blocks).toEqual(slow.blocks);
         turn.log.store();
         const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
-        expect(stored.map((row) => shown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
+        expect(stored.map((row) => eventsAsShown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
       },
     ),
     { numRuns: 500 },

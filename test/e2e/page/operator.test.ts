@@ -83,6 +83,55 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await close();
   });
 
+  test('shows how each of several upstreams is, and that one is left alone while it is down', async () => {
+    const upstreams = [
+      // Nothing listens there.
+      { name: 'east', kind: 'anthropic', base_url: 'http://127.0.0.1:9' },
+      { name: 'simulator-west', kind: 'simulator', as: 'bedrock', max_concurrent: 7 },
+    ];
+    const vars = ['UPSTREAM:', `UPSTREAMS:${JSON.stringify(upstreams)}`, 'UPSTREAM_EAST_KEY:key-of-nobody'];
+    const several = await npmStart([...QUICK, ...vars.flatMap((one) => ['--var', one])]);
+    try {
+      const { page, faults, close } = await openPage(browser, `${several.url}/#/budget`);
+      await page.getByRole('tab', { name: 'Upstreams' }).click();
+      const table = page.getByRole('region', { name: 'Upstreams' });
+      const rowOf = (name: string, model: string) =>
+        table
+          .getByRole('row')
+          .filter({ has: page.getByRole('rowheader', { name }) })
+          .filter({ hasText: model });
+      // The page itself has asked for the list of models: no model is named by that, and the second one has no list.
+      await rowOf('east', 'none').waitFor();
+      await rowOf('simulator-west', '–').getByText('not called yet').waitFor();
+      await rowOf('simulator-west', '–').getByText('0 of 7').waitFor();
+      for (let nth = 0; nth < 5; nth += 1) {
+        // Each account is asked for the first time: it has its cache nowhere.
+        const minted = await send('POST', '/tokens', { account: `new-${nth}`, scopes: ['messages'] }, several.url);
+        const { token } = (await minted.json()) as { token: string };
+        const answer = await ask(several.url, { authorization: `Bearer ${token}` });
+        expect([answer.status, answer.headers.get('sluice-upstream')]).toEqual([200, 'simulator-west']);
+        await answer.text();
+      }
+      const down = rowOf('east', 'claude-haiku-5-5');
+      await down.getByText(/left alone until|being tried/).waitFor();
+      await down.getByText(/^[5-9] of [5-9]$/).waitFor();
+      const up = rowOf('simulator-west', 'claude-haiku-5-5');
+      await up.getByText('well', { exact: true }).waitFor();
+      await up.getByText('0 of 5').waitFor();
+      expect(await page.content()).not.toContain('key-of-nobody');
+      await page.evaluate(axe.source);
+      const violations = await page.evaluate(async () => {
+        const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
+        return (await run()).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+      });
+      expect(violations).toEqual([]);
+      expect(faults).toEqual([]);
+      await close();
+    } finally {
+      await several.stop();
+    }
+  });
+
   test('shows what accounts and groups spend of the shared budget, and changes their limits', async () => {
     const shared = await npmStart([...QUICK, '--var', 'DEPLOYMENT_LIMITS:{"usd_per_day":200}']);
     try {

@@ -1,0 +1,246 @@
+/** What an account has made at upstreams, by id: its files, with their bytes, and the containers and threads of its answers. */
+
+import type {
+  Belonging,
+  FileDescription,
+  FileRow,
+  UploadReport,
+  UploadRequest,
+} from '../durable/contracts/belongings.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { Tables } from '../durable/tables.ts';
+
+/**
+ * `uploading`: nobody has said yet whether there is a file; its id is that of the request. `kept`: it is there. `gone`: it was
+ * deleted or has expired, and stays its owner's: what names it is for the upstream to judge. `erasing`: to be deleted upstream.
+ */
+export type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
+
+/** A file that work is due for. */
+export type DueRow = Record<string, SqlStorageValue> & {
+  id: string;
+  upstream: string;
+  state: BelongingState;
+  /** What came of an upload, its form included; the most that may have come where `is_exact` is 0. */
+  bytes: number;
+  is_exact: number;
+  created_at: number;
+  tries: number;
+};
+
+/** So long after its beginning an upload has ended, however it went: in milliseconds. */
+export const UPLOAD_MS = 20 * 60_000;
+/** What is gone is remembered for so long. */
+const GONE_MS = 90 * 86_400_000;
+
+/** Keeps these rows. */
+export class BelongingList {
+  readonly #tables: Tables;
+  /** Of what counts; undefined until somebody asks. */
+  #bytes: number | undefined;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** The bytes of all files that are there, or may be. */
+  get bytes(): number {
+    this.#bytes ??= this.#tables.read<{ bytes: number }>(
+      "select coalesce(sum(bytes), 0) as bytes from belongings where state != 'gone'",
+    )[0]?.bytes;
+    return this.#bytes ?? 0;
+  }
+
+  /** @returns those of some ids that are the account's, with where they are. */
+  find(ids: readonly string[]): Belonging[] {
+    return this.#tables.read<Record<string, SqlStorageValue> & Belonging>(
+      `select id, kind, upstream from belongings
+       where id in (select value from json_each(?)) and state in ('kept', 'gone')`,
+      JSON.stringify(ids),
+    );
+  }
+
+  /** Notes what an answer has made. What is known stays as it is. */
+  note(made: readonly Belonging[], now: number): void {
+    for (const { id, kind, upstream } of made) {
+      this.#tables.write(
+        `insert or ignore into belongings (id, kind, upstream, state, bytes, created_at) values (?, ?, ?, 'kept', 0, ?)`,
+        id,
+        kind,
+        upstream,
+        now,
+      );
+    }
+  }
+
+  /** @returns the upload that a request has begun. */
+  uploading(id: string): { bytes: number; at: number } | undefined {
+    return this.#tables.read<{ bytes: number; at: number }>(
+      "select bytes, created_at as at from belongings where id = ? and state = 'uploading'",
+      id,
+    )[0];
+  }
+
+  /** Sets bytes aside for a file, before any of it goes up. @returns when its end is looked for */
+  begin({ id, upstream, bytes: said }: UploadRequest, bytes: number, now: number): number {
+    const isExact = said !== undefined;
+    this.#forgetGone(now);
+    const due = now + UPLOAD_MS;
+    this.#tables.write(
+      `insert or ignore into belongings (id, kind, upstream, state, bytes, is_exact, created_at, due_at)
+       values (?, 'file', ?, 'uploading', ?, ?, ?, ?)`,
+      id,
+      upstream,
+      bytes,
+      Number(isExact),
+      now,
+      due,
+    );
+    this.#bytes = undefined;
+    return due;
+  }
+
+  /**
+   * Puts the file in the place of its upload, or lets the upload go. Doing so twice changes nothing.
+   *
+   * @param isErased whether the account has been erased since the upload began: then the file is to be deleted
+   */
+  end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
+    if (end.outcome === 'unknown') {
+      this.#tables.write(
+        "update belongings set bytes = ?, is_exact = 1 where id = ? and state = 'uploading' and is_exact = 0",
+        end.bytes,
+        id,
+      );
+      this.#bytes = undefined;
+      return;
+    }
+    this.#tables.together(() => {
+      this.#tables.write("delete from belongings where id = ? and state = 'uploading'", id);
+      if (end.outcome === 'made') this.#keep(end.file, { upstream, at, isErased });
+    });
+    this.#bytes = undefined;
+  }
+
+  #keep(
+    { id, bytes, expiresAt, text }: FileDescription,
+    { upstream, at, isErased }: { upstream: string; at: number; isErased: boolean },
+  ): void {
+    this.#tables.write(
+      `insert into belongings (id, kind, upstream, state, bytes, created_at, due_at, expires_at, description)
+       values (?, 'file', ?, ?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
+      id,
+      upstream,
+      isErased ? 'erasing' : 'kept',
+      bytes,
+      at,
+      isErased ? 0 : null,
+      isErased ? null : expiresAt,
+      isErased ? null : text,
+    );
+  }
+
+  /** Adds what the upstream says of a file that a tool has made. */
+  describe({ id, bytes, expiresAt, text }: FileDescription): void {
+    this.#tables.write(
+      `update belongings set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
+      bytes,
+      expiresAt,
+      text,
+      id,
+    );
+    this.#bytes = undefined;
+  }
+
+  /** Notes that a file is no longer there. */
+  gone(id: string): void {
+    this.#tables.write("update belongings set state = 'gone', description = null where id = ? and state = 'kept'", id);
+    this.#bytes = undefined;
+  }
+
+  /** @returns a page of the files that are there, newest first. */
+  files({ limit = 20, after_id, before_id }: PageOf, now: number): Page<FileRow> {
+    this.#expire(now);
+    const backwards = before_id !== undefined;
+    const order = backwards ? 'asc' : 'desc';
+    const rows = this.#tables.read<Record<string, SqlStorageValue> & FileRow>(
+      `select id, upstream, description as text from belongings
+       where kind = 'file' and state = 'kept' and (?1 is null
+         or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from belongings where id = ?1))
+       order by created_at ${order}, id ${order} limit ?2`,
+      after_id ?? before_id ?? null,
+      limit + 1,
+    );
+    const data = rows.slice(0, limit);
+    if (backwards) data.reverse();
+    return {
+      data,
+      has_more: rows.length > limit,
+      first_id: data[0]?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+    };
+  }
+
+  /**
+   * Begins to erase what was made until then: containers and threads are forgotten, since nothing deletes them upstream;
+   * files are deleted there first.
+   */
+  erase(until: number): void {
+    this.#tables.write("delete from belongings where created_at <= ? and (kind != 'file' or state = 'gone')", until);
+    this.#tables.write(
+      "update belongings set state = 'erasing', description = null, due_at = 0, tries = 0 where created_at <= ? and state = 'kept'",
+      until,
+    );
+  }
+
+  /** @returns how many rows are to be erased that were made until then. */
+  count(until: number): number {
+    const [row] = this.#tables.read<{ rows: number }>(
+      'select count(*) as rows from belongings where created_at <= ?',
+      until,
+    );
+    return row?.rows ?? 0;
+  }
+
+  /** @returns some of the files that work is due for. */
+  due(now: number, limit: number): DueRow[] {
+    return this.#tables.read<DueRow>(
+      `select id, upstream, state, bytes, is_exact, created_at, tries from belongings
+       where due_at <= ? order by due_at limit ?`,
+      now,
+      limit,
+    );
+  }
+
+  /** @returns when work is due next; undefined if it never is. */
+  get dueAt(): number | undefined {
+    return (
+      this.#tables.read<{ at: number | null }>('select min(due_at) as at from belongings where due_at is not null')[0]
+        ?.at ?? undefined
+    );
+  }
+
+  /** Has a file looked after again at a time. */
+  postpone(id: string, at: number): void {
+    this.#tables.write('update belongings set due_at = ?, tries = tries + 1 where id = ?', at, id);
+  }
+
+  /** Deletes a row. */
+  forget(id: string): void {
+    this.#tables.write('delete from belongings where id = ?', id);
+    this.#bytes = undefined;
+  }
+
+  #expire(now: number): void {
+    const written = this.#tables.write(
+      "update belongings set state = 'gone', description = null where state = 'kept' and expires_at <= ?",
+      now,
+    );
+    if (written > 0) this.#bytes = undefined;
+  }
+
+  #forgetGone(now: number): void {
+    this.#expire(now);
+    this.#tables.write("delete from belongings where state = 'gone' and created_at < ?", now - GONE_MS);
+  }
+}

@@ -1,0 +1,129 @@
+/** The upload of a file: its bytes go up as they come, and nothing keeps them. */
+
+import type { Context } from 'hono';
+import { FORM_BYTES } from '../accounts/tend-files.ts';
+import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { UploadEnd, UploadReport } from '../durable/contracts/belongings.ts';
+import { ApiError, DO_NOT_RETRY, invalidRequest, tooLarge } from '../http/errors.ts';
+import { parseOrUndefined } from '../json/parse.ts';
+import { placeFor } from '../upstream/choice/takers.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+import { relay } from '../upstream/relay.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { readDescription } from './describe-file.ts';
+
+/** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
+function formLength({ headers, body }: Request, most: number): number | undefined {
+  const type = headers.get('content-type') ?? '';
+  if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(type)) {
+    throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
+      status: 415,
+    });
+  }
+  if (!body) throw invalidRequest('file: Field required');
+  const header = headers.get('content-length');
+  const length = header === null ? undefined : Number(header);
+  if (length !== undefined && length > most + FORM_BYTES) throw tooLarge(most);
+  return length;
+}
+
+/**
+ * Carries a body on as it comes.
+ *
+ * @param length how many bytes come; undefined where nobody has said
+ * @param room more bytes than these break it off
+ */
+function carried(body: ReadableStream<Uint8Array>, length: number | undefined, room: number): Carried {
+  let isTooLong = false;
+  // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
+  if (length !== undefined) return { body, isTooLong: () => false, bytes: () => length };
+  let come = 0;
+  const counted = new TransformStream<Uint8Array, Uint8Array>({
+    transform(piece, controller) {
+      come += piece.length;
+      isTooLong = come > room;
+      if (isTooLong) controller.error(new Error('The file is longer than there is room for.'));
+      else controller.enqueue(piece);
+    },
+  });
+  return { body: body.pipeThrough(counted), isTooLong: () => isTooLong, bytes: () => come };
+}
+
+interface Carried {
+  body: ReadableStream<Uint8Array>;
+  isTooLong(): boolean;
+  /** How many have come, or will. */
+  bytes(): number;
+}
+
+/**
+ * Uploads the file of a form to one upstream, and notes it as the account's before anybody has its id.
+ *
+ * It goes up once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
+ * has found out whether there is a file.
+ *
+ * @throws ApiError 413 and 415 for the form, 400 where there is no room, and what the upstream says
+ */
+export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+  const context = contextOf(c);
+  const { requestId, settings, waitUntil } = context;
+  const most = settings.MAX_FILE_BYTES;
+  const bytes = formLength(c.req.raw, most);
+  const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
+  const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
+  const begun = await callAccount(context, (account) => account.beginUpload(upload));
+  if (begun.outcome === 'full') throw noRoom(begun.most);
+  const up = carried(c.req.raw.body as ReadableStream<Uint8Array>, bytes, begun.room);
+  const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
+  let wasSent = false;
+  let response: Response;
+  try {
+    response = await relay(
+      {
+        path: '/v1/files',
+        caller: c.req.raw,
+        body: () => up.body,
+        routing: { streams: false, only: place },
+      },
+      {
+        upstream,
+        settings: { ...settings, UPSTREAM_MAX_RETRIES: 0 },
+        requestId,
+        waitUntil,
+        onEnd: ({ sent }) => {
+          wasSent = sent;
+          return undefined;
+        },
+      },
+    );
+  } catch (thrown) {
+    // A part of a form is no file: nothing came of it.
+    const isNoFile = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure);
+    waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
+    if (up.isTooLong()) throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+    throw thrown;
+  }
+  const text = await response.text();
+  const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
+  const end: UploadEnd = file
+    ? { outcome: 'made', file }
+    : response.ok || wasSent
+      ? { outcome: 'unknown', bytes: up.bytes() }
+      : { outcome: 'failed' };
+  // The caller has the id once it is the account's: whoever knows it earlier could not use it.
+  await tell(context, report(end));
+  return new Response(text, response);
+}
+
+async function tell(context: RequestContext, report: UploadReport): Promise<void> {
+  await callAccount(context, (account) => account.endUpload(report), 'persistent');
+}
+
+function noRoom(most: number): ApiError {
+  return new ApiError(
+    'invalid_request_error',
+    `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,
+    { headers: DO_NOT_RETRY, details: { error_code: 'storage_quota_exceeded' } },
+  );
+}

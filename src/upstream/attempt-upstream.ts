@@ -1,0 +1,199 @@
+/** One try at one of several upstreams: from the call to the first bytes of its answer. */
+
+import { decoder } from '../http/bytes.ts';
+import { ApiError } from '../http/errors.ts';
+import type { Leave } from './choice/breaker.ts';
+import type { TryChoice } from './choice/candidates.ts';
+import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { isEventStream } from './content-type.ts';
+import { interrupted, timedOut, upstreamUnreachable } from './failure.ts';
+import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
+import type { OpenUpstream } from './kinds/entry.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { isApiError, mayHaveRun, readStart, retryAfterMs, wasSent } from './retry.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
+import { takeBuffer } from './tee-reader.ts';
+
+/** The answer to a count comes at once, or not at all. */
+const QUICK_MS = 5_000;
+/** For so long the words of an error are waited for. */
+const ERROR_BODY_MS = 5_000;
+
+/** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */
+export interface FailedAttempt {
+  verdict: FailedVerdict;
+  response?: Response;
+  opening?: Uint8Array;
+  thrown?: unknown;
+  /** Whether its breaker has been told already. */
+  isNoted?: boolean;
+}
+
+/** What a try is made with. */
+export interface AttemptContext {
+  pool: UpstreamPool;
+  request: SendRequest;
+  options: SendOptions;
+  course: SendProgress;
+  routing: Routing;
+  body: BodyMaker | undefined;
+  /** Whether several upstreams can take the request. */
+  isOneOfSeveral: boolean;
+  /** Whether another try can follow this one. */
+  hasOther: boolean;
+}
+
+/**
+ * Tries one upstream.
+ *
+ * @param leave what its breaker has let in
+ * @returns the answer, or how the try has failed
+ * @throws the reason of the controller when it was aborted
+ */
+export async function attemptAt(
+  choice: TryChoice,
+  leave: Leave,
+  given: AttemptContext,
+): Promise<Response | FailedAttempt> {
+  const { upstream, breaker } = choice;
+  const { pool, options, routing, course, isOneOfSeveral, hasOther } = given;
+  const { controller, waitUntil = () => {} } = options;
+  // Without another one to go to, nothing ends this try but what ends them all.
+  const own = isOneOfSeveral ? new AbortController() : undefined;
+  const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
+  const { streams, isQuick = false } = routing;
+  const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
+  let isNoted = false;
+  /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
+  const onLate = () => {
+    isNoted = true;
+    breaker.fail(leave, Date.now());
+    if (hasOther) own?.abort(timedOut());
+  };
+  let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
+  let sentAt = Date.now();
+  let hasBegun = false;
+  try {
+    const fetchIt = pool.fetchOf(upstream);
+    const call = await upstream.prepare(callOf(upstream, given), { signal, waitUntil, fetch: fetchIt });
+    const { method, url, headers } = call;
+    const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
+    sentAt = Date.now();
+    course.sentAt = sentAt;
+    const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
+    course.elapsedMs = Date.now() - sentAt;
+    if (response.status >= 300) {
+      const refused = await judgeRefused(response, upstream, given, own);
+      // Who refuses what the caller can correct is well.
+      if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
+      return refused;
+    }
+    hasBegun = true;
+    // The headers of a whole answer come with it, and its bytes at once.
+    if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
+    const { opening, answer } = isOneOfSeveral
+      ? await openedAnswer(response)
+      : { opening: undefined, answer: response };
+    const verdict: UpstreamVerdict = isOneOfSeveral ? openingVerdict(answer, opening) : { kind: 'answer' };
+    if (verdict.kind !== 'answer') {
+      // An error in the place of a message: nothing has run.
+      course.sentAt = undefined;
+      return { verdict, response: answer, ...(opening && { opening }) };
+    }
+    if (!isNoted) breaker.succeed(leave, Date.now());
+    if (isOneOfSeveral) noteHome(pool, routing, upstream.name, Date.now());
+    course.opening = isEventStream(answer) ? opening : undefined;
+    return answer;
+  } catch (thrown) {
+    if (controller.signal.aborted) throw thrown;
+    const elapsedMs = Date.now() - sentAt;
+    course.elapsedMs = elapsedMs;
+    // Who has begun to answer, or has not answered in time, has the request, however soon that was.
+    const isThere = hasBegun || isNoted;
+    if (course.sentAt !== undefined && !isThere && !wasSent(thrown, elapsedMs)) course.sentAt = undefined;
+    const isUp = course.sentAt !== undefined;
+    const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
+    return { verdict: { kind: 'down' }, thrown: told, isNoted };
+  } finally {
+    if (timer !== undefined) clearTimeout(timer);
+  }
+}
+
+function callOf(upstream: OpenUpstream, { request, routing, body }: AttemptContext) {
+  const { method, path, headers } = request;
+  const { model, streams } = routing;
+  const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
+  const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
+  return { method, path, headers: kept, model, streams, body };
+}
+
+/** @returns whether an upstream says that it does not have the model, and another one might have it. */
+function isMissing(
+  { status }: Response,
+  text: string,
+  upstream: OpenUpstream,
+  { routing: { model }, isOneOfSeveral }: AttemptContext,
+): boolean {
+  return status === 404 && isOneOfSeveral && model !== undefined && upstream.missesModel(text, model);
+}
+
+/** Judges an answer that is an error. @returns it, where it is the caller's own fault, or how the try has failed */
+async function judgeRefused(
+  response: Response,
+  upstream: OpenUpstream,
+  given: AttemptContext,
+  own: AbortController | undefined,
+): Promise<Response | FailedAttempt> {
+  const { course } = given;
+  const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
+  const text = await readStart(response);
+  clearTimeout(timer);
+  const copy = new Response(text, response);
+  const elapsedMs = course.elapsedMs ?? 0;
+  const verdict = isMissing(response, text, upstream, given)
+    ? { kind: 'missing' as const, waitMs: REFUSED_MS }
+    : judge(response, retryAfterMs(response.headers), text);
+  // The caller's own fault is an answer; whoever reads it decides whether it was billed.
+  if (verdict.kind === 'answer') return copy;
+  if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) course.sentAt = undefined;
+  return { verdict, response: copy };
+}
+
+/**
+ * Waits for the first bytes of an answer, so that one that breaks before them can still be had elsewhere.
+ *
+ * @returns the bytes, and the answer; the body of a stream goes on behind them
+ * @throws UpstreamFailure where none came
+ */
+async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
+  const { body } = response;
+  if (!body) return { opening: undefined, answer: response };
+  const streams = isEventStream(response);
+  const reader = body.getReader({ mode: 'byob' });
+  const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
+  if (done || !value || value.length === 0) throw interrupted(false);
+  if (streams) {
+    reader.releaseLock();
+    return { opening: value, answer: response };
+  }
+  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const piece = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
+    if (piece.value && piece.value.length > 0) controller.enqueue(piece.value);
+    if (piece.done) controller.close();
+  };
+  const whole = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(value),
+    pull: rest,
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return { opening: value, answer: new Response(whole, response) };
+}
+
+const REST_BYTES = 65_536;
+
+function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
+  // Every call that goes up has a body for its answer.
+  if (!opening) return { kind: 'down' };
+  const text = decoder.decode(opening);
+  return isEventStream(answer) ? judgeOpening(text) : judgeWhole(text);
+}

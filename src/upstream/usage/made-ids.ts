@@ -1,0 +1,59 @@
+/** The ids that an answer gives out: of its container, of its thread, of files that its tools have made. */
+
+import { isObject } from '../../json/object.ts';
+
+/** What is made at an upstream, and is named by its id afterwards. A thread is named by its last message. */
+export type MadeKind = 'file' | 'container' | 'thread';
+
+/** An id, and of what it is. */
+export interface MadeId {
+  kind: MadeKind;
+  id: string;
+}
+
+export const FILE_KEY = 'file_id';
+/** Yields the ids of files that stand anywhere in a value. It does not recurse: a body may nest as deep as it likes. */
+export function* fileIdsIn(value: unknown): Generator<string> {
+  const left: unknown[] = [value];
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    if (typeof next !== 'object' || next === null) continue;
+    const { [FILE_KEY]: id } = next as { [FILE_KEY]?: unknown };
+    if (typeof id === 'string') yield id;
+    for (const member of Object.values(next)) if (typeof member === 'object' && member !== null) left.push(member);
+  }
+}
+
+/** An answer that gives out more does not have them noted: no answer of the API comes near. */
+const MOST_MADE = 1_000;
+
+/** Collects the ids from a message, or from the events of one. */
+export class MadeIds {
+  readonly #found = new Map<string, MadeId>();
+
+  /** @param value a whole message, or the data of `message_start`, `content_block_start` or `message_delta` */
+  take(value: unknown): void {
+    if (!isObject(value)) return;
+    const message = isObject(value.message) ? value.message : value;
+    const { delta } = value;
+    if (message.type === 'message') this.#add('thread', message.id);
+    for (const holder of [message, delta]) {
+      if (isObject(holder) && isObject(holder.container)) this.#add('container', holder.container.id);
+    }
+    for (const id of fileIdsIn(value)) this.#add('file', id);
+  }
+
+  get all(): readonly MadeId[] {
+    return [...this.#found.values()];
+  }
+
+  #add(kind: MadeId['kind'], id: unknown): void {
+    if (typeof id === 'string' && this.#found.size < MOST_MADE) this.#found.set(`${kind} ${id}`, { kind, id });
+  }
+}
+
+/** @returns the ids that a whole message gives out */
+export function idsMade(message: unknown): readonly MadeId[] {
+  const made = new MadeIds();
+  made.take(message);
+  return made.all;
+}

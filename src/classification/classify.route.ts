@@ -4,6 +4,7 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
@@ -23,6 +24,8 @@ import { type Task, taskOf } from './task/task.ts';
 export interface BatchWork {
   task: Task;
   inputs: readonly { id: string; input?: unknown }[];
+  /** Of the request: what is sent again under its key must be the same. */
+  digest: string;
   deliverUrl: string | undefined;
 }
 
@@ -36,12 +39,15 @@ export function classifyRoutes(
   byBatch: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>,
 ) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
-    const { json } = await readJson(c, 'price');
+    const { json, bytes } = await readJson(c, 'price');
     const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = validate(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
     c.get('entry').line.model = task.model.slice(0, 128);
-    if (batch && inputs) return await byBatch(c, { task, inputs, deliverUrl });
+    if (batch && inputs) {
+      const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
+      return await byBatch(c, { task, inputs, digest, deliverUrl });
+    }
     const format = formatAsked(c, stream);
     const items = inputs ?? [{ id: undefined, input }];
     if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);

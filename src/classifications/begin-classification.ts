@@ -2,6 +2,7 @@
 
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { MOST_ITEMS } from '../batches/batches.schema.ts';
 import { createBatch, newBatchId } from '../batches/create-batch.ts';
 import { checkedDeliverUrl } from '../batches/deliver-end.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
@@ -11,7 +12,7 @@ import { classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
 import { encoder, sha256Hex, utf8 } from '../http/bytes.ts';
-import { DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import { DO_NOT_RETRY, invalidRequest, tryAgain } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { API_VERSION } from '../upstream/ask-message.ts';
@@ -27,6 +28,14 @@ const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that are not those of its batch. */
 const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
 
+/** When a request is sent again that is still being worked on. */
+const BUSY_SECONDS = 5;
+
+/** The classification that is being made, and the id of the batch that this request makes of it. */
+interface MakingPlace extends ClassificationPlace {
+  batch: string;
+}
+
 /**
  * Begins a classification by batch.
  *
@@ -35,44 +44,55 @@ const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-c
  */
 export async function beginClassification(
   c: Context<AppEnv>,
-  { task, inputs, deliverUrl }: BatchWork,
+  { task, inputs, digest, deliverUrl }: BatchWork,
   fetchUpstream: Fetch | undefined,
 ): Promise<ClassificationReport | Response> {
-  const { identity, settings } = contextOf(c);
+  const { identity, settings, waitUntil } = contextOf(c);
   const url = checkedDeliverUrl(deliverUrl, settings);
   const { account } = identity;
-  const digest = await sha256Hex(utf8(JSON.stringify([task.prompt.system, task.model, task.votes, url, inputs])));
   const key = c.req.header('idempotency-key');
-  const place: ClassificationPlace = { env: c.env, settings, account, id: await classificationIdOf(account, key) };
-  const { id } = place;
-  const { classifier, votes, cacheSeconds, model, version = null } = task;
-  const { structured } = task.prompt;
-  const opening = { id, account, digest, classifier, structured, votes, cacheSeconds, model, version, deliverUrl: url };
+  const id = await classificationIdOf(account, key);
+  const place: MakingPlace = { env: c.env, settings, account, id, batch: newBatchId() };
+  const { batch } = place;
+  const { classifier, votes, cacheSeconds, model, version = null, prompt } = task;
+  const opening = {
+    ...{ id, account, batch, digest, classifier, votes, cacheSeconds, model, version },
+    structured: prompt.structured,
+    deliverUrl: url,
+  };
   const opened = await callClassification(place, (job) => job.open(opening));
+  if (opened.state === 'taken') return opened.report;
+  if (opened.state === 'busy') {
+    throw tryAgain('The same request is being worked on. Send it again in a moment.', 'classification_busy', {
+      seconds: BUSY_SECONDS,
+    });
+  }
   if (opened.state === 'other') {
     throw invalidRequest('This idempotency-key was used for another request. Use a new key for a new one.', {
       headers: DO_NOT_RETRY,
     });
   }
-  if (opened.report) return opened.report;
-  const letGo = () => contextOf(c).waitUntil(callClassification(place, (job) => job.drop()));
+  let isMade = false;
   try {
     await giveInputs(place, task, inputs);
-    while ((await callClassification(place, (job) => job.recall())).left > 0);
-    const batch = newBatchId();
+    while ((await callClassification(place, (job) => job.recall(batch))).left > 0);
     const begun = await callClassification(place, (job) => job.begin(batch));
-    if (begun.status === 'ended') return begun;
+    isMade = begun.status === 'ended';
+    if (isMade) return begun;
+    const { requests } = begun.counts;
+    if (requests > MOST_ITEMS) {
+      throw invalidRequest(
+        `inputs: they are ${requests} requests, one for each vote, and a batch has at most ${MOST_ITEMS}. Send fewer inputs.`,
+      );
+    }
     const own = { id: batch, mostBytes: MOST_WRITTEN_BYTES };
     const made = await createBatch(await contextOfBatch(c, place, task), fetchUpstream, own);
-    if (!made.ok) {
-      letGo();
-      return made;
-    }
-  } catch (thrown) {
-    letGo();
-    throw thrown;
+    isMade = made.ok;
+    if (!isMade) return made;
+    return await callClassification(place, (job) => job.sent(batch));
+  } finally {
+    if (!isMade) waitUntil(callClassification(place, (job) => job.drop(batch)));
   }
-  return await callClassification(place, (job) => job.sent());
 }
 
 /** @returns an id of its own; for the same key the same one */
@@ -82,13 +102,13 @@ async function classificationIdOf(account: string, key: string | undefined): Pro
 }
 
 /** Stores the inputs in the object, some at a time. */
-async function giveInputs(place: ClassificationPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
+async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
   let from = 0;
   let page: TakenInput[] = [];
   let characters = 0;
   const give = async () => {
     const [at, taken] = [from, page];
-    await callClassification(place, (job) => job.take(at, taken));
+    await callClassification(place, (job) => job.take(place.batch, at, taken));
     from += page.length;
     page = [];
     characters = 0;
@@ -105,7 +125,7 @@ async function giveInputs(place: ClassificationPlace, task: Task, inputs: BatchW
 }
 
 /** @returns the context of a request for the batch, as if the caller had sent it */
-async function contextOfBatch(c: Context<AppEnv>, place: ClassificationPlace, task: Task): Promise<Context<AppEnv>> {
+async function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Promise<Context<AppEnv>> {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
@@ -131,7 +151,7 @@ async function contextOfBatch(c: Context<AppEnv>, place: ClassificationPlace, ta
 }
 
 /** @returns the body of the batch, written as it is read */
-function bodyOfBatch(place: ClassificationPlace, task: Task): ReadableStream<Uint8Array> {
+function bodyOfBatch(place: MakingPlace, task: Task): ReadableStream<Uint8Array> {
   // Limits may allow a model by its alias, so they see the name that was asked for.
   const prompt = { ...task.prompt, model: task.modelAsked };
   let last = -1;
@@ -140,7 +160,7 @@ function bodyOfBatch(place: ClassificationPlace, task: Task): ReadableStream<Uin
     {
       async pull(controller) {
         const after = last;
-        const page = await callClassification(place, (job) => job.unknown(after));
+        const page = await callClassification(place, (job) => job.unknown(place.batch, after));
         for (const { n, input } of page) {
           for (let vote = 0; vote < task.votes; vote += 1) {
             const { text } = classificationRequest(prompt, input);

@@ -1,11 +1,12 @@
+// Longer than other files: each step reads the job anew after what it awaited, and all of them share its private state.
+// What needs no state (rows, results, the pass over votes, the shown form) is in files of its own.
+
 import { DurableObject } from 'cloudflare:workers';
-import { MINUTE_MS } from '../async/durations.ts';
-import { IdleTimeout } from '../async/idle-timeout.ts';
-import { callBatch } from '../batches/call-batch.ts';
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { tellEnd } from '../batches/deliver-end.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
-import { resultLines } from '../batches/read-results.ts';
-import { UpstreamBatches } from '../batches/upstream-batches.ts';
+import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -14,22 +15,25 @@ import type {
   ClassificationObject,
   ClassificationOpening,
   ClassificationReport,
+  OpenedClassification,
   TakenInput,
   UnknownInput,
 } from '../durable/contracts/classification.ts';
 import { logFailure } from '../http/log.ts';
 import type * as z from '../http/zod.ts';
-import { parseObject } from '../json/object.ts';
-import { type KeptAnswer, keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
-import { fromUsd, toUsd } from '../pricing/cost.ts';
+import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
+import { fromUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
-import { interrupted } from '../upstream/failure.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import type { classificationEnded } from './classifications-answers.schema.ts';
-import { electedOf, readVote, resultOfParts, type VoteLine } from './job-results.ts';
+import { NO_COUNTS, reportOf } from './job-report.ts';
+import { electedOf, resultOfParts } from './job-results.ts';
 import { type Job, JobTables } from './job-tables.ts';
+import { readVotes } from './read-votes.ts';
 
-/** Whoever makes it says something more often than this, or is dead. */
+/** While inputs come, their maker says something more often than this, or is dead. */
+const SILENT_MS = MINUTE_MS;
+/** It may take so long until the upstream has answered to a batch. */
 const JOB_MAKING_MS = 15 * MINUTE_MS;
 const FIRST_POLL_MS = 2_000;
 const LONGEST_POLL_MS = MINUTE_MS;
@@ -40,10 +44,10 @@ const JOB_AGAIN_MS = 30_000;
 const RECALLS_IN_A_CALL = 100;
 /** Writes of KV in one alarm. */
 const KEPT_IN_AN_ALARM = 500;
-const VOTES_AT_ONCE = 500;
 const RESULTS_AT_ONCE = 1_000;
 /** Characters of inputs that are given out together. */
 const TEXTS_AT_ONCE = 524_288;
+const NOT_MADE = 'This classification is not being made any more.';
 
 /**
  * The object of one classification by batch: its inputs, the answers that are known, and those that its batch gives. Money is
@@ -54,6 +58,8 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   readonly #tables: JobTables;
   #job: Job | undefined;
   #polledAt = 0;
+  /** Answers on their way into the cache. */
+  #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -78,90 +84,77 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     return upstreamOf(this.settings());
   }
 
-  /**
-   * Begins a classification, and tells the account of it, so that erasing that reaches this.
-   *
-   * @returns `taken`: the same was sent before, and is on its way or done; `other`: its key was used for something else
-   */
-  async open(
-    opening: ClassificationOpening,
-  ): Promise<{ state: 'new' | 'taken' | 'other'; report?: ClassificationReport }> {
-    if (this.#job?.isAbandoned) await this.#recover(this.#job);
+  async open(opening: ClassificationOpening): Promise<OpenedClassification> {
+    if (this.#job && this.#job.digest !== opening.digest) return { state: 'other' };
+    if (this.#job?.phase === 'sending') await this.#recover(this.#job);
     const before = this.#job;
-    if (before && before.digest !== opening.digest) return { state: 'other' };
-    if (before && before.phase !== 'taking') return { state: 'taken', report: this.#report(before) };
-    const { id, account } = opening;
-    this.#alarm.wakeFor(this.now() + JOB_MAKING_MS);
-    await this.#callAccount(account, (object) => object.noteClassification(id, true));
+    if (before?.phase === 'running' || before?.phase === 'ended') return { state: 'taken', report: reportOf(before) };
     const now = this.now();
-    const counts = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
-    this.#tables.create();
-    this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts });
+    const { id, account, batch } = opening;
+    if (before?.batch !== batch) {
+      // It may be sent again while it is still being taken; whoever is dead says nothing any more.
+      if (before && (before.phase !== 'taking' || now < before.touchedAt + SILENT_MS)) return { state: 'busy' };
+      this.#tables.create();
+      this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
+    }
+    this.#alarm.wakeFor(now + JOB_MAKING_MS);
+    // Before it holds any input, so that erasing the account reaches it.
+    await this.#callAccount(account, (object) => object.noteClassification(id, true));
     return { state: 'new' };
   }
 
-  /** Takes inputs. @param from the place of the first one among all */
-  take(from: number, inputs: TakenInput[]): void {
-    this.#touch('taking');
+  take(batch: string, from: number, inputs: TakenInput[]): void {
+    this.#touch(batch, 'taking');
     this.#tables.add(from, inputs);
   }
 
-  /** Looks for answers that were given before. @returns how many texts are left to look for; it is called until none is */
-  async recall(): Promise<{ left: number }> {
-    const job = this.#touch('taking');
+  async recall(batch: string): Promise<{ left: number }> {
     for (let calls = 0; calls < RECALLS_IN_A_CALL; calls += 1) {
-      const { recalledTo } = this.#touch('taking');
+      const { recalledTo, account } = this.#touch(batch, 'taking');
       const page = this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
       const last = page.at(-1);
       if (!last) return { left: 0 };
-      const found = await recallAnswers(
-        this.env.STORE,
-        job.account,
-        page.map(({ hash }) => hash),
-      );
-      const now = this.#touch('taking');
+      const hashes = page.map(({ hash }) => hash);
+      const found = await recallAnswers(this.env.STORE, account, hashes);
+      const job = this.#touch(batch, 'taking');
       const known = page.flatMap(({ n, hash }) => {
         const answer = found.get(hash);
         return answer ? [[n, answer] as const] : [];
       });
-      this.#tables.noteKnown(new Map<number, KeptAnswer>(known));
-      this.#save({ ...now, recalledTo: last.n });
+      this.#tables.noteKnown(new Map(known));
+      this.#save({ ...job, recalledTo: last.n });
     }
-    return { left: this.#tables.hashesAfter(this.#touch('taking').recalledTo, 1).length };
+    return { left: 1 };
   }
 
-  /**
-   * Notes the batch before it is made: whoever makes it may die, and it may be made all the same. Where there is nothing to
-   * send, the classification ends here.
-   */
   begin(batch: string): ClassificationReport {
-    const job = this.#touch('taking');
+    // Asked again, since its answer was lost.
+    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return reportOf(this.#job);
+    const job = this.#touch(batch, 'taking');
     const { texts, ...counts } = this.#tables.counts();
     const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
-    if (texts > 0) this.#save({ ...next, phase: 'sending', batch });
+    if (texts > 0) this.#save({ ...next, phase: 'sending' });
     else this.#end(next, { cost: 0 });
-    return this.#report(this.#job as Job);
+    return reportOf(this.#job as Job);
   }
 
-  /** @returns the next texts that have to go up. @param after the place of the last one before them */
-  unknown(after: number): UnknownInput[] {
-    this.#touch('sending');
+  unknown(batch: string, after: number): UnknownInput[] {
+    this.#touch(batch, 'sending');
     return this.#tables.textsAfter(after, TEXTS_AT_ONCE);
   }
 
-  /** Notes that the batch was made. */
-  sent(): ClassificationReport {
+  sent(batch: string): ClassificationReport {
     const job = this.#job;
-    if (!job) throw new Error('There is no such classification.');
+    if (job?.batch !== batch) throw new Error(NOT_MADE);
     if (job.phase === 'sending') this.#run(job);
-    return this.#report(this.#job as Job);
+    return reportOf(this.#job as Job);
   }
 
-  /** Lets go of a classification whose batch could not be made; if it was made all the same, the classification goes on. */
-  async drop(): Promise<void> {
+  async drop(batch: string): Promise<void> {
     const job = this.#job;
-    if (job?.phase === 'taking') return await this.#forget();
-    if (job?.phase !== 'sending') return;
+    if (job?.batch !== batch) return;
+    if (job.phase === 'taking') return await this.#forget(job);
+    if (job.phase !== 'sending') return;
     const abandoned = { ...job, isAbandoned: true };
     this.#save(abandoned);
     this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
@@ -170,16 +163,16 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
 
   read(): ClassificationReport | undefined {
     const job = this.#job;
-    if (!job || job.phase === 'taking') return undefined;
+    // Nobody was told yet of one that is being made.
+    if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
     const now = this.now();
     if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.#alarm.wakeFor(now);
-    return this.#report(job);
+    return reportOf(job);
   }
 
-  /** @returns the next results as lines of JSON, and the place of the last one; null behind the last of all */
   results(after: number): { lines: string; last: number | null } {
     const job = this.#job;
-    if (job?.phase !== 'ended') return { lines: '', last: null };
+    if (job?.phase !== 'ended') throw new Error('There are no results, or no more.');
     const page = this.#tables.partsAfter(after, RESULTS_AT_ONCE);
     const lines = page.map(
       (parts) => `${JSON.stringify({ type: 'result', id: parts.id, ...resultOfParts(parts, job) })}\n`,
@@ -187,20 +180,20 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     return { lines: lines.join(''), last: page.at(-1)?.n ?? null };
   }
 
-  /** Has the batch cancelled. What was answered until then stays. */
   async cancel(): Promise<ClassificationReport | undefined> {
     const job = this.#job;
-    if (job?.phase === 'running' && job.batch !== undefined) {
-      await callBatch(this.#placeOf(job, job.batch), (batch) => batch.cancel());
+    if (job?.phase === 'running') {
+      await callBatch(this.#placeOf(job), (batch) => batch.cancel());
       if (this.#job?.phase === 'running') this.#save({ ...this.#job, cancelAt: this.#job.cancelAt ?? this.now() });
       this.#alarm.wakeFor(this.now());
     }
     return this.read();
   }
 
-  /** Forgets everything: the account is erased. Its batches are erased by the account itself. */
   async erase(): Promise<void> {
     this.#job = undefined;
+    // What is on its way into the cache must be there before the account empties that.
+    await this.#keeping;
     await this.#deleteAll();
   }
 
@@ -222,7 +215,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       case undefined:
         return await this.#deleteAll();
       case 'taking':
-        if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget();
+        if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget(job);
         return;
       case 'sending':
         return await this.#recover(job);
@@ -231,36 +224,52 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       case 'ended':
         await this.#deliver(job);
         await this.#keepAnswers(job);
-        if (this.now() >= (job.endedAt ?? 0) + RESULTS_MS) await this.#forget();
+        if (this.now() >= (job.endedAt ?? 0) + RESULTS_MS) await this.#forget(job);
         return;
     }
   }
 
-  /** Whoever made the batch has not said whether it was made. */
+  /**
+   * Looks whether a batch was made of which its maker has not said so. As long as that maker may live it stays open: what may
+   * still become a batch is not forgotten.
+   */
   async #recover(job: Job): Promise<void> {
-    if (!job.isAbandoned && this.now() < job.touchedAt + JOB_MAKING_MS) return;
+    const isDead = job.isAbandoned || this.now() >= job.touchedAt + JOB_MAKING_MS;
     const state = await this.#batchState(job);
-    if (this.#job?.phase !== 'sending') return;
-    if (state.kind === 'known') this.#run(this.#job);
-    // Nobody was told of this classification.
-    else await this.#forget();
+    if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
+    if (state.kind === 'known') {
+      // Until then its last bytes may be withheld.
+      const isMade = state.upstream !== undefined || state.batch.processing_status === 'ended';
+      if (isMade) this.#run(this.#job);
+    } else if (isDead) await this.#forget(this.#job);
   }
 
   async #poll(job: Job): Promise<void> {
     this.#polledAt = this.now();
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'running') return;
-    if (state.kind !== 'known') {
-      // It was not made after all. One that was made was deleted before its results were read, as its inputs then say.
-      if (job.isAbandoned) return await this.#forget();
-      return this.#end(this.#job, {});
-    }
+    // It was deleted before its results were read, as its inputs then say.
+    if (state.kind !== 'known') return this.#end(this.#job, {});
     const { batch, upstream } = state;
     if (batch.processing_status !== 'ended') return;
-    const usage = batch.results_url === null || !upstream ? undefined : await this.#readVotes(job, upstream);
+    const usage = batch.results_url === null || !upstream ? undefined : await this.#votesThere(job, upstream, batch);
     const latest = this.#job as Job | undefined;
     if (latest?.phase === 'running') {
       this.#end(latest, { cost: fromUsd(batch.cost_usd ?? 0), ...(usage ? { usage } : {}) });
+    }
+  }
+
+  /** @returns what the answers have used; undefined where the upstream has not had them for a day. */
+  async #votesThere(
+    job: Job,
+    upstream: UpstreamBatch,
+    { ended_at }: { ended_at: string | null },
+  ): Promise<Job['usage']> {
+    try {
+      return await this.#readVotes(job, upstream);
+    } catch (thrown) {
+      if (isUnknownThere(thrown) && this.now() > Date.parse(ended_at ?? '') + DAY_MS) return undefined;
+      throw thrown;
     }
   }
 
@@ -268,30 +277,14 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   async #readVotes(job: Job, upstream: UpstreamBatch): Promise<NonNullable<Job['usage']>> {
     const settings = this.settings();
     const controller = new AbortController();
-    const calls = new UpstreamBatches(this.upstream(), settings, upstream);
-    const response = await calls.results(upstream.id, controller);
-    const idle = settings.STREAM_IDLE_MS;
-    const watchdog = new IdleTimeout(controller, idle, idle, () => interrupted(true));
-    const usage = noUsage();
-    let votes: VoteLine[] = [];
-    const store = () => {
-      if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
-      votes = [];
-    };
-    try {
-      for await (const bytes of resultLines(response, () => watchdog.touch())) {
-        const line = parseObject(bytes);
-        const vote = line && readVote(line, job);
-        if (!vote) continue;
-        votes.push(vote);
-        for (const kind of Object.keys(usage) as (keyof typeof usage)[]) usage[kind] += vote.usage[kind] ?? 0;
-        if (votes.length >= VOTES_AT_ONCE) store();
-      }
-    } finally {
-      watchdog.stop();
-    }
-    store();
-    return usage;
+    const response = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id, controller);
+    return await readVotes(response, job, {
+      store: (votes) => {
+        if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
+      },
+      controller,
+      idleMs: settings.STREAM_IDLE_MS,
+    });
   }
 
   #run(job: Job): void {
@@ -324,7 +317,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       type: 'classification.ended',
       event_id: `evt_${id}`,
       created_at: new Date(endedAt).toISOString(),
-      classification: this.#report(job),
+      classification: reportOf(job),
     };
     const by = { settings: this.settings(), env: this.env, now: this.now() };
     const next = await tellEnd(result, { url, failures: delivery.failures }, by);
@@ -337,7 +330,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   async #keepAnswers({ account, cacheSeconds, votes: asked, classifier }: Job): Promise<void> {
     if (cacheSeconds === 0) return;
     const page = this.#tables.unkept(KEPT_IN_AN_ALARM);
-    await Promise.all(
+    const keeping = Promise.all(
       page.map(async ({ n, hash }) => {
         const votes = this.#tables.votesOf(n);
         const isWhole = votes.length === asked && votes.every((vote) => !('error' in vote));
@@ -345,6 +338,8 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
         if (answer) await keepAnswer(this.env.STORE, account, hash, answer, cacheSeconds);
       }),
     );
+    this.#keeping = keeping.catch(() => {});
+    await keeping;
     if (!this.#job) return;
     this.#tables.noteKept(page.map(({ n }) => n));
     if (page.length > 0) this.#alarm.wakeFor(this.now());
@@ -358,34 +353,22 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (job.phase === 'running')
       this.#alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
     else if (job.phase === 'ended') this.#alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
-    else this.#alarm.wakeFor(job.touchedAt + JOB_MAKING_MS);
+    else
+      this.#alarm.wakeFor(
+        job.isAbandoned ? now + JOB_AGAIN_MS : Math.max(now + JOB_AGAIN_MS, job.touchedAt + JOB_MAKING_MS),
+      );
   }
 
-  #report(job: Job): ClassificationReport {
-    const { id, phase, version, model, counts, batch, cancelAt, usage, cost, createdAt, endedAt } = job;
-    const ended = phase === 'ended';
-    const time = (at: number) => new Date(at).toISOString();
-    return {
-      id,
-      type: 'classification_batch',
-      status: ended ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
-      classifier: version,
-      model,
-      counts: { ...counts, processing: ended ? 0 : counts.inputs },
-      batch: batch ?? null,
-      usage: ended ? (usage ?? noUsage()) : null,
-      cost_usd: ended && cost !== undefined ? toUsd(cost) : null,
-      created_at: time(createdAt),
-      ended_at: endedAt === undefined ? null : time(endedAt),
-      results_url: null,
-    };
-  }
-
-  /** @returns the job, which is being made. @throws Error where it is not: it was given up, or erased */
-  #touch(phase: 'taking' | 'sending'): Job {
-    if (this.#job?.phase !== phase) throw new Error('This classification is not being made any more.');
-    this.#job = { ...this.#job, touchedAt: this.now() };
-    return this.#job;
+  /**
+   * Notes that the maker of a batch lives.
+   *
+   * @throws Error where it does not make this classification any more: another one does, or nobody
+   */
+  #touch(batch: string, phase: 'taking' | 'sending'): Job {
+    if (this.#job?.phase !== phase || this.#job.batch !== batch) throw new Error(NOT_MADE);
+    const job = { ...this.#job, touchedAt: this.now() };
+    this.#save(job);
+    return job;
   }
 
   #save(job: Job): void {
@@ -393,18 +376,23 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     this.#tables.save(job);
   }
 
-  async #batchState({ account, batch = '' }: Job): Promise<BatchState> {
-    return await callBatch({ env: this.env, settings: this.settings(), account, id: batch }, (object) => object.read());
+  async #batchState(job: Job): Promise<BatchState> {
+    return await callBatch(this.#placeOf(job), (object) => object.read());
   }
 
-  #placeOf({ account }: Job, id: string) {
-    return { env: this.env, settings: this.settings(), account, id };
+  #placeOf({ account, batch }: Job): BatchPlace {
+    return { env: this.env, settings: this.settings(), account, id: batch };
   }
 
-  async #forget(): Promise<void> {
-    const { id, account } = this.#job ?? {};
-    if (id === undefined || account === undefined) return;
+  /** Tells the account, and deletes everything, unless somebody has gone on with it meanwhile. */
+  async #forget({ id, account, batch }: Job): Promise<void> {
+    const job = this.#job;
+    if (job?.batch !== batch) return;
+    // Whoever sends it again must wait until it is gone.
+    const leaving = { ...job, touchedAt: this.now() };
+    this.#job = leaving;
     await this.#callAccount(account, (object) => object.noteClassification(id, false));
+    if (this.#job !== leaving) return await this.#callAccount(account, (object) => object.noteClassification(id, true));
     this.#job = undefined;
     await this.#deleteAll();
   }
@@ -418,8 +406,4 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   async #callAccount(account: string, call: Parameters<typeof callAccount<void>>[1]): Promise<void> {
     await callAccount({ identity: { account }, accounts: this.env, settings: this.settings() }, call, 'persistent');
   }
-}
-
-function noUsage(): NonNullable<Job['usage']> {
-  return { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 }

@@ -47,8 +47,7 @@ export interface Job extends ClassificationOpening {
   /** Up to which item answers were looked for in the cache. */
   recalledTo: number;
   counts: { inputs: number; cached: number; repeated: number; requests: number; labelled: number; failed: number };
-  batch?: string;
-  /** Whether whoever made the batch has failed: it may have been made all the same. */
+  /** Whether whoever makes the batch has failed: it may have been made all the same. */
   isAbandoned?: boolean;
   cancelAt?: number;
   endedAt?: number;
@@ -84,9 +83,12 @@ export class JobTables {
     this.#tables = new Tables(storage);
   }
 
-  /** Makes the tables. */
+  /** Makes the tables, or empties them. */
   create(): void {
     migrate(this.#storage, MIGRATIONS);
+    this.#tables.together(() => {
+      for (const table of ['inputs', 'items', 'texts', 'votes']) this.#tables.write(`delete from ${table}`);
+    });
   }
 
   /** @returns the job; undefined where there is none */

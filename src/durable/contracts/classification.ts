@@ -15,6 +15,8 @@ type ChoosingClassifier = Pick<z.output<typeof classifierContent>, 'labels' | 'm
 export interface ClassificationOpening {
   id: string;
   account: string;
+  /** The id that its batch gets. Each try has its own, by which its calls are known: only one of them makes the batch. */
+  batch: string;
   /** Of the request: what is sent again under the same key must be the same. */
   digest: string;
   /** What reads an answer: the labels and fields, and whether they came as structured output. */
@@ -49,16 +51,35 @@ export interface UnknownInput {
   input: string;
 }
 
+/**
+ * What has come of beginning a classification. `taken`: the same was sent before, and runs or has ended; `busy`: it is being
+ * made by somebody else; `other`: its key was used for something else.
+ */
+export type OpenedClassification =
+  | { state: 'new' | 'busy' | 'other' }
+  | { state: 'taken'; report: ClassificationReport };
+
+/** All of it may be called again: a call that was lost is. */
 export interface ClassificationObject extends Rpc.DurableObjectBranded {
-  open(opening: ClassificationOpening): Promise<{ state: 'new' | 'taken' | 'other'; report?: ClassificationReport }>;
-  take(from: number, inputs: TakenInput[]): void;
-  recall(): Promise<{ left: number }>;
+  /** Begins a classification, and tells the account of it. */
+  open(opening: ClassificationOpening): Promise<OpenedClassification>;
+  /** Takes inputs. @param from the place of the first one among all */
+  take(batch: string, from: number, inputs: TakenInput[]): void;
+  /** Looks for answers that were given before. @returns whether any is left to look for: it is called until none is */
+  recall(batch: string): Promise<{ left: number }>;
+  /** Has all inputs. Where there is nothing to send, the classification ends here. */
   begin(batch: string): ClassificationReport;
-  unknown(after: number): UnknownInput[];
-  sent(): ClassificationReport;
-  drop(): Promise<void>;
+  /** @returns the next texts that have to go up. @param after the place of the last one before them */
+  unknown(batch: string, after: number): UnknownInput[];
+  /** Notes that the batch was made. */
+  sent(batch: string): ClassificationReport;
+  /** Lets go of a classification whose batch could not be made; if it was made all the same, the classification goes on. */
+  drop(batch: string): Promise<void>;
   read(): ClassificationReport | undefined;
+  /** @returns the next results as lines of JSON, and the place of the last one; null behind the last of all */
   results(after: number): { lines: string; last: number | null };
+  /** Has the batch cancelled. What was answered until then stays. */
   cancel(): Promise<ClassificationReport | undefined>;
+  /** Forgets everything: the account is erased. Its batches are erased by the account itself. */
   erase(): Promise<void>;
 }

@@ -117,7 +117,9 @@ async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inp
     const wrong = faultInInput(input);
     const text = wrong || typeof input !== 'string' ? '' : input;
     const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
-    page.push({ id, input: text, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
+    // As it goes up: rows hold no half of a character.
+    const whole = text.toWellFormed();
+    page.push({ id, input: whole, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
     characters += text.length;
     if (page.length >= TAKEN_AT_ONCE || characters >= TAKEN_CHARACTERS) await give();
   }

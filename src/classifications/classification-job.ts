@@ -26,13 +26,13 @@ import { fromUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import type { classificationEnded } from './classifications-answers.schema.ts';
-import { NO_COUNTS, reportOf } from './job-report.ts';
+import { NO_COUNTS, shownJob } from './job-report.ts';
 import { electedOf, resultOfParts } from './job-results.ts';
 import { type Job, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
 /** While inputs come, their maker says something more often than this, or is dead. */
-const SILENT_MS = MINUTE_MS;
+const TAKING_SILENT_MS = MINUTE_MS;
 /** It may take so long until the upstream has answered to a batch. */
 const JOB_MAKING_MS = 15 * MINUTE_MS;
 const FIRST_POLL_MS = 2_000;
@@ -88,12 +88,12 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (this.#job && this.#job.digest !== opening.digest) return { state: 'other' };
     if (this.#job?.phase === 'sending') await this.#recover(this.#job);
     const before = this.#job;
-    if (before?.phase === 'running' || before?.phase === 'ended') return { state: 'taken', report: reportOf(before) };
+    if (before?.phase === 'running' || before?.phase === 'ended') return { state: 'taken', report: shownJob(before) };
     const now = this.now();
     const { id, account, batch } = opening;
     if (before?.batch !== batch) {
       // It may be sent again while it is still being taken; whoever is dead says nothing any more.
-      if (before && (before.phase !== 'taking' || now < before.touchedAt + SILENT_MS)) return { state: 'busy' };
+      if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) return { state: 'busy' };
       this.#tables.create();
       this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
     }
@@ -129,13 +129,13 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
 
   begin(batch: string): ClassificationReport {
     // Asked again, since its answer was lost.
-    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return reportOf(this.#job);
+    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
     const job = this.#touch(batch, 'taking');
     const { texts, ...counts } = this.#tables.counts();
     const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
     if (texts > 0) this.#save({ ...next, phase: 'sending' });
     else this.#end(next, { cost: 0 });
-    return reportOf(this.#job as Job);
+    return shownJob(this.#job as Job);
   }
 
   unknown(batch: string, after: number): UnknownInput[] {
@@ -147,7 +147,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     const job = this.#job;
     if (job?.batch !== batch) throw new Error(NOT_MADE);
     if (job.phase === 'sending') this.#run(job);
-    return reportOf(this.#job as Job);
+    return shownJob(this.#job as Job);
   }
 
   async drop(batch: string): Promise<void> {
@@ -167,7 +167,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
     const now = this.now();
     if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.#alarm.wakeFor(now);
-    return reportOf(job);
+    return shownJob(job);
   }
 
   results(after: number): { lines: string; last: number | null } {
@@ -317,7 +317,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       type: 'classification.ended',
       event_id: `evt_${id}`,
       created_at: new Date(endedAt).toISOString(),
-      classification: reportOf(job),
+      classification: shownJob(job),
     };
     const by = { settings: this.settings(), env: this.env, now: this.now() };
     const next = await tellEnd(result, { url, failures: delivery.failures }, by);

@@ -14,7 +14,7 @@ export const NO_USAGE: ClassifyUsage = {
 export const NO_COUNTS: Job['counts'] = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
 
 /** @returns how a classification stands. The address of its results is that of whoever asks. */
-export function reportOf(job: Job): ClassificationReport {
+export function shownJob(job: Job): ClassificationReport {
   const { id, phase, version, model, counts, batch, cancelAt, usage, cost, createdAt, endedAt } = job;
   const ended = phase === 'ended';
   return {

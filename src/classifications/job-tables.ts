@@ -15,7 +15,7 @@ import type { KeptAnswer } from '../kv/classified-answers.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 
 /**
- * `inputs`: all of them in their order; those that are equal share an item. `items`: each different text by the place of its
+ * `inputs`: all of them in their order, their ids as JSON, since rows hold no half of a character; those that are equal share an item. `items`: each different text by the place of its
  * first input. `texts`: what has not gone up yet. `votes`: the answers of the batch.
  */
 const MIGRATIONS: readonly Migration[] = [
@@ -115,7 +115,13 @@ export class JobTables {
         if (this.#tables.read('select 1 from inputs where n = ?', n).length > 0) continue;
         const item = fault ? null : this.#itemOf(n, input, hash);
         const faultText = fault && JSON.stringify(fault);
-        this.#tables.write('insert into inputs (n, id, item, fault) values (?, ?, ?, ?)', n, id, item, faultText);
+        this.#tables.write(
+          'insert into inputs (n, id, item, fault) values (?, ?, ?, ?)',
+          n,
+          JSON.stringify(id),
+          item,
+          faultText,
+        );
       }
     });
   }
@@ -200,7 +206,7 @@ export class JobTables {
     );
     return rows.map((row) => ({
       n: row.n,
-      id: row.id,
+      id: JSON.parse(row.id) as string,
       item: row.item,
       fault: row.fault === null ? null : (JSON.parse(row.fault) as InputFault),
       known: row.known === null ? null : (JSON.parse(row.known) as KeptAnswer),

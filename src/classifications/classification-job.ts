@@ -234,14 +234,13 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
    * still become a batch is not forgotten.
    */
   async #recover(job: Job): Promise<void> {
-    const isDead = job.isAbandoned || this.now() >= job.touchedAt + JOB_MAKING_MS;
+    const isLate = this.now() >= job.touchedAt + JOB_MAKING_MS;
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
     if (state.kind === 'known') {
-      // Until then its last bytes may be withheld.
-      const isMade = state.upstream !== undefined || state.batch.processing_status === 'ended';
-      if (isMade) this.#run(this.#job);
-    } else if (isDead) await this.#forget(this.#job);
+      // Until the upstream has it, its last bytes may be withheld; one that is known for so long was not given up.
+      if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run(this.#job);
+    } else if (isLate || job.isAbandoned) await this.#forget(this.#job);
   }
 
   async #poll(job: Job): Promise<void> {

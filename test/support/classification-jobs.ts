@@ -50,6 +50,8 @@ export interface JobEdge {
   breaks: number;
   /** The batches of this edge whose making has begun: their ids with their accounts. */
   readonly batches: ReadonlyMap<string, string>;
+  /** The classifications whose making has begun, as well. */
+  readonly jobs: ReadonlyMap<string, string>;
   /** Moves the clock of all objects. */
   pass(milliseconds: number): void;
   ask(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
@@ -93,6 +95,7 @@ export function jobEdge(vars: Record<string, string> = {}): JobEdge {
     ...vars,
   };
   const batches = new Map<string, string>();
+  const jobs = new Map<string, string>();
   let passed = 0;
   const app = testApp(async (sent) => {
     const { method, url, headers, text } = sent;
@@ -119,13 +122,16 @@ export function jobEdge(vars: Record<string, string> = {}): JobEdge {
       vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
     ];
   });
-  const prepare = Batch.prototype.prepare;
-  const prepares = vi.spyOn(Batch.prototype, 'prepare').mockImplementation(function (this: Batch, opening) {
-    batches.set(opening.id, opening.account);
-    prepare.call(this, opening);
-  });
   onTestFinished(() => {
-    for (const spy of [...spies, prepares]) spy.mockRestore();
+    for (const spy of spies) spy.mockRestore();
+  });
+  around(Batch, 'prepare', (whole, { id, account }) => {
+    batches.set(String(id), String(account));
+    return whole();
+  });
+  around(ClassificationJob, 'open', (whole, { id, account }) => {
+    jobs.set(String(id), String(account));
+    return whole();
   });
 
   const ask: JobEdge['ask'] = async (body, account = 'ada', headers = {}) =>
@@ -153,6 +159,7 @@ export function jobEdge(vars: Record<string, string> = {}): JobEdge {
     instead: undefined,
     breaks: 0,
     batches,
+    jobs,
     pass: (milliseconds) => {
       passed += milliseconds;
     },
@@ -211,6 +218,27 @@ export function jobEdge(vars: Record<string, string> = {}): JobEdge {
     requestsUp,
   };
   return edge;
+}
+
+/**
+ * Puts something around a method of all objects of a class, until the test ends.
+ *
+ * @param does calls `whole`, or does not; its other argument is the method's first
+ */
+export function around(
+  { prototype }: { prototype: object },
+  method: string,
+  does: (whole: () => unknown, first: Record<string, unknown>) => unknown,
+): void {
+  const methods = prototype as Record<string, (...args: never[]) => unknown>;
+  const before = methods[method];
+  if (!before) throw new TypeError(`There is no ${method}.`);
+  methods[method] = function (this: unknown, ...args) {
+    return does(() => before.apply(this, args), args[0] as unknown as Record<string, unknown>);
+  };
+  onTestFinished(() => {
+    methods[method] = before;
+  });
 }
 
 /** @returns an amount without a fraction, so that sums are exact */

@@ -3,6 +3,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { build as buildAssets } from '../scripts/build.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
+import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { classificationTable, measureClassification } from './classification.ts';
 import { bare, type Contender, contenders, counted, countedTurn, metered } from './contenders.ts';
 import { countBilled } from './counts.ts';
@@ -24,6 +25,7 @@ const usage = `npm run bench -- [options]
   --webhooks       webhooks alone
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
+  --batches        batches and files alone
   --upstreams      kinds of upstream alone
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
@@ -111,6 +113,7 @@ async function main(): Promise<void> {
       workload: { type: 'string' },
       webhooks: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
+      batches: { type: 'boolean', default: false },
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       json: { type: 'string' },
@@ -156,6 +159,12 @@ async function main(): Promise<void> {
     const memory = await measureMemory(await build(metered.worker), origin);
     console.log(memoryTable(memory));
     if (values.check && memory.some(isMemoryOver)) process.exitCode = 1;
+    return;
+  }
+  if (values.batches) {
+    const batches = await measureBatches(await build(metered.worker), origin, rounds);
+    console.log(batchTable(batches));
+    if (values.check && isBatchOver(batches)) process.exitCode = 1;
     return;
   }
   if (values.upstreams) {
@@ -224,13 +233,16 @@ async function main(): Promise<void> {
   progress('memory');
   const memory = await measureMemory(bundles.metered, origin);
   tell(memoryTable(memory));
+  progress('batches');
+  const batches = await measureBatches(bundles.metered, origin, rounds);
+  tell(batchTable(batches));
   const starts = await measureStarts(plan, burst);
   tell(startTable(starts));
 
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, batches, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -240,6 +252,7 @@ async function main(): Promise<void> {
     isPrefixOver(prefix) ||
     isLeaseOver(leases) ||
     memory.some(isMemoryOver) ||
+    isBatchOver(batches) ||
     starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
   if (values.check && over) process.exitCode = 1;
 }

@@ -1,5 +1,6 @@
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { customIdOf, FORM_BOUNDARY } from './batch-api.ts';
 
 /** Sends long bodies, in a process of its own: what it holds must not slow down who samples. */
 
@@ -15,11 +16,14 @@ export interface UploadOrder {
   holds: boolean;
 }
 
-/** A Messages body, or a prefix, of about so many bytes; its text has one character that is not Latin. */
-interface BodyOrder {
-  kind: 'message' | 'prefix';
-  bytes: number;
-}
+/**
+ * A Messages body, or a prefix, of about so many bytes, whose text has one character that is not Latin; a batch, whose items
+ * have so many bytes each; a form with a file of so many; or none.
+ */
+type BodyOrder =
+  | { kind: 'message' | 'prefix' | 'file'; bytes: number }
+  | { kind: 'batch'; items: number; bytes: number }
+  | { kind: 'none' };
 
 export interface Uploaded {
   /** Of each request's first answer. */
@@ -30,13 +34,36 @@ export interface Uploaded {
 
 const MOST_TRIES = 60;
 
-function bodyOf({ kind, bytes }: BodyOrder): Buffer {
-  const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
+const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
+
+function bodyOf(order: BodyOrder): Buffer {
+  if (order.kind === 'none') return Buffer.alloc(0);
+  if (order.kind === 'batch') return batchBody(order.items, order.bytes);
+  const { kind, bytes } = order;
+  if (kind === 'file') return formOf(bytes);
   const text = `🌊 ${sentence.repeat(Math.ceil(bytes / sentence.length))}`.slice(0, bytes);
   const model = 'claude-haiku-5-5';
   if (kind === 'prefix') return Buffer.from(JSON.stringify({ system: text, model, cache_ttl: '5m' }));
   const messages = [{ role: 'user', content: text }];
   return Buffer.from(JSON.stringify({ model, max_tokens: 64, stream: true, messages }));
+}
+
+function batchBody(items: number, bytes: number): Buffer {
+  const itemOf = (n: number, content: string) => {
+    const messages = [{ role: 'user', content }];
+    return JSON.stringify({
+      custom_id: customIdOf(n),
+      params: { model: 'claude-haiku-5-5', max_tokens: 64, messages },
+    });
+  };
+  const text = sentence.repeat(Math.ceil(bytes / sentence.length)).slice(0, bytes - itemOf(0, '').length);
+  const pieces = Array.from({ length: items }, (_, n) => Buffer.from(`${n === 0 ? '' : ','}${itemOf(n, text)}`));
+  return Buffer.concat([Buffer.from('{"requests":['), ...pieces, Buffer.from(']}')]);
+}
+
+function formOf(bytes: number): Buffer {
+  const head = `--${FORM_BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="bench.txt"\r\ncontent-type: text/plain\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), Buffer.alloc(bytes, sentence), Buffer.from(`\r\n--${FORM_BOUNDARY}--\r\n`)]);
 }
 
 /** @returns the status of the answer, and after how many milliseconds to come again */

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type AnswerName, answers, stamped } from './answers.ts';
+import { answerStored } from './batch-api.ts';
 
 /** The fake upstream, a process of its own: it speaks the Messages API's format and tells its parent its port. */
 
@@ -49,6 +50,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 }
 
 const server = createServer({ noDelay: true, keepAlive: true, keepAliveTimeout: 60_000 }, (request, response) => {
+  if (answerStored(request, response)) return;
   // The API answers when it has the whole request, so a slow relay of a large body must show.
   request.resume();
   request.once('end', () => answer(request, response));

@@ -1,6 +1,7 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import type { Answer, Resource } from '../reference/resource.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
+import type { Resource } from '../reference/resource.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
@@ -42,10 +43,7 @@ const creditExample = {
   expires_at: '2027-01-01T00:00:00.000Z',
 };
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
-const account = (description: string): Answer => ({
-  description,
-  content: [{ schema: accountSchema, example: quotaExample }],
-});
+const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
 export const accounts: Resource = {
   tag: 'Accounts',
@@ -58,15 +56,12 @@ export const accounts: Resource = {
       needs: 'admin',
       query: pageSchema,
       answers: {
-        200: {
-          description: 'A page of them, in the order of their names.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(accountRow), { id: 'AccountList' }),
-              example: { data: [row], has_more: false, first_id: 'alice', last_id: 'alice' },
-            },
-          ],
-        },
+        200: pageAnswer(
+          namedList('AccountList', accountRow),
+          row,
+          'alice',
+          'A page of them, in the order of their names.',
+        ),
       },
     },
     'GET /accounts/:id': {
@@ -103,15 +98,11 @@ export const accounts: Resource = {
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
       },
       answers: {
-        201: {
-          description: 'The id of the credit, and where the account stands with it.',
-          content: [
-            {
-              schema: z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
-              example: { credit: creditExample.id, ...quotaExample },
-            },
-          ],
-        },
+        201: jsonAnswer(
+          'The id of the credit, and where the account stands with it.',
+          z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
+          { credit: creditExample.id, ...quotaExample },
+        ),
       },
     },
     'GET /accounts/:id/credit': {
@@ -121,20 +112,7 @@ export const accounts: Resource = {
       needs: 'credential',
       query: pageSchema,
       answers: {
-        200: {
-          description: 'A page of it.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(creditRowSchema), { id: 'CreditList' }),
-              example: {
-                data: [creditExample],
-                has_more: false,
-                first_id: creditExample.id,
-                last_id: creditExample.id,
-              },
-            },
-          ],
-        },
+        200: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
       },
     },
     'GET /accounts/:id/export': {
@@ -154,15 +132,11 @@ export const accounts: Resource = {
       summary: 'Erase an account: ledger, conversations, prefixes, tokens',
       needs: 'admin',
       answers: {
-        202: {
-          description: 'It has begun, and goes on by itself.',
-          content: [
-            {
-              schema: z.withMeta(erasureAnswer, { id: 'Erasure' }),
-              example: { ...row, done: false, remaining: 1_200 },
-            },
-          ],
-        },
+        202: jsonAnswer('It has begun, and goes on by itself.', z.withMeta(erasureAnswer, { id: 'Erasure' }), {
+          ...row,
+          done: false,
+          remaining: 1_200,
+        }),
       },
     },
   },

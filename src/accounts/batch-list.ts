@@ -3,6 +3,7 @@
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfSelected } from '../http/page.ts';
 
 type BatchTableRow = Record<string, SqlStorageValue> & { id: string; digest: string; report: string | null };
 
@@ -69,14 +70,8 @@ export class BatchList {
       before_id ?? null,
       limit + 1,
     );
-    const data = rows.slice(0, limit).map(({ report }) => JSON.parse(String(report)) as MessageBatch);
-    if (backwards) data.reverse();
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-    };
+    const batches = rows.map(({ report }) => JSON.parse(String(report)) as MessageBatch);
+    return pageOfSelected(batches, limit, backwards, ({ id }) => id);
   }
 
   /** @returns ids of batches that were made until then, so many of them. */

@@ -9,6 +9,7 @@ import type {
 } from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfSelected } from '../http/page.ts';
 
 /**
  * `uploading`: nobody has said yet whether there is a file; its id is that of the request. `kept`: it is there. `gone`: it was
@@ -45,10 +46,8 @@ export class BelongingList {
 
   /** The bytes of all files that are there, or may be. */
   get bytes(): number {
-    this.#bytes ??= this.#tables.read<{ bytes: number }>(
-      "select coalesce(sum(bytes), 0) as bytes from belongings where state != 'gone'",
-    )[0]?.bytes;
-    return this.#bytes ?? 0;
+    this.#bytes ??= this.#tables.number("select sum(bytes) from belongings where state != 'gone'");
+    return this.#bytes;
   }
 
   /** @returns those of some ids that are the account's, with where they are. */
@@ -171,14 +170,7 @@ export class BelongingList {
       after_id ?? before_id ?? null,
       limit + 1,
     );
-    const data = rows.slice(0, limit);
-    if (backwards) data.reverse();
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-    };
+    return pageOfSelected(rows, limit, backwards, ({ id }) => id);
   }
 
   /**
@@ -195,11 +187,7 @@ export class BelongingList {
 
   /** @returns how many rows are to be erased that were made until then. */
   count(until: number): number {
-    const [row] = this.#tables.read<{ rows: number }>(
-      'select count(*) as rows from belongings where created_at <= ?',
-      until,
-    );
-    return row?.rows ?? 0;
+    return this.#tables.number('select count(*) from belongings where created_at <= ?', until);
   }
 
   /** @returns some of the files that work is due for. */
@@ -214,10 +202,7 @@ export class BelongingList {
 
   /** @returns when work is due next; undefined if it never is. */
   get dueAt(): number | undefined {
-    return (
-      this.#tables.read<{ at: number | null }>('select min(due_at) as at from belongings where due_at is not null')[0]
-        ?.at ?? undefined
-    );
+    return this.#tables.figure('select min(due_at) from belongings where due_at is not null');
   }
 
   /** Has a file looked after again at a time. */

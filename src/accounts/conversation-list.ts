@@ -4,6 +4,7 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport } from '../durable/contracts/settlement.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfSelected } from '../http/page.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 
 type ConversationTableRow = Record<string, SqlStorageValue> & {
@@ -117,14 +118,8 @@ export class ConversationList {
       edge ?? null,
       limit + 1,
     );
-    const data = rows.slice(0, limit).map((row) => conversationRowOf(row, running));
-    if (backwards) data.reverse();
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-    };
+    const conversations = rows.map((row) => conversationRowOf(row, running));
+    return pageOfSelected(conversations, limit, backwards, ({ id }) => id);
   }
 
   /** @returns ids of conversations that began until then, some of them. */
@@ -136,11 +131,7 @@ export class ConversationList {
 
   /** @returns how many began until then. */
   count(time: number): number {
-    const [row] = this.#tables.read<{ rows: number }>(
-      'select count(*) as rows from conversations where created_at <= ?',
-      time,
-    );
-    return row?.rows ?? 0;
+    return this.#tables.number('select count(*) from conversations where created_at <= ?', time);
   }
 
   /** Deletes a conversation's row. */

@@ -5,6 +5,7 @@ import type { MintedToken } from '../durable/contracts/account.ts';
 import type { CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfRows } from '../http/page.ts';
 import { TokensWithLimits } from './token-limits.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
@@ -99,12 +100,11 @@ export class Credentials {
   }
 
   #valid(now: number): number {
-    const [row] = this.#tables.read<{ tokens: number }>(
-      `select count(*) as tokens from tokens
+    return this.#tables.number(
+      `select count(*) from tokens
        where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
       now,
     );
-    return row?.tokens ?? 0;
   }
 
   /** Revokes a token, known or not. */
@@ -144,22 +144,12 @@ export class Credentials {
   }
 
   /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
-  list({ limit = 20, after_id, before_id }: PageOf): Page<TokenRow> {
+  list(page: PageOf): Page<TokenRow> {
     const all = this.#tables.read<CredentialRow>(
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
     );
-    const edge = all.findIndex(({ jti }) => jti === (after_id ?? before_id));
-    let rows = all;
-    if (after_id !== undefined) rows = edge < 0 ? [] : all.slice(edge + 1);
-    else if (before_id !== undefined) rows = all.slice(0, Math.max(0, edge));
-    const page = after_id === undefined && before_id !== undefined ? rows.slice(-limit) : rows.slice(0, limit);
-    const data = page.map((row) => ({ ...tokenRowOf(row), ...this.#limitsOf(row.jti) }));
-    return {
-      data,
-      has_more: rows.length > limit,
-      first_id: data[0]?.jti ?? null,
-      last_id: data.at(-1)?.jti ?? null,
-    };
+    const rows = pageOfRows(all, page, ({ jti }) => jti, 'end');
+    return { ...rows, data: rows.data.map((row) => ({ ...tokenRowOf(row), ...this.#limitsOf(row.jti) })) };
   }
 
   #limitsOf(jti: string): Pick<TokenRow, 'limits' | 'spent_usd'> {

@@ -3,6 +3,7 @@
 import type { CreditAnswer, NewCredit } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
+import { pageOfRows } from '../http/page.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { MOST_USD } from '../settings/limits.schema.ts';
 import type { CreditRow } from './usage-answers.schema.ts';
@@ -19,16 +20,6 @@ interface Credit {
   createdAt: number;
   expiresAt: number | null;
 }
-
-type CreditTableRow = Record<string, SqlStorageValue> & {
-  id: string;
-  key: string | null;
-  amount: number;
-  spent: number;
-  note: string | null;
-  created_at: number;
-  expires_at: number | null;
-};
 
 const MOST_CREDITS = 10_000;
 const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
@@ -47,15 +38,10 @@ export class Credits {
 
   constructor(tables: Tables) {
     this.#tables = tables;
-    this.#all = tables.read<CreditTableRow>('select * from credits order by created_at, id').map((row) => ({
-      id: row.id,
-      key: row.key,
-      amount: row.amount,
-      spent: row.spent,
-      note: row.note,
-      createdAt: row.created_at,
-      expiresAt: row.expires_at,
-    }));
+    this.#all = tables.read<Record<string, SqlStorageValue> & Credit>(
+      `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
+       from credits order by created_at, id`,
+    );
   }
 
   /** Gives credit, once for a key. */
@@ -119,7 +105,7 @@ export class Credits {
    * @param settled what the account has spent in all
    * @returns a page of the credits, newest first
    */
-  page({ limit: most = 20, after_id, before_id }: PageOf, limit: Nanodollars, settled: Nanodollars, now: number) {
+  page(page: PageOf, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {
     const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
     let rest = Math.max(0, settled - expiring - limit);
     const rows = this.#all.map((credit) => {
@@ -128,18 +114,7 @@ export class Credits {
       return creditRowOf(credit, spent, now);
     });
     rows.reverse();
-    const edge = rows.findIndex(({ id }) => id === (after_id ?? before_id));
-    let asked = rows;
-    if (after_id !== undefined) asked = edge < 0 ? [] : rows.slice(edge + 1);
-    else if (before_id !== undefined) asked = rows.slice(0, Math.max(0, edge));
-    const data = after_id === undefined && before_id !== undefined ? asked.slice(-most) : asked.slice(0, most);
-    const page: Page<CreditRow> = {
-      data,
-      has_more: asked.length > most,
-      first_id: data[0]?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-    };
-    return page;
+    return pageOfRows(rows, page, ({ id }) => id, 'end');
   }
 }
 

@@ -88,7 +88,7 @@ export class RefusalLog {
     );
     this.#unwritten = [];
     this.#writtenAt = now;
-    this.#rows ??= this.#tables.read<{ rows: number }>('select count(*) as rows from refusals')[0]?.rows ?? 0;
+    this.#rows ??= this.#tables.number('select count(*) from refusals');
     this.#rows += 1;
     if (this.#rows <= MOST_ROWS) return;
     this.#tables.write('delete from refusals where at = (select min(at) from refusals)');

@@ -1,6 +1,7 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import type { Answer, Resource } from '../reference/resource.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
+import type { Resource } from '../reference/resource.ts';
 import { mintRequest } from './tokens.schema.ts';
 import { mintedToken } from './tokens-answers.schema.ts';
 import { revokedAnswer, tokenRowSchema } from './usage-answers.schema.ts';
@@ -18,10 +19,8 @@ const row = {
   spent_usd: 0.25,
 };
 const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
-const revoked = (description: string, what: string): Answer => ({
-  description,
-  content: [{ schema: revokedSchema, example: { account: 'alice', revoked: what } }],
-});
+const revoked = (description: string, what: string) =>
+  jsonAnswer(description, revokedSchema, { account: 'alice', revoked: what });
 
 export const tokens: Resource = {
   tag: 'Tokens',
@@ -48,22 +47,14 @@ export const tokens: Resource = {
         },
       },
       answers: {
-        201: {
-          description: 'The token.',
-          content: [
-            {
-              schema: z.withMeta(mintedToken, { id: 'Token' }),
-              example: {
-                token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
-                jti,
-                account: 'alice',
-                scopes: ['messages'],
-                expires_at: '2026-11-20T11:06:14.000Z',
-                limits: { usd_total: 5 },
-              },
-            },
-          ],
-        },
+        201: jsonAnswer('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti,
+          account: 'alice',
+          scopes: ['messages'],
+          expires_at: '2026-11-20T11:06:14.000Z',
+          limits: { usd_total: 5 },
+        }),
       },
     },
     'GET /accounts/:id/tokens': {
@@ -72,15 +63,12 @@ export const tokens: Resource = {
       needs: 'admin',
       query: pageSchema,
       answers: {
-        200: {
-          description: 'A page of them; never the tokens themselves.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(z.withMeta(tokenRowSchema, { id: 'TokenRow' })), { id: 'TokenList' }),
-              example: { data: [row], has_more: false, first_id: jti, last_id: jti },
-            },
-          ],
-        },
+        200: pageAnswer(
+          namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+          row,
+          jti,
+          'A page of them; never the tokens themselves.',
+        ),
       },
     },
     'DELETE /accounts/:id/tokens': {

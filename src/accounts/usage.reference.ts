@@ -1,5 +1,6 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { accountQuery, usageQuery } from './usage.schema.ts';
 import { ledgerRequestSchema, ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
@@ -90,15 +91,7 @@ export const usage: Resource = {
       needs: 'credential',
       query: z.extend(pageSchema, accountQuery.shape),
       answers: {
-        200: {
-          description: 'A page of requests.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(rowSchema), { id: 'LedgerPage' }),
-              example: { data: [row], has_more: false, first_id: row.request_id, last_id: row.request_id },
-            },
-          ],
-        },
+        200: pageAnswer(namedList('LedgerPage', rowSchema), row, row.request_id, 'A page of requests.'),
       },
       errors: [404],
     },
@@ -110,10 +103,7 @@ export const usage: Resource = {
       needs: 'credential',
       query: accountQuery,
       answers: {
-        200: {
-          description: 'The request, and each of its tries.',
-          content: [{ schema: requestSchema, example: { ...row, tries: [row], refusal: null } }],
-        },
+        200: jsonAnswer('The request, and each of its tries.', requestSchema, { ...row, tries: [row], refusal: null }),
       },
     },
   },

@@ -1,5 +1,6 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import { namedList, pageAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
 import { alertRow } from './alerts-answers.schema.ts';
 
@@ -31,15 +32,7 @@ export const alerts: Resource = {
       needs: 'admin',
       query: pageSchema,
       answers: {
-        200: {
-          description: 'A page of them.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(z.withMeta(alertRow, { id: 'Alert' })), { id: 'AlertList' }),
-              example: { data: [row], has_more: false, first_id: row.event_id, last_id: row.event_id },
-            },
-          ],
-        },
+        200: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
       },
     },
   },

@@ -12,10 +12,20 @@ export interface BatchPlace {
   id: string;
 }
 
-/** Calls the object of a batch, and again if the call was lost. @throws ObjectUnreachable 503 */
-export async function callBatch<T>(place: BatchPlace, call: (batch: Remote<BatchObject>) => Promise<T>): Promise<T> {
+/**
+ * Calls the object of a batch, and again if the call was lost.
+ *
+ * @param persistence how long it is tried; see `callObject`
+ * @throws ObjectUnreachable 503
+ */
+export async function callBatch<T>(
+  place: BatchPlace,
+  call: (batch: Remote<BatchObject>) => Promise<T>,
+  persistence?: Parameters<typeof callObject>[2],
+): Promise<T> {
   const { env, settings } = place;
-  return await callObject('batch', () => call(batchStub(env, settings, place) as unknown as Remote<BatchObject>));
+  const callOnce = () => call(batchStub(env, settings, place) as unknown as Remote<BatchObject>);
+  return await callObject('batch', callOnce, persistence);
 }
 
 /** Calls the claims on the batches of an upstream, and again if the call was lost. @throws ObjectUnreachable 503 */

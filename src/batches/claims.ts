@@ -14,6 +14,12 @@ const CLAIM_MIGRATIONS: readonly Migration[] = [
       create table pending (batch text primary key, items integer not null, at integer not null) strict, without rowid;
       create table claims (upstream_id text primary key, batch text not null, at integer not null) strict, without rowid;`,
   },
+  {
+    version: 2,
+    sql: `
+      alter table pending add column likeness text not null default '';
+      alter table pending add column origin text not null default '';`,
+  },
 ];
 
 /** Longer than the upstream keeps the results of a batch (29 days), and lists it. */
@@ -36,19 +42,38 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     return Date.now();
   }
 
-  begin({ batch, items, at }: PendingBatch): void {
-    this.#tables.write('delete from claims where at < ?', this.now() - KEPT_MS);
-    this.#tables.write('insert or replace into pending (batch, items, at) values (?, ?, ?)', batch, items, at);
+  begin({ batch, items, at, likeness, origin }: PendingBatch): void {
+    for (const table of ['claims', 'pending']) {
+      this.#tables.write(`delete from ${table} where at < ?`, this.now() - KEPT_MS);
+    }
+    this.#tables.write(
+      'insert or replace into pending (batch, items, at, likeness, origin) values (?, ?, ?, ?, ?)',
+      batch,
+      items,
+      at,
+      likeness,
+      origin,
+    );
   }
 
-  claim(batch: string, upstreamId: string): boolean {
-    const [found] = this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', upstreamId);
-    if (found && found.batch !== batch) return false;
-    if (!found) {
-      this.#tables.write('insert into claims (upstream_id, batch, at) values (?, ?, ?)', upstreamId, batch, this.now());
+  claim(batch: string, upstreamId: string, isSure = false): boolean {
+    const owner = this.#ownerOf(upstreamId);
+    if (owner !== undefined && owner !== batch && !isSure) return false;
+    if (owner !== batch) {
+      this.#tables.write(
+        'insert or replace into claims (upstream_id, batch, at) values (?, ?, ?)',
+        upstreamId,
+        batch,
+        this.now(),
+      );
     }
     this.end(batch);
     return true;
+  }
+
+  prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear' {
+    if (this.#hasTwin(batch)) return 'unclear';
+    return this.claim(batch, upstreamId) ? 'own' : 'other';
   }
 
   release(batch: string, upstreamId: string): void {
@@ -61,14 +86,30 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
 
   choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] } {
     const free = candidates.filter(({ id }) => {
-      const [found] = this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', id);
-      return found === undefined || found.batch === batch;
+      const owner = this.#ownerOf(id);
+      return owner === undefined || owner === batch;
     });
     const [only, another] = free;
     const ids = free.map(({ id }) => id);
     if (!only || another || this.#hasRival(batch)) return { free: ids };
     this.claim(batch, only.id);
     return { only: only.id, free: ids };
+  }
+
+  #ownerOf(upstreamId: string): string | undefined {
+    return this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', upstreamId)[0]?.batch;
+  }
+
+  /** @returns whether another create, of somebody else or with other contents, has the same custom ids and is still open. */
+  #hasTwin(batch: string): boolean {
+    const [twin] = this.#tables.read(
+      `select 1 from pending as other, pending as own where own.batch = ?1 and other.batch != ?1
+         and other.items = own.items and other.likeness = own.likeness and other.origin != own.origin
+         and abs(other.at - own.at) < ?2 limit 1`,
+      batch,
+      CLOSE_MS,
+    );
+    return twin !== undefined;
   }
 
   /** @returns whether the answer to another create of the same size is still open: what is there may be its batch. */

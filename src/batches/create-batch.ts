@@ -173,7 +173,10 @@ async function closeBatch(
       isHeld = false;
       upload.abort();
       const first = { ...place, id: decision.batch };
-      return batchOrRefusal(await callBatch(first, (batch) => batch.read()), context);
+      const state = await callBatch(first, (batch) => batch.read());
+      if (state.kind === 'none')
+        throw tryAgain('The first of these batches was not sent. Send it again.', 'batch_late');
+      return batchOrRefusal(state, context);
     }
     if (decision.outcome !== 'admitted') {
       isHeld = false;
@@ -183,10 +186,12 @@ async function closeBatch(
     isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
-    if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld)));
+    if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
   }
   // From here on there may be a batch, whoever dies: the journal knows it, and nothing is sent again.
-  const sending = finish(creation, others).then((answer) => callBatch(place, (batch) => batch.answered(answer)));
+  const sending = finish(creation, others).then((answer) =>
+    callBatch(place, (batch) => batch.answered(answer), 'persistent'),
+  );
   context.waitUntil(sending);
   return batchOrRefusal(await sending, context);
 }
@@ -223,7 +228,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
 
 function batchOpening(
   { c, context, id, items: reader, total }: Creation,
-  { rows, items }: BatchOrder,
+  { rows, items, digest: bodyDigest }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
   const headers: Record<string, string> = {};
@@ -238,9 +243,11 @@ function batchOpening(
     requestId: context.requestId,
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
     items,
-    rows: rows.map(({ requestId, model, cost }) => ({ requestId, model, hold: cost })),
+    rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
     seed: total.seed,
     digest: total.digest,
+    likeness: total.likeness,
+    origin: `${context.identity.account} ${bodyDigest}`,
     cacheTtl: total.cachesLong ? '1h' : '5m',
     upstream: chosenTarget(reader).name,
     headers,

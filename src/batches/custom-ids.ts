@@ -8,16 +8,18 @@ export function newSeed(): Seed {
   return [...crypto.getRandomValues(new Uint32Array(4))] as unknown as Seed;
 }
 
-const PRIMES: Seed = [597_399_067, 2_869_860_233, 951_274_213, 2_716_044_179];
+const PRIMES = [597_399_067, 2_869_860_233, 951_274_213, 2_716_044_179, 2_246_822_519, 3_266_489_917] as const;
+/** The same for all batches: what is hashed with them can be compared. */
+const COMMON_SEEDS = [668_265_263, 374_761_393] as const;
 
 /** Takes ids, and keeps them: a hundred thousand take six to twelve megabytes. */
 export class CustomIds {
-  readonly #seed: Seed;
-  readonly #sums = new Uint32Array(4);
+  readonly #seeds: readonly number[];
+  readonly #sums = new Uint32Array(PRIMES.length);
   readonly #known = new Set<string>();
 
   constructor(seed: Seed) {
-    this.#seed = seed;
+    this.#seeds = [...seed, ...COMMON_SEEDS];
   }
 
   /** @returns how many different ids there are. */
@@ -29,7 +31,7 @@ export class CustomIds {
   add(id: string): boolean {
     if (this.#known.has(id)) return false;
     this.#known.add(id);
-    for (const [lane, seed] of this.#seed.entries()) {
+    for (const [lane, seed] of this.#seeds.entries()) {
       this.#sums[lane] = (this.#sums[lane] as number) + hashOf(id, seed, PRIMES[lane as 0]);
     }
     return true;
@@ -37,7 +39,16 @@ export class CustomIds {
 
   /** @returns 32 hexadecimal digits: the same for the same ids in any order. */
   get digest(): string {
-    return [...this.#sums].map((sum) => sum.toString(16).padStart(8, '0')).join('');
+    return this.#hexOf(0, 4);
+  }
+
+  /** @returns 16 hexadecimal digits, the same for the same ids in any batch: ids that have the same can be made up. */
+  get likeness(): string {
+    return this.#hexOf(4, PRIMES.length);
+  }
+
+  #hexOf(from: number, to: number): string {
+    return [...this.#sums.subarray(from, to)].map((sum) => sum.toString(16).padStart(8, '0')).join('');
   }
 }
 

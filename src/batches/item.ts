@@ -114,6 +114,8 @@ export class ItemReader {
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
     const { ids, body: given } = namedIds(paramsOf(item));
+    // Then a text is as long as its bytes, and they need not be made to be counted.
+    const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
     const { settings, identity } = this.#c.var;
     const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
@@ -133,7 +135,7 @@ export class ItemReader {
     const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },
       {
-        bytes: sizeOf(params),
+        bytes: params === given && isAscii ? params.text.length : sizeOf(params),
         readings: readings ?? undefined,
         lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
         models,
@@ -188,21 +190,28 @@ export class ItemReader {
 function paramsOf(item: JsonBody): JsonBody {
   const text = memberTexts(item.text).get('params') ?? '{}';
   const json = item.json.params as Record<string, unknown>;
-  const body = item instanceof LongBody ? item.with(text, json) : lazyBody(text, json);
+  const body = item instanceof LongBody ? item.with(text, json) : new LazyBody(text, json);
   return withOneReading(body, 'outermost');
 }
 
-/** @returns a body whose bytes are made only where somebody asks for them. */
-function lazyBody(text: string, json: Record<string, unknown>): JsonBody {
-  let bytes: Uint8Array | undefined;
-  return {
-    text,
-    json,
-    get bytes() {
-      bytes ??= encoder.encode(text);
-      return bytes;
-    },
-  };
+/**
+ * A body whose bytes are made only where somebody asks for them. A class, since the engine makes a shape for each object
+ * literal that has a getter, and the shape keeps the item until the next full collection.
+ */
+class LazyBody implements JsonBody {
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+  #bytes: Uint8Array | undefined;
+
+  constructor(text: string, json: Record<string, unknown>) {
+    this.text = text;
+    this.json = json;
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= encoder.encode(this.text);
+    return this.#bytes;
+  }
 }
 
 /**

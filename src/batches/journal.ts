@@ -20,6 +20,8 @@ export interface Journal extends BatchOpening {
   upstreamId?: string;
   /** Whether the upstream's id is a guess, which the results have to prove. */
   isGuess?: boolean;
+  /** Whether it is noted whose the upstream's batch is. */
+  isClaimed?: boolean;
   /** Ids of the upstream's that looked like this batch and are not. */
   wrong?: string[];
   expiresAt?: string;
@@ -84,6 +86,11 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
     batch: batchOf(journal, now),
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
+}
+
+/** @returns whether the upstream may still work on a batch. */
+export function isOpen({ phase }: Journal): boolean {
+  return phase === 'closing' || phase === 'lost' || phase === 'running';
 }
 
 function rfcTime(milliseconds: number): string {

@@ -3,6 +3,7 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
+import { PieceReader } from '../http/piece-reader.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import { cost, type Nanodollars, type Usage } from '../pricing/cost.ts';
@@ -67,22 +68,28 @@ export async function* resultLines({ body }: Response, onPiece: () => void): Asy
   if (!body) return;
   let held: Uint8Array[] = [];
   let heldBytes = 0;
-  for await (const piece of body as ReadableStream<Uint8Array>) {
-    onPiece();
-    let start = 0;
-    for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
-      const rest = piece.subarray(start, end);
-      yield held.length === 0 ? rest : joinedPieces([...held, rest]);
-      held = [];
-      heldBytes = 0;
-      start = end + 1;
+  const reader = new PieceReader(body);
+  try {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      onPiece();
+      let start = 0;
+      for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
+        const rest = piece.subarray(start, end);
+        yield held.length === 0 ? rest : joinedPieces([...held, rest]);
+        held = [];
+        heldBytes = 0;
+        start = end + 1;
+      }
+      if (start === piece.length) continue;
+      held.push(piece.slice(start));
+      heldBytes += piece.length - start;
+      if (heldBytes > MOST_LINE_BYTES) throw new Error('a result that is too long');
     }
-    if (start === piece.length) continue;
-    held.push(piece.subarray(start));
-    heldBytes += piece.length - start;
-    if (heldBytes > MOST_LINE_BYTES) throw new Error('a result that is too long');
+    if (heldBytes > 0) yield joinedPieces(held);
+  } finally {
+    // What has ended, or broken, has nothing to cancel.
+    reader.cancel().catch(() => undefined);
   }
-  if (heldBytes > 0) yield joinedPieces(held);
 }
 
 class Sums {

@@ -1,4 +1,5 @@
 import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
+import { PieceReader } from '../http/piece-reader.ts';
 import { discard, Pace } from '../http/read-json.ts';
 
 /** How often it is looked whether a body still comes, and how long the rest of a refused one is read; milliseconds. */
@@ -6,7 +7,8 @@ const LOOK_MS = 15_000;
 const LATE_MS = 10_000;
 
 /**
- * Reads a body piece by piece, and never has more of it in memory than the piece that it gives out.
+ * Reads a body piece by piece, and never has more of it in memory than the piece that it gives out. A piece is valid until
+ * the next one is asked for.
  *
  * If whoever reads stops, the rest is read and dropped for a while: a connection that is closed while the caller still
  * sends is reset, and the caller would never see why the request was refused.
@@ -15,8 +17,8 @@ const LATE_MS = 10_000;
  */
 export async function* streamBody(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
   if (Number(request.headers.get('content-length')) > limitBytes) throw tooLarge(limitBytes);
-  const reader = request.body?.getReader();
-  if (!reader) return;
+  if (!request.body) return;
+  const reader = new PieceReader(request.body);
   let length = 0;
   let taken = 0;
   let isEnded = false;
@@ -27,13 +29,13 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   });
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const piece = await reader.read();
       pace.check();
-      isEnded = done;
-      if (done) return;
-      length += value.length;
+      isEnded = piece === undefined;
+      if (!piece) return;
+      length += piece.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
-      yield value;
+      yield piece;
       taken = length;
     }
   } catch (thrown) {

@@ -46,6 +46,11 @@ export class BatchTotal {
     return this.#ids.digest;
   }
 
+  /** @returns what other batches with the same custom ids have too. */
+  get likeness(): string {
+    return this.#ids.likeness;
+  }
+
   /** @returns every model that may be billed, each by all of its names. */
   get models(): string[][] {
     return [...this.#models.values()].map((names) => [...names]);

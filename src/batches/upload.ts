@@ -54,8 +54,13 @@ export class Upload {
    * @throws RefusedEarly, or what the connection failed with
    */
   async add(pieces: readonly Uint8Array[]): Promise<void> {
-    await this.#put(this.#items === 0 ? BEFORE : BETWEEN);
+    const between = this.#items === 0 ? BEFORE : BETWEEN;
     this.#items += 1;
+    let length = between.length;
+    for (const piece of pieces) length += piece.length;
+    this.#bytes += length;
+    if (this.#bytes > MOST_UPLOADED) throw tooLarge(MOST_UPLOADED);
+    await this.#put(between);
     for (const piece of pieces) await this.#put(piece);
   }
 
@@ -65,7 +70,7 @@ export class Upload {
    * @throws RefusedEarly, or what the connection failed with
    */
   async flush(): Promise<void> {
-    this.#cut();
+    await this.#passOn();
     await this.#drain();
   }
 
@@ -100,28 +105,26 @@ export class Upload {
   }
 
   async #put(bytes: Uint8Array): Promise<void> {
-    this.#bytes += bytes.length;
-    if (this.#bytes > MOST_UPLOADED) {
-      throw tooLarge(MOST_UPLOADED);
-    }
     if (bytes.length > TOGETHER_BYTES) {
-      this.#cut();
-      await this.#drain();
+      await this.flush();
       // Large bytes are sent as they are: copied, they would be in memory twice.
       await this.#write(bytes);
       return;
     }
-    if (this.#filled + bytes.length > TOGETHER_BYTES) this.#cut();
+    if (this.#filled + bytes.length > TOGETHER_BYTES) await this.#passOn();
     this.#piece.set(bytes, this.#filled);
     this.#filled += bytes.length;
-    if (this.#waitingBytes >= FIRST_BYTES || (this.#writer && this.#waiting.length > 0)) await this.#drain();
   }
 
-  #cut(): void {
+  /** Sends what has come together; as long as nothing goes up, it is kept. */
+  async #passOn(): Promise<void> {
     if (this.#filled === 0) return;
-    this.#waiting.push(this.#piece.slice(0, this.#filled));
-    this.#waitingBytes += this.#filled;
+    const together = this.#piece.subarray(0, this.#filled);
     this.#filled = 0;
+    if (this.#writer) return await this.#write(together);
+    this.#waiting.push(together.slice());
+    this.#waitingBytes += together.length;
+    if (this.#waitingBytes >= FIRST_BYTES) await this.#drain();
   }
 
   async #drain(): Promise<void> {
@@ -139,7 +142,8 @@ export class Upload {
 
   #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
     if (!this.#writer || !this.#answer) {
-      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+      // Of the runtime's own: what was written has been read when the write returns, and its memory is used again.
+      const { readable, writable } = new IdentityTransformStream();
       this.#writer = writable.getWriter();
       this.#writer.closed.catch(toldByAnswer);
       this.#answer = this.#send(readable, this.#controller.signal);

@@ -14,7 +14,8 @@ import type { Upstream } from '../upstream/upstream.ts';
 export const BATCHES_PATH = '/v1/messages/batches';
 /** An answer about one batch is due within this time; results begin within it. */
 const BATCH_CALL_MS = 60_000;
-const LIST_LIMIT = 100;
+/** The most rows of a page that the API gives. */
+const LIST_LIMIT = 1_000;
 /** So many pages of a list are read to find a batch that was made minutes ago. */
 const MOST_LIST_PAGES = 10;
 
@@ -146,8 +147,11 @@ export class UpstreamBatches {
     }
   }
 
-  /** @returns the batches that were made since a time, in milliseconds since 1970, newest first. */
-  async since(time: number): Promise<UpstreamRow[]> {
+  /**
+   * @returns the batches that were made since a time, in milliseconds since 1970, newest first; `isWhole` is false where there
+   * are more of them than are read
+   */
+  async since(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
     const rows: UpstreamRow[] = [];
     let after = '';
     for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
@@ -155,10 +159,10 @@ export class UpstreamBatches {
       const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));
       const last = data.at(-1);
-      if (!last || last.createdAt < time || list.has_more !== true) break;
+      if (!last || last.createdAt < time || list.has_more !== true) return { rows, isWhole: true };
       after = `&after_id=${encodeURIComponent(last.id)}`;
     }
-    return rows;
+    return { rows, isWhole: false };
   }
 
   /**
@@ -175,11 +179,17 @@ export class UpstreamBatches {
   }
 
   async #json(method: string, rest: string): Promise<Json> {
-    const response = await this.#send(method, rest, new AbortController());
-    const text = await response.text();
-    const json = parseObject(text);
-    if (response.ok && json) return json;
-    throw new BatchCallFailed(response.status);
+    const controller = new AbortController();
+    // A body that stops coming must not stop the batch.
+    const timer = setTimeout(() => controller.abort(), 2 * BATCH_CALL_MS);
+    try {
+      const response = await this.#send(method, rest, controller);
+      const json = parseObject(await response.text());
+      if (response.ok && json) return json;
+      throw new BatchCallFailed(response.status);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #send(method: string, rest: string, controller: AbortController): Promise<Response> {

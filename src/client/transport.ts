@@ -34,6 +34,8 @@ export interface Call {
   query?: object | undefined;
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
+  /** Whether a request goes on when its page is closed. */
+  keepalive?: boolean | undefined;
 }
 
 /** Sends requests to one edge, with a credential that is renewed when it is refused. */
@@ -93,7 +95,7 @@ export class Transport {
     const { method = 'GET', body, query, signal } = call;
     const headers: Record<string, string> = { ...this.#options.headers, ...call.headers };
     if (token !== undefined) headers.authorization = `Bearer ${token}`;
-    const init: RequestInit = { method, headers };
+    const init: RequestInit = { method, headers, ...(call.keepalive ? { keepalive: true } : {}) };
     if (signal) init.signal = signal;
     if (body !== undefined) {
       headers['content-type'] = 'application/json';

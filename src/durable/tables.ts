@@ -35,6 +35,18 @@ export class Tables {
     return this.storage.sql.exec<Row>(query, ...bindings).toArray();
   }
 
+  /** @returns the figure that a query selects, the first column of its first row; undefined where there is none. */
+  figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
+    const [row = []] = [...this.storage.sql.exec(query, ...bindings).raw()];
+    const [figure = null] = row;
+    return figure === null ? undefined : Number(figure);
+  }
+
+  /** @returns the figure that a query selects, such as a count or a sum; 0 where there is none. */
+  number(query: string, ...bindings: SqlStorageValue[]): number {
+    return this.figure(query, ...bindings) ?? 0;
+  }
+
   /** @returns the value of a key in the table `meta`, or undefined. */
   meta(key: string): string | undefined {
     return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;

@@ -56,11 +56,27 @@ export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string)
   };
 }
 
-/** @returns a page of rows that are all in memory, as the API pages its lists; an unknown cursor begins at the beginning. */
+/**
+ * Makes a page of rows that were selected for it.
+ *
+ * @param rows one more than the page has, where there are more
+ * @param backwards whether they were selected from the page's end to its beginning
+ */
+export function pageOfSelected<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {
+  const data = rows.slice(0, limit);
+  return listOf(backwards ? data.reverse() : data, rows.length > limit, idOf);
+}
+
+/**
+ * Makes a page of rows that are all in memory, as the API pages its lists.
+ *
+ * @param unknown where the page begins that follows an unknown id
+ */
 export function pageOfRows<T>(
   rows: readonly T[],
   { limit = 20, after_id, before_id }: { [Name in keyof PageQuery]?: PageQuery[Name] | undefined },
   idOf: (row: T) => string,
+  unknown: 'begin' | 'end' = 'begin',
 ) {
   const at = (id: string) => rows.findIndex((row) => idOf(row) === id);
   if (before_id !== undefined) {
@@ -68,6 +84,7 @@ export function pageOfRows<T>(
     const start = Math.max(0, end - limit);
     return listOf(rows.slice(start, end), start > 0, idOf);
   }
-  const start = after_id === undefined ? 0 : at(after_id) + 1;
+  let start = after_id === undefined ? 0 : at(after_id) + 1;
+  if (after_id !== undefined && start === 0 && unknown === 'end') start = rows.length;
   return listOf(rows.slice(start, start + limit), start + limit < rows.length, idOf);
 }

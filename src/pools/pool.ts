@@ -17,6 +17,7 @@ import type {
   SpendQuery,
 } from '../durable/contracts/pool.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { pageOfRows } from '../http/page.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
@@ -143,7 +144,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   }
 
   /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
-  accounts({ period, limit = 20, after_id, before_id }: SpendQuery): Page<AccountSpendRow> {
+  accounts({ period, ...page }: SpendQuery): Page<AccountSpendRow> {
     const now = this.now();
     const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
     const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
@@ -154,11 +155,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       const more = spentIn(right, period) - spentIn(left, period);
       return more || (left.account < right.account ? -1 : 1);
     });
-    const placeOf = (id: string) => named.findIndex(({ account }) => account === id);
-    const first = after_id === undefined ? 0 : placeOf(after_id) + 1;
-    const end = before_id === undefined ? named.length : Math.max(0, placeOf(before_id));
-    const from = before_id === undefined ? first : Math.max(first, end - limit);
-    const data = named.slice(from, Math.min(end, from + limit)).map(
+    const rows = pageOfRows(named, page, ({ account }) => account);
+    const data = rows.data.map(
       (lease): AccountSpendRow => ({
         type: 'account',
         id: lease.account,
@@ -168,8 +166,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
         last_seen_at: lease.seenAt === null ? null : new Date(lease.seenAt).toISOString(),
       }),
     );
-    const more = before_id === undefined ? from + limit < end : from > first;
-    return { data, has_more: more, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
+    return { ...rows, data };
   }
 
   /** @returns what accounts have reported that they have spent. */

@@ -1,6 +1,7 @@
-import { listSchema, pageSchema } from '../http/page.ts';
+import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import type { Answer, Resource } from '../reference/resource.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
+import type { Resource } from '../reference/resource.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 import { membersQuery } from './pools.schema.ts';
 import {
@@ -30,18 +31,12 @@ const poolQuotaExample = {
 const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
 const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
 const limitsBody = { schema: z.withMeta(poolLimitsSchema, { id: 'PoolLimits' }), example: limits };
-const group = (description: string): Answer => ({
-  description,
-  content: [{ schema: groupSchema, example: { type: 'group', id: 'research', ...poolQuotaExample } }],
-});
-const deployment = (description: string): Answer => ({
-  description,
-  content: [{ schema: deploymentSchema, example: { type: 'pool', id: 'deployment', ...poolQuotaExample } }],
-});
-const membership = (description: string, name: string | null): Answer => ({
-  description,
-  content: [{ schema: membershipSchema, example: { account: 'alice', group: name } }],
-});
+const groupExample = { type: 'group', id: 'research', ...poolQuotaExample };
+const group = (description: string) => jsonAnswer(description, groupSchema, groupExample);
+const deployment = (description: string) =>
+  jsonAnswer(description, deploymentSchema, { type: 'pool', id: 'deployment', ...poolQuotaExample });
+const membership = (description: string, name: string | null) =>
+  jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
 const spendRow = {
   type: 'account',
@@ -51,6 +46,8 @@ const spendRow = {
   limit_usd: { day: 1, week: null, month: null },
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
+
+const route = { needs: 'admin', errors: [503] } as const;
 
 export const groups: Resource = {
   tag: 'Groups',
@@ -62,85 +59,67 @@ export const groups: Resource = {
   },
   routes: {
     'GET /groups': {
+      ...route,
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
-      needs: 'admin',
       query: pageSchema,
-      errors: [503],
       answers: {
-        200: {
-          description: 'A page of them, in the order of their names, with where each stands.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(groupAnswer), { id: 'GroupList' }),
-              example: {
-                data: [{ type: 'group', id: 'research', ...poolQuotaExample }],
-                has_more: false,
-                first_id: 'research',
-                last_id: 'research',
-              },
-            },
-          ],
-        },
+        200: pageAnswer(
+          namedList('GroupList', groupAnswer),
+          groupExample,
+          'research',
+          'A page of them, in the order of their names, with where each stands.',
+        ),
       },
     },
     'GET /groups/:id': {
+      ...route,
       operation: 'getGroup',
       summary: 'See where a group stands',
-      needs: 'admin',
       answers: { 200: group('Its limits, and what its accounts have spent and leased.') },
-      errors: [503],
     },
     'PUT /groups/:id/limits': {
+      ...route,
       operation: 'setGroupLimits',
       summary: 'Replace the limits of a group',
       description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
-      needs: 'admin',
       body: limitsBody,
       answers: { 200: group('Where it stands under the new limits.') },
-      errors: [503],
     },
     'DELETE /groups/:id': {
+      ...route,
       operation: 'deleteGroup',
       summary: 'Take the limits of a group away',
       description: 'Its accounts stay in it until they are moved.',
-      needs: 'admin',
       answers: { 200: group('Where it stands without limits.') },
-      errors: [503],
     },
     'GET /groups/:id/accounts': {
+      ...route,
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
-      needs: 'admin',
       query: z.extend(pageSchema, membersQuery.shape),
       answers: {
-        200: {
-          description: 'A page of those that have asked for something, the dearest first.',
-          content: [
-            {
-              schema: z.withMeta(listSchema(accountSpendRow), { id: 'AccountSpendList' }),
-              example: { data: [spendRow], has_more: false, first_id: 'alice', last_id: 'alice' },
-            },
-          ],
-        },
+        200: pageAnswer(
+          namedList('AccountSpendList', accountSpendRow),
+          spendRow,
+          'alice',
+          'A page of those that have asked for something, the dearest first.',
+        ),
       },
-      errors: [503],
     },
     'PUT /groups/:id/accounts/:account': {
+      ...route,
       operation: 'putGroupAccount',
       summary: 'Put an account into a group',
       description: 'Whatever its credentials say. Requests that run stay with the group before.',
-      needs: 'admin',
       answers: { 200: membership('It is in this group.', 'research') },
-      errors: [503],
     },
     'DELETE /groups/:id/accounts/:account': {
+      ...route,
       operation: 'deleteGroupAccount',
       summary: 'Take an account out of a group',
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
-      needs: 'admin',
       answers: { 200: membership('No group is chosen for it.', null) },
-      errors: [503],
     },
   },
 };
@@ -150,40 +129,33 @@ export const deploymentPools: Resource = {
   description: 'The budget that all accounts share. It is there where the setting DEPLOYMENT_LIMITS is.',
   routes: {
     'GET /pools/deployment': {
+      ...route,
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
-      needs: 'admin',
       answers: { 200: deployment('Its limits, and what all accounts have spent and leased.') },
-      errors: [503],
     },
     'POST /pools/deployment/recount': {
+      ...route,
       operation: 'recountDeployment',
       summary: 'Have every account report again what it has spent',
       description:
         'In place of what the sums of `GET /usage` say of it: for sums that are not those of the ledgers. What erased accounts have left stays as it is.',
-      needs: 'admin',
       answers: {
-        202: {
-          description: 'It goes on by itself.',
-          content: [
-            {
-              schema: z.withMeta(recountAnswer, { id: 'Recount' }),
-              example: { type: 'pool', id: 'deployment', accounts: 200 },
-            },
-          ],
-        },
+        202: jsonAnswer('It goes on by itself.', z.withMeta(recountAnswer, { id: 'Recount' }), {
+          type: 'pool',
+          id: 'deployment',
+          accounts: 200,
+        }),
       },
-      errors: [503],
     },
     'PUT /pools/deployment/limits': {
+      ...route,
       operation: 'setDeploymentLimits',
       summary: 'Replace the limits of the deployment',
       description: 'They win over the setting. A lowered limit is felt within a minute.',
-      needs: 'admin',
       body: limitsBody,
       answers: { 200: deployment('Where it stands under the new limits.') },
-      errors: [503],
     },
   },
 };

@@ -41,7 +41,7 @@ export class Versions {
 
   /** @returns the bytes of all versions together. */
   get bytes(): number {
-    this.#bytes ??= Number(this.#tables.read('select sum(bytes) as bytes from versions')[0]?.bytes ?? 0);
+    this.#bytes ??= this.#tables.number('select sum(bytes) from versions');
     return this.#bytes;
   }
 
@@ -260,8 +260,7 @@ export class Versions {
   }
 
   #isFull(kind: string, name: string): boolean {
-    const [others] = this.#tables.read('select count(*) as names from names where kind = ? and name != ?', kind, name);
-    return Number(others?.names) >= MOST_NAMES;
+    return this.#tables.number('select count(*) from names where kind = ? and name != ?', kind, name) >= MOST_NAMES;
   }
 
   #names(where: string, bindings: string[], rest: string): NameRow[] {

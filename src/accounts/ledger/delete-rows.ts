@@ -5,7 +5,7 @@ export const DELETED_AT_ONCE = 5_000;
 
 /** @returns when the oldest request was admitted, in milliseconds since 1970; undefined where the ledger is empty. */
 export function oldestRowAt(ledger: Ledger): number | undefined {
-  return ledger.read<{ at: number }>('select at from ledger order by id limit 1')[0]?.at;
+  return ledger.figure('select at from ledger order by id limit 1');
 }
 
 /** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
@@ -23,10 +23,10 @@ export function deleteRowsBefore(ledger: Ledger, time: number): number {
  * @returns how many rows were deleted, and how many are left
  */
 export function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
-  const [found] = ledger.read<{ rows: number }>('select count(*) as rows from ledger where at <= ?', time);
+  const found = ledger.number('select count(*) from ledger where at <= ?', time);
   const erased = ledger.write(
     `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${DELETED_AT_ONCE})`,
     time,
   );
-  return { erased, remaining: Math.max(0, (found?.rows ?? 0) - erased) };
+  return { erased, remaining: Math.max(0, found - erased) };
 }

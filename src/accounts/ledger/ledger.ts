@@ -349,14 +349,8 @@ export class Ledger extends Tables {
 
   /** @returns what was settled by requests admitted since `start`, a day's beginning. */
   settledSince(start: number): Nanodollars {
-    const [row] = this.read<{ folded: number; unfolded: number }>(
-      `select (select coalesce(sum(cost), 0) from rollups where day >= ?) as folded,
-         (select coalesce(sum(cost), 0) from ledger where id > ? and at >= ?) as unfolded`,
-      Math.floor(start / DAY_MS),
-      this.#fold.marker,
-      start,
-    );
-    return (row?.folded ?? 0) + (row?.unfolded ?? 0);
+    const folded = this.number('select sum(cost) from rollups where day >= ?', Math.floor(start / DAY_MS));
+    return folded + this.#unfoldedSince(start);
   }
 
   /** @returns what was settled for each group by requests admitted since `start`, a day's beginning. */
@@ -375,13 +369,12 @@ export class Ledger extends Tables {
 
   /** @returns what was settled by requests admitted in the hour that began at `start`. */
   settledInHour(start: number): Nanodollars {
-    const [row] = this.read<{ cost: number }>(
-      'select coalesce(sum(cost), 0) as cost from ledger where id > ? and at >= ?',
-      this.#fold.marker,
-      start,
-    );
     const { hour } = this.#fold;
-    return (hour?.start === start ? hour.cost : 0) + (row?.cost ?? 0);
+    return (hour?.start === start ? hour.cost : 0) + this.#unfoldedSince(start);
+  }
+
+  #unfoldedSince(start: number): Nanodollars {
+    return this.number('select sum(cost) from ledger where id > ? and at >= ?', this.#fold.marker, start);
   }
 
   /** @returns what was settled for each group by requests admitted in the hour that began at `start`. */
@@ -417,10 +410,9 @@ export class Ledger extends Tables {
 
   /** @returns the number of the last change as the rollups tell it: a release that does not know it leaves it out. */
   #lastSeq(): number {
-    const [row] = this.read<{ seq: number | null }>(
-      'select max(seq) as seq from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
+    return this.number(
+      'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
     );
-    return row?.seq ?? 0;
   }
 
   /** Numbers a change of the rollups of a day, and of later ones. */
@@ -431,11 +423,7 @@ export class Ledger extends Tables {
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {
-    const [first] = this.read<{ day: number | null }>(
-      `select min(at) / ${DAY_MS} as day from ledger where ${where}`,
-      binding,
-    );
-    const seq = this.#nextSeq(first?.day ?? 0);
+    const seq = this.#nextSeq(this.number(`select min(at) / ${DAY_MS} from ledger where ${where}`, binding));
     this.write(
       `insert into rollups (day, model, seq, ${COLUMNS})
        select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),

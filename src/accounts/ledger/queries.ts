@@ -5,6 +5,7 @@ import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
+import { pageOfSelected } from '../../http/page.ts';
 import { readTags } from '../../identity/tags.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
@@ -80,25 +81,15 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
 
 /** @returns a page of the requests, newest first. */
 export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: PageOf): Page<LedgerRow> {
-  let rows: LedgerTableRow[];
-  if (after_id === undefined && before_id !== undefined) {
-    rows = ledger.read<LedgerTableRow>('select * from ledger where id > ? order by id limit ?', before_id, limit + 1);
-  } else {
-    rows = ledger.read<LedgerTableRow>(
-      'select * from ledger where (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id desc limit ?3',
-      after_id ?? null,
-      before_id ?? null,
-      limit + 1,
-    );
-  }
-  const data = rows.slice(0, limit).map(ledgerRow);
-  if (after_id === undefined && before_id !== undefined) data.reverse();
-  return {
-    data,
-    has_more: rows.length > limit,
-    first_id: data[0]?.request_id ?? null,
-    last_id: data.at(-1)?.request_id ?? null,
-  };
+  const backwards = after_id === undefined && before_id !== undefined;
+  const rows = ledger.read<LedgerTableRow>(
+    `select * from ledger where (?1 is null or id < ?1) and (?2 is null or id > ?2)
+     order by id ${backwards ? 'asc' : 'desc'} limit ?3`,
+    after_id ?? null,
+    before_id ?? null,
+    limit + 1,
+  );
+  return pageOfSelected(rows.map(ledgerRow), limit, backwards, (row) => row.request_id);
 }
 
 /** @returns rows for an export, oldest first, and the cursor of the next page or null. */

@@ -69,8 +69,7 @@ export class LogRows {
   /** @returns the number of the row in which an event begins. */
   rowOf(turn: number, event: number): number | undefined {
     const query = 'select n from log where turn = ? and first <= ? order by n desc limit 1';
-    const [row] = this.#tables.read(query, turn, event);
-    return row && Number(row.n);
+    return this.#tables.figure(query, turn, event);
   }
 
   /**
@@ -96,7 +95,7 @@ export class LogRows {
 
   /** @returns how many rows the log of a turn has. */
   count(turn: number): number {
-    return Number(this.#tables.read('select count(*) as rows from log where turn = ?', turn)[0]?.rows ?? 0);
+    return this.#tables.number('select count(*) from log where turn = ?', turn);
   }
 
   delete(turn: number): void {

@@ -70,7 +70,7 @@ export class Transcript extends Tables {
 
   /** The number of the newest turn, of whatever status; 0 where there is none. */
   get newestTurn(): number {
-    this.#newest ??= Number(this.read('select max(seq) as seq from turns')[0]?.seq ?? 0);
+    this.#newest ??= this.number('select max(seq) from turns');
     return this.#newest;
   }
 

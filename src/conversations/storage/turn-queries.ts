@@ -43,10 +43,7 @@ export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[]
 
 /** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
 export function oldestToExpire(transcript: Transcript): number | undefined {
-  const [row] = transcript.read(
-    "select min(ended_at) as at from turns where status = 'failed' or seq in (select turn from log)",
-  );
-  return typeof row?.at === 'number' ? row.at : undefined;
+  return transcript.figure("select min(ended_at) from turns where status = 'failed' or seq in (select turn from log)");
 }
 
 /** @returns the numbers of a turn's messages, in order. */

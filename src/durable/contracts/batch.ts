@@ -81,10 +81,15 @@ export interface BatchOpening {
   /** The origin and path by which the caller has reached this edge, for `results_url`. */
   base: string;
   items: number;
-  rows: { requestId: string; model: string; hold: Nanodollars }[];
+  /** One for each model; journals of earlier releases do not say how many items it has. */
+  rows: { requestId: string; model: string; hold: Nanodollars; items?: number }[];
   /** What the custom ids are hashed with, and their digest. */
   seed: readonly [number, number, number, number];
   digest: string;
+  /** The same for all batches with these custom ids: no proof, but a doubt. Journals of earlier releases have none. */
+  likeness?: string;
+  /** Of the account and the bytes of the body. */
+  origin?: string;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Where there are several upstreams: the name of the one that it goes to. */
@@ -127,7 +132,7 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   closing(): Promise<boolean>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
-  /** Lets a batch go that was not sent. @param isHeld whether something may have been set aside for it */
+  /** Lets a batch go whose last byte was not sent: only who would have sent it knows that. @param isHeld whether something may have been set aside for it */
   drop(isHeld: boolean): Promise<void>;
   /** @returns how the batch is */
   read(): BatchState;
@@ -145,6 +150,10 @@ export interface PendingBatch {
   items: number;
   /** When its last byte went up, in milliseconds since 1970. */
   at: number;
+  /** The same for all batches with these custom ids. */
+  likeness: string;
+  /** The same for the same body of the same account: these may be taken for one another. */
+  origin: string;
 }
 
 /** A batch of the upstream's list that may be ours. */
@@ -158,8 +167,19 @@ export interface BatchCandidate {
 export interface BatchClaimsObject extends Rpc.DurableObjectBranded {
   /** Notes a batch before its last byte goes up. */
   begin(pending: PendingBatch): void;
-  /** Says whose a batch of the upstream's is. @returns false where it is somebody else's */
-  claim(batch: string, upstreamId: string): boolean;
+  /**
+   * Says whose a batch of the upstream's is.
+   *
+   * @param isSure whether the upstream itself has said so: then it was somebody else's by mistake
+   * @returns false where it is somebody else's
+   */
+  claim(batch: string, upstreamId: string, isSure?: boolean): boolean;
+  /**
+   * Says whose a batch of the upstream's is, by its custom ids.
+   *
+   * @returns `own`; `other` where it is somebody else's; `unclear` as long as another one with the same custom ids is lost
+   */
+  prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear';
   /** Takes a claim back: it was a guess, and wrong. */
   release(batch: string, upstreamId: string): void;
   /** Notes that a batch was not made, or is not looked for any more. */

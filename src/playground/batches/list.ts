@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals';
 import type { Batch } from '../../client/index.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
 
 const FIRST_ROWS = 20;
 /** The most that the edge gives at a time. */
@@ -52,18 +53,8 @@ export async function change(work: () => Promise<unknown>): Promise<void> {
 
 /** Keeps the list up to date while the page is visible. */
 export function keepBatches(): () => void {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let stopped = false;
-  const ask = async () => {
-    if (document.visibilityState === 'visible') await attemptRefresh();
-    const runs = batches.value?.some(({ processing_status }) => processing_status !== 'ended');
-    if (!stopped) timer = setTimeout(() => void ask(), runs ? AGAIN_WHILE_RUNNING_MS : AGAIN_MS);
-  };
-  void ask();
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
-  };
+  const runs = () => batches.value?.some(({ processing_status }) => processing_status !== 'ended');
+  return poll(attemptRefresh, () => (runs() ? AGAIN_WHILE_RUNNING_MS : AGAIN_MS));
 }
 
 async function attemptRefresh(): Promise<void> {

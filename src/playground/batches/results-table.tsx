@@ -6,7 +6,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Select } from '../ui/form.tsx';
+import { FilterField, Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { RowButton, Table } from '../ui/table.tsx';
@@ -47,14 +47,7 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
       <div class="apart">
         <h2 id="results">Results</h2>
         <div class="inline filters">
-          <input
-            aria-label="Filter by id or text"
-            placeholder="Filter"
-            onInput={(event) => {
-              filter.value = event.currentTarget.value;
-              first.value = 0;
-            }}
-          />
+          <FilterField label="Filter by id or text" value={filter} first={first} />
           <Select
             label="Outcome"
             value={outcome.value}

@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { readJson, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
+import { Form } from '../ui/form.tsx';
 import { account, reportFault } from './report.ts';
 
 const MOST_ACCOUNTS = 1_000;
@@ -11,22 +12,18 @@ const MOST_ACCOUNTS = 1_000;
 export function AccountPicker() {
   const names = useSignal<string[]>([]);
   useEffect(() => {
-    edge()
-      .fetch('/accounts', { query: { limit: MOST_ACCOUNTS } })
-      .then(async (response) => {
-        names.value = ((await response.json()) as Page<{ id: string }>).data.map(({ id }) => id);
+    readJson<Page<{ id: string }>>('/accounts', { query: { limit: MOST_ACCOUNTS } })
+      .then(({ data }) => {
+        names.value = data.map(({ id }) => id);
       })
       .catch((thrown: unknown) => {
         reportFault.value = sentenceOf(thrown);
       });
   }, [names]);
   return (
-    <form
+    <Form
       class="inline"
-      onSubmit={(event) => {
-        event.preventDefault();
-        account.value = String(new FormData(event.currentTarget).get('account')).trim() || identity.value.account;
-      }}
+      onSubmit={(data) => (account.value = String(data.get('account')).trim() || identity.value.account)}
     >
       <label class="inline">
         <span class="quiet">Account</span>
@@ -40,6 +37,6 @@ export function AccountPicker() {
       <button type="submit" class="button plain">
         Show
       </button>
-    </form>
+    </Form>
   );
 }

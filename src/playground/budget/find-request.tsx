@@ -1,6 +1,8 @@
 import { useSignal } from '@preact/signals';
+import { useMemo } from 'preact/hooks';
 import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { AsyncAction } from '../edge/async-action.ts';
+import { readJson } from '../edge/client.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Form } from '../ui/form.tsx';
@@ -9,16 +11,13 @@ import { formatMoment, formatUsd } from '../ui/format.ts';
 /** Finds a request by its id, whosever it is, and says what it cost or why it was refused. */
 export function FindRequest() {
   const found = useSignal<LedgerRequest | undefined>(undefined);
-  const fault = useSignal<string | undefined>(undefined);
+  const action = useMemo(() => new AsyncAction(), []);
+  const { fault } = action;
   const find = async (id: string) => {
     found.value = undefined;
-    fault.value = undefined;
-    if (id === '') return;
-    try {
-      found.value = (await (await edge().fetch(`/usage/requests/${encodeURIComponent(id)}`)).json()) as LedgerRequest;
-    } catch (thrown) {
-      fault.value = sentenceOf(thrown);
-    }
+    await action.run(async () => {
+      if (id !== '') found.value = await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
+    });
   };
   return (
     <section class="panel stack" aria-labelledby="find-request">

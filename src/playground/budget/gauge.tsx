@@ -1,3 +1,5 @@
+import { formatMoment, formatUsd } from '../ui/format.ts';
+
 interface GaugeProps {
   title: string;
   value: string;
@@ -10,6 +12,36 @@ interface GaugeProps {
 }
 
 const NEARLY = 0.9;
+
+interface SpendGaugeProps {
+  title: string;
+  limit: number | null;
+  spent: number;
+  held: number;
+  /** What is said of the held part. */
+  heldIs: string;
+  resetsAt: string | undefined;
+}
+
+/** Shows a gauge for a window of a budget. Money is US dollars. */
+export function SpendGauge({ title, limit, spent, held, heldIs, resetsAt }: SpendGaugeProps) {
+  return (
+    <Gauge
+      title={title}
+      value={formatUsd(spent)}
+      of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
+      full={limit === null ? undefined : partOf(spent, limit)}
+      held={limit === null ? 0 : partOf(held, limit)}
+      note={`${held > 0 ? `${formatUsd(held)} ${heldIs} · ` : ''}${resetsAt ? `resets ${formatMoment(resetsAt)}` : ''}`}
+    />
+  );
+}
+
+/** @returns which part of a limit a figure is, from 0 to 1. */
+export function partOf(figure: number, limit: number): number {
+  if (limit === 0) return figure > 0 ? 1 : 0;
+  return Math.min(1, Math.max(0, figure / limit));
+}
 
 /** Shows a bar for a limit. The text beside it says the same. */
 export function Gauge({ title, value, of, full, held, note }: GaugeProps) {

@@ -1,5 +1,5 @@
-import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
-import { Gauge } from './gauge.tsx';
+import { formatCount } from '../ui/format.ts';
+import { Gauge, partOf, SpendGauge } from './gauge.tsx';
 import { reportedQuota } from './report.ts';
 
 const WINDOWS = [
@@ -26,24 +26,15 @@ export function Gauges() {
       <ul class="gauges">
         {WINDOWS.map(([key, title]) => {
           const window = stands?.[key];
-          const {
-            limit_usd: limit,
-            settled_usd: settled,
-            held_usd: held,
-          } = window ?? {
-            limit_usd: null,
-            settled_usd: 0,
-            held_usd: 0,
-          };
           return (
-            <Gauge
+            <SpendGauge
               key={key}
               title={title}
-              value={formatUsd(settled)}
-              of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
-              full={limit === null ? undefined : share(settled, limit)}
-              held={limit === null ? 0 : share(held, limit)}
-              note={`${held > 0 ? `${formatUsd(held)} held · ` : ''}${window ? `resets ${formatMoment(window.resets_at)}` : ''}`}
+              limit={window?.limit_usd ?? null}
+              spent={window?.settled_usd ?? 0}
+              held={window?.held_usd ?? 0}
+              heldIs="held"
+              resetsAt={window?.resets_at}
             />
           );
         })}
@@ -56,7 +47,7 @@ export function Gauges() {
               title={title}
               value={formatCount(Math.floor(limit - remaining))}
               of={`of ${formatCount(limit)}`}
-              full={share(limit - remaining, limit)}
+              full={partOf(limit - remaining, limit)}
               held={0}
               note="refills continuously"
             />
@@ -70,9 +61,4 @@ export function Gauges() {
       )}
     </section>
   );
-}
-
-function share(part: number, whole: number): number {
-  if (whole === 0) return part > 0 ? 1 : 0;
-  return Math.min(1, Math.max(0, part / whole));
 }

@@ -2,9 +2,10 @@ import { useMemo } from 'preact/hooks';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
-import { edge } from '../edge/client.ts';
+import { readJson } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { Form } from '../ui/form.tsx';
 import { account, reportedQuota } from './report.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
@@ -41,19 +42,12 @@ export function LimitsForm() {
     );
     await action.run(async () => {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      const answer = await edge().fetch(path, { method: 'PATCH', body: limits });
-      reportedQuota.value = (await answer.json()) as AccountQuota;
+      reportedQuota.value = await readJson<AccountQuota>(path, { method: 'PATCH', body: limits });
       announce('Saved.');
     });
   };
   return (
-    <form
-      class="stack"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save(new FormData(event.currentTarget));
-      }}
-    >
+    <Form onSubmit={(data) => void save(data)}>
       <div class="fields">
         {FIELDS.map(([name, title]) => (
           <label key={name} class="labelled">
@@ -75,6 +69,6 @@ export function LimitsForm() {
           Save the limits of {account.value}
         </button>
       </p>
-    </form>
+    </Form>
   );
 }

@@ -1,4 +1,5 @@
 import { useSignal } from '@preact/signals';
+import { Form } from '../ui/form.tsx';
 import { account } from './report.ts';
 import { SCOPE_NAMES } from './scopes.ts';
 
@@ -19,13 +20,7 @@ export function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
     busy.value = false;
   };
   return (
-    <form
-      class="stack"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void submit(new FormData(event.currentTarget));
-      }}
-    >
+    <Form onSubmit={(data) => void submit(data)}>
       <div class="fields">
         <label class="labelled">
           Label
@@ -55,6 +50,6 @@ export function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
           Mint a token for {account.value}
         </button>
       </fieldset>
-    </form>
+    </Form>
   );
 }

@@ -1,9 +1,8 @@
 import { useEffect } from 'preact/hooks';
 import { Fault } from '../ui/fault.tsx';
-import { formatMoment, formatUsd } from '../ui/format.ts';
 import { AlertsList } from './alerts-list.tsx';
 import { FindRequest } from './find-request.tsx';
-import { Gauge } from './gauge.tsx';
+import { SpendGauge } from './gauge.tsx';
 import { deployment, keepOverview, overviewFault, PERIODS } from './overview.ts';
 import { SpendersTable } from './spenders-table.tsx';
 
@@ -20,16 +19,16 @@ export function Operator() {
       {shared && (
         <ul class="gauges">
           {PERIODS.map((period) => {
-            const { limit_usd: limit, spent_usd: spent, leased_usd: leased, resets_at } = shared[period];
+            const { limit_usd, spent_usd, leased_usd, resets_at } = shared[period];
             return (
-              <Gauge
+              <SpendGauge
                 key={period}
                 title={TITLES[period]}
-                value={formatUsd(spent)}
-                of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
-                full={limit === null ? undefined : partOf(spent, limit)}
-                held={limit === null ? 0 : partOf(leased, limit)}
-                note={`${leased > 0 ? `${formatUsd(leased)} set aside · ` : ''}resets ${formatMoment(resets_at)}`}
+                limit={limit_usd}
+                spent={spent_usd}
+                held={leased_usd}
+                heldIs="set aside"
+                resetsAt={resets_at}
               />
             );
           })}
@@ -42,9 +41,4 @@ export function Operator() {
       <SpendersTable />
     </section>
   );
-}
-
-function partOf(spent: number, limit: number): number {
-  if (limit === 0) return spent > 0 ? 1 : 0;
-  return Math.min(1, Math.max(0, spent / limit));
 }

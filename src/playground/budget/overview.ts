@@ -2,32 +2,16 @@
 import { signal } from '@preact/signals';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
-import type { Limits } from '../../settings/limits.schema.ts';
+import type { AccountSpendRow, PoolQuotaReport } from '../../pools/pools-answers.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { readJson, sentenceOf } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
 
 export const PERIODS = ['day', 'week', 'month'] as const;
 export type Period = (typeof PERIODS)[number];
 
-/** What may be spent, of a budget that accounts share. */
-interface SharedSpend {
-  limit_usd: number | null;
-  spent_usd: number;
-  leased_usd: number;
-  resets_at: string;
-}
-
-interface SharedQuota extends Record<Period, SharedSpend> {
-  limits: Limits;
-}
-
-interface AccountRow {
-  id: string;
-  group?: string | null;
-  spent_usd?: Record<Period, number>;
-  limit_usd?: Record<Period, number | null>;
-  last_seen_at?: string | null;
-}
+/** A row of the list of accounts: their ids alone where the deployment has no pool. */
+type AccountRow = Pick<AccountSpendRow, 'id'> & Partial<AccountSpendRow>;
 
 /** A row of the table: somebody who spends. What is not known is undefined. */
 export interface Spender {
@@ -40,7 +24,7 @@ export interface Spender {
 }
 
 /** The deployment's shared budget; undefined where it has none. */
-export const deployment = signal<SharedQuota | undefined>(undefined);
+export const deployment = signal<PoolQuotaReport | undefined>(undefined);
 export const spenders = signal<Spender[]>([]);
 export const alerts = signal<AlertRow[]>([]);
 export const overviewFault = signal<string | undefined>(undefined);
@@ -53,29 +37,19 @@ const ALERTS = 10;
 
 /** Keeps the overview up to date while the page is visible. */
 export function keepOverview(): () => void {
-  let stopped = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const ask = async () => {
+  return poll(async (isCurrent) => {
     try {
-      if (document.visibilityState === 'visible') {
-        const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
-        const rows = await everySpender(shared !== undefined);
-        if (stopped) return;
-        deployment.value = shared;
-        alerts.value = told.data;
-        spenders.value = withKnown(rows);
-        overviewFault.value = undefined;
-      }
+      const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
+      const rows = await everySpender(shared !== undefined);
+      if (!isCurrent()) return;
+      deployment.value = shared;
+      alerts.value = told.data;
+      spenders.value = withKnown(rows);
+      overviewFault.value = undefined;
     } catch (thrown) {
-      if (!stopped) overviewFault.value = sentenceOf(thrown);
+      if (isCurrent()) overviewFault.value = sentenceOf(thrown);
     }
-    if (!stopped) timer = setTimeout(() => void ask(), OVERVIEW_EVERY_MS);
-  };
-  void ask();
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
-  };
+  }, OVERVIEW_EVERY_MS);
 }
 
 /** Keeps what a change of a limit has told of accounts that the list only names. */
@@ -92,18 +66,17 @@ export async function changeLimit({ kind, id }: Spender, period: Period, usd: nu
   const name = `usd_per_${period}` as const;
   const path = `/${kind}s/${encodeURIComponent(id)}`;
   if (kind === 'account') {
-    const answer = await edge().fetch(`${path}/limits`, { method: 'PATCH', body: { [name]: usd } });
-    const quota = (await answer.json()) as AccountQuota;
+    const quota = await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: { [name]: usd } });
     replaceRow(kind, id, {
       spent: byPeriod((one) => quota[one].settled_usd),
       limit: byPeriod((one) => quota[one].limit_usd),
     });
     return;
   }
-  const { limits } = (await (await edge().fetch(path)).json()) as SharedQuota;
+  const { limits } = await readJson<PoolQuotaReport>(path);
   const { [name]: _, ...others } = limits;
   const body = usd === null ? others : { ...others, [name]: usd };
-  const quota = (await (await edge().fetch(`${path}/limits`, { method: 'PUT', body })).json()) as SharedQuota;
+  const quota = await readJson<PoolQuotaReport>(`${path}/limits`, { method: 'PUT', body });
   replaceRow(kind, id, { limit: byPeriod((one) => quota[one].limit_usd) });
 }
 
@@ -112,8 +85,8 @@ function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>)
 }
 
 /** @returns the budget that all accounts share; undefined where they share none. */
-async function sharedBudget(): Promise<SharedQuota | undefined> {
-  const quota = (await (await edge().fetch('/pools/deployment')).json()) as SharedQuota | { limits: null };
+async function sharedBudget(): Promise<PoolQuotaReport | undefined> {
+  const quota = await readJson<PoolQuotaReport | { limits: null }>('/pools/deployment');
   return quota.limits === null ? undefined : quota;
 }
 
@@ -132,7 +105,7 @@ async function everySpender(isShared: boolean): Promise<Spender[]> {
 }
 
 async function everyGroup(): Promise<Spender[]> {
-  const { data } = await listOf<SharedQuota & { id: string }>('/groups', { limit: MOST_GROUPS });
+  const { data } = await listOf<PoolQuotaReport & { id: string }>('/groups', { limit: MOST_GROUPS });
   return data.map(({ id, ...stands }) => ({
     kind: 'group' as const,
     id,
@@ -157,6 +130,6 @@ function byPeriod<T>(read: (period: Period) => T): Record<Period, T> {
   return { day: read('day'), week: read('week'), month: read('month') };
 }
 
-async function listOf<T>(path: string, query: Record<string, string | number>): Promise<Page<T>> {
-  return (await (await edge().fetch(path, { query })).json()) as Page<T>;
+function listOf<T>(path: string, query: Record<string, string | number>): Promise<Page<T>> {
+  return readJson<Page<T>>(path, { query });
 }

@@ -4,6 +4,7 @@ import type { LedgerRow, UsageReport } from '../../client/index.ts';
 import { type AccountQuota, quota as ownQuota, readQuota } from '../edge/account.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
+import { poll } from '../edge/poll.ts';
 import { type Saving, savingsOf } from './savings.ts';
 import { type DaySpend, spendPerDay } from './spend.ts';
 
@@ -25,52 +26,37 @@ identity.subscribe(({ account: own }) => {
 
 /** Keeps everything up to date while the page is visible. */
 export function keepReporting(): () => void {
-  let stopped = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let settled: number | undefined;
-  let round = 0;
-  const ask = async (asked: number, name: string) => {
-    try {
-      if (document.visibilityState === 'visible') {
-        const [stands, page] = await Promise.all([
-          readQuota(name),
-          edge().requests({ limit: REQUESTS, account: name }),
-        ]);
-        if (stopped || asked !== round) return;
-        reportedQuota.value = stands;
-        requests.value = page.data;
-        if (name === identity.value.account) ownQuota.value = stands;
-        // The sums change only when a request is settled.
-        if (stands.month.settled_usd !== settled) {
-          const [days, models, saved] = await Promise.all([
-            spendPerDay(name),
-            edge().usage({ group_by: 'model', account: name }),
-            savingsOf(),
-          ]);
-          if (stopped || asked !== round) return;
-          settled = stands.month.settled_usd;
-          spend.value = days;
-          byModel.value = models;
-          savings.value = saved;
-        }
-        reportFault.value = undefined;
-      }
-    } catch (thrown) {
-      if (stopped || asked !== round) return;
-      reportFault.value = sentenceOf(thrown);
-    }
-    if (!stopped && asked === round) timer = setTimeout(() => void ask(asked, name), REPORT_EVERY_MS);
-  };
-  const dispose = effect(() => {
+  return effect(() => {
     const name = account.value;
-    clearTimeout(timer);
-    round += 1;
-    settled = undefined;
-    untracked(() => void ask(round, name));
+    return untracked(() => keepReportOf(name));
   });
-  return () => {
-    stopped = true;
-    dispose();
-    clearTimeout(timer);
-  };
+}
+
+function keepReportOf(name: string): () => void {
+  let settled: number | undefined;
+  return poll(async (isCurrent) => {
+    try {
+      const [stands, page] = await Promise.all([readQuota(name), edge().requests({ limit: REQUESTS, account: name })]);
+      if (!isCurrent()) return;
+      reportedQuota.value = stands;
+      requests.value = page.data;
+      if (name === identity.value.account) ownQuota.value = stands;
+      // The sums change only when a request is settled.
+      if (stands.month.settled_usd !== settled) {
+        const [days, models, saved] = await Promise.all([
+          spendPerDay(name),
+          edge().usage({ group_by: 'model', account: name }),
+          savingsOf(),
+        ]);
+        if (!isCurrent()) return;
+        settled = stands.month.settled_usd;
+        spend.value = days;
+        byModel.value = models;
+        savings.value = saved;
+      }
+      reportFault.value = undefined;
+    } catch (thrown) {
+      if (isCurrent()) reportFault.value = sentenceOf(thrown);
+    }
+  }, REPORT_EVERY_MS);
 }

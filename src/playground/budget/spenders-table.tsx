@@ -1,9 +1,9 @@
 /** The table of accounts and groups: a page of fifty rows at a time, so that a thousand cost no more than fifty. */
 import { useComputed, useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { SmallButton } from '../ui/button.tsx';
-import { Select } from '../ui/form.tsx';
-import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
+import { FilterField, Select } from '../ui/form.tsx';
+import { formatMoment, formatUsd } from '../ui/format.ts';
+import { Pager } from '../ui/pager.tsx';
 import { LimitCell } from './limit-cell.tsx';
 import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
 import { account } from './report.ts';
@@ -40,10 +40,6 @@ export function SpendersTable() {
     );
   });
   const rows = sorted.value;
-  const start = Math.min(first.value, Math.max(0, Math.floor((rows.length - 1) / ROWS) * ROWS));
-  const turn = (by: number) => {
-    first.value = Math.max(0, Math.min(start + by * ROWS, Math.floor((rows.length - 1) / ROWS) * ROWS));
-  };
   const sortBy = (by: Column) => {
     const { by: before, down } = order.value;
     order.value = { by, down: by === before ? !down : by !== 'id' && by !== 'group' };
@@ -59,7 +55,8 @@ export function SpendersTable() {
     else if (event.key === 'ArrowUp') places[at - 1]?.focus();
     else if (event.key === 'PageDown' || event.key === 'PageUp') {
       focusNext.current = column;
-      turn(event.key === 'PageDown' ? 1 : -1);
+      const turned = first.value + (event.key === 'PageDown' ? ROWS : -ROWS);
+      if (turned >= 0 && turned < rows.length) first.value = turned;
     } else return;
     event.preventDefault();
   };
@@ -75,21 +72,12 @@ export function SpendersTable() {
       <div class="apart">
         <h3 id="spenders">Accounts and groups</h3>
         <div class="inline filters">
-          <input
-            aria-label="Filter by name or group"
-            placeholder="Filter"
-            onInput={(event) => {
-              filter.value = event.currentTarget.value;
-              first.value = 0;
-            }}
-          />
+          <FilterField label="Filter by name or group" value={filter} first={first} />
           <Select
             label="Window"
             value={period.value}
             options={PERIODS.map((one) => [one, PERIOD_NAMES[one]] as const)}
-            onChoose={(one) => {
-              period.value = one as Period;
-            }}
+            onChoose={(one) => (period.value = one as Period)}
           />
         </div>
       </div>
@@ -110,21 +98,13 @@ export function SpendersTable() {
             </tr>
           </thead>
           <tbody ref={body} onKeyDown={move}>
-            {rows.slice(start, start + ROWS).map((row) => (
+            {rows.slice(first.value, first.value + ROWS).map((row) => (
               <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} />
             ))}
           </tbody>
         </table>
       </div>
-      <div class="row">
-        <SmallButton name="Previous" disabled={start === 0} onClick={() => turn(-1)} />
-        <SmallButton name="Next" disabled={start + ROWS >= rows.length} onClick={() => turn(1)} />
-        <span class="quiet" role="status">
-          {rows.length === 0
-            ? 'None.'
-            : `${formatCount(start + 1)} to ${formatCount(Math.min(rows.length, start + ROWS))} of ${formatCount(rows.length)}`}
-        </span>
-      </div>
+      <Pager first={first} count={rows.length} size={ROWS} />
     </section>
   );
 }

@@ -4,7 +4,7 @@ import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts'
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
 import { AsyncAction } from '../edge/async-action.ts';
-import { edge } from '../edge/client.ts';
+import { edge, readJson } from '../edge/client.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
@@ -22,22 +22,20 @@ export function Tokens() {
   const { fault } = action;
   const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
   const attempt = useCallback(
-    (work: () => Promise<void>) =>
+    (work?: () => Promise<unknown>) =>
       action.run(async () => {
-        await work();
-        const answer = await edge().fetch(path, { query: { limit: MOST_CREDENTIALS } });
-        rows.value = ((await answer.json()) as Page<TokenRow>).data;
+        await work?.();
+        rows.value = (await readJson<Page<TokenRow>>(path, { query: { limit: MOST_CREDENTIALS } })).data;
       }),
     [path, action, rows],
   );
   useEffect(() => {
-    void attempt(async () => {});
+    void attempt();
   }, [attempt]);
   const mint = (fields: object) =>
     attempt(async () => {
       const body = { account: account.value, ...fields };
-      const answer = (await (await edge().fetch('/tokens', { method: 'POST', body })).json()) as MintedTokenAnswer;
-      minted.value = answer.token;
+      minted.value = (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
     });
   return (
     <div class="stack">
@@ -62,11 +60,9 @@ export function Tokens() {
                 {!revoked_at && (
                   <RowButton
                     name="Revoke"
-                    onClick={() => {
-                      void attempt(async () => {
-                        await edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' });
-                      });
-                    }}
+                    onClick={() =>
+                      void attempt(() => edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' }))
+                    }
                   />
                 )}
               </td>

@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { HealthAnswer } from '../../health/health-answers.schema.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { readJson, sentenceOf } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
@@ -17,8 +18,7 @@ const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = 
 
 /** @returns how each of several upstreams is; empty where there is one only. */
 export async function readUpstreams(): Promise<UpstreamStates> {
-  const response = await edge().fetch('/health', { query: { upstreams: '' } });
-  return ((await response.json()) as HealthAnswer).upstreams ?? [];
+  return (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
 }
 
 /** Shows how each upstream is. */
@@ -27,18 +27,15 @@ export function UpstreamsTable() {
   const fault = useSignal<string | undefined>(undefined);
   useEffect(() => {
     const look = async () => {
+      // After a failure it asks no more.
+      if (fault.peek() !== undefined) return;
       try {
         states.value = await readUpstreams();
       } catch (thrown) {
         fault.value = sentenceOf(thrown);
       }
     };
-    void look();
-    const timer = setInterval(() => {
-      // After a failure it asks no more.
-      if (document.visibilityState === 'visible' && fault.peek() === undefined) void look();
-    }, STATES_EVERY_MS);
-    return () => clearInterval(timer);
+    return poll(look, STATES_EVERY_MS);
   }, [states, fault]);
   return (
     <div class="stack">

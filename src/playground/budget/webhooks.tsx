@@ -2,8 +2,10 @@ import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { edge, readJson, sentenceOf } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
 import { Fault } from '../ui/fault.tsx';
+import { Select } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { RowButton, Table } from '../ui/table.tsx';
 
@@ -20,13 +22,11 @@ export function Webhooks() {
   const fault = useSignal<string | undefined>(undefined);
   const path = `/webhooks/${encodeURIComponent(source.value)}/events`;
   const attempt = useCallback(
-    async (work: () => Promise<void>) => {
+    async (work?: () => Promise<unknown>) => {
       fault.value = undefined;
       try {
-        await work();
-        rows.value = (
-          (await (await edge().fetch(path, { query: { limit: MOST_EVENTS } })).json()) as Page<EventRow>
-        ).data;
+        await work?.();
+        rows.value = (await readJson<Page<EventRow>>(path, { query: { limit: MOST_EVENTS } })).data;
       } catch (thrown) {
         rows.value = undefined;
         fault.value = sentenceOf(thrown);
@@ -35,27 +35,17 @@ export function Webhooks() {
     [path, fault, rows],
   );
   useEffect(() => {
-    void attempt(async () => {});
-    const timer = setInterval(() => {
-      // After a failure the timer asks no more, until the user does something.
-      if (document.visibilityState === 'visible' && fault.peek() === undefined) void attempt(async () => {});
+    fault.value = undefined;
+    return poll(async () => {
+      // After a failure it asks no more, until the user does something.
+      if (fault.peek() === undefined) await attempt();
     }, EVENTS_EVERY_MS);
-    return () => clearInterval(timer);
   }, [attempt, fault]);
   return (
     <div class="stack">
       <label class="inline">
         <span class="quiet">Source</span>
-        <select
-          value={source.value}
-          onChange={(event) => {
-            source.value = event.currentTarget.value;
-          }}
-        >
-          {SOURCES.map((name) => (
-            <option key={name}>{name}</option>
-          ))}
-        </select>
+        <Select value={source.value} options={SOURCES} onChoose={(name) => (source.value = name)} />
       </label>
       {fault.value && <Fault text={fault.value} />}
       {rows.value?.length === 0 && <p class="quiet">Nothing has come from {source.value} yet.</p>}
@@ -74,11 +64,11 @@ export function Webhooks() {
                 {ENDED.includes(state) && (
                   <RowButton
                     name="Replay"
-                    onClick={() => {
-                      void attempt(async () => {
-                        await edge().fetch(`${path}/${encodeURIComponent(event_id)}/replay`, { method: 'POST' });
-                      });
-                    }}
+                    onClick={() =>
+                      void attempt(() =>
+                        edge().fetch(`${path}/${encodeURIComponent(event_id)}/replay`, { method: 'POST' }),
+                      )
+                    }
                   />
                 )}
               </td>

@@ -1,11 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
-import { SmallButton } from '../ui/button.tsx';
 import { Form } from '../ui/form.tsx';
 import { formatUsd } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
+import { familyOf } from './session/branches.ts';
 import { fork, remove, rename } from './session/conversations.ts';
 
 interface ConversationItemProps {
@@ -15,7 +15,7 @@ interface ConversationItemProps {
 }
 
 export function ConversationItem({ row, attempt }: ConversationItemProps) {
-  const mode = useSignal<'shown' | 'renamed' | 'deleted'>('shown');
+  const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
   const title = row.title ?? 'Untitled';
   useEffect(() => {
@@ -44,16 +44,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       </li>
     );
   }
-  if (mode.value === 'deleted') {
-    return (
-      <li class="item asks">
-        <span>Delete it for good?</span>
-        <SmallButton kind="danger" name="Delete" onClick={() => attempt(() => remove(row.id))} />
-        <SmallButton name="Keep" onClick={() => (mode.value = 'shown')} />
-      </li>
-    );
-  }
-  const current = conversationId.value === row.id;
+  const current = conversationId.value !== undefined && familyOf(conversationId.value) === familyOf(row.id);
   return (
     <li class="item" data-current={current}>
       <a href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
@@ -67,7 +58,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       <span class="item-actions">
         <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
         <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
-        <IconButton icon="trash" label={`Delete ${title}`} onClick={() => (mode.value = 'deleted')} />
+        <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id, title)} />
       </span>
     </li>
   );

@@ -1,10 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
+import { SmallButton } from '../ui/button.tsx';
 import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
-import { conversations, hasMore, loadMore } from './session/conversations.ts';
+import { hasMore, listed, loadMore, removal, removalFault, undoRemoval } from './session/conversations.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
   const fault = useSignal<string | undefined>(undefined);
@@ -31,17 +32,23 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <IconButton icon="close" label="Close the list" onClick={onClose} />
         </span>
       </div>
-      {fault.value && <p class="list-fault">{fault.value}</p>}
+      {(fault.value ?? removalFault.value) && <p class="list-fault">{fault.value ?? removalFault.value}</p>}
       <ul>
-        {conversations.value.map((row) => (
+        {listed.value.map((row) => (
           <ConversationItem key={row.id} row={row} attempt={attempt} />
         ))}
       </ul>
-      {conversations.value.length === 0 && <p class="quiet list-empty">What you ask is kept here, at the edge.</p>}
+      {listed.value.length === 0 && <p class="quiet list-empty">What you ask is kept here, at the edge.</p>}
       {hasMore.value && (
         <button type="button" class="button plain wide" onClick={() => attempt(loadMore)}>
           Older ones
         </button>
+      )}
+      {removal.value && (
+        <p class="list-undo apart" role="status">
+          <span>Deleted “{removal.value.title}”.</span>
+          <SmallButton name="Undo" onClick={undoRemoval} />
+        </p>
       )}
     </nav>
   );

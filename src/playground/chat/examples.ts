@@ -1,6 +1,7 @@
-import { refreshPrefixes } from '../edge/account.ts';
+import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
+import { exampleName } from '../ui/example-name.ts';
 import { go } from '../ui/route.ts';
 import { handbook } from './handbook.ts';
 import { begin, send } from './session/conversations.ts';
@@ -13,7 +14,7 @@ interface Example {
   run(): Promise<void>;
 }
 
-const PREFIX = 'handbook';
+const DESCRIPTION = 'A bicycle shop’s handbook, to try caching';
 
 export const EXAMPLES: readonly Example[] = [
   {
@@ -33,13 +34,15 @@ export const EXAMPLES: readonly Example[] = [
     title: 'Ask a handbook twice',
     shows: 'A long prefix, stored once. The second question reads it from the cache at a tenth of the price.',
     run: async () => {
-      await edge().prefixes.put(PREFIX, {
+      await refreshPrefixes();
+      const name = exampleName('handbook', DESCRIPTION, prefixes.value);
+      await edge().prefixes.put(name, {
         system: handbook(),
-        description: 'A bicycle shop’s handbook, to try caching',
+        description: DESCRIPTION,
         ...(model.value ? { model: model.value.id } : {}),
       });
       await refreshPrefixes();
-      prefix.value = PREFIX;
+      prefix.value = name;
       const session = await begin('Two questions to a handbook');
       await session.send('In one sentence: may I bring a bicycle back after ten days?');
       await session.send('In one sentence: and who pays for the parcel?');

@@ -6,13 +6,14 @@ import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
+import { exampleName } from '../ui/example-name.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Form, Select, TextArea } from '../ui/form.tsx';
 import { EvaluationReport } from './evaluation-report.tsx';
 import { classifiers, fill, store, stored } from './form.ts';
 import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
 
-const EXAMPLE_NAME = 'tickets';
+const EXAMPLE_DESCRIPTION = 'Sorts twelve tickets, to try the evaluation';
 
 /** Evaluates a stored classifier on texts whose labels are known. */
 export function Evaluate() {
@@ -34,8 +35,9 @@ export function Evaluate() {
     if (!tickets) return;
     fill(tickets);
     examples.value = TICKET_EXAMPLES;
-    name.value = EXAMPLE_NAME;
-    if (await store(EXAMPLE_NAME)) await run(EXAMPLE_NAME);
+    const example = exampleName('tickets', EXAMPLE_DESCRIPTION, classifiers.value);
+    name.value = example;
+    if (await store(example, EXAMPLE_DESCRIPTION)) await run(example);
   };
   const names = classifiers.value.map((row) => row.name);
   return (

@@ -44,9 +44,9 @@ export async function run(): Promise<void> {
 }
 
 /** Stores the labels as a classifier. */
-export async function store(name: string): Promise<boolean> {
+export async function store(name: string, description?: string): Promise<boolean> {
   return await action.run(async () => {
-    await edge().classifiers.put(name, parts());
+    await edge().classifiers.put(name, { ...parts(), ...(description === undefined ? {} : { description }) });
     await refreshClassifiers();
     stored.value = name;
     announce(`Stored as ${name}.`);

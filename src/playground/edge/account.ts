@@ -3,7 +3,7 @@ import { signal } from '@preact/signals';
 import type { accountAnswer } from '../../accounts/usage-answers.schema.ts';
 import type { NamedRow } from '../../client/index.ts';
 import type * as z from '../../http/zod.ts';
-import { edge } from './client.ts';
+import { edge, readJson } from './client.ts';
 import { identity } from './identity.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
@@ -14,7 +14,7 @@ export const prefixes = signal<NamedRow[]>([]);
 let asked = 0;
 
 export async function readQuota(account: string): Promise<AccountQuota> {
-  return (await (await edge().fetch(`/accounts/${encodeURIComponent(account)}`)).json()) as AccountQuota;
+  return await readJson<AccountQuota>(`/accounts/${encodeURIComponent(account)}`);
 }
 
 /** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */

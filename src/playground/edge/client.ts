@@ -28,10 +28,15 @@ export function edge(): Client {
   return client.value;
 }
 
+/** Asks the edge for JSON. @throws SluiceError in the words of the edge */
+export async function readJson<T>(...request: Parameters<Client['fetch']>): Promise<T> {
+  return (await (await edge().fetch(...request)).json()) as T;
+}
+
 /** Finds out whether the edge answers and the credential is valid. */
 export async function start(): Promise<void> {
   try {
-    const health = (await (await edge().fetch('/health')).json()) as HealthAnswer;
+    const health = await readJson<HealthAnswer>('/health');
     upstream.value = health.upstream;
     await loadModels(edge());
     if (state.value !== 'gate') state.value = 'ready';

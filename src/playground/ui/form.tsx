@@ -75,6 +75,20 @@ export function Select({ label, value, options, onChoose, ...rest }: SelectProps
   );
 }
 
+/** Shows a field whose text chooses the rows of a table. @param first the table's first row that is shown */
+export function FilterField({ label, value, first }: { label: string; value: Signal<string>; first: Signal<number> }) {
+  return (
+    <input
+      aria-label={label}
+      placeholder="Filter"
+      onInput={(event) => {
+        value.value = event.currentTarget.value;
+        first.value = 0;
+      }}
+    />
+  );
+}
+
 /** Shows a checkbox that sets a signal. `title` explains it when the pointer rests on it. */
 export function CheckboxChip({ name, value, title }: { name: string; value: Signal<boolean>; title?: string }) {
   return (

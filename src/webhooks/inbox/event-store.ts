@@ -6,6 +6,7 @@ import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
+import { pageOfSelected } from '../../http/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -147,8 +148,7 @@ export class EventStore extends Tables {
 
   /** @returns when the next event is due */
   nextDue(): number | undefined {
-    const [row] = this.read<{ at: number | null }>('select min(due_at) as at from events where due_at is not null');
-    return row?.at ?? undefined;
+    return this.figure('select min(due_at) from events where due_at is not null');
   }
 
   /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
@@ -176,10 +176,7 @@ export class EventStore extends Tables {
 
   /** @returns when the oldest event that has nothing left to do was received */
   oldestDone(): number | undefined {
-    const [row] = this.read<{ at: number }>(
-      'select received_at as at from events where due_at is null order by seq limit 1',
-    );
-    return row?.at;
+    return this.figure('select received_at from events where due_at is null order by seq limit 1');
   }
 
   /** Erases events of an account that were received up to a time. @returns how many of them are left */
@@ -191,7 +188,7 @@ export class EventStore extends Tables {
       until,
       limit,
     );
-    return Number(this.read(`select count(*) as rows from events where ${where}`, account, until)[0]?.rows ?? 0);
+    return this.number(`select count(*) from events where ${where}`, account, until);
   }
 
   /** @returns whether events of an account are stored */
@@ -201,19 +198,19 @@ export class EventStore extends Tables {
 
   /** @returns a page of the events, newest first */
   page(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
-    const { rows, ...edges } = this.#pageOf(page, LISTED);
-    return { data: rows.map((row) => this.#listed(row)), ...edges };
+    const rows = this.#pageOf(page, LISTED);
+    return { ...rows, data: rows.data.map((row) => this.#listed(row)) };
   }
 
   /** @returns a page of the inbox of alerts, newest first */
   alerts(page: PageOf): Page<AlertRow> {
-    const { rows, ...edges } = this.#pageOf(page, `${LISTED}, text`);
-    const data = rows.map((row) => ({
+    const rows = this.#pageOf(page, `${LISTED}, text`);
+    const data = rows.data.map((row) => ({
       ...(JSON.parse(String(row.text)) as AlertBody),
       state: ALERT_STATES[row.state as EventState],
       attempts: Number(row.runs),
     }));
-    return { data, ...edges };
+    return { ...rows, data };
   }
 
   #pageOf({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }, columns: string) {
@@ -228,10 +225,7 @@ export class EventStore extends Tables {
       state ?? null,
       limit + 1,
     );
-    const asked = rows.slice(0, limit);
-    if (backwards) asked.reverse();
-    const idOf = (row: EventTableRow | undefined) => (row === undefined ? null : String(row.id));
-    return { rows: asked, has_more: rows.length > limit, first_id: idOf(asked[0]), last_id: idOf(asked.at(-1)) };
+    return pageOfSelected(rows, limit, backwards, ({ id }) => String(id));
   }
 
   /** @returns one event with its result and its attempts */
@@ -259,7 +253,7 @@ export class EventStore extends Tables {
   /** Runs one statement. @returns how many rows of the table it has changed, without those of its indexes */
   #changed(query: string, ...values: SqlStorageValue[]): number {
     this.write(query, ...values);
-    return Number(this.read('select changes() as rows')[0]?.rows ?? 0);
+    return this.number('select changes()');
   }
 }
 

@@ -135,9 +135,27 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       expect(await page.getByRole('article').count()).toBe(2);
       await page.getByRole('button', { name: 'Regenerate' }).click();
-      await page.getByRole('log').and(page.locator('[aria-busy="true"]')).waitFor();
+      await page.getByText('3/3').waitFor();
       await answered(page);
       expect(await page.getByRole('article').count()).toBe(2);
+      // What was replaced is there, in the list it is one conversation.
+      await page.getByRole('button', { name: 'Earlier branch' }).click();
+      await page.getByText('2/3').waitFor();
+      await page.getByRole('button', { name: 'Earlier branch' }).click();
+      await page.getByText('1/3').waitFor();
+      await page.getByRole('article', { name: 'You' }).getByText('In one sentence: what is a weir?').waitFor();
+      expect(
+        await page
+          .getByRole('navigation', { name: 'Conversations' })
+          .getByText(/what is a/)
+          .count(),
+      ).toBe(1);
+      await page.reload();
+      await page.getByText('1/3').waitFor();
+      await page.getByRole('button', { name: 'Later branch' }).click();
+      await page.getByText('2/3').waitFor();
+      await page.getByRole('button', { name: 'Later branch' }).click();
+      await page.getByText('3/3').waitFor();
 
       const original = page.url();
       await page.getByRole('button', { name: 'Fork from here' }).click();
@@ -154,10 +172,45 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.keyboard.press('Enter');
       const renamed = list.getByRole('listitem').filter({ hasText: 'Fords' });
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
-      await renamed.or(list.locator('.asks')).getByRole('button', { name: 'Delete', exact: true }).click();
       await page.getByText('Your own edge in front of Claude.').waitFor();
+      await list.getByRole('button', { name: 'Undo' }).click();
+      await renamed.getByRole('button', { name: 'Delete Fords' }).click();
+      await list.getByText('Deleted “Fords”.').waitFor();
+      // Who leaves the page does not wait for the undo to end.
+      await page.reload();
+      await expect.poll(async () => await (await fetch(`${server.url}/conversations`)).text()).not.toContain('Fords');
       await page.goto(original);
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
+    }));
+
+  test('keeps the answer that was to be replaced when the new one is refused', () =>
+    inPage(async (opened) => {
+      const { page, faults } = opened;
+      await ask(page, 'In one sentence: what is a canal?');
+      await answered(page);
+      const said = await lastAnswer(page).locator('.markdown').textContent();
+      const refused = { type: 'billing_error', message: 'The daily spend limit is reached.' };
+      await page.route('**/messages', (route) =>
+        route.request().method() === 'POST'
+          ? route.fulfill({
+              status: 429,
+              headers: { 'content-type': 'application/json', 'x-should-retry': 'false' },
+              body: JSON.stringify({ type: 'error', error: refused }),
+            })
+          : route.continue(),
+      );
+      const original = page.url();
+      await page.getByRole('button', { name: 'Regenerate' }).click();
+      await page.getByText('The daily spend limit is reached.').waitFor();
+      await expect.poll(() => page.url()).toBe(original);
+      expect(await lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      await page.getByRole('button', { name: 'Edit and ask again' }).click();
+      await ask(page, 'In one sentence: what is a ditch?');
+      await page.getByText('The daily spend limit is reached.').first().waitFor();
+      await expect.poll(() => page.url()).toBe(original);
+      await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
+      expect(await lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
   test('shows Markdown without what could harm, code in colours, and a thought folded away', () =>

@@ -5,7 +5,7 @@ import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
-import { send, session } from '../session/conversations.ts';
+import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
 import { clearDraft, counted, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
 import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
@@ -32,12 +32,13 @@ export function Composer() {
     const kept = { text: draftText.value, pictures: pictures.value };
     clearDraft();
     fault.value = undefined;
-    const asked = before !== undefined && current ? current.ask(before, content) : send(content);
+    const asked = before !== undefined && current ? askInstead(current, before, content) : send(content);
     asked.catch((thrown: unknown) => {
       fault.value = sentenceOf(thrown);
       announce(fault.value);
       draftText.value = kept.text;
       pictures.value = kept.pictures;
+      editing.value = before;
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -74,7 +75,7 @@ export function Composer() {
       <div class="column">
         {editing.value !== undefined && (
           <p class="editing apart">
-            <span>Asking again from here: what came after it is removed.</span>
+            <span>Asking again from here, in a copy: what was said stays.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}

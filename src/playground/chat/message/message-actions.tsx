@@ -1,10 +1,12 @@
 import type { ConversationMessage } from '../../../client/index.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
+import { go } from '../../ui/route.ts';
 import { draftText as draft, editing, pictures } from '../composer/draft.ts';
 import type { ImageBlock } from '../composer/images.ts';
+import type { Choice } from '../session/branches.ts';
 import { partsOf, textOf } from '../session/content.ts';
-import { fork } from '../session/conversations.ts';
+import { askInstead, fork, session as shownSession } from '../session/conversations.ts';
 import type { Session } from '../session/session.ts';
 
 interface MessageActionsProps {
@@ -16,6 +18,8 @@ interface MessageActionsProps {
 export function MessageActions({ row, session, text }: MessageActionsProps) {
   const busy = session.busy.value;
   const rows = session.rows.value;
+  const choice = session.choices.value.get(rows.indexOf(row));
+  const showFault = (thrown: unknown) => shownSession.value?.fail(thrown);
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   const edit = () => {
     const parts = partsOf(row.content);
@@ -28,6 +32,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
   };
   return (
     <>
+      {choice && <Branches choice={choice} />}
       <CopyButton text={text} label="Copy message" />
       {row.role === 'user' && <IconButton icon="edit" label="Edit and ask again" disabled={busy} onClick={edit} />}
       {row.role === 'assistant' && question && (
@@ -35,7 +40,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           icon="again"
           label="Regenerate"
           disabled={busy}
-          onClick={() => void session.ask(question.id, question.content)}
+          onClick={() => void askInstead(session, question.id, question.content).catch(showFault)}
         />
       )}
       {row.role === 'assistant' && (
@@ -43,9 +48,26 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           icon="fork"
           label="Fork from here"
           disabled={busy}
-          onClick={() => void fork(session.id, row.id).catch((thrown: unknown) => session.fail(thrown))}
+          onClick={() => void fork(session.id, row.id).catch(showFault)}
         />
       )}
     </>
+  );
+}
+
+/** Moves between the answers to a question that was asked again, or edited. */
+function Branches({ choice: { ids, shown } }: { choice: Choice }) {
+  const step = (by: number) => {
+    const id = ids[shown + by];
+    return { disabled: id === undefined, onClick: () => id !== undefined && go('chat', id, true) };
+  };
+  return (
+    <span class="branches">
+      <IconButton icon="previous" label="Earlier branch" {...step(-1)} />
+      <span title={`Branch ${shown + 1} of ${ids.length}`}>
+        {shown + 1}/{ids.length}
+      </span>
+      <IconButton icon="next" label="Later branch" {...step(1)} />
+    </span>
   );
 }

@@ -1,26 +1,43 @@
 /** Keeps the list of conversations, and which one is open. */
-import { signal } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
-import { edge, token } from '../../edge/client.ts';
+import { edge, sentenceOf, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { go } from '../../ui/route.ts';
+import { familyOf, membersOf, nextBranchId, oneOfEach } from './branches.ts';
 import type { Content } from './content.ts';
 import { prefix } from './options.ts';
 import { Session } from './session.ts';
 
-export const conversations = signal<ConversationRow[]>([]);
+const conversations = signal<ConversationRow[]>([]);
+/** What was deleted a moment ago, and can still be brought back. */
+export const removal = signal<Removal | undefined>(undefined);
+export const removalFault = signal<string | undefined>(undefined);
+/** The conversations as they are listed: copies that were made to ask again are one with their original. */
+export const listed = computed(() =>
+  oneOfEach(conversations.value).filter(({ id }) => familyOf(id) !== removal.value?.family),
+);
 export const hasMore = signal(false);
 /** The conversation that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
 
 const CONVERSATIONS_A_PAGE = 50;
 const TITLE_CHARACTERS = 60;
+const UNDO_MS = 8_000;
+
+interface Removal {
+  family: string;
+  title: string;
+  ids: readonly string[];
+  timer: ReturnType<typeof setTimeout>;
+}
 
 // Another account has other conversations.
 token.subscribe(() => {
   session.peek()?.leave();
   session.value = undefined;
   conversations.value = [];
+  undoRemoval();
 });
 
 export async function refreshConversations(): Promise<void> {
@@ -43,9 +60,13 @@ export function show(id: string | undefined): void {
   if (session.value?.id === id) return;
   session.value?.leave();
   session.value = id === undefined ? undefined : new Session(id, refreshConversations);
-  void session.value?.open();
-  // If the list cannot be read, it stays as it was.
-  refreshConversations().catch(() => {});
+  const opened = session.value;
+  void opened?.open();
+  refreshConversations()
+    // If the list cannot be read, it stays as it was.
+    .catch(() => {})
+    .then(() => opened?.readBranches(membersOf(opened.id, conversations.value)))
+    .catch((thrown: unknown) => opened?.fail(thrown));
 }
 
 /**
@@ -68,23 +89,77 @@ export async function begin(title: string, prefixName = prefix.value): Promise<S
   const created = new Session(report.id, refreshConversations);
   created.report.value = report;
   created.loaded.value = true;
-  session.value?.leave();
-  session.value = created;
-  go('chat', report.id, true);
+  showCreated(created);
   await refreshConversations();
   return created;
 }
 
+function showCreated(created: Session): void {
+  session.value?.leave();
+  session.value = created;
+  go('chat', created.id, true);
+}
+
+/**
+ * Asks a question in place of another one, in a copy of the conversation: what was said there stays.
+ *
+ * @param before the message that the question replaces
+ * @throws SluiceError if it is refused; then the conversation is shown as it was
+ */
+export async function askInstead(from: Session, before: string, content: Content): Promise<void> {
+  const created = await from.branch(before, nextBranchId(from.id, conversations.value));
+  showCreated(created);
+  await created.send(content);
+  const failure = created.failure.value;
+  const status = failure?.error.status ?? 0;
+  // Nothing has come of it, and nothing is on its way.
+  if (!failure || failure.asked === undefined || status < 400 || status >= 500) return;
+  await edge().conversations.delete(created.id);
+  if (session.value === created) {
+    show(from.id);
+    go('chat', from.id, true);
+  }
+  throw failure.error;
+}
+
 export async function rename(id: string, title: string): Promise<void> {
-  await edge().conversations.update(id, { title });
+  const family = conversations.value.filter((row) => familyOf(row.id) === familyOf(id));
+  await Promise.all(family.map((row) => edge().conversations.update(row.id, { title })));
   await refreshConversations();
 }
 
-export async function remove(id: string): Promise<void> {
-  await edge().conversations.delete(id);
-  if (session.value?.id === id) go('chat', undefined, true);
-  await refreshConversations();
+/** Deletes a conversation with its copies, after a moment in which that can be undone. */
+export function remove(id: string, title: string): void {
+  finishRemoval();
+  const family = familyOf(id);
+  const ids = membersOf(id, conversations.value);
+  removal.value = { family, title, ids, timer: setTimeout(finishRemoval, UNDO_MS) };
+  if (session.value && familyOf(session.value.id) === family) go('chat', undefined, true);
 }
+
+export function undoRemoval(): void {
+  clearTimeout(removal.value?.timer);
+  removal.value = undefined;
+}
+
+/** Deletes what waits for it. */
+export function finishRemoval(): void {
+  const { value } = removal;
+  if (!value) return;
+  clearTimeout(value.timer);
+  conversations.value = conversations.value.filter(({ id }) => !value.ids.includes(id));
+  removal.value = undefined;
+  // Sent even if the page is closed now.
+  const deletions = value.ids.map((id) =>
+    edge().fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true }),
+  );
+  Promise.all(deletions)
+    .then(refreshConversations)
+    .catch((thrown: unknown) => {
+      removalFault.value = sentenceOf(thrown);
+    });
+}
+addEventListener('pagehide', finishRemoval);
 
 /** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
 export async function fork(id: string, at?: string): Promise<void> {

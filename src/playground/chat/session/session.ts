@@ -1,10 +1,17 @@
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, signal } from '@preact/signals';
-import { type Conversation, type ConversationMessage, type MessageStream, SluiceError } from '../../../client/index.ts';
+import {
+  type Conversation,
+  type ConversationMessage,
+  type ConversationPatch,
+  type MessageStream,
+  SluiceError,
+} from '../../../client/index.ts';
 import { refreshQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
+import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking, tools } from './options.ts';
 import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
@@ -37,9 +44,12 @@ export class Session {
   readonly connected = signal(true);
   /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
-  readonly #rewinding = signal(false);
+  /** This conversation and its copies, where there are any. */
+  readonly branches = signal<readonly Branch[]>([]);
+  readonly choices = computed(() => choicesIn(this.branches.value, this.id, this.rows.value));
+  readonly #branching = signal(false);
   /** Whether no question can be asked now. */
-  readonly busy = computed(() => !this.loaded.value || this.#rewinding.value || this.live.value !== undefined);
+  readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
   readonly #onSettled: () => Promise<void>;
   #left = false;
   #frame = 0;
@@ -71,20 +81,41 @@ export class Session {
     }
   }
 
-  /** Goes back to before a message of the user, and asks another question. */
-  async ask(before: string, content: Content): Promise<void> {
-    this.#rewinding.value = true;
+  /**
+   * Copies the conversation up to before a message of the user.
+   *
+   * @param id the id of the copy; without one the edge makes one
+   * @returns the copy, which is not shown yet
+   */
+  async branch(before: string, id: string | undefined): Promise<Session> {
+    this.#branching.value = true;
+    const { conversations } = edge();
+    const rows = this.rows.value.slice(
+      0,
+      this.rows.value.findIndex((row) => row.id === before),
+    );
     try {
-      this.report.value = await edge().conversations.rewind(this.id, before);
-      const from = this.rows.value.findIndex(({ id }) => id === before);
-      this.rows.value = this.rows.value.slice(0, from);
-    } catch (thrown) {
-      this.fail(thrown);
-      return;
+      const copy = await conversations.fork(this.id, { at: before, ...(id === undefined ? {} : { id }) });
+      await conversations.rewind(copy.id, before);
+      const known = this.branches.value.length > 0 ? this.branches.value : [branchIn({ id: this.id, metadata: null })];
+      const origin = originOf(this.id, known, this.rows.value, rows.length);
+      const metadata = branchMetadata(copy.metadata, origin) as ConversationPatch['metadata'];
+      const created = new Session(copy.id, this.#onSettled);
+      created.report.value = await conversations.update(copy.id, { metadata });
+      created.rows.value = rows;
+      created.branches.value = [...known, { ...origin, id: copy.id }];
+      created.loaded.value = true;
+      return created;
     } finally {
-      this.#rewinding.value = false;
+      this.#branching.value = false;
     }
-    await this.send(content);
+  }
+
+  /** Reads from which conversations this one, and the others of its family, were copied. @param ids of the family */
+  async readBranches(ids: readonly string[]): Promise<void> {
+    if (ids.length < 2) return;
+    const reports = await Promise.all(ids.map((id) => edge().conversations.get(id).catch(ignoreDeleted)));
+    this.branches.value = reports.flatMap((report) => report ?? []).map(branchIn);
   }
 
   async stop(): Promise<void> {
@@ -197,4 +228,10 @@ export class Session {
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
     this.failure.value = { asked, error };
   }
+}
+
+/** A member of a family may have been deleted by itself. */
+function ignoreDeleted(thrown: unknown): undefined {
+  if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
+  throw thrown;
 }

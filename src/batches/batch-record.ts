@@ -1,0 +1,116 @@
+/** The journal of one batch where it is stored, and everybody whom its object calls. */
+
+import { Alarm } from '../durable/alarm.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { Remote } from '../durable/call-object.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
+import type { BatchClaimsObject, BatchOpening } from '../durable/contracts/batch.ts';
+import { type Migration, migrate } from '../durable/migrations.ts';
+import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { Tables } from '../durable/tables.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { callClaims } from './call-batch.ts';
+import type { Journal } from './journal.ts';
+import { UpstreamBatches } from './upstream-batches.ts';
+
+const BATCH_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: 'create table batch (one integer primary key check (one = 1), journal text not null) strict;',
+  },
+];
+
+/** What the object of a batch has around it; tests put their own in its place. */
+export interface BatchSurroundings {
+  env: Bindings;
+  now(): number;
+  settings(): Settings;
+  upstream(): Upstream;
+}
+
+/** What changes in a journal; what is undefined is taken out of it. */
+type JournalChange = { [Name in keyof Journal]?: Journal[Name] | undefined };
+
+/**
+ * Keeps the journal. Whoever has awaited something reads it anew: another call may have changed it meanwhile, or the batch
+ * may be forgotten.
+ */
+export class BatchRecord {
+  readonly #storage: DurableObjectStorage;
+  readonly #around: BatchSurroundings;
+  readonly alarm: Alarm;
+  #journal: Journal | undefined;
+
+  constructor(storage: DurableObjectStorage, around: BatchSurroundings) {
+    this.#storage = storage;
+    this.#around = around;
+    this.alarm = new Alarm(storage);
+    const [table] = storage.sql.exec("select 1 from sqlite_master where name = 'batch'").toArray();
+    if (!table) return;
+    const [row] = storage.sql.exec('select journal from batch').toArray();
+    if (row) this.#journal = readFormat<Journal>('batch', String(row.journal));
+  }
+
+  /** The journal as it is now; undefined before the batch is prepared, and once it is forgotten. */
+  get journal(): Journal | undefined {
+    return this.#journal;
+  }
+
+  get now(): number {
+    return this.#around.now();
+  }
+
+  get settings(): Settings {
+    return this.#around.settings();
+  }
+
+  get env(): Bindings {
+    return this.#around.env;
+  }
+
+  /** The upstream's side of the batch. */
+  get calls(): UpstreamBatches {
+    const { upstream: name, headers = {} } = this.#journal ?? {};
+    return new UpstreamBatches(this.#around.upstream(), this.settings, { name, headers });
+  }
+
+  /** Stores the first form of the journal. */
+  begin(opening: BatchOpening): void {
+    migrate(this.#storage, BATCH_MIGRATIONS);
+    this.#save({ ...opening, phase: 'prepared', createdAt: this.now });
+  }
+
+  /** Changes the journal and stores it. A batch that was forgotten meanwhile stays so. */
+  change(change: JournalChange): void {
+    if (this.#journal) this.#save({ ...this.#journal, ...change } as Journal);
+  }
+
+  /** Deletes everything. */
+  async forget(): Promise<void> {
+    this.#journal = undefined;
+    await this.#storage.deleteAlarm();
+    this.alarm.fired();
+    await this.#storage.deleteAll();
+  }
+
+  /** Calls the account that the batch belongs to, and again for some seconds. @throws ObjectUnreachable 503 */
+  async account<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    const identity = { account: this.#journal?.account ?? '' };
+    return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
+  }
+
+  /** Calls the claims on the batches of the upstream that this one is at. @throws ObjectUnreachable 503 */
+  async claims<T>(call: (claims: Remote<BatchClaimsObject>) => Promise<T>): Promise<T> {
+    return await callClaims(this.env, this.settings, this.#journal?.upstream, call);
+  }
+
+  #save(journal: Journal): void {
+    new Tables(this.#storage).write(
+      'insert or replace into batch (one, journal) values (1, ?)',
+      writeFormat('batch', journal),
+    );
+    this.#journal = journal;
+  }
+}

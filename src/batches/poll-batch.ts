@@ -1,0 +1,115 @@
+/** Asks the upstream how a batch is, and settles it once it has ended. */
+
+import { DAY_MS } from '../async/durations.ts';
+import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
+import { logFailure } from '../http/log.ts';
+import { pricesAt } from '../upstream/choice/prices.ts';
+import type { BatchRecord } from './batch-record.ts';
+import type { OutcomeCounts } from './batches-answers.schema.ts';
+import { firstDelivery } from './deliver-end.ts';
+import type { Journal } from './journal.ts';
+import { type ResultSums, readResults } from './read-results.ts';
+import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
+
+/** A batch that the upstream does not know any more is settled at its hold then. */
+export const FORGOTTEN_MS = 30 * DAY_MS;
+
+export const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+
+/**
+ * Asks the upstream, and settles what has ended.
+ *
+ * @returns `wrong` where the results are those of another batch, which was taken for this one
+ */
+export async function pollBatch(record: BatchRecord, journal: Journal): Promise<'seen' | 'wrong'> {
+  const { id, upstreamId = '', isGuess, closingAt = journal.createdAt } = journal;
+  let sums: ResultSums;
+  try {
+    const { status } = await record.calls.read(upstreamId);
+    if (status !== 'ended') return 'seen';
+    sums = await readSums(record, upstreamId);
+  } catch (thrown) {
+    if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
+    // The upstream has forgotten it: nobody can say any more what it has cost.
+    await settleUnknown(record);
+    return 'seen';
+  }
+  // Its answer may have come meanwhile, and named another one.
+  if (record.journal?.upstreamId !== upstreamId) return 'seen';
+  if (isGuess) {
+    const isAlike = sums.digest === journal.digest && sums.items === journal.items;
+    if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
+    record.change({ isGuess: false });
+  }
+  if (sums.items !== journal.items) throw new Error(`${sums.items} of ${journal.items} results`);
+  const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
+  await settleRows(record, rows, sums);
+  return 'seen';
+}
+
+/** Reads the results of a batch of the upstream's to their end. */
+export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
+  const { settings, journal } = record;
+  if (!journal) throw new Error('The batch was deleted meanwhile.');
+  const controller = new AbortController();
+  const response = await record.calls.results(upstreamId, controller);
+  const models = pricesAt(settings, journal.upstream);
+  return await readResults(response, journal, { models, controller, idleMs: settings.STREAM_IDLE_MS });
+}
+
+/** Books the hold of a batch as what it has cost: nobody can say any more what that was. */
+export async function settleUnknown(record: BatchRecord): Promise<void> {
+  const { journal } = record;
+  if (!journal) return;
+  const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
+  const outcomes = { ...NO_OUTCOMES, errored: journal.items };
+  await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
+}
+
+/** Settles with the account, then notes that it has ended: if this dies in between, it is said again. */
+async function settleRows(
+  record: BatchRecord,
+  rows: BatchSettlementRow[],
+  { outcomes, cost }: Pick<ResultSums, 'outcomes' | 'cost'>,
+): Promise<void> {
+  const { id: batch, createdAt: startedAt } = record.journal ?? {};
+  const text = JSON.stringify({ batch, rows, startedAt });
+  await record.account((account) => account.settleBatchJson(text));
+  endBatch(record, { outcomes, cost, isGuess: false });
+}
+
+/** Notes that a batch has ended, and that its end is to be told. */
+export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'isGuess'>): void {
+  const { journal, now } = record;
+  if (!journal) return;
+  const delivery = firstDelivery(journal, record.settings, now);
+  record.change({ phase: 'ended', endedAt: now, isReported: false, ...more, ...delivery });
+}
+
+/** Has the upstream cancel a batch, if that is wanted and it does not know it. A failure is told in the log, and repeated. */
+export async function tellCancel(record: BatchRecord): Promise<void> {
+  const { id = '', cancelAt, isCancelTold, upstreamId } = record.journal ?? {};
+  if (cancelAt === undefined || isCancelTold || upstreamId === undefined) return;
+  try {
+    await record.calls.cancel(upstreamId);
+  } catch (thrown) {
+    // It has ended already, or is gone: the next poll sees that.
+    const isRefused = thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500;
+    if (!isRefused) return logFailure({ batch: id }, thrown);
+  }
+  if (record.journal?.upstreamId === upstreamId) record.change({ isCancelTold: true });
+}
+
+/** @returns what is booked of a batch without results: its hold, or nothing. */
+export function rowsWithoutResults({ rows, upstream }: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+  return rows.map(({ requestId, model, hold }) => ({
+    requestId,
+    model,
+    status,
+    cost: hold * share,
+    estimated: share === 1,
+    tokens: {},
+    outcomes: null,
+    upstream,
+  }));
+}

@@ -1,0 +1,73 @@
+/** Brings a batch to rest: gives back what is not needed, tells others how it is, and forgets it once nothing is left to do. */
+
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import type { BatchRecord } from './batch-record.ts';
+import { deliverEnd } from './deliver-end.ts';
+import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
+import { rowsWithoutResults } from './poll-batch.ts';
+
+/** So long a refusal is kept for those who have sent the same. */
+export const REFUSAL_MS = 10 * MINUTE_MS;
+
+/** Does all that is due now. Each part may come twice, and the batch may be forgotten while it waits. */
+export async function tidyBatch(record: BatchRecord): Promise<void> {
+  await claimAgain(record);
+  await release(record);
+  await report(record);
+  const { journal, now } = record;
+  if (!journal) return;
+  const { id, phase, isErased, isReleased, endedAt = 0, upstreamId } = journal;
+  if (phase === 'ended' && isErased && upstreamId !== undefined) await record.calls.remove(upstreamId);
+  if (phase === 'ended' && (isErased || now >= keptUntil(record, journal))) {
+    await record.account((account) => account.noteBatch(id, null));
+    await record.forget();
+  } else if (phase === 'unsent' && isReleased) await record.forget();
+  else if (phase === 'refused' && isReleased && now >= endedAt + REFUSAL_MS) await record.forget();
+}
+
+/** @returns until when a batch that has ended is kept, in milliseconds since 1970. @throws ApiError for unreadable settings */
+export function keptUntil(record: BatchRecord, { createdAt, endedAt = createdAt }: Journal): number {
+  return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
+}
+
+/** Tells whoever wants to know it that the batch has ended, if that is due. */
+export async function tellEnd(record: BatchRecord): Promise<void> {
+  const { journal, now } = record;
+  if (!journal?.delivery || journal.isErased || now < journal.delivery.nextAt) return;
+  record.change({ delivery: await deliverEnd(journal, record.settings, record.env, now) });
+}
+
+/** Says whose the upstream's batch is: who looks for a lost one must not take it. */
+async function claimAgain(record: BatchRecord): Promise<void> {
+  const { id = '', upstreamId, isClaimed } = record.journal ?? {};
+  if (upstreamId === undefined || isClaimed) return;
+  await record.claims((claims) => claims.claim(id, upstreamId, true));
+  if (record.journal?.upstreamId === upstreamId) record.change({ isClaimed: true });
+}
+
+/** Gives back the hold of what never came to be. */
+async function release(record: BatchRecord): Promise<void> {
+  const { journal } = record;
+  if (!journal || journal.isReleased) return;
+  const { id, phase, createdAt: startedAt } = journal;
+  const isVoid = phase === 'refused' || phase === 'unsent' || (phase === 'ended' && journal.upstreamId === undefined);
+  if (!isVoid) return;
+  const rows = rowsWithoutResults(journal, phase === 'refused' ? 'refused_upstream' : 'unsent', 0);
+  const text = JSON.stringify({ batch: id, rows, startedAt });
+  await record.account((account) => account.settleBatchJson(text));
+  await record.claims((claims) => claims.end(id));
+  if (phase !== 'ended') await record.account((account) => account.noteBatch(id, null));
+  record.change({ isReleased: true });
+}
+
+/** Tells the account how the batch is, for its list. */
+async function report(record: BatchRecord): Promise<void> {
+  const { journal, now } = record;
+  if (journal?.isReported !== false || journal.isErased) return;
+  const { id, phase, cancelAt } = journal;
+  if (phase !== 'ended' && !isOpen(journal)) return;
+  const shown = batchOf(journal, now);
+  await record.account((account) => account.noteBatch(id, shown));
+  const { journal: latest } = record;
+  if (latest?.phase === phase && latest.cancelAt === cancelAt) record.change({ isReported: true });
+}

@@ -26,13 +26,4 @@ export class ClassificationList {
       .read<{ id: string }>('select id from classifications where created_at <= ? limit ?', time, limit)
       .map(({ id }) => id);
   }
-
-  /** @returns how many were noted until then. */
-  count(time: number): number {
-    const [row] = this.#tables.read<{ rows: number }>(
-      'select count(*) as rows from classifications where created_at <= ?',
-      time,
-    );
-    return row?.rows ?? 0;
-  }
 }

@@ -32,7 +32,7 @@ export function eraseAccount(state: AccountState): Erasure {
     inboxes.until(until).length +
     belongings.count(until) +
     batches.until(until, MOST_COUNTED_BATCHES).length +
-    classifications.count(until);
+    classifications.until(until, MOST_COUNTED_BATCHES).length;
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -69,7 +69,6 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   if (accountId === undefined) return;
   await eraseConversations(state, accountId);
   await eraseBatches(state, accountId);
-  await eraseClassifications(state, accountId);
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -97,32 +96,22 @@ async function eraseConversations(state: AccountState, account: string): Promise
 }
 
 /**
- * Has some batches erase themselves. Each stays in the list until it has answered that it will: what runs at the upstream is
- * cancelled, and settled when it has ended.
+ * Has some batches, and classifications by batch, erase themselves. Each stays in its list until it has answered that it will:
+ * what runs at the upstream is cancelled, and settled when it has ended.
  */
 async function eraseBatches(state: AccountState, account: string): Promise<void> {
-  const { env, batches } = state;
-  const ids = batches.until(state.erasedUntil, ERASED_AT_ONCE);
-  if (ids.length === 0) return;
-  const settings = settingsOf(env);
-  const done = await Promise.allSettled(ids.map(async (id) => await batchStub(env, settings, { account, id }).erase()));
-  for (const [index, { status }] of done.entries()) if (status === 'fulfilled') batches.forget(ids[index] ?? '');
-  wakeSoon(state, state.now());
-}
-
-/** Has some classifications by batch erase themselves; each stays in the list until it has answered that it is done. */
-async function eraseClassifications(state: AccountState, account: string): Promise<void> {
-  const { env, classifications } = state;
-  const ids = classifications.until(state.erasedUntil, ERASED_AT_ONCE);
-  if (ids.length === 0) return;
-  const settings = settingsOf(env);
-  const done = await Promise.allSettled(
-    ids.map(async (id) => await classificationStub(env, settings, { account, id }).erase()),
-  );
-  for (const [index, { status }] of done.entries()) {
-    if (status === 'fulfilled') classifications.forget(ids[index] ?? '');
+  const { env, batches, classifications } = state;
+  for (const [list, stubOf] of [
+    [batches, batchStub],
+    [classifications, classificationStub],
+  ] as const) {
+    const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);
+    if (ids.length === 0) continue;
+    const settings = settingsOf(env);
+    const done = await Promise.allSettled(ids.map(async (id) => await stubOf(env, settings, { account, id }).erase()));
+    for (const [index, { status }] of done.entries()) if (status === 'fulfilled') list.forget(ids[index] ?? '');
+    wakeSoon(state, state.now());
   }
-  wakeSoon(state, state.now());
 }
 
 /** Deletes a page of the answers that KV keeps for the account. */

@@ -3,10 +3,9 @@
  * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
  */
 
-import type { Context } from 'hono';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
-import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
+import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
@@ -28,7 +27,7 @@ import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
-import { ItemReader } from './item.ts';
+import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
@@ -53,7 +52,7 @@ interface OwnBatch {
 
 /** A request for a batch on its way. */
 interface Creation {
-  c: Context<AppEnv>;
+  c: BatchContext;
   context: RequestContext;
   id: string;
   items: ItemReader;
@@ -69,7 +68,7 @@ interface Creation {
  * @param own where the edge has written that body itself
  * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
  */
-export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
+export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
@@ -265,12 +264,17 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
+/** @returns the 400 for a key under which another batch was sent. */
+export function keyUsed(): ApiError {
+  return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
+    headers: DO_NOT_RETRY,
+  });
+}
+
 /** @returns the error for a batch that the account does not admit: with how many of its items it would. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
   if (decision.outcome === 'mismatched') {
-    return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
-      headers: DO_NOT_RETRY,
-    });
+    return keyUsed();
   }
   try {
     return grantedBy(decision);

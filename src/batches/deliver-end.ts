@@ -50,11 +50,11 @@ export async function deliverEnd(
     batch: batchOf(journal, now),
   };
   const failures = journal.delivery?.failures ?? 0;
-  return await tellEnd(result, { url: journal.deliverUrl, failures }, { settings, env, now });
+  return await deliverEnded(result, { url: journal.deliverUrl, failures }, { settings, env, now });
 }
 
 /** Tells that something has ended. @returns when to try again; undefined where it is told, or given up */
-export async function tellEnd<Result extends { event_id: string }>(
+export async function deliverEnded<Result extends { event_id: string }>(
   result: Result,
   { url: own, failures }: { url: string | undefined; failures: number },
   { settings, env, now }: { settings: Settings; env: Bindings; now: number },

@@ -55,12 +55,15 @@ const LONGEST_ID = 256;
 /** What the items name is kept until the body has come, and is asked for in one call. */
 const MOST_NAMED_IDS = 5_000;
 
+/** What a batch needs of the request that makes it. */
+export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
+
 /** Chooses where a batch goes. @param only the upstream that has what the first item names @param model of that item */
 type TargetFor = (only: string | undefined, model: string) => BatchTarget;
 
 /** Checks and bounds the items of one batch. */
 export class ItemReader {
-  readonly #c: Context<AppEnv>;
+  readonly #c: BatchContext;
   readonly #targetFor: TargetFor;
   #target: BatchTarget | undefined;
   readonly #named = new Map<string, MadeId>();
@@ -68,7 +71,7 @@ export class ItemReader {
   readonly #prefixes = new Map<string, Prefix>();
 
   /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: Context<AppEnv>, targetFor: TargetFor) {
+  constructor(c: BatchContext, targetFor: TargetFor) {
     this.#c = c;
     this.#targetFor = targetFor;
     this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
@@ -117,7 +120,7 @@ export class ItemReader {
     // Then a text is as long as its bytes, and they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
-    const { settings, identity } = this.#c.var;
+    const { settings, identity } = contextOf(this.#c);
     const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
     const params = await withUserId(prefixed, settings, identity.account);
     const request = validate(messagesRequest, params.json);

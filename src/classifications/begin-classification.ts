@@ -1,10 +1,12 @@
 /** Begins a classification by batch: stores its inputs, finds answers that are known, and has a batch made of the rest. */
 
 import type { Context } from 'hono';
+import { HonoRequest } from 'hono/request';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { MOST_ITEMS } from '../batches/batches.schema.ts';
-import { createBatch, newBatchId } from '../batches/create-batch.ts';
+import { createBatch, keyUsed, newBatchId } from '../batches/create-batch.ts';
 import { checkedDeliverUrl } from '../batches/deliver-end.ts';
+import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
 import { faultInInput, taskHash } from '../classification/task/classify.ts';
@@ -12,8 +14,7 @@ import { classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
 import { encoder, sha256Hex, utf8 } from '../http/bytes.ts';
-import { DO_NOT_RETRY, invalidRequest, tryAgain } from '../http/errors.ts';
-import { Hono } from '../http/hono.ts';
+import { invalidRequest, tryAgain } from '../http/errors.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { API_VERSION } from '../upstream/ask-message.ts';
 import type { Fetch } from '../upstream/upstream.ts';
@@ -67,16 +68,12 @@ export async function beginClassification(
       seconds: BUSY_SECONDS,
     });
   }
-  if (opened.state === 'other') {
-    throw invalidRequest('This idempotency-key was used for another request. Use a new key for a new one.', {
-      headers: DO_NOT_RETRY,
-    });
-  }
+  if (opened.state === 'other') throw keyUsed();
   let isMade = false;
   try {
     await giveInputs(place, task, inputs);
-    while ((await callClassification(place, (job) => job.recall(batch))).left > 0);
-    const begun = await callClassification(place, (job) => job.begin(batch));
+    let begun: ClassificationReport | undefined;
+    while (!begun) begun = await callClassification(place, (job) => job.begin(batch));
     isMade = begun.status === 'ended';
     if (isMade) return begun;
     const { requests } = begun.counts;
@@ -86,7 +83,7 @@ export async function beginClassification(
       );
     }
     const own = { id: batch, mostBytes: MOST_WRITTEN_BYTES };
-    const made = await createBatch(await contextOfBatch(c, place, task), fetchUpstream, own);
+    const made = await createBatch(contextOfBatch(c, place, task), fetchUpstream, own);
     isMade = made.ok;
     if (!isMade) return made;
     return await callClassification(place, (job) => job.sent(batch));
@@ -126,8 +123,8 @@ async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inp
   if (page.length > 0) await give();
 }
 
-/** @returns the context of a request for the batch, as if the caller had sent it */
-async function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Promise<Context<AppEnv>> {
+/** @returns a request for the batch, as if the caller had sent it */
+function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): BatchContext {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
@@ -140,16 +137,7 @@ async function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task
     body: bodyOfBatch(place, task),
     signal: c.req.raw.signal,
   });
-  // A context cannot be made by hand: a router of one route makes it.
-  let made: Context<AppEnv> | undefined;
-  const router = new Hono<AppEnv>().post('*', (inner) => {
-    for (const name of ['requestId', 'settings', 'entry', 'place', 'identity'] as const) inner.set(name, c.get(name));
-    made = inner;
-    return inner.body(null);
-  });
-  await router.fetch(request, c.env, c.executionCtx);
-  if (!made) throw new TypeError('A router with a route for every path has found none.');
-  return made;
+  return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
 /** @returns the body of the batch, written as it is read */

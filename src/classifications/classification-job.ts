@@ -4,7 +4,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
-import { tellEnd } from '../batches/deliver-end.ts';
+import { deliverEnded } from '../batches/deliver-end.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
 import { Alarm } from '../durable/alarm.ts';
@@ -28,7 +28,7 @@ import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import type { classificationEnded } from './classifications-answers.schema.ts';
 import { NO_COUNTS, shownJob } from './job-report.ts';
 import { electedOf, resultOfParts } from './job-results.ts';
-import { type Job, JobTables } from './job-tables.ts';
+import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
 /** While inputs come, their maker says something more often than this, or is dead. */
@@ -104,19 +104,22 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   }
 
   take(batch: string, from: number, inputs: TakenInput[]): void {
-    this.#touch(batch, 'taking');
+    this.#touch(batch);
     this.#tables.add(from, inputs);
   }
 
-  async recall(batch: string): Promise<{ left: number }> {
+  async begin(batch: string): Promise<ClassificationReport | undefined> {
+    // Asked again, since its answer was lost.
+    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
     for (let calls = 0; calls < RECALLS_IN_A_CALL; calls += 1) {
-      const { recalledTo, account } = this.#touch(batch, 'taking');
+      const before = this.#touch(batch);
+      const { recalledTo, account } = before;
       const page = this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
       const last = page.at(-1);
-      if (!last) return { left: 0 };
+      if (!last) return this.#begun(before);
       const hashes = page.map(({ hash }) => hash);
       const found = await recallAnswers(this.env.STORE, account, hashes);
-      const job = this.#touch(batch, 'taking');
+      const job = this.#touch(batch);
       const known = page.flatMap(({ n, hash }) => {
         const answer = found.get(hash);
         return answer ? [[n, answer] as const] : [];
@@ -124,13 +127,9 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       this.#tables.noteKnown(new Map(known));
       this.#save({ ...job, recalledTo: last.n });
     }
-    return { left: 1 };
   }
 
-  begin(batch: string): ClassificationReport {
-    // Asked again, since its answer was lost.
-    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
-    const job = this.#touch(batch, 'taking');
+  #begun(job: Job): ClassificationReport {
     const { texts, ...counts } = this.#tables.counts();
     const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
     if (texts > 0) this.#save({ ...next, phase: 'sending' });
@@ -319,7 +318,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       classification: shownJob(job),
     };
     const by = { settings: this.settings(), env: this.env, now: this.now() };
-    const next = await tellEnd(result, { url, failures: delivery.failures }, by);
+    const next = await deliverEnded(result, { url, failures: delivery.failures }, by);
     if (!this.#job) return;
     const { delivery: _, ...rest } = this.#job;
     this.#save(next ? { ...rest, delivery: next } : rest);
@@ -363,7 +362,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
    *
    * @throws Error where it does not make this classification any more: another one does, or nobody
    */
-  #touch(batch: string, phase: 'taking' | 'sending'): Job {
+  #touch(batch: string, phase: JobPhase = 'taking'): Job {
     if (this.#job?.phase !== phase || this.#job.batch !== batch) throw new Error(NOT_MADE);
     const job = { ...this.#job, touchedAt: this.now() };
     this.#save(job);

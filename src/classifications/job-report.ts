@@ -1,16 +1,10 @@
 /** How a classification is shown. No I/O. */
 
-import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
+import { Total } from '../classification/task/classify-all.ts';
 import type { ClassificationReport } from '../durable/contracts/classification.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { Job } from './job-tables.ts';
 
-export const NO_USAGE: ClassifyUsage = {
-  input_tokens: 0,
-  output_tokens: 0,
-  cache_read_input_tokens: 0,
-  cache_creation_input_tokens: 0,
-};
 export const NO_COUNTS: Job['counts'] = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
 
 /** @returns how a classification stands. The address of its results is that of whoever asks. */
@@ -25,7 +19,7 @@ export function shownJob(job: Job): ClassificationReport {
     model,
     counts: { ...counts, processing: ended ? 0 : counts.inputs },
     batch: counts.requests > 0 ? batch : null,
-    usage: ended ? (usage ?? NO_USAGE) : null,
+    usage: ended ? (usage ?? new Total().usage) : null,
     cost_usd: ended && cost !== undefined ? toUsd(cost) : null,
     created_at: new Date(createdAt).toISOString(),
     ended_at: endedAt === undefined ? null : new Date(endedAt).toISOString(),

@@ -43,24 +43,22 @@ function voteAnswerOf(
     const read = readChoice(message, job);
     return 'labels' in read ? read : { error: errorOfFault(read) };
   }
-  if (result.type === 'canceled') return { error: UNANSWERED.canceled };
-  if (result.type === 'expired') return { error: UNANSWERED.expired };
-  const error = isObject(result.error) && isObject(result.error.error) ? result.error.error : {};
-  const { type, message: said } = error;
+  const { type, message: said } = isObject(result.error) && isObject(result.error.error) ? result.error.error : {};
+  const { type: own, message: failed } = UNANSWERED[String(result.type)] ?? sendAgain('The upstream has failed.');
   return {
-    error: {
-      type: typeof type === 'string' ? type : 'api_error',
-      message: typeof said === 'string' ? said : 'The upstream has failed. Send this input again.',
-    },
+    error: { type: typeof type === 'string' ? type : own, message: typeof said === 'string' ? said : failed },
   };
 }
 
-/** Why an input has no answer. */
-export const UNANSWERED = {
-  canceled: { type: 'api_error', message: 'It was canceled before a model had answered. Send this input again.' },
-  expired: { type: 'api_error', message: 'No model had answered within a day. Send this input again.' },
-  lost: { type: 'api_error', message: 'The batch with its answer is not there any more. Send this input again.' },
-} as const satisfies Record<string, InputFault>;
+const sendAgain = (why: string): InputFault => ({ type: 'api_error', message: `${why} Send this input again.` });
+
+const LOST = sendAgain('The batch with its answer is not there any more.');
+
+/** Why an item has no answer, by the type of its result. */
+const UNANSWERED: Readonly<Record<string, InputFault>> = {
+  canceled: sendAgain('It was canceled before a model had answered.'),
+  expired: sendAgain('No model had answered within a day.'),
+};
 
 function errorOfFault({ fault, kind }: AnswerFault): InputFault {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
@@ -79,7 +77,7 @@ export function resultOfParts(parts: ResultParts, job: Pick<Job, 'classifier' | 
   // Of equal inputs the first one was asked about, and the others share its answer.
   if (answer) return resultOf(job, { outcome: 'classified', result: { ...answer, cached: item !== n } });
   const failed = votes.find((vote) => 'error' in vote);
-  return resultOf(job, { outcome: 'unclassified', error: failed?.error ?? UNANSWERED.lost });
+  return resultOf(job, { outcome: 'unclassified', error: failed?.error ?? LOST });
 }
 
 /** @returns what the votes have chosen; undefined where none has chosen anything */

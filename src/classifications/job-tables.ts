@@ -36,7 +36,7 @@ const MIGRATIONS: readonly Migration[] = [
  * How far a classification is: taking (its inputs come), sending (its batch is being made), running, ended (every input has
  * a result).
  */
-type JobPhase = 'taking' | 'sending' | 'running' | 'ended';
+export type JobPhase = 'taking' | 'sending' | 'running' | 'ended';
 
 /** What is known of the whole. Times are in milliseconds since 1970. */
 export interface Job extends ClassificationOpening {

@@ -3,9 +3,9 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { resultLines } from '../batches/read-results.ts';
 import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
+import { Total } from '../classification/task/classify-all.ts';
 import { parseObject } from '../json/object.ts';
 import { interrupted } from '../upstream/failure.ts';
-import { NO_USAGE } from './job-report.ts';
 import { readVote, type VoteLine } from './job-results.ts';
 import type { Job } from './job-tables.ts';
 
@@ -29,7 +29,7 @@ export async function readVotes(
   }: { store: (votes: readonly VoteLine[]) => void; controller: AbortController; idleMs: number },
 ): Promise<ClassifyUsage> {
   const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
-  const usage = { ...NO_USAGE };
+  const { usage } = new Total();
   const kinds = Object.keys(usage) as (keyof typeof usage)[];
   let votes: VoteLine[] = [];
   try {

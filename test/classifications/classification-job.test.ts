@@ -67,7 +67,7 @@ async function expectPaid(edge: JobEdge, { id, cost_usd }: ClassificationReport)
 }
 
 const CALLS = [
-  ...['open', 'take', 'recall', 'begin', 'unknown', 'sent'].map((method) => ({ method, of: ClassificationJob })),
+  ...['open', 'take', 'begin', 'unknown', 'sent'].map((method) => ({ method, of: ClassificationJob })),
   ...['prepare', 'closing', 'answered'].map((method) => ({ method, of: Batch })),
 ];
 const KILLS = CALLS.flatMap(({ method, of }) =>

@@ -65,10 +65,12 @@ export interface ClassificationObject extends Rpc.DurableObjectBranded {
   open(opening: ClassificationOpening): Promise<OpenedClassification>;
   /** Takes inputs. @param from the place of the first one among all */
   take(batch: string, from: number, inputs: TakenInput[]): void;
-  /** Looks for answers that were given before. @returns whether any is left to look for: it is called until none is */
-  recall(batch: string): Promise<{ left: number }>;
-  /** Has all inputs. Where there is nothing to send, the classification ends here. */
-  begin(batch: string): ClassificationReport;
+  /**
+   * Has all inputs, and looks for answers that were given before. Where there is nothing to send, the classification ends.
+   *
+   * @returns undefined as long as there is more to look for: then it is called again
+   */
+  begin(batch: string): Promise<ClassificationReport | undefined>;
   /** @returns the next texts that have to go up. @param after the place of the last one before them */
   unknown(batch: string, after: number): UnknownInput[];
   /** Notes that the batch was made. */

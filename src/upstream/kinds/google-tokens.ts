@@ -6,6 +6,7 @@ import { isLoopback } from '../../http/hosts.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
+import { httpUrl } from '../../settings/setting-forms.ts';
 import { type Authorizing, KeyFault } from './kind.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
@@ -22,7 +23,7 @@ const ASK_MS = 10_000;
 const serviceAccount = z.object({
   client_email: z.string().check(z.minLength(1)),
   private_key: z.string().check(z.regex(/^-----BEGIN PRIVATE KEY-----\s/)),
-  token_uri: z.url().check(z.refine((url) => url.startsWith('https:') || isLoopback(url))),
+  token_uri: httpUrl.check(z.refine((url) => url.startsWith('https:') || isLoopback(url))),
 });
 
 const tokenAnswer = z.object({ access_token: z.string().check(z.minLength(1)), expires_in: z.number() });

@@ -14,6 +14,8 @@ import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../
 import { keyNames, readUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
+import { checkDeployOptions, deployHelp } from './deploy-options.ts';
+import { misspeltSettings } from './misspelt-settings.ts';
 
 /** How long a new address may take until resolvers and certificates know it. */
 const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
@@ -27,13 +29,23 @@ const args = process.argv.slice(2);
 const { values } = parseArgs({
   args,
   strict: false,
-  options: { env: { type: 'string', short: 'e' }, 'dry-run': { type: 'boolean' } },
+  options: {
+    env: { type: 'string', short: 'e' },
+    'dry-run': { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  },
 });
 const environment = typeof values.env === 'string' && values.env !== '' ? values.env : undefined;
 const inEnvironment = environment === undefined ? '' : ` --env ${environment}`;
 
 try {
-  await deploy();
+  const help = await run(['deploy', '--help']);
+  if (help.code !== 0) throw failed('wrangler deploy --help', help.output);
+  if (values.help) console.log(deployHelp(help.stdout));
+  else {
+    checkDeployOptions(args, help.stdout);
+    await deploy();
+  }
 } catch (thrown) {
   console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
   process.exit(1);
@@ -42,6 +54,7 @@ try {
 async function deploy(): Promise<void> {
   const config = unstable_readConfig({ config: join(root, 'wrangler.toml'), env: environment }, { hideWarnings: true });
   const settings = checkSettings(config.vars);
+  for (const remark of misspeltSettings(Object.keys(config.vars))) console.error(remark);
   await build();
   await putBundle(config.define);
   // Without a name, wrangler warns that there are several environments. It is to upload what is bundled as it is.

@@ -9,11 +9,13 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { START_SECRET_HEADER } from '../src/http/hosts.ts';
-import { parseSettings } from '../src/settings/settings.ts';
-import { type OpenUpstream, openUpstreams } from '../src/upstream/kinds/entry.ts';
+import { parseSettings, type Settings } from '../src/settings/settings.ts';
+import { keyNameOf, type OpenUpstream, openUpstreams } from '../src/upstream/kinds/entry.ts';
+import { API_VERSION, askUpstream, MODELS_PATH } from './ask-upstream.ts';
 import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { hideInspector } from './inspector.ts';
+import { misspeltSettings } from './misspelt-settings.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
 import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
@@ -23,7 +25,9 @@ const READY_TIMEOUT_MS = 60_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const secret = randomBytes(32).toString('base64url');
-const { options, vars, priced, upstreams } = await prepare();
+const { options, vars, priced, upstreams, asked, misspelt } = await prepare();
+// While everything else starts.
+const asking = Promise.all(asked.map((one) => askUpstream(one)));
 const proxy = await listen(options);
 await build();
 const hasInspector = options.passedOn.some((arg) => /^--inspector-?port\b/i.test(arg));
@@ -82,6 +86,9 @@ async function prepare(): Promise<{
   vars: string;
   priced: string[];
   upstreams: readonly OpenUpstream[];
+  /** The upstreams that are asked whether they take their keys. */
+  asked: Parameters<typeof askUpstream>[0][];
+  misspelt: readonly string[];
 }> {
   try {
     const read = readStartOptions(process.argv.slice(2));
@@ -97,10 +104,33 @@ async function prepare(): Promise<{
       );
     }
     const all = { ...(await readDevVars(read.environment)), ...given, START_SECRET: secret };
-    return { options: read, vars: envFileOf(all), priced: Object.keys(settings.PRICES), upstreams };
+    return {
+      options: read,
+      vars: envFileOf(all),
+      priced: Object.keys(settings.PRICES),
+      upstreams,
+      asked: upstreams.length > 0 ? upstreams.flatMap(askedOf) : askedAlone(settings),
+      misspelt: misspeltSettings(Object.keys({ ...given, ...read.variables })),
+    };
   } catch (thrown) {
     stop(thrown instanceof Error ? thrown.message : String(thrown));
   }
+}
+
+function askedAlone({ ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL, UPSTREAM }: Settings) {
+  if (key === undefined || UPSTREAM === 'simulator') return [];
+  const headers = { 'x-api-key': key, 'anthropic-version': API_VERSION };
+  const url = ANTHROPIC_BASE_URL.replace(/\/+$/, '') + MODELS_PATH;
+  return [{ name: 'The Claude API', setting: 'ANTHROPIC_API_KEY', request: () => ({ url, headers }) }];
+}
+
+/** @returns how one of UPSTREAMS is asked; nothing for one that has no list of models, or is simulated */
+function askedOf(upstream: OpenUpstream) {
+  const call = { method: 'GET', path: MODELS_PATH, headers: { 'anthropic-version': API_VERSION } };
+  if (upstream.simulated || upstream.lacks(call) !== undefined) return [];
+  const { signal } = new AbortController();
+  const request = () => upstream.prepare(call, { signal, waitUntil: (work) => void work });
+  return [{ name: `The upstream ${upstream.name}`, setting: keyNameOf(upstream.name), request }];
 }
 
 async function listen({ addresses, port, tls, isOpen }: StartOptions): Promise<DevProxy> {
@@ -126,8 +156,12 @@ async function greet(message: unknown): Promise<void> {
   const url = `http${options.tls ? 's' : ''}://${host}:${proxy.port}`;
   try {
     console.log(welcome(url, (await upstreamOf(port)) ?? 'unknown'));
-    const remark = await judgePrices(priced, () => askWorker(port, '/v1/models?limit=1000'));
-    if (remark !== undefined) console.error(remark);
+    const remarks = [
+      ...misspelt,
+      ...(await asking),
+      await judgePrices(priced, () => askWorker(port, '/v1/models?limit=1000')),
+    ];
+    for (const remark of remarks) if (remark !== undefined) console.error(remark);
   } catch (thrown) {
     console.error(`No answer from ${url}/health (${thrown}). What is printed above says why.`);
   } finally {

@@ -167,20 +167,17 @@ async function closeBatch(
   let isHeld = true;
   let isClosing = false;
   try {
-    const decision = await decided(context, order);
+    const { decision, asked } = await decided(context, order);
+    isHeld = decision.outcome === 'admitted' || asked > 1;
     if (decision.outcome === 'attached') {
-      isHeld = false;
       upload.abort();
       const first = { ...place, id: decision.batch };
       const state = await callBatch(first, (batch) => batch.read());
-      if (state.kind === 'none')
-        throw tryAgain('The first of these batches was not sent. Send it again.', 'batch_late');
+      const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
+      if (!isSent) throw tryAgain('The first of these batches has not been sent yet. Send it again.', 'batch_late');
       return batchOrRefusal(state, context);
     }
-    if (decision.outcome !== 'admitted') {
-      isHeld = false;
-      throw refusal(decision, total);
-    }
+    if (decision.outcome !== 'admitted') throw refusal(decision, total);
     if (decision.unlisted) context.waitUntil(putOnList({ ...context, store: context.store }));
     isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
@@ -195,9 +192,18 @@ async function closeBatch(
   return batchOrRefusal(await sending, context);
 }
 
-async function decided(context: RequestContext, order: BatchOrder): Promise<BatchDecision> {
+/** @returns the account's decision; `asked` is how often it was asked: an earlier call may still arrive, and place a hold */
+async function decided(
+  context: RequestContext,
+  order: BatchOrder,
+): Promise<{ decision: BatchDecision; asked: number }> {
   const text = JSON.stringify(order);
-  return JSON.parse(await callAccount(context, (account) => account.admitBatchJson(text))) as BatchDecision;
+  let asked = 0;
+  const answer = await callAccount(context, (account) => {
+    asked += 1;
+    return account.admitBatchJson(text);
+  });
+  return { decision: JSON.parse(answer) as BatchDecision, asked };
 }
 
 function batchOrRefusal(state: BatchState, context: RequestContext): Response {
@@ -255,7 +261,7 @@ function batchOpening(
 }
 
 async function estimate({ context, total }: Creation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
-  const decision = await decided(context, order);
+  const { decision } = await decided(context, order);
   if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const told = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;

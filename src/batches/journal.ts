@@ -84,6 +84,7 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   return {
     kind: 'known',
     batch: batchOf(journal, now),
+    isSent: journal.phase !== 'prepared',
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
 }

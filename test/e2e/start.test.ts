@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
@@ -123,6 +124,31 @@ test('a port that is taken is told in a sentence that names it', async () => {
   blocker.close();
   expect(status).toBe(1);
   expect(stderr).toContain(`Port ${port} is taken.`);
+});
+
+test('a key that the upstream refuses is told at the start, and so is a misspelt setting', async () => {
+  const paths: (string | undefined)[] = [];
+  const upstream = createServer((asked, answer) => {
+    paths.push(asked.url);
+    answer.writeHead(401).end('{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}');
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
+  const { port } = upstream.address() as AddressInfo;
+  const vars = [
+    `ANTHROPIC_BASE_URL:http://127.0.0.1:${port}`,
+    'ANTHROPIC_API_KEY:sk-wrong',
+    'UPSTREAM:anthropic',
+    'SINGING_SECRET:x',
+  ];
+  const started = await npmStart(['--var', ...vars]);
+  try {
+    await expect.poll(() => started.output()).toContain('It says (401): {"type":"error"');
+    expect(started.output()).toContain('SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?');
+    expect(paths).toEqual(['/v1/models?limit=1']);
+  } finally {
+    await started.stop();
+    upstream.close();
+  }
 });
 
 test('a malformed setting stops the start with its name', () => {

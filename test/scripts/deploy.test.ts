@@ -110,6 +110,23 @@ describe('npm run deploy', () => {
     expect((await deploy()).output).not.toContain('$1 a day');
   });
 
+  test('tells its options, and stops at a misspelt one before it touches anything', async () => {
+    const help = await deploy({}, ['--help']);
+    expect(help.status, help.output).toBe(0);
+    expect(help.output).toContain('--keep-vars');
+    expect(help.after.commands).toEqual([]);
+    for (const wrong of ['--dry-rum', '--dryRum', '--enviroment=x']) {
+      const stopped = await deploy({}, [wrong]);
+      expect(stopped.status).toBe(1);
+      expect(stopped.output).toContain(
+        `${wrong.split('=')[0]} is no option of a deployment, and nothing was deployed.`,
+      );
+      if (wrong.startsWith('--dry')) expect(stopped.output).toContain('Did you mean --dry-run?');
+      expect(stopped.after.commands).toEqual([]);
+    }
+    expect((await deploy({}, ['--keepVars', '--no-minify', '-e', '', '--env', ''])).status).toBe(0);
+  });
+
   test('deploys, asks /health, and says the address and what comes next', async () => {
     for (const name of Object.keys(QUICK)) await cp(join(root, name), join(checkout, name));
     const { status, output, after } = await deploy();

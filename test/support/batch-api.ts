@@ -26,11 +26,10 @@ export interface FakeBatchApi {
   usages(id: string): { model: string; usage: Usage }[];
 }
 
-/** @returns a stand-in with no batches. @param keeps whether it keeps what items ask for */
-export function fakeBatchApi({ takesMs = 0, keeps = true } = {}): FakeBatchApi {
+/** @returns a stand-in with no batches. @param keeps whether it keeps what items ask for @param now its clock */
+export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now() } = {}): FakeBatchApi {
   const batches = new Map<string, FakeBatch>();
   let made = 0;
-  const now = () => Date.now();
   const api: FakeBatchApi = {
     batches,
     takesMs,

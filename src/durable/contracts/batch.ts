@@ -113,7 +113,8 @@ export type CreateAnswer =
 
 /** How far a batch is, for whoever asks. */
 export type BatchState =
-  | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined }
+  /** `isSent` is false as long as its last byte has not gone up: then it may still come to nothing. */
+  | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined; isSent: boolean }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
 

@@ -94,12 +94,15 @@ async function sendAndLose(edge: JobEdge, [what, method, maker, of]: (typeof KIL
   await first.text();
   await edge.app.settled();
   isFirst = false;
-  expect([killed, first.status]).toEqual([1, 503]);
+  expect(killed).toBe(1);
+  // Some calls are made again until they are heard.
+  expect([202, 503]).toContain(first.status);
   await abortAllDurableObjects();
 }
 
 /** Whether the last bytes have gone up nobody can say then. */
-const isUnsure = ([what, method]: (typeof KILLS)[number]) => what === 'answer' && method === 'closing';
+const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
+  what === 'answer' && method === 'closing' && maker === 'dies';
 
 test.each(KILLS.filter((kill) => !isUnsure(kill)))(
   'asks once where the %s of %s is lost, and the edge %s',

@@ -214,7 +214,7 @@ describe('the rule', () => {
     expect(wrong('src/prefixes/prefixes.schema.ts', 'src/versions/versions.schema.ts')).toBe(false);
     expect(wrong('src/versions/versions.schema.ts', 'src/prefixes/prefixes.schema.ts')).toBe(false);
     expect(wrong('src/prefixes/prefixes.schema.ts', 'src/http/body.ts')).toBe(false);
-    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/kv/account-list.ts')).toBe(true);
+    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/kv/name-list.ts')).toBe(true);
     expect(wrong('src/upstream/relay.ts', 'src/prefixes/prefixes.schema.ts', true)).toBe(true);
   });
 

@@ -68,8 +68,7 @@ export class AccountState {
     this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
     this.limitedTokens = new TokensWithLimits(ledger);
     this.alerts = new AlertOutbox({
-      meta: (key) => ledger.meta(key),
-      setMeta: (key, value) => ledger.setMeta(key, value),
+      tables: ledger,
       wakeFor: (time) => this.alarm.wakeFor(time, 1_000),
       now,
       env,
@@ -158,7 +157,6 @@ export class AccountState {
   }
 }
 
-/** @returns the budget as the rows tell it. */
 function recallBudget(ledger: Ledger): Budget {
   const memory = ledger.recall();
   const budget = emptyBudget(memory.last);

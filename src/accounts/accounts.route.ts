@@ -1,16 +1,13 @@
 import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
-import { callAccount } from '../durable/call-account.ts';
-import type { Remote } from '../durable/call-object.ts';
-import type { AccountObject } from '../durable/contracts/account.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
-import { isAccount } from '../identity/identity.ts';
-import { forgetMark, readAccounts, unlistAccount } from '../kv/account-list.ts';
+import { forgetMark } from '../kv/account-marks.ts';
+import { accountList } from '../kv/name-list.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
@@ -28,7 +25,7 @@ export function accountsRoutes() {
       if (sort === 'spent') {
         return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
       }
-      const page = await readAccounts(c.env.STORE, { limit, after: after_id, before: before_id });
+      const page = await accountList.page(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows = page.names.map((id) => ({ type: 'account', id }));
       return c.json(listOf(rows, page.hasMore, ({ id }) => id));
     })
@@ -81,13 +78,12 @@ export function accountsRoutes() {
     .delete('/accounts/:id', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
       const progress = await accountOf(c, id)((object) => object.erase());
-      await unlistAccount(c.env.STORE, id);
+      await accountList.remove(c.env.STORE, id);
       for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
       return c.json({ type: 'account', id, ...progress }, 202);
     });
 }
 
-/** @returns where an account stands, as its routes answer. */
 async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');
   const jti = account === id ? token?.jti : undefined;
@@ -95,23 +91,12 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
 }
 
-/** @throws ApiError 400 for a key that is too long to be kept */
 function creditKey(c: Context<AppEnv>): string | undefined {
   const key = c.req.header('idempotency-key');
   if (key !== undefined && key.length > LONGEST_KEY) {
     throw invalidRequest(`The header idempotency-key can have ${LONGEST_KEY} characters at most.`);
   }
   return key;
-}
-
-/**
- * @returns what calls the object of an account by its name in a path
- * @throws ApiError 404 for what cannot be a name
- */
-export function accountOf(c: Context<AppEnv>, name: string) {
-  if (!isAccount(name)) throw notFound('There is no such account.');
-  const request = { identity: { account: name }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /** @throws ApiError 404 for somebody else's account, as for one that does not exist */

@@ -223,7 +223,6 @@ export function refuse(state: AccountState, refusal: Refusal, now: number, jti?:
   return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now, jti) };
 }
 
-/** @returns the models that may step in, by the account's limits. */
 function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {
   const { fallback_models: fallbacks } = limits.limits;
   return fallbacks === undefined ? {} : { fallbacks };

@@ -5,6 +5,9 @@ import { batchStub, classificationStub, conversationStub, inboxStub } from '../d
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
+import type { BatchList } from './batch-list.ts';
+import type { ClassificationList } from './classification-list.ts';
+import type { ConversationList } from './conversation-list.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 
 const CONTINUE_MS = 1_000;
@@ -67,8 +70,14 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { accountId } = state;
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   if (accountId === undefined) return;
-  await eraseConversations(state, accountId);
-  await eraseBatches(state, accountId);
+  const { env, conversations, batches, classifications } = state;
+  const settings = settingsOf(env);
+  await eraseSome(state, conversations, (id) => conversationStub(env, settings, { account: accountId, id }).erase());
+  // A batch answers that it will: what runs at the upstream is cancelled, and settled when it has ended.
+  await eraseSome(state, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
+  await eraseSome(state, classifications, (id) =>
+    classificationStub(env, settings, { account: accountId, id }).erase(),
+  );
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -80,38 +89,16 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
   return { remaining, more: erased >= DELETED_AT_ONCE };
 }
 
-/** Has some conversations erase themselves; each stays in the list until it has answered that it is done. */
-async function eraseConversations(state: AccountState, account: string): Promise<void> {
-  const { env, conversations } = state;
-  const ids = conversations.until(state.erasedUntil, ERASED_AT_ONCE);
+/** Has some of a list erase themselves; each stays in the list until its object has answered. */
+async function eraseSome(
+  state: AccountState,
+  list: ConversationList | BatchList | ClassificationList,
+  erase: (id: string) => Promise<unknown>,
+): Promise<void> {
+  const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);
   if (ids.length === 0) return;
-  const settings = settingsOf(env);
-  const done = await Promise.allSettled(
-    ids.map(async (id) => await conversationStub(env, settings, { account, id }).erase()),
-  );
-  for (const [index, { status }] of done.entries()) {
-    if (status === 'fulfilled') conversations.forget(ids[index] ?? '');
-  }
+  await Promise.allSettled(ids.map((id) => erase(id).then(() => list.forget(id))));
   wakeSoon(state, state.now());
-}
-
-/**
- * Has some batches, and classifications by batch, erase themselves. Each stays in its list until it has answered that it will:
- * what runs at the upstream is cancelled, and settled when it has ended.
- */
-async function eraseBatches(state: AccountState, account: string): Promise<void> {
-  const { env, batches, classifications } = state;
-  for (const [list, stubOf] of [
-    [batches, batchStub],
-    [classifications, classificationStub],
-  ] as const) {
-    const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);
-    if (ids.length === 0) continue;
-    const settings = settingsOf(env);
-    const done = await Promise.allSettled(ids.map(async (id) => await stubOf(env, settings, { account, id }).erase()));
-    for (const [index, { status }] of done.entries()) if (status === 'fulfilled') list.forget(ids[index] ?? '');
-    wakeSoon(state, state.now());
-  }
 }
 
 /** Deletes a page of the answers that KV keeps for the account. */

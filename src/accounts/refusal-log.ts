@@ -96,31 +96,16 @@ export class RefusalLog {
   }
 }
 
-function refusedRequestOf({
-  id,
-  at,
-  route,
-  model,
-  conversation,
-  prefix,
-  token,
-  tags,
-  user,
-  refusal,
-}: Refused): LedgerRequest {
+function refusedRequestOf({ id, at, tags, refusal, ...request }: Refused): LedgerRequest {
+  const { route, model, conversation = null, prefix = null, token = null, user = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
     settled_at: null,
-    route,
-    model,
+    ...{ route, model, conversation, prefix, token, user },
     answered_by: null,
-    conversation: conversation ?? null,
-    prefix: prefix ?? null,
-    token: token ?? null,
     tags: readTags(tags ?? null),
-    user: user ?? null,
     status: 'refused',
     stage: null,
     max_tokens: null,

@@ -1,11 +1,10 @@
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import { mintToken } from '../auth/mint.ts';
 import { invalidRequest, misconfigured } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
-import { accountOf } from './accounts.route.ts';
 import { readJson } from './admission/read-body.ts';
 import { MOST_MINTED } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';

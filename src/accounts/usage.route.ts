@@ -1,18 +1,19 @@
 import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
-import { accountByMark, names, noteMark } from '../kv/account-list.ts';
+import { accountByMark, noteMark } from '../kv/account-marks.ts';
+import { accountList } from '../kv/name-list.ts';
 import { deploymentPool, hasDeploymentPool } from '../pools/pools.route.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import { addSums, usageTotal } from '../pricing/usage-sums.ts';
-import { accountOf, ownOrAny } from './accounts.route.ts';
+import { ownOrAny } from './accounts.route.ts';
 import { type AccountUsageGroup, isReportedGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
@@ -92,7 +93,7 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
     if (row) return row;
   }
   if (mark === undefined) return undefined;
-  for await (const account of names(STORE)) {
+  for await (const account of accountList.all(STORE)) {
     if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
     c.get('entry').during(noteMark(STORE, mark, account));
     const row = await accountOf(c, account)((object) => object.request(id));
@@ -112,7 +113,7 @@ async function usageOfAll(
   },
 ): Promise<UsageReport> {
   const accounts: string[] = [];
-  for await (const name of names(c.env.STORE)) accounts.push(name);
+  for await (const name of accountList.all(c.env.STORE)) accounts.push(name);
   const sums = new Map<string | null, UsageReport['total']>();
   let total = NO_TOTAL;
   for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
@@ -135,9 +136,8 @@ function byKey({ key: left }: { key: string | null }, { key: right }: { key: str
 }
 
 function addTotals(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {
-  const kinds = Object.keys(left.usage) as (keyof typeof left.usage)[];
   const usage = { ...left.usage };
-  for (const kind of kinds) usage[kind] += right.usage[kind];
+  for (const kind of Object.keys(usage) as (keyof typeof usage)[]) usage[kind] += right.usage[kind];
   return {
     requests: left.requests + right.requests,
     // Sums of dollars are exact as whole nanodollars only.

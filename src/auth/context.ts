@@ -1,9 +1,14 @@
 import type { Context } from 'hono';
 import type { Bindings } from '../durable/bindings.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { Remote } from '../durable/call-object.ts';
+import type { AccountObject } from '../durable/contracts/account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
 import type { Place } from '../http/body-room.ts';
+import { notFound } from '../http/errors.ts';
 import type { LogEntry } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
+import { isAccount } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
 
 /** What middleware and routes find in the context of a request: `c.env` and `c.get(…)`. */
@@ -28,13 +33,24 @@ export interface AppEnv {
 export interface RequestContext {
   requestId: string;
   identity: Identity;
-  /** The binding by which accounts are reached. */
   accounts: AccountBinding;
   /** The KV namespace with prefixes, classifiers and the list of accounts. */
   store: KVNamespace;
   settings: Settings;
   /** Keeps work alive that nobody waits for; if it fails, the log says so. */
   waitUntil(work: Promise<unknown>): void;
+}
+
+/** @returns what calls the object of an owner: an account, or what stands for the deployment. */
+export function objectOf(c: Context<AppEnv>, owner: string) {
+  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
+}
+
+/** @returns what calls the object of an account by its name in a path. @throws ApiError 404 for what cannot be a name */
+export function accountOf(c: Context<AppEnv>, name: string) {
+  if (!isAccount(name)) throw notFound('There is no such account.');
+  return objectOf(c, name);
 }
 
 /** @returns what the work on this request needs of it. */

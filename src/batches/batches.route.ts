@@ -1,7 +1,6 @@
 import type { Context } from 'hono';
-import { accountOf } from '../accounts/accounts.route.ts';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import type { BatchState } from '../durable/contracts/batch.ts';
 import { DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';

@@ -30,7 +30,6 @@ export interface SluiceChatOptions {
 type Sending = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
 type Resuming = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
 
-/** The state of a chat. */
 interface ChatState {
   /** How many sent messages have an answer that is being read. */
   open: number;
@@ -214,7 +213,6 @@ function beginReading(state: ChatState): (wasRead: boolean) => void {
   };
 }
 
-/** Resolves when the signal is aborted; without a signal never. */
 function aborted(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) resolve();

@@ -1,10 +1,9 @@
 import type { Context } from 'hono';
-import { accountOf } from '../accounts/accounts.route.ts';
 import { admitFree } from '../accounts/admission/admit-free.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../auth/context.ts';
+import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';

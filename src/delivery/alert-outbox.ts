@@ -10,6 +10,7 @@ import type { Alert, AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { inboxStub } from '../durable/stubs.ts';
+import type { Tables } from '../durable/tables.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { Target } from './deliver.ts';
@@ -40,8 +41,7 @@ interface Stored {
 
 /** What an outbox needs of the object that it is in. */
 export interface OutboxOwner {
-  meta(key: string): string | undefined;
-  setMeta(key: string, value: string | undefined): void;
+  tables: Pick<Tables, 'meta' | 'setMeta'>;
   /** Has the object's alarm go off at this time, in milliseconds since 1970. */
   wakeFor(time: number): void;
   now(): number;
@@ -57,7 +57,7 @@ export class AlertOutbox {
 
   constructor(owner: OutboxOwner) {
     this.#owner = owner;
-    this.#stored = JSON.parse(owner.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
+    this.#stored = JSON.parse(owner.tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
   }
 
   /**
@@ -112,7 +112,7 @@ export class AlertOutbox {
 
   #save(stored: Stored): void {
     this.#stored = stored;
-    this.#owner.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+    this.#owner.tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
   }
 }
 

@@ -19,15 +19,27 @@ export class Tables {
   }
 
   /** Adds a row, given by the names of its columns. */
-  insert(table: string, row: Readonly<Record<string, SqlStorageValue>>): void {
+  insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb = 'insert'): void {
     const names = Object.keys(row);
-    const key = `${table} ${names}`;
+    const key = `${verb} ${table} ${names}`;
     let statement = inserts.get(key);
     if (statement === undefined) {
-      statement = `insert into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
+      statement = `${verb} into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
       inserts.set(key, statement);
     }
     this.write(statement, ...Object.values(row));
+  }
+
+  /** Changes rows, given by the names of the columns that change. @param where chooses them, by further bindings */
+  update(
+    table: string,
+    change: Readonly<Record<string, SqlStorageValue>>,
+    where: string,
+    ...by: SqlStorageValue[]
+  ): void {
+    const changes = Object.keys(change).map((name) => `${name} = ?`);
+    if (changes.length > 0)
+      this.write(`update ${table} set ${changes.join(', ')} where ${where}`, ...Object.values(change), ...by);
   }
 
   /** @returns the rows of one query. */

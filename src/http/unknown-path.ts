@@ -7,7 +7,6 @@ const LONGEST_SHOWN = 200;
 const OF_ANOTHER_API = /^(\/v1)?\/(chat\/completions|completions|complete|responses)\/?$/;
 const MESSAGES = { method: 'POST', path: '/v1/messages' };
 
-/** The edge that was asked. */
 interface Edge {
   /** The path under which another app has mounted it; empty if there is no other app. */
   base: string;

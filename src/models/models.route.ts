@@ -17,6 +17,8 @@ import { isModelRow, type ModelRow, placesOf, rowsIn, servedModel, servedModels 
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 const LIST = '/v1/models';
+/** How gateways answer that do not have the list. */
+const HAS_NO_LIST: ReadonlySet<number> = new Set([404, 405, 501]);
 
 /** Lists the upstream's models with the limits and prices that this edge knows; only those that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
@@ -95,9 +97,18 @@ async function answerModels(
     { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
   );
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
+  if (path === LIST && HAS_NO_LIST.has(response.status)) return ownList(caller, settings, quota);
   if (!response.ok) return response;
   const body: unknown = await response.json();
   return Response.json(joinAll(body, settings), { headers: response.headers });
+}
+
+/** @returns the models of this edge's own table, for a gateway that has no list: it may serve any of them. */
+function ownList(caller: Request, settings: Settings, quota: Record<string, string>): Response {
+  const everywhere = { all: [{ idOf: (model: string) => model }] };
+  const rows = servedModels(everywhere, [], settings, Date.now()).map((row) => joined(row, settings));
+  const page = pageOfRows(rows, readPage(Object.fromEntries(new URL(caller.url).searchParams)), ({ id }) => id);
+  return Response.json(page, { headers: quota });
 }
 
 /** @returns all models of several upstreams: as one of them lists them that has a list, and as this edge's table has them. */

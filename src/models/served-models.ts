@@ -12,6 +12,11 @@ export interface ModelRow {
   [key: string]: unknown;
 }
 
+/** What decides which models are served. */
+interface Serving {
+  all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[];
+}
+
 /** As the API says it of a model whose day of release is not known. */
 const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
 
@@ -20,7 +25,7 @@ const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
  * @returns the models that are served, the listed ones first; those that have retired only where they are listed
  */
 export function servedModels(
-  pool: Pick<UpstreamPool, 'all'>,
+  pool: Serving,
   listed: readonly ModelRow[],
   { models }: Pick<Settings, 'models'>,
   now: number,

@@ -16,10 +16,6 @@ export async function callPool<T>(
   place: { pools: PoolBinding; settings: { JURISDICTION?: string | undefined }; name: string },
   call: (pool: Remote<PoolObject>) => Promise<T>,
 ): Promise<T> {
-  // A stub that has thrown once stays broken, so each attempt makes its own.
-  const attempt = () => {
-    const stub = poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
-    return within(call(stub), POOL_CALL_MS);
-  };
-  return await callObject('pool', attempt);
+  const stub = () => poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
+  return await callObject('pool', () => within(call(stub()), POOL_CALL_MS));
 }

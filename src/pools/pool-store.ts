@@ -22,7 +22,7 @@ export interface PoolLease extends KnownLease {
   told: number;
 }
 
-interface LeaseRow extends Record<string, SqlStorageValue> {
+type LeaseRow = {
   id: string;
   account: string | null;
   erased: number;
@@ -36,59 +36,44 @@ interface LeaseRow extends Record<string, SqlStorageValue> {
   limits: string | null;
   epoch: number;
   told: number;
-}
+};
 
 /** The rows of a pool. */
 export class PoolStore extends Tables {
-  readonly #storage: DurableObjectStorage;
-
   constructor(storage: DurableObjectStorage) {
     super(storage);
-    this.#storage = storage;
-  }
-
-  /** Makes the tables, where they are not there: an object that is only read keeps nothing. */
-  prepare(): void {
-    migrate(this.#storage, POOL_MIGRATIONS);
+    migrate(storage, POOL_MIGRATIONS);
   }
 
   /** @returns every lease. */
   leases(): PoolLease[] {
-    return this.read<LeaseRow>('select * from leases').map((row) => ({
-      id: row.id,
-      account: row.account,
-      isErased: row.erased === 1,
-      group: row.pool_group,
-      incarnation: row.incarnation,
-      seq: row.seq,
-      toldAt: row.told_at,
-      open: row.open === 1,
-      windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', row.windows).windows,
-      seenAt: row.seen_at,
-      limits: row.limits === null ? null : (JSON.parse(row.limits) as PoolLimits),
-      epoch: row.epoch,
-      told: row.told,
-    }));
+    return this.read<LeaseRow>('select * from leases').map(
+      ({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }) => ({
+        ...same,
+        isErased: erased === 1,
+        group: pool_group,
+        toldAt: told_at,
+        open: open === 1,
+        windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', windows).windows,
+        seenAt: seen_at,
+        limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),
+      }),
+    );
   }
 
   /** Writes a lease as it is now. */
   put(lease: PoolLease): void {
-    this.write(
-      `insert or replace into leases (id, account, erased, pool_group, incarnation, seq, told_at, open, windows, seen_at, limits, epoch, told)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      lease.id,
-      lease.account,
-      lease.isErased ? 1 : 0,
-      lease.group,
-      lease.incarnation,
-      lease.seq,
-      lease.toldAt,
-      lease.open ? 1 : 0,
-      writeFormat('grants', { windows: lease.windows }),
-      lease.seenAt,
-      lease.limits === null ? null : JSON.stringify(lease.limits),
-      lease.epoch,
-      lease.told,
-    );
+    const { id, account, incarnation, seq, epoch, told } = lease;
+    const row: LeaseRow = {
+      ...{ id, account, incarnation, seq, epoch, told },
+      erased: Number(lease.isErased),
+      pool_group: lease.group,
+      told_at: lease.toldAt,
+      open: Number(lease.open),
+      windows: writeFormat('grants', { windows: lease.windows }),
+      seen_at: lease.seenAt,
+      limits: lease.limits && JSON.stringify(lease.limits),
+    };
+    this.insert('leases', row, 'insert or replace');
   }
 }

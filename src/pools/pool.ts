@@ -21,7 +21,7 @@ import { pageOfRows } from '../http/page.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
-import { CallRoll } from './call-roll.ts';
+import { AccountRecount } from './account-recount.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
@@ -52,7 +52,7 @@ type Listed = (typeof LISTED_PERIODS)[number];
 export class Pool extends DurableObject<Bindings> implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
-  readonly #roll: CallRoll;
+  readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alarm: Alarm;
   readonly #alerts: AlertOutbox;
@@ -66,13 +66,11 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     super(ctx, env);
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
-    this.#store.prepare();
     this.#used = new UsedSums(this.#store);
-    this.#roll = new CallRoll(this.#store);
+    this.#recount = new AccountRecount(this.#store);
     this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
     this.#alerts = new AlertOutbox({
-      meta: (key) => this.#store.meta(key),
-      setMeta: (key, value) => this.#store.setMeta(key, value),
+      tables: this.#store,
       wakeFor: (time) => this.#alarm.wakeFor(time, ALERT_GRAIN_MS),
       now: () => this.now(),
       env: () => this.env,
@@ -186,7 +184,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       }
     });
     for (const { id } of named) this.#asked.set(id, { at: 0, waitMs: 0 });
-    this.#roll.begin();
+    this.#recount.begin();
     this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     return { accounts: named.length };
   }
@@ -201,7 +199,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
-    await this.#callRoll();
+    await this.#goOnRecounting();
     if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
@@ -239,8 +237,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     });
     // A request that has run on, and ended, is no reason to be patient.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
-    if (this.#name === DEPLOYMENT_POOL && this.#roll.isDue) {
-      this.#roll.begin();
+    if (this.#name === DEPLOYMENT_POOL && this.#recount.isDue) {
+      this.#recount.begin();
       this.#alarm.wakeFor(this.now() + ASK_GRAIN_MS);
     }
     if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));
@@ -265,9 +263,9 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   }
 
   /** Has accounts tell what they have spent that have told nothing yet, some of them at a time. */
-  async #callRoll(): Promise<void> {
+  async #goOnRecounting(): Promise<void> {
     const known = new Set([...this.#books.known.values()].map(({ account }) => account));
-    const wait = await this.#roll.go(this.env.STORE, async (accounts) => {
+    const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
       const unknown = accounts.filter((account) => !known.has(account));
       const done: boolean[] = [];
       for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
@@ -329,7 +327,6 @@ function eachPeriod<T>(figureOf: (period: Listed) => T): Record<Listed, T> {
   return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };
 }
 
-/** @returns whether a lease has other figures than before, in any window. */
 function isChanged(before: PoolLease, { windows }: PoolLease): boolean {
   return Object.entries(windows).some(([id, { spent, granted }]) => {
     const known = before.windows[id];

@@ -1,17 +1,15 @@
 import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
-import { callAccount } from '../durable/call-account.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import type { Remote } from '../durable/call-object.ts';
-import type { AccountObject } from '../durable/contracts/account.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
-import { isAccount, isGroup } from '../identity/identity.ts';
-import { listGroup, readGroups, unlistGroup } from '../kv/group-list.ts';
+import { isGroup } from '../identity/identity.ts';
+import { groupList } from '../kv/name-list.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 import { callPool } from './call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
@@ -27,7 +25,7 @@ export function poolsRoutes() {
   return new Hono<AppEnv>()
     .get('/groups', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
-      const page = await readGroups(c.env.STORE, { limit, after: after_id, before: before_id });
+      const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
       const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
       for (let at = 0; at < page.names.length; at += GROUPS_AT_ONCE) {
         const names = page.names.slice(at, at + GROUPS_AT_ONCE);
@@ -42,13 +40,13 @@ export function poolsRoutes() {
       const id = groupNamed(c);
       const limits = validate(poolLimitsSchema, await readLimits(c));
       await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
-      await listGroup(c.env.STORE, id);
+      await groupList.add(c.env.STORE, id);
       return c.json(await groupAnswerOf(c, id));
     })
     .delete('/groups/:id', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
       await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
-      await unlistGroup(c.env.STORE, id);
+      await groupList.remove(c.env.STORE, id);
       return c.json(await groupAnswerOf(c, id));
     })
     .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
@@ -60,13 +58,13 @@ export function poolsRoutes() {
     .put('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
       const group = groupNamed(c);
       const account = c.req.param('account');
-      await member(c, account)((object) => object.setGroup(group));
+      await accountOf(c, account)((object) => object.setGroup(group));
       return c.json({ account, group });
     })
     .delete('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
       const group = groupNamed(c);
       const account = c.req.param('account');
-      const call = member(c, account);
+      const call = accountOf(c, account);
       const known = await call((object) => object.getGroup());
       // To take it out twice changes nothing, and not the group that it was moved to meanwhile.
       if (known !== group) return c.json({ account, group: known });
@@ -116,7 +114,6 @@ function poolNamed(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
-/** @returns where a group stands, as its routes answer. */
 async function groupAnswerOf(c: Context<AppEnv>, id: string) {
   return { type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) };
 }
@@ -126,13 +123,6 @@ function groupNamed(c: Context<AppEnv>): string {
   const id = c.req.param('id');
   if (!isGroup(id)) throw notFound('There is no such group.');
   return id;
-}
-
-/** @throws ApiError 404 for what cannot be a name */
-function member(c: Context<AppEnv>, account: string) {
-  if (!isAccount(account)) throw notFound('There is no such account.');
-  const request = { identity: { account }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 async function readLimits(c: Context<AppEnv>): Promise<Record<string, unknown>> {

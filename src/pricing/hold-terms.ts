@@ -62,6 +62,5 @@ export interface Terms {
   compacts: boolean;
   /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
   advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
-  /** Whether the answer streams. */
   streams: boolean;
 }

@@ -98,7 +98,6 @@ async function canonical(request: Request, url: URL, service: Service): Promise<
   return posted(target, headers, body, request.signal);
 }
 
-/** @returns whether a path is that of messages or their counts. */
 function isMessages(path: string): boolean {
   return /^\/v1\/messages(\/count_tokens)?$/.test(path);
 }

@@ -23,7 +23,6 @@ export type { SimulatedModel } from './request/models.ts';
 export type { SimulatorStore } from './store/store.ts';
 
 export interface SimulatorOptions {
-  /** The models that it simulates. */
   models: readonly SimulatedModel[];
   /** Time to the first token, in milliseconds. Default 0. */
   ttftMs?: number | undefined;

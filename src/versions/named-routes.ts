@@ -1,8 +1,7 @@
 /** Makes the routes that prefixes and classifiers share: names, their versions, and whose they are. */
 import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
-import { callAccount } from '../durable/call-account.ts';
+import { type AppEnv, objectOf } from '../auth/context.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject, NameRow, PutAnswer } from '../durable/contracts/account.ts';
 import type { Page } from '../durable/contracts/page.ts';
@@ -102,12 +101,6 @@ function ownerOf(c: Context<AppEnv>): string {
 /** @returns an owner as answers name it. */
 export function ownerName(owner: string): Owner {
   return owner === DEPLOYMENT ? 'deployment' : 'account';
-}
-
-/** @returns what calls the object of an owner. */
-export function objectOf(c: Context<AppEnv>, owner: string) {
-  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /** @returns what a name means to the caller, and whose it is; the objects know at once. */

@@ -62,7 +62,6 @@ type TakenWork = Exclude<Work, { kind: 'none' }>;
 type Next = Conclusion['to'];
 type AttemptError = NonNullable<Attempt['error']>;
 
-/** The Worker in which a job runs. */
 interface JobWorker {
   webhooks: ReadonlyMap<string, Webhook>;
   options: ConsumerOptions;

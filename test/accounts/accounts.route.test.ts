@@ -7,7 +7,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { ledgerRowSchema, quotaReportSchema } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { listAccount } from '../../src/kv/account-list.ts';
+import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { ASK, MESSAGE } from './small-request.ts';
@@ -86,7 +86,7 @@ describe('the list of accounts', () => {
     await fc.assert(
       fc.asyncProperty(names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
         await reset();
-        for (const name of wanted) await listAccount(bindings.STORE, name);
+        for (const name of wanted) await accountList.add(bindings.STORE, name);
         const walk = async (how: 'after_id' | 'before_id') => {
           const found: string[] = [];
           let cursor = '';

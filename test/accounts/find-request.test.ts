@@ -1,37 +1,22 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
 import { ledgerRequestSchema } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { markIn } from '../../src/http/request-id.ts';
-import { listAccount } from '../../src/kv/account-list.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { accountList } from '../../src/kv/name-list.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { worstCaseWith } from './admission-requests.ts';
-import { ASK, MESSAGE } from './small-request.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
 const DAY = 86_400_000;
-
-let apps: TestApp[] = [];
-
-function edge(vars: Record<string, unknown> = {}): TestApp {
-  const answer = ({ url }: Sent) =>
-    Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 9 } : MESSAGE);
-  const app = testApp(answer, { ...DEPLOYED, ...vars });
-  apps.push(app);
-  return app;
-}
-
-afterEach(async () => {
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const object = (name: string) => accountStub(bindings, {}, name);
@@ -52,7 +37,7 @@ async function found(app: TestApp, id: string, query = '', headers?: Record<stri
 
 describe('an admin finds a request by its id alone', () => {
   test('whosever it is, and a user their own; nobody else finds it', async () => {
-    const app = edge();
+    const app = smallEdge();
     const alice = await asked(app, 'alice');
     const bob = await asked(app, 'bob');
     expect(await found(app, alice.id)).toMatchObject({ request_id: alice.id, status: 'complete', refusal: null });
@@ -66,19 +51,19 @@ describe('an admin finds a request by its id alone', () => {
   });
 
   test('also of an account that was put on the list before marks were noted, and after the secret was rotated', async () => {
-    const before = edge();
+    const before = smallEdge();
     const { id } = await asked(before, 'alice');
     for (const { name } of (await bindings.STORE.list({ prefix: 'mark:' })).keys) await bindings.STORE.delete(name);
     const next = 'another-signing-secret-of-the-tests';
-    const rotated = edge({ SIGNING_SECRET: next, SIGNING_SECRET_PREVIOUS: SECRET });
+    const rotated = smallEdge({ SIGNING_SECRET: next, SIGNING_SECRET_PREVIOUS: SECRET });
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
     expect((await bindings.STORE.list({ prefix: 'mark:' })).keys).toHaveLength(1);
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
   });
 
   test('of an id from before only with the account’s name', async () => {
-    const app = edge();
-    await listAccount(bindings.STORE, 'alice');
+    const app = smallEdge();
+    await accountList.add(bindings.STORE, 'alice');
     const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
     await object('alice').settle({ requestId: id, status: 'complete', cost: 1 });
     expect(await found(app, id)).toBeUndefined();
@@ -91,13 +76,13 @@ describe('an admin finds a request by its id alone', () => {
 
 describe('a mark', () => {
   test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
-    const app = edge();
+    const app = smallEdge();
     const marks = async (account: string, by = app) => markIn((await asked(by, account)).id);
     const alice = await marks('alice');
     expect(alice).toHaveLength(8);
     expect(await marks('alice')).toBe(alice);
     expect(await marks('bob')).not.toBe(alice);
-    const other = edge({ SIGNING_SECRET: 'another-signing-secret-of-the-tests' });
+    const other = smallEdge({ SIGNING_SECRET: 'another-signing-secret-of-the-tests' });
     const response = await other.fetch('/usage', { headers: await admin() });
     // A credential that does not hold has no account: its ids tell nothing, not even that they are of one caller.
     const strange = await other.fetch('/usage', { headers: await admin() });
@@ -106,7 +91,7 @@ describe('a mark', () => {
   });
 
   test('leaves ids in the order of their time, and each its own', async () => {
-    const app = edge();
+    const app = smallEdge();
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push((await asked(app, 'alice')).id);
     expect([...ids].sort((left, right) => (left.slice(0, 14) < right.slice(0, 14) ? -1 : 1))).toEqual(ids);
@@ -119,7 +104,7 @@ describe('a mark', () => {
 
 describe('a refused request', () => {
   test('is found with the limit that refused it, and what the caller was told', async () => {
-    const app = edge();
+    const app = smallEdge();
     await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
     let last = await asked(app, 'alice');
     for (let i = 0; i < 50 && last.response.ok; i += 1) last = await asked(app, 'alice');

@@ -1,32 +1,16 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { ASK, MESSAGE } from './small-request.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-
-let apps: TestApp[] = [];
-
-function edge(): TestApp {
-  const app = testApp(
-    ({ url }) => Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 9 } : MESSAGE),
-    DEPLOYED,
-  );
-  apps.push(app);
-  return app;
-}
-
-afterEach(async () => {
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const alice = async () => bearer(await tokenOf('alice'));
@@ -48,7 +32,7 @@ const spent = async (app: TestApp) => {
 
 describe('a change of limits', () => {
   test('changes what it names, removes what is null, and leaves the rest', async () => {
-    const app = edge();
+    const app = smallEdge();
     const path = '/accounts/alice/limits';
     await send(app, 'PUT', path, { usd_per_day: 2, requests_per_minute: 60, models: ['claude-haiku-5-5'] });
     const { status, json } = await send(app, 'PATCH', path, { usd_per_day: 3, models: null, usd_total: 0 });
@@ -67,7 +51,7 @@ describe('a change of limits', () => {
 
 describe('usd_total', () => {
   test('0 is prepaid: nothing goes up before there is credit, and nothing beyond it', async () => {
-    const app = edge();
+    const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     const refused = await app.post('/messages', ASK, await alice());
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'account']);
@@ -94,7 +78,7 @@ describe('usd_total', () => {
   });
 
   test('its share is told in the headers, without a time at which it would reset', async () => {
-    const app = edge();
+    const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0.0002 });
     await app.post('/messages', ASK, await alice());
     await app.settled();
@@ -109,7 +93,7 @@ describe('credit', () => {
     send(app, 'POST', '/accounts/alice/credit', body, key === undefined ? {} : { 'idempotency-key': key });
 
   test('is given once for a key, however often it is sent; the key cannot be used for another', async () => {
-    const app = edge();
+    const app = smallEdge();
     const credit = { usd: 20, note: 'Invoice 117', expires_at: '2099-01-01T00:00:00+01:00' };
     const first = await give(app, credit, 'k1');
     const second = await give(app, credit, 'k1');
@@ -121,7 +105,7 @@ describe('credit', () => {
   });
 
   test('is listed, newest first, with what is left of each: the earliest to expire is spent first', async () => {
-    const app = edge();
+    const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     await give(app, { usd: 1, note: 'for ever' });
     await give(app, { usd: 1, expires_at: '2099-02-01T00:00:00Z', note: 'later' });
@@ -140,7 +124,7 @@ describe('credit', () => {
   });
 
   test('that has expired is gone, but for what was spent of it', async () => {
-    const app = edge();
+    const app = smallEdge();
     const ahead = Date.now() + 100 * 86_400_000;
     await runInDurableObject(accountStub(bindings, {}, 'alice'), (account: Account) => {
       Object.assign(account, { now: () => ahead });
@@ -163,13 +147,13 @@ describe('credit', () => {
     ['a time that is none', { usd: 1, expires_at: 'tomorrow' }],
     ['an unknown field', { usd: 1, expires: '2099-01-01T00:00:00Z' }],
   ])('of %s is refused', async (_, body) => {
-    const app = edge();
+    const app = smallEdge();
     expect((await give(app, body)).status).toBe(400);
     expect(await spent(app)).toMatchObject({ credit_usd: 0 });
   });
 
   test('is given by admins alone, and seen by nobody else’s credential', async () => {
-    const app = edge();
+    const app = smallEdge();
     const bob = bearer(await tokenOf('bob'));
     expect((await send(app, 'POST', '/accounts/alice/credit', { usd: 1 }, await alice())).status).toBe(403);
     expect((await send(app, 'GET', '/accounts/alice/credit', undefined, bob)).status).toBe(404);
@@ -183,7 +167,7 @@ describe('a token with limits of its own', () => {
   }
 
   test('spends no more than they say, whatever its account may; the account’s other tokens go on', async () => {
-    const app = edge();
+    const app = smallEdge();
     const { status, json, headers } = await minted(app, { usd_total: 0.0002 });
     expect({ status, limits: json.limits }).toEqual({ status: 201, limits: { usd_total: 0.0002 } });
     expect(Object.keys(decodeJwt(String(json.token)))).not.toContain('limits');
@@ -210,7 +194,7 @@ describe('a token with limits of its own', () => {
   });
 
   test('uses only the models that they name', async () => {
-    const app = edge();
+    const app = smallEdge();
     const { headers } = await minted(app, { models: ['claude-haiku-5-5'] });
     expect((await app.post('/messages', ASK, headers)).status).toBe(200);
     const refused = await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, headers);
@@ -222,7 +206,7 @@ describe('a token with limits of its own', () => {
   test.each([[{ usd_per_day: 1 }], [{ usd_total: -1 }], [{ models: 'claude-haiku-5-5' }], ['none']])(
     'is not minted with %j',
     async (limits) => {
-      expect((await minted(edge(), limits)).status).toBe(400);
+      expect((await minted(smallEdge(), limits)).status).toBe(400);
     },
   );
 });

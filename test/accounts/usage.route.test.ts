@@ -7,7 +7,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { ledgerRequestSchema, usageReportSchema } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { listAccount } from '../../src/kv/account-list.ts';
+import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { ASK, MESSAGE } from './small-request.ts';
@@ -42,7 +42,7 @@ let requests = 0;
 
 /** Puts an account on the list, with rows that no request has made. */
 async function spend(account: string, rows: readonly Spent[]): Promise<void> {
-  await listAccount(bindings.STORE, account);
+  await accountList.add(bindings.STORE, account);
   await runInDurableObject(accountStub(bindings, {}, account), (ledger: Account) => {
     // The alarm of a ledger this old would let go of its rows.
     Object.assign(ledger, { now: () => NOON + 100 * DAY });

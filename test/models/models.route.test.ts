@@ -104,3 +104,18 @@ test('an account without that limit is shown what the upstream lists, page by pa
   });
   expect(app.sent.map(({ url }) => url.search)).toEqual(['?limit=2&after_id=claude-opus-5-5']);
 });
+
+test('a gateway without a list of models leaves the edge with those of its own table', async () => {
+  for (const status of [404, 405, 501]) {
+    const app = testApp(() => Response.json({ error: 'no such path' }, { status }));
+    const list = async (query: string) => await (await app.fetch(`/v1/models${query}`)).json<List>();
+    const { data, has_more } = await list('?limit=1000');
+    expect(data.map(({ id }) => id)).toContain('claude-haiku-5-5');
+    expect(data.find(({ id }) => id === 'claude-haiku-5-5')?.prices).toMatchObject({ input: 0.1 });
+    expect(has_more).toBe(false);
+    const first = await list('?limit=2');
+    expect(first).toMatchObject({ has_more: true, first_id: data[0]?.id, last_id: data[1]?.id });
+    expect((await list(`?limit=2&after_id=${first.last_id}`)).data[0]?.id).toBe(data[2]?.id);
+    expect((await app.fetch('/v1/models/claude-haiku-5-5')).status).toBe(status);
+  }
+});

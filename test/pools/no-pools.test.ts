@@ -6,21 +6,12 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, countRows, resetAll } from '../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { MODEL, SMALL_MESSAGE } from './small-message.ts';
 
 afterEach(resetAll);
 
-const MODEL = 'claude-haiku-4-5-20251001';
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
-const answer = () =>
-  Response.json({
-    id: 'msg_01',
-    type: 'message',
-    role: 'assistant',
-    model: MODEL,
-    content: [{ type: 'text', text: 'Hi' }],
-    stop_reason: 'end_turn',
-    usage: { input_tokens: 20, output_tokens: 100 },
-  });
+const answer = () => Response.json(SMALL_MESSAGE);
 
 type Counted = Record<'ACCOUNT' | 'POOL', string[]>;
 

@@ -9,9 +9,9 @@ import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { MODEL, SMALL_MESSAGE } from './small-message.ts';
 
 const bindings = env as unknown as Omit<Bindings, 'POOL'> & { POOL: DurableObjectNamespace<Pool> };
-const MODEL = 'claude-haiku-4-5-20251001';
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
 // In nanodollars: 20 tokens at $1 and 100 at $5 for a million.
 const COST = 520_000;
@@ -30,19 +30,7 @@ afterEach(async () => {
 });
 
 const message = ({ url }: Sent) =>
-  Response.json(
-    url.pathname.endsWith('/count_tokens')
-      ? { input_tokens: 20 }
-      : {
-          id: 'msg_01',
-          type: 'message',
-          role: 'assistant',
-          model: MODEL,
-          content: [{ type: 'text', text: 'Hi' }],
-          stop_reason: 'end_turn',
-          usage: { input_tokens: 20, output_tokens: 100 },
-        },
-  );
+  Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
 const shared = (vars: Record<string, unknown> = {}) =>
   testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
 

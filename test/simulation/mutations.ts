@@ -10,7 +10,7 @@ export interface Mutation {
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];
-  /** The seed from which it is found within a thousand schedules. Default: 1. */
+  /** The seed from which it is found within two hundred schedules: from the first some take ten times as many. Default: 1. */
   seed?: string;
 }
 
@@ -119,6 +119,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
+    seed: '2',
   },
   {
     name: 'a pool that asks silent accounts late',
@@ -131,12 +132,14 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
+    seed: '17',
   },
   {
     name: 'a recount that keeps what was wrong',
     object: 'pool',
     file: 'src/pools/used-sums.ts',
     edits: [['if (since < 0) this.#forget(lease);', '']],
+    seed: '3',
   },
   {
     name: 'sums of rows that are not folded, told to nobody',
@@ -155,6 +158,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/handovers.ts',
     edits: [['if (!last || known.length < 2) {', 'if (!last) {']],
+    seed: '9',
   },
   {
     name: 'an hour of a group that an account forgets',

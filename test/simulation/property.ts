@@ -6,7 +6,8 @@
 import fc from 'fast-check';
 import type { Scheduler } from './world.ts';
 
-const { SCHEDULES = '1000', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
+// From the first seed, five hundred find the same 24 of the 26 mistakes in mutations.ts as a thousand do.
+const { SCHEDULES = '500', SCHEDULE_SEED = '1', SCHEDULE_PATH } = process.env;
 
 /** How many schedules of each object are tried. */
 export const RUNS = Number(SCHEDULES);

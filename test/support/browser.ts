@@ -11,7 +11,27 @@ declare module 'vitest' {
 }
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
+/** Of two such lists the last counts, so this has what playwright turns off in its own as well. */
+const WITHOUT = [
+  'AimEnabled',
+  'AvoidCorsURLLoaderRestartOnRedirect',
+  'AvoidUnnecessaryBeforeUnloadCheckSync',
+  'DestroyProfileOnBrowserClose',
+  'HttpsFirstBalancedModeAutoEnable',
+  'HttpsUpgrades',
+  'LensOverlay',
+  'MediaRouter',
+  'NetworkTimeServiceQuerying',
+  'OptimizationHints',
+  'PaintHolding',
+  'PreconnectToSearch',
+  'ThirdPartyStoragePartitioning',
+  // Pages of the browser's own, loaded with each new window: two thirds of what a small page takes.
+  'WebUIOmniboxAimPopup',
+  'WebUIOmniboxPopup',
+];
 const ARGS = [
+  `--disable-features=${WITHOUT.join()}`,
   '--headless',
   '--no-sandbox',
   '--disable-gpu',

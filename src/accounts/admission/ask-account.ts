@@ -7,7 +7,8 @@ import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { listAccount, noteMark } from '../../kv/account-list.ts';
+import { noteMark } from '../../kv/account-marks.ts';
+import { accountList } from '../../kv/name-list.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
@@ -100,6 +101,6 @@ export async function putOnList(request: AccountRequest & { store: KVNamespace }
   const { store, settings, identity } = request;
   const mark = await accountMark(identity.account, settings);
   if (mark !== undefined) await noteMark(store, mark, identity.account);
-  await listAccount(store, identity.account);
+  await accountList.add(store, identity.account);
   await callAccount(request, (account) => account.listed());
 }

@@ -52,8 +52,6 @@ interface Fold {
 }
 
 const FOLD_EVERY = 1_000;
-const CLOSE = `update ledger set status = ?, stage = ?, cost = ?, input_tokens = ?, output_tokens = ?, answered_by = ?,
-  stop_reason = ?, upstream_request_id = ?, ttft_ms = ?, ms = ?, settled_at = ?, input_full_at = ?, output_full_at = ?`;
 const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS}, seq = excluded.seq`;
 const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS}`;
 const COLUMNS = SUM_COLUMNS.join(', ');
@@ -101,31 +99,24 @@ export class Ledger extends Tables {
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. */
   open(hold: Hold, opening: Opening, buckets: Buckets): void {
-    this.write(
-      `insert into ledger (id, at, route, model, unpriced, conversation, prefix, token, tags, user, status, stage,
-         max_tokens, hold, held_input, held_output, deadline, requests_full_at, input_full_at, output_full_at, pool_group)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      hold.id,
-      hold.at,
-      opening.route,
-      opening.model,
-      opening.unpriced ? 1 : 0,
-      opening.conversation,
-      opening.prefix,
-      opening.token,
-      opening.tags,
-      opening.user,
-      hold.stage,
-      hold.maxTokens,
-      hold.nanodollars,
-      hold.inputTokens,
-      hold.outputTokens,
-      hold.deadline,
-      buckets.requests,
-      buckets.input,
-      buckets.output,
-      opening.group,
-    );
+    const { unpriced, group, ...known } = opening;
+    this.insert('ledger', {
+      id: hold.id,
+      at: hold.at,
+      ...known,
+      unpriced: Number(unpriced),
+      status: 'held',
+      stage: hold.stage,
+      max_tokens: hold.maxTokens,
+      hold: hold.nanodollars,
+      held_input: hold.inputTokens,
+      held_output: hold.outputTokens,
+      deadline: hold.deadline,
+      requests_full_at: buckets.requests,
+      input_full_at: buckets.input,
+      output_full_at: buckets.output,
+      pool_group: group,
+    });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
@@ -169,42 +160,34 @@ export class Ledger extends Tables {
 
   #update(id: string, closing: Closing, buckets: Buckets): void {
     const { tokens } = closing;
-    const common = [
-      closing.status,
-      closing.stage,
-      closing.cost,
-      tokens.input,
-      tokens.output,
-      closing.answeredBy,
-      closing.stopReason,
-      closing.upstreamRequestId,
-      closing.ttftMs,
-      closing.ms,
-      closing.at,
-      buckets.input,
-      buckets.output,
-    ];
-    if (isPlain(closing)) {
-      if (closing.upstream === null) this.write(`${CLOSE} where id = ?`, ...common, id);
-      else this.write(`${CLOSE}, upstream = ? where id = ?`, ...common, closing.upstream, id);
-      return;
-    }
-    this.write(
-      `${CLOSE}, cache_read_tokens = ?, cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, thinking_tokens = ?,
-         web_searches = ?, estimated = ?, over_hold = ?, late = ?, error_type = ?, upstream = ? where id = ?`,
-      ...common,
-      tokens.cacheRead,
-      tokens.cacheWrite5m,
-      tokens.cacheWrite1h,
-      tokens.thinking,
-      tokens.webSearches,
-      closing.estimated ? 1 : 0,
-      closing.overHold ? 1 : 0,
-      closing.late ? 1 : 0,
-      closing.errorType,
-      closing.upstream,
-      id,
-    );
+    const { status, stage, cost, ms } = closing;
+    const common = {
+      ...{ status, stage, cost, ms },
+      input_tokens: tokens.input,
+      output_tokens: tokens.output,
+      answered_by: closing.answeredBy,
+      stop_reason: closing.stopReason,
+      upstream_request_id: closing.upstreamRequestId,
+      ttft_ms: closing.ttftMs,
+      settled_at: closing.at,
+      input_full_at: buckets.input,
+      output_full_at: buckets.output,
+    };
+    const others = {
+      cache_read_tokens: tokens.cacheRead,
+      cache_write_5m_tokens: tokens.cacheWrite5m,
+      cache_write_1h_tokens: tokens.cacheWrite1h,
+      thinking_tokens: tokens.thinking,
+      web_searches: tokens.webSearches,
+      estimated: Number(closing.estimated),
+      over_hold: Number(closing.overHold),
+      late: Number(closing.late),
+      error_type: closing.errorType,
+      upstream: closing.upstream,
+    };
+    const { upstream } = closing;
+    const more = isPlain(closing) ? upstream !== null && { upstream } : others;
+    this.update('ledger', { ...common, ...more }, 'id = ?', id);
   }
 
   /** @returns the row of a request, or undefined. */

@@ -26,34 +26,29 @@ import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.sch
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 
+/** The columns that answers have as they are. */
+const SHOWN_COLUMNS = [
+  ...(['route', 'model', 'answered_by', 'conversation', 'prefix', 'token', 'user', 'status', 'stage'] as const),
+  ...([
+    'max_tokens',
+    'stop_reason',
+    'error_type',
+    'upstream_request_id',
+    'upstream',
+    'ttft_ms',
+    'ms',
+    'batch',
+  ] as const),
+] as const;
+
+type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;
 type LedgerTableRow = Record<string, SqlStorageValue> &
-  Used & {
+  Used &
+  ShownColumns &
+  Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
-    at: number;
     settled_at: number | null;
-    route: string;
-    model: string;
-    unpriced: number;
-    conversation: string | null;
-    prefix: string | null;
-    token: string | null;
     tags: string | null;
-    user: string | null;
-    status: string;
-    stage: string | null;
-    max_tokens: number | null;
-    hold: number;
-    estimated: number;
-    over_hold: number;
-    late: number;
-    answered_by: string | null;
-    stop_reason: string | null;
-    error_type: string | null;
-    upstream_request_id: string | null;
-    upstream: string | null;
-    ttft_ms: number | null;
-    ms: number | null;
-    batch: string | null;
     outcomes: string | null;
   };
 
@@ -182,17 +177,8 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
     settled_at: row.settled_at === null ? null : new Date(row.settled_at).toISOString(),
-    route: row.route,
-    model: row.model,
-    answered_by: row.answered_by,
-    conversation: row.conversation,
-    prefix: row.prefix,
-    token: row.token,
+    ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     tags: readTags(row.tags),
-    user: row.user,
-    status: row.status,
-    stage: row.stage,
-    max_tokens: row.max_tokens,
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),
@@ -200,13 +186,6 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
-    stop_reason: row.stop_reason,
-    error_type: row.error_type,
-    upstream_request_id: row.upstream_request_id,
-    upstream: row.upstream,
-    ttft_ms: row.ttft_ms,
-    ms: row.ms,
-    batch: row.batch,
     outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
   };
 }

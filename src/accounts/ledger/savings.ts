@@ -106,22 +106,11 @@ const NO_SAVINGS: Savings = {
 };
 
 function addSavings(left: Savings, right: Savings): Savings {
-  const answered = left.answered + right.answered;
-  const cache_reads = left.cache_reads + right.cache_reads;
-  return {
-    requests: left.requests + right.requests,
-    answered,
-    cache_writes: left.cache_writes + right.cache_writes,
-    cache_reads,
-    hit_rate: rate(cache_reads, answered),
-    input_tokens: left.input_tokens + right.input_tokens,
-    cache_read_input_tokens: left.cache_read_input_tokens + right.cache_read_input_tokens,
-    cache_write_5m_input_tokens: left.cache_write_5m_input_tokens + right.cache_write_5m_input_tokens,
-    cache_write_1h_input_tokens: left.cache_write_1h_input_tokens + right.cache_write_1h_input_tokens,
-    tokens_saved: left.tokens_saved + right.tokens_saved,
-    // Sums of dollars are exact as whole nanodollars only.
-    saved_usd: toUsd(fromUsd(left.saved_usd) + fromUsd(right.saved_usd)),
-  };
+  const sum = { ...left };
+  for (const name of Object.keys(NO_SAVINGS) as (keyof Savings)[]) if (name !== 'hit_rate') sum[name] += right[name];
+  // Sums of dollars are exact as whole nanodollars only.
+  const saved_usd = toUsd(fromUsd(left.saved_usd) + fromUsd(right.saved_usd));
+  return { ...sum, saved_usd, hit_rate: rate(sum.cache_reads, sum.answered) };
 }
 
 function rate(hits: number, of: number): number | null {

@@ -143,7 +143,6 @@ function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> |
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
-/** @returns the members that are not undefined */
 function withoutUndefined<T extends object>(value: T): Given<T> {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
 }

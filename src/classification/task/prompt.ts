@@ -152,7 +152,6 @@ function answerSchema({ labels, multi, allow_none, fields }: Classifier): Json {
   return transformJSONSchema({ type: 'object', properties, required: Object.keys(properties) }) as Json;
 }
 
-/** @returns a schema that checks the labels of an answer */
 function labelsSchema({ labels, multi, allow_none }: Classifier) {
   const name = z.enum(labels.map((label) => label.name) as [string, ...string[]]);
   if (multi) return z.object({ labels: allow_none ? z.array(name) : z.array(name).check(z.minLength(1)) });

@@ -44,7 +44,6 @@ export interface Call {
   upstreamRequestId: string | undefined;
   /** Where there are several: the name of the one that answered. */
   upstream: string | undefined;
-  /** The model that was called. */
   model: string;
 }
 

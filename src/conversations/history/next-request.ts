@@ -28,7 +28,6 @@ import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest {
-  /** The texts of the new messages as they are stored. */
   messages: { role: string; text: string }[];
   /** The body that goes up. */
   body: JsonBody;

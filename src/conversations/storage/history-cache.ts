@@ -16,7 +16,6 @@ export interface CachedHistory {
   history: SentHistory;
   /** The last answer and what came after it, oldest first. */
   tail: readonly MessageText[];
-  /** The last turn that is sent. */
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined };
   /** The messages of the running turn; part of the history once it is committed. */

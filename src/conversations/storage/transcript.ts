@@ -142,9 +142,7 @@ export class Transcript extends Tables {
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
   changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
-    const columns = columnsOf(change);
-    const changes = Object.keys(columns).map((name) => `${name} = ?`);
-    this.write(`update turns set ${changes.join(', ')} where seq = ? and id = ?`, ...Object.values(columns), seq, id);
+    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
   }
 
   /** Stores the end of a turn, and drops the cached history, which lacks it. */

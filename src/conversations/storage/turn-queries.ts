@@ -72,7 +72,6 @@ export function committedTurns(transcript: Transcript, until: number): TurnRow[]
 
 /** A turn that is sent, with the characters of its messages. */
 export interface TurnSize {
-  /** Its first message. */
   first: number;
   characters: number;
   /** Tokens of its prompt and answer, as the upstream reported them. */

@@ -12,7 +12,6 @@ export interface BatchOrder {
   batch: string;
   /** The id of its first row in the ledger; those of further models have a number behind it. */
   requestId: string;
-  /** How many items it has. */
   items: number;
   /** One for each model: what its items can cost at most, at half price. */
   rows: BatchOrderRow[];

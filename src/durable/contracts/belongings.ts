@@ -10,7 +10,6 @@ export interface Belonging extends MadeId {
 
 /** A file as it is uploaded. */
 export interface UploadRequest {
-  /** The id of the request. */
   id: string;
   upstream: string;
   /** The bytes that come; undefined where nobody has said. */

@@ -54,7 +54,6 @@ export interface TurnRequest {
   /** The same call was lost before: it must not begin a second turn. */
   again: boolean;
   stream: boolean;
-  /** The prefix that it names. */
   prefix?: string | undefined;
   /** The models that it says may step in. */
   fallbacks?: readonly string[] | undefined;

@@ -137,7 +137,6 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
   );
 }
 
-/** Shows an account below. */
 function showAccount(id: string): void {
   account.value = id;
   document.getElementById('quota')?.scrollIntoView({ block: 'start' });

@@ -9,7 +9,6 @@ import { prefix, tools } from './session/options.ts';
 
 interface Example {
   title: string;
-  /** What the example shows. */
   shows: string;
   run(): Promise<void>;
 }

@@ -14,7 +14,6 @@ export interface Recording {
   number: number;
   startedAt: Date;
   method: string;
-  /** The path with its query. */
   path: string;
   /** The headers without the credential. */
   headers: Record<string, string>;

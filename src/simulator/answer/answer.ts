@@ -35,7 +35,6 @@ export interface Answer {
 
 /** What an answer depends on, besides the request. */
 export interface AnswerConditions {
-  /** The tokens that are left in the context window. */
   windowLeft: number;
   /** The seed of signatures and simulated pages. */
   seed: Digest;

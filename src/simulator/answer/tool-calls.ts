@@ -47,7 +47,6 @@ function textAbout(tool: JsonObject): string {
   return `${nameOf(tool)} ${sentence}`;
 }
 
-/** @returns whether a text has the exact name of a tool as a word */
 function isNamed(tool: JsonObject, text: string): boolean {
   const name = nameOf(tool);
   for (let at = text.indexOf(name); at !== -1; at = text.indexOf(name, at + 1)) {

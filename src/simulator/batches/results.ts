@@ -15,7 +15,6 @@ const LONG_ENOUGH = 65_536;
 /** The API gives results in no order: here so many come last to first. */
 const TURNED = 10;
 
-/** Joins what comes in pieces to lines. */
 async function* linesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let begun: Uint8Array<ArrayBuffer>[] = [];
   for await (const piece of pieces) {

@@ -7,7 +7,6 @@ import type { SimulatorStore } from '../store/store.ts';
 import { decoder } from '../text/utf8.ts';
 import { readForm } from './multipart.ts';
 
-/** A file as it is kept. */
 interface StoredFile extends Kept {
   filename: string;
   mimeType: string;

@@ -11,7 +11,6 @@ export interface PromptBlock {
   /** The bytes by which the cache compares it: everything but its `cache_control`. */
   bytes: string;
   tokens: number;
-  /** The lifetime of the breakpoint after this block, if there is one. */
   breakpoint: CacheLifetime | undefined;
   /** How many `cache_control`s it has, those on blocks within it included. */
   breakpoints: number;

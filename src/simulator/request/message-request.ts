@@ -39,14 +39,12 @@ export interface Prompt {
   messages: RequestMessage[];
   /** The JSON schema that the answer has to satisfy. */
   outputSchema: JsonObject | undefined;
-  /** The lifetime of automatic caching, where it is asked for. */
   automaticCaching: CacheLifetime | undefined;
 }
 
 /** A request to `/v1/messages` that has been found valid. */
 export interface MessageRequest extends Prompt {
   model: SimulatedModel;
-  /** In tokens. */
   maxTokens: number;
   stream: boolean;
   stopSequences: string[];

@@ -1,6 +1,5 @@
 import type { SimulatorStore } from './store.ts';
 
-/** The longest piece of a body, in bytes. */
 const LONGEST_PIECE = 4 * 1024 * 1024;
 
 /** Writes a body in pieces while it comes in, so that no more than one piece is held. */

@@ -11,7 +11,6 @@ import { HealthBook } from './health.ts';
 export interface Routing {
   /** The model, as the Claude API names it; undefined where a request has none. */
   model?: string | undefined;
-  /** Whether the answer streams. */
   streams: boolean;
   /** Whether a whole answer is due within a few seconds: a count, or a list. */
   isQuick?: boolean | undefined;

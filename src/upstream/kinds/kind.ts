@@ -22,7 +22,6 @@ export interface CanonicalCall {
   headers: CallHeaders;
   /** The model, as the body names it. Undefined where there is none. */
   model?: string | undefined;
-  /** Whether the answer streams. */
   streams?: boolean | undefined;
   body?: BodyMaker | undefined;
 }

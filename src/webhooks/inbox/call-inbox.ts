@@ -15,10 +15,6 @@ export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
   call: (inbox: Remote<InboxObject>) => Promise<T>,
 ): Promise<T> {
-  // A stub that has thrown once stays broken, so each attempt makes its own.
-  const attempt = () => {
-    const stub = inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
-    return within(call(stub), INBOX_CALL_MS);
-  };
-  return await callObject('inbox', attempt);
+  const stub = () => inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
+  return await callObject('inbox', () => within(call(stub()), INBOX_CALL_MS));
 }

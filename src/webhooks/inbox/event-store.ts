@@ -135,10 +135,7 @@ export class EventStore extends Tables {
       columns.result = writeFormat('classification', change.result);
       columns.label = JSON.stringify(change.result.label ?? change.result.labels ?? null);
     }
-    const names = Object.keys(columns);
-    if (names.length === 0) return;
-    const set = names.map((name) => `${name} = ?`).join(', ');
-    this.write(`update events set ${set} where seq = ?`, ...Object.values(columns), event.seq);
+    this.update('events', columns, 'seq = ?', event.seq);
   }
 
   /** @returns events that are due, those that have waited longest first */

@@ -53,8 +53,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
     this.#alarm = new Alarm(ctx.storage, WAKE_GRAIN_MS);
     this.#alerts = new AlertOutbox({
-      meta: (key) => this.#events.meta(key),
-      setMeta: (key, value) => this.#events.setMeta(key, value),
+      tables: this.#events,
       wakeFor: (time) => this.#alarm.wakeFor(time),
       now: () => this.now(),
       env: () => this.env,

@@ -50,7 +50,6 @@ type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'r
 /** A source of webhooks as the edge uses it. */
 export interface Webhook extends Required<Pick<WebhookDefinition<Record<string, unknown>>, DefinedMembers>> {
   signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
-  /** Whether two events with the same body are one. */
   sameBodySameEvent: boolean;
   deliver: string | Deliver | undefined;
   schedule: Schedule;

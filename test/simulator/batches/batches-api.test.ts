@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/simulator/store/store.ts';
 import { runs } from '../../support/runs.ts';
 import { clientOf, model, models, simulated, start } from '../api.ts';
+import { inPieces } from '../in-pieces.ts';
 
 const SECOND = 1000;
 const DAY = 86_400 * SECOND;
@@ -234,16 +235,7 @@ test('a body comes in any pieces, with any strings in it', async () => {
       const { simulator, client, clock } = clocked();
       const requests = itemsOf(all);
       const bytes = new TextEncoder().encode(JSON.stringify({ requests }, null, spaced ? 2 : undefined));
-      let turn = 0;
-      let at = 0;
-      const body = new ReadableStream({
-        pull(controller) {
-          const size = 1 + (cuts[turn++ % cuts.length] ?? 0);
-          if (at >= bytes.length) controller.close();
-          else controller.enqueue(bytes.slice(at, at + size));
-          at += size;
-        },
-      });
+      const body = inPieces(bytes, cuts);
       const headers = {
         'x-api-key': 'test-key',
         'anthropic-version': '2023-06-01',

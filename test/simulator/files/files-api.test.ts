@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/simulator/store/store.ts';
 import { runs } from '../../support/runs.ts';
 import { clientOf, simulated, start } from '../api.ts';
+import { inPieces } from '../in-pieces.ts';
 
 const DOWNLOADABLE = { headers: { 'sluice-simulate': 'downloadable' } };
 
@@ -54,16 +55,7 @@ test('every byte of a file comes back, in whatever pieces it came', async () => 
       `--${boundary}\r\nContent-Disposition: form-data; name="expires_in_seconds"\r\n\r\n3600\r\n--${boundary}\r\n` +
       `Content-Disposition: form-data; name="file"; filename="x.txt"\r\nContent-Type: text/plain\r\n\r\n${text}\r\n--${boundary}--\r\n`;
     const bytes = new TextEncoder().encode(form);
-    let turn = 0;
-    let at = 0;
-    const body = new ReadableStream({
-      pull(controller) {
-        const size = 1 + (cuts[turn++ % cuts.length] ?? 0);
-        if (at >= bytes.length) controller.close();
-        else controller.enqueue(bytes.slice(at, at + size));
-        at += size;
-      },
-    });
+    const body = inPieces(bytes, cuts);
     const headers = {
       'x-api-key': 'test-key',
       'anthropic-version': '2023-06-01',

@@ -24,7 +24,6 @@ export type Origin = Pick<Branch, 'of' | 'at'>;
 /** The branches between which one can choose at a message. */
 export interface Choice {
   ids: readonly string[];
-  /** Which of them is shown. */
   shown: number;
 }
 

@@ -8,7 +8,6 @@ export interface Entry {
   key: number;
   role: ConversationMessage['role'];
   parts: readonly Part[];
-  /** Its row in the history. */
   row: ConversationMessage | undefined;
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;

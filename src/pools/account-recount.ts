@@ -1,4 +1,4 @@
-import { ACCOUNT_PREFIX } from '../kv/account-list.ts';
+import { accountList } from '../kv/name-list.ts';
 import type { PoolStore } from './pool-store.ts';
 
 /** How many names one step reads: their accounts are called in one alarm. */
@@ -8,31 +8,31 @@ const NEXT_STEP_MS = 1_000;
 const AGAIN_MS = 60_000;
 const MOST_TRIES = 5;
 
-/** How far a roll call has come. */
-interface Roll {
+/** How far it has come. */
+interface Progress {
   /** Where the next names begin in the list of accounts; absent for the first ones. */
   cursor?: string | undefined;
   tries: number;
 }
 
 /**
- * Goes through the list of accounts, so that a pool that is new hears of those too that nobody uses. How far it has come
- * is stored.
+ * Asks every account on the list what it has spent, so that a pool that is new hears of those too that nobody uses. How far
+ * it has come is stored.
  */
-export class CallRoll {
+export class AccountRecount {
   readonly #store: PoolStore;
   /** undefined where it never began; null once it is through. */
-  #roll: Roll | null | undefined;
+  #progress: Progress | null | undefined;
 
   constructor(store: PoolStore) {
     this.#store = store;
     const stored = store.meta('roll');
-    this.#roll = stored === undefined ? undefined : (JSON.parse(stored) as Roll | null);
+    this.#progress = stored === undefined ? undefined : (JSON.parse(stored) as Progress | null);
   }
 
   /** @returns whether the accounts were never called. */
   get isDue(): boolean {
-    return this.#roll === undefined;
+    return this.#progress === undefined;
   }
 
   /** Begins at the first name; `go` goes on with it. */
@@ -47,30 +47,31 @@ export class CallRoll {
    * @returns after how many milliseconds to go on; undefined where nothing is left
    */
   async go(list: KVNamespace, call: (accounts: string[]) => Promise<boolean>): Promise<number | undefined> {
-    const roll = this.#roll;
-    if (!roll) return undefined;
-    const from = { prefix: ACCOUNT_PREFIX, limit: NAMES_A_STEP };
+    const progress = this.#progress;
+    if (!progress) return undefined;
+    const { prefix } = accountList;
+    const from = { prefix, limit: NAMES_A_STEP };
     const page = await list
-      .list(roll.cursor === undefined ? from : { ...from, cursor: roll.cursor })
+      .list(progress.cursor === undefined ? from : { ...from, cursor: progress.cursor })
       .catch(() => undefined);
-    const isDone = page !== undefined && (await call(page.keys.map(({ name }) => name.slice(ACCOUNT_PREFIX.length))));
+    const isDone = page !== undefined && (await call(page.keys.map(({ name }) => name.slice(prefix.length))));
     // It was begun anew meanwhile.
-    if (this.#roll !== roll) return NEXT_STEP_MS;
+    if (this.#progress !== progress) return NEXT_STEP_MS;
     if (page === undefined) {
       // The list cannot be read, or does not know this place any more.
       this.begin();
       return AGAIN_MS;
     }
-    if (!isDone && roll.tries + 1 < MOST_TRIES) {
-      this.#set({ ...roll, tries: roll.tries + 1 });
+    if (!isDone && progress.tries + 1 < MOST_TRIES) {
+      this.#set({ ...progress, tries: progress.tries + 1 });
       return AGAIN_MS;
     }
     this.#set(page.list_complete ? null : { cursor: page.cursor, tries: 0 });
-    return this.#roll === null ? undefined : NEXT_STEP_MS;
+    return this.#progress === null ? undefined : NEXT_STEP_MS;
   }
 
-  #set(roll: Roll | null): void {
-    this.#roll = roll;
-    this.#store.setMeta('roll', JSON.stringify(roll));
+  #set(progress: Progress | null): void {
+    this.#progress = progress;
+    this.#store.setMeta('roll', JSON.stringify(progress));
   }
 }

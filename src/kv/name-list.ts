@@ -1,0 +1,65 @@
+/** Lists in KV: one key for each name, written once. They have only the names; the rest is in their objects. */
+
+import { encoder } from '../http/bytes.ts';
+import { storedKeys } from './keys.ts';
+
+/** A list of names, in the order of their UTF-8 bytes, as KV sorts. */
+class NameList {
+  /** What each of its keys begins with. */
+  readonly prefix: string;
+
+  constructor(prefix: string) {
+    this.prefix = prefix;
+  }
+
+  /** Puts a name on the list. */
+  async add(store: KVNamespace, name: string): Promise<void> {
+    await store.put(this.prefix + name, '');
+  }
+
+  /** Takes a name off the list. */
+  async remove(store: KVNamespace, name: string): Promise<void> {
+    await store.delete(this.prefix + name);
+  }
+
+  /** Yields every name on the list. */
+  all(store: KVNamespace): AsyncGenerator<string> {
+    return storedKeys(store, this.prefix);
+  }
+
+  /**
+   * Reads a page of the list.
+   *
+   * @param page `after` or `before` is the name at the edge of another page
+   */
+  async page(
+    store: KVNamespace,
+    { limit, after, before }: { limit: number; after?: string | undefined; before?: string | undefined },
+  ): Promise<{ names: string[]; hasMore: boolean }> {
+    const found: string[] = [];
+    // KV has no start key: a page further on is reached through those before it, a thousand names a step.
+    for await (const name of this.all(store)) {
+      if (before !== undefined && compareBytes(name, before) >= 0) break;
+      if (after !== undefined && compareBytes(name, after) <= 0) continue;
+      found.push(name);
+      if (before === undefined && found.length > limit) break;
+    }
+    const hasMore = found.length > limit;
+    return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
+  }
+}
+
+export const accountList = new NameList('account:');
+
+/** The groups that were given limits. */
+export const groupList = new NameList('group:');
+
+function compareBytes(left: string, right: string): number {
+  const [a, b] = [encoder.encode(left), encoder.encode(right)];
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i += 1) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}

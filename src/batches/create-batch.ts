@@ -82,7 +82,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
-  const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
+  const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
@@ -254,6 +254,7 @@ function batchOpening(
     likeness: total.likeness,
     origin: `${context.identity.account} ${bodyDigest}`,
     cacheTtl: total.cachesLong ? '1h' : '5m',
+    makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,
     headers,
     deliverUrl: url,

@@ -4,6 +4,7 @@ import { DAY_MS } from '../async/durations.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
+import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { firstDelivery } from './deliver-end.ts';
@@ -40,6 +41,8 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
     const isAlike = sums.digest === journal.digest && sums.items === journal.items;
     if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
     record.change({ isGuess: false });
+    // Now that it is known whose these are, what they give out can be noted.
+    if (journal.makesThings) sums = await readSums(record, upstreamId);
   }
   if (sums.items !== journal.items) throw new Error(`${sums.items} of ${journal.items} results`);
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
@@ -47,14 +50,22 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   return 'seen';
 }
 
-/** Reads the results of a batch of the upstream's to their end. */
+/** Reads the results of a batch of the upstream's to their end, and notes the ids that they give out, if they are this one's. */
 export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const controller = new AbortController();
   const response = await record.calls.results(upstreamId, controller);
   const models = pricesAt(settings, journal.upstream);
-  return await readResults(response, journal, { models, controller, idleMs: settings.STREAM_IDLE_MS });
+  const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
+  const isSure = phase === 'running' && !isGuess && !isErased;
+  const note = async (made: readonly MadeId[]) => {
+    // An account that was erased meanwhile has nothing any more.
+    if (record.journal?.isErased) return;
+    await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
+  };
+  const reading = { models, controller, idleMs: settings.STREAM_IDLE_MS };
+  return await readResults(response, journal, makesThings && isSure ? { ...reading, note } : reading);
 }
 
 /** Books the hold of a batch as what it has cost: nobody can say any more what that was. */

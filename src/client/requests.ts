@@ -65,7 +65,10 @@ export interface BatchRequest {
   deliver_url?: string;
 }
 
-export type Batch = MessageBatch;
+export interface Batch extends MessageBatch {
+  /** What all items have cost; null until the batch has ended. */
+  cost_usd: number | null;
+}
 export type BatchResult = MessageBatchIndividualResponse;
 export type BatchDeletion = z.output<typeof deletedBatch>;
 /** What a batch costs at most, and whether there is room for it. */

@@ -1,6 +1,6 @@
 /** Access tokens of a Google service account. */
 
-import { importPKCS8, SignJWT } from 'jose';
+import { SignJWT } from 'jose';
 import { upstreamRefusedKey } from '../../http/errors.ts';
 import { isLoopback } from '../../http/hosts.ts';
 import { keepSecrets } from '../../http/secrets.ts';
@@ -97,7 +97,7 @@ export class GoogleTokens {
   /** @returns the signed claim by which a token is asked for. */
   async #assertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
-    this.#key ??= await importPKCS8(private_key, 'RS256').catch(() => {
+    this.#key ??= await importKey(private_key).catch(() => {
       // The error of the runtime might quote the key.
       throw upstreamRefusedKey();
     });
@@ -110,4 +110,11 @@ export class GoogleTokens {
       .setExpirationTime(iat + LIFETIME_SECONDS)
       .sign(this.#key);
   }
+}
+
+/** Imports a private key, for RS256. @param pem PKCS #8 in base64, between its two lines */
+async function importKey(pem: string): Promise<CryptoKey> {
+  const base64 = pem.replaceAll(/-----[^-]*-----|\s/g, '');
+  const der = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return await crypto.subtle.importKey('pkcs8', der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']);
 }

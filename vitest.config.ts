@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
+import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
 import { testsOfRuntime } from './test/support/runtime.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
@@ -35,6 +36,9 @@ const common = {
 
 // What a process has compiled the next one finds: of many that are started each would compile the same again.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url));
+
+// Databases of objects are waited for on a disk, longer than the tests of them compute.
+putTemporaryFilesInMemory();
 
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';

@@ -5,6 +5,7 @@
 
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
+import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
@@ -37,6 +38,8 @@ import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
 /** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
+/** How long the body of the upstream's answer to a create may take. */
+const ANSWER_BODY_MS = 15_000;
 const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
@@ -90,9 +93,11 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   try {
     return await readAndClose(creation);
   } catch (thrown) {
+    // What the upstream has said is read first: with the upload its answer ends too.
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
     upload.abort();
-    if (!(thrown instanceof RefusedEarly)) throw thrown;
-    return refusedUpstream(await refusedOf(thrown.response), context);
+    if (!refused) throw thrown;
+    return refusedUpstream(refused, context);
   }
 }
 
@@ -309,8 +314,10 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
-  const { status } = response;
-  return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
+  const { status, headers } = response;
+  // A few bytes: what they say is lost where they do not come.
+  const body = await Promise.race([readStart(response), pause(ANSWER_BODY_MS).then(() => '')]);
+  return { status, body, headers: { ...headersDown(headers) } };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */

@@ -229,6 +229,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     }),
     { numRuns: RUNS, endOnFailure: true },
   );
+  // biome-ignore lint/suspicious/noConsole: where it died is what one wants to know of this test.
   console.log(Object.fromEntries(killer.done));
   for (const times of killer.done.values()) expect(times).toBeGreaterThanOrEqual(5);
   const account = accountStub(bindings, {}, 'alice');

@@ -37,7 +37,7 @@ export interface CrashedRun {
   mayGoOn: boolean;
 }
 
-interface Closing {
+interface CrashedObject {
   transcript: Transcript;
   now: number;
   error: ApiError;
@@ -47,7 +47,7 @@ interface Closing {
 }
 
 /** Ends the step that ran when the object died; to be called in one transaction. */
-export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf, onSettled }: Closing): CrashedRun {
+export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf, onSettled }: CrashedObject): CrashedRun {
   const { text, rows } = transcript.log.of(row);
   const frames = new FrameReader().push(encoder.encode(text));
   // After an earlier crash the numbers have a gap.
@@ -85,7 +85,7 @@ export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf,
 /** Ends a run that does not go on. */
 export function endCrashedRun(
   { turn, spent, blocks }: CrashedRun,
-  { transcript, now, error }: Pick<Closing, 'transcript' | 'now' | 'error'>,
+  { transcript, now, error }: Pick<CrashedObject, 'transcript' | 'now' | 'error'>,
 ): void {
   for (const step of turnsOfRun(transcript, turn.row.seq)) {
     for (const { turn, n, id, endedAt } of transcript.calls.of(step.seq)) {

@@ -3,11 +3,10 @@
  * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
  */
 
-import type { Context } from 'hono';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { pause } from '../async/pause.ts';
-import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
+import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
@@ -29,7 +28,7 @@ import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
-import { ItemReader } from './item.ts';
+import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
@@ -47,23 +46,32 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
 type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
+/** What a batch that this edge makes by itself decides in place of the caller. */
+interface OwnBatch {
+  id: string;
+  /** The most bytes that its body may have before prefixes are laid. */
+  mostBytes: number;
+}
+
 /** A request for a batch on its way. */
 interface Creation {
-  c: Context<AppEnv>;
+  c: BatchContext;
   context: RequestContext;
   id: string;
   items: ItemReader;
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
+  mostBytes: number;
 }
 
 /**
  * Makes a batch of the request's body, or tells what it would cost.
  *
+ * @param own where the edge has written that body itself
  * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
  */
-export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
@@ -80,7 +88,8 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
-  const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry };
+  const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -99,11 +108,10 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 }
 
 async function readAndClose(creation: Creation): Promise<Response> {
-  const { c, context, items, total, upload, isDry } = creation;
-  const { settings } = context;
+  const { c, items, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const digest = new BodyDigest();
-  for await (const piece of streamBody(c.req.raw, settings.MAX_BATCH_BYTES)) {
+  for await (const piece of streamBody(c.req.raw, mostBytes)) {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
@@ -268,12 +276,17 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
+/** @returns the 400 for a key under which another batch was sent. */
+export function keyUsed(): ApiError {
+  return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
+    headers: DO_NOT_RETRY,
+  });
+}
+
 /** @returns the error for a batch that the account does not admit: with how many of its items it would. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
   if (decision.outcome === 'mismatched') {
-    return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
-      headers: DO_NOT_RETRY,
-    });
+    return keyUsed();
   }
   try {
     return grantedBy(decision);
@@ -316,7 +329,7 @@ function queryUp(url: string): string {
 }
 
 /** @returns an id that sorts by time, as those of requests do. */
-function newBatchId(): string {
+export function newBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }
 

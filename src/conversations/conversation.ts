@@ -32,6 +32,7 @@ import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import type { Runner } from './turn/running-turn.ts';
+import { accountOfTurn } from './turn-account.ts';
 import {
   conflict,
   crossingText,
@@ -82,12 +83,8 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       now: () => this.now(),
       waitUntil: (work: Promise<unknown>) => ctx.waitUntil(work),
     };
-    this.#maintenance = new Maintenance({
-      ...shared,
-      storage: ctx.storage,
-      isBusy: () => this.#runner !== undefined || this.#isCopying,
-      erase: () => this.erase(),
-    });
+    const isBusy = () => this.#runner !== undefined || this.#isCopying;
+    this.#maintenance = new Maintenance({ ...shared, storage: ctx.storage, isBusy, erase: () => this.erase() });
     this.#context = { ...shared, maintenance: this.#maintenance };
     void ctx.blockConcurrencyWhile(() => this.#maintenance.alarm.load());
   }
@@ -149,11 +146,7 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     return resumeTurn(this.#transcript, this.#runner, after);
   }
 
-  /**
-   * Stops the running turn and keeps the part of its answer that has come. Without a running turn nothing changes.
-   *
-   * @param only stops this turn alone, named by its id or by its idempotency key
-   */
+  /** Stops the running turn, or `only` one that is named, and keeps what has come. Without one nothing changes. */
   async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
     this.#recover();
     const runner = this.#runner;
@@ -170,6 +163,11 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
     return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
+  }
+
+  /** @returns what a turn did, as JSON text. */
+  turnAccount(id: string): Result<CrossingText> {
+    return this.#currentProfile() ? accountOfTurn(this.#transcript, id) : unknownConversation();
   }
 
   /** @returns a page of messages as JSON text. */

@@ -47,6 +47,43 @@ export const messageRow = z.object({
   ),
 });
 
+/** What a turn did. */
+export const turnAccount = z.object({
+  type: z.literal('turn'),
+  id: z.string(),
+  status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
+  paused: z.described(z.nullable(z.string()), 'Why a run has paused: a limit of its own, `budget` or `revoked`.'),
+  began_at: z.iso.datetime(),
+  ended_at: z.nullable(z.iso.datetime()),
+  cost_usd: z.number(),
+  steps: z.described(
+    z.array(
+      z.object({
+        request_id: z.described(z.string(), 'Its name in the ledger.'),
+        status: z.string(),
+        model: z.string(),
+        stop_reason: z.nullable(z.string()),
+        usage: z.nullable(z.looseObject({})),
+        cost_usd: z.number(),
+        ttft_ms: z.described(z.nullable(z.number()), 'Milliseconds to its first byte.'),
+        calls: z.described(
+          z.array(
+            z.object({
+              id: z.string(),
+              name: z.string(),
+              ms: z.nullable(z.number()),
+              is_error: z.nullable(z.boolean()),
+              bytes: z.described(z.nullable(z.int()), 'Of what the tool has answered.'),
+            }),
+          ),
+          'The calls that the edge has made; null where one has not come back.',
+        ),
+      }),
+    ),
+    'The requests that went up: one, or the steps of a run.',
+  ),
+});
+
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
 
 export type ConversationRow = z.output<typeof conversationRow>;

@@ -16,6 +16,7 @@ import {
   conversationReport,
   conversationRow,
   messageRow,
+  turnAccount,
 } from './conversations-answers.schema.ts';
 
 const row = {
@@ -54,6 +55,28 @@ const message = {
   status: 'complete',
 };
 
+const turn = {
+  type: 'turn',
+  id: 'turn_2m4gmfejmm3a',
+  status: 'complete',
+  paused: null,
+  began_at: '2026-11-20T10:06:16.310Z',
+  ended_at: '2026-11-20T10:06:18.780Z',
+  cost_usd: 0.0002,
+  steps: [
+    {
+      request_id: 'req_01m7zceb0957qb2m4gmfejmm3a',
+      status: 'complete',
+      model: 'claude-haiku-5-5',
+      stop_reason: 'tool_use',
+      usage: { input_tokens: 400, output_tokens: 40 },
+      cost_usd: 0.0002,
+      ttft_ms: 310,
+      calls: [{ id: 'toolu_01A', name: 'get_weather', ms: 120, is_error: false, bytes: 14 }],
+    },
+  ],
+};
+
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
@@ -64,7 +87,10 @@ const route = { needs: 'messages' } as const;
 export const conversations: Resource = {
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
-  parameters: { id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' } },
+  parameters: {
+    id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
+    turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
+  },
   routes: {
     'GET /conversations': {
       ...route,
@@ -117,6 +143,13 @@ export const conversations: Resource = {
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
       answers: { 200: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id) },
+      errors: [503],
+    },
+    'GET /conversations/:id/turns/:turn': {
+      ...route,
+      operation: 'getTurn',
+      summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
+      answers: { 200: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn) },
       errors: [503],
     },
     'GET /conversations/:id/export': {

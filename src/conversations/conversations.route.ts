@@ -78,6 +78,9 @@ export function conversationsRoutes() {
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
+    .get('/conversations/:id/turns/:turn', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
+    )
     .get('/conversations/:id/export', async (c) => {
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
       const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));

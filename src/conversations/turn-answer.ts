@@ -124,6 +124,11 @@ export function noMessage(id: string | undefined): { ok: false; error: WireError
   return failedResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
 }
 
+/** @returns the 404 for a turn. */
+export function noTurn(id: string): { ok: false; error: WireError } {
+  return failedResult(notFound(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}.`));
+}
+
 /** @returns the 409 for an id that is in use. */
 export function idTaken(id: string): { ok: false; error: WireError } {
   const message = `There is a conversation ${id} already. Choose another id.`;

@@ -164,6 +164,7 @@ describe('the edge answers as it is described', () => {
     const { data } = (await page.json()) as { data: { id: string }[] };
     const names = {
       request_id: said[0]?.headers.get('sluice-request-id') ?? '',
+      turn: said[0]?.headers.get('sluice-turn') ?? '',
       batches: await endedBatch(app, admin),
       classifications: await endedClassification(app, admin),
     };

@@ -47,7 +47,10 @@ interface CrashedObject {
 }
 
 /** Ends the step that ran when the object died; to be called in one transaction. */
-export function closeCrashedRun(row: TurnRow, { transcript, now, error, meterOf, onSettled }: CrashedObject): CrashedRun {
+export function closeCrashedRun(
+  row: TurnRow,
+  { transcript, now, error, meterOf, onSettled }: CrashedObject,
+): CrashedRun {
   const { text, rows } = transcript.log.of(row);
   const frames = new FrameReader().push(encoder.encode(text));
   // After an earlier crash the numbers have a gap.

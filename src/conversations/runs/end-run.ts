@@ -73,7 +73,8 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const usage = checkedUsage(summedUsage(usages));
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };
-  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled: true };
+  const paused = end.kind === 'paused' ? { paused: end.reason } : {};
+  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled: true, ...paused };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
   transcript.calls.deleteRequest(row.seq);
@@ -84,7 +85,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     status,
     summary,
     error,
-    ...(end.kind === 'paused' ? { paused: end.reason } : {}),
+    ...paused,
     // Most callers have had it as a stream, and need it not again.
     get message() {
       return error ? undefined : messageIn(log.text);

@@ -90,6 +90,8 @@ export interface TurnRow {
    * the messages. Null in a turn that is no run.
    */
   run: number | null;
+  /** Why its run has paused; absent where nothing is known of that. */
+  paused?: string | null;
 }
 
 /** A message, with the status, cost and model of its turn. */

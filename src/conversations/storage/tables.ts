@@ -62,6 +62,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
     version: 3,
     sql: `
       alter table turns add column run integer;
+      alter table turns add column paused text;
       create table calls (
         turn integer not null,
         n integer not null,

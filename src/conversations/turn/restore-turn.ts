@@ -52,7 +52,8 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   const content =
     status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
   const summary = { outcome, nanodollars: row.cost };
-  turn.ended = { status, summary, message: error ? undefined : { ...message, content }, error };
+  const paused = typeof row.paused === 'string' ? { paused: row.paused } : {};
+  turn.ended = { status, summary, message: error ? undefined : { ...message, content }, error, ...paused };
   return turn;
 }
 

@@ -17,6 +17,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   resume(after: string | undefined): Resumed;
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
+  turnAccount(id: string): Result<CrossingText>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(): Result<ReadableStream<Uint8Array>>;
   create(

@@ -109,6 +109,27 @@ describe('a run', () => {
         ],
       },
     ]);
+    const account = await stubOf().turnAccount(turn);
+    if (!account.ok) throw new Error(account.error.message);
+    const told = await new Response(account.value as string).json();
+    const own = { ms: expect.any(Number), is_error: false, name: 'get_weather' };
+    expect(told).toMatchObject({
+      id: turn,
+      status: 'complete',
+      paused: null,
+      cost_usd: 0.0012,
+      steps: [
+        {
+          cost_usd: 0.0006,
+          calls: [
+            { ...own, id: 'toolu_1', bytes: 3 },
+            { ...own, id: 'toolu_2', bytes: 4 },
+          ],
+        },
+        { cost_usd: 0.0006, calls: [], stop_reason: 'end_turn' },
+      ],
+    });
+    expect(await stubOf().turnAccount(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
     const rows = await rowsOf();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
     expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });

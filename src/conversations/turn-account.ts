@@ -1,0 +1,53 @@
+import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
+import { toUsd } from '../pricing/cost.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { turnsOfRun, turnWithId } from './storage/turn-queries.ts';
+import { crossingText, noTurn } from './turn-answer.ts';
+
+/** @returns what a turn did, as JSON text: its steps, and the calls of each */
+export function accountOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
+  const row = turnWithId(transcript, id);
+  // Clients know a run, and not its steps by themselves.
+  if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
+  return { ok: true, value: crossingText(describeTurn(transcript, row)) };
+}
+
+/** A turn that is no run is one step. */
+function describeTurn(transcript: Transcript, row: TurnRow): string {
+  const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
+  const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
+  return JSON.stringify({
+    type: 'turn',
+    id,
+    status: statusTold(status),
+    paused,
+    began_at: new Date(beganAt).toISOString(),
+    ended_at: endedAt === null ? null : new Date(endedAt).toISOString(),
+    cost_usd: toUsd(endedAt === null ? steps.reduce((sum, step) => sum + step.cost, 0) : cost),
+    steps: steps.map((step) => describeStep(transcript, step)),
+  });
+}
+
+function describeStep(transcript: Transcript, { seq, status, model, cost, outcome, grant, requestId, run }: TurnRow) {
+  return {
+    request_id: grant?.requestId ?? requestId,
+    status: statusTold(status),
+    model,
+    stop_reason: outcome?.stop_reason ?? null,
+    usage: outcome?.usage ?? null,
+    cost_usd: toUsd(cost),
+    ttft_ms: outcome?.ttft_ms ?? null,
+    calls: (run === null ? [] : transcript.calls.of(seq)).map(({ id, name, beganAt, endedAt, isError, bytes }) => ({
+      id,
+      name,
+      ms: endedAt === null ? null : endedAt - beganAt,
+      is_error: endedAt === null ? null : isError,
+      bytes: endedAt === null ? null : bytes,
+    })),
+  };
+}
+
+function statusTold(status: TurnRow['status']): string {
+  return status === 'empty' ? 'complete' : status;
+}

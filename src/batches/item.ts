@@ -58,6 +58,9 @@ const LONGEST_ID = 256;
 /** What the items name is kept until the body has come, and is asked for in one call. */
 const MOST_NAMED_IDS = 5_000;
 
+/** What a batch needs of the request that makes it. */
+export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
+
 /**
  * Chooses where a batch goes.
  *
@@ -78,7 +81,7 @@ const NO_PREFIX = { ids: [], owned: undefined } as const;
 
 /** Checks and bounds the items of one batch. */
 export class ItemReader {
-  readonly #c: Context<AppEnv>;
+  readonly #c: BatchContext;
   readonly #targetFor: TargetFor;
   #target: BatchTarget | undefined;
   readonly #named = new Map<string, MadeId>();
@@ -86,7 +89,7 @@ export class ItemReader {
   readonly #prefixes = new Map<string, NamedPrefix>();
 
   /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: Context<AppEnv>, targetFor: TargetFor) {
+  constructor(c: BatchContext, targetFor: TargetFor) {
     this.#c = c;
     this.#targetFor = targetFor;
     this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
@@ -131,7 +134,7 @@ export class ItemReader {
     // Then a text is as long as its bytes, and they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
-    const { settings, identity } = this.#c.var;
+    const { settings, identity } = contextOf(this.#c);
     const named = given.json.prefix === undefined ? undefined : await this.#prefixOf(given);
     const { ids: before, owned } = named ?? NO_PREFIX;
     const prefixed = named ? withPrefixLaid(given, named.prefix) : given;
@@ -201,7 +204,7 @@ export class ItemReader {
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
       const ids = idsNamed({ ...prefix.content });
       // What the deployment's prefixes name was checked when they were stored, and is in another account's list.
-      const isOwn = owner === this.#c.var.identity.account;
+      const isOwn = owner === contextOf(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
       named = { prefix, ids: isOwn ? ids : [], owned };
       this.#prefixes.set(ref, named);

@@ -69,7 +69,7 @@ export async function readResults(
   const sums = new Sums(batch, models, note !== undefined);
   const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
   try {
-    for await (const line of linesOf(response, () => watchdog.touch())) {
+    for await (const line of resultLines(response, () => watchdog.touch())) {
       sums.add(line);
       if (!note || sums.made.length < NOTED_AT_ONCE) continue;
       watchdog.pause();
@@ -83,7 +83,8 @@ export async function readResults(
   return sums.end();
 }
 
-async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
+/** Gives the lines of results as they come. @param onPiece called whenever bytes have come */
+export async function* resultLines({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
   if (!body) return;
   let held: Uint8Array[] = [];
   let heldBytes = 0;

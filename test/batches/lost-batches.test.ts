@@ -1,11 +1,12 @@
 /** Batches whose create got no answer: each is found, or was never made, and nobody is given another's. */
-import { reset } from 'cloudflare:test';
+import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import { BatchClaims } from '../../src/batches/claims.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
+import type { BatchOpening } from '../../src/durable/contracts/batch.ts';
 import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
@@ -215,4 +216,76 @@ test('an item that succeeded without saying what it has used costs its share of 
   expect(settled_usd).toBeCloseTo((held ?? 0) / 2, 8);
   const [row] = (await accountStub(bindings, {}, 'alice').requests({})).data;
   expect(row).toMatchObject({ estimated: true, over_hold: false });
+});
+
+test('results that are not all there are read again, each time later, and settled when they are', async () => {
+  creates = 'answered';
+  const id = await make('alice', ['a1', 'a2']);
+  let reads = 0;
+  const short = (path: string) => {
+    if (!path.endsWith('/results')) return undefined;
+    reads += 1;
+    return new Response(`${JSON.stringify({ custom_id: 'a1', result: { type: 'expired' } })}\n`);
+  };
+  instead = (_, path) => short(path);
+  api.end();
+  await eventually(async () => {
+    late += MINUTE_MS;
+    await wakeBatch(id, 'alice');
+    expect(reads).toBe(1);
+  });
+  for (let times = 0; times < 100; times += 1) {
+    late += MINUTE_MS;
+    await shown('alice', id);
+    await wakeBatch(id, 'alice');
+  }
+  // Twice as late each time: not a hundred times.
+  expect(reads).toBeGreaterThan(4);
+  expect(reads).toBeLessThan(16);
+  expect((await day('alice')).held_usd).toBeGreaterThan(0);
+  instead = () => undefined;
+  late += DAY_MS;
+  await ended(['alice', id]);
+  expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 2 });
+});
+
+test('what is given up before its last byte is given back, wherever the object is by then', async () => {
+  const opening = async (id: string) => {
+    creates = 'answered';
+    const batch = await make('alice', [id]);
+    const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id: batch }), (_, ctx) =>
+      String(ctx.storage.sql.exec('select journal from batch').one().journal),
+    );
+    return JSON.parse(journal) as BatchOpening;
+  };
+  const { rows, ...rest } = await opening('a1');
+  for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
+    const id = rest.id.slice(0, -1) + String(nth + 2);
+    const stub = batchStub(bindings, {}, { account: 'alice', id });
+    await stub.prepare({ ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) });
+    if (step !== 'prepared') expect(await stub.closing()).toBe(true);
+    if (step === 'closing twice') expect(await stub.closing()).toBe(true);
+    expect((await stub.read()).kind).toBe('known');
+    // Both at once: neither brings back what the other has forgotten.
+    await Promise.all([stub.drop(true), stub.drop(true), wakeBatch(id, 'alice')]);
+    expect((await stub.read()).kind).toBe('none');
+    expect(await stub.closing()).toBe(false);
+    expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
+      status: 'unsent',
+      cost_usd: 0,
+    });
+  }
+});
+
+test('an account that is erased while its batch is being sent sends nothing any more', async () => {
+  creates = 'answered';
+  const id = await make('alice', ['a1']);
+  const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, ctx) =>
+    String(ctx.storage.sql.exec('select journal from batch').one().journal),
+  );
+  const next = `${id.slice(0, -1)}2`;
+  const stub = batchStub(bindings, {}, { account: 'alice', id: next });
+  await stub.prepare({ ...(JSON.parse(journal) as BatchOpening), id: next });
+  await stub.erase();
+  expect(await stub.closing()).toBe(false);
 });

@@ -16,7 +16,6 @@ function batchOf(fields: Partial<Batch> = {}): Batch {
     id,
     type: 'message_batch',
     archived_at: null,
-    cost_usd: null,
     cancel_initiated_at: null,
     created_at: '2026-11-20T10:00:00Z',
     ended_at: null,
@@ -24,6 +23,7 @@ function batchOf(fields: Partial<Batch> = {}): Batch {
     processing_status: 'in_progress',
     request_counts: { ...counts, processing: 3 },
     results_url: null,
+    cost_usd: null,
     ...fields,
   };
 }

@@ -8,7 +8,7 @@ import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { firstDelivery } from './deliver-end.ts';
-import type { Journal } from './journal.ts';
+import { heldRows, type Journal } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
@@ -87,14 +87,15 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
   const reading = { models, controller, idleMs: settings.STREAM_IDLE_MS };
-  return await readResults(response, journal, makesThings && isSure ? { ...reading, note } : reading);
+  const batch = { ...journal, rows: heldRows(journal) };
+  return await readResults(response, batch, makesThings && isSure ? { ...reading, note } : reading);
 }
 
 /** Books the hold of a batch as what it has cost: nobody can say any more what that was. */
 export async function settleUnknown(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal) return;
-  const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
+  const held = heldRows(journal).reduce((sum, { hold }) => sum + hold, 0);
   const outcomes = { ...NO_OUTCOMES, errored: journal.items };
   await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
@@ -134,8 +135,9 @@ export async function tellCancel(record: BatchRecord): Promise<void> {
 }
 
 /** @returns what is booked of a batch without results: its hold, or nothing. */
-export function rowsWithoutResults({ rows, upstream }: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
-  return rows.map(({ requestId, model, hold }) => ({
+export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+  const { upstream } = journal;
+  return heldRows(journal).map(({ requestId, model, hold }) => ({
     requestId,
     model,
     status,

@@ -224,6 +224,68 @@ describe('a run', () => {
     ]);
   });
 
+  test('waits where the API is overloaded in mid-run, and asks the same again', async () => {
+    const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+    const bodies = answeringBy((_, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return number === 2 ? Response.json(overloaded, { status: 529 }) : says('Sun.');
+    });
+    servingTools(() => new Response('sun'));
+    const { events, text } = await say(asked());
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(text).not.toContain('Overloaded');
+    expect(bodies[2]).toEqual(bodies[1]);
+    expect(await rowsOf()).toHaveLength(4);
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ cost_usd }) => cost_usd).sort()).toEqual([0, 0.0006, 0.0006]);
+  });
+
+  test('has a tool that must be called called once', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+    servingTools(() => new Response('sun'));
+    const tool_choice = { type: 'tool', name: 'get_weather', disable_parallel_tool_use: true };
+    await say(asked({ tool_choice }));
+    expect(bodies.map((body) => body.tool_choice)).toEqual([
+      tool_choice,
+      { type: 'auto', disable_parallel_tool_use: true },
+    ]);
+  });
+
+  test('whose answer reaches max_tokens in a call ends there, and its call is answered with the next message', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? { ...calls(call('toolu_1', 'Bern')), stop_reason: 'max_tokens' } : says('Sun.'),
+    );
+    const tools = servingTools(() => new Response('sun'));
+    const { events } = await say(asked());
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'max_tokens' },
+    });
+    expect(tools).toHaveLength(0);
+    await say(bodyOf('Go on.', { tools: [weather()] }));
+    expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+      { type: 'tool_result', tool_use_id: 'toolu_1', is_error: true },
+      { type: 'text', text: 'Go on.' },
+    ]);
+  });
+
+  test('is forked and rewound whole, with what its next message needs', async () => {
+    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, `city ${number}`)));
+    servingTools(() => new Response('sun'));
+    await say(asked({ max_turns: 2 }));
+    const rows = await rowsOf();
+    const copied = await stubOf().fork('c2', rows[1]?.id);
+    expect(copied.ok).toBe(true);
+    expect((await rowsOf('c2')).map(({ content }) => content)).toEqual(rows.map(({ content }) => content));
+    await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }), { id: 'c2' });
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    expect(bodies.at(-1)?.messages).toHaveLength(5);
+    const rewound = await stubOf().rewind(rows[3]?.id ?? '');
+    expect(rewound.ok).toBe(true);
+    expect(await rowsOf()).toHaveLength(0);
+    expect(await readOf()).toMatchObject({ turns: 0, messages: 0 });
+  });
+
   test('that is stopped while a tool is called answers the call, keeps what there is, and can go on', async () => {
     const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('As you like.')));
     const tools = servingTools(

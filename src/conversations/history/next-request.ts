@@ -24,6 +24,7 @@ import {
   type HistoryState,
   type SentMessage,
 } from './continuation.ts';
+import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
@@ -120,9 +121,9 @@ export function nextRequest(
   const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
-  const { fresh, at, news } = joinedResults(newMessages(incoming, texts, transcript, last, tail));
+  const continued = joinedResults(newMessages(incoming, texts, transcript, last, tail));
+  const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
-
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const changes: Record<string, string | undefined> = {
     conversation: undefined,

@@ -485,6 +485,39 @@ function endlessly(text: string): ReadableStream<Uint8Array> {
 }
 
 describe('a client that resends everything', () => {
+  test('may bring a run that this conversation does not know: it becomes calls and results again', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'))
+        : says('Sun.'),
+    );
+    servingTools(() => new Response('sun'));
+    const answer = await ask(asked(), { stream: false });
+    if (answer.kind !== 'whole') throw new Error(answer.kind);
+    const { content } = JSON.parse(answer.body) as { content: { type: string; tool_use_id?: string }[] };
+    // Of the second call nothing has come back.
+    const kept = content.filter(({ type, tool_use_id }) => type !== 'mcp_tool_result' || tool_use_id === 'toolu_1');
+    const [question] = asked().messages;
+    const messages = [question, { role: 'assistant', content: kept }, { role: 'user', content: 'And tomorrow?' }];
+    await say({ ...bodyOf(''), messages }, { id: 'c2' });
+    expect(bodies.at(-1)?.messages).toEqual([
+      question,
+      {
+        role: 'assistant',
+        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'toolu_1', content: [{ type: 'text', text: 'sun' }] },
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: expect.any(String), is_error: true },
+        ],
+      },
+      { role: 'assistant', content: [{ type: 'text', text: 'Sun.' }] },
+      { role: 'user', content: 'And tomorrow?' },
+    ]);
+  });
+
   test('sends one message back for all steps, and only what is new is new', async () => {
     const bodies = answeringBy((_, number) =>
       number === 1 ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern')) : says('Sun.'),

@@ -70,7 +70,6 @@ const ORDER = [
   'http',
   'json',
   'async',
-  'cache',
   'sse',
   'simulator',
   'simulator/batches',
@@ -82,6 +81,7 @@ const ORDER = [
   'simulator/store',
   'simulator/text',
   'simulator/random',
+  'cache',
 ];
 
 interface Import {

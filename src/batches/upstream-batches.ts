@@ -4,7 +4,7 @@ import type { UpstreamBatch } from '../durable/contracts/batch.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { ableOf } from '../upstream/choice/pool.ts';
+import { upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -59,7 +59,7 @@ export function batchTarget(
         }),
     };
   }
-  const [one] = ableOf(pool, call, { streams: false, model, only: only ?? placeFor(pool, 'batches', model) });
+  const [one] = upstreamsFor(pool, call, { streams: false, model, only: only ?? placeFor(pool, 'batches', model) });
   if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,

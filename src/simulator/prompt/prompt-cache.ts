@@ -1,3 +1,4 @@
+import { LruCache } from '../../cache/lru.ts';
 import { type Digest, digest, hex } from '../random/digest.ts';
 import { invalid } from '../request/errors.ts';
 import type { CacheLifetime } from '../request/message-request.ts';
@@ -54,12 +55,11 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
 
 /** Keeps the prefixes of prompts in memory. When it is full, the least recently used ones are removed. */
 export class PromptCache {
-  readonly #entries = new Map<string, Entry>();
-  readonly #capacity: number;
+  readonly #entries: LruCache<string, Entry>;
 
   /** @param capacity the most prefixes */
   constructor(capacity = 10_000) {
-    this.#capacity = capacity;
+    this.#entries = new LruCache({ most: capacity });
   }
 
   /**
@@ -124,13 +124,6 @@ export class PromptCache {
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
     const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
-    // Deleted first, so that the map stays in the order of the last use.
-    this.#entries.delete(key);
     this.#entries.set(key, { lifetime, expiresAt });
-    while (this.#entries.size > this.#capacity) {
-      const [oldest] = this.#entries.keys();
-      if (oldest === undefined) break;
-      this.#entries.delete(oldest);
-    }
   }
 }

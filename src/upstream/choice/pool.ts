@@ -74,7 +74,7 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
  * @throws NoUpstream 404 for a model that none serves, or an upstream that is gone; 400 for what none of those has that
  * serve it
  */
-export function ableOf(
+export function upstreamsFor(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: AskedCall,
   { model, owned, stays, account, only }: Routing,
@@ -113,7 +113,7 @@ function namedUpstream(
   model: string | undefined,
 ): OpenUpstream {
   const one = all.find((upstream) => upstream.name === name);
-  if (!one) throw goneUpstream(name);
+  if (!one) throw upstreamRemoved(name);
   const isServed = model === undefined || one.idOf(model) !== undefined;
   const lack = isServed ? lackOf(one, call, undefined) : model.slice(0, 128);
   if (lack === undefined) return one;
@@ -122,7 +122,7 @@ function namedUpstream(
 }
 
 /** @returns the 404 for what is at an upstream that the operator has taken out of UPSTREAMS. */
-export function goneUpstream(name: string): NoUpstream {
+export function upstreamRemoved(name: string): NoUpstream {
   const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
   return new NoUpstream('not_found_error', message);
 }

@@ -1,3 +1,4 @@
+import { getOrMake } from '../cache/get-or-make.ts';
 import { misconfigured } from '../http/errors.ts';
 import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
@@ -214,11 +215,7 @@ export function sharePrices(prices: Prices): void {
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function settingsOf(env: Record<string, unknown>): Settings {
-  const known = parsedSettings.get(env);
-  if (known) return known;
-  const settings = parseSettings(env);
-  parsedSettings.set(env, settings);
-  return settings;
+  return getOrMake(parsedSettings, env, () => parseSettings(env));
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The upstreams of a deployment, and which of them can take a request. */
 
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { LONGEST_MODEL_NAME, type ModelTable } from '../../pricing/models.ts';
@@ -50,13 +51,10 @@ const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
 
 /** @returns what this isolate knows of a list of upstreams: its Worker and its objects share it. */
 export function isolateKnowledge(list: unknown): IsolateKnowledge {
-  const key = JSON.stringify(list);
-  let found = known.get(key);
-  if (!found) {
-    found = { health: new HealthBook(), homes: new LruCache({ most: MOST_HOMES }) };
-    known.set(key, found);
-  }
-  return found;
+  return getOrMake(known, JSON.stringify(list), () => ({
+    health: new HealthBook(),
+    homes: new LruCache({ most: MOST_HOMES }),
+  }));
 }
 
 /** No upstream can take a request, now or later. */

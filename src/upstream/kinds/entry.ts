@@ -1,5 +1,6 @@
 /** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
 
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { misconfigured } from '../../http/errors.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
@@ -125,11 +126,7 @@ const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
  * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
  */
 export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
-  const known = opened.get(settings);
-  if (known) return known;
-  const all = readUpstreams(settings).map((entry) => openUpstream(entry, settings));
-  opened.set(settings, all);
-  return all;
+  return getOrMake(opened, settings, () => readUpstreams(settings).map((entry) => openUpstream(entry, settings)));
 }
 
 function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {

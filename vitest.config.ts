@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
+import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
 import { testsOfRuntime } from './test/support/runtime.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
@@ -14,12 +15,13 @@ const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...s
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. */
-const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%' } = process.env;
+const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%', BATCH_TICKETS = '300' } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
   // As `npm start` passes it, in place of wrangler.toml's.
   SLUICE_SIMULATOR: 'true',
   FUZZ_RUNS: String(Number(FUZZ_RUNS)),
+  BATCH_TICKETS: String(Number(BATCH_TICKETS)),
   FUZZ_SEED: String(Number(FUZZ_SEED)),
 });
 
@@ -34,6 +36,9 @@ const common = {
 
 // What a process has compiled the next one finds: of many that are started each would compile the same again.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url));
+
+// Databases of objects are waited for on a disk, longer than the tests of them compute.
+putTemporaryFilesInMemory();
 
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';

@@ -13,6 +13,7 @@ import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-pa
 import { batchesRoutes } from './batches/batches.route.ts';
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
+import { classificationsRoutes, classifyByBatch } from './classifications/classifications.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
@@ -65,6 +66,7 @@ const CLOSED = [
   '/prefixes/*',
   '/classifiers/*',
   '/classify',
+  '/classifications/*',
   '/tokens',
   '/usage/*',
   '/webhooks/:source/events/*',
@@ -104,7 +106,8 @@ export function createApp(options: AppOptions = {}): Hono<AppEnv> {
   app.route('/', batchesRoutes(options.fetch));
   app.route('/', conversationsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
-  app.route('/', classifyRoutes(options.fetch));
+  app.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
+  app.route('/', classificationsRoutes());
   app.route('/', classifiersRoutes(options.fetch));
   app.route('/', modelsRoutes(options.fetch));
   app.route('/', filesRoutes(options.fetch));

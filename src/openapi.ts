@@ -12,6 +12,7 @@ import { usage } from './accounts/usage.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';
 import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
+import { classifications } from './classifications/classifications.reference.ts';
 import { conversations } from './conversations/conversations.reference.ts';
 import { files } from './files/files.reference.ts';
 import { health } from './health/health.reference.ts';
@@ -37,6 +38,7 @@ export const RESOURCES: readonly Resource[] = [
   conversations,
   prefixes,
   classification,
+  classifications,
   webhooks,
   groups,
   deploymentPools,

@@ -14,6 +14,11 @@ test('the deployed Worker is at most 190 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 
+test('one router is deployed', () => {
+  const routers = inject('deployed').files.filter((file) => /\/hono\/dist\/router\/[^/]+\/router\.js$/.test(file));
+  expect(routers).toEqual([expect.stringContaining('/trie-router/')]);
+});
+
 test('what only the reference and types are made of is not deployed', () => {
   const { files } = inject('deployed');
   expect(files).toContain('src/upstream/messages.schema.ts');

@@ -17,6 +17,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Conversations: 'conversations',
   Prefixes: 'prefixes',
   Classification: 'classification',
+  Classifications: 'classifications',
   Webhooks: 'webhooks',
   Usage: 'accounts',
   Accounts: 'accounts',

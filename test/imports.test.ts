@@ -33,6 +33,7 @@ const ORDER = [
   'webhooks',
   'webhooks/inbox',
   'webhooks/sources',
+  'classifications',
   'batches',
   'files',
   'conversations',

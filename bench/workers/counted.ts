@@ -45,6 +45,7 @@ export class Batch extends RealBatch {
 }
 
 export { BatchClaims } from '../../src/batches/claims.ts';
+export { ClassificationJob } from '../../src/classifications/classification-job.ts';
 
 export class Pool extends RealPool {
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -119,6 +120,7 @@ function countEnv(env: Bindings): Bindings {
     POOL: countNamespace(env.POOL),
     BATCH: countNamespace(env.BATCH),
     BATCH_CLAIMS: countNamespace(env.BATCH_CLAIMS),
+    CLASSIFICATION: countNamespace(env.CLASSIFICATION),
   };
   counting.set(env, made);
   return made;

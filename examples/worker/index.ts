@@ -5,7 +5,7 @@
 import { Hono } from 'hono';
 import { type AppEnv, createApp, createConsumer, defineWebhook, hmac } from 'sluice';
 
-export { Account, Batch, BatchClaims, Conversation, Inbox, Pool } from 'sluice';
+export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
 
 /** `POST /ai/webhooks/tickets`, open once `TICKETS_WEBHOOK_SECRET` is set. */
 const tickets = defineWebhook<{ id: string; text: string }>({

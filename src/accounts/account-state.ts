@@ -9,6 +9,7 @@ import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { BatchList } from './batch-list.ts';
 import { BelongingList } from './belonging-list.ts';
+import { ClassificationList } from './classification-list.ts';
 import { ConversationList } from './conversation-list.ts';
 import { Credentials } from './credentials.ts';
 import { Credits } from './credits.ts';
@@ -36,6 +37,7 @@ export class AccountState {
   readonly conversations: ConversationList;
   readonly inboxes: InboxList;
   readonly batches: BatchList;
+  readonly classifications: ClassificationList;
   /** Its files, and the containers and threads of its answers. */
   readonly belongings: BelongingList;
   readonly versions: Versions;
@@ -78,6 +80,7 @@ export class AccountState {
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.batches = new BatchList(ledger);
+    this.classifications = new ClassificationList(ledger);
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));

@@ -172,6 +172,13 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     else this.#state.batches.forget(id);
   }
 
+  /** Notes a classification by batch, or that it is no more. */
+  noteClassification(id: string, isThere: boolean): void {
+    const { classifications } = this.#state;
+    if (isThere) classifications.note(id, this.#state.advance());
+    else classifications.forget(id);
+  }
+
   /** @returns a page of the account's batches, newest first. */
   batches(page: PageOf): Page<MessageBatch> {
     return this.#state.batches.page(page);

@@ -1,11 +1,12 @@
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../durable/contracts/account.ts';
-import { batchStub, conversationStub, inboxStub } from '../durable/stubs.ts';
+import { batchStub, classificationStub, conversationStub, inboxStub } from '../durable/stubs.ts';
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
 import type { BatchList } from './batch-list.ts';
+import type { ClassificationList } from './classification-list.ts';
 import type { ConversationList } from './conversation-list.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 
@@ -27,13 +28,14 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { batches, belongings, conversations, inboxes, versions, ledger } = state;
+  const { batches, belongings, classifications, conversations, inboxes, versions, ledger } = state;
   const until = state.erasedUntil;
   const others =
     conversations.count(until) +
     inboxes.until(until).length +
     belongings.count(until) +
-    batches.until(until, MOST_COUNTED_BATCHES).length;
+    batches.until(until, MOST_COUNTED_BATCHES).length +
+    classifications.until(until, MOST_COUNTED_BATCHES).length;
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -68,11 +70,14 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { accountId } = state;
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   if (accountId === undefined) return;
-  const { env, conversations, batches } = state;
+  const { env, conversations, batches, classifications } = state;
   const settings = settingsOf(env);
   await eraseSome(state, conversations, (id) => conversationStub(env, settings, { account: accountId, id }).erase());
   // A batch answers that it will: what runs at the upstream is cancelled, and settled when it has ended.
   await eraseSome(state, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
+  await eraseSome(state, classifications, (id) =>
+    classificationStub(env, settings, { account: accountId, id }).erase(),
+  );
   await eraseAnswers(state, accountId);
   await eraseInboxes(state, accountId);
 }
@@ -87,7 +92,7 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 /** Has some of a list erase themselves; each stays in the list until its object has answered. */
 async function eraseSome(
   state: AccountState,
-  list: ConversationList | BatchList,
+  list: ConversationList | BatchList | ClassificationList,
   erase: (id: string) => Promise<unknown>,
 ): Promise<void> {
   const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);

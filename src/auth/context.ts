@@ -54,7 +54,7 @@ export function accountOf(c: Context<AppEnv>, name: string) {
 }
 
 /** @returns what the work on this request needs of it. */
-export function contextOf(c: Context<AppEnv>): RequestContext {
+export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
   const entry = c.get('entry');
   return {
     requestId: c.get('requestId'),

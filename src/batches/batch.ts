@@ -224,7 +224,10 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     if (phase === 'prepared') this.#record.alarm.wakeFor(createdAt + PREPARED_MS);
     else if (phase === 'refused') this.#record.alarm.wakeFor(endedAt + REFUSAL_MS);
     else if (phase === 'ended') this.#record.alarm.wakeFor(delivery?.nextAt ?? this.#keptUntilOrLater(journal));
-    else this.#wakeIn(Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10)));
+    else {
+      const poll = Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10));
+      this.#record.alarm.wakeFor(Math.max(now + poll, journal.readAt ?? 0));
+    }
   }
 
   #keptUntilOrLater(journal: Journal): number {

@@ -3,10 +3,10 @@
  * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
  */
 
-import type { Context } from 'hono';
 import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
-import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
+import { pause } from '../async/pause.ts';
+import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
@@ -28,7 +28,7 @@ import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
-import { ItemReader } from './item.ts';
+import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
@@ -38,29 +38,40 @@ import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
 /** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
+/** How long the body of the upstream's answer to a create may take. */
+const ANSWER_BODY_MS = 15_000;
 const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
 type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
+/** What a batch that this edge makes by itself decides in place of the caller. */
+interface OwnBatch {
+  id: string;
+  /** The most bytes that its body may have before prefixes are laid. */
+  mostBytes: number;
+}
+
 /** A request for a batch on its way. */
 interface Creation {
-  c: Context<AppEnv>;
+  c: BatchContext;
   context: RequestContext;
   id: string;
   items: ItemReader;
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
+  mostBytes: number;
 }
 
 /**
  * Makes a batch of the request's body, or tells what it would cost.
  *
+ * @param own where the edge has written that body itself
  * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
  */
-export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
@@ -74,16 +85,19 @@ export async function createBatch(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
   const query = queryUp(c.req.url);
-  const items = new ItemReader(c, (only, model) => batchTarget(upstream, settings, { only, model }));
+  const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
-  const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry };
+  const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
+    // What the upstream has said is read first: with the upload its answer ends too.
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
     upload.abort();
-    if (!(thrown instanceof RefusedEarly)) throw thrown;
-    return refusedUpstream(await refusedOf(thrown.response), context);
+    if (!refused) throw thrown;
+    return refusedUpstream(refused, context);
   }
 }
 
@@ -94,11 +108,10 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 }
 
 async function readAndClose(creation: Creation): Promise<Response> {
-  const { c, context, items, total, upload, isDry } = creation;
-  const { settings } = context;
+  const { c, items, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const digest = new BodyDigest();
-  for await (const piece of streamBody(c.req.raw, settings.MAX_BATCH_BYTES)) {
+  for await (const piece of streamBody(c.req.raw, mostBytes)) {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
@@ -246,6 +259,7 @@ function batchOpening(
     likeness: total.likeness,
     origin: `${context.identity.account} ${bodyDigest}`,
     cacheTtl: total.cachesLong ? '1h' : '5m',
+    makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,
     headers,
     deliverUrl: url,
@@ -262,12 +276,17 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
+/** @returns the 400 for a key under which another batch was sent. */
+export function keyUsed(): ApiError {
+  return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
+    headers: DO_NOT_RETRY,
+  });
+}
+
 /** @returns the error for a batch that the account does not admit: with how many of its items it would. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
   if (decision.outcome === 'mismatched') {
-    return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
-      headers: DO_NOT_RETRY,
-    });
+    return keyUsed();
   }
   try {
     return grantedBy(decision);
@@ -295,8 +314,10 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
-  const { status } = response;
-  return { status, body: await readStart(response), headers: { ...headersDown(response.headers) } };
+  const { status, headers } = response;
+  // A few bytes: what they say is lost where they do not come.
+  const body = await Promise.race([readStart(response), pause(ANSWER_BODY_MS).then(() => '')]);
+  return { status, body, headers: { ...headersDown(headers) } };
 }
 
 /** @returns the query as it goes up: without this edge's own parameter. */
@@ -308,7 +329,7 @@ function queryUp(url: string): string {
 }
 
 /** @returns an id that sorts by time, as those of requests do. */
-function newBatchId(): string {
+export function newBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }
 

@@ -43,15 +43,25 @@ export async function deliverEnd(
   env: Bindings,
   now: number,
 ): Promise<Delivery | undefined> {
-  const url = journal.deliverUrl ?? settings.BATCH_DELIVER_URL;
-  if (url === undefined) return undefined;
   const result: z.output<typeof batchEnded> = {
     type: 'batch.ended',
     event_id: `evt_${journal.id}`,
     created_at: new Date(journal.endedAt ?? now).toISOString(),
     batch: batchOf(journal, now),
   };
-  const target: Target<typeof result> = { kind: 'url', url, hosts: hostsOf(settings) };
+  const failures = journal.delivery?.failures ?? 0;
+  return await deliverEnded(result, { url: journal.deliverUrl, failures }, { settings, env, now });
+}
+
+/** Tells that something has ended. @returns when to try again; undefined where it is told, or given up */
+export async function deliverEnded<Result extends { event_id: string }>(
+  result: Result,
+  { url: own, failures }: { url: string | undefined; failures: number },
+  { settings, env, now }: { settings: Settings; env: Bindings; now: number },
+): Promise<Delivery | undefined> {
+  const url = own ?? settings.BATCH_DELIVER_URL;
+  if (url === undefined) return undefined;
+  const target: Target<Result> = { kind: 'url', url, hosts: hostsOf(settings) };
   const failed = await deliver(result, target, {
     env,
     settings,
@@ -60,9 +70,10 @@ export async function deliverEnd(
     timeoutMs: SCHEDULE.deliveryTimeout,
   });
   if (!failed || failed.final) return undefined;
-  const failures = (journal.delivery?.failures ?? 0) + 1;
-  const pause = pauseAfter(SCHEDULE.delivery, failures);
-  return pause === undefined ? undefined : { failures, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
+  const pause = pauseAfter(SCHEDULE.delivery, failures + 1);
+  return pause === undefined
+    ? undefined
+    : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
 }
 
 function hostsOf({ DELIVER_HOSTS, BATCH_DELIVER_URL }: Settings): ReadonlySet<string> {

@@ -18,8 +18,9 @@ import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { NO_FEATURES } from '../pricing/prompt-features.ts';
 import { worstCaseOf } from '../pricing/worst-case.ts';
+import type { Owned } from '../upstream/choice/pool.ts';
 import { defaultedRequest, messagesRequest } from '../upstream/messages.schema.ts';
-import { namedIds } from '../upstream/request/named-ids.ts';
+import { idsNamed, makesThings, namedIds } from '../upstream/request/named-ids.ts';
 import { withUserId } from '../upstream/request/user-id.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import { requireStored } from '../versions/find-stored.ts';
@@ -42,6 +43,8 @@ export interface BoundedItem {
   estimated: Nanodollars;
   /** Whether it asks for a cache lifetime of an hour. */
   cachesLong: boolean;
+  /** Whether its answer can give out ids of what it makes. */
+  makesThings: boolean;
 }
 
 const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
@@ -55,20 +58,38 @@ const LONGEST_ID = 256;
 /** What the items name is kept until the body has come, and is asked for in one call. */
 const MOST_NAMED_IDS = 5_000;
 
-/** Chooses where a batch goes. @param only the upstream that has what the first item names @param model of that item */
-type TargetFor = (only: string | undefined, model: string) => BatchTarget;
+/** What a batch needs of the request that makes it. */
+export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
+
+/**
+ * Chooses where a batch goes.
+ *
+ * @param only the upstream that has what the first item names
+ * @param model of that item
+ * @param owned what its prefix names, where nobody knows which upstream has it
+ */
+type TargetFor = (only: string | undefined, model: string, owned: Owned | undefined) => BatchTarget;
+
+/** A prefix, with what it names: its own account's things by their ids, or a file of the deployment's. */
+interface NamedPrefix {
+  prefix: Prefix;
+  ids: readonly MadeId[];
+  owned: Owned | undefined;
+}
+
+const NO_PREFIX = { ids: [], owned: undefined } as const;
 
 /** Checks and bounds the items of one batch. */
 export class ItemReader {
-  readonly #c: Context<AppEnv>;
+  readonly #c: BatchContext;
   readonly #targetFor: TargetFor;
   #target: BatchTarget | undefined;
   readonly #named = new Map<string, MadeId>();
   readonly #betas: readonly string[];
-  readonly #prefixes = new Map<string, Prefix>();
+  readonly #prefixes = new Map<string, NamedPrefix>();
 
   /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: Context<AppEnv>, targetFor: TargetFor) {
+  constructor(c: BatchContext, targetFor: TargetFor) {
     this.#c = c;
     this.#targetFor = targetFor;
     this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
@@ -87,11 +108,7 @@ export class ItemReader {
   async checkNamed(): Promise<void> {
     const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
     const name = this.#target?.name;
-    if (only === undefined || name === undefined || only === name) return;
-    throw invalidRequest(
-      `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
-      { headers: DO_NOT_RETRY },
-    );
+    if (only !== undefined && name !== undefined && only !== name) throw elsewhere(name, only);
   }
 
   /**
@@ -117,15 +134,20 @@ export class ItemReader {
     // Then a text is as long as its bytes, and they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
-    const { settings, identity } = this.#c.var;
-    const prefixed = given.json.prefix === undefined ? given : await this.#withPrefix(given);
+    const { settings, identity } = contextOf(this.#c);
+    const named = given.json.prefix === undefined ? undefined : await this.#prefixOf(given);
+    const { ids: before, owned } = named ?? NO_PREFIX;
+    const prefixed = named ? withPrefixLaid(given, named.prefix) : given;
     const params = await withUserId(prefixed, settings, identity.account);
     const request = validate(messagesRequest, params.json);
     const model = settings.models.resolve(request.model);
-    this.#note(ids);
+    const all = before.length === 0 ? ids : [...before, ...ids];
+    this.#note(all);
     // Its upstream is chosen before the first byte goes up, so the first item decides.
-    this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), ids), model);
-    const { models } = this.#target;
+    this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), all), model, owned);
+    const { models, name = '' } = this.#target;
+    const { name: there = '' } = owned === undefined ? this.#target : this.#targetFor(undefined, model, owned);
+    if (there !== name) throw elsewhere(name, there);
     const idThere = this.#target.idOf(model);
     if (idThere === undefined) {
       throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
@@ -156,6 +178,7 @@ export class ItemReader {
       cost: worstCase.inputCost + output,
       estimated: (worstCase.served?.inputCost ?? worstCase.inputCost) + output,
       cachesLong: terms.cache === '1h',
+      makesThings: makesThings(params.json),
     };
   }
 
@@ -172,18 +195,36 @@ export class ItemReader {
     }
   }
 
-  async #withPrefix(params: JsonBody): Promise<JsonBody> {
+  async #prefixOf(params: JsonBody): Promise<NamedPrefix> {
     const { prefix: ref } = validate(namedPrefix, { prefix: params.json.prefix });
     validate(defaultedRequest, params.json);
-    let prefix = this.#prefixes.get(ref);
-    if (!prefix) {
-      prefix = (await requireStored(PREFIXES, readerOf(this.#c), ref)).value;
+    let named = this.#prefixes.get(ref);
+    if (!named) {
+      const { value: prefix, owner } = await requireStored(PREFIXES, readerOf(this.#c), ref);
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
-      this.#prefixes.set(ref, prefix);
+      const ids = idsNamed({ ...prefix.content });
+      // What the deployment's prefixes name was checked when they were stored, and is in another account's list.
+      const isOwn = owner === contextOf(this.#c).identity.account;
+      const owned = isOwn || ids.length === 0 ? undefined : 'a file';
+      named = { prefix, ids: isOwn ? ids : [], owned };
+      this.#prefixes.set(ref, named);
     }
-    const { model, max_tokens } = prefix.content;
-    return expand(params, prefix, { model, max_tokens });
+    return named;
   }
+}
+
+/** @returns an item's `params` with its prefix before them. */
+function withPrefixLaid(params: JsonBody, prefix: Prefix): JsonBody {
+  const { model, max_tokens } = prefix.content;
+  return expand(params, prefix, { model, max_tokens });
+}
+
+/** @returns the error for an item that names what another upstream has. */
+function elsewhere(name: string, only: string): ApiError {
+  return invalidRequest(
+    `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
+    { headers: DO_NOT_RETRY },
+  );
 }
 
 /** @returns the `params` of an item as a body of its own, with each key once. */

@@ -28,6 +28,9 @@ export interface Journal extends BatchOpening {
   cancelAt?: number;
   /** Whether the upstream has been told to cancel. */
   isCancelTold?: boolean;
+  /** How often its results could not be read, and when they are read again. */
+  misreads?: number;
+  readAt?: number;
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;

@@ -1,9 +1,10 @@
 /** Asks the upstream how a batch is, and settles it once it has ended. */
 
-import { DAY_MS } from '../async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
+import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { firstDelivery } from './deliver-end.ts';
@@ -14,6 +15,10 @@ import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 /** A batch that the upstream does not know any more is settled at its hold then. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
 
+/** Results that could not be read are read again after twice this, then four times, and so on. */
+const READ_PAUSE_MS = 5_000;
+const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
+
 export const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
 /**
@@ -22,12 +27,13 @@ export const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 
  * @returns `wrong` where the results are those of another batch, which was taken for this one
  */
 export async function pollBatch(record: BatchRecord, journal: Journal): Promise<'seen' | 'wrong'> {
-  const { id, upstreamId = '', isGuess, closingAt = journal.createdAt } = journal;
+  const { id, upstreamId = '', isGuess, closingAt = journal.createdAt, readAt = 0 } = journal;
+  if (record.now < readAt) return 'seen';
   let sums: ResultSums;
   try {
     const { status } = await record.calls.read(upstreamId);
     if (status !== 'ended') return 'seen';
-    sums = await readSums(record, upstreamId);
+    sums = await readSumsAgain(record, journal, upstreamId);
   } catch (thrown) {
     if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
     // The upstream has forgotten it: nobody can say any more what it has cost.
@@ -40,21 +46,48 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
     const isAlike = sums.digest === journal.digest && sums.items === journal.items;
     if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
     record.change({ isGuess: false });
+    // Now that it is known whose these are, what they give out can be noted.
+    if (journal.makesThings) sums = await readSumsAgain(record, { ...journal, isGuess: false }, upstreamId);
   }
-  if (sums.items !== journal.items) throw new Error(`${sums.items} of ${journal.items} results`);
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
   await settleRows(record, rows, sums);
   return 'seen';
 }
 
-/** Reads the results of a batch of the upstream's to their end. */
+/** Reads the results as `readSums` does. Each time that they cannot be read, or are not all, the next time is later. */
+async function readSumsAgain(
+  record: BatchRecord,
+  { items, isGuess }: Journal,
+  upstreamId: string,
+): Promise<ResultSums> {
+  try {
+    const sums = await readSums(record, upstreamId);
+    if (!isGuess && sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
+    return sums;
+  } catch (thrown) {
+    const misreads = (record.journal?.misreads ?? 0) + 1;
+    const readAt = record.now + Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** misreads);
+    record.change({ misreads, readAt });
+    throw thrown;
+  }
+}
+
+/** Reads the results of a batch of the upstream's to their end, and notes the ids that they give out, if they are this one's. */
 export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const controller = new AbortController();
   const response = await record.calls.results(upstreamId, controller);
   const models = pricesAt(settings, journal.upstream);
-  return await readResults(response, journal, { models, controller, idleMs: settings.STREAM_IDLE_MS });
+  const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
+  const isSure = phase === 'running' && !isGuess && !isErased;
+  const note = async (made: readonly MadeId[]) => {
+    // An account that was erased meanwhile has nothing any more.
+    if (record.journal?.isErased) return;
+    await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
+  };
+  const reading = { models, controller, idleMs: settings.STREAM_IDLE_MS };
+  return await readResults(response, journal, makesThings && isSure ? { ...reading, note } : reading);
 }
 
 /** Books the hold of a batch as what it has cost: nobody can say any more what that was. */

@@ -9,6 +9,7 @@ import { isObject, type Json, parseObject } from '../json/object.ts';
 import { cost, type Nanodollars, type Usage } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import { interrupted } from '../upstream/failure.ts';
+import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
@@ -39,31 +40,51 @@ export interface ResultSums {
 }
 
 /** What the pass needs to know of a batch. */
-export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl'>;
+export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl' | 'items'>;
+
+/** How results are read. */
+interface ResultsReading {
+  /** Prices at the upstream that has answered. */
+  models: ModelTable;
+  /** Aborted after so long a silence, in milliseconds. */
+  controller: AbortController;
+  idleMs: number;
+  /** Told of the ids that answers give out, some at a time; absent where nobody needs them. */
+  note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
+}
+
+/** So many ids are noted at once. */
+const NOTED_AT_ONCE = 500;
 
 /**
  * Reads results to their end. Nothing of them is kept but sums.
  *
- * @param models prices at the upstream that has answered
- * @param idleMs after so long a silence the controller is aborted
  * @throws Error for what breaks off, or is no result
  */
 export async function readResults(
   response: Response,
   batch: ReadBatch,
-  { models, controller, idleMs }: { models: ModelTable; controller: AbortController; idleMs: number },
+  { models, controller, idleMs, note }: ResultsReading,
 ): Promise<ResultSums> {
-  const sums = new Sums(batch, models);
+  const sums = new Sums(batch, models, note !== undefined);
   const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
   try {
-    for await (const line of linesOf(response, () => watchdog.touch())) sums.add(line);
+    for await (const line of resultLines(response, () => watchdog.touch())) {
+      sums.add(line);
+      if (!note || sums.made.length < NOTED_AT_ONCE) continue;
+      watchdog.pause();
+      await note(sums.made.splice(0));
+      watchdog.touch();
+    }
+    if (note && sums.made.length > 0) await note(sums.made.splice(0));
   } finally {
     watchdog.stop();
   }
   return sums.end();
 }
 
-async function* linesOf({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
+/** Gives the lines of results as they come. @param onPiece called whenever bytes have come */
+export async function* resultLines({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
   if (!body) return;
   let held: Uint8Array[] = [];
   let heldBytes = 0;
@@ -97,10 +118,14 @@ class Sums {
   readonly #ids: CustomIds;
   readonly #rows: ModelSum[];
   readonly #outcomes = noOutcomes();
+  readonly #readsIds: boolean;
+  /** Ids that answers have given out, and nobody was told of yet. */
+  readonly made: MadeId[] = [];
 
-  constructor(batch: ReadBatch, models: ModelTable) {
+  constructor(batch: ReadBatch, models: ModelTable, readsIds: boolean) {
     this.#batch = batch;
     this.#models = models;
+    this.#readsIds = readsIds;
     this.#ids = new CustomIds(batch.seed);
     this.#rows = batch.rows.map(({ requestId, model }) => ({
       requestId,
@@ -125,8 +150,8 @@ class Sums {
     const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
     const row = this.#rowOf(message);
     row.outcomes[outcome] += 1;
-    if (message) this.#price(row, message);
-    else if (outcome === 'succeeded') row.estimated = true;
+    if (outcome === 'succeeded') this.#price(row, message ?? {});
+    if (message && this.#readsIds) this.made.push(...idsMade(message));
   }
 
   end(): ResultSums {
@@ -150,6 +175,9 @@ class Sums {
 
   #price(row: ModelSum, { model, usage }: Json): void {
     if (!isObject(usage)) {
+      // Nobody says what it has used: as much as one of its model can on the mean.
+      const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
+      row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
       row.estimated = true;
       return;
     }

@@ -31,6 +31,8 @@ export class BatchTotal {
   known = true;
   /** Whether an item asks for a cache lifetime of an hour. */
   cachesLong = false;
+  /** Whether an answer can give out ids of what it makes. */
+  makesThings = false;
 
   constructor(seed: Seed) {
     this.seed = seed;
@@ -71,6 +73,7 @@ export class BatchTotal {
     if (this.#models.size > MOST_MODELS) throw invalidRequest(`requests: a batch may name ${MOST_MODELS} models.`);
     this.known &&= item.known;
     this.cachesLong ||= item.cachesLong;
+    this.makesThings ||= item.makesThings;
     if (this.#items === this.#costs.length) {
       const grown = new Float64Array(this.#costs.length * 2);
       grown.set(this.#costs);

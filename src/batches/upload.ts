@@ -4,13 +4,15 @@
  */
 
 import { encoder } from '../http/bytes.ts';
-import { tooLarge } from '../http/errors.ts';
+import { ApiError, tooLarge, tryAgain } from '../http/errors.ts';
 import { LONG_ITEM, type OuterMember } from './batch-body.ts';
 
 /** The most that the API takes, with prefixes laid. */
 const MOST_UPLOADED = 256 * 1024 * 1024;
 /** Nothing goes up before so much has been bounded: what is refused early has not called the upstream at all. */
 const FIRST_BYTES = 1024 * 1024;
+/** An upstream that takes nothing for so long takes nothing any more. */
+const STALLED_MS = 120_000;
 /** Short items go up together, in pieces of so many bytes. */
 const TOGETHER_BYTES = LONG_ITEM;
 
@@ -51,7 +53,7 @@ export class Upload {
    * Adds an item.
    *
    * @throws ApiError 413 where all of them are more than the upstream takes
-   * @throws RefusedEarly, or what the connection failed with
+   * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
   async add(pieces: readonly Uint8Array[]): Promise<void> {
     const between = this.#items === 0 ? BEFORE : BETWEEN;
@@ -67,7 +69,7 @@ export class Upload {
   /**
    * Sends everything but the end of the body: what is left is a few bytes.
    *
-   * @throws RefusedEarly, or what the connection failed with
+   * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
   async flush(): Promise<void> {
     await this.#passOn();
@@ -136,8 +138,17 @@ export class Upload {
 
   async #write(bytes: Uint8Array): Promise<void> {
     const { writer, answer } = this.#begun();
-    // A write whose reader is gone may never return; the answer, or its failure, does.
-    await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
+    const timer = setTimeout(() => this.abort(), STALLED_MS);
+    try {
+      // A write whose reader is gone may never return; the answer, or its failure, does.
+      await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
+    } catch (thrown) {
+      if (thrown instanceof RefusedEarly || thrown instanceof ApiError) throw thrown;
+      const message = 'The upstream did not take the batch, so there is none. Send it again.';
+      throw tryAgain(message, 'batch_upload', { cause: thrown });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {

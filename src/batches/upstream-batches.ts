@@ -4,7 +4,7 @@ import type { UpstreamBatch } from '../durable/contracts/batch.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { upstreamsFor } from '../upstream/choice/pool.ts';
+import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -33,14 +33,14 @@ export interface BatchTarget {
 /**
  * Chooses the upstream of a new batch.
  *
- * @param first `only`: the name of the upstream that has what the first item names; else the first that takes batches and
- * serves the `model` of that item
+ * @param first `only`: the name of the upstream that has what the first item names; else the first that takes batches,
+ * serves the `model` of that item, and can have what its prefix names (`owned`)
  * @throws NoUpstream 400 where none takes it, which says which could; 404 for a model that none serves
  */
 export function batchTarget(
   upstream: Upstream,
   settings: Settings,
-  { only, model }: { only: string | undefined; model: string },
+  { only, model, owned }: { only: string | undefined; model: string; owned?: Owned | undefined },
 ): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
@@ -59,7 +59,8 @@ export function batchTarget(
         }),
     };
   }
-  const [one] = upstreamsFor(pool, call, { streams: false, model, only: only ?? placeFor(pool, 'batches', model) });
+  const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
+  const [one] = upstreamsFor(pool, call, { streams: false, model, only: place, owned });
   if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,

@@ -4,6 +4,7 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
@@ -13,19 +14,40 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
-import { type ClassificationResult, classify } from './task/classify.ts';
+import { type ClassificationResult, type Classified, classify } from './task/classify.ts';
 import { classifyAll, Total } from './task/classify-all.ts';
+import type { NotClassified } from './task/failure.ts';
 import type { Classifying } from './task/take-vote.ts';
 import { type Task, taskOf } from './task/task.ts';
 
-/** Makes the route `/classify`, which labels one text or many. */
-export function classifyRoutes(fetchUpstream?: Fetch) {
+/** What is to be labelled by a batch. */
+export interface BatchWork {
+  task: Task;
+  inputs: readonly { id: string; input?: unknown }[];
+  /** Of the request: what is sent again under its key must be the same. */
+  digest: string;
+  deliverUrl: string | undefined;
+}
+
+/**
+ * Makes the route `/classify`, which labels one text or many.
+ *
+ * @param byBatch answers a request that wants a batch
+ */
+export function classifyRoutes(
+  fetchUpstream: Fetch | undefined,
+  byBatch: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>,
+) {
   return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
-    const { json } = await readJson(c, 'price');
-    const { input, inputs, stream, ...asked } = validate(classifyRequest, json);
+    const { json, bytes } = await readJson(c, 'price');
+    const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = validate(classifyRequest, json);
     const by = classifyingIn(c, fetchUpstream);
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
     c.get('entry').line.model = task.model.slice(0, 128);
+    if (batch && inputs) {
+      const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
+      return await byBatch(c, { task, inputs, digest, deliverUrl });
+    }
     const format = formatAsked(c, stream);
     const items = inputs ?? [{ id: undefined, input }];
     if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
@@ -97,8 +119,14 @@ async function* classifyItems(
   yield { type: 'summary', usage: total.usage, cost_usd: toUsd(total.nanodollars), model: task.model };
 }
 
+/** An input that has no label, and why. */
+type Unlabelled = Pick<NotClassified, 'outcome'> & { error: { type: string; message: string } };
+
 /** @returns the result of one of several inputs, as it is sent */
-export function resultOf({ classifier: { multi } }: Task, outcome: ClassificationResult): Omit<ClassifyResult, 'id'> {
+export function resultOf(
+  { classifier: { multi } }: { classifier: Pick<Task['classifier'], 'multi'> },
+  outcome: Pick<Classified, 'outcome' | 'result'> | Unlabelled,
+): Omit<ClassifyResult, 'id'> {
   if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
   const { type, message } = outcome.error;
   const none = multi ? { labels: null } : { label: null };

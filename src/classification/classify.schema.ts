@@ -3,6 +3,8 @@ import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
 export const MOST_INPUTS = 256;
+/** The most inputs of a batch. */
+export const MOST_BATCH_INPUTS = 100_000;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;
 
@@ -28,12 +30,29 @@ export const classifyRequest = z
         .array(item)
         .check(
           z.minLength(1, 'Input should have at least one input'),
-          z.maxLength(MOST_INPUTS, `Input should have at most ${MOST_INPUTS} inputs`),
+          z.maxLength(MOST_BATCH_INPUTS, `Input should have at most ${MOST_BATCH_INPUTS} inputs`),
         ),
     ),
     stream: z.described(z.optional(z.boolean({ error: 'Input should be a valid boolean' })), 'Server-sent events.'),
+    batch: z.described(
+      z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+      'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
+    ),
+    deliver_url: z.described(
+      z.optional(z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048))),
+      'With `batch`: where `classification.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
+    ),
   })
   .check(
+    z.refine(({ inputs = [], batch }) => batch || inputs.length <= MOST_INPUTS, {
+      error: `inputs: Input should have at most ${MOST_INPUTS} inputs; with \`batch\` it may have ${MOST_BATCH_INPUTS}`,
+    }),
+    z.refine(({ inputs, batch, stream }) => !batch || (inputs !== undefined && !stream), {
+      error: 'batch: it takes `inputs`, and its results are read later. Leave `input` and `stream` out.',
+    }),
+    z.refine(({ batch, deliver_url }) => batch || deliver_url === undefined, {
+      error: 'deliver_url: only the end of a batch is delivered. Send `batch: true` with it.',
+    }),
     z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
       error: 'Send `input`, or `inputs` with an id each: one of them.',
     }),

@@ -1,12 +1,9 @@
 /** The types of requests and answers, taken from the server's schemas and the API's types. */
 import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
-import type {
-  DeletedMessageBatch,
-  MessageBatch,
-  MessageBatchIndividualResponse,
-} from '@anthropic-ai/sdk/resources/messages/batches';
+import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
 import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
+import type { batchEstimate, deletedBatch, MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { putClassifier } from '../classification/classifiers.schema.ts';
 import type { classifierContent } from '../classification/classifiers-answers.schema.ts';
 import type { classifyRequest } from '../classification/classify.schema.ts';
@@ -68,16 +65,14 @@ export interface BatchRequest {
   deliver_url?: string;
 }
 
-export type Batch = MessageBatch;
-export type BatchResult = MessageBatchIndividualResponse;
-export type BatchDeletion = DeletedMessageBatch;
-/** What a batch costs at most, and whether there is room for it. */
-export interface BatchEstimate {
-  requests: number;
-  cost_usd: number;
-  fits: boolean;
-  fitting: number;
+export interface Batch extends MessageBatch {
+  /** What all items have cost; null until the batch has ended. */
+  cost_usd: number | null;
 }
+export type BatchResult = MessageBatchIndividualResponse;
+export type BatchDeletion = z.output<typeof deletedBatch>;
+/** What a batch costs at most, and whether there is room for it. */
+export type BatchEstimate = z.output<typeof batchEstimate>;
 
 /** The page of a list. `after_id` and `before_id` are ids of rows of another page. */
 export interface PageRequest {
@@ -106,7 +101,7 @@ export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
   Pick<NamedRow, 'owner'> &
   z.output<(typeof putPrefix)['fields']>;
 
-export type ClassifyRequest = Omit<z.input<typeof classifyRequest>, 'stream'>;
+export type ClassifyRequest = Omit<z.input<typeof classifyRequest>, 'stream' | 'batch' | 'deliver_url'>;
 /** The answer to a request: one for `input`, a list of results for `inputs`. */
 export type Classified<R extends ClassifyRequest> = R extends { inputs: object }
   ? z.output<typeof classifyResults>

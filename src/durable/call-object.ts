@@ -12,6 +12,7 @@ export type Remote<T> = {
 const UNREACHABLE = {
   account: 'The account could not be reached. Try again in a moment.',
   batch: 'The batch could not be reached. Try again in a moment.',
+  classification: 'The classification could not be reached. Try again in a moment.',
   conversation: 'The conversation could not be reached. Try again in a moment.',
   inbox: 'The inbox of this source could not be reached. Send it again in a moment.',
   pool: 'A budget that this account shares could not be reached. Try again in a moment.',

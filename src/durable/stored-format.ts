@@ -34,6 +34,8 @@ export const FORMATS = {
   fold: { reads: 1, writes: 1 },
   /** What a batch is, and how far it has come. */
   batch: { reads: 1, writes: 1 },
+  /** What a classification by batch is, and how far it has come. */
+  classification_batch: { reads: 1, writes: 1 },
   /** What a webhook's event was labelled with. */
   classification: { reads: 1, writes: 1 },
 } as const satisfies Record<string, Format>;

@@ -3,6 +3,7 @@ import { LruCache } from '../cache/lru.ts';
 import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
 import type { BatchClaimsObject, BatchObject } from './contracts/batch.ts';
+import type { ClassificationObject } from './contracts/classification.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
@@ -56,6 +57,16 @@ export function batchStub(
   { account, id }: { account: string; id: string },
 ): DurableObjectStub<BatchObject> {
   const namespace = inJurisdiction(env.BATCH, settings);
+  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
+}
+
+/** @returns the stub of a classification by batch. Both names are part of its id: nobody reaches another account's. */
+export function classificationStub(
+  env: Pick<Bindings, 'CLASSIFICATION'>,
+  settings: Jurisdiction,
+  { account, id }: { account: string; id: string },
+): DurableObjectStub<ClassificationObject> {
+  const namespace = inJurisdiction(env.CLASSIFICATION, settings);
   return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
 }
 

@@ -1,6 +1,6 @@
 import { pause } from '../async/pause.ts';
 
-const PIECE_BYTES = 65_536;
+const BUFFER_BYTES = 65_536;
 /** So much is worked on in a few milliseconds. */
 const TURN_BYTES = 262_144;
 
@@ -13,7 +13,7 @@ const TURN_BYTES = 262_144;
 export class PieceReader {
   readonly #bytes: ReadableStreamBYOBReader | undefined;
   readonly #chunks: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #buffer = new ArrayBuffer(PIECE_BYTES);
+  #buffer = new ArrayBuffer(BUFFER_BYTES);
   #sinceTurn = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {

@@ -34,16 +34,16 @@ export function isSourceAccount(name: string): boolean {
   return name.startsWith(SOURCE_ACCOUNT);
 }
 
+/** `z.readonly` would say the same, and freeze them: it is larger than that is worth. */
+const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(z.enum(SCOPES));
+
 /** The form in which a Worker's own `authenticate` says who asks. */
 export const callerSchema = z.strictObject({
   account: z.described(
     z.custom<string>(isAccount, 'must be 1 to 128 characters'),
     'Whose budget, conversations and prefixes these are.',
   ),
-  scopes: z.described(
-    z._default(z.readonly(z.array(z.enum(SCOPES))), ['messages', 'classify']),
-    'What the caller may do.',
-  ),
+  scopes: z.described(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
   group: z.described(
     z.optional(z.custom<string>(isGroup, 'must be 1 to 128 characters')),
     'Whose shared budget pays too, unless an admin has chosen another group.',

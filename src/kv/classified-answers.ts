@@ -32,6 +32,33 @@ export async function recallAnswer(store: KVNamespace, account: string, hash: st
   }
 }
 
+/** The most keys that KV reads in one go. */
+export const RECALLED_AT_ONCE = 100;
+
+/**
+ * Recalls many answers at once: at most `RECALLED_AT_ONCE`.
+ *
+ * @returns those that were given before, by their hashes; none where KV does not respond
+ */
+export async function recallAnswers(
+  store: KVNamespace,
+  account: string,
+  hashes: readonly string[],
+): Promise<Map<string, KeptAnswer>> {
+  const found = new Map<string, KeptAnswer>();
+  try {
+    const keys = hashes.map((hash) => answerKey(account, hash));
+    const answers = await store.get<KeptAnswer>(keys, 'json');
+    for (const [index, hash] of hashes.entries()) {
+      const answer = answers.get(keys[index] ?? '');
+      if (answer) found.set(hash, answer);
+    }
+  } catch {
+    // The upstream can answer again, as if nothing were stored.
+  }
+  return found;
+}
+
 /**
  * Stores an answer for some seconds.
  *

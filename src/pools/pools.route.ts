@@ -1,9 +1,10 @@
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../auth/context.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';

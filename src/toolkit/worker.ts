@@ -8,6 +8,7 @@ export { type Authenticate, requireScope } from '../auth/authenticate.ts';
 export type { AppEnv } from '../auth/context.ts';
 export { Batch } from '../batches/batch.ts';
 export { BatchClaims } from '../batches/claims.ts';
+export { ClassificationJob } from '../classifications/classification-job.ts';
 export { Conversation } from '../conversations/conversation.ts';
 export type { Deliver } from '../delivery/deliver.ts';
 export { type HmacOptions, hmac } from '../delivery/hmac.ts';

@@ -169,7 +169,7 @@ export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, re
 }
 
 /** @returns who looks for what is stored, in a request. */
-export function readerOf(c: Context<AppEnv>): StoredReader {
+export function readerOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredReader {
   return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
 }
 

@@ -90,7 +90,9 @@ describe('the edge answers as it is described', () => {
     body: unknown = route.body?.example,
   ) {
     const [method = '', path = ''] = key.split(' ');
-    const known = path.includes('/batches/') && names.batch !== undefined ? { ...names, id: names.batch } : names;
+    const [, kind = ''] = /\/(batches|classifications)\//.exec(path) ?? [];
+    const own = names[kind];
+    const known = own === undefined ? names : { ...names, id: own };
     const url = path.replaceAll(/:(\w+)/g, (_, name: string) => known[name] ?? parameters?.[name]?.example ?? name);
     const json = body === undefined ? {} : { 'content-type': 'application/json' };
     const sent = body === undefined ? {} : { body: JSON.stringify(body) };
@@ -129,6 +131,19 @@ describe('the edge answers as it is described', () => {
   const deletes = (key: string) => key.startsWith('DELETE');
   const aboutFiles = (key: string) => key.includes(' /v1/files');
 
+  /** Makes a classification that has ended: all of its answers are known. */
+  async function endedClassification(app: TestApp, headers: Record<string, string>): Promise<string> {
+    const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }] };
+    await (await app.post('/classify', body, headers)).text();
+    await app.settled();
+    const { id, status } = (await (await app.post('/classify', { ...body, batch: true }, headers)).json()) as Record<
+      'id' | 'status',
+      string
+    >;
+    expect(status).toBe('ended');
+    return id;
+  }
+
   test('to each route’s own example', async () => {
     const clock = { now: Date.now() };
     const upstream = simulatedUpstream(clock);
@@ -147,7 +162,11 @@ describe('the edge answers as it is described', () => {
     await app.settled();
     const page = await app.fetch('/conversations/trip/messages', { headers: admin });
     const { data } = (await page.json()) as { data: { id: string }[] };
-    const names = { request_id: said[0]?.headers.get('sluice-request-id') ?? '', batch: await endedBatch(app, admin) };
+    const names = {
+      request_id: said[0]?.headers.get('sluice-request-id') ?? '',
+      batches: await endedBatch(app, admin),
+      classifications: await endedClassification(app, admin),
+    };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
       if (one.route.needs === 'signature') continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;

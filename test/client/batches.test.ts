@@ -23,6 +23,7 @@ function batchOf(fields: Partial<Batch> = {}): Batch {
     processing_status: 'in_progress',
     request_counts: { ...counts, processing: 3 },
     results_url: null,
+    cost_usd: null,
     ...fields,
   };
 }

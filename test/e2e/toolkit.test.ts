@@ -238,7 +238,7 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
     'own/index.ts',
     `import { createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
-    export { Account, Batch, BatchClaims, Conversation, Inbox, Pool } from 'sluice';
+    export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
       fetch: createSimulator(),
       prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },

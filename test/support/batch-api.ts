@@ -19,6 +19,8 @@ export interface FakeBatchApi {
   takesMs: number;
   /** How many complete creates have come. */
   creates: number;
+  /** How often results were asked for. */
+  reads: number;
   handle(method: string, path: string, body: string): Response;
   /** Has a batch end now; without an id, all of them. */
   end(id?: string): void;
@@ -34,6 +36,7 @@ export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now()
     batches,
     takesMs,
     creates: 0,
+    reads: 0,
     handle(method, path, body) {
       const { pathname, searchParams } = new URL(path, 'http://upstream.test');
       const [, id, what] = /^\/v1\/messages\/batches(?:\/([^/]+)(?:\/(\w+))?)?$/.exec(pathname) ?? [];
@@ -42,7 +45,10 @@ export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now()
       if (id === undefined) return method === 'POST' ? create(body) : list(searchParams);
       const batch = batches.get(id);
       if (!batch) return errorOf(404, 'not_found_error', 'No such batch.');
-      if (what === 'results') return results(batch);
+      if (what === 'results') {
+        api.reads += 1;
+        return results(batch);
+      }
       if (what === 'cancel') {
         if (batch.status === 'ended') return errorOf(400, 'invalid_request_error', 'It has ended.');
         batch.status = 'canceling';
@@ -141,7 +147,10 @@ export function resultLine(item: FakeBatch['items'][number], canceled: boolean):
             type: 'message',
             role: 'assistant',
             model: item.model,
-            content: [{ type: 'text', text: `Answer to ${item.id}` }],
+            content: [{ type: 'text', text: `Answer to ${item.id}` }, ...filesMadeBy(item)],
+            ...(runsCode(item)
+              ? { container: { id: `container_${item.id}`, expires_at: '2026-11-21T00:00:00Z' } }
+              : {}),
             stop_reason: 'end_turn',
             stop_sequence: null,
             usage: usageOf(item.id),
@@ -151,6 +160,18 @@ export function resultLine(item: FakeBatch['items'][number], canceled: boolean):
         ? { type, error: { type: 'error', error: { type: 'invalid_request_error', message: 'No.' } } }
         : { type };
   return `${JSON.stringify({ custom_id: item.id, result })}\n`;
+}
+
+function runsCode({ params }: FakeBatch['items'][number]): boolean {
+  return JSON.stringify(params.tools ?? []).includes('code_execution');
+}
+
+/** An item whose tool runs code makes a file. */
+function filesMadeBy(item: FakeBatch['items'][number]): object[] {
+  if (!runsCode(item)) return [];
+  const content = [{ type: 'bash_code_execution_output', file_id: `file_${item.id}` }];
+  const result = { type: 'bash_code_execution_result', stdout: '', stderr: '', return_code: 0, content };
+  return [{ type: 'bash_code_execution_tool_result', tool_use_id: `srvtoolu_${item.id}`, content: result }];
 }
 
 function results(batch: FakeBatch): Response {

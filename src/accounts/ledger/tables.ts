@@ -109,6 +109,10 @@ const BATCHES_SQL = `
   alter table ledger add column batch text;
   alter table ledger add column outcomes text;`;
 
+/** The classifications by batch, which are erased with the account. */
+const CLASSIFICATIONS_SQL =
+  'create table classifications (id text primary key, created_at integer not null) strict, without rowid;';
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -191,4 +195,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 10, sql: GROUP_DIMENSIONS_SQL },
   { version: 11, sql: BELONGINGS_SQL },
   { version: 12, sql: BATCHES_SQL },
+  { version: 13, sql: CLASSIFICATIONS_SQL },
 ];

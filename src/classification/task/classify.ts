@@ -14,7 +14,7 @@ import type { Choice } from './prompt.ts';
 import { type Call, type Classifying, takeVote } from './take-vote.ts';
 import type { Task } from './task.ts';
 
-interface Classified {
+export interface Classified {
   outcome: 'classified';
   result: KeptAnswer & { cached: boolean };
 }
@@ -76,12 +76,14 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   return done(task, { ...result, cached: false }, calls);
 }
 
-function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
+/** @returns the key of the answer to an input: a hash of all that decides it */
+export function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
   const { description: _, cache_seconds: __, model: ___, votes: ____, ...deciding } = classifier;
   return answerHash([deciding, model, prefix ?? null, votes, input]);
 }
 
-function faultInInput(input: unknown): ApiError | undefined {
+/** @returns why an input cannot be labelled; undefined for one that can */
+export function faultInInput(input: unknown): ApiError | undefined {
   if (typeof input !== 'string') return notText();
   if (input.trim() === '') return invalidRequest('input: it is empty. Send the text that is to be labelled.');
   // A UTF-16 unit becomes at most three bytes, so most inputs need not be encoded to be measured.
@@ -95,7 +97,10 @@ function notText(): ApiError {
 }
 
 /** @returns the labels that most answers agree on; of equally frequent ones those that came first */
-function elected({ classifier: { multi }, votes }: Task, choices: readonly Choice[]): KeptAnswer {
+export function elected(
+  { classifier: { multi }, votes }: Pick<Task, 'classifier' | 'votes'>,
+  choices: readonly Choice[],
+): KeptAnswer {
   const counts = new Map<string, number>();
   const keyOf = ({ labels }: Choice) => JSON.stringify(labels);
   for (const choice of choices) counts.set(keyOf(choice), (counts.get(keyOf(choice)) ?? 0) + 1);

@@ -172,7 +172,10 @@ function labelsSchemaOf(classifier: Classifier) {
  * @param message the upstream's answer, parsed; its form is not trusted
  * @returns the labels and fields, or why the answer cannot be used
  */
-export function readChoice(message: Json, { classifier, structured }: ClassificationPrompt): Choice | AnswerFault {
+export function readChoice(
+  message: Json,
+  { classifier, structured }: Pick<ClassificationPrompt, 'classifier' | 'structured'>,
+): Choice | AnswerFault {
   const { stop_reason, content } = message;
   if (stop_reason === 'refusal') return { kind: 'refused', fault: 'the model refuses to label this text' };
   if (stop_reason === 'model_context_window_exceeded') {

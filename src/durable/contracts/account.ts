@@ -53,6 +53,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
+  noteClassification(id: string, isThere: boolean): void;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;

@@ -91,6 +91,8 @@ export interface BatchOpening {
   origin?: string;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
+  /** Whether an answer can give out ids of what it makes. */
+  makesThings?: boolean;
   /** Where there are several upstreams: the name of the one that it goes to. */
   upstream?: string | undefined;
   /** The headers that calls about it need: its version and betas. */

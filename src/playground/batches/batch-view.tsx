@@ -6,7 +6,7 @@ import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatMoment } from '../ui/format.ts';
+import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { BatchActions } from './batch-list.tsx';
 import { listFault } from './list.ts';
@@ -68,12 +68,13 @@ export function BatchView({ id }: { id: string }) {
 }
 
 function State({ batch }: { batch: Batch }) {
-  const { created_at, ended_at, expires_at, processing_status } = batch;
+  const { cost_usd, created_at, ended_at, expires_at, processing_status } = batch;
   const ended = processing_status === 'ended';
   const facts: [string, string][] = [
     ['Requests', formatCount(totalOf(batch))],
     ['Made', formatMoment(created_at)],
     ended_at === null ? ['Ends at the latest', formatMoment(expires_at)] : ['Ended', formatMoment(ended_at)],
+    ...(cost_usd === null ? [] : [['Cost', formatUsd(cost_usd)] satisfies [string, string]]),
   ];
   return (
     <>
@@ -86,12 +87,11 @@ function State({ batch }: { batch: Batch }) {
         ))}
       </div>
       <Facts facts={facts} />
-      {!ended && (
-        <p class="quiet">
-          Most batches end within an hour. Claude tells how each request went when all have ended; you can close this
-          page.
-        </p>
-      )}
+      <p class="quiet">
+        {ended
+          ? 'Only what succeeded costs anything. Claude keeps the results for 29 days from the start; download what you need for longer.'
+          : 'Most batches end within an hour. Claude tells how each request went when all have ended; you can close this page.'}
+      </p>
     </>
   );
 }

@@ -35,6 +35,8 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
     [results, shown, outcome.value, wanted],
   );
   const complete = results.complete.value;
+  // A first page is drawn at once: rows that come one by one would push what stands below them down.
+  const isDrawn = complete || shown >= RESULTS_AT_ONCE || results.fault.value !== undefined;
   const saveCsv = () => {
     void resultsCsv(results.blob())
       .then((csv) => saveFile(`${id}.csv`, csv))
@@ -45,7 +47,12 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
   return (
     <section class="stack" aria-labelledby="results" aria-busy={!complete}>
       <div class="apart">
-        <h2 id="results">Results</h2>
+        <div class="inline">
+          <h2 id="results">Results</h2>
+          <span class="quiet" role="status">
+            {complete ? '' : `${formatCount(shown)} have come…`}
+          </span>
+        </div>
         <div class="inline filters">
           <FilterField label="Filter by id or text" value={filter} first={first} />
           <Select
@@ -60,23 +67,24 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
         </div>
       </div>
       {results.fault.value && <Fault text={results.fault.value} />}
-      <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show it all">
-        {rows.slice(first.value, first.value + RESULTS_AT_ONCE).map((row) => (
-          <ResultLine key={row.from} row={row} show={async () => (whole.value = await results.whole(row))} />
-        ))}
-      </Table>
-      <Pager first={first} count={rows.length} size={RESULTS_AT_ONCE} />
-      <p class="row">
-        <SmallButton
-          name="Download JSONL"
-          disabled={!complete}
-          onClick={() => saveFile(`${id}.jsonl`, results.blob())}
-        />
-        <SmallButton name="Download CSV" disabled={!complete} onClick={saveCsv} />
-        <span class="quiet" role="status">
-          {complete ? '' : `${formatCount(shown)} have come…`}
-        </span>
-      </p>
+      {isDrawn && (
+        <>
+          <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show it all">
+            {rows.slice(first.value, first.value + RESULTS_AT_ONCE).map((row) => (
+              <ResultLine key={row.from} row={row} show={async () => (whole.value = await results.whole(row))} />
+            ))}
+          </Table>
+          <Pager first={first} count={rows.length} size={RESULTS_AT_ONCE} />
+          <p class="row">
+            <SmallButton
+              name="Download JSONL"
+              disabled={!complete}
+              onClick={() => saveFile(`${id}.jsonl`, results.blob())}
+            />
+            <SmallButton name="Download CSV" disabled={!complete} onClick={saveCsv} />
+          </p>
+        </>
+      )}
       {whole.value && (
         <Dialog title={whole.value.custom_id} onClose={() => (whole.value = undefined)}>
           <Code code={JSON.stringify(whole.value.result, null, 2)} language="json" />

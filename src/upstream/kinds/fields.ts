@@ -2,6 +2,7 @@
 
 import { isLoopback } from '../../http/hosts.ts';
 import * as z from '../../http/zod.ts';
+import { httpUrl } from '../../settings/setting-forms.ts';
 
 /** A part of a host's name or of a path: it can neither end the host nor begin another segment. */
 export function segment(example: string): z.ZodMiniString {
@@ -26,7 +27,7 @@ export function hostLabel(example: string): z.ZodMiniString {
 /** The address that stands in place of the kind's own, without a slash at its end. */
 export const baseUrl = z.optional(
   z.pipe(
-    z.url({ protocol: /^https?$/, error: 'must be an https URL' }).check(
+    httpUrl.check(
       z.refine((url) => !/[?#]/.test(url), 'must have no query'),
       z.refine((url) => url.startsWith('https:') || isLoopback(url), 'must be an https URL'),
       z.refine((url) => !/^https?:\/\/[^/]*@/.test(url), 'must have no credentials in it'),

@@ -1,11 +1,12 @@
 /** Access tokens of a Google service account. */
 
-import { importPKCS8, SignJWT } from 'jose';
+import { SignJWT } from 'jose';
 import { upstreamRefusedKey } from '../../http/errors.ts';
 import { isLoopback } from '../../http/hosts.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
+import { httpUrl } from '../../settings/setting-forms.ts';
 import { type Authorizing, KeyFault } from './kind.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
@@ -22,7 +23,7 @@ const ASK_MS = 10_000;
 const serviceAccount = z.object({
   client_email: z.string().check(z.minLength(1)),
   private_key: z.string().check(z.regex(/^-----BEGIN PRIVATE KEY-----\s/)),
-  token_uri: z.url().check(z.refine((url) => url.startsWith('https:') || isLoopback(url))),
+  token_uri: httpUrl.check(z.refine((url) => url.startsWith('https:') || isLoopback(url))),
 });
 
 const tokenAnswer = z.object({ access_token: z.string().check(z.minLength(1)), expires_in: z.number() });
@@ -96,7 +97,7 @@ export class GoogleTokens {
   /** @returns the signed claim by which a token is asked for. */
   async #assertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
-    this.#key ??= await importPKCS8(private_key, 'RS256').catch(() => {
+    this.#key ??= await importKey(private_key).catch(() => {
       // The error of the runtime might quote the key.
       throw upstreamRefusedKey();
     });
@@ -109,4 +110,11 @@ export class GoogleTokens {
       .setExpirationTime(iat + LIFETIME_SECONDS)
       .sign(this.#key);
   }
+}
+
+/** Imports a private key, for RS256. @param pem PKCS #8 in base64, between its two lines */
+async function importKey(pem: string): Promise<CryptoKey> {
+  const base64 = pem.replaceAll(/-----[^-]*-----|\s/g, '');
+  const der = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return await crypto.subtle.importKey('pkcs8', der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']);
 }

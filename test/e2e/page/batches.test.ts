@@ -38,6 +38,7 @@ class FakeBatches {
         ? { ...COUNTS, succeeded: this.total - errored, errored }
         : { ...COUNTS, processing: this.total },
       results_url: null,
+      cost_usd: isEnded ? 0.0042 : null,
     };
   }
 
@@ -122,7 +123,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
   let browser: Browser;
 
   beforeAll(async () => {
-    [server, browser] = await Promise.all([npmStart([]), launchBrowser()]);
+    [server, browser] = await Promise.all([npmStart(['--var', 'SIMULATOR_BATCH_MS:2000']), launchBrowser()]);
   });
 
   afterAll(async () => {
@@ -138,6 +139,53 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await open.page.getByRole('heading', { name: 'New batch' }).waitFor();
     return { ...open, fake };
   }
+
+  test('a file goes through the edge’s own routes: priced, sent, followed, read, saved, cancelled', async () => {
+    const { page, faults, close, shifts } = await openPage(browser, `${server.url}/#/batches`);
+    const rows = Array.from({ length: 59 }, (_, at) => `t-${at};How high is gate ${at}?`);
+    await choose(page, 'tickets.csv', ['id;ticket', ...rows, 't-59;sluice-simulate: errored'].join('\n'));
+    await page.getByLabel(/Prompt for each row/).fill('{{ticket}}');
+    await page.getByRole('combobox', { name: 'Id of a request' }).selectOption('id');
+    await button(page, 'See the price').click();
+    await page.getByText('At most').waitFor();
+    await button(page, 'Send 60 requests').click();
+    await page.getByText('It is in progress.').waitFor();
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+    const before = await shifts();
+    await page.getByText('59 succeeded, 1 errored').waitFor();
+    await page.getByText(/^\$0\.00\d+$/).waitFor();
+    await page.getByText('1 to 50 of 60').waitFor();
+    // Nothing moves by itself when the batch ends and its results come.
+    const after = await shifts();
+    const moved = after.moved.slice(before.moved.length).join('\n');
+    expect(after.value - before.value, moved).toBeLessThan(0.02);
+    expect(page.url()).toMatch(/#\/batches\/msgbatch_\w{26}$/);
+    await page.getByRole('combobox', { name: 'Outcome' }).selectOption('errored');
+    await page.getByRole('row', { name: /t-59 errored Internal server error/ }).waitFor();
+    const [saved] = await Promise.all([page.waitForEvent('download'), button(page, 'Download JSONL').click()]);
+    const lines = (await text(await saved.createReadStream())).trim().split('\n');
+    const ids = lines.map((line) => (JSON.parse(line) as { custom_id: string }).custom_id);
+    expect(new Set(ids)).toEqual(new Set(Array.from({ length: 60 }, (_, at) => `t-${at}`)));
+
+    await page.getByRole('link', { name: 'All batches' }).click();
+    const line = (custom_id: string) => ({
+      custom_id,
+      params: { model: 'claude-haiku-5-5', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] },
+    });
+    await choose(page, 'a.jsonl', [line('a'), line('b')].map((one) => JSON.stringify(one)).join('\n'));
+    await button(page, 'See the price').click();
+    await button(page, 'Send 2 requests').click();
+    await page.getByText('It is in progress.').waitFor();
+    await button(page, 'Cancel').click();
+    await button(page, 'Cancel what is left').click();
+    await page.getByText(/^(2 canceled|1 succeeded, 1 canceled|2 succeeded)$/).waitFor();
+    await button(page, 'Delete').click();
+    await button(page, 'Delete it for good').click();
+    await page.getByRole('heading', { name: 'Your batches' }).waitFor();
+    await expect.poll(() => page.getByRole('row').count()).toBe(2);
+    expect(faults).toEqual([]);
+    await close();
+  });
 
   test('a CSV becomes a batch: its price is shown first, and its results can be looked through and saved', async () => {
     const { page, faults, close, fake } = await opened();

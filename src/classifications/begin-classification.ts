@@ -1,0 +1,170 @@
+/** Begins a classification by batch: stores its inputs, finds answers that are known, and has a batch made of the rest. */
+
+import type { Context } from 'hono';
+import { HonoRequest } from 'hono/request';
+import { type AppEnv, contextOf } from '../auth/context.ts';
+import { MOST_ITEMS } from '../batches/batches.schema.ts';
+import { createBatch, keyUsed, newBatchId } from '../batches/create-batch.ts';
+import { checkedDeliverUrl } from '../batches/deliver-end.ts';
+import type { BatchContext } from '../batches/item.ts';
+import { BATCHES_PATH } from '../batches/upstream-batches.ts';
+import type { BatchWork } from '../classification/classify.route.ts';
+import { faultInInput, taskHash } from '../classification/task/classify.ts';
+import { classificationRequest } from '../classification/task/prompt.ts';
+import type { Task } from '../classification/task/task.ts';
+import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
+import { encoder, sha256Hex, utf8 } from '../http/bytes.ts';
+import { invalidRequest, tryAgain } from '../http/errors.ts';
+import { createRequestId } from '../http/request-id.ts';
+import { API_VERSION } from '../upstream/ask-message.ts';
+import type { Fetch } from '../upstream/upstream.ts';
+import { type ClassificationPlace, callClassification } from './call-classification.ts';
+import { customIdOf } from './job-results.ts';
+
+/** Inputs that go to the object together: so many, or so many characters of them. */
+const TAKEN_AT_ONCE = 1_000;
+const TAKEN_CHARACTERS = 1_048_576;
+/** What the API takes at most: the prompt is repeated in each item. */
+const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
+/** Headers of the request that are not those of its batch. */
+const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
+
+/** When a request is sent again that is still being worked on. */
+const BUSY_SECONDS = 5;
+
+/** The classification that is being made, and the id of the batch that this request makes of it. */
+interface MakingPlace extends ClassificationPlace {
+  batch: string;
+}
+
+/**
+ * Begins a classification by batch.
+ *
+ * @returns how it stands, once its batch was made; what the upstream says to a batch that it refuses
+ * @throws ApiError of the batch: what its own rules refuse, and a limit that is reached
+ */
+export async function beginClassification(
+  c: Context<AppEnv>,
+  { task, inputs, digest, deliverUrl }: BatchWork,
+  fetchUpstream: Fetch | undefined,
+): Promise<ClassificationReport | Response> {
+  const { identity, settings, waitUntil } = contextOf(c);
+  const url = checkedDeliverUrl(deliverUrl, settings);
+  const { account } = identity;
+  const key = c.req.header('idempotency-key');
+  const id = await classificationIdOf(account, key);
+  const place: MakingPlace = { env: c.env, settings, account, id, batch: newBatchId() };
+  const { batch } = place;
+  const { classifier, votes, cacheSeconds, model, version = null, prompt } = task;
+  const opening = {
+    ...{ id, account, batch, digest, classifier, votes, cacheSeconds, model, version },
+    structured: prompt.structured,
+    deliverUrl: url,
+  };
+  const opened = await callClassification(place, (job) => job.open(opening));
+  if (opened.state === 'taken') return opened.report;
+  if (opened.state === 'busy') {
+    throw tryAgain('The same request is being worked on. Send it again in a moment.', 'classification_busy', {
+      seconds: BUSY_SECONDS,
+    });
+  }
+  if (opened.state === 'other') throw keyUsed();
+  let isMade = false;
+  try {
+    await giveInputs(place, task, inputs);
+    let begun: ClassificationReport | undefined;
+    while (!begun) begun = await callClassification(place, (job) => job.begin(batch));
+    isMade = begun.status === 'ended';
+    if (isMade) return begun;
+    const { requests } = begun.counts;
+    if (requests > MOST_ITEMS) {
+      throw invalidRequest(
+        `inputs: they are ${requests} requests, one for each vote, and a batch has at most ${MOST_ITEMS}. Send fewer inputs.`,
+      );
+    }
+    const own = { id: batch, mostBytes: MOST_WRITTEN_BYTES };
+    const made = await createBatch(contextOfBatch(c, place, task), fetchUpstream, own);
+    isMade = made.ok;
+    if (!isMade) return made;
+    return await callClassification(place, (job) => job.sent(batch));
+  } finally {
+    if (!isMade) waitUntil(callClassification(place, (job) => job.drop(batch)));
+  }
+}
+
+/** @returns an id of its own; for the same key the same one */
+async function classificationIdOf(account: string, key: string | undefined): Promise<string> {
+  if (key === undefined) return createRequestId().replace('req_', 'clsbatch_');
+  return `clsbatch_${(await sha256Hex(utf8(`${account}\n${key}`))).slice(0, 26)}`;
+}
+
+/** Stores the inputs in the object, some at a time. */
+async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
+  let from = 0;
+  let page: TakenInput[] = [];
+  let characters = 0;
+  const give = async () => {
+    const [at, taken] = [from, page];
+    await callClassification(place, (job) => job.take(place.batch, at, taken));
+    from += page.length;
+    page = [];
+    characters = 0;
+  };
+  for (const { id, input } of inputs) {
+    const wrong = faultInInput(input);
+    const text = wrong || typeof input !== 'string' ? '' : input;
+    const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
+    // As it goes up: rows hold no half of a character.
+    const whole = text.toWellFormed();
+    page.push({ id, input: whole, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
+    characters += text.length;
+    if (page.length >= TAKEN_AT_ONCE || characters >= TAKEN_CHARACTERS) await give();
+  }
+  if (page.length > 0) await give();
+}
+
+/** @returns a request for the batch, as if the caller had sent it */
+function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): BatchContext {
+  const { origin, pathname } = new URL(c.req.url);
+  const headers = new Headers(c.req.raw.headers);
+  for (const name of NOT_PASSED_ON) headers.delete(name);
+  headers.set('content-type', 'application/json');
+  headers.set('anthropic-version', API_VERSION);
+  const mount = pathname.slice(0, pathname.lastIndexOf('/classify'));
+  const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
+    method: 'POST',
+    headers,
+    body: bodyOfBatch(place, task),
+    signal: c.req.raw.signal,
+  });
+  return { req: new HonoRequest(request), env: c.env, get: c.get };
+}
+
+/** @returns the body of the batch, written as it is read */
+function bodyOfBatch(place: MakingPlace, task: Task): ReadableStream<Uint8Array> {
+  // Limits may allow a model by its alias, so they see the name that was asked for.
+  const prompt = { ...task.prompt, model: task.modelAsked };
+  let last = -1;
+  let isFirst = true;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const after = last;
+        const page = await callClassification(place, (job) => job.unknown(place.batch, after));
+        for (const { n, input } of page) {
+          for (let vote = 0; vote < task.votes; vote += 1) {
+            const { text } = classificationRequest(prompt, input);
+            const item = `{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+            controller.enqueue(encoder.encode((isFirst ? '{"requests":[' : ',') + item));
+            isFirst = false;
+          }
+          last = n;
+        }
+        if (page.length > 0) return;
+        controller.enqueue(encoder.encode(']}'));
+        controller.close();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,407 @@
+// Longer than other files: each step reads the job anew after what it awaited, and all of them share its private state.
+// What needs no state (rows, results, the pass over votes, the shown form) is in files of its own.
+
+import { DurableObject } from 'cloudflare:workers';
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
+import { deliverEnded } from '../batches/deliver-end.ts';
+import { RESULTS_MS } from '../batches/journal.ts';
+import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
+import { Alarm } from '../durable/alarm.ts';
+import type { Bindings } from '../durable/bindings.ts';
+import { callAccount } from '../durable/call-account.ts';
+import type { BatchState, UpstreamBatch } from '../durable/contracts/batch.ts';
+import type {
+  ClassificationObject,
+  ClassificationOpening,
+  ClassificationReport,
+  OpenedClassification,
+  TakenInput,
+  UnknownInput,
+} from '../durable/contracts/classification.ts';
+import { logFailure } from '../http/log.ts';
+import type * as z from '../http/zod.ts';
+import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
+import { fromUsd } from '../pricing/cost.ts';
+import { type Settings, settingsOf } from '../settings/settings.ts';
+import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
+import type { classificationEnded } from './classifications-answers.schema.ts';
+import { NO_COUNTS, shownJob } from './job-report.ts';
+import { electedOf, resultOfParts } from './job-results.ts';
+import { type Job, type JobPhase, JobTables } from './job-tables.ts';
+import { readVotes } from './read-votes.ts';
+
+/** While inputs come, their maker says something more often than this, or is dead. */
+const TAKING_SILENT_MS = MINUTE_MS;
+/** It may take so long until the upstream has answered to a batch. */
+const JOB_MAKING_MS = 15 * MINUTE_MS;
+const FIRST_POLL_MS = 2_000;
+const LONGEST_POLL_MS = MINUTE_MS;
+/** Somebody who asks has the batch asked, if that was not just done. */
+const POLLED_MS = 1_000;
+const JOB_AGAIN_MS = 30_000;
+/** Reads of KV in one call: an invocation may make a thousand. */
+const RECALLS_IN_A_CALL = 100;
+/** Writes of KV in one alarm. */
+const KEPT_IN_AN_ALARM = 500;
+const RESULTS_AT_ONCE = 1_000;
+/** Characters of inputs that are given out together. */
+const TEXTS_AT_ONCE = 524_288;
+const NOT_MADE = 'This classification is not being made any more.';
+
+/**
+ * The object of one classification by batch: its inputs, the answers that are known, and those that its batch gives. Money is
+ * the batch's: what dies here loses nothing, since the batch's results can be read again.
+ */
+export class ClassificationJob extends DurableObject<Bindings> implements ClassificationObject {
+  readonly #alarm: Alarm;
+  readonly #tables: JobTables;
+  #job: Job | undefined;
+  #polledAt = 0;
+  /** Answers on their way into the cache. */
+  #keeping: Promise<unknown> = Promise.resolve();
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    this.#alarm = new Alarm(ctx.storage);
+    this.#tables = new JobTables(ctx.storage);
+    this.#job = this.#tables.load();
+    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
+  }
+
+  /** The clock; tests put their own in its place. */
+  protected now(): number {
+    return Date.now();
+  }
+
+  /** The settings; tests put their own in their place. */
+  protected settings(): Settings {
+    return settingsOf(this.env);
+  }
+
+  /** Where the upstream is reached; tests put their own in its place. */
+  protected upstream(): Upstream {
+    return upstreamOf(this.settings());
+  }
+
+  async open(opening: ClassificationOpening): Promise<OpenedClassification> {
+    if (this.#job && this.#job.digest !== opening.digest) return { state: 'other' };
+    if (this.#job?.phase === 'sending') await this.#recover(this.#job);
+    const before = this.#job;
+    if (before?.phase === 'running' || before?.phase === 'ended') return { state: 'taken', report: shownJob(before) };
+    const now = this.now();
+    const { id, account, batch } = opening;
+    if (before?.batch !== batch) {
+      // It may be sent again while it is still being taken; whoever is dead says nothing any more.
+      if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) return { state: 'busy' };
+      this.#tables.create();
+      this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
+    }
+    this.#alarm.wakeFor(now + JOB_MAKING_MS);
+    // Before it holds any input, so that erasing the account reaches it.
+    await this.#callAccount(account, (object) => object.noteClassification(id, true));
+    return { state: 'new' };
+  }
+
+  take(batch: string, from: number, inputs: TakenInput[]): void {
+    this.#touch(batch);
+    this.#tables.add(from, inputs);
+  }
+
+  async begin(batch: string): Promise<ClassificationReport | undefined> {
+    // Asked again, since its answer was lost.
+    if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
+    for (let calls = 0; calls < RECALLS_IN_A_CALL; calls += 1) {
+      const before = this.#touch(batch);
+      const { recalledTo, account } = before;
+      const page = this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
+      const last = page.at(-1);
+      if (!last) return this.#begun(before);
+      const hashes = page.map(({ hash }) => hash);
+      const found = await recallAnswers(this.env.STORE, account, hashes);
+      const job = this.#touch(batch);
+      const known = page.flatMap(({ n, hash }) => {
+        const answer = found.get(hash);
+        return answer ? [[n, answer] as const] : [];
+      });
+      this.#tables.noteKnown(new Map(known));
+      this.#save({ ...job, recalledTo: last.n });
+    }
+  }
+
+  #begun(job: Job): ClassificationReport {
+    const { texts, ...counts } = this.#tables.counts();
+    const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
+    if (texts > 0) this.#save({ ...next, phase: 'sending' });
+    else this.#end(next, { cost: 0 });
+    return shownJob(this.#job as Job);
+  }
+
+  unknown(batch: string, after: number): UnknownInput[] {
+    this.#touch(batch, 'sending');
+    return this.#tables.textsAfter(after, TEXTS_AT_ONCE);
+  }
+
+  sent(batch: string): ClassificationReport {
+    const job = this.#job;
+    if (job?.batch !== batch) throw new Error(NOT_MADE);
+    if (job.phase === 'sending') this.#run(job);
+    return shownJob(this.#job as Job);
+  }
+
+  async drop(batch: string): Promise<void> {
+    const job = this.#job;
+    if (job?.batch !== batch) return;
+    if (job.phase === 'taking') return await this.#forget(job);
+    if (job.phase !== 'sending') return;
+    const abandoned = { ...job, isAbandoned: true };
+    this.#save(abandoned);
+    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
+    await this.#recover(abandoned);
+  }
+
+  read(): ClassificationReport | undefined {
+    const job = this.#job;
+    // Nobody was told yet of one that is being made.
+    if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
+    const now = this.now();
+    if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.#alarm.wakeFor(now);
+    return shownJob(job);
+  }
+
+  results(after: number): { lines: string; last: number | null } {
+    const job = this.#job;
+    if (job?.phase !== 'ended') throw new Error('There are no results, or no more.');
+    const page = this.#tables.partsAfter(after, RESULTS_AT_ONCE);
+    const lines = page.map(
+      (parts) => `${JSON.stringify({ type: 'result', id: parts.id, ...resultOfParts(parts, job) })}\n`,
+    );
+    return { lines: lines.join(''), last: page.at(-1)?.n ?? null };
+  }
+
+  async cancel(): Promise<ClassificationReport | undefined> {
+    const job = this.#job;
+    if (job?.phase === 'running') {
+      await callBatch(this.#placeOf(job), (batch) => batch.cancel());
+      if (this.#job?.phase === 'running') this.#save({ ...this.#job, cancelAt: this.#job.cancelAt ?? this.now() });
+      this.#alarm.wakeFor(this.now());
+    }
+    return this.read();
+  }
+
+  async erase(): Promise<void> {
+    this.#job = undefined;
+    // What is on its way into the cache must be there before the account empties that.
+    await this.#keeping;
+    await this.#deleteAll();
+  }
+
+  /** Does what is due: it never throws, and sets itself again as long as anything is open. */
+  override async alarm(): Promise<void> {
+    this.#alarm.fired();
+    try {
+      await this.#work();
+    } catch (thrown) {
+      logFailure({ classification: this.#job?.id ?? '' }, thrown);
+      this.#alarm.wakeFor(this.now() + JOB_AGAIN_MS);
+    }
+    this.#wakeForNext();
+  }
+
+  async #work(): Promise<void> {
+    const job = this.#job;
+    switch (job?.phase) {
+      case undefined:
+        return await this.#deleteAll();
+      case 'taking':
+        if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget(job);
+        return;
+      case 'sending':
+        return await this.#recover(job);
+      case 'running':
+        return await this.#poll(job);
+      case 'ended':
+        await this.#deliver(job);
+        await this.#keepAnswers(job);
+        if (this.now() >= (job.endedAt ?? 0) + RESULTS_MS) await this.#forget(job);
+        return;
+    }
+  }
+
+  /**
+   * Looks whether a batch was made of which its maker has not said so. As long as that maker may live it stays open: what may
+   * still become a batch is not forgotten.
+   */
+  async #recover(job: Job): Promise<void> {
+    const isLate = this.now() >= job.touchedAt + JOB_MAKING_MS;
+    const state = await this.#batchState(job);
+    if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
+    if (state.kind === 'known') {
+      // Until the upstream has it, its last bytes may be withheld; one that is known for so long was not given up.
+      if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run(this.#job);
+    } else if (isLate || job.isAbandoned) await this.#forget(this.#job);
+  }
+
+  async #poll(job: Job): Promise<void> {
+    this.#polledAt = this.now();
+    const state = await this.#batchState(job);
+    if (this.#job?.phase !== 'running') return;
+    // It was deleted before its results were read, as its inputs then say.
+    if (state.kind !== 'known') return this.#end(this.#job, {});
+    const { batch, upstream } = state;
+    if (batch.processing_status !== 'ended') return;
+    const usage = batch.results_url === null || !upstream ? undefined : await this.#votesThere(job, upstream, batch);
+    const latest = this.#job as Job | undefined;
+    if (latest?.phase === 'running') {
+      this.#end(latest, { cost: fromUsd(batch.cost_usd ?? 0), ...(usage ? { usage } : {}) });
+    }
+  }
+
+  /** @returns what the answers have used; undefined where the upstream has not had them for a day. */
+  async #votesThere(
+    job: Job,
+    upstream: UpstreamBatch,
+    { ended_at }: { ended_at: string | null },
+  ): Promise<Job['usage']> {
+    try {
+      return await this.#readVotes(job, upstream);
+    } catch (thrown) {
+      if (isUnknownThere(thrown) && this.now() > Date.parse(ended_at ?? '') + DAY_MS) return undefined;
+      throw thrown;
+    }
+  }
+
+  /** Reads the results of the batch once, as they come. If this dies, the next alarm reads them again. */
+  async #readVotes(job: Job, upstream: UpstreamBatch): Promise<NonNullable<Job['usage']>> {
+    const settings = this.settings();
+    const controller = new AbortController();
+    const response = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id, controller);
+    return await readVotes(response, job, {
+      store: (votes) => {
+        if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
+      },
+      controller,
+      idleMs: settings.STREAM_IDLE_MS,
+    });
+  }
+
+  #run(job: Job): void {
+    this.#tables.forgetTexts();
+    this.#save({ ...job, phase: 'running' });
+    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
+  }
+
+  /** Counts what the inputs have come to: from now on there are results. */
+  #end(job: Job, sums: Pick<Job, 'cost' | 'usage'>): void {
+    const counts = { ...job.counts, labelled: 0, failed: 0 };
+    for (let after = -1; ; ) {
+      const page = this.#tables.partsAfter(after, RESULTS_AT_ONCE);
+      for (const parts of page) counts[resultOfParts(parts, job).error ? 'failed' : 'labelled'] += 1;
+      const last = page.at(-1);
+      if (!last) break;
+      after = last.n;
+    }
+    const url = job.deliverUrl ?? this.settings().BATCH_DELIVER_URL;
+    const endedAt = this.now();
+    const delivery = url === undefined ? {} : { delivery: { failures: 0, nextAt: endedAt } };
+    this.#save({ ...job, ...sums, counts, phase: 'ended', endedAt, ...delivery });
+    this.#alarm.wakeFor(endedAt);
+  }
+
+  async #deliver(job: Job): Promise<void> {
+    const { delivery, deliverUrl: url, id, endedAt = 0 } = job;
+    if (!delivery || this.now() < delivery.nextAt) return;
+    const result: z.output<typeof classificationEnded> = {
+      type: 'classification.ended',
+      event_id: `evt_${id}`,
+      created_at: new Date(endedAt).toISOString(),
+      classification: shownJob(job),
+    };
+    const by = { settings: this.settings(), env: this.env, now: this.now() };
+    const next = await deliverEnded(result, { url, failures: delivery.failures }, by);
+    if (!this.#job) return;
+    const { delivery: _, ...rest } = this.#job;
+    this.#save(next ? { ...rest, delivery: next } : rest);
+  }
+
+  /** Puts answers into the cache: those about which every vote has chosen. Another try may give the others a better one. */
+  async #keepAnswers({ account, cacheSeconds, votes: asked, classifier }: Job): Promise<void> {
+    if (cacheSeconds === 0) return;
+    const page = this.#tables.unkept(KEPT_IN_AN_ALARM);
+    const keeping = Promise.all(
+      page.map(async ({ n, hash }) => {
+        const votes = this.#tables.votesOf(n);
+        const isWhole = votes.length === asked && votes.every((vote) => !('error' in vote));
+        const answer = isWhole ? electedOf(votes, { classifier, votes: asked }) : undefined;
+        if (answer) await keepAnswer(this.env.STORE, account, hash, answer, cacheSeconds);
+      }),
+    );
+    this.#keeping = keeping.catch(() => {});
+    await keeping;
+    if (!this.#job) return;
+    this.#tables.noteKept(page.map(({ n }) => n));
+    if (page.length > 0) this.#alarm.wakeFor(this.now());
+  }
+
+  #wakeForNext(): void {
+    const job = this.#job;
+    if (!job) return;
+    const now = this.now();
+    const age = now - job.createdAt;
+    if (job.phase === 'running')
+      this.#alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
+    else if (job.phase === 'ended') this.#alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
+    else
+      this.#alarm.wakeFor(
+        job.isAbandoned ? now + JOB_AGAIN_MS : Math.max(now + JOB_AGAIN_MS, job.touchedAt + JOB_MAKING_MS),
+      );
+  }
+
+  /**
+   * Notes that the maker of a batch lives.
+   *
+   * @throws Error where it does not make this classification any more: another one does, or nobody
+   */
+  #touch(batch: string, phase: JobPhase = 'taking'): Job {
+    if (this.#job?.phase !== phase || this.#job.batch !== batch) throw new Error(NOT_MADE);
+    const job = { ...this.#job, touchedAt: this.now() };
+    this.#save(job);
+    return job;
+  }
+
+  #save(job: Job): void {
+    this.#job = job;
+    this.#tables.save(job);
+  }
+
+  async #batchState(job: Job): Promise<BatchState> {
+    return await callBatch(this.#placeOf(job), (object) => object.read());
+  }
+
+  #placeOf({ account, batch }: Job): BatchPlace {
+    return { env: this.env, settings: this.settings(), account, id: batch };
+  }
+
+  /** Tells the account, and deletes everything, unless somebody has gone on with it meanwhile. */
+  async #forget({ id, account, batch }: Job): Promise<void> {
+    const job = this.#job;
+    if (job?.batch !== batch) return;
+    // Whoever sends it again must wait until it is gone.
+    const leaving = { ...job, touchedAt: this.now() };
+    this.#job = leaving;
+    await this.#callAccount(account, (object) => object.noteClassification(id, false));
+    if (this.#job !== leaving) return await this.#callAccount(account, (object) => object.noteClassification(id, true));
+    this.#job = undefined;
+    await this.#deleteAll();
+  }
+
+  async #deleteAll(): Promise<void> {
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    this.#alarm.fired();
+  }
+
+  async #callAccount(account: string, call: Parameters<typeof callAccount<void>>[1]): Promise<void> {
+    await callAccount({ identity: { account }, accounts: this.env, settings: this.settings() }, call, 'persistent');
+  }
+}

@@ -1,0 +1,81 @@
+import type { Context } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { BatchWork } from '../classification/classify.route.ts';
+import type { ClassificationReport } from '../durable/contracts/classification.ts';
+import { encoder } from '../http/bytes.ts';
+import { notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
+import type { Fetch } from '../upstream/upstream.ts';
+import { beginClassification } from './begin-classification.ts';
+import { type ClassificationPlace, callClassification } from './call-classification.ts';
+
+const PATH = '/classifications';
+
+/** Makes the routes of classifications by batch. Each belongs to the account that has made it. */
+export function classificationsRoutes() {
+  return new Hono<AppEnv>()
+    .get(`${PATH}/:id`, requireScope('classify'), async (c) => c.json(shownReport(c, await reportIn(c))))
+    .get(`${PATH}/:id/results`, requireScope('classify'), async (c) => {
+      const report = await reportIn(c);
+      if (report.status !== 'ended') {
+        throw notFound('This classification has no results yet. Wait until its status is ended.');
+      }
+      return new Response(resultsOf(placeIn(c), report), { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .post(`${PATH}/:id/cancel`, requireScope('classify'), async (c) => {
+      const report = await callClassification(placeIn(c), (job) => job.cancel());
+      return c.json(shownReport(c, report ?? missing()));
+    });
+}
+
+/** @returns how a request to `/classify` is answered that wants a batch */
+export function classifyByBatch(fetchUpstream: Fetch | undefined) {
+  return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> => {
+    const begun = await beginClassification(c, work, fetchUpstream);
+    return begun instanceof Response ? begun : c.json(shownReport(c, begun), 202);
+  };
+}
+
+/** @returns the results in the order of the inputs, and at the end their sum */
+function resultsOf(place: ClassificationPlace, { usage, cost_usd, model }: ClassificationReport) {
+  let after = -1;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const from = after;
+        const { lines, last } = await callClassification(place, (job) => job.results(from));
+        if (last !== null) {
+          after = last;
+          controller.enqueue(encoder.encode(lines));
+          return;
+        }
+        controller.enqueue(encoder.encode(`${JSON.stringify({ type: 'summary', usage, cost_usd, model })}\n`));
+        controller.close();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+async function reportIn(c: Context<AppEnv>): Promise<ClassificationReport> {
+  return (await callClassification(placeIn(c), (job) => job.read())) ?? missing();
+}
+
+/** @returns a report with the address of the results as this caller reaches the edge */
+function shownReport(c: Context<AppEnv>, report: ClassificationReport): ClassificationReport {
+  if (report.status !== 'ended') return report;
+  const { origin, pathname } = new URL(c.req.url);
+  const base = pathname.replace(/\/(classify|classifications(\/.*)?)$/, '');
+  return { ...report, results_url: `${origin}${base}${PATH}/${report.id}/results` };
+}
+
+function placeIn(c: Context<AppEnv>): ClassificationPlace {
+  const id = c.req.param('id') ?? '';
+  if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
+  return { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
+}
+
+function missing(): never {
+  throw notFound('There is no such classification. POST /classify with `batch: true` makes one.');
+}

@@ -1,0 +1,90 @@
+/** Makes of what the batch has answered what `/classify` would say. No I/O. */
+
+import { resultOf } from '../classification/classify.route.ts';
+import type { ClassifyResult, ClassifyUsage } from '../classification/classify-answers.schema.ts';
+import { elected } from '../classification/task/classify.ts';
+import { type AnswerFault, readChoice } from '../classification/task/prompt.ts';
+import type { InputFault } from '../durable/contracts/classification.ts';
+import { isObject, type Json } from '../json/object.ts';
+import type { KeptAnswer } from '../kv/classified-answers.ts';
+import type { Job, ResultParts, VoteAnswer } from './job-tables.ts';
+
+const VOTE_ID = /^(\d+)-(\d+)$/;
+
+/** @returns the `custom_id` of a vote about an item */
+export function customIdOf(item: number, vote: number): string {
+  return `${item}-${vote}`;
+}
+
+/** One line of the batch's results. */
+export interface VoteLine {
+  item: number;
+  vote: number;
+  answer: VoteAnswer;
+  usage: Partial<ClassifyUsage>;
+}
+
+/** Reads a line of the batch's results. @returns undefined for one that is of none of the items */
+export function readVote(line: Json, job: Pick<Job, 'classifier' | 'structured'>): VoteLine | undefined {
+  const [, item, vote] = VOTE_ID.exec(String(line.custom_id)) ?? [];
+  if (item === undefined || vote === undefined || !isObject(line.result)) return undefined;
+  const { result } = line;
+  const message = result.type === 'succeeded' && isObject(result.message) ? result.message : undefined;
+  const usage = isObject(message?.usage) ? (message.usage as Partial<ClassifyUsage>) : {};
+  return { item: Number(item), vote: Number(vote), answer: voteAnswerOf(result, message, job), usage };
+}
+
+function voteAnswerOf(
+  result: Json,
+  message: Json | undefined,
+  job: Pick<Job, 'classifier' | 'structured'>,
+): VoteAnswer {
+  if (message) {
+    const read = readChoice(message, job);
+    return 'labels' in read ? read : { error: errorOfFault(read) };
+  }
+  const { type, message: said } = isObject(result.error) && isObject(result.error.error) ? result.error.error : {};
+  const { type: own, message: failed } = UNANSWERED[String(result.type)] ?? sendAgain('The upstream has failed.');
+  return {
+    error: { type: typeof type === 'string' ? type : own, message: typeof said === 'string' ? said : failed },
+  };
+}
+
+const sendAgain = (why: string): InputFault => ({ type: 'api_error', message: `${why} Send this input again.` });
+
+const LOST = sendAgain('The batch with its answer is not there any more.');
+
+/** Why an item has no answer, by the type of its result. */
+const UNANSWERED: Readonly<Record<string, InputFault>> = {
+  canceled: sendAgain('It was canceled before a model had answered.'),
+  expired: sendAgain('No model had answered within a day.'),
+};
+
+function errorOfFault({ fault, kind }: AnswerFault): InputFault {
+  if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
+  return {
+    type: 'api_error',
+    message: `The model gave no usable answer: ${fault}. Send this input to /classify, which has it corrected once.`,
+  };
+}
+
+/** @returns the result of an input, as `/classify` says it */
+export function resultOfParts(parts: ResultParts, job: Pick<Job, 'classifier' | 'votes'>): Omit<ClassifyResult, 'id'> {
+  const { fault, known, item, n, votes } = parts;
+  if (fault) return resultOf(job, { outcome: 'unclassified', error: fault });
+  if (known) return resultOf(job, { outcome: 'classified', result: { ...known, cached: true } });
+  const answer = electedOf(votes, job);
+  // Of equal inputs the first one was asked about, and the others share its answer.
+  if (answer) return resultOf(job, { outcome: 'classified', result: { ...answer, cached: item !== n } });
+  const failed = votes.find((vote) => 'error' in vote);
+  return resultOf(job, { outcome: 'unclassified', error: failed?.error ?? LOST });
+}
+
+/** @returns what the votes have chosen; undefined where none has chosen anything */
+export function electedOf(
+  votes: readonly VoteAnswer[],
+  job: Pick<Job, 'classifier' | 'votes'>,
+): KeptAnswer | undefined {
+  const choices = votes.flatMap((vote) => ('error' in vote ? [] : [vote]));
+  return choices.length === 0 ? undefined : elected(job, choices);
+}

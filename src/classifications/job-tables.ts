@@ -1,0 +1,237 @@
+/** The rows of one classification by batch. */
+
+import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
+import type { Choice } from '../classification/task/prompt.ts';
+import type {
+  ClassificationOpening,
+  InputFault,
+  TakenInput,
+  UnknownInput,
+} from '../durable/contracts/classification.ts';
+import { type Migration, migrate } from '../durable/migrations.ts';
+import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { Tables } from '../durable/tables.ts';
+import type { KeptAnswer } from '../kv/classified-answers.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+
+/**
+ * `inputs`: all of them in their order, their ids as JSON, since rows hold no half of a character; those that are equal share an item. `items`: each different text by the place of its
+ * first input. `texts`: what has not gone up yet. `votes`: the answers of the batch.
+ */
+const MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table job (one integer primary key check (one = 1), value text not null) strict;
+      create table inputs (n integer primary key, id text not null, item integer, fault text) strict;
+      create table items (n integer primary key, hash text unique, known text, kept integer not null default 0) strict;
+      create table texts (n integer primary key, text text not null) strict;
+      create table votes (
+        item integer not null, vote integer not null, answer text not null, primary key (item, vote)
+      ) strict, without rowid;`,
+  },
+];
+
+/**
+ * How far a classification is: taking (its inputs come), sending (its batch is being made), running, ended (every input has
+ * a result).
+ */
+export type JobPhase = 'taking' | 'sending' | 'running' | 'ended';
+
+/** What is known of the whole. Times are in milliseconds since 1970. */
+export interface Job extends ClassificationOpening {
+  phase: JobPhase;
+  createdAt: number;
+  /** When something was last done with it while it is being made. */
+  touchedAt: number;
+  /** Up to which item answers were looked for in the cache. */
+  recalledTo: number;
+  counts: { inputs: number; cached: number; repeated: number; requests: number; labelled: number; failed: number };
+  /** Whether whoever makes the batch has failed: it may have been made all the same. */
+  isAbandoned?: boolean;
+  cancelAt?: number;
+  endedAt?: number;
+  usage?: ClassifyUsage;
+  cost?: Nanodollars;
+  /** How the delivery of the end goes; absent where nobody is told. */
+  delivery?: { failures: number; nextAt: number };
+}
+
+/** What one request of the batch has come to. */
+export type VoteAnswer = Choice | { error: InputFault };
+
+/** One input with all that its result is made of. */
+export interface ResultParts {
+  n: number;
+  id: string;
+  item: number | null;
+  fault: InputFault | null;
+  known: KeptAnswer | null;
+  votes: VoteAnswer[];
+}
+
+type InputRow = { n: number; id: string; item: number | null; fault: string | null; known: string | null };
+type VoteRow = { item: number; answer: string };
+
+/** Reads and writes the rows of a classification. */
+export class JobTables {
+  readonly #tables: Tables;
+  readonly #storage: DurableObjectStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#tables = new Tables(storage);
+  }
+
+  /** Makes the tables, or empties them. */
+  create(): void {
+    migrate(this.#storage, MIGRATIONS);
+    this.#tables.together(() => {
+      for (const table of ['inputs', 'items', 'texts', 'votes']) this.#tables.write(`delete from ${table}`);
+    });
+  }
+
+  /** @returns the job; undefined where there is none */
+  load(): Job | undefined {
+    const { sql } = this.#storage;
+    if (sql.exec("select 1 from sqlite_master where name = 'job'").toArray().length === 0) return undefined;
+    migrate(this.#storage, MIGRATIONS);
+    const [row] = sql.exec<{ value: string }>('select value from job').toArray();
+    return row && readFormat<Job>('classification_batch', row.value);
+  }
+
+  save(job: Job): void {
+    this.#tables.write(
+      'insert or replace into job (one, value) values (1, ?)',
+      writeFormat('classification_batch', job),
+    );
+  }
+
+  /** Adds inputs; those that are there already stay. @param from the place of the first one */
+  add(from: number, inputs: readonly TakenInput[]): void {
+    this.#tables.together(() => {
+      for (const [index, { id, input, hash, fault }] of inputs.entries()) {
+        const n = from + index;
+        if (this.#tables.read('select 1 from inputs where n = ?', n).length > 0) continue;
+        const item = fault ? null : this.#itemOf(n, input, hash);
+        const faultText = fault && JSON.stringify(fault);
+        this.#tables.write(
+          'insert into inputs (n, id, item, fault) values (?, ?, ?, ?)',
+          n,
+          JSON.stringify(id),
+          item,
+          faultText,
+        );
+      }
+    });
+  }
+
+  /** @returns the item that an input shares with those that are equal, made for the first of them */
+  #itemOf(n: number, input: string, hash: string | null): number {
+    const [same] = hash === null ? [] : this.#tables.read<{ n: number }>('select n from items where hash = ?', hash);
+    if (same) return same.n;
+    this.#tables.write('insert into items (n, hash) values (?, ?)', n, hash);
+    this.#tables.write('insert into texts (n, text) values (?, ?)', n, input);
+    return n;
+  }
+
+  /** @returns the next items whose answers may be known */
+  hashesAfter(n: number, limit: number): { n: number; hash: string }[] {
+    return this.#tables.read<{ n: number; hash: string }>(
+      'select n, hash from items where n > ? and hash is not null order by n limit ?',
+      n,
+      limit,
+    );
+  }
+
+  /** Notes answers that are known: their texts need not go up. */
+  noteKnown(answers: ReadonlyMap<number, KeptAnswer>): void {
+    this.#tables.together(() => {
+      for (const [n, answer] of answers) {
+        this.#tables.write('update items set known = ?, kept = 1 where n = ?', JSON.stringify(answer), n);
+        this.#tables.write('delete from texts where n = ?', n);
+      }
+    });
+  }
+
+  /** @returns the next texts that have to go up: so many bytes of them, and one at least */
+  textsAfter(n: number, mostBytes: number): UnknownInput[] {
+    const page: UnknownInput[] = [];
+    let bytes = 0;
+    for (const row of this.#storage.sql.exec<{ n: number; text: string }>(
+      'select n, text from texts where n > ? order by n',
+      n,
+    )) {
+      page.push({ n: row.n, input: row.text });
+      bytes += row.text.length;
+      if (bytes >= mostBytes) break;
+    }
+    return page;
+  }
+
+  /** Lets go of the texts: they have gone up. */
+  forgetTexts(): void {
+    this.#tables.write('delete from texts');
+  }
+
+  /** Stores answers of the batch; one that comes again replaces itself. */
+  addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
+    this.#tables.together(() => {
+      for (const { item, vote, answer } of votes) {
+        const text = JSON.stringify(answer);
+        this.#tables.write('insert or replace into votes (item, vote, answer) values (?, ?, ?)', item, vote, text);
+      }
+    });
+  }
+
+  /** @returns how many inputs there are: all, those whose answer is known, those that share one, and texts to send */
+  counts(): { inputs: number; cached: number; repeated: number; texts: number } {
+    const count = (query: string) =>
+      this.#tables.read<{ rows: number }>(`select count(*) as rows from ${query}`)[0]?.rows;
+    return {
+      inputs: count('inputs') ?? 0,
+      cached: count('inputs join items on items.n = inputs.item where known is not null') ?? 0,
+      repeated: count('inputs join items on items.n = inputs.item where known is null and inputs.n != items.n') ?? 0,
+      texts: count('texts') ?? 0,
+    };
+  }
+
+  /** @returns the next inputs with what their results are made of */
+  partsAfter(n: number, limit: number): ResultParts[] {
+    const rows = this.#tables.read<InputRow>(
+      `select inputs.n, id, item, fault, known from inputs left join items on items.n = item
+         where inputs.n > ? order by inputs.n limit ?`,
+      n,
+      limit,
+    );
+    return rows.map((row) => ({
+      n: row.n,
+      id: JSON.parse(row.id) as string,
+      item: row.item,
+      fault: row.fault === null ? null : (JSON.parse(row.fault) as InputFault),
+      known: row.known === null ? null : (JSON.parse(row.known) as KeptAnswer),
+      votes: row.item === null || row.known !== null ? [] : this.votesOf(row.item),
+    }));
+  }
+
+  votesOf(item: number): VoteAnswer[] {
+    return this.#tables
+      .read<VoteRow>('select item, answer from votes where item = ? order by vote', item)
+      .map(({ answer }) => JSON.parse(answer) as VoteAnswer);
+  }
+
+  /** @returns items whose answers are not in the cache yet */
+  unkept(limit: number): { n: number; hash: string }[] {
+    return this.#tables.read<{ n: number; hash: string }>(
+      'select n, hash from items where kept = 0 and hash is not null order by n limit ?',
+      limit,
+    );
+  }
+
+  /** Notes that the answers of items are in the cache, or do not belong there. */
+  noteKept(items: readonly number[]): void {
+    this.#tables.together(() => {
+      for (const n of items) this.#tables.write('update items set kept = 1 where n = ?', n);
+    });
+  }
+}

@@ -1,0 +1,151 @@
+import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
+import { Batch } from '../../src/batches/batch.ts';
+import { ClassificationJob } from '../../src/classifications/classification-job.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
+
+const bindings = env as unknown as Bindings;
+const KEY = { 'idempotency-key': 'once' };
+const INPUTS = inputsOf(7);
+const VOTES = 2;
+
+/** Another one in each test: what an object does behind a test's end is of no concern to the next. */
+let account = '';
+let tests = 0;
+beforeEach(() => {
+  tests += 1;
+  account = `ada${tests}`;
+});
+afterEach(() => reset());
+
+const send = async (edge: JobEdge) => await edge.ask({ inputs: INPUTS, votes: VOTES }, account, KEY);
+
+/** Lets time go by, and has everything done that is due then. */
+async function pass(edge: JobEdge, milliseconds: number): Promise<void> {
+  edge.pass(milliseconds);
+  for (const job of edge.jobs.keys()) await edge.wake(job, account);
+}
+
+/** Sends the same request until it is accepted, as a client with patience does. */
+async function insist(edge: JobEdge): Promise<ClassificationReport> {
+  for (let tries = 0; tries < 40; tries += 1) {
+    const response = await send(edge);
+    const text = await response.text();
+    if (response.status === 202) return JSON.parse(text) as ClassificationReport;
+    expect(response.status, text).toBe(503);
+    await edge.app.settled();
+    await pass(edge, MINUTE_MS);
+  }
+  throw new Error('It was never accepted.');
+}
+
+/** Expects that each input was asked about once for each vote, paid for once, and that nothing else is left. */
+async function expectOnce(edge: JobEdge, report: ClassificationReport): Promise<void> {
+  const ended = await edge.finish(report, account);
+  expect(ended.counts).toMatchObject({ inputs: 7, requests: 14, labelled: 7, failed: 0 });
+  const { rows } = await edge.resultsOf(ended, account);
+  expect(rows.map(({ id, confidence }) => [id, confidence])).toEqual(INPUTS.map(({ id }) => [id, 1]));
+  expect(edge.asked()).toEqual(new Map(INPUTS.map(({ input }) => [input, VOTES])));
+  await expectPaid(edge, ended);
+}
+
+/** Expects that an account has paid for what has ended, and that there is nothing else of it. */
+async function expectPaid(edge: JobEdge, { id, cost_usd }: ClassificationReport): Promise<void> {
+  for (let minutes = 0; minutes < 20; minutes += 1) await pass(edge, MINUTE_MS);
+  await edge.app.settled();
+  const cost = nanodollarsOf(cost_usd);
+  expect(await paidBy(account)).toMatchObject({ held: 0, settled: cost, booked: cost });
+  const listed = await runInDurableObject(accountStub(bindings, {}, account), (_, { storage }) =>
+    storage.sql.exec('select id from classifications').toArray(),
+  );
+  expect(listed).toEqual([{ id }]);
+}
+
+const CALLS = [
+  ...['open', 'take', 'begin', 'unknown', 'sent'].map((method) => ({ method, of: ClassificationJob })),
+  ...['prepare', 'closing', 'answered'].map((method) => ({ method, of: Batch })),
+];
+const KILLS = CALLS.flatMap(({ method, of }) =>
+  ['call', 'answer'].flatMap((what) => ['lives', 'dies'].map((maker) => [what, method, maker, of] as const)),
+);
+
+/** Sends a request of which one call, or its answer, is lost. @param maker whether the edge's own part dies by it */
+async function sendAndLose(edge: JobEdge, [what, method, maker, of]: (typeof KILLS)[number]): Promise<void> {
+  let isFirst = true;
+  let killed = 0;
+  around(of, method, async (whole) => {
+    if (killed > 0) return await whole();
+    killed += 1;
+    if (what === 'answer') await whole();
+    throw new Error('killed');
+  });
+  for (const dropped of [ClassificationJob, Batch]) {
+    around(dropped, 'drop', (whole) => {
+      if (maker === 'dies' && isFirst) throw new Error('killed');
+      return whole();
+    });
+  }
+  const first = await send(edge);
+  await first.text();
+  await edge.app.settled();
+  isFirst = false;
+  expect(killed).toBe(1);
+  // Some calls are made again until they are heard.
+  expect([202, 503]).toContain(first.status);
+  await abortAllDurableObjects();
+}
+
+/** Whether the last bytes have gone up nobody can say then. */
+const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
+  what === 'answer' && method === 'closing' && maker === 'dies';
+
+test.each(KILLS.filter((kill) => !isUnsure(kill)))(
+  'asks once where the %s of %s is lost, and the edge %s',
+  async (...kill) => {
+    const edge = jobEdge();
+    await sendAndLose(edge, kill);
+    await expectOnce(edge, await insist(edge));
+  },
+);
+
+test.each(KILLS.filter(isUnsure))('asks nothing where the %s of %s is lost, and the edge %s', async (...kill) => {
+  const edge = jobEdge();
+  await sendAndLose(edge, kill);
+  const report = await insist(edge);
+  await pass(edge, 2 * DAY_MS);
+  const ended = await edge.finish(report, account);
+  expect(ended).toMatchObject({ counts: { labelled: 0, failed: 7 }, cost_usd: 0 });
+  expect(edge.asked()).toEqual(new Map());
+  await expectPaid(edge, ended);
+});
+
+test('asks once where all that is in memory goes before each alarm, and results break off', async () => {
+  const edge = jobEdge();
+  const report = await insist(edge);
+  edge.breaks = 3;
+  for (let alarms = 0; alarms < 8; alarms += 1) {
+    await abortAllDurableObjects();
+    await edge.wake(report.id, account);
+  }
+  expect(edge.breaks).toBe(0);
+  await expectOnce(edge, report);
+});
+
+test('of requests that race under one key one makes the batch, and the others are told to wait', async () => {
+  const edge = jobEdge();
+  const responses = await Promise.all(Array.from({ length: 5 }, () => send(edge)));
+  const ids = new Set<string>();
+  for (const response of responses) {
+    const text = await response.text();
+    if (response.status === 202) ids.add((JSON.parse(text) as ClassificationReport).id);
+    else expect([response.status, response.headers.get('retry-after')], text).toEqual([503, '5']);
+  }
+  const report = await insist(edge);
+  expect(ids).toEqual(new Set([report.id]));
+  await expectOnce(edge, report);
+});

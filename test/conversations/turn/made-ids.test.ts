@@ -1,0 +1,91 @@
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../../src/conversations/conversation.ts';
+import { accountStub } from '../../../src/durable/stubs.ts';
+import type { Upstream } from '../../../src/upstream/upstream.ts';
+import { ask, bindings, bodyOf, resetAll, say, simulate } from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+
+afterEach(resetAll);
+
+const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const RESULT = {
+  type: 'bash_code_execution_tool_result',
+  tool_use_id: 'srvtoolu_1',
+  content: {
+    type: 'bash_code_execution_result',
+    stdout: '',
+    stderr: '',
+    return_code: 0,
+    content: [{ type: 'bash_code_execution_output', file_id: 'file_made' }],
+  },
+};
+/** An answer whose tool has made a file, in a container that only the last event names. */
+const ANSWER = [
+  event('message_start', {
+    message: {
+      id: 'msg_made',
+      type: 'message',
+      role: 'assistant',
+      model: 'claude-opus-5-5',
+      content: [],
+      usage: { input_tokens: 10, output_tokens: 1 },
+    },
+  }),
+  event('content_block_start', { index: 0, content_block: RESULT }),
+  event('content_block_stop', { index: 0 }),
+  event('message_delta', {
+    delta: { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
+    usage: { output_tokens: 5 },
+  }),
+  event('message_stop'),
+].join('');
+const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
+const MADE = ['container_made', 'file_made'];
+
+/** Has the upstream give this answer. @returns the bodies that have gone up */
+function answering(): string[] {
+  const sent: string[] = [];
+  const upstream: Upstream = {
+    baseURL: 'https://api.anthropic.com',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (_, init) => {
+      sent.push(await new Response(init.body ?? '').text());
+      return new Response(ANSWER, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  return sent;
+}
+
+const owned = async (account: string) => await accountStub(bindings, {}, account).belongings(MADE);
+
+test('what a turn’s answer gives out is its account’s, and nobody else can name it in a turn', async () => {
+  simulate();
+  const sent = answering();
+  await say(bodyOf('Plot it.', CODE));
+  await eventually(async () =>
+    expect(await owned('alice')).toEqual([
+      { id: 'container_made', kind: 'container', upstream: '' },
+      { id: 'file_made', kind: 'file', upstream: '' },
+    ]),
+  );
+  expect(await owned('bob')).toEqual([]);
+  const content = [{ type: 'document', source: { type: 'file', file_id: 'file_made' } }];
+  await say(bodyOf(content, { container: 'container_made' }), { id: 'c2' });
+  expect(sent).toHaveLength(2);
+  const refused = await ask(bodyOf(content), { id: 'c3', account: 'bob' });
+  expect(JSON.stringify(refused)).toContain('File not found: file_made');
+  expect(sent).toHaveLength(2);
+});
+
+test('no id is read from the answer of a turn that can make nothing', async () => {
+  simulate();
+  answering();
+  await say(bodyOf('Hi'));
+  await say(bodyOf('Again'));
+  expect(await owned('alice')).toEqual([]);
+});

@@ -1,0 +1,258 @@
+/** Classifications by batch at the simulator: they are begun, driven to their end, and compared with `/classify`. */
+
+import { runDurableObjectAlarm } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { expect, onTestFinished, vi } from 'vitest';
+import { Batch } from '../../src/batches/batch.ts';
+import type { ClassifyResult, ClassifyUsage } from '../../src/classification/classify-answers.schema.ts';
+import { ClassificationJob } from '../../src/classifications/classification-job.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
+import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
+import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
+import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+
+const bindings = env as unknown as Bindings;
+
+export const LABELS = [
+  { name: 'billing', description: 'invoices, charges, refunds, payment' },
+  { name: 'bug', description: 'something is broken, crashes, or shows an error' },
+  { name: 'account', description: 'login, password, profile, email address' },
+];
+const TEXTS = [
+  'I was charged twice, please send a refund of the second payment, order',
+  'The app crashes and shows an error when I open page',
+  'I forgot the password of my login and my email address is number',
+];
+/** The tag of each prompt is random, and its tokens are not always as many. */
+const TAG = /input-[0-9a-f]{32}/g;
+const ONE_TAG = `input-${'0'.repeat(32)}`;
+
+export const ticket = (index: number) => `${TEXTS[index % TEXTS.length]} ${index}.`;
+export const inputsOf = (count: number) =>
+  Array.from({ length: count }, (_, index) => ({ id: `t${index}`, input: ticket(index) }));
+
+export type ResultRow = ClassifyResult & { type: string };
+type Summary = { usage: ClassifyUsage; cost_usd: number };
+
+interface Question {
+  messages: { content: { text: string }[] }[];
+}
+
+/** The edge with a simulator that bills batches at half price. */
+export interface JobEdge {
+  app: TestApp;
+  /** What the upstream says in place of the simulator, if anything. */
+  instead: ((sent: Sent) => Response | undefined) | undefined;
+  /** How many times results break off before they come whole. */
+  breaks: number;
+  /** The batches of this edge whose making has begun: their ids with their accounts. */
+  readonly batches: ReadonlyMap<string, string>;
+  /** The classifications whose making has begun, as well. */
+  readonly jobs: ReadonlyMap<string, string>;
+  /** Moves the clock of all objects. */
+  pass(milliseconds: number): void;
+  ask(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
+  begin(body: object, account?: string, headers?: Record<string, string>): Promise<ClassificationReport>;
+  read(id: string, account?: string): Promise<ClassificationReport>;
+  /** Has the objects do what is due. */
+  wake(id: string, account?: string): Promise<void>;
+  /** Has the batch settle, and the classification read its results. */
+  finish(report: ClassificationReport, account?: string): Promise<ClassificationReport>;
+  resultsOf(report: ClassificationReport, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
+  /** The same by `/classify`, as many at a time as that takes. */
+  classified(
+    body: object & { inputs: readonly object[] },
+    account: string,
+  ): Promise<{ rows: ResultRow[]; usage: ClassifyUsage; cost: number }>;
+  /** What the upstream was asked, in batches and by messages: how often each text. */
+  asked(): Map<string, number>;
+  requestsUp(): { custom_id: string; params: Question }[];
+}
+
+const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
+
+/** @param vars settings besides those of a deployment with a key */
+export function jobEdge(vars: Record<string, string> = {}): JobEdge {
+  const { fetch: simulate } = upstreamOf(
+    settingsOf({
+      ...bindings,
+      MODE: 'development',
+      UPSTREAM: 'simulator',
+      SIMULATOR_BATCH_MS: '1',
+      SIMULATOR_TTFT_MS: '0',
+      SIMULATOR_TOKENS_PER_SECOND: '0',
+    }),
+  );
+  const settings = {
+    ...DEPLOYED,
+    MODE: 'development',
+    ANTHROPIC_API_KEY: TEST_KEY,
+    UPSTREAM: 'anthropic',
+    UPSTREAM_MAX_RETRIES: '0',
+    ...vars,
+  };
+  const batches = new Map<string, string>();
+  const jobs = new Map<string, string>();
+  let passed = 0;
+  const app = testApp(async (sent) => {
+    const { method, url, headers, text } = sent;
+    const body = method === 'POST' ? { body: text.replaceAll(TAG, ONE_TAG) } : {};
+    return edge.instead?.(sent) ?? (await simulate(url.href, { method, headers, ...body }));
+  }, settings);
+  const upstream: Upstream = {
+    baseURL: 'https://api.anthropic.com',
+    apiKey: TEST_KEY,
+    simulated: false,
+    fetch: async (url, init) => {
+      const response = await simulate(url, init);
+      if (!url.endsWith('/results') || edge.breaks === 0) return response;
+      edge.breaks -= 1;
+      const text = await response.text();
+      return new Response(bodyOf([text.slice(0, text.length * 0.7)], 'cut'));
+    },
+  };
+  const spies = [Batch, ClassificationJob].flatMap(({ prototype }) => {
+    const inside = prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
+    return [
+      vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + passed),
+      vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings })),
+      vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+    ];
+  });
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  around(Batch, 'prepare', (whole, { id, account }) => {
+    batches.set(String(id), String(account));
+    return whole();
+  });
+  around(ClassificationJob, 'open', (whole, { id, account }) => {
+    jobs.set(String(id), String(account));
+    return whole();
+  });
+
+  const ask: JobEdge['ask'] = async (body, account = 'ada', headers = {}) =>
+    await app.post(
+      '/classify',
+      { batch: true, labels: LABELS, ...body },
+      { ...(await credential(account)), ...headers },
+    );
+  const read: JobEdge['read'] = async (id, account = 'ada') =>
+    await (await app.fetch(`/classifications/${id}`, { headers: await credential(account) })).json();
+  const wake: JobEdge['wake'] = async (id, account = 'ada') => {
+    for (const [batch, owner] of batches) {
+      if (owner === account) await runDurableObjectAlarm(batchStub(bindings, {}, { account, id: batch }));
+    }
+    await runDurableObjectAlarm(classificationStub(bindings, {}, { account, id }));
+  };
+  const questions = (path: string) =>
+    app.sent
+      .filter(({ method, url }) => method === 'POST' && url.pathname === path)
+      .map(({ text }) => JSON.parse(text));
+  const requestsUp: JobEdge['requestsUp'] = () => questions('/v1/messages/batches').flatMap(({ requests }) => requests);
+
+  const edge: JobEdge = {
+    app,
+    instead: undefined,
+    breaks: 0,
+    batches,
+    jobs,
+    pass: (milliseconds) => {
+      passed += milliseconds;
+    },
+    ask,
+    async begin(body, account, headers) {
+      const response = await ask(body, account, headers);
+      const text = await response.text();
+      expect(response.status, text).toBe(202);
+      return JSON.parse(text) as ClassificationReport;
+    },
+    read,
+    wake,
+    async finish({ id }, account) {
+      for (let alarms = 0; alarms < 50; alarms += 1) {
+        await wake(id, account);
+        const now = await read(id, account);
+        if (now.status === 'ended') return now;
+      }
+      throw new Error('It did not end.');
+    },
+    async resultsOf({ id }, account = 'ada') {
+      const response = await app.fetch(`/classifications/${id}/results`, { headers: await credential(account) });
+      expect(response.headers.get('content-type')).toBe('application/jsonl');
+      const lines = (await response.text()).trimEnd().split('\n');
+      const rows = lines.map((line) => JSON.parse(line));
+      const summary = rows.pop();
+      expect(summary.type).toBe('summary');
+      return { rows, summary };
+    },
+    async classified(body, account) {
+      const rows: ResultRow[] = [];
+      const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+      let cost = 0;
+      for (let from = 0; from < body.inputs.length; from += 256) {
+        const part = { labels: LABELS, ...body, inputs: body.inputs.slice(from, from + 256) };
+        const response = await app.post('/classify', part, await credential(account));
+        const text = await response.text();
+        expect(response.status, text).toBe(200);
+        const answer = JSON.parse(text) as { results: ClassifyResult[] } & Summary;
+        rows.push(...answer.results.map((row) => ({ type: 'result', ...row })));
+        for (const kind of Object.keys(usage) as (keyof ClassifyUsage)[]) usage[kind] += answer.usage[kind];
+        cost += nanodollarsOf(answer.cost_usd);
+      }
+      return { rows, usage, cost };
+    },
+    asked() {
+      const all = [...requestsUp().map(({ params }) => params), ...(questions('/v1/messages') as Question[])];
+      const times = new Map<string, number>();
+      for (const { messages } of all) {
+        const lines = messages[0]?.content[0]?.text.split('\n') ?? [];
+        const text = lines.slice(1, -1).join('\n');
+        times.set(text, (times.get(text) ?? 0) + 1);
+      }
+      return times;
+    },
+    requestsUp,
+  };
+  return edge;
+}
+
+/**
+ * Puts something around a method of all objects of a class, until the test ends.
+ *
+ * @param does calls `whole`, or does not; its other argument is the method's first
+ */
+export function around(
+  { prototype }: { prototype: object },
+  method: string,
+  does: (whole: () => unknown, first: Record<string, unknown>) => unknown,
+): void {
+  const methods = prototype as Record<string, (...args: never[]) => unknown>;
+  const before = methods[method];
+  if (!before) throw new TypeError(`There is no ${method}.`);
+  methods[method] = function (this: unknown, ...args) {
+    return does(() => before.apply(this, args), args[0] as unknown as Record<string, unknown>);
+  };
+  onTestFinished(() => {
+    methods[method] = before;
+  });
+}
+
+/** @returns an amount without a fraction, so that sums are exact */
+export function nanodollarsOf(usd: number | null): number {
+  return Math.round((usd ?? Number.NaN) * 1e9);
+}
+
+/** @returns what an account holds, and has paid today, in nanodollars; and what its ledger has of batches and all else */
+export async function paidBy(
+  account: string,
+): Promise<{ held: number; settled: number; rows: number; booked: number }> {
+  const stub = accountStub(bindings, {}, account);
+  const { day } = await stub.standing();
+  const { data } = await stub.requests({ limit: 1_000 });
+  const booked = data.reduce((sum, { cost_usd }) => sum + nanodollarsOf(cost_usd), 0);
+  return { held: nanodollarsOf(day.held_usd), settled: nanodollarsOf(day.settled_usd), rows: data.length, booked };
+}

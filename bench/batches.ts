@@ -36,7 +36,7 @@ interface MemoryFigures {
 export interface BatchFigures {
   /** Milliseconds of CPU an item; undefined where it cannot be read. */
   cpu: Record<keyof typeof CPU_CEILINGS, Spread> | undefined;
-  memory: Record<'created' | 'settled' | 'uploaded' | 'downloaded', MemoryFigures>;
+  memory: Record<'created' | 'settled' | 'uploaded' | 'chunked' | 'downloaded', MemoryFigures>;
 }
 
 /** The CPU is that of a runtime without an inspector, the memory that of another one with it. */
@@ -97,6 +97,7 @@ async function measureMemory(bundle: Bundle, upstream: string): Promise<BatchFig
     created: await peakDuring(() => client.create(ITEMS)),
     settled: await peakDuring(() => client.settle()),
     uploaded: await peakDuring(() => client.upload()),
+    chunked: await peakDuring(() => client.upload(true)),
     downloaded: await peakDuring(() => client.download()),
   };
   inspector.close();
@@ -146,11 +147,10 @@ class BatchClient {
     throw new Error('the batch is not settled');
   }
 
-  async upload(): Promise<void> {
+  async upload(isLengthUnknown = false): Promise<void> {
     const type = `multipart/form-data; boundary=${FORM_BOUNDARY}`;
-    // What stands around the file in the form is allowed beside it.
     const body = { kind: 'file', bytes: FILE_BYTES } as const;
-    await this.#send({ path: '/v1/files', method: 'POST', body, headers: { 'content-type': type } });
+    await this.#send({ path: '/v1/files', method: 'POST', body, headers: { 'content-type': type }, isLengthUnknown });
   }
 
   async download(): Promise<void> {
@@ -203,6 +203,7 @@ export function batchTable({ cpu, memory }: BatchFigures): string {
     held('MB held, created', memory.created),
     held('MB held, settled', memory.settled),
     held(`MB held, a file of ${mb(FILE_BYTES)} MB up`, memory.uploaded),
+    held('MB held, the same in chunks', memory.chunked),
     held('MB held, the same down', memory.downloaded),
   ]);
 }

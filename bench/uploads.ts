@@ -14,6 +14,8 @@ export interface UploadOrder {
   requests: number;
   /** Whether each answer is held open once it has begun, until the process ends. */
   holds: boolean;
+  /** Whether nobody is told how long the body is. Default: its length is told. */
+  isLengthUnknown?: boolean;
 }
 
 /**
@@ -71,26 +73,26 @@ function send(order: UploadOrder, body: Buffer): Promise<{ status: number; retry
   return new Promise((resolve, reject) => {
     const { origin, path, method, headers } = order;
     const { hostname, port } = new URL(origin);
-    const length = { 'content-type': 'application/json', 'content-length': String(body.length) };
-    const outgoing = request(
-      { host: hostname, port, method, path, agent: false, headers: { ...length, ...headers } },
-      (response) => {
-        const status = response.statusCode ?? 0;
-        const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };
-        if (order.holds && status === 200) {
-          response.once('data', () => {
-            response.pause();
-            resolve(told);
-          });
-          return;
-        }
-        response.resume();
-        response.once('end', () => resolve(told));
-        response.once('error', reject);
-      },
-    );
+    const length = order.isLengthUnknown ? {} : { 'content-length': String(body.length) };
+    const all = { 'content-type': 'application/json', ...length, ...headers };
+    const outgoing = request({ host: hostname, port, method, path, agent: false, headers: all }, (response) => {
+      const status = response.statusCode ?? 0;
+      const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };
+      if (order.holds && status === 200) {
+        response.once('data', () => {
+          response.pause();
+          resolve(told);
+        });
+        return;
+      }
+      response.resume();
+      response.once('end', () => resolve(told));
+      response.once('error', reject);
+    });
     outgoing.once('error', reject);
-    outgoing.end(body);
+    // Node tells the length of what is ended with.
+    if (order.isLengthUnknown) outgoing.write(body, () => outgoing.end());
+    else outgoing.end(body);
   });
 }
 

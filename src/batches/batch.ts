@@ -3,6 +3,7 @@ import { MINUTE_MS } from '../async/durations.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
@@ -64,14 +65,14 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     this.#wakeIn(PREPARED_MS);
   }
 
-  async closing(): Promise<boolean> {
+  async closing(held: Nanodollars): Promise<boolean> {
     const journal = this.#journal;
     if (journal?.phase === 'prepared') {
       const pending = pendingOf({ ...journal, closingAt: this.now() });
       await this.#record.claims((claims) => claims.begin(pending));
       // The alarm may have given it up meanwhile.
       if (this.#journal?.phase === 'prepared') {
-        this.#record.change({ phase: 'closing', closingAt: pending.at, isReported: false });
+        this.#record.change({ phase: 'closing', closingAt: pending.at, held, isReported: false });
         this.#wakeIn(ANSWER_MS);
       }
     }

@@ -9,7 +9,7 @@ import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
-import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
@@ -25,6 +25,7 @@ import { reportOf } from '../upstream/usage/usage-report.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
+import { BodyDigest } from './body-digest.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { checkedDeliverUrl } from './deliver-end.ts';
@@ -184,7 +185,8 @@ async function closeBatch(
     }
     if (decision.outcome !== 'admitted') throw refusal(decision, total);
     if (decision.unlisted) context.waitUntil(putOnList({ ...context, store: context.store }));
-    isClosing = await callBatch(place, (batch) => batch.closing());
+    const { hold } = decision;
+    isClosing = await callBatch(place, (batch) => batch.closing(hold));
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
@@ -336,19 +338,4 @@ export function newBatchId(): string {
 /** @returns whether a text can be the id of a batch of this edge. */
 export function isBatchId(id: string): boolean {
   return /^msgbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id);
-}
-
-/** The SHA-256 of a body, while it is read. */
-class BodyDigest {
-  readonly #stream = new crypto.DigestStream('SHA-256');
-  readonly #writer = this.#stream.getWriter();
-
-  async add(piece: Uint8Array): Promise<void> {
-    await this.#writer.write(piece);
-  }
-
-  async end(): Promise<string> {
-    await this.#writer.close();
-    return toHex(new Uint8Array(await this.#stream.digest));
-  }
 }

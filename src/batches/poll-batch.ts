@@ -1,6 +1,6 @@
 /** Asks the upstream how a batch is, and settles it once it has ended. */
 
-import { DAY_MS, HOUR_MS } from '../async/durations.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
@@ -8,15 +8,16 @@ import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { firstDelivery } from './deliver-end.ts';
-import type { Journal } from './journal.ts';
+import { heldRows, type Journal } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
 /** A batch that the upstream does not know any more is settled at its hold then. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
 
-/** Results that could not be read are read again after twice this, then four times, and so on. */
-const READ_PAUSE_MS = 5_000;
+/** A connection may break a few times. Then results are read again after a pause, and after twice that, and so on. */
+const FREE_MISREADS = 3;
+const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
 export const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
@@ -54,7 +55,7 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   return 'seen';
 }
 
-/** Reads the results as `readSums` does. Each time that they cannot be read, or are not all, the next time is later. */
+/** Reads the results as `readSums` does. Where they cannot be read time after time, or are not all, the next time is later. */
 async function readSumsAgain(
   record: BatchRecord,
   { items, isGuess }: Journal,
@@ -66,8 +67,8 @@ async function readSumsAgain(
     return sums;
   } catch (thrown) {
     const misreads = (record.journal?.misreads ?? 0) + 1;
-    const readAt = record.now + Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** misreads);
-    record.change({ misreads, readAt });
+    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (misreads - FREE_MISREADS - 1));
+    record.change({ misreads, ...(misreads > FREE_MISREADS ? { readAt: record.now + pauseMs } : {}) });
     throw thrown;
   }
 }
@@ -87,14 +88,15 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
   const reading = { models, controller, idleMs: settings.STREAM_IDLE_MS };
-  return await readResults(response, journal, makesThings && isSure ? { ...reading, note } : reading);
+  const batch = { ...journal, rows: heldRows(journal) };
+  return await readResults(response, batch, makesThings && isSure ? { ...reading, note } : reading);
 }
 
 /** Books the hold of a batch as what it has cost: nobody can say any more what that was. */
 export async function settleUnknown(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal) return;
-  const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
+  const held = heldRows(journal).reduce((sum, { hold }) => sum + hold, 0);
   const outcomes = { ...NO_OUTCOMES, errored: journal.items };
   await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
@@ -134,8 +136,9 @@ export async function tellCancel(record: BatchRecord): Promise<void> {
 }
 
 /** @returns what is booked of a batch without results: its hold, or nothing. */
-export function rowsWithoutResults({ rows, upstream }: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
-  return rows.map(({ requestId, model, hold }) => ({
+export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+  const { upstream } = journal;
+  return heldRows(journal).map(({ requestId, model, hold }) => ({
     requestId,
     model,
     status,

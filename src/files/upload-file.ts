@@ -6,12 +6,17 @@ import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts'
 import { callAccount } from '../durable/call-account.ts';
 import type { UploadEnd, UploadReport } from '../durable/contracts/belongings.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest, tooLarge } from '../http/errors.ts';
+import { PieceReader } from '../http/piece-reader.ts';
+import { discard } from '../http/read-json.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import { relay } from '../upstream/relay.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { readDescription } from './describe-file.ts';
+
+/** How long the rest of a file that is too long is read, in milliseconds. */
+const LATE_MS = 10_000;
 
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
 function formLength({ headers, body }: Request, most: number): number | undefined {
@@ -34,27 +39,43 @@ function formLength({ headers, body }: Request, most: number): number | undefine
  * @param length how many bytes come; undefined where nobody has said
  * @param room more bytes than these break it off
  */
-function carried(body: ReadableStream<Uint8Array>, length: number | undefined, room: number): Carried {
-  let isTooLong = false;
+function carried(request: Request, length: number | undefined, room: number): Carried {
+  const body = request.body as ReadableStream<Uint8Array>;
   // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
-  if (length !== undefined) return { body, isTooLong: () => false, bytes: () => length };
+  if (length !== undefined) {
+    return { body, isTooLong: () => false, bytes: () => length, dropRest: () => Promise.resolve() };
+  }
   let come = 0;
-  const counted = new TransformStream<Uint8Array, Uint8Array>({
-    transform(piece, controller) {
+  const { readable, writable } = new IdentityTransformStream();
+  const reader = new PieceReader(body);
+  const writer = writable.getWriter();
+  const carry = async () => {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
       come += piece.length;
-      isTooLong = come > room;
-      if (isTooLong) controller.error(new Error('The file is longer than there is room for.'));
-      else controller.enqueue(piece);
-    },
+      if (come > room) throw new Error('The file is longer than there is room for.');
+      await writer.write(piece);
+    }
+    await writer.close();
+  };
+  const carrying = carry().catch(async (thrown: unknown) => {
+    reader.releaseLock();
+    writer.abort(thrown).catch(toldByReader);
+    // A connection on which the rest of a body is left stands still for whatever the caller sends next.
+    await discard(request, LATE_MS);
   });
-  return { body: body.pipeThrough(counted), isTooLong: () => isTooLong, bytes: () => come };
+  return { body: readable, isTooLong: () => come > room, bytes: () => come, dropRest: () => carrying };
 }
+
+/** The upload itself fails with it. */
+function toldByReader(): void {}
 
 interface Carried {
   body: ReadableStream<Uint8Array>;
   isTooLong(): boolean;
   /** How many have come, or will. */
   bytes(): number;
+  /** Reads what still comes of one that was broken off, for a while. */
+  dropRest(): Promise<void>;
 }
 
 /**
@@ -74,7 +95,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));
   if (begun.outcome === 'full') throw noRoom(begun.most);
-  const up = carried(c.req.raw.body as ReadableStream<Uint8Array>, bytes, begun.room);
+  const up = carried(c.req.raw, bytes, begun.room);
   const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
   let wasSent = false;
   let response: Response;
@@ -101,7 +122,10 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     // A part of a form is no file: nothing came of it.
     const isNoFile = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure);
     waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
-    if (up.isTooLong()) throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+    if (up.isTooLong()) {
+      await up.dropRest();
+      throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+    }
     throw thrown;
   }
   const text = await response.text();

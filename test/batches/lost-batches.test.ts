@@ -198,6 +198,24 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
+test('a batch that the upstream has forgotten is booked at what was held, where limits estimate what tools cost', async () => {
+  creates = 'answered';
+  await accountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
+  const search = { ...params('Hi'), tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 3 }] };
+  const body = { requests: [{ custom_id: 'a1', params: search }, ...bodyOf(['a2']).requests] };
+  const response = await app.post(PATH, body, bearer(await tokenOf('alice')));
+  const { id } = (await response.json()) as MessageBatch;
+  const held = (await day('alice')).held_usd ?? 0;
+  expect(held).toBeGreaterThan(0);
+  api.batches.clear();
+  late += 31 * DAY_MS;
+  await ended(['alice', id]);
+  expect((await day('alice')).settled_usd).toBeCloseTo(held, 8);
+  const [row] = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  expect(row).toMatchObject({ status: 'unknown', over_hold: false });
+  expect((await shown('alice', id)).cost_usd).toBe(row?.cost_usd);
+});
+
 test('an item that succeeded without saying what it has used costs its share of the hold', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2', 'exp3', 'exp4']);
@@ -218,7 +236,7 @@ test('an item that succeeded without saying what it has used costs its share of 
   expect(row).toMatchObject({ estimated: true, over_hold: false });
 });
 
-test('results that are not all there are read again, each time later, and settled when they are', async () => {
+test('results that are not all there are read again, ever later, and settled when they are', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2']);
   let reads = 0;
@@ -232,7 +250,7 @@ test('results that are not all there are read again, each time later, and settle
   await eventually(async () => {
     late += MINUTE_MS;
     await wakeBatch(id, 'alice');
-    expect(reads).toBe(1);
+    expect(reads).toBeGreaterThan(0);
   });
   for (let times = 0; times < 100; times += 1) {
     late += MINUTE_MS;
@@ -260,16 +278,16 @@ test('what is given up before its last byte is given back, wherever the object i
   };
   const { rows, ...rest } = await opening('a1');
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
-    const id = rest.id.slice(0, -1) + String(nth + 2);
+    const id = `msgbatch_${String(nth).padStart(26, '0')}`;
     const stub = batchStub(bindings, {}, { account: 'alice', id });
     await stub.prepare({ ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) });
-    if (step !== 'prepared') expect(await stub.closing()).toBe(true);
-    if (step === 'closing twice') expect(await stub.closing()).toBe(true);
+    if (step !== 'prepared') expect(await stub.closing(1_000)).toBe(true);
+    if (step === 'closing twice') expect(await stub.closing(1_000)).toBe(true);
     expect((await stub.read()).kind).toBe('known');
     // Both at once: neither brings back what the other has forgotten.
     await Promise.all([stub.drop(true), stub.drop(true), wakeBatch(id, 'alice')]);
     expect((await stub.read()).kind).toBe('none');
-    expect(await stub.closing()).toBe(false);
+    expect(await stub.closing(1_000)).toBe(false);
     expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
       status: 'unsent',
       cost_usd: 0,
@@ -283,9 +301,9 @@ test('an account that is erased while its batch is being sent sends nothing any 
   const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, ctx) =>
     String(ctx.storage.sql.exec('select journal from batch').one().journal),
   );
-  const next = `${id.slice(0, -1)}2`;
+  const next = `msgbatch_${'0'.repeat(26)}`;
   const stub = batchStub(bindings, {}, { account: 'alice', id: next });
   await stub.prepare({ ...(JSON.parse(journal) as BatchOpening), id: next });
   await stub.erase();
-  expect(await stub.closing()).toBe(false);
+  expect(await stub.closing(1_000)).toBe(false);
 });

@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 /** What a test needs of an SDK. */
-type Client = Pick<AnthropicCurrent, 'messages' | 'files' | 'beta' | 'get'>;
+type Client = Pick<AnthropicCurrent, 'messages' | 'files' | 'beta' | 'get' | 'apiKey'>;
 type Fetch = typeof fetch;
 
 const SDKS = {
@@ -272,4 +272,35 @@ test('errors are of the classes that callers look for', async () => {
   expect(await failure(batches.create({ requests: [] }))).toBeInstanceOf(BadRequestError);
   const long = await failure(batches.create({ requests: [item('a', 'x'.repeat(MOST_BATCH_BYTES))] }));
   expect(long).toBeInstanceOf(APIError);
+});
+
+test('a file whose length nobody tells is kept whole, and is refused where it turns out too long', async () => {
+  const client = await newClient('1.x');
+  const upload = async (bytes: Uint8Array) => {
+    const form = new FormData();
+    form.append('file', new Blob([bytes]), 'a.bin');
+    const whole = new Response(form);
+    const response = await fetch(`${server.url}/v1/files`, {
+      method: 'POST',
+      headers: {
+        'x-api-key': String(client.apiKey),
+        'content-type': whole.headers.get('content-type') ?? '',
+        'sluice-simulate': 'downloadable',
+      },
+      body: whole.body,
+      // Node sends a stream in chunks.
+      duplex: 'half',
+    } as RequestInit);
+    return { status: response.status, body: (await response.json()) as { id: string; error?: { type: string } } };
+  };
+  const bytes = new Uint8Array(1_000_000).map((_, at) => (at * 31 + (at >> 8)) & 0xff);
+  const { status, body } = await upload(bytes);
+  expect(status).toBe(200);
+  const down = new Uint8Array(await (await client.files.download(body.id)).arrayBuffer());
+  expect(Buffer.compare(down, bytes)).toBe(0);
+  const long = await upload(new Uint8Array(FILE_BYTES + 100_000));
+  expect(long).toMatchObject({ status: 413, body: { error: { type: 'request_too_large' } } });
+  // What comes next on the same connection is answered: nothing of the refused body is left on it.
+  const listed = await client.files.list({}, { timeout: 30_000, maxRetries: 0 });
+  expect(listed.data.map(({ id }) => id)).toEqual([body.id]);
 });

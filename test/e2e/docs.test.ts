@@ -1,14 +1,12 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { sharedEdge } from '../support/shared-start.ts';
 
-let server: Started;
+let url: string;
 
 beforeAll(async () => {
-  server = await npmStart();
+  url = await sharedEdge();
 });
-
-afterAll(() => server.stop());
 
 describe('what the assets serve', () => {
   test('is public, carries the security headers, and leaves the rest to the Worker', async () => {
@@ -17,7 +15,7 @@ describe('what the assets serve', () => {
       ['/docs/scalar.js', 'text/javascript'],
       ['/openapi.json', 'application/json'],
     ] as const) {
-      const response = await fetch(server.url + path);
+      const response = await fetch(url + path);
       expect(response.status, path).toBe(200);
       expect(response.headers.get('content-type'), path).toContain(type);
       expect(response.headers.get('x-content-type-options'), path).toBe('nosniff');
@@ -26,11 +24,11 @@ describe('what the assets serve', () => {
       expect(policy.includes("'unsafe-inline'"), path).toBe(path === '/docs');
       await response.body?.cancel();
     }
-    const document = await fetch(`${server.url}/openapi.json`, { headers: { origin: 'http://localhost:3000' } });
+    const document = await fetch(`${url}/openapi.json`, { headers: { origin: 'http://localhost:3000' } });
     expect(document.headers.get('access-control-allow-origin')).toBe('*');
     expect(await document.json()).toMatchObject({ openapi: '3.1.1', paths: { '/v1/messages': { post: {} } } });
-    expect((await fetch(`${server.url}/docs`, { method: 'POST' })).status).toBe(405);
-    const missing = await fetch(`${server.url}/docs/nothing`);
+    expect((await fetch(`${url}/docs`, { method: 'POST' })).status).toBe(405);
+    const missing = await fetch(`${url}/docs/nothing`);
     expect(missing.status).toBe(404);
     expect(await missing.json()).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
   });
@@ -48,22 +46,22 @@ describe('what the assets serve', () => {
       page.on('request', (request) => {
         if (/^https?:/.test(request.url())) hosts.add(new URL(request.url()).origin);
       });
-      await page.goto(`${server.url}/docs`);
+      await page.goto(`${url}/docs`);
       await page.getByRole('heading', { name: 'Stream a message' }).waitFor();
       // It is laid out by its style sheet, which a stricter policy would have kept away.
       const rules = await page.locator('style#scalar-style').evaluate((element) => {
         return (element as HTMLStyleElement).sheet?.cssRules.length;
       });
       expect(rules).toBeGreaterThan(0);
-      await page.goto(`${server.url}/docs#tag/health/GET/health`);
+      await page.goto(`${url}/docs#tag/health/GET/health`);
       await page
         .getByRole('button', { name: /Test Request/ })
         .last()
         .click();
-      const answered = page.waitForResponse(`${server.url}/health`);
+      const answered = page.waitForResponse(`${url}/health`);
       await page.getByRole('button', { name: /^Send/ }).first().click();
       expect((await answered).status()).toBe(200);
-      expect([...hosts]).toEqual([server.url]);
+      expect([...hosts]).toEqual([url]);
       expect(faults).toEqual([]);
     } finally {
       await browser.close();

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { descriptionOf } from '../../src/http/zod.ts';
 import { settingsSchema } from '../../src/settings/settings.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { sharedEdge } from '../support/shared-start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const README_URL = 'http://localhost:8787';
@@ -38,13 +38,11 @@ function settle(text: string): string {
     .trim();
 }
 
-let server: Started;
+let url: string;
 
 beforeAll(async () => {
-  server = await npmStart();
+  url = await sharedEdge();
 });
-
-afterAll(() => server.stop());
 
 test('every request and small tool of the README prints what the README shows', async () => {
   const examples = await readExamples();
@@ -52,10 +50,10 @@ test('every request and small tool of the README prints what the README shows', 
   // In the order of the page: later ones may build on what earlier ones made.
   for (const { command, shown } of examples) {
     expect(shown, `the README shows nothing below: ${command}`).not.toBe('');
-    const run = command.replaceAll(README_URL, server.url).replaceAll('npm run ', 'npm run --silent ');
+    const run = command.replaceAll(README_URL, url).replaceAll('npm run ', 'npm run --silent ');
     const { stdout } = await promisify(execFile)('bash', ['-c', run], {
       cwd: root,
-      env: { ...process.env, SLUICE_URL: server.url },
+      env: { ...process.env, SLUICE_URL: url },
     });
     expect(settle(stdout), command).toBe(settle(shown));
   }

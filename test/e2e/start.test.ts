@@ -4,18 +4,16 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { npmStart, type Started } from '../support/start.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { sharedEdge } from '../support/shared-start.ts';
+import { npmStart } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const quick = ['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0'];
-let server: Started;
+let url: string;
 
 beforeAll(async () => {
-  server = await npmStart(quick);
+  url = await sharedEdge();
 });
-
-afterAll(() => server.stop());
 
 const question = { role: 'user' as const, content: 'What is the weather in Bern today?' };
 const request = { model: 'claude-haiku-5-5', max_tokens: 500, messages: [question] };
@@ -30,8 +28,8 @@ const weather = {
 };
 
 const clients = {
-  '1.x': () => new AnthropicCurrent({ apiKey: 'any', baseURL: server.url }),
-  '0.x': () => new AnthropicOld({ apiKey: 'any', baseURL: server.url }) as unknown as AnthropicCurrent,
+  '1.x': () => new AnthropicCurrent({ apiKey: 'any', baseURL: url }),
+  '0.x': () => new AnthropicOld({ apiKey: 'any', baseURL: url }) as unknown as AnthropicCurrent,
 };
 
 describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base URL changed', (version) => {
@@ -177,7 +175,7 @@ test('a page from another site, or a name that was made to point here, gets noth
   const body = JSON.stringify({ ...request, stream: false });
   const headers = { 'content-type': 'application/json' };
   const post = (more: Record<string, string>) =>
-    fetch(`${server.url}/v1/messages`, { method: 'POST', headers: { ...headers, ...more }, body });
+    fetch(`${url}/v1/messages`, { method: 'POST', headers: { ...headers, ...more }, body });
   for (const origin of ['https://evil.example', 'null', 'http://localhost.evil.example', 'http://127.0.0.1.nip.io']) {
     const refused = await post({ origin });
     expect(refused.status, origin).toBe(403);
@@ -186,7 +184,7 @@ test('a page from another site, or a name that was made to point here, gets noth
   const welcome = await post({ origin: 'http://localhost:3000' });
   expect(welcome.status).toBe(200);
   expect(welcome.headers.get('access-control-allow-origin')).toBe('http://localhost:3000');
-  const { port } = new URL(server.url);
+  const { port } = new URL(url);
   const rebound = spawnSync('curl', ['-s', '-H', 'Host: evil.example', `http://127.0.0.1:${port}/health`], {
     encoding: 'utf8',
   });

@@ -4,6 +4,7 @@ import { build } from '../../scripts/build.ts';
 import { type Bundle, bundleWorker } from '../../scripts/bundle.ts';
 import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
 import { startBrowser } from './browser.ts';
+import { offerSharedStart } from './shared-start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -19,22 +20,26 @@ declare module 'vitest' {
 /**
  * Builds the Workers, and starts the browser, once for all tests that run them in processes of their own.
  *
- * @returns what ends the browser
+ * @returns what ends the browser, and the edge that tests share
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Added by one server, they would make those start again that run beside it.
   await addSecrets(await readDevVars());
   await build();
   const simulator = { SLUICE_SIMULATOR: 'true' };
-  const [browser, simulating, impatient, deployed] = await Promise.all([
+  const [shared, browser, simulating, impatient, deployed] = await Promise.all([
+    offerSharedStart(),
     startBrowser(),
     bundleWorker(simulator),
     bundleWorker(simulator, 'test/fixtures/impatient-worker.ts'),
     bundleWorker(unstable_readConfig({ config: 'wrangler.toml' }).define),
   ]);
+  project.provide('sharedStart', shared.url);
   project.provide('browser', browser?.wsEndpoint());
   project.provide('worker', simulating.code);
   project.provide('impatient', impatient.code);
   project.provide('deployed', deployed);
-  return async () => await browser?.close();
+  return async () => {
+    await Promise.all([browser?.close(), shared.stop()]);
+  };
 }

@@ -9,7 +9,9 @@ const [verb, what, name] = args;
 const environment = args[args.indexOf('--env') + 1];
 if (args.includes('--help')) {
   const options = ['config', 'env', 'help', 'name', 'no-bundle', 'minify', 'dry-run', 'keep-vars', 'var'];
-  console.log(`GLOBAL FLAGS\n${options.map((option) => `      --${option}  It is one  [string]`).join('\n')}`);
+  process.stdout.write(
+    `GLOBAL FLAGS\n${options.map((option) => `      --${option}  It is one  [string]`).join('\n')}\n`,
+  );
   process.exit(0);
 }
 cloud.commands.push(args);

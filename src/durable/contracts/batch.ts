@@ -80,7 +80,7 @@ export interface BatchOpening {
   /** The origin and path by which the caller has reached this edge, for `results_url`. */
   base: string;
   items: number;
-  /** One for each model; journals of earlier releases do not say how many items it has. */
+  /** One for each model, with the most that it can cost; journals of earlier releases do not say how many items it has. */
   rows: { requestId: string; model: string; hold: Nanodollars; items?: number }[];
   /** What the custom ids are hashed with, and their digest. */
   seed: readonly [number, number, number, number];
@@ -130,8 +130,13 @@ export interface UpstreamBatch {
 export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Stores what the batch is, before anything is set aside for it. */
   prepare(opening: BatchOpening): void;
-  /** Says that the last byte goes up now. @returns false where the batch was given up meanwhile: then it must not */
-  closing(): Promise<boolean>;
+  /**
+   * Says that the last byte goes up now.
+   *
+   * @param held what the account has set aside
+   * @returns false where the batch was given up meanwhile: then it must not
+   */
+  closing(held: Nanodollars): Promise<boolean>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /** Lets a batch go whose last byte was not sent: only who would have sent it knows that. @param isHeld whether something may have been set aside for it */

@@ -71,6 +71,7 @@ const ORDER = [
   'http',
   'json',
   'async',
+  'cache',
   'sse',
   'simulator',
   'simulator/batches',
@@ -82,7 +83,6 @@ const ORDER = [
   'simulator/store',
   'simulator/text',
   'simulator/random',
-  'cache',
 ];
 
 interface Import {

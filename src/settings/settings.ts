@@ -27,7 +27,7 @@ export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 /** The senders whose webhooks the Worker takes by itself, once their secret is set. */
 export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
 
-const senderSecret = (meaning: string) => z.described(z._default(senderSecrets, []), meaning);
+const senderSecret = z._default(senderSecrets, []);
 
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
@@ -145,13 +145,14 @@ export const settingsSchema = z.object({
     z.optional(z.enum(['eu', 'us'])),
     'Where objects live. Part of every object’s id: choose it before the first deploy.',
   ),
-  GITHUB_WEBHOOK_SECRET: senderSecret(
+  GITHUB_WEBHOOK_SECRET: z.described(
+    senderSecret,
     'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
   ),
   GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
-  STRIPE_WEBHOOK_SECRET: senderSecret('Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
+  STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
   STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  SLACK_WEBHOOK_SECRET: senderSecret('Secret. The same for Slack: the app’s signing secret.'),
+  SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
   SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
   STANDARD_WEBHOOK_SECRET: z.described(
     z._default(standardSecrets, []),

@@ -1,4 +1,3 @@
-import { LruCache } from '../cache/lru.ts';
 import { forcibleStopReasons } from './answer/answer.ts';
 import { ApiError, invalid } from './request/errors.ts';
 
@@ -113,14 +112,19 @@ export function readFaults(value: string): Faults {
 
 /** Counts the requests of each key, for `times`. */
 export class FaultCounter {
-  readonly #seen = new LruCache<string, number>({ most: 10_000 });
+  readonly #seen = new Map<string, number>();
 
   /** @returns the faults of this request: none, if they have been used `times` times already */
   next(faults: Faults): Faults {
     if (faults.times === undefined) return faults;
     const key = faults.key ?? '';
     const seen = this.#seen.get(key) ?? 0;
+    this.#seen.delete(key);
     this.#seen.set(key, seen + 1);
+    if (this.#seen.size > 10_000) {
+      const [oldest] = this.#seen.keys();
+      this.#seen.delete(oldest ?? '');
+    }
     return seen < faults.times ? faults : {};
   }
 }

@@ -1,5 +1,3 @@
-import { LruCache } from '../cache/lru.ts';
-
 /** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
 const limits = { requests: 4000, input: 2_000_000, output: 400_000 };
 
@@ -13,7 +11,7 @@ interface Minute {
 
 /** Counts what accounts use in the current minute, for the headers of answers. */
 export class RateLimits {
-  readonly #minutes = new LruCache<string, Minute>({ most: 1_000 });
+  readonly #minutes = new Map<string, Minute>();
 
   /**
    * Counts a request and tells where the account stands.
@@ -27,7 +25,13 @@ export class RateLimits {
     minute.requests += 1;
     minute.input += input;
     minute.output += output;
+    this.#minutes.delete(account);
     this.#minutes.set(account, minute);
+    if (this.#minutes.size > 1000) {
+      const [oldest] = this.#minutes.keys();
+      this.#minutes.delete(oldest ?? '');
+    }
+
     // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};

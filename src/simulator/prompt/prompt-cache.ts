@@ -1,4 +1,3 @@
-import { LruCache } from '../../cache/lru.ts';
 import { type Digest, digest, hex } from '../random/digest.ts';
 import { invalid } from '../request/errors.ts';
 import type { CacheLifetime } from '../request/message-request.ts';
@@ -55,11 +54,12 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
 
 /** Keeps the prefixes of prompts in memory. When it is full, the least recently used ones are removed. */
 export class PromptCache {
-  readonly #entries: LruCache<string, Entry>;
+  readonly #entries = new Map<string, Entry>();
+  readonly #capacity: number;
 
   /** @param capacity the most prefixes */
   constructor(capacity = 10_000) {
-    this.#entries = new LruCache({ most: capacity });
+    this.#capacity = capacity;
   }
 
   /**
@@ -124,6 +124,13 @@ export class PromptCache {
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
     const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
+    // Deleted first, so that the map stays in the order of the last use.
+    this.#entries.delete(key);
     this.#entries.set(key, { lifetime, expiresAt });
+    while (this.#entries.size > this.#capacity) {
+      const [oldest] = this.#entries.keys();
+      if (oldest === undefined) break;
+      this.#entries.delete(oldest);
+    }
   }
 }

@@ -2,7 +2,7 @@
 
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 import { pageOfSelected } from '../http/page.ts';
 
 type BatchTableRow = Record<string, SqlStorageValue> & { id: string; digest: string; report: string | null };
@@ -11,16 +11,10 @@ type BatchTableRow = Record<string, SqlStorageValue> & { id: string; digest: str
 const ATTACHES_MS = 24 * 60 * 60_000;
 
 /** Keeps the rows of an account's batches. */
-export class BatchList {
-  readonly #tables: Tables;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
+export class BatchList extends Rows {
   /** Adds a batch, in the step that sets aside what it can cost. */
   begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
-    this.#tables.write(
+    this.tables.write(
       'insert into batches (id, created_at, key, digest) values (?, ?, ?, ?)',
       id,
       now,
@@ -31,7 +25,7 @@ export class BatchList {
 
   /** @returns whether there is a batch. */
   has(id: string): boolean {
-    return this.#tables.read('select 1 from batches where id = ?', id).length > 0;
+    return this.tables.read('select 1 from batches where id = ?', id).length > 0;
   }
 
   /** @returns the batch that was made of what is sent again: by its key, or by its bytes where the client says so. */
@@ -39,7 +33,7 @@ export class BatchList {
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
-    const [row] = this.#tables.read<BatchTableRow>(
+    const [row] = this.tables.read<BatchTableRow>(
       `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
        order by key is ?2 desc, id desc limit 1`,
       now - ATTACHES_MS,
@@ -52,18 +46,18 @@ export class BatchList {
 
   /** Stores what a batch reports; one that is not in the list any more stays out. */
   note(report: MessageBatch): void {
-    this.#tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
+    this.tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
   }
 
   /** Takes a batch off the list. */
   forget(id: string): void {
-    this.#tables.write('delete from batches where id = ?', id);
+    this.tables.write('delete from batches where id = ?', id);
   }
 
   /** @returns a page of the batches that the upstream has, or may have, newest first. */
   page({ limit = 20, after_id, before_id }: PageOf): Page<MessageBatch> {
     const backwards = after_id === undefined && before_id !== undefined;
-    const rows = this.#tables.read<BatchTableRow>(
+    const rows = this.tables.read<BatchTableRow>(
       `select id, digest, report from batches where report is not null
          and (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id ${backwards ? 'asc' : 'desc'} limit ?3`,
       after_id ?? null,
@@ -76,7 +70,7 @@ export class BatchList {
 
   /** @returns ids of batches that were made until then, so many of them. */
   until(time: number, limit: number): string[] {
-    return this.#tables
+    return this.tables
       .read<{ id: string }>('select id from batches where created_at <= ? limit ?', time, limit)
       .map(({ id }) => id);
   }

@@ -8,7 +8,7 @@ import type {
   UploadRequest,
 } from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 import { pageOfSelected } from '../http/page.ts';
 
 /**
@@ -35,24 +35,19 @@ export const UPLOAD_MS = 20 * 60_000;
 const GONE_MS = 90 * 86_400_000;
 
 /** Keeps these rows. */
-export class BelongingList {
-  readonly #tables: Tables;
+export class BelongingList extends Rows {
   /** Of what counts; undefined until somebody asks. */
   #bytes: number | undefined;
 
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
   /** The bytes of all files that are there, or may be. */
   get bytes(): number {
-    this.#bytes ??= this.#tables.number("select sum(bytes) from belongings where state != 'gone'");
+    this.#bytes ??= this.tables.number("select sum(bytes) from belongings where state != 'gone'");
     return this.#bytes;
   }
 
   /** @returns those of some ids that are the account's, with where they are. */
   find(ids: readonly string[]): Belonging[] {
-    return this.#tables.read<Record<string, SqlStorageValue> & Belonging>(
+    return this.tables.read<Record<string, SqlStorageValue> & Belonging>(
       `select id, kind, upstream from belongings
        where id in (select value from json_each(?)) and state in ('kept', 'gone')`,
       JSON.stringify(ids),
@@ -62,7 +57,7 @@ export class BelongingList {
   /** Notes what an answer has made. What is known stays as it is. */
   note(made: readonly Belonging[], now: number): void {
     for (const { id, kind, upstream } of made) {
-      this.#tables.write(
+      this.tables.write(
         `insert or ignore into belongings (id, kind, upstream, state, bytes, created_at) values (?, ?, ?, 'kept', 0, ?)`,
         id,
         kind,
@@ -74,7 +69,7 @@ export class BelongingList {
 
   /** @returns the upload that a request has begun. */
   uploading(id: string): { bytes: number; at: number } | undefined {
-    return this.#tables.read<{ bytes: number; at: number }>(
+    return this.tables.read<{ bytes: number; at: number }>(
       "select bytes, created_at as at from belongings where id = ? and state = 'uploading'",
       id,
     )[0];
@@ -85,7 +80,7 @@ export class BelongingList {
     const isExact = said !== undefined;
     this.#forgetGone(now);
     const due = now + UPLOAD_MS;
-    this.#tables.write(
+    this.tables.write(
       `insert or ignore into belongings (id, kind, upstream, state, bytes, is_exact, created_at, due_at)
        values (?, 'file', ?, 'uploading', ?, ?, ?, ?)`,
       id,
@@ -106,7 +101,7 @@ export class BelongingList {
    */
   end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
     if (end.outcome === 'unknown') {
-      this.#tables.write(
+      this.tables.write(
         "update belongings set bytes = ?, is_exact = 1 where id = ? and state = 'uploading' and is_exact = 0",
         end.bytes,
         id,
@@ -114,8 +109,8 @@ export class BelongingList {
       this.#bytes = undefined;
       return;
     }
-    this.#tables.together(() => {
-      this.#tables.write("delete from belongings where id = ? and state = 'uploading'", id);
+    this.tables.together(() => {
+      this.tables.write("delete from belongings where id = ? and state = 'uploading'", id);
       if (end.outcome === 'made') this.#keep(end.file, { upstream, at, isErased });
     });
     this.#bytes = undefined;
@@ -125,7 +120,7 @@ export class BelongingList {
     { id, bytes, expiresAt, text }: FileDescription,
     { upstream, at, isErased }: { upstream: string; at: number; isErased: boolean },
   ): void {
-    this.#tables.write(
+    this.tables.write(
       `insert into belongings (id, kind, upstream, state, bytes, created_at, due_at, expires_at, description)
        values (?, 'file', ?, ?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
       id,
@@ -141,7 +136,7 @@ export class BelongingList {
 
   /** Adds what the upstream says of a file that a tool has made. */
   describe({ id, bytes, expiresAt, text }: FileDescription): void {
-    this.#tables.write(
+    this.tables.write(
       `update belongings set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
       bytes,
       expiresAt,
@@ -153,7 +148,7 @@ export class BelongingList {
 
   /** Notes that a file is no longer there. */
   gone(id: string): void {
-    this.#tables.write("update belongings set state = 'gone', description = null where id = ? and state = 'kept'", id);
+    this.tables.write("update belongings set state = 'gone', description = null where id = ? and state = 'kept'", id);
     this.#bytes = undefined;
   }
 
@@ -162,7 +157,7 @@ export class BelongingList {
     this.#expire(now);
     const backwards = before_id !== undefined;
     const order = backwards ? 'asc' : 'desc';
-    const rows = this.#tables.read<Record<string, SqlStorageValue> & FileRow>(
+    const rows = this.tables.read<Record<string, SqlStorageValue> & FileRow>(
       `select id, upstream, description as text from belongings
        where kind = 'file' and state = 'kept' and (?1 is null
          or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from belongings where id = ?1))
@@ -178,8 +173,8 @@ export class BelongingList {
    * files are deleted there first.
    */
   erase(until: number): void {
-    this.#tables.write("delete from belongings where created_at <= ? and (kind != 'file' or state = 'gone')", until);
-    this.#tables.write(
+    this.tables.write("delete from belongings where created_at <= ? and (kind != 'file' or state = 'gone')", until);
+    this.tables.write(
       "update belongings set state = 'erasing', description = null, due_at = 0, tries = 0 where created_at <= ? and state = 'kept'",
       until,
     );
@@ -187,12 +182,12 @@ export class BelongingList {
 
   /** @returns how many rows are to be erased that were made until then. */
   count(until: number): number {
-    return this.#tables.number('select count(*) from belongings where created_at <= ?', until);
+    return this.tables.number('select count(*) from belongings where created_at <= ?', until);
   }
 
   /** @returns some of the files that work is due for. */
   due(now: number, limit: number): DueRow[] {
-    return this.#tables.read<DueRow>(
+    return this.tables.read<DueRow>(
       `select id, upstream, state, bytes, is_exact, created_at, tries from belongings
        where due_at <= ? order by due_at limit ?`,
       now,
@@ -202,22 +197,22 @@ export class BelongingList {
 
   /** @returns when work is due next; undefined if it never is. */
   get dueAt(): number | undefined {
-    return this.#tables.figure('select min(due_at) from belongings where due_at is not null');
+    return this.tables.figure('select min(due_at) from belongings where due_at is not null');
   }
 
   /** Has a file looked after again at a time. */
   postpone(id: string, at: number): void {
-    this.#tables.write('update belongings set due_at = ?, tries = tries + 1 where id = ?', at, id);
+    this.tables.write('update belongings set due_at = ?, tries = tries + 1 where id = ?', at, id);
   }
 
   /** Deletes a row. */
   forget(id: string): void {
-    this.#tables.write('delete from belongings where id = ?', id);
+    this.tables.write('delete from belongings where id = ?', id);
     this.#bytes = undefined;
   }
 
   #expire(now: number): void {
-    const written = this.#tables.write(
+    const written = this.tables.write(
       "update belongings set state = 'gone', description = null where state = 'kept' and expires_at <= ?",
       now,
     );
@@ -226,6 +221,6 @@ export class BelongingList {
 
   #forgetGone(now: number): void {
     this.#expire(now);
-    this.#tables.write("delete from belongings where state = 'gone' and created_at < ?", now - GONE_MS);
+    this.tables.write("delete from belongings where state = 'gone' and created_at < ?", now - GONE_MS);
   }
 }

@@ -3,7 +3,7 @@
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport } from '../durable/contracts/settlement.ts';
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 import { pageOfSelected } from '../http/page.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 
@@ -20,16 +20,11 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
 const MOST_KNOWN = 1_000;
 
 /** Keeps the rows of an account's conversations. */
-export class ConversationList {
-  readonly #tables: Tables;
+export class ConversationList extends Rows {
   /** Ids that are known to be in the list. */
   readonly #known = new Set<string>();
   /** Of all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
   begin(id: string, now: number): void {
@@ -38,7 +33,7 @@ export class ConversationList {
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.add(id);
     if (isListed) return;
-    this.#tables.write(
+    this.tables.write(
       `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
       id,
       now,
@@ -50,7 +45,7 @@ export class ConversationList {
   /** @returns how many conversations there are, and how many bytes they have reported. */
   get totals(): { count: number; bytes: number } {
     if (!this.#totals) {
-      const [row] = this.#tables.read<{ count: number; bytes: number }>(
+      const [row] = this.tables.read<{ count: number; bytes: number }>(
         'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
       );
       this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
@@ -60,7 +55,7 @@ export class ConversationList {
 
   /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
   bytesOf(id: string): number | undefined {
-    return this.#tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
+    return this.tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
   /** Stores what a conversation reports, and adds to its cost. A report older than the stored one adds only the cost. */
@@ -75,11 +70,11 @@ export class ConversationList {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
     if (gone) {
       this.#known.delete(id);
-      this.#tables.write('delete from conversations where id = ? and version <= ?', id, version);
+      this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return;
     }
     const newer = 'excluded.version >= version';
-    this.#tables.write(
+    this.tables.write(
       `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
@@ -111,7 +106,7 @@ export class ConversationList {
     const backwards = before_id !== undefined;
     const edge = after_id ?? before_id;
     const order = backwards ? 'asc' : 'desc';
-    const rows = this.#tables.read<ConversationTableRow>(
+    const rows = this.tables.read<ConversationTableRow>(
       `select * from conversations
        where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
        order by created_at ${order}, id ${order} limit ?2`,
@@ -124,21 +119,21 @@ export class ConversationList {
 
   /** @returns ids of conversations that began until then, some of them. */
   until(time: number, limit: number): string[] {
-    return this.#tables
+    return this.tables
       .read<{ id: string }>('select id from conversations where created_at <= ? limit ?', time, limit)
       .map(({ id }) => id);
   }
 
   /** @returns how many began until then. */
   count(time: number): number {
-    return this.#tables.number('select count(*) from conversations where created_at <= ?', time);
+    return this.tables.number('select count(*) from conversations where created_at <= ?', time);
   }
 
   /** Deletes a conversation's row. */
   forget(id: string): void {
     const before = this.bytesOf(id);
     this.#known.delete(id);
-    this.#tables.write('delete from conversations where id = ?', id);
+    this.tables.write('delete from conversations where id = ?', id);
     this.#count(before, undefined);
   }
 
@@ -151,7 +146,7 @@ export class ConversationList {
 
   /** @returns whether a conversation is in the list. */
   has(id: string): boolean {
-    return this.#known.has(id) || this.#tables.read('select 1 from conversations where id = ?', id).length > 0;
+    return this.#known.has(id) || this.tables.read('select 1 from conversations where id = ?', id).length > 0;
   }
 }
 

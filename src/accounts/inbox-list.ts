@@ -1,16 +1,10 @@
 /** The inboxes of webhooks that an account pays for: they hold what was sent to it, and are erased with it. */
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 
 const KEY = 'inboxes';
 
 /** Keeps the list of these inboxes. */
-export class InboxList {
-  readonly #tables: Tables;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
+export class InboxList extends Rows {
   /** Notes an inbox by its source; one that is being erased stays so until that is done. */
   note(source: string, now: number): void {
     const noted = this.#noted();
@@ -32,10 +26,10 @@ export class InboxList {
 
   /** There are as many as there are sources: a handful, in one row. */
   #noted(): Record<string, number> {
-    return JSON.parse(this.#tables.meta(KEY) ?? '{}') as Record<string, number>;
+    return JSON.parse(this.tables.meta(KEY) ?? '{}') as Record<string, number>;
   }
 
   #save(noted: Record<string, number>): void {
-    this.#tables.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
+    this.tables.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
   }
 }

@@ -1,7 +1,7 @@
 /** Requests that an account has refused, and why: so that whoever has the id of one can be told. */
 
 import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contracts/admission.ts';
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 import { timeOfRequestId } from '../http/request-id.ts';
 import { readTags } from '../identity/tags.ts';
 import { reportTokens } from '../pricing/usage-sums.ts';
@@ -32,15 +32,10 @@ const MOST_ROWS = 2_000;
 const MOST_BETWEEN_MS = 15 * 60_000;
 
 /** Keeps the refusals of an account: a row for those of a second, and of the last second in memory alone. */
-export class RefusalLog {
-  readonly #tables: Tables;
+export class RefusalLog extends Rows {
   #unwritten: Refused[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
 
   /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
@@ -61,14 +56,14 @@ export class RefusalLog {
   /** Deletes what was refused up to a time. */
   prune(until: number): void {
     this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
-    if (this.#tables.read('select 1 from refusals where at <= ? limit 1', until).length === 0) return;
-    this.#tables.write('delete from refusals where at <= ?', until);
+    if (this.tables.read('select 1 from refusals where at <= ? limit 1', until).length === 0) return;
+    this.tables.write('delete from refusals where at <= ?', until);
     this.#rows = undefined;
   }
 
   #read(id: string): Refused | undefined {
     const made = timeOfRequestId(id);
-    const rows = this.#tables.read<{ refused: string }>(
+    const rows = this.tables.read<{ refused: string }>(
       'select refused from refusals where at >= ? and at <= ? order by at desc',
       made ?? 0,
       made === undefined ? Number.MAX_SAFE_INTEGER : made + MOST_BETWEEN_MS,
@@ -81,17 +76,17 @@ export class RefusalLog {
   }
 
   #write(now: number): void {
-    this.#tables.write(
+    this.tables.write(
       'insert or replace into refusals (at, refused) values (?, ?)',
       now,
       JSON.stringify(this.#unwritten),
     );
     this.#unwritten = [];
     this.#writtenAt = now;
-    this.#rows ??= this.#tables.number('select count(*) from refusals');
+    this.#rows ??= this.tables.number('select count(*) from refusals');
     this.#rows += 1;
     if (this.#rows <= MOST_ROWS) return;
-    this.#tables.write('delete from refusals where at = (select min(at) from refusals)');
+    this.tables.write('delete from refusals where at = (select min(at) from refusals)');
     this.#rows -= 1;
   }
 }

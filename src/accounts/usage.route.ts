@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../auth/context.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, notFound } from '../http/errors.ts';
+import { finalError, invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
@@ -66,9 +66,7 @@ export function usageRoutes() {
 /** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
 function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
   if (!hasScope(c.get('identity'), 'admin')) {
-    throw new ApiError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.', {
-      headers: DO_NOT_RETRY,
-    });
+    throw finalError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.');
   }
   if (account !== undefined)
     throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { encoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import { finalError } from '../http/errors.ts';
 import { isLoopback, START_SECRET_HEADER } from '../http/hosts.ts';
 import type { AppEnv } from './context.ts';
 
@@ -16,10 +16,9 @@ import type { AppEnv } from './context.ts';
 export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
   const { development, START_SECRET } = c.get('settings');
   if (development && !(START_SECRET === undefined ? isFromLoopback(c) : isFromProxy(c, START_SECRET))) {
-    throw new ApiError(
+    throw finalError(
       'permission_error',
       'A development server answers to its own machine only: call it as `npm start` says, from a page on this machine.',
-      { headers: DO_NOT_RETRY },
     );
   }
   return next();

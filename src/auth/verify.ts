@@ -6,9 +6,10 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose';
+import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, tryAgain } from '../http/errors.ts';
+import { ApiError, finalError, tryAgain } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isGroup, isSourceAccount } from '../identity/identity.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
@@ -63,7 +64,7 @@ export function isJwt(credential: string): boolean {
 
 /** @returns the 401 for a credential that is absent or not valid. */
 export function unauthenticated(message: string): ApiError {
-  return new ApiError('authentication_error', message, { headers: DO_NOT_RETRY });
+  return finalError('authentication_error', message);
 }
 
 /**
@@ -77,14 +78,11 @@ export function refuseSourceAccount(account: string): void {
 }
 
 function verifierOf(settings: Settings): Verifier {
-  let verifier = verifiers.get(settings);
-  if (!verifier) {
+  return getOrMake(verifiers, settings, () => {
     const { JWKS_URL: url } = settings;
     const provider = url === undefined ? undefined : providerKeys(new URL(url));
-    verifier = { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
-    verifiers.set(settings, verifier);
-  }
-  return verifier;
+    return { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
+  });
 }
 
 function providerKeys(url: URL): JWTVerifyGetKey {

@@ -2,9 +2,8 @@ import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
 import { PieceReader } from '../http/piece-reader.ts';
 import { discard, Pace } from '../http/read-json.ts';
 
-/** How often it is looked whether a body still comes, and how long the rest of a refused one is read; milliseconds. */
+/** How often it is looked whether a body still comes, in milliseconds. */
 const LOOK_MS = 15_000;
-const DISCARDED_MS = 10_000;
 
 /**
  * Reads a body piece by piece, and never has more of it in memory than the piece that it gives out. A piece is valid until
@@ -46,6 +45,6 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   } finally {
     pace.stop();
     reader.releaseLock();
-    if (!isEnded) await discard(request, DISCARDED_MS);
+    if (!isEnded) await discard(request);
   }
 }

@@ -4,7 +4,7 @@ import type { UpstreamBatch } from '../durable/contracts/batch.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { ableOf, type Owned } from '../upstream/choice/pool.ts';
+import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
@@ -60,7 +60,7 @@ export function batchTarget(
     };
   }
   const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
-  const [one] = ableOf(pool, call, { streams: false, model, only: place, owned });
+  const [one] = upstreamsFor(pool, call, { streams: false, model, only: place, owned });
   if (!one) throw new TypeError('no upstream');
   return {
     name: one.name,

@@ -8,7 +8,7 @@ import { level } from './bucket.ts';
 import { limitIn } from './purses.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Buckets, type Budget } from './state.ts';
-import { PERIODS, type Period, spanId } from './windows.ts';
+import { byPeriod, CALENDAR, PERIODS, type Period, spanId } from './windows.ts';
 
 /** @returns the status of every limit that is set. Holds count as used. */
 export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
@@ -50,10 +50,7 @@ export function reportQuotaStatus(
   return {
     limits: limits.inForce,
     own_limits: limits.own,
-    hour: spend('hour'),
-    day: spend('day'),
-    week: spend('week'),
-    month: spend('month'),
+    ...byPeriod(CALENDAR, spend),
     total: { ...sums('total'), credit_usd: toUsd(budget.credit) },
     requests: reportRate(quotaStatus.requests),
     input_tokens: reportRate(quotaStatus.inputTokens),

@@ -1,6 +1,6 @@
 import { fromUsd, type Nanodollars } from '../pricing/cost.ts';
 import { type Limits, MOST_USD } from '../settings/limits.schema.ts';
-import type { Period } from './windows.ts';
+import { byPeriod, limitName, PERIODS, type Period } from './windows.ts';
 
 /** The limit where none is set: so high that nothing reaches it, and still an exact integer. */
 export const CEILING: Nanodollars = fromUsd(MOST_USD);
@@ -28,13 +28,7 @@ export function rulesOf(limits: Limits): Rules {
     input: limits.input_tokens_per_minute,
     output: limits.output_tokens_per_minute,
     counts: limits.count_requests_per_minute,
-    spend: {
-      hour: money(limits.usd_per_hour),
-      day: money(limits.usd_per_day),
-      week: money(limits.usd_per_week),
-      month: money(limits.usd_per_month),
-      total: money(limits.usd_total),
-    },
+    spend: byPeriod(PERIODS, (period) => money(limits[limitName(period)])),
     concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
     models: limits.models,
     clamp: limits.on_shortfall !== 'refuse',

@@ -1,8 +1,9 @@
 /** What an account has used and set aside, as it changes: windows, buckets, holds. */
+import { getOrMake } from '../cache/get-or-make.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
-import { PERIODS, type Period, type Span, spanAt } from './windows.ts';
+import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
 
 /** The stage of a hold that is of a batch: it is money alone, and no request that runs. */
 export const BATCH_STAGE = 'batch';
@@ -92,22 +93,11 @@ export function advance(budget: Budget, now: number): number {
 
 /** @returns the windows of a group; made empty where it has none yet. */
 export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
-  const known = budget.groups.get(group);
-  if (known) return known;
-  const made = emptyWindows(budget.last);
-  budget.groups.set(group, made);
-  return made;
+  return getOrMake(budget.groups, group, () => emptyWindows(budget.last));
 }
 
 function emptyWindows(now: number): Record<Period, WindowTotal> {
-  const empty = (period: Period): WindowTotal => ({ ...spanAt(period, now), settled: 0, held: 0 });
-  return {
-    hour: empty('hour'),
-    day: empty('day'),
-    week: empty('week'),
-    month: empty('month'),
-    total: empty('total'),
-  };
+  return byPeriod(PERIODS, (period) => ({ ...spanAt(period, now), settled: 0, held: 0 }));
 }
 
 function roll(windows: Record<Period, WindowTotal>, now: number): void {

@@ -1,9 +1,20 @@
 /** The calendar that budgets follow: hours, days, weeks from Monday, and months, all in UTC; and all time. */
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 
-export type Period = 'hour' | 'day' | 'week' | 'month' | 'total';
+export type Period = (typeof CALENDAR)[number] | 'total';
 
-export const PERIODS: readonly Period[] = ['hour', 'day', 'week', 'month', 'total'];
+/** The periods that begin anew. */
+export const CALENDAR = ['hour', 'day', 'week', 'month'] as const;
+
+export const PERIODS: readonly Period[] = [...CALENDAR, 'total'];
+
+/** @returns a value for each of some periods. */
+export function byPeriod<Some extends Period, T>(
+  periods: readonly Some[],
+  figureOf: (period: Some) => T,
+): Record<Some, T> {
+  return Object.fromEntries(periods.map((period) => [period, figureOf(period)])) as Record<Some, T>;
+}
 
 /** When the window of all time ends, in milliseconds since 1970: the last time that a date can hold. */
 export const NEVER = 8.64e15;

@@ -55,9 +55,7 @@ export function conversationsRoutes() {
       );
       return json(created, 201, quotaStatus);
     })
-    .get('/conversations/:id', async (c) =>
-      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.read())),
-    )
+    .get('/conversations/:id', async (c) => json(await callConversation(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
       const patch = validate(patchConversation, body.json);
@@ -89,11 +87,11 @@ export function conversationsRoutes() {
     .get('/conversations/:id/stream', (c) => resume(c))
     .post('/conversations/:id/stop', async (c) => {
       const only = validate(stopQuery, c.req.query());
-      return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.stop(only)));
+      return json(await callConversation(c, idOf(c), (object) => object.stop(only)));
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = validate(rewindRequest, (await bodyOf(c)).json);
-      return json(await callConversation<CrossingText>(c, idOf(c), (object) => object.rewind(before)));
+      return json(await callConversation(c, idOf(c), (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
       const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);
@@ -132,7 +130,11 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
 }
 
 /** Calls a conversation of the caller's own account. @throws ApiError as the object says; 503 while it cannot be reached */
-async function callConversation<T>(c: Context<AppEnv>, id: string, method: Parameters<typeof callOwn>[2]): Promise<T> {
+async function callConversation<T = CrossingText>(
+  c: Context<AppEnv>,
+  id: string,
+  method: Parameters<typeof callOwn>[2],
+): Promise<T> {
   c.get('entry').line.conversation = id;
   const result = await callOwn<Result<T>>(c, id, method);
   if (!result.ok) throw apiErrorOf(c, result.error);
@@ -147,7 +149,7 @@ async function storing(
   called = id,
 ): Promise<CrossingText> {
   try {
-    return await callConversation<CrossingText>(c, called, method);
+    return await callConversation(c, called, method);
   } catch (thrown) {
     c.get('entry').during(callAccount(contextOf(c), (account) => account.storesNothing(id)));
     throw thrown;

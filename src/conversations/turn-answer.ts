@@ -2,7 +2,7 @@
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 
 /** Packs an answer for its way to the edge. */
@@ -132,7 +132,7 @@ export function noTurn(id: string): { ok: false; error: WireError } {
 /** @returns the 409 for an id that is in use. */
 export function idTaken(id: string): { ok: false; error: WireError } {
   const message = `There is a conversation ${id} already. Choose another id.`;
-  return failedResult(new ApiError('conflict_error', message, { headers: DO_NOT_RETRY }));
+  return failedResult(finalError('conflict_error', message));
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */

@@ -1,3 +1,4 @@
+import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
 import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
@@ -24,18 +25,9 @@ export function accountStub(
   accountId: string,
 ): DurableObjectStub<AccountObject> {
   const namespace = inJurisdiction(env.ACCOUNT, settings);
-  let known = ids.get(env.ACCOUNT);
-  if (!known) {
-    known = new LruCache({ most: MOST_IDS });
-    ids.set(env.ACCOUNT, known);
-  }
+  const known = getOrMake(ids, env.ACCOUNT, () => new LruCache({ most: MOST_IDS }));
   const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
-  let id = known.get(key);
-  if (!id) {
-    id = namespace.idFromName(accountId);
-    known.set(key, id);
-  }
-  return namespace.get(id);
+  return namespace.get(getOrMake(known, key, () => namespace.idFromName(accountId)));
 }
 
 /** Ids by namespace and account. Each costs a hash to compute, and most requests of an isolate are for few accounts. */

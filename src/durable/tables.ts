@@ -1,3 +1,5 @@
+import { getOrMake } from '../cache/get-or-make.ts';
+
 /** The statements that insert rows, by their tables and columns: those of this code, so they are few. */
 const inserts = new Map<string, string>();
 
@@ -21,12 +23,8 @@ export class Tables {
   /** Adds a row, given by the names of its columns. */
   insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb = 'insert'): void {
     const names = Object.keys(row);
-    const key = `${verb} ${table} ${names}`;
-    let statement = inserts.get(key);
-    if (statement === undefined) {
-      statement = `${verb} into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
-      inserts.set(key, statement);
-    }
+    const into = `${verb} into ${table} (${names.join(', ')})`;
+    const statement = getOrMake(inserts, into, () => `${into} values (${names.map(() => '?').join(', ')})`);
     this.write(statement, ...Object.values(row));
   }
 

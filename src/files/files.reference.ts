@@ -19,6 +19,8 @@ const example = {
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
 const form = z.described(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
 
+const route = { needs: 'messages', errors: [404, 429, 504, 529] } as const;
+
 export const files: Resource = {
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
@@ -41,35 +43,32 @@ export const files: Resource = {
       errors: [429],
     },
     'GET /v1/files/:id': {
+      ...route,
       operation: 'getFile',
       summary: 'Describe a file',
-      needs: 'messages',
       answers: { 200: jsonAnswer('The file.', schema, example) },
-      errors: [404, 429, 504, 529],
     },
     'GET /v1/files/:id/content': {
+      ...route,
       operation: 'downloadFile',
       summary: 'Read a file that a tool has made',
-      needs: 'messages',
       answers: {
         200: {
           description: 'Its bytes.',
           content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],
         },
       },
-      errors: [404, 429, 504, 529],
     },
     'DELETE /v1/files/:id': {
+      ...route,
       operation: 'deleteFile',
       summary: 'Delete a file',
-      needs: 'messages',
       answers: {
         200: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
           type: 'file_deleted',
           id: ID,
         }),
       },
-      errors: [404, 429, 504, 529],
     },
   },
 };

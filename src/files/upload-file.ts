@@ -15,9 +15,6 @@ import { relay } from '../upstream/relay.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { readDescription } from './describe-file.ts';
 
-/** How long the rest of a file that is too long is read, in milliseconds. */
-const LATE_MS = 10_000;
-
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
 function formLength({ headers, body }: Request, most: number): number | undefined {
   const type = headers.get('content-type') ?? '';
@@ -61,7 +58,7 @@ function carried(request: Request, length: number | undefined, room: number): Ca
     reader.releaseLock();
     writer.abort(thrown).catch(toldByReader);
     // A connection on which the rest of a body is left stands still for whatever the caller sends next.
-    await discard(request, LATE_MS);
+    await discard(request);
   });
   return { body: readable, isTooLong: () => come > room, bytes: () => come, dropRest: () => carrying };
 }

@@ -1,19 +1,5 @@
-/** The error types of the Anthropic API, and `not_supported` for what this edge does not offer. */
-export type ErrorType =
-  | 'invalid_request_error'
-  | 'authentication_error'
-  | 'billing_error'
-  | 'permission_error'
-  | 'not_found_error'
-  | 'conflict_error'
-  | 'request_too_large'
-  | 'rate_limit_error'
-  | 'api_error'
-  | 'timeout_error'
-  | 'overloaded_error'
-  | 'not_supported';
-
-const STATUS: Record<ErrorType, number> = {
+/** The error types of the Anthropic API, and `not_supported` for what this edge does not offer, with their HTTP statuses. */
+const STATUS = {
   invalid_request_error: 400,
   authentication_error: 401,
   billing_error: 429,
@@ -26,7 +12,9 @@ const STATUS: Record<ErrorType, number> = {
   timeout_error: 504,
   overloaded_error: 529,
   not_supported: 501,
-};
+} as const;
+
+export type ErrorType = keyof typeof STATUS;
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
 export function statusOfType(type: string): number {
@@ -75,6 +63,11 @@ export class ApiError extends Error {
 
 /** Official clients retry 408, 409, 429 and 5xx unless this header forbids it. */
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
+
+/** @returns an error that comes again however often the request is sent again. */
+export function finalError(type: ErrorType, message: string): ApiError {
+  return new ApiError(type, message, { headers: DO_NOT_RETRY });
+}
 
 /** @returns a 400: the caller must change the request. */
 export function invalidRequest(message: string, options?: ErrorOptions): ApiError {

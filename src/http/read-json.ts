@@ -252,7 +252,7 @@ function ignoreBroken(): void {}
  * Reads the rest of a body and drops it. A connection that is closed while the caller still sends is reset, and the caller
  * would never see why the request was refused.
  */
-export async function discard({ body }: Request, mostMs: number): Promise<void> {
+export async function discard({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body?.getReader({ mode: 'byob' });

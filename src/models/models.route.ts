@@ -90,17 +90,21 @@ async function answerModels(
   fetchUpstream?: Fetch,
   caller: Request = c.req.raw,
 ): Promise<Response> {
-  const { settings, requestId, waitUntil } = contextOf(c);
+  const { settings } = c.var;
   const quota = await admitFree(c);
-  const response = await relay(
-    { path, caller, routing: { streams: false, isQuick: true } },
-    { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
-  );
+  const response = await relayModels(c, path, caller, fetchUpstream);
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
   if (path === LIST && HAS_NO_LIST.has(response.status)) return ownList(caller, settings, quota);
   if (!response.ok) return response;
   const body: unknown = await response.json();
   return Response.json(joinAll(body, settings), { headers: response.headers });
+}
+
+function relayModels(c: Context<AppEnv>, path: string, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
+  const { settings, requestId, waitUntil } = contextOf(c);
+  const routing = { streams: false, isQuick: true };
+  const upstream = upstreamOf(settings, fetchUpstream);
+  return relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
 }
 
 /** @returns the models of this edge's own table, for a gateway that has no list: it may serve any of them. */
@@ -129,13 +133,9 @@ async function listFrom(
   c: Context<AppEnv>,
   fetchUpstream?: Fetch,
 ): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
-  const { settings, requestId, waitUntil } = contextOf(c);
   const { line } = c.get('entry');
   try {
-    const listed = await relay(
-      { path: LIST, caller: allOf(c.req.raw), routing: { streams: false, isQuick: true } },
-      { upstream: upstreamOf(settings, fetchUpstream), settings, requestId, waitUntil },
-    );
+    const listed = await relayModels(c, LIST, allOf(c.req.raw), fetchUpstream);
     if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {

@@ -2,7 +2,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
 import { thresholdsReached } from '../budget/thresholds.ts';
-import { limitName, PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
+import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
 import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -131,14 +131,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       };
     };
     const { resets_at: _, ...total } = spend('total');
-    return {
-      limits: this.#limits,
-      hour: spend('hour'),
-      day: spend('day'),
-      week: spend('week'),
-      month: spend('month'),
-      total,
-    };
+    return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
   }
 
   /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
@@ -159,8 +152,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
         type: 'account',
         id: lease.account,
         group: lease.group,
-        spent_usd: eachPeriod((each) => toUsd(spentIn(lease, each))),
-        limit_usd: eachPeriod((each) => lease.limits?.[`usd_per_${each}`] ?? null),
+        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
+        limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         last_seen_at: lease.seenAt === null ? null : new Date(lease.seenAt).toISOString(),
       }),
     );
@@ -321,10 +314,6 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
 function windowAt(period: Period, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
   const { start, end } = spanAt(period, now);
   return { period, id: spanId(period, start), end };
-}
-
-function eachPeriod<T>(figureOf: (period: Listed) => T): Record<Listed, T> {
-  return { day: figureOf('day'), week: figureOf('week'), month: figureOf('month') };
 }
 
 function isChanged(before: PoolLease, { windows }: PoolLease): boolean {

@@ -1,7 +1,7 @@
 import { DAY_MS } from '../async/durations.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
-import type { Tables } from '../durable/tables.ts';
+import { Rows } from '../durable/rows.ts';
 import {
   ADD_SUMS,
   addSums,
@@ -25,13 +25,7 @@ const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 const NOBODY = '';
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
-export class UsedSums {
-  readonly #tables: Tables;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
+export class UsedSums extends Rows {
   /** Takes what an account has reported; writes only what differs. */
   put(lease: string, { since, rows, whole }: SumsReport): void {
     if (since < 0) this.#forget(lease);
@@ -49,7 +43,7 @@ export class UsedSums {
     const left = sums === undefined ? [] : this.#nameless(lease, sums);
     if (sums !== undefined) this.#forget(lease);
     for (const row of [...left, ...late]) {
-      this.#tables.write(
+      this.tables.write(
         `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
          values ('model', ?, '${NOBODY}', '${ERASED}', ?, ${SUM_COLUMNS.map(() => '?').join(', ')})
          on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
@@ -62,7 +56,7 @@ export class UsedSums {
 
   /** Deletes the sums of leases that the pool does not know. @param known their ids */
   keepOnly(known: ReadonlySet<string>): void {
-    const leases = this.#tables.read<{ lease: string }>(`select distinct lease from used where lease != '${NOBODY}'`);
+    const leases = this.tables.read<{ lease: string }>(`select distinct lease from used where lease != '${NOBODY}'`);
     for (const { lease } of leases) if (!known.has(lease)) this.#forget(lease);
   }
 
@@ -97,7 +91,7 @@ export class UsedSums {
   }
 
   #read(key: string, { from, to, group_by, group }: SharedUsageQuery, dimension: SumRow['dimension']) {
-    return this.#tables.read<UsedRow & { key: string | number | null }>(
+    return this.tables.read<UsedRow & { key: string | number | null }>(
       `select ${key} as key, ${SUMMED_UP} from used ${group_by === 'account' ? 'left join leases on leases.id = used.lease' : ''}
        where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4)
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
@@ -114,7 +108,7 @@ export class UsedSums {
     const known = this.#days('model').flatMap((day) =>
       told.has(day)
         ? []
-        : this.#tables
+        : this.tables
             .read<UsedRow & { pool_group: string }>(
               `select pool_group, ${SUMMED_UP} from used where dimension = 'model' and day = ? and lease = ? group by 1`,
               day,
@@ -129,14 +123,14 @@ export class UsedSums {
     for (const dimension of ALL) {
       for (const day of this.#days(dimension)) {
         if (this.#valuesOf(lease, day, dimension).length === 0) continue;
-        this.#tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
+        this.tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
       }
     }
   }
 
   /** @returns the days from the first to the last that there are sums of: to look each up costs less than to look at all rows. */
   #days(dimension: SumRow['dimension']): number[] {
-    const [edge] = this.#tables.read<{ first: number | null; last: number | null }>(
+    const [edge] = this.tables.read<{ first: number | null; last: number | null }>(
       `select (select min(day) from used where dimension = ?1) as first, (select max(day) from used where dimension = ?1) as last`,
       dimension,
     );
@@ -146,7 +140,7 @@ export class UsedSums {
   }
 
   #valuesOf(lease: string, day: number, dimension: SumRow['dimension']) {
-    return this.#tables.read<{ value: string; group: string }>(
+    return this.tables.read<{ value: string; group: string }>(
       'select value, pool_group as "group" from used where dimension = ? and day = ? and lease = ?',
       dimension,
       day,
@@ -157,7 +151,7 @@ export class UsedSums {
   #put(lease: string, row: SumRow): void {
     const sums = unpackSums(row.sums);
     const { dimension, day, value, group } = row;
-    const [before] = this.#tables.read<UsedRow>(
+    const [before] = this.tables.read<UsedRow>(
       `select ${USED_COLUMN_NAMES} from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?`,
       dimension,
       day,
@@ -170,7 +164,7 @@ export class UsedSums {
       return;
     }
     if (before && SUM_COLUMNS.every((column) => before[column] === sums[column])) return;
-    this.#tables.write(
+    this.tables.write(
       `insert or replace into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
        values (?, ?, ?, ?, ?, ${SUM_COLUMNS.map(() => '?').join(', ')})`,
       ...[dimension, day, lease, value, group, ...packSums(sums)],
@@ -178,7 +172,7 @@ export class UsedSums {
   }
 
   #delete(lease: string, { dimension, day, value, group }: Omit<SumRow, 'sums'>): void {
-    this.#tables.write(
+    this.tables.write(
       'delete from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?',
       dimension,
       day,

@@ -18,16 +18,21 @@ const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).c
 /** Models that may step in for another, by id or alias. */
 export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(5));
 
+/** The limits of windows that begin anew. */
+const usdWindows = {
+  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
+  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+};
+
 /** The limits of an account, and of DEFAULT_LIMITS. An absent one has the deployment's default; without a default it is no limit. */
 export const limitsSchema = z.strictObject({
   requests_per_minute: z.described(perMinute, 'Requests a minute; the bucket refills continuously.'),
   input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),
   output_tokens_per_minute: z.described(perMinute, 'Output tokens a minute.'),
   count_requests_per_minute: z.described(perMinute, 'Token counts a minute; they have no other limit.'),
-  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
-  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
-  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
-  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+  ...usdWindows,
   usd_total: z.described(
     usdLimit,
     'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
@@ -63,10 +68,7 @@ export const limitsSchema = z.strictObject({
 
 /** The limits of a pool, which accounts share: an absent one is no limit. */
 export const poolLimitsSchema = z.strictObject({
-  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
-  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
-  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
-  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+  ...usdWindows,
   usd_total: z.described(
     usdLimit,
     'US dollars in all: what its accounts have spent of it since their first request, before this limit was set too.',

@@ -1,3 +1,4 @@
+import { getOrMake } from '../cache/get-or-make.ts';
 import { misconfigured } from '../http/errors.ts';
 import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
@@ -31,6 +32,8 @@ export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
 /** The senders whose webhooks the Worker takes by itself, once their secret is set. */
 export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
+
+const senderSecret = z._default(senderSecrets, []);
 
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
@@ -149,19 +152,13 @@ export const settingsSchema = z.object({
     'Where objects live. Part of every object’s id: choose it before the first deploy.',
   ),
   GITHUB_WEBHOOK_SECRET: z.described(
-    z._default(senderSecrets, []),
+    senderSecret,
     'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
   ),
   GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
-  STRIPE_WEBHOOK_SECRET: z.described(
-    z._default(senderSecrets, []),
-    'Secret. The same for Stripe: the endpoint’s `whsec_…`.',
-  ),
+  STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
   STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  SLACK_WEBHOOK_SECRET: z.described(
-    z._default(senderSecrets, []),
-    'Secret. The same for Slack: the app’s signing secret.',
-  ),
+  SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
   SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
   STANDARD_WEBHOOK_SECRET: z.described(
     z._default(standardSecrets, []),
@@ -226,11 +223,7 @@ export function sharePrices(prices: Prices): void {
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function settingsOf(env: Record<string, unknown>): Settings {
-  const known = parsedSettings.get(env);
-  if (known) return known;
-  const settings = parseSettings(env);
-  parsedSettings.set(env, settings);
-  return settings;
+  return getOrMake(parsedSettings, env, () => parseSettings(env));
 }
 
 /**

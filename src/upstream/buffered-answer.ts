@@ -132,7 +132,7 @@ export function bufferedResponse(
   body: Uint8Array,
   { isReadable, expected, errorType, requestId }: BufferedOptions,
 ): Response {
-  const isMessage = expected === 'anything' || isMessageText(body);
+  const isMessage = expected === 'anything' || parseObject(body)?.type === 'message';
   if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);
   // An error in the API's form with a success's status: its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
@@ -152,10 +152,6 @@ export function bufferedResponse(
 /** @returns whether a body begins as a JSON object and does not end as one: the rest has not come. */
 export function isBeginning(body: Uint8Array): boolean {
   return decoder.decode(body.subarray(0, START_BYTES)).trimStart().startsWith('{') && parseObject(body) === undefined;
-}
-
-function isMessageText(body: Uint8Array): boolean {
-  return parseObject(body)?.type === 'message';
 }
 
 /** @returns the error for a success's status without a message: something else than the API has answered. */

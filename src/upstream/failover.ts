@@ -5,7 +5,7 @@ import { ApiError, toApiError } from '../http/errors.ts';
 import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
-import { ableOf, homeOf, type Routing, type UpstreamPool } from './choice/pool.ts';
+import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
@@ -66,7 +66,7 @@ class Failover {
     this.#course = options.course ?? { sentAt: undefined };
     this.#routing = request.routing ?? { streams: false };
     this.#body = request.body;
-    this.#able = ableOf(pool, request, this.#routing);
+    this.#able = upstreamsFor(pool, request, this.#routing);
   }
 
   async run(): Promise<Response> {
@@ -215,7 +215,7 @@ class Failover {
     Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
-    this.#able = ableOf(this.#pool, this.#request, this.#routing);
+    this.#able = upstreamsFor(this.#pool, this.#request, this.#routing);
     this.#tried.clear();
     this.#waitedFor.clear();
     this.#rounds = 0;

@@ -3,7 +3,7 @@
  * than a screen shows is gathered for some milliseconds and goes down in one piece.
  */
 
-import { drive, keepBuffer, type Piece, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, pumpStream, takeBuffer } from './tee-reader.ts';
 
 /** How long what has come is held at most, so that more can join it. */
 const GATHER_MS = 8;
@@ -73,7 +73,7 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   let isOver = false;
   let wake: (() => void) | undefined;
   // The runtime itself fetches what comes; JavaScript finds it together in the copy.
-  const { reader: driving, whole } = drive(stream, (driven) =>
+  const { reader: driving, whole } = pumpStream(stream, (driven) =>
     driven <= taken
       ? undefined
       : new Promise<void>((resolve) => {

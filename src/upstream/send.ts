@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { goneUpstream } from './choice/pool.ts';
+import { upstreamRemoved } from './choice/pool.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
 import { timedOut, upstreamUnreachable } from './failure.ts';
@@ -21,7 +21,7 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
     const deadline = Date.now() + timeoutMs;
     const { pool } = upstream;
     const only = request.routing?.only;
-    if (!pool && only !== undefined) throw goneUpstream(only);
+    if (!pool && only !== undefined) throw upstreamRemoved(only);
     return await (pool ? sendAmong(pool, request, options, deadline) : sendUntil(upstream, request, options, deadline));
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : thrown;

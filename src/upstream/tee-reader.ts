@@ -85,7 +85,7 @@ export async function readTee(
  * @param room is told how many bytes have come, and may return a promise for when more may come. Default: they come at once
  * @returns a reader, to cancel it by, and whether the stream has come whole, which never rejects
  */
-export function drive(
+export function pumpStream(
   stream: ReadableStream<Uint8Array>,
   room?: RoomForMore,
 ): {

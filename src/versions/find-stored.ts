@@ -1,5 +1,6 @@
 /** Finds what is stored in versions: in the isolate's memory, in KV, or in its owner's object. */
 
+import { getOrMake } from '../cache/get-or-make.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
 import type { ApiError } from '../http/errors.ts';
@@ -29,11 +30,8 @@ const memories = new WeakMap<Settings, Map<string, unknown>>();
 
 /** @returns what this isolate remembers of a deployment's versions of a kind. */
 export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
-  const kinds = memories.get(settings) ?? new Map<string, unknown>();
-  memories.set(settings, kinds);
-  const memory = (kinds.get(kind.kind) as VersionMemory<T> | undefined) ?? new VersionMemory<T>(kind.memoryBytes);
-  kinds.set(kind.kind, memory);
-  return memory;
+  const kinds = getOrMake(memories, settings, () => new Map<string, unknown>());
+  return getOrMake(kinds, kind.kind, () => new VersionMemory<T>(kind.memoryBytes)) as VersionMemory<T>;
 }
 
 /**

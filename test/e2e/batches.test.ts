@@ -276,7 +276,7 @@ test('errors are of the classes that callers look for', async () => {
 
 test('a file whose length nobody tells is kept whole, and is refused where it turns out too long', async () => {
   const client = await newClient('1.x');
-  const upload = async (bytes: Uint8Array) => {
+  const upload = async (bytes: Uint8Array<ArrayBuffer>) => {
     const form = new FormData();
     form.append('file', new Blob([bytes]), 'a.bin');
     const whole = new Response(form);

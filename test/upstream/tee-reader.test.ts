@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { drain, drive, readTee } from '../../src/upstream/tee-reader.ts';
+import { drain, pumpStream, readTee } from '../../src/upstream/tee-reader.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 
@@ -33,7 +33,7 @@ test('a copy that is read late has all that came, in its order', async () => {
   await fc.assert(
     fc.asyncProperty(pieces, fc.nat(4), async (parts, pauseMs) => {
       const [stream, copy] = streamOf(parts).tee();
-      const { whole } = drive(stream);
+      const { whole } = pumpStream(stream);
       const taken: number[] = [];
       await readTee(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
         taken.push(...piece);
@@ -48,7 +48,7 @@ test('a copy that is read late has all that came, in its order', async () => {
 
 test('who has enough reads no more, and the stream still comes to its end', async () => {
   const [stream, copy] = streamOf([new Uint8Array(3), new Uint8Array(200_000)]).tee();
-  const { whole } = drive(stream);
+  const { whole } = pumpStream(stream);
   const reader = copy.getReader({ mode: 'byob' });
   let pieces = 0;
   await readTee(reader, whole, 0, () => {

@@ -5,7 +5,7 @@ import { accountMark } from '../../auth/account-mark.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
-import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { type ApiError, finalError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { noteMark } from '../../kv/account-marks.ts';
 import { accountList } from '../../kv/name-list.ts';
@@ -83,17 +83,13 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
     case 'unreachable':
       throw new ObjectUnreachable('pool', undefined);
     case 'count_needed':
-      throw new ApiError('api_error', 'This request could not be bounded. Send a smaller one.', {
-        headers: DO_NOT_RETRY,
-      });
+      throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
   }
 }
 
 /** @returns the 401 for a credential that was revoked. */
 export function revoked(): ApiError {
-  return new ApiError('authentication_error', 'This credential has been revoked. Get a new one.', {
-    headers: DO_NOT_RETRY,
-  });
+  return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
 }
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */

@@ -8,7 +8,7 @@ import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { NO_FEATURES } from '../../pricing/prompt-features.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
-import { ableOf, type UpstreamPool } from '../../upstream/choice/pool.ts';
+import { type UpstreamPool, upstreamsFor } from '../../upstream/choice/pool.ts';
 import { dearestAt } from '../../upstream/choice/prices.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
@@ -94,7 +94,7 @@ function ableUpstreams(
       return headers instanceof Headers ? Object.fromEntries(headers) : headers;
     },
   };
-  return ableOf(pool, asked, { ...routing, model });
+  return upstreamsFor(pool, asked, { ...routing, model });
 }
 
 function betasOf(headers: Headers | PlainHeaders): string[] {

@@ -1,5 +1,11 @@
 import { NEVER, PERIODS, type Period } from '../../budget/windows.ts';
-import type { LimitOwner, QuotaStatus, Refusal, StorageRefusal } from '../../durable/contracts/admission.ts';
+import type {
+  LimitOwner,
+  QuotaStatus,
+  RateStatus,
+  Refusal,
+  StorageRefusal,
+} from '../../durable/contracts/admission.ts';
 import { ApiError, DO_NOT_RETRY, type ErrorType } from '../../http/errors.ts';
 import { sayAllowed } from '../../pricing/allowed-models.ts';
 import { toUsd } from '../../pricing/cost.ts';
@@ -134,24 +140,17 @@ function spentHeaders(refusal: Refusal): Record<string, string> {
 
 function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
   const headers: Record<string, string> = {};
-  for (const [name, bucket] of [
-    ['requests', requests],
-    ['input-tokens', inputTokens],
-    ['output-tokens', outputTokens],
-  ] as const) {
-    if (!bucket) continue;
-    headers[`anthropic-ratelimit-${name}-limit`] = String(bucket.limit);
-    headers[`anthropic-ratelimit-${name}-remaining`] = String(Math.floor(bucket.remaining));
-    headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(bucket.resetsAt);
-  }
+  const tell = (name: string, ...buckets: RateStatus[]) => {
+    const remaining = buckets.reduce((sum, one) => sum + Math.floor(one.remaining), 0);
+    headers[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, { limit }) => sum + limit, 0));
+    headers[`anthropic-ratelimit-${name}-remaining`] = String(remaining);
+    headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(Math.max(...buckets.map(({ resetsAt }) => resetsAt)));
+  };
+  if (requests) tell('requests', requests);
+  if (inputTokens) tell('input-tokens', inputTokens);
+  if (outputTokens) tell('output-tokens', outputTokens);
   // Where both are limited, tokens of either kind are told together as well, as the API does.
-  if (inputTokens && outputTokens) {
-    headers['anthropic-ratelimit-tokens-limit'] = String(inputTokens.limit + outputTokens.limit);
-    headers['anthropic-ratelimit-tokens-remaining'] = String(
-      Math.floor(inputTokens.remaining) + Math.floor(outputTokens.remaining),
-    );
-    headers['anthropic-ratelimit-tokens-reset'] = rfc3339(Math.max(inputTokens.resetsAt, outputTokens.resetsAt));
-  }
+  if (inputTokens && outputTokens) tell('tokens', inputTokens, outputTokens);
   return headers;
 }
 

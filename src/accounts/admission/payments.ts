@@ -20,28 +20,25 @@ export function payForTries(
 ): { payment: (tried: () => RequestOutcome) => Payment; settle: RequestMeter['settle'] } {
   let last: RequestMeter = meter;
   let earlier = 0;
+  const settleTried = async (outcome: RequestOutcome) => {
+    const { cost } = await last.settle(outcome, { status: 'retried' }).done;
+    earlier += cost;
+  };
+  const goOnWith = (granted: Admission) => {
+    last = granted;
+    onAdmitted(granted);
+    return bodyOf(granted);
+  };
   return {
     settle: (outcome, extra) => last.settle(outcome, extra),
     payment: (tried) => ({
-      settle: async () => {
-        const { cost } = await last.settle(tried(), { status: 'retried' }).done;
-        earlier += cost;
-      },
-      admit: async () => {
-        const granted = await last.again(earlier);
-        last = granted;
-        onAdmitted(granted);
-        return bodyOf(granted);
-      },
+      settle: () => settleTried(tried()),
+      admit: async () => goOnWith(await last.again(earlier)),
       fallBack: async () => {
         if (!last.hasFallback()) return 'none';
-        const { cost } = await last.settle(tried(), { status: 'retried' }).done;
-        earlier += cost;
+        await settleTried(tried());
         const granted = await last.fallBack(earlier);
-        if (!granted) return 'refused';
-        last = granted;
-        onAdmitted(granted);
-        return { model: granted.model, body: bodyOf(granted) };
+        return granted ? { model: granted.model, body: goOnWith(granted) } : 'refused';
       },
     }),
   };

@@ -7,6 +7,7 @@
  */
 
 import { DAY_MS } from '../../async/durations.ts';
+import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import {
   ADD_SUMS,
@@ -79,13 +80,8 @@ export function dimensionSums(tables: Tables, where: string, binding: string): D
 }
 
 /** Knows which values have a row of their own, and for how many more there is room. */
-export class Rooms {
-  readonly #tables: Tables;
+export class Rooms extends Rows {
   readonly #rooms = new Map<string, { known: Set<string>; values: number }>();
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
 
   /** @returns under which value a sum is kept; what is taken out is taken from where it was put. */
   valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
@@ -100,7 +96,7 @@ export class Rooms {
   }
 
   #read(day: number, dimension: Dimension): { known: Set<string>; values: number } {
-    const rows = this.#tables.read<{ value: string }>(
+    const rows = this.tables.read<{ value: string }>(
       'select value from dimensions where day = ? and dimension = ?',
       day,
       dimension,

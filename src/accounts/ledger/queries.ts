@@ -105,12 +105,8 @@ export function ledgerPageOf(
  * rows, so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
-  const { group_by } = query;
-  return isDimension(group_by) ? usageByDimension(ledger, query, group_by) : usageByRows(ledger, query);
-}
-
-function isDimension(group: UsageQuery['group_by']): group is Dimension {
-  return DIMENSIONS.some((dimension) => dimension === group);
+  const dimension = DIMENSIONS.find((one) => one === query.group_by);
+  return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
 }
 
 /** Sums by token, user or tag, for all time. What has none of it is the group null; what has several counts in each. */

@@ -1,5 +1,7 @@
 /** Writes the request that asks a model to label a text, and reads its answer. No I/O. */
+
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
+import { getOrMake } from '../../cache/get-or-make.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import * as z from '../../http/zod.ts';
 import { faultInValue } from '../../json/json-schema.ts';
@@ -161,12 +163,7 @@ function labelsSchema({ labels, multi, allow_none }: Classifier) {
 const labelsSchemas = new WeakMap<Classifier, ReturnType<typeof labelsSchema>>();
 
 function labelsSchemaOf(classifier: Classifier) {
-  let schema = labelsSchemas.get(classifier);
-  if (!schema) {
-    schema = labelsSchema(classifier);
-    labelsSchemas.set(classifier, schema);
-  }
-  return schema;
+  return getOrMake(labelsSchemas, classifier, () => labelsSchema(classifier));
 }
 
 /**

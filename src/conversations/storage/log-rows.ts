@@ -1,4 +1,4 @@
-import type { Tables } from '../../durable/tables.ts';
+import { Rows } from '../../durable/rows.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
@@ -10,16 +10,10 @@ interface RowTime {
 }
 
 /** The rows of the turns' logs: the events that were shown, in as few rows as possible. */
-export class LogRows {
-  readonly #tables: Tables;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
+export class LogRows extends Rows {
   /** @returns the times of the newest row of a turn's log, where it has them. */
   last(turn: number): RowTime | undefined {
-    const [row] = this.#tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
+    const [row] = this.tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
     return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
   }
 
@@ -44,7 +38,7 @@ export class LogRows {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
     const insert = (first: number, text: string) => {
-      this.#tables.insert('log', { turn, n, first, text, at, unseen_ms });
+      this.tables.insert('log', { turn, n, first, text, at, unseen_ms });
       n += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
@@ -69,7 +63,7 @@ export class LogRows {
   /** @returns the number of the row in which an event begins. */
   rowOf(turn: number, event: number): number | undefined {
     const query = 'select n from log where turn = ? and first <= ? order by n desc limit 1';
-    return this.#tables.figure(query, turn, event);
+    return this.tables.figure(query, turn, event);
   }
 
   /**
@@ -80,13 +74,13 @@ export class LogRows {
   textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
     const query =
       'select l.first, l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
-    const [row] = this.#tables.read(query, seq, n, id);
+    const [row] = this.tables.read(query, seq, n, id);
     return row && eventsAsShown(String(row.text), id, Number(row.first));
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
-    const rows = this.#tables.read('select first, text from log where turn = ? order by n', seq);
+    const rows = this.tables.read('select first, text from log where turn = ? order by n', seq);
     return {
       text: rows.map(({ first, text }) => eventsAsShown(String(text), id, Number(first))).join(''),
       rows: rows.length,
@@ -95,10 +89,10 @@ export class LogRows {
 
   /** @returns how many rows the log of a turn has. */
   count(turn: number): number {
-    return this.#tables.number('select count(*) from log where turn = ?', turn);
+    return this.tables.number('select count(*) from log where turn = ?', turn);
   }
 
   delete(turn: number): void {
-    this.#tables.write('delete from log where turn = ?', turn);
+    this.tables.write('delete from log where turn = ?', turn);
   }
 }

@@ -1,6 +1,7 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { type FormatName, readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
@@ -138,7 +139,7 @@ export function columnsOf(turn: Partial<TurnRow>): RawRow {
   for (const [member, value] of Object.entries(turn)) {
     const isFormat = value !== null && typeof value === 'object';
     const stored = isFormat ? writeFormat(member as FormatName, value) : value;
-    columns[columnNames.of(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
+    columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
   }
   return columns;
 }
@@ -146,32 +147,19 @@ export function columnsOf(turn: Partial<TurnRow>): RawRow {
 /** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
 function membersOf(row: RawRow): RawRow {
   const named: RawRow = {};
-  for (const [name, value] of Object.entries(row)) named[memberNames.of(name)] = value;
+  for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
   return named;
 }
 
-/** Names in another spelling, each spelled once: a turn has many columns, and is written several times. */
-class Spellings {
-  readonly #known = new Map<string, string>();
-  readonly #spell: (name: string) => string;
-
-  constructor(spell: (name: string) => string) {
-    this.#spell = spell;
-  }
-
-  of(name: string): string {
-    let spelled = this.#known.get(name);
-    if (spelled === undefined) {
-      spelled = this.#spell(name);
-      this.#known.set(name, spelled);
-    }
-    return spelled;
-  }
+/** @returns what spells each name once: a turn has many columns, and is written several times. */
+function spellingOnce(spell: (name: string) => string): (name: string) => string {
+  const known = new Map<string, string>();
+  return (name) => getOrMake(known, name, () => spell(name));
 }
 
-/** By the names of members: the column of `beganAt` is `began_at`. */
-const columnNames = new Spellings((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
-const memberNames = new Spellings((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+/** @returns the column of a member: that of `beganAt` is `began_at`. */
+const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
   return typeof value === 'string' ? readFormat<T | null>(name, value) : null;

@@ -1,5 +1,5 @@
 import { endOf, interrupted } from '../../upstream/failure.ts';
-import { drain, drive, keepBuffer, type Piece, readTee, takeBuffer } from '../../upstream/tee-reader.ts';
+import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/tee-reader.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
@@ -55,7 +55,7 @@ export async function readAnswerStream(
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
-      const driven = drive(stream);
+      const driven = pumpStream(stream);
       abort.readers = [driven.reader, teeReader];
       rest = driven.whole;
       await readTee(teeReader, rest, SHOW_MS, take);

@@ -9,7 +9,7 @@ export function ConfusionMatrix({ rows }: { rows: Rows }) {
   const columns = [...new Set(rows.flatMap(({ given }) => given.map(({ label }) => label)))];
   const unanswered = rows.some((row) => row.unanswered > 0);
   return (
-    <div class="matrix-frame">
+    <div class="table-frame">
       <table class="matrix">
         <caption>
           <span>Given</span>

@@ -24,14 +24,6 @@ function ascii(bytes: Uint8Array, from: number, to: number): string {
   return String.fromCharCode(...bytes.subarray(from, to));
 }
 
-function pngSize(view: DataView): ImageSize {
-  return { mediaType: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
-}
-
-function gifSize(view: DataView): ImageSize {
-  return { mediaType: 'image/gif', width: view.getUint16(6, true), height: view.getUint16(8, true) };
-}
-
 function webpSize(view: DataView, form: string): ImageSize | undefined {
   const uint24 = (at: number): number => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
   const mediaType = 'image/webp';
@@ -68,8 +60,10 @@ export function imageSize(base64: string): ImageSize | undefined {
   const bytes = base64Bytes(base64, base64.startsWith('/9j/') ? 1_048_576 : 64);
   const view = new DataView(bytes.buffer);
   try {
-    if (ascii(bytes, 0, 8) === '\x89PNG\r\n\x1a\n') return pngSize(view);
-    if (ascii(bytes, 0, 4) === 'GIF8') return gifSize(view);
+    if (ascii(bytes, 0, 8) === '\x89PNG\r\n\x1a\n')
+      return { mediaType: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
+    if (ascii(bytes, 0, 4) === 'GIF8')
+      return { mediaType: 'image/gif', width: view.getUint16(6, true), height: view.getUint16(8, true) };
     if (ascii(bytes, 0, 4) === 'RIFF' && ascii(bytes, 8, 12) === 'WEBP') return webpSize(view, ascii(bytes, 12, 16));
     if (view.byteLength > 2 && view.getUint16(0) === 0xffd8) return jpegSize(view);
   } catch (error) {

@@ -1,5 +1,6 @@
 /** What this isolate knows of the upstreams: who is down, and how much runs where. */
 
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { Breaker, type BreakerState } from './breaker.ts';
 
@@ -51,11 +52,7 @@ export class HealthBook {
 
   /** Counts a request that begins to run. @returns what ends it; it may be called again */
   begin(upstream: string, now: number): () => void {
-    let running = this.#running.get(upstream);
-    if (!running) {
-      running = new Set();
-      this.#running.set(upstream, running);
-    }
+    const running = getOrMake(this.#running, upstream, () => new Set());
     const one = { since: now };
     running.add(one);
     return () => {

@@ -1,5 +1,6 @@
 /** The upstreams of a deployment, and which of them can take a request. */
 
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 import { LONGEST_MODEL_NAME, type ModelTable } from '../../pricing/models.ts';
@@ -50,13 +51,10 @@ const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
 
 /** @returns what this isolate knows of a list of upstreams: its Worker and its objects share it. */
 export function isolateKnowledge(list: unknown): IsolateKnowledge {
-  const key = JSON.stringify(list);
-  let found = known.get(key);
-  if (!found) {
-    found = { health: new HealthBook(), homes: new LruCache({ most: MOST_HOMES }) };
-    known.set(key, found);
-  }
-  return found;
+  return getOrMake(known, JSON.stringify(list), () => ({
+    health: new HealthBook(),
+    homes: new LruCache({ most: MOST_HOMES }),
+  }));
 }
 
 /** No upstream can take a request, now or later. */
@@ -74,7 +72,7 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
  * @throws NoUpstream 404 for a model that none serves, or an upstream that is gone; 400 for what none of those has that
  * serve it
  */
-export function ableOf(
+export function upstreamsFor(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: AskedCall,
   { model, owned, stays, account, only }: Routing,
@@ -113,7 +111,7 @@ function namedUpstream(
   model: string | undefined,
 ): OpenUpstream {
   const one = all.find((upstream) => upstream.name === name);
-  if (!one) throw goneUpstream(name);
+  if (!one) throw upstreamRemoved(name);
   const isServed = model === undefined || one.idOf(model) !== undefined;
   const lack = isServed ? lackOf(one, call, undefined) : model.slice(0, 128);
   if (lack === undefined) return one;
@@ -122,7 +120,7 @@ function namedUpstream(
 }
 
 /** @returns the 404 for what is at an upstream that the operator has taken out of UPSTREAMS. */
-export function goneUpstream(name: string): NoUpstream {
+export function upstreamRemoved(name: string): NoUpstream {
   const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
   return new NoUpstream('not_found_error', message);
 }

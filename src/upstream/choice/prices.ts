@@ -1,5 +1,6 @@
 /** What models cost at each upstream. */
 
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { type Model, type ModelOverride, ModelTable, type TokenPrices } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { type OpenUpstream, openUpstreams } from '../kinds/entry.ts';
@@ -21,15 +22,9 @@ export function pricesAt(settings: Settings, upstream: string | undefined): Mode
 
 /** @returns for each model the dearest prices of these upstreams: those by which a request is held that any of them may answer. */
 export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
-  const known = tables.get(settings) ?? new Map<string, ModelTable>();
-  tables.set(settings, known);
+  const known = getOrMake(tables, settings, () => new Map<string, ModelTable>());
   const key = upstreams.map(({ name }) => name).join('\n');
-  let table = known.get(key);
-  if (!table) {
-    table = makeTable(settings, upstreams);
-    known.set(key, table);
-  }
-  return table;
+  return getOrMake(known, key, () => makeTable(settings, upstreams));
 }
 
 /** @returns what an upstream says of `cancel_stops`; undefined where the deployment's setting counts. */

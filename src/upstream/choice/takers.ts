@@ -2,7 +2,7 @@
 
 import { candidatesOf } from './candidates.ts';
 import { orderOfTries } from './order.ts';
-import { ableOf, type UpstreamPool } from './pool.ts';
+import { type UpstreamPool, upstreamsFor } from './pool.ts';
 
 /** What is made at one upstream, by the call that makes it: each kind says by its `lacks` whether it takes that. */
 const MAKING = {
@@ -23,7 +23,7 @@ export type MadeThing = keyof typeof MAKING;
  */
 export function placeFor(pool: UpstreamPool, thing: MadeThing, model?: string): string {
   const now = Date.now();
-  const able = ableOf(pool, MAKING[thing], { model, streams: false });
+  const able = upstreamsFor(pool, MAKING[thing], { model, streams: false });
   const ofModel = candidatesOf(pool, able, model, now);
   const choices = candidatesOf(pool, able, undefined, now).map((one, nth) => {
     const other = ofModel[nth];

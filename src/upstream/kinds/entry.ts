@@ -1,6 +1,7 @@
 /** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
 
-import { type ApiError, misconfigured } from '../../http/errors.ts';
+import { getOrMake } from '../../cache/get-or-make.ts';
+import { misconfigured } from '../../http/errors.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
 import { isObject } from '../../json/object.ts';
@@ -101,7 +102,7 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
     if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);
     else entries.push(data as UpstreamEntry);
   }
-  if (faults.length > 0) throw malformedUpstreams(faults);
+  if (faults.length > 0) throw misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
   const simulated = entries.filter(({ kind }) => KINDS[kind]?.simulated);
   if (simulated.length > 0 && !settings.development) {
     throw misconfigured(
@@ -125,11 +126,7 @@ const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
  * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
  */
 export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
-  const known = opened.get(settings);
-  if (known) return known;
-  const all = readUpstreams(settings).map((entry) => openUpstream(entry, settings));
-  opened.set(settings, all);
-  return all;
+  return getOrMake(opened, settings, () => readUpstreams(settings).map((entry) => openUpstream(entry, settings)));
 }
 
 function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
@@ -226,10 +223,6 @@ class ModelIds {
   #key(name: string): string {
     return this.#table.find(name)?.id ?? undated(name);
   }
-}
-
-function malformedUpstreams(faults: readonly string[]): ApiError {
-  return misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
 }
 
 function lowered(message: string): string {

@@ -85,7 +85,7 @@ export function Composer() {
           </p>
         )}
         {pictures.value.length > 0 && (
-          <ul class="pictures">
+          <ul class="row pictures">
             {pictures.value.map((picture) => (
               <li key={picture}>
                 <img src={pictureAddress(picture.block)} alt={picture.name} />

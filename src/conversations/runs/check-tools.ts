@@ -1,7 +1,7 @@
 /** Checks the tools with `run` in a request, before anything is stored or goes up. */
 
 import { hasScope } from '../../auth/authenticate.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../http/errors.ts';
+import { finalError, invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { isObject } from '../../json/object.ts';
@@ -26,8 +26,7 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
   }
   if (!hasRun(tools)) return;
   if (!hasScope(identity, 'tools')) {
-    const message = 'This credential lacks the scope `tools`, which tools with `run` need.';
-    throw new ApiError('permission_error', message, { headers: DO_NOT_RETRY });
+    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
   validate(runLimits, body);
   const names = new Set<unknown>();

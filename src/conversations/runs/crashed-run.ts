@@ -29,6 +29,8 @@ export interface CrashedRun {
   blocks: number;
   open: number[];
   spent: SpentSoFar;
+  /** Steps that may have gone up, and whose hold is not known here: what they have cost is what the account says. */
+  unknown: Promise<Settled>[];
   /** The number of its last step, and of the last try of one that is known here. */
   number: number;
   tries: number;
@@ -63,12 +65,18 @@ export function closeCrashedRun(
   const run: RunTurn = { row, log, ended: undefined, usages: [] };
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
+  const unknown: Promise<Settled>[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
       const turn = restoreStep(transcript, step, new ShownRun(log, () => false, 0, true), own);
-      onSettled(turn.row, turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now));
+      const settled = turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
+      onSettled(turn.row, settled);
       Object.assign(step, turn.row);
+      if (settled && step.grant === null) unknown.push(settled);
+    } else if (step.grant === null && !step.settled && step.outcome) {
+      // A crash before this one came before the account had said it. To settle again changes nothing.
+      unknown.push(meterOf(step).settle(step.outcome).done);
     }
     spent.cost += step.cost;
     spent.calls += transcript.calls.of(step.seq).length;
@@ -82,7 +90,7 @@ export function closeCrashedRun(
   const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
   const mayGoOn = run.isCommitted && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   const open = started.filter((index) => !ended.includes(index));
-  return { turn: run, blocks: started.length, open, spent, number, tries, last, mayGoOn };
+  return { turn: run, blocks: started.length, open, spent, unknown, number, tries, last, mayGoOn };
 }
 
 /** Ends a run that does not go on. */

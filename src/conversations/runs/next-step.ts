@@ -1,9 +1,11 @@
 /** What follows a step of a run. */
 
 import type { Refusal } from '../../durable/contracts/admission.ts';
+import type { Settled } from '../../durable/contracts/settlement.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { edit } from '../../json/edit.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 
@@ -46,4 +48,14 @@ export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
   if (refusal?.kind !== 'refused') return undefined;
   if (refusal.by === 'run') return 'max_usd';
   return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
+}
+
+/** @returns what steps have cost, as the account says; `most` where it cannot be asked */
+export async function costOf(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
+  try {
+    return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
+  } catch {
+    // The alarm repeats the settlement. Until then nothing more may be spent.
+    return most;
+  }
 }

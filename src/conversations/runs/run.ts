@@ -24,7 +24,7 @@ import { callTool, failedCall, type ToolResult } from './call-tool.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
-import { bodyOfStep, pauseBy, toolsAskedIn } from './next-step.ts';
+import { bodyOfStep, costOf, pauseBy, toolsAskedIn } from './next-step.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 
 /** What a run needs of its object. */
@@ -127,10 +127,11 @@ export class Run implements Runner {
     await this.#run(first);
   }
 
-  /** Goes on after a crash: with the calls that have no result, or with the next step. Never rejects. */
+  /** Goes on after a crash, once it is known what that has cost: with calls, or the next step. Never rejects. */
   async goOn(crashed: CrashedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     this.#restore(crashed);
+    this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
     await this.#run(await this.#goOn());
   }
 

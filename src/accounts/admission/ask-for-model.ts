@@ -86,15 +86,23 @@ function ableUpstreams(
   { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
   routing: MeterRequest['routing'] = { streams },
 ) {
-  const asked = {
-    method: 'POST',
-    path: '/v1/messages',
-    // Few kinds look at them, and to copy them costs more than the rest of this.
-    get headers() {
-      return headers instanceof Headers ? Object.fromEntries(headers) : headers;
-    },
-  };
-  return upstreamsFor(pool, asked, { ...routing, model });
+  return upstreamsFor(pool, new MessagesCall(headers), { ...routing, model });
+}
+
+/** A call of which the upstreams say whether they take it. A class: literals with a getter were kept until a full collection. */
+class MessagesCall {
+  readonly method = 'POST';
+  readonly path = '/v1/messages';
+  readonly #headers: MeterRequest['headers'];
+
+  constructor(headers: MeterRequest['headers']) {
+    this.#headers = headers;
+  }
+
+  /** Copies them: few kinds look at them, and a copy costs more than the rest of the choice. */
+  get headers(): PlainHeaders {
+    return this.#headers instanceof Headers ? Object.fromEntries(this.#headers) : this.#headers;
+  }
 }
 
 function betasOf(headers: Headers | PlainHeaders): string[] {

@@ -901,23 +901,26 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   says.east = refusal(529, 'overloaded_error');
   for (let nth = 0; nth < 5; nth += 1)
     await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-${nth}`)));
-  const probed = Promise.withResolvers<string>();
-  says.east = () => {
-    probed.resolve('hangs');
-    return new Promise<Response>(() => {});
-  };
+  says.east = () => new Promise<Response>(() => {});
   app.sent.length = 0;
-  const token = bearer(await tokenOf(`gone${counter}-probe`));
+  let asked = 0;
   await expect
     .poll(async () => {
+      // An account that has moved stays where it is: each request is of another one.
+      asked += 1;
+      const token = bearer(await tokenOf(`gone${counter}-probe${asked}`));
       const controller = new AbortController();
       const body = JSON.stringify(ASK);
       const headers = { 'content-type': 'application/json', ...token };
       const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
-      const first = await Promise.race([asking.catch(() => null), probed.promise]);
+      const first = await Promise.race([
+        asking.catch(() => null),
+        new Promise((resolve) => setTimeout(resolve, 50, 'hangs')),
+      ]);
       controller.abort();
       await asking.catch(() => null);
-      return first;
+      // On a busy machine an answer of the other upstream may take as long.
+      return placesOf(app).includes('east') ? first : 'no probe';
     })
     .toBe('hangs');
   says.east = answered;

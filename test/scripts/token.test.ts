@@ -79,7 +79,7 @@ describe('npm run token', () => {
     [
       'an unknown scope',
       ['--account', 'a', '--scopes', 'messages,root'],
-      /^Scopes are messages, classify, prefixes, admin/,
+      /^Scopes are messages, classify, prefixes, tools, admin/,
     ],
     ['no scope', ['--account', 'a', '--scopes', ''], /^Scopes are /],
     ['a lifetime in hours', ['--account', 'a', '--expires-in', '1h'], /^A lifetime is a whole number of seconds/],

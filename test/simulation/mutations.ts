@@ -36,7 +36,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a turn that nothing watches over',
     object: 'conversation',
     file: 'src/conversations/begin-turn.ts',
-    edits: [['  maintenance.alarm.wakeFor(now + WATCH_MS);\n  const turn', '  const turn']],
+    edits: [['  maintenance.alarm.wakeFor(now + WATCH_MS);\n  const row', '  const row']],
   },
   {
     name: 'a crash that nobody cleans up behind',

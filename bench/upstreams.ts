@@ -15,8 +15,8 @@ export interface UpstreamCost {
   cpuMs: Spread;
   /** The kind that it is compared with, itself for the first one. */
   beside: string;
-  /** Of that kind's CPU, within each round. */
-  ratio: Spread;
+  /** Of that kind's CPU: median of median. Single rounds differ by a quarter, and so would their ratios. */
+  ratio: number;
   most: number | undefined;
   /** Object calls and rows written, for each request. */
   counts: Counts;
@@ -131,13 +131,13 @@ async function measureWorkload(
     const own = figures.get(name) ?? [];
     const billed = counts[index];
     if (own.length === 0 || !billed) return [];
-    const ratios = own.map((cpu, round) => cpu / (figures.get(beside)?.[round] ?? Number.NaN));
+    const cpuMs = spread(own);
     return {
       workload: workload.title,
       upstream: name,
-      cpuMs: spread(own),
+      cpuMs,
       beside,
-      ratio: spread(ratios),
+      ratio: cpuMs.median / spread(figures.get(beside) ?? []).median,
       most,
       counts: billed,
     };
@@ -145,7 +145,7 @@ async function measureWorkload(
 }
 
 export function isOver({ ratio, most, workload }: UpstreamCost): boolean {
-  return most !== undefined && workload === burst.title && ratio.median > most;
+  return most !== undefined && workload === burst.title && ratio > most;
 }
 
 export function upstreamTable(costs: UpstreamCost[]): string {
@@ -155,7 +155,7 @@ export function upstreamTable(costs: UpstreamCost[]): string {
       `  ${cost.workload}`,
       cost.upstream,
       `${number(cost.cpuMs.median)} (${number(cost.cpuMs.min)}–${number(cost.cpuMs.max)})`,
-      `${number(cost.ratio.median)} (${number(cost.ratio.min)}–${number(cost.ratio.max)})`,
+      number(cost.ratio),
       cost.beside,
       cost.most !== undefined && cost.workload === burst.title ? verdict(`${cost.most} ×`, isOver(cost)) : '',
       number(cost.counts.objectCalls),

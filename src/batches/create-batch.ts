@@ -64,6 +64,8 @@ interface Creation {
   upload: Upload;
   isDry: boolean;
   mostBytes: number;
+  /** Whether the edge makes it by itself. */
+  isOwn: boolean;
 }
 
 /**
@@ -90,7 +92,8 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal(newSeed());
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
-  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes };
+  const isOwn = own !== undefined;
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -239,7 +242,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
 }
 
 function batchOpening(
-  { c, context, id, items: reader, total }: Creation,
+  { c, context, id, items: reader, total, isOwn }: Creation,
   { rows, items, digest: bodyDigest }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
@@ -264,7 +267,8 @@ function batchOpening(
     makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,
     headers,
-    deliverUrl: url,
+    // Whoever made it of its own accord tells the end of what that is for.
+    deliverUrl: isOwn ? null : url,
   };
 }
 

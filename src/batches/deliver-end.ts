@@ -32,8 +32,8 @@ export function checkedDeliverUrl(url: unknown, settings: Settings): string | un
 
 /** @returns when the end of a batch is told first; nothing where nobody is told. */
 export function firstDelivery(journal: Journal, settings: Settings, now: number): { delivery?: Delivery } {
-  const url = journal.deliverUrl ?? settings.BATCH_DELIVER_URL;
-  return url === undefined || journal.isErased ? {} : { delivery: { failures: 0, nextAt: now } };
+  const { deliverUrl: url = settings.BATCH_DELIVER_URL } = journal;
+  return url === undefined || url === null || journal.isErased ? {} : { delivery: { failures: 0, nextAt: now } };
 }
 
 /** Tells that a batch has ended. @returns when to try again; undefined where it is told, or given up */
@@ -50,7 +50,7 @@ export async function deliverEnd(
     batch: batchOf(journal, now),
   };
   const failures = journal.delivery?.failures ?? 0;
-  return await deliverEnded(result, { url: journal.deliverUrl, failures }, { settings, env, now });
+  return await deliverEnded(result, { url: journal.deliverUrl ?? undefined, failures }, { settings, env, now });
 }
 
 /** Tells that something has ended. @returns when to try again; undefined where it is told, or given up */

@@ -171,6 +171,8 @@ describe('a classification by batch', () => {
   test('its end is told once, signed, and under the same id where the receiver fails', async () => {
     const edge = jobEdge({
       DELIVER_HOSTS: 'a.test',
+      // The batch behind it is nobody's: its end is not told.
+      BATCH_DELIVER_URL: 'https://a.test/batches',
       DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
     });
     const told: { id: string | null; signature: string | null; body: Record<string, unknown> }[] = [];

@@ -97,8 +97,8 @@ export interface BatchOpening {
   upstream?: string | undefined;
   /** The headers that calls about it need: its version and betas. */
   headers: Record<string, string>;
-  /** Where its end is told. */
-  deliverUrl?: string | undefined;
+  /** Where its end is told: null for nowhere. Default: BATCH_DELIVER_URL. */
+  deliverUrl?: string | null | undefined;
 }
 
 /** What an upstream has answered to a create. */

@@ -54,7 +54,7 @@ const workerd = () => ({
 export default defineConfig({
   test: {
     // Servers and browsers are waited for more than they compute.
-    maxWorkers: availableParallelism() + 1,
+    maxWorkers: availableParallelism() + 2,
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
     reporters: ['default', './test/support/counting-reporter.ts'],

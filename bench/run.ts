@@ -16,7 +16,7 @@ import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
 import { measureWebhooks, webhookTable } from './webhooks.ts';
-import { burst, burst500, spread500, workloads } from './workloads.ts';
+import { burst, burst500, long, spread500, workloads } from './workloads.ts';
 
 const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
@@ -26,7 +26,7 @@ const usage = `npm run bench -- [options]
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
   --batches        batches and files alone
-  --upstreams      kinds of upstream alone
+  --upstreams      kinds of upstream alone; --workload burst or long takes one of their two
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
@@ -168,7 +168,8 @@ async function main(): Promise<void> {
     return;
   }
   if (values.upstreams) {
-    const costs = await measureUpstreams(await build(metered.worker), await build(counted.worker), origin, rounds);
+    const bundles = [await build(metered.worker), await build(counted.worker)] as const;
+    const costs = await measureUpstreams(...bundles, origin, rounds, chosen([burst, long], values.workload));
     console.log(upstreamTable(costs));
     if (values.check && costs.some(isUpstreamOver)) process.exitCode = 1;
     return;

@@ -5,7 +5,7 @@ import { startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { type Spread, spread } from './statistics.ts';
 import { align, number, verdict } from './table.ts';
-import { burst, long, type Workload } from './workloads.ts';
+import { burst, type Workload } from './workloads.ts';
 
 /** What a request costs at one kind of upstream, beside the same at another. */
 export interface UpstreamCost {
@@ -76,6 +76,7 @@ export async function measureUpstreams(
   counting: Bundle,
   origin: string,
   rounds: number,
+  workloads: readonly Workload[],
 ): Promise<UpstreamCost[]> {
   const load = startChild(new URL('load.ts', import.meta.url));
   const measured: Measured[] = [];
@@ -92,7 +93,7 @@ export async function measureUpstreams(
     measured.push({ ...kind, contender, processes });
   }
   const costs: UpstreamCost[] = [];
-  for (const workload of [burst, long])
+  for (const workload of workloads)
     costs.push(
       ...(await measureWorkload(workload, measured, rounds, (contender) =>
         countBilled(contender, workload, counting, origin),

@@ -4,7 +4,9 @@
  */
 import type { Conversation, ConversationRow } from '../../../client/index.ts';
 
-const COPY = /^(.+)-branch-(\d+)$/;
+// A name that nobody gives by chance: who is of a family is deleted with it.
+const MARK = '-sluice-branch-';
+const COPY = /^(.+)-sluice-branch-(\d+)$/;
 const MOST_ID_CHARACTERS = 128;
 /** Members of a copy's metadata: the conversation it was copied from, and the last message that both have. */
 const OF = 'branch_of';
@@ -41,12 +43,12 @@ export function membersOf(id: string, rows: readonly { id: string }[]): string[]
   const family = familyOf(id);
   const numbers = [id, ...rows.map((row) => row.id)].filter((each) => familyOf(each) === family).map(numberOf);
   const most = Math.max(...numbers);
-  return Array.from({ length: most }, (_, index) => (index === 0 ? family : `${family}-branch-${index + 1}`));
+  return Array.from({ length: most }, (_, index) => (index === 0 ? family : family + MARK + (index + 1)));
 }
 
 /** @returns an id for the next copy; undefined where it would be too long */
 export function nextBranchId(id: string, rows: readonly { id: string }[]): string | undefined {
-  const next = `${familyOf(id)}-branch-${membersOf(id, rows).length + 1}`;
+  const next = familyOf(id) + MARK + (membersOf(id, rows).length + 1);
   return next.length > MOST_ID_CHARACTERS ? undefined : next;
 }
 

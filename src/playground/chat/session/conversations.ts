@@ -7,7 +7,7 @@ import { go } from '../../ui/route.ts';
 import { familyOf, membersOf, nextBranchId, oneOfEach } from './branches.ts';
 import type { Content } from './content.ts';
 import { prefix } from './options.ts';
-import { Session } from './session.ts';
+import { ignoreDeleted, Session } from './session.ts';
 
 const conversations = signal<ConversationRow[]>([]);
 /** What was deleted a moment ago, and can still be brought back. */
@@ -108,12 +108,14 @@ function showCreated(created: Session): void {
  */
 export async function askInstead(from: Session, before: string, content: Content): Promise<void> {
   const created = await from.branch(before, nextBranchId(from.id, conversations.value));
+  const shared = created.rows.value.length;
   showCreated(created);
   await created.send(content);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
-  // Nothing has come of it, and nothing is on its way.
-  if (!failure || failure.asked === undefined || status < 400 || status >= 500) return;
+  // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.
+  const isEmpty = created.rows.value.length === shared;
+  if (!failure || !isEmpty || failure.asked === undefined || status < 400 || status >= 500) return;
   await edge().conversations.delete(created.id);
   if (session.value === created) {
     show(from.id);
@@ -151,7 +153,9 @@ export function finishRemoval(): void {
   removal.value = undefined;
   // Sent even if the page is closed now.
   const deletions = value.ids.map((id) =>
-    edge().fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true }),
+    edge()
+      .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
+      .catch(ignoreDeleted),
   );
   Promise.all(deletions)
     .then(refreshConversations)

@@ -231,7 +231,7 @@ export class Session {
 }
 
 /** A member of a family may have been deleted by itself. */
-function ignoreDeleted(thrown: unknown): undefined {
+export function ignoreDeleted(thrown: unknown): undefined {
   if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
   throw thrown;
 }

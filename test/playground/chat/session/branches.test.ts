@@ -85,13 +85,13 @@ const listed = (id: string, updated_at: string) => ({
 
 test('a list has one row for each family: the member that changed last', () => {
   const rows = [
-    listed('a-branch-2', '2026-01-02T00:00:00Z'),
-    listed('b', '2026-01-01T00:00:00Z'),
-    listed('a-branch-3', '2026-01-03T00:00:00Z'),
+    listed('a-sluice-branch-2', '2026-01-02T00:00:00Z'),
+    listed('b-branch-2', '2026-01-01T00:00:00Z'),
+    listed('a-sluice-branch-3', '2026-01-03T00:00:00Z'),
     listed('a', '2026-01-01T00:00:00Z'),
   ];
-  expect(oneOfEach(rows).map(({ id }) => id)).toEqual(['a-branch-3', 'b']);
-  expect(membersOf('a', rows)).toEqual(['a', 'a-branch-2', 'a-branch-3']);
-  expect(nextBranchId('a-branch-2', rows)).toBe('a-branch-4');
+  expect(oneOfEach(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
+  expect(membersOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
+  expect(nextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
   expect(nextBranchId('a'.repeat(125), rows)).toBeUndefined();
 });

@@ -141,7 +141,8 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   if (profile?.through === undefined) return;
   const next = { ...profile };
   for (const step of turnsOfRun(transcript, seq).slice(1)) {
-    if (step.status === 'running' || step.seq <= profile.through) continue;
+    // With every other end it was saved.
+    if (step.status !== 'complete' || step.seq <= profile.through) continue;
     const messages = messagesOf(transcript, step.seq);
     next.through = step.seq;
     next.cost += step.cost;

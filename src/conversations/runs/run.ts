@@ -3,8 +3,8 @@
  *
  * Each step is a turn by itself: admitted, sent, stored and settled as any other. The run has a row of its own, which
  * clients know it by, and one log, in which all steps are shown as one message. A step's answer is stored before its tools
- * are called; a call has a row before it is made, and its result stands in that row until it goes up with the next message.
- * So whatever ends a run leaves a history that can go on.
+ * are called, with the calls in its row; what a call has given stands in a row of its own until it goes up with the next
+ * message. So whatever ends a run leaves a history that can go on.
  */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';

@@ -198,7 +198,8 @@ export class Turn {
     const calls = (status === 'complete' && this.#options.callsIn?.(content)) || null;
     const isOfRun = this.row.run !== null && status === 'complete';
     const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
-    next.through = this.row.seq;
+    // The number of a failed one may be used again.
+    if (committed) next.through = this.row.seq;
     if (committed && this.#options.isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const { bytes } = this.#transcript;

@@ -94,10 +94,8 @@ export class BatchRecord {
   }
 
   #save(journal: Journal): void {
-    new Tables(this.#storage).write(
-      'insert or replace into batch (one, journal) values (1, ?)',
-      writeFormat('batch', journal),
-    );
+    const row = { one: 1, journal: writeFormat('batch', journal) };
+    new Tables(this.#storage).insert('batch', row, 'insert or replace');
     this.#journal = journal;
   }
 }

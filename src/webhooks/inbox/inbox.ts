@@ -159,7 +159,7 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   /** @returns a page of the events, newest first. */
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
-    return this.#events.page(page);
+    return this.#events.list(page);
   }
 
   /** @returns a page of the alerts, if this is their inbox, newest first. */

@@ -69,12 +69,12 @@ interface KnownTool {
 }
 
 /** The tools of all apps of this Worker. Its Durable Objects call them, and may start without an app. */
-const known = new Map<string, KnownTool>();
+const sharedTools = new Map<string, KnownTool>();
 
 /** @throws Error for a malformed tool, and for a second one of the same name */
 export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): void {
   for (const [name, tool] of Object.entries(tools as Record<string, WorkerTool>)) {
-    const before = known.get(name)?.tool;
+    const before = sharedTools.get(name)?.tool;
     if (before && before !== tool) {
       throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);
     }
@@ -83,7 +83,7 @@ export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): v
     const { $schema: _, ...schema } = schemaOf(tool) ?? {};
     if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
     const told = { input_schema: absent(schema), description: absent(tool.description) };
-    known.set(name, { tool, told });
+    sharedTools.set(name, { tool, told });
   }
 }
 
@@ -109,12 +109,12 @@ function schemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
 
 /** @returns a tool of the Worker's own by its name; undefined where there is none */
 export function workerTool(name: string): WorkerTool | undefined {
-  return known.get(name)?.tool;
+  return sharedTools.get(name)?.tool;
 }
 
 /** @returns the names of all of them. */
 export function workerToolNames(): string[] {
-  return [...known.keys()];
+  return [...sharedTools.keys()];
 }
 
 /**
@@ -124,14 +124,14 @@ export function workerToolNames(): string[] {
  * @returns undefined for a tool that this Worker does not have: an earlier one had it
  */
 export function filledTool(name: string, text: string): string | undefined {
-  const told = known.get(name)?.told;
+  const told = sharedTools.get(name)?.told;
   return told && edit(text, told);
 }
 
 /** @returns a mark of what the model is told of some tools, which changes when a deploy changes that. */
 export function markOfTools(names: Iterable<string>): string {
   let mark = 0;
-  const texts = [...names].sort().map((name) => JSON.stringify(known.get(name)?.told));
+  const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.told));
   // FNV-1a: it needs to notice a change, not to withstand an attack.
   for (const character of texts.join()) mark = Math.imul(mark ^ character.charCodeAt(0), 0x01000193);
   return mark.toString(36);

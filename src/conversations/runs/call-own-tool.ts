@@ -36,19 +36,19 @@ export async function callOwnTool(call: ToolCall, { env, signal }: CallContext):
   const abort = () => aborted.reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   try {
-    return await Promise.race([answerOf(call, { env, signal }), aborted.promise]);
+    return await Promise.race([ownAnswer(call, { env, signal }), aborted.promise]);
   } finally {
     signal.removeEventListener('abort', abort);
   }
 }
 
-async function answerOf({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
+async function ownAnswer({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
   const tool = workerTool(name);
   if (!tool) return failedCall('This edge does not have this tool any more.');
   try {
     const checked = await tool.schema['~standard'].validate(input);
     if (checked.issues) return failedCall(`The input does not fit the tool. ${faultsIn(checked)}`);
-    return resultOf(await tool.run(checked.value, { ...place, ...context }));
+    return resultFrom(await tool.run(checked.value, { ...place, ...context }));
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     return failedCall(message.slice(0, LONGEST_MESSAGE).toWellFormed() || 'The tool has failed.');
@@ -63,7 +63,7 @@ function faultsIn({ issues = [] }: Checked<unknown>): string {
     .slice(0, LONGEST_MESSAGE);
 }
 
-function resultOf(given: unknown): ToolResult {
+function resultFrom(given: unknown): ToolResult {
   if (given === undefined || given === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
   if (Array.isArray(given) && given.length > 0 && given.every(isBlock)) return blocksResult(given);
   const text = typeof given === 'string' ? given : jsonOf(given);

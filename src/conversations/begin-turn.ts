@@ -148,6 +148,7 @@ function runContextOf(
   return {
     transcript,
     settings,
+    env: context.env,
     account: place.account,
     conversation: place.id,
     requestId,

@@ -15,10 +15,10 @@ import { MessageBuilder } from '../turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
 import { Turn } from '../turn/turn.ts';
 import { inputTokens } from '../turn/turn-report.ts';
-import type { ToolResult } from './call-tool.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import type { SpentSoFar } from './limits.ts';
 import { EDGE, ShownRun, StepLog } from './shown-run.ts';
+import type { ToolResult } from './tool-result.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run goes on after a crash, which it may itself be the cause of. */

@@ -1,12 +1,14 @@
 /** The calls of a run: makes them, some at the same time, stores what they have given, and shows it. */
 
+import type { Bindings } from '../../durable/bindings.ts';
 import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { callTool, failedCall, type ToolResult } from './call-tool.ts';
+import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** A call that is to be made. */
 export interface PlannedCall {
@@ -21,6 +23,7 @@ export interface PlannedCall {
 export interface CallingRun {
   transcript: Transcript;
   settings: Settings;
+  env: Bindings;
   account: string;
   conversation: string;
   /** The id of the run's turn. */
@@ -56,13 +59,14 @@ export class RunCalls {
   }
 
   async #make({ block }: PlannedCall): Promise<ToolResult> {
-    const { settings, account, conversation, turn, tools, meter, signal, now } = this.#run;
+    const { settings, env, account, conversation, turn, tools, meter, signal, now } = this.#run;
     const { id, name, input } = block;
     const run = tools.get(String(name));
     if (!run || signal.aborted) return failedCall('stopped');
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
-    return await callTool(call, run, { settings, fetch: fetchTool, now: now(), leftMs: meter.leftMs(now()), signal });
+    const leftMs = meter.leftMs(now());
+    return await callTool(call, run, { settings, env, fetch: fetchTool, now: now(), leftMs, signal });
   }
 
   /** Stores a call's result, and shows it. */

@@ -9,6 +9,7 @@
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { pause } from '../../async/pause.ts';
+import type { Bindings } from '../../durable/bindings.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -20,18 +21,19 @@ import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
-import { failedCall } from './call-tool.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy, toolsAskedIn } from './next-step.ts';
 import { type PlannedCall, RunCalls } from './run-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
+import { failedCall } from './tool-result.ts';
 
 /** What a run needs of its object. */
 export interface RunContext {
   transcript: Transcript;
   settings: Settings;
+  env: Bindings;
   account: string;
   conversation: string;
   requestId: string;
@@ -102,9 +104,9 @@ export class Run implements Runner {
     this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed !== undefined);
     this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
-    const { transcript, settings, account, conversation, now } = context;
+    const { transcript, settings, env, account, conversation, now } = context;
     this.#calls = new RunCalls({
-      ...{ transcript, settings, account, conversation, now, turn: row.id, tools: planned.tools.runs },
+      ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
       ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
     });
   }

@@ -9,7 +9,7 @@ import { writeCalls } from '../storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';
-import type { ToolResult } from './call-tool.ts';
+import { shownContent, type ToolResult } from './tool-result.ts';
 
 /** The name of the server that the edge's tools are shown to be of. */
 export const EDGE = 'edge';
@@ -73,12 +73,9 @@ export class ShownRun {
   }
 
   /** Shows what a call has given; an image by its kind and size. */
-  showResult(id: string, { content, isError, bytes }: ToolResult): void {
+  showResult(id: string, { content, isError }: ToolResult): void {
     if (!this.#open.delete(id)) return;
-    const told = typeof content === 'string' ? content : `[${imageType(content)}, ${Math.ceil(bytes / 1_000)} kB]`;
-    // Some clients take a list alone.
-    const shown = [{ type: 'text', text: told }];
-    this.#showBlock({ type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown });
+    this.#showBlock({ type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shownContent(content) });
   }
 
   /** @returns whether a call was shown, and its result not. */
@@ -101,11 +98,6 @@ export class ShownRun {
     this.add('content_block_start', { index, content_block });
     this.add('content_block_stop', { index });
   }
-}
-
-function imageType(content: readonly Json[]): string {
-  const source = content[0]?.source;
-  return isObject(source) ? String(source.media_type) : 'image';
 }
 
 /** The log of a run as one of its steps writes it. */

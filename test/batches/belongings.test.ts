@@ -8,7 +8,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Scope } from '../../src/identity/identity.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
-import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -80,14 +80,6 @@ async function make(account: string, ...requests: object[]): Promise<string> {
   return ((await response.json()) as MessageBatch).id;
 }
 
-async function end(id: string, account: string): Promise<void> {
-  api.end();
-  await eventually(async () => {
-    await wakeBatch(id, account);
-    expect((await object(account).standing({})).day.held_usd).toBe(0);
-  });
-}
-
 async function putPrefix(name: string, content: object, account = 'alice', scopes?: Scope[]): Promise<void> {
   const headers = { 'content-type': 'application/json', ...(await as(account, scopes)) };
   const response = await app.fetch(`/prefixes/${name}`, { method: 'PUT', headers, body: JSON.stringify(content) });
@@ -102,7 +94,7 @@ test('what a batch’s answers give out is its account’s, once it has ended', 
   const id = await make('alice', item('coding', says('Plot it.', CODE)), item('plain', says('Hi')));
   const made = ['file_coding', 'container_coding'];
   expect(await object('alice').belongings(made)).toEqual([]);
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   expect(await object('alice').belongings([...made, 'file_other'])).toEqual([
     { id: 'container_coding', kind: 'container', upstream: '' },
     { id: 'file_coding', kind: 'file', upstream: '' },
@@ -117,7 +109,7 @@ test('more ids than are noted at once are all noted', async () => {
   start();
   const ids = Array.from({ length: 450 }, (_, nth) => `item${nth}`);
   const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   const files = ids.map((one) => `file_${one}`);
   expect(await object('alice').belongings(files)).toHaveLength(ids.length);
 });
@@ -125,7 +117,7 @@ test('more ids than are noted at once are all noted', async () => {
 test('no id is read where no item can make anything', async () => {
   start();
   const id = await make('alice', item('plain', says('Hi')));
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   expect(await object('alice').belongings(['msg_plain'])).toEqual([]);
 });
 

@@ -10,6 +10,7 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
+import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -29,7 +30,7 @@ function start(vars: Record<string, string> = {}): void {
     if (url.pathname === '/v1/files') return Response.json(FILE);
     if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 20 });
     if (url.pathname.startsWith(PATH)) return api.handle(method, url.pathname + url.search, text);
-    return Response.json({ ...MESSAGE, model: (JSON.parse(text) as { model: string }).model });
+    return Response.json({ ...SMALL_MESSAGE, model: (JSON.parse(text) as { model: string }).model });
   };
   app = testApp(answer, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
   batchesReach(async (to, { method = '', body }) => {
@@ -46,15 +47,6 @@ const FILE = {
   size_bytes: 3,
   created_at: '2026-11-20T12:00:00Z',
   downloadable: false,
-};
-const MESSAGE = {
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  content: [{ type: 'text', text: 'Hi' }],
-  stop_reason: 'end_turn',
-  stop_sequence: null,
-  usage: { input_tokens: 5, output_tokens: 1 },
 };
 const upstreams = (...names: string[]) => ({
   UPSTREAMS: JSON.stringify(names.map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.test` }))),

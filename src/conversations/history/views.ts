@@ -1,6 +1,7 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
-import { encoder } from '../../http/bytes.ts';
+import { streamOfTexts } from '../../http/stream-of-texts.ts';
+import { isoTime } from '../../http/times.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd, type Usage } from '../../pricing/cost.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -17,8 +18,8 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
-    created_at: isoTime(profile.createdAt),
-    updated_at: isoTime(profile.updatedAt),
+    created_at: JSON.stringify(isoTime(profile.createdAt)),
+    updated_at: JSON.stringify(isoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.model),
@@ -61,7 +62,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
     const [firstId, lastId] = [JSON.stringify(first?.id ?? null), JSON.stringify(last?.id ?? null)];
     yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
   }
-  return streamOf(texts());
+  return streamOfTexts(texts());
 }
 
 /**
@@ -79,7 +80,7 @@ export function exportLines(profile: Profile, transcript: Transcript): ReadableS
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamOf(lines());
+  return streamOfTexts(lines());
 }
 
 /**
@@ -106,7 +107,7 @@ function messageText({ id, role, text, createdAt, status, cost, outcome, model }
     model: isAnswer ? JSON.stringify(model) : 'null',
     usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
-    created_at: isoTime(createdAt),
+    created_at: JSON.stringify(isoTime(createdAt)),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
   });
 }
@@ -117,31 +118,7 @@ function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
   return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
 }
 
-/** @returns texts as a stream of bytes, which are made when they are read. */
-export function streamOf(texts: Generator<string>): ReadableStream<Uint8Array> {
-  const source: UnderlyingByteSource = {
-    type: 'bytes',
-    pull(controller) {
-      const { value, done } = texts.next();
-      if (!done) {
-        controller.enqueue(encoder.encode(value));
-        return;
-      }
-      controller.close();
-      controller.byobRequest?.respond(0);
-    },
-    cancel() {
-      texts.return(undefined);
-    },
-  };
-  return new ReadableStream(source, { highWaterMark: 0 });
-}
-
 function object(fields: Record<string, string>): string {
   const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
   return `{${members.join(',')}}`;
-}
-
-function isoTime(milliseconds: number): string {
-  return JSON.stringify(new Date(milliseconds).toISOString());
 }

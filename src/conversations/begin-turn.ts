@@ -84,6 +84,7 @@ export function beginTurn(
       const { model, maxTokens, system, tools } = planned.defaults;
       if (system !== undefined) transcript.freeze('system', system);
       if (tools !== undefined) transcript.freeze('tools', tools);
+      if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
       transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
     });
   }

@@ -26,8 +26,9 @@ type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
   const found = await requireStored(PREFIXES, prefixReaderOf(context, place.account), ref);
-  const { model, max_tokens: maxTokens } = found.value.content;
-  return { held: await holdPrefix(context, place, found), model, maxTokens };
+  const { content, runs } = found.value;
+  const { model, max_tokens: maxTokens } = content;
+  return { held: await holdPrefix(context, place, found), model, maxTokens, runs };
 }
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */

@@ -34,6 +34,9 @@ export interface StoredGrant {
   terms?: Terms | undefined;
 }
 
+/** Settles at the account's own figure: the hold, where there is one. */
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
+
 /** The request that is settled. */
 export interface Booked {
   requestId: string;

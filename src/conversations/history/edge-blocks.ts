@@ -1,10 +1,31 @@
-/** Answers of a run in a history that this conversation does not know: an import, or one of another edge. */
+/** Calls of the edge as clients see them, and back: in a history that is not known here, as an import or of another edge. */
 
 import { isObject, type Json } from '../../json/object.ts';
 import type { SentMessage } from './continuation.ts';
 import { messageOf } from './shown-messages.ts';
 
+/** The name of the server that the edge's tools are shown to be of. */
+export const EDGE = 'edge';
 const NO_RESULT = 'The result of this call is not known.';
+
+/** @returns a call as it is shown. Clients lose an input that comes in deltas, so it is whole from the beginning. */
+export function shownCall({ id, name, input }: Json): Json {
+  return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
+}
+
+/** @returns what a call has given as it is shown; an image by its kind and size. @param bytes of the tool's answer */
+export function shownResult(id: string, content: unknown, isError: boolean, bytes: number): Json {
+  // Some clients take a list of texts alone.
+  const told = Array.isArray(content) ? content.filter(isObject).map((block) => textOf(block, bytes)) : [content];
+  const texts = told.map((text) => ({ type: 'text', text: String(text ?? '') }));
+  return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: texts };
+}
+
+function textOf({ type, text, source }: Json, bytes: number): unknown {
+  if (type === 'text') return text;
+  const kind = isObject(source) ? source.media_type : type;
+  return `[${String(kind)}, ${Math.ceil(bytes / 1_000)} kB]`;
+}
 
 /**
  * Turns the blocks by which an edge has shown its calls back into calls and their results, as the API takes them: an
@@ -58,5 +79,5 @@ function stepsOf(blocks: readonly Json[]): SentMessage[] {
 }
 
 function isEdgeCall(block: unknown): boolean {
-  return isObject(block) && block.type === 'mcp_tool_use' && block.server_name === 'edge';
+  return isObject(block) && block.type === 'mcp_tool_use' && block.server_name === EDGE;
 }

@@ -7,6 +7,7 @@ import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader } from '../../sse/frames.ts';
+import { EDGE } from '../history/edge-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnsOfRun } from '../storage/turn-queries.ts';
@@ -16,7 +17,7 @@ import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
 import { Turn } from '../turn/turn.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import type { SpentSoFar } from './limits.ts';
-import { EDGE, ShownRun, StepLog } from './shown-run.ts';
+import { ShownRun, StepLog } from './shown-run.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run goes on after a crash, which it may itself be the cause of. */

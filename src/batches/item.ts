@@ -5,7 +5,7 @@ import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
@@ -221,9 +221,9 @@ function withPrefixLaid(params: JsonBody, prefix: Prefix): JsonBody {
 
 /** @returns the error for an item that names what another upstream has. */
 function elsewhere(name: string, only: string): ApiError {
-  return invalidRequest(
+  return finalError(
+    'invalid_request_error',
     `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
-    { headers: DO_NOT_RETRY },
   );
 }
 

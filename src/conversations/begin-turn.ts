@@ -86,7 +86,7 @@ export function beginTurn(
       transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
     });
   }
-  maintenance.alarm.wakeFor(now + WATCH_MS);
+  context.alarm.wakeFor(now + WATCH_MS);
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, row, planned);
@@ -123,13 +123,13 @@ function beginRun(
 
 /** Lets a run go on with what a crash has left of it. @returns undefined where it cannot */
 export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
-  const { transcript, maintenance, now } = context;
+  const { transcript, now } = context;
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
   const planned = plannedRun(rest, transcript);
   if (!stored || !planned) return undefined;
-  maintenance.alarm.wakeFor(now() + WATCH_MS);
+  context.alarm.wakeFor(now() + WATCH_MS);
   const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
@@ -148,6 +148,7 @@ function runContextOf(
   return {
     transcript,
     settings,
+    env: context.env,
     account: place.account,
     conversation: place.id,
     requestId,

@@ -87,7 +87,7 @@ export async function storeCopy(
   try {
     startConversation(context, place);
     // After a crash in the middle the alarm deletes what was written.
-    maintenance.alarm.wakeFor(now() + GRACE_MS);
+    context.alarm.wakeFor(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
       held = await holdPrefix(context, place, copied.prefix);
@@ -99,7 +99,7 @@ export async function storeCopy(
   } catch (thrown) {
     transcript.empty();
     if (held) releaseInBackground(context, held);
-    maintenance.alarm.wakeFor(now());
+    context.alarm.wakeFor(now());
     throw thrown;
   }
 }

@@ -5,9 +5,9 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { Maintenance } from '../../src/conversations/maintenance.ts';
 import type { Profile } from '../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
+import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { parseSettings } from '../../src/settings/settings.ts';
-import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
 import {
   atRest,
   bindings,
@@ -225,17 +225,13 @@ test('a conversation that sleeps between its turns does not ask again whether th
 test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
   await say(bodyOf('Hello'));
   await atRest();
-  const { total, once } = await runInDurableObject(stubOf(), async (_, { storage }) => {
+  const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
     const transcript = new Transcript(storage);
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
     const maintenance = new Maintenance({
+      ...(inside as unknown as { around: Surroundings }).around,
       transcript,
-      storage,
-      env: bindings,
-      settings: () => parseSettings({}),
-      upstream: () => upstreamOf(parseSettings({})),
-      now: () => Date.now(),
       waitUntil: () => {},
       isBusy: () => true,
       erase: async () => {},

@@ -13,18 +13,21 @@ export function shownCall({ id, name, input }: Json): Json {
   return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
 }
 
-/** @returns what a call has given as it is shown; an image by its kind and size. @param bytes of the tool's answer */
-export function shownResult(id: string, content: unknown, isError: boolean, bytes: number): Json {
-  // Some clients take a list of texts alone.
-  const told = Array.isArray(content) ? content.filter(isObject).map((block) => textOf(block, bytes)) : [content];
-  const texts = told.map((text) => ({ type: 'text', text: String(text ?? '') }));
-  return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: texts };
+/** @returns what a call has given as it is shown: a list of texts, since some clients take nothing else. */
+export function shownResult(id: string, content: unknown, isError: boolean): Json {
+  const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
+  const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
+  const shown = texts.map((text) => ({ type: 'text', text: String(text ?? '') }));
+  return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
 }
 
-function textOf({ type, text, source }: Json, bytes: number): unknown {
-  if (type === 'text') return text;
-  const kind = isObject(source) ? source.media_type : type;
-  return `[${String(kind)}, ${Math.ceil(bytes / 1_000)} kB]`;
+function shownImage({ media_type, data }: Json): string {
+  return `[${media_type}, ${Math.ceil(bytesOfBase64(String(data)) / 1_000)} kB]`;
+}
+
+/** @returns how many bytes a text in base64 stands for. */
+export function bytesOfBase64(text: string): number {
+  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
 /**

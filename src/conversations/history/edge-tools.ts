@@ -2,7 +2,8 @@
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
-import type { ToolRun } from '../runs/runs.schema.ts';
+import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
+import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
@@ -10,6 +11,8 @@ export interface EdgeTools {
   sent: string;
   /** How those that the edge calls are called, by their names. */
   runs: ReadonlyMap<string, ToolRun>;
+  /** A mark of what the Worker's own code says of its tools; empty where there are none. */
+  mark: string;
 }
 
 /**
@@ -22,13 +25,24 @@ export function edgeToolsIn(tools: string | undefined): EdgeTools | undefined {
   // In a JSON text its quotes would be escaped in a string.
   if (tools === undefined || !tools.includes('"run"') || !tools.startsWith('[')) return undefined;
   const runs = new Map<string, ToolRun>();
-  const sent = itemTexts(tools).map((text) => {
+  const own: string[] = [];
+  const sent = itemTexts(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
-    if (!isObject(tool) || !isObject(tool.run)) return text;
-    runs.set(String(tool.name), tool.run as unknown as ToolRun);
+    if (!isObject(tool)) return text;
+    const name = String(tool.name);
+    if (tool.run === IN_WORKER) {
+      own.push(name);
+      const { once, timeout_seconds } = workerTool(name) ?? {};
+      runs.set(name, { worker: true, once, timeout_seconds });
+      // A tool that a deploy has removed is not told to the model any more.
+      return filledTool(name, edit(text, { run: undefined })) ?? [];
+    }
+    if (!isObject(tool.run)) return text;
+    runs.set(name, tool.run as HttpRun);
     return edit(text, { run: undefined });
   });
-  return runs.size === 0 ? undefined : { sent: `[${sent.join(',')}]`, runs };
+  if (runs.size === 0) return undefined;
+  return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
 }
 
 /** The calls of the last answer that the edge has made: their results are not in the history yet. */

@@ -145,7 +145,7 @@ export function nextRequest(
   const hasRoom = isStep && marked.join('').split('"cache_control"').length <= BREAKPOINTS_ALLOWED;
   if (!hasOwnCaching || hasRoom) changes.cache_control = '{"type":"ephemeral"}';
 
-  const frame = frameOf(members, frozen, model, betas);
+  const frame = frameOf(members, frozen, model, betas, run?.tools.mark);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
@@ -308,8 +308,10 @@ function frameOf(
   frozen: { system: string | undefined; tools: string | undefined } | undefined,
   model: string,
   betas: string | undefined,
+  mark = '',
 ): string | null {
   const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
+  if (mark !== '') parts.push(`worker-tools:${mark}`);
   for (const [name, text] of members) {
     if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
     // What the first turn sends is frozen for the later ones, so it is no difference.

@@ -183,8 +183,8 @@ function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
 /** @returns results in the order in which they came, as they were shown. */
 function resultTexts(calls: readonly CallRow[], results: ReadonlyMap<string, string>): string[] {
   const inOrder = calls.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0));
-  return inOrder.flatMap(({ id, bytes }) => {
+  return inOrder.flatMap(({ id }) => {
     const result = parseObject(results.get(id) ?? '');
-    return result ? JSON.stringify(shownResult(id, result.content, result.is_error === true, bytes)) : [];
+    return result ? JSON.stringify(shownResult(id, result.content, result.is_error === true)) : [];
   });
 }

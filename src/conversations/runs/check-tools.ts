@@ -4,8 +4,9 @@ import { hasScope } from '../../auth/authenticate.ts';
 import { finalError, invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { isObject } from '../../json/object.ts';
+import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { IN_WORKER, workerTool, workerToolNames } from '../../tools/worker-tools.ts';
 import { faultOfTool } from './call-tool.ts';
 import { runLimits, runTool } from './runs.schema.ts';
 
@@ -25,25 +26,35 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
     throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
   }
   if (!hasRun(tools)) return;
-  if (!hasScope(identity, 'tools')) {
-    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
-  }
   validate(runLimits, body);
   const names = new Set<unknown>();
   for (const [index, tool] of (tools as unknown[]).entries()) {
-    if (isObject(tool)) {
-      if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
-      names.add(tool.name);
-    }
-    if (!isObject(tool) || !Object.hasOwn(tool, 'run')) continue;
-    const { error, data } = runTool.safeParse(tool);
-    if (error) {
-      const [issue] = error.issues;
-      throw invalidRequest(`${['tools', index, ...(issue?.path ?? [])].join('.')}: ${issue?.message}`);
-    }
-    const fault = faultOfTool(data.run, settings);
-    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}.`);
+    if (!isObject(tool)) continue;
+    if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    names.add(tool.name);
+    if (!Object.hasOwn(tool, 'run')) continue;
+    const fault = tool.run === IN_WORKER ? faultOfName(tool.name) : faultOfRun(tool, identity, settings);
+    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
+}
+
+/** @throws ApiError 403 for a caller who may bring no such tools */
+function faultOfRun(tool: Json, identity: Identity, settings: Settings): string | undefined {
+  if (!hasScope(identity, 'tools')) {
+    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
+  }
+  const { error, data } = runTool.safeParse(tool);
+  const fault = data && faultOfTool(data.run, settings);
+  if (fault !== undefined) return `${fault}.`;
+  const [issue] = error?.issues ?? [];
+  return issue && `${issue.path.join('.')}: ${issue.message}`;
+}
+
+function faultOfName(name: unknown): string | undefined {
+  if (typeof name === 'string' && workerTool(name)) return undefined;
+  const names = workerToolNames();
+  const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
+  return `name: this edge has no tool of its own of this name. ${told}`;
 }
 
 /** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */

@@ -15,10 +15,10 @@ import { MessageBuilder } from '../turn/message-builder.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { type Ended, errorIn } from '../turn/turn-ending.ts';
 import { unansweredOutcome } from '../turn/turn-report.ts';
-import { failedCall } from './call-tool.ts';
 import type { PauseReason } from './limits.ts';
 import type { ShownRun } from './shown-run.ts';
 import { summedUsage } from './summed-usage.ts';
+import { failedCall } from './tool-result.ts';
 
 /** A run, as far as its steps have come. */
 export interface RunTurn extends RunningTurn {

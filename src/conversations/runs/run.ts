@@ -9,6 +9,7 @@
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { pause } from '../../async/pause.ts';
+import type { Bindings } from '../../durable/bindings.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -20,17 +21,19 @@ import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
-import { callTool, failedCall, type ToolResult } from './call-tool.ts';
+import { callTool } from './call-tool.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy, toolsAskedIn } from './next-step.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** What a run needs of its object. */
 export interface RunContext {
   transcript: Transcript;
   settings: Settings;
+  env: Bindings;
   account: string;
   conversation: string;
   requestId: string;
@@ -312,14 +315,15 @@ export class Run implements Runner {
   }
 
   async #callOne({ block }: PlannedCall): Promise<ToolResult> {
-    const { settings, account, conversation, now } = this.#context;
+    const { settings, env, account, conversation, now } = this.#context;
     const { id, name, input } = block;
     const run = this.#planned.tools.runs.get(String(name));
     if (!run || this.#abort.signal.aborted) return failedCall('stopped');
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn: this.turn.row.id };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = this.#meter.leftMs(now());
-    return await callTool(call, run, { settings, fetch: fetchTool, now: now(), leftMs, signal: this.#abort.signal });
+    const options = { settings, env, fetch: fetchTool, now: now(), leftMs, signal: this.#abort.signal };
+    return await callTool(call, run, options);
   }
 
   /** Stores a call's result, and shows it. @returns false */

@@ -9,7 +9,7 @@ import { shownCall, shownResult } from '../history/edge-blocks.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';
-import type { ToolResult } from './call-tool.ts';
+import type { ToolResult } from './tool-result.ts';
 
 const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
 
@@ -63,8 +63,8 @@ export class ShownRun {
   }
 
   /** Shows what a call has given. */
-  showResult(id: string, { content, isError, bytes }: ToolResult): void {
-    if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError, bytes));
+  showResult(id: string, { content, isError }: ToolResult): void {
+    if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
   }
 
   /** Notes a call that was shown before a crash. */

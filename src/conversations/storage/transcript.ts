@@ -197,10 +197,11 @@ export class Transcript extends Tables {
   }
 
   /** Reads only role, text and status of the history: in a long one each further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.role, m.text, t.status, t.run';
-    for (const [seq, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.turn, m.role, m.text, t.status, t.run';
+    for (const [seq, turn, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
       yield {
+        turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
         text: typeof text === 'string' ? text : this.#pieces(Number(seq)),

@@ -7,6 +7,7 @@ import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
 import type { Tables } from '../durable/tables.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { TokensWithLimits } from './token-limits.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
@@ -162,10 +163,6 @@ function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
     expires_at: isoTimeOrNull(row.expires_at),
     revoked_at: isoTimeOrNull(row.revoked_at),
   };
-}
-
-function isoTimeOrNull(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }
 
 /** @returns a JWT's seconds as whole milliseconds that a date can hold. */

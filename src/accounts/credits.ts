@@ -5,6 +5,7 @@ import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
 import type { Tables } from '../durable/tables.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { MOST_USD } from '../settings/limits.schema.ts';
 import type { CreditRow } from './usage-answers.schema.ts';
@@ -128,6 +129,6 @@ function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: 
     left_usd: toUsd(isGone ? 0 : amount - spent),
     note,
     created_at: new Date(createdAt).toISOString(),
-    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+    expires_at: isoTimeOrNull(expiresAt),
   };
 }

@@ -7,8 +7,8 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { BatchRecord } from './batch-record.ts';
 import { dropGuess, findBatch, isTooLate, pendingOf } from './find-batch.ts';
-import { isOpen, type Journal, stateOf } from './journal.ts';
-import { endBatch, NO_OUTCOMES, pollBatch, tellCancel } from './poll-batch.ts';
+import { isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tellEnd, tidyBatch } from './tidy-batch.ts';
 
 /** Between the journal and the last byte there is one call of the account: after so long whoever made it is dead. */

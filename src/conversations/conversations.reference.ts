@@ -101,7 +101,7 @@ export const conversations: Resource = {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
-      answers: { 200: pageAnswer(namedList('ConversationList', rowSchema), row, row.id) },
+      answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
     },
     'POST /conversations': {
       ...route,
@@ -126,7 +126,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
-      answers: { 200: conversation('The conversation, without its messages.') },
+      answer: conversation('The conversation, without its messages.'),
       errors: [503],
     },
     'PATCH /conversations/:id': {
@@ -138,7 +138,7 @@ export const conversations: Resource = {
         schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
-      answers: { 200: conversation('The conversation as it is now.') },
+      answer: conversation('The conversation as it is now.'),
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
@@ -146,14 +146,14 @@ export const conversations: Resource = {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
-      answers: { 200: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id) },
+      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
       errors: [503],
     },
     'GET /conversations/:id/turns/:turn': {
       ...route,
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answers: { 200: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn) },
+      answer: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn),
       errors: [503],
     },
     'GET /conversations/:id/export': {
@@ -161,11 +161,9 @@ export const conversations: Resource = {
       operation: 'exportConversation',
       summary: 'Export a conversation',
       query: exportQuery,
-      answers: {
-        200: {
-          description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-          content: [linesContent([report, message, { type: 'end', messages: 1 }])],
-        },
+      answer: {
+        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+        content: [linesContent([report, message, { type: 'end', messages: 1 }])],
       },
       errors: [503],
     },
@@ -188,7 +186,7 @@ export const conversations: Resource = {
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
       query: stopQuery,
-      answers: { 200: conversation('The conversation; where nothing ran, nothing has changed.') },
+      answer: conversation('The conversation; where nothing ran, nothing has changed.'),
       errors: [503],
     },
     'POST /conversations/:id/rewind': {
@@ -196,7 +194,7 @@ export const conversations: Resource = {
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
-      answers: { 200: conversation('The conversation without that message’s turn and all that followed.') },
+      answer: conversation('The conversation without that message’s turn and all that followed.'),
       errors: [409, 503],
     },
     'POST /conversations/:id/fork': {
@@ -211,7 +209,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
-      answers: { 200: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }) },
+      answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
       errors: [503],
     },
   },

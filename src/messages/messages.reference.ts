@@ -121,7 +121,7 @@ export const messages: Resource = {
       summary: 'Stream a message',
       description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
       body: { schema: body, example: ask },
-      answers: { 200: { ...answer, content: [eventStream, whole] } },
+      answer: { ...answer, content: [eventStream, whole] },
     },
     'POST /v1/messages': {
       ...route,
@@ -129,7 +129,7 @@ export const messages: Resource = {
       summary: 'Create a message',
       description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
       body: { schema: body, example: ask },
-      answers: { 200: { ...answer, content: [whole, eventStream] } },
+      answer: { ...answer, content: [whole, eventStream] },
     },
   },
 };

@@ -17,7 +17,7 @@ import { withOneReading } from '../http/read-json.ts';
 import { commonHeaders } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
-import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import type { BodyMaker } from '../upstream/kinds/kind.ts';
@@ -183,14 +183,7 @@ export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodo
     line.ttft_ms = ttft_ms;
     if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
     if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
-    if (usage) {
-      line.tokens = {
-        input: usage.input_tokens ?? 0,
-        output: usage.output_tokens ?? 0,
-        cache_read: usage.cache_read_input_tokens ?? 0,
-        cache_write: usage.cache_creation_input_tokens ?? 0,
-      };
-    }
+    if (usage) line.tokens = loggedTokens(usage);
     entry.end();
   };
 }

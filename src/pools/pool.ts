@@ -17,6 +17,7 @@ import type {
 import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
@@ -138,7 +139,7 @@ export class Pool extends EdgeObject implements PoolObject {
         group: lease.group,
         spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        last_seen_at: lease.seenAt === null ? null : new Date(lease.seenAt).toISOString(),
+        last_seen_at: isoTimeOrNull(lease.seenAt),
       }),
     );
     return { ...rows, data };

@@ -5,6 +5,7 @@ import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
+import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
@@ -164,7 +165,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
-    settled_at: row.settled_at === null ? null : new Date(row.settled_at).toISOString(),
+    settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     tags: readTags(row.tags),
     hold_usd: toUsd(row.hold),

@@ -1,4 +1,5 @@
 /** Rewinds a history, and copies it into another conversation. */
+import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
@@ -13,7 +14,6 @@ import {
 } from '../storage/turn-queries.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
-import { streamOf } from './views.ts';
 
 /**
  * Deletes the turn of a message and all later ones. An import is one turn: there the deletion begins at the message itself,
@@ -103,7 +103,7 @@ export function forkTo(
     const isComplete = transcript.profile?.exists === true && hasAll(transcript, version, turns);
     yield line(isComplete ? 'end' : 'changed', 'null');
   }
-  return streamOf(lines());
+  return streamOfTexts(lines());
 }
 
 /** @returns whether all turns that were copied are still there. */

@@ -1,5 +1,6 @@
 /** A message as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
+import { isoTime } from '../../http/times.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd, type Usage } from '../../pricing/cost.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -47,7 +48,7 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
     paused: JSON.stringify(paused),
     usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
-    created_at: timeText(createdAt),
+    created_at: JSON.stringify(isoTime(createdAt)),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
     turn: JSON.stringify(turnId),
   });
@@ -64,9 +65,4 @@ function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
 export function objectText(fields: Record<string, string>): string {
   const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
   return `{${members.join(',')}}`;
-}
-
-/** @param milliseconds since 1970 */
-export function timeText(milliseconds: number): string {
-  return JSON.stringify(new Date(milliseconds).toISOString());
 }

@@ -1,11 +1,12 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
-import { encoder } from '../../http/bytes.ts';
+import { streamOfTexts } from '../../http/stream-of-texts.ts';
+import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messageText, objectText, rowsBetween, timeText } from './message-json.ts';
+import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { type ShownPlace, shownPlaces, shownText } from './shown-rows.ts';
 
 /** @returns the JSON text of a conversation without its messages; `turn` is the one that runs. */
@@ -15,8 +16,8 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
-    created_at: timeText(profile.createdAt),
-    updated_at: timeText(profile.updatedAt),
+    created_at: JSON.stringify(isoTime(profile.createdAt)),
+    updated_at: JSON.stringify(isoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.model),
@@ -48,7 +49,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
   const at = edge === undefined ? undefined : transcript.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
-  return streamOf(pageText(rowsOf(transcript, at?.seq, page)));
+  return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
 }
 function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
   yield '{"data":[';
@@ -119,25 +120,5 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamOf(lines());
-}
-
-/** @returns texts as a stream of bytes, which are made when they are read. */
-export function streamOf(texts: Generator<string>): ReadableStream<Uint8Array> {
-  const source: UnderlyingByteSource = {
-    type: 'bytes',
-    pull(controller) {
-      const { value, done } = texts.next();
-      if (!done) {
-        controller.enqueue(encoder.encode(value));
-        return;
-      }
-      controller.close();
-      controller.byobRequest?.respond(0);
-    },
-    cancel() {
-      texts.return(undefined);
-    },
-  };
-  return new ReadableStream(source, { highWaterMark: 0 });
+  return streamOfTexts(lines());
 }

@@ -2,8 +2,8 @@ import type {
   ConversationFields,
   ConversationPatch,
   HistoryQuery,
-  View,
   StopQuery,
+  View,
 } from '../../conversations/conversations.schema.ts';
 import type { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';

@@ -7,6 +7,7 @@ import type { Identity } from '../../identity/caller.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { IN_WORKER, workerTool, workerToolNames } from '../../tools/worker-tools.ts';
+import { EDGE } from '../history/edge-blocks.ts';
 import { faultOfTool } from './call-tool.ts';
 import { runLimits, runTool } from './runs.schema.ts';
 
@@ -21,10 +22,8 @@ function hasRun(tools: unknown): boolean {
  * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may bring no such tools
  */
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
-  const { tools, mcp_servers: servers } = body;
-  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === 'edge')) {
-    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
-  }
+  const { tools } = body;
+  refuseEdgeServer(body);
   if (!hasRun(tools)) return;
   validate(runLimits, body);
   const names = new Set<unknown>();
@@ -35,6 +34,13 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
     if (!Object.hasOwn(tool, 'run')) continue;
     const fault = tool.run === IN_WORKER ? faultOfName(tool.name) : faultOfRun(tool, identity, settings);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
+  }
+}
+
+/** @throws ApiError 400 for an MCP server of the caller's that has the name by which the edge's tools are shown */
+export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
+    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
   }
 }
 
@@ -58,8 +64,9 @@ function faultOfName(name: unknown): string | undefined {
 }
 
 /** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */
-export function refuseRun({ tools }: Readonly<Record<string, unknown>>): void {
-  if (!hasRun(tools)) return;
+export function refuseRun(body: Readonly<Record<string, unknown>>): void {
+  refuseEdgeServer(body);
+  if (!hasRun(body.tools)) return;
   throw invalidRequest(
     'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );

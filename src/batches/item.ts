@@ -14,7 +14,7 @@ import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject } from '../json/object.ts';
-import { expand, type Prefix } from '../prefixes/prefix.ts';
+import { expand, type Prefix, refuseRuns } from '../prefixes/prefix.ts';
 import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
@@ -203,6 +203,7 @@ export class ItemReader {
     let named = this.#prefixes.get(ref);
     if (!named) {
       const { value: prefix, owner } = await requireStored(PREFIXES, readerOf(this.#c), ref);
+      refuseRuns(prefix);
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
       const ids = idsNamed({ ...prefix.content });
       // What the deployment's prefixes name was checked when they were stored, and is in another account's list.

@@ -14,7 +14,8 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
-import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
+import type { TurnContext } from './turn/turn-context.ts';
+import { TurnRunner } from './turn/turn-runner.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -83,6 +84,7 @@ export function beginTurn(
       const { model, maxTokens, system, tools } = planned.defaults;
       if (system !== undefined) transcript.freeze('system', system);
       if (tools !== undefined) transcript.freeze('tools', tools);
+      if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
       transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
     });
   }

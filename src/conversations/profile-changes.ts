@@ -66,6 +66,7 @@ export function storeCreated(
   transcript.together(() => {
     transcript.freeze('system', frozen.system);
     transcript.freeze('tools', frozen.tools);
+    transcript.freeze('runs', prefix?.runs);
     const { model = null, maxTokens = null } = prefix ?? {};
     maintenance.change({ model, maxTokens, ...changesOf(fields) });
   });

@@ -128,6 +128,14 @@ export function filledTool(name: string, text: string): string | undefined {
   return told && edit(text, told);
 }
 
+/** @returns a tool as the model is told of it, without `run`; undefined for one of the Worker's that it has no more */
+export function toldTool(tool: Json): Json | undefined {
+  const { run, ...told } = tool;
+  if (run !== IN_WORKER) return told;
+  const text = filledTool(String(tool.name), JSON.stringify(told));
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
+}
+
 /** @returns a mark of what the model is told of some tools, which changes when a deploy changes that. */
 export function markOfTools(names: Iterable<string>): string {
   let mark = 0;

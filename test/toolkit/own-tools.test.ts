@@ -6,6 +6,7 @@ import type { ToolContext } from '../../src/tools/worker-tools.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { ask, bodyOf, listen, resetAll, rowsOf, say, stubOf, type Told } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { as, put, simulatedEdge } from '../support/prefixes.ts';
 import { answeringBy, call, calls, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -223,6 +224,24 @@ describe('a request', () => {
     }
     expect(counting.sent).toHaveLength(2);
   });
+});
+
+test('it stands in a prefix by its name, and is told to the model as the Worker has it', async () => {
+  const edge = simulatedEdge();
+  const alice = await as('alice');
+  await put(edge, 'support', { tools: [own()], model: 'claude-opus-5-5', max_tokens: 64 }, alice);
+  const bodies = callingOnce();
+  work.mockResolvedValue('sun');
+  const asked = { conversation: 'c1', prefix: 'support', messages: [{ role: 'user', content: 'Is it sunny?' }] };
+  const answer = await edge.post('/v1/messages', asked, bearer(await tokenOf('alice')));
+  expect(await answer.json()).toMatchObject({
+    content: [{ type: 'mcp_tool_use' }, { content: [{ text: 'sun' }] }, {}],
+  });
+  await edge.settled();
+  expect(bodies[0]?.tools).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
+  expect(JSON.stringify(bodies)).not.toContain('"run"');
+  const stored = await edge.fetch('/prefixes/support', { headers: alice });
+  expect(await stored.json()).toMatchObject({ tools: [{ name: 'get_weather' }] });
 });
 
 test.each<[string, unknown]>([

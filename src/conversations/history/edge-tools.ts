@@ -7,8 +7,8 @@ import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
-  /** The list as it goes up. */
-  sent: string;
+  /** The list as it goes up; undefined where the request has none, and all are its prefix's. */
+  sent: string | undefined;
   /** How those that the edge calls are called, by their names. */
   runs: ReadonlyMap<string, ToolRun>;
   /** A mark of what the Worker's own code says of its tools; empty where there are none. */
@@ -19,11 +19,18 @@ export interface EdgeTools {
  * Finds the tools that the edge calls itself; they were checked when they came.
  *
  * @param tools the JSON text of a list of tools
+ * @param ofPrefix the same of those that stand in a prefix, which itself has them as they go up
  * @returns undefined where there are none, as in most requests
  */
-export function edgeToolsIn(tools: string | undefined): EdgeTools | undefined {
+export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
+  const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
   // In a JSON text its quotes would be escaped in a string.
-  if (tools === undefined || !tools.includes('"run"') || !tools.startsWith('[')) return undefined;
+  const given = tools?.startsWith('[') && tools.includes('"run"') ? ownEdgeTools(tools) : undefined;
+  if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
+  return { sent: given.sent, runs: new Map([...stored.runs, ...given.runs]), mark: stored.mark + given.mark };
+}
+
+function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
   const own: string[] = [];
   const sent = itemTexts(tools).flatMap((text) => {

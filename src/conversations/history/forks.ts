@@ -139,6 +139,7 @@ export async function storeCopiedLines(
       if (kind === '"profile"') copied = JSON.parse(first) as Partial<Profile>;
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
+      else if (kind === '"runs"') transcript.freeze('runs', first);
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
         const turn = { ...copy, seq: taken + copy.seq, run: typeof copy.run === 'number' ? taken + copy.run : null };

@@ -3,9 +3,8 @@
 import { toBase64 } from '../../delivery/signature.ts';
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { decoder } from '../../http/bytes.ts';
-import { deliverFault } from '../../http/hosts.ts';
 import type { Json } from '../../json/object.ts';
-import type { Settings } from '../../settings/settings.ts';
+import { faultOfAddress, type ToolSettings } from '../../tools/check-tools.ts';
 import { type CallContext, callOwnTool } from './call-own-tool.ts';
 import type { HttpRun, ToolRun } from './runs.schema.ts';
 import {
@@ -19,7 +18,7 @@ import {
 } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'> {
-  settings: Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
+  settings: ToolSettings;
   /** Takes the place of `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
@@ -32,27 +31,6 @@ export interface CallOptions extends Pick<CallContext, 'env'> {
 
 const DEFAULT_SECONDS = 30;
 
-/** @returns why a tool cannot be called there, as the end of a sentence; undefined where it can */
-export function faultOfTool(
-  { url, headers = {} }: HttpRun,
-  { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: CallOptions['settings'],
-): string | undefined {
-  if (TOOL_SIGNING_SECRET === undefined)
-    return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
-  const fault = deliverFault(url, development);
-  if (fault !== undefined) return `run.url: ${fault}`;
-  const { host = '' } = URL.parse(url) ?? {};
-  if (!TOOL_HOSTS.includes(host)) return `run.url: its host ${host} is not in TOOL_HOSTS; its operator can add it`;
-  for (const [name, value] of Object.entries(headers)) {
-    if (typeof value === 'string') continue;
-    const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
-    if (secret?.host !== host) {
-      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for ${host}; its operator can set it, as host=value`;
-    }
-  }
-  return undefined;
-}
-
 /**
  * Calls a tool once. It never throws.
  *
@@ -60,7 +38,7 @@ export function faultOfTool(
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, env, leftMs, signal } = options;
-  const fault = 'url' in run ? faultOfTool(run, settings) : undefined;
+  const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
   if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);

@@ -27,8 +27,9 @@ import {
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, SHOWN } from './tables.ts';
 
-type FrozenOwner = 'system' | 'tools';
-const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2 };
+/** `runs` are the tools of its prefix that the edge calls itself. */
+type FrozenOwner = 'system' | 'tools' | 'runs';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3 };
 
 /** Some of the messages of the history, by their numbers. */
 interface Range {
@@ -117,7 +118,8 @@ export class Transcript extends Tables {
 
   /** The JSON texts of the frozen `system` and `tools`. */
   get frozen(): Record<FrozenOwner, string | undefined> {
-    return { system: this.#pieces(OWNERS.system) || undefined, tools: this.#pieces(OWNERS.tools) || undefined };
+    const piece = (owner: FrozenOwner) => this.#pieces(OWNERS[owner]) || undefined;
+    return { system: piece('system'), tools: piece('tools'), runs: this.#profile?.prefix ? piece('runs') : undefined };
   }
 
   freeze(owner: FrozenOwner, text: string | undefined): void {

@@ -6,6 +6,7 @@
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
+import { writeCalls } from '../storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';
@@ -52,6 +53,14 @@ export class ShownRun {
     return type === 'tool_use' && this.#isOfEdge(String(name));
   }
 
+  /** @returns the calls of the edge's tools in an answer, as its step's row has them; null where there are none */
+  callsIn(content: readonly Json[]): string | null {
+    const calls = content.filter((block) => this.isOfEdge(block));
+    return calls.length === 0
+      ? null
+      : writeCalls(calls.map(({ id, name }) => ({ id: String(id), name: String(name) })));
+  }
+
   add(type: string, fields: object, remark?: string): void {
     this.log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
   }
@@ -65,6 +74,11 @@ export class ShownRun {
   /** Shows what a call has given. */
   showResult(id: string, { content, isError }: ToolResult): void {
     if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
+  }
+
+  /** @returns whether a call was shown, and its result not. */
+  isExpected(id: string): boolean {
+    return this.#open.has(id);
   }
 
   /** Notes a call that was shown before a crash. */

@@ -25,7 +25,7 @@ import {
   type TurnStatus,
   turnOf,
 } from './rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, SHOWN } from './tables.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
 /** `runs` are the tools of its prefix that the edge calls itself. */
 type FrozenOwner = 'system' | 'tools' | 'runs';
@@ -47,6 +47,8 @@ export class Transcript extends Tables {
   readonly calls: CallRows;
   readonly #key = {};
   #profile: Profile | undefined;
+  /** Whether the profile in memory is newer than the stored one. */
+  #isKept = false;
   /** The number of the newest turn, while that is known. */
   #newest: number | undefined;
 
@@ -101,6 +103,18 @@ export class Transcript extends Tables {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
     this.setMeta('profile', writeFormat('profile', saved));
     this.#profile = saved;
+    this.#isKept = false;
+  }
+
+  /** Keeps a profile in memory until the next one is saved. What it has more follows from the rows: see `through`. */
+  keep(profile: Profile): void {
+    this.#profile = profile;
+    this.#isKept = true;
+  }
+
+  /** Saves the profile, where it is newer than the stored one. */
+  saveKept(): void {
+    if (this.#isKept && this.#profile) this.save(this.#profile);
   }
 
   /** @returns how many bytes the profile's row will have more: the size of the database does not have them yet. */
@@ -154,8 +168,9 @@ export class Transcript extends Tables {
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
-    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
-    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model });
+    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
+    const called = calls === null ? {} : { calls };
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
   }
 
   deleteTurn(seq: number): void {
@@ -266,7 +281,7 @@ export class Transcript extends Tables {
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log', 'calls']) this.write(`delete from ${table}`);
-    this.write('delete from turns where settled = 1');
+    this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
   /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */

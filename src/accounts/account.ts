@@ -109,7 +109,8 @@ export class Account extends EdgeObject implements AccountObject {
     if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
-      this.#state.conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
+      const isNoted = conversation.cost === undefined && (outcome === 'duplicate' || outcome === 'erased');
+      this.#state.conversations.note(conversation, isNoted ? 0 : cost);
     }
     return settled;
   }

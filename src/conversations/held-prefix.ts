@@ -14,7 +14,7 @@ import { parseRef } from '../versions/versions.schema.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type HeldPrefix, refOf } from './storage/rows.ts';
-import type { LaidBody } from './turn/turn-runner.ts';
+import type { LaidBody } from './turn/turn-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends PrefixDefaults {

@@ -22,6 +22,7 @@ import {
   stubOf,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { alternatingRoles } from '../support/roles.ts';
 
 beforeEach(() => {
   simulate();
@@ -257,14 +258,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   await eventually(async () => expect(await rowsOf()).toHaveLength(4));
   expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await say(question('Go on'));
-  expect((await rowsOf()).map(({ role }) => role)).toEqual([
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-  ]);
+  expect((await rowsOf()).map(({ role }) => role)).toEqual(alternatingRoles(6));
   await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
   const totals = (await readOf()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });

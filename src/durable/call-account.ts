@@ -91,7 +91,12 @@ export function settleNow(request: AccountRequest, settlement: string): Promise<
  * @param settlement as JSON
  * @throws ObjectUnreachable as `callAccount`
  */
-export async function settleSoon(request: AccountRequest, settlement: string): Promise<Settled> {
+export function settleSoon({ identity, accounts, settings }: AccountRequest, settlement: string): Promise<Settled> {
+  // Nothing else of the request is kept while it waits: its headers, its body.
+  return settleWaiting({ identity: { account: identity.account }, accounts, settings }, settlement);
+}
+
+async function settleWaiting(request: AccountRequest, settlement: string): Promise<Settled> {
   const { own, mayWait } = leaveSettlement(request, settlement);
   try {
     if (mayWait) await pause(RIDE_MS);
